@@ -1,0 +1,175 @@
+"""The DOCTOR of 1966 as a backend: answers are a pure function of what the person has said so far."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from os import fspath
+
+from llamaforge.backends.base import (
+    BackendInfo,
+    BaseBackend,
+    Message,
+    ModelPath,
+    Parameters,
+    as_messages,
+    message_text,
+)
+from llamaforge.backends.eliza.doctor import DOCTOR
+from llamaforge.backends.eliza.engine import Conversation, Program
+from llamaforge.backends.eliza.language import write_prose, write_teletype
+from llamaforge.exceptions import ModelNotFoundError, ModelNotLoadedError, ParameterError
+
+LAST_CHARACTERS = 500
+"""How much of a message counts: its end."""
+
+LAST_TURNS = 200
+"""How many of the person's turns count: the last ones."""
+
+LONGEST_DELAY = 10.0
+"""The longest time between two words, in seconds."""
+
+_NAMES = ("doctor", "eliza")
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    upper: bool = False
+    delay: float = 0.0
+
+    def with_(self, parameters: Parameters | None) -> _Settings:
+        """These settings with the given ones in their place; None leaves one as it is."""
+        upper, delay = self.upper, self.delay
+        given = parameters or {}
+        if given.get("upper") is not None:
+            upper = given["upper"]
+            if not isinstance(upper, bool):
+                raise ParameterError("'upper' must be true or false.")
+        if given.get("delay") is not None:
+            delay = given["delay"]
+            if isinstance(delay, bool) or not isinstance(delay, int | float) or not math.isfinite(delay):
+                raise ParameterError("'delay' must be a number of seconds.")
+            if not 0 <= delay <= LONGEST_DELAY:
+                raise ParameterError(f"'delay' must be from 0 to {LONGEST_DELAY:g} seconds.")
+        return _Settings(upper, float(delay))
+
+
+class ElizaBackend(BaseBackend):
+    """Weizenbaum's ELIZA with its DOCTOR script: keyword rules of 1966, no language model.
+
+    Parameters, at load or per call: `upper` (bool) types as the teletype did, in capitals without a final mark;
+    `delay` (seconds, 0 to 10) is the time between two streamed words. Others, such as `temperature`, have nothing to
+    act on here and are ignored.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settings: _Settings | None = None
+
+    def load_model(self, model_path: ModelPath, parameters: Parameters | None = None) -> None:
+        """Make ready; the only model is "doctor", also called "eliza". Raises ModelNotFoundError, ParameterError."""
+        name = fspath(model_path)
+        if name.lower() not in _NAMES:
+            raise ModelNotFoundError(f"ELIZA has no script '{name}'; the one it has is 'doctor'.")
+        self._settings = _Settings().with_(parameters)
+
+    def generate(self, prompt: str, parameters: Parameters | None = None) -> str:
+        """The answer to `prompt` as the first thing a person says, or the opening line if it is blank."""
+        return self.chat(_as_messages(prompt), parameters)
+
+    def generate_stream(self, prompt: str, parameters: Parameters | None = None) -> Iterator[str]:
+        """`generate`, word by word."""
+        return self.chat_stream(_as_messages(prompt), parameters)
+
+    def is_model_loaded(self) -> bool:
+        """Whether `load_model` has been called."""
+        return self._settings is not None
+
+    def chat(self, messages: Sequence[Message], parameters: Parameters | None = None) -> str:
+        """The answer to the person's last message, all their messages replayed; the opening line if there is none.
+
+        Raises ModelNotLoadedError, and ParameterError for malformed messages or parameters.
+        """
+        return _reply(messages, upper=self._resolve(parameters).upper)
+
+    def chat_stream(self, messages: Sequence[Message], parameters: Parameters | None = None) -> Iterator[str]:
+        """`chat`, word by word, `delay` seconds apart. Errors are raised here, before the first word."""
+        settings = self._resolve(parameters)
+        return _spaced_out(_chunks(_reply(messages, upper=settings.upper)), settings.delay)
+
+    async def achat_stream(
+        self, messages: Sequence[Message], parameters: Parameters | None = None
+    ) -> AsyncIterator[str]:
+        """`chat_stream` on the event loop itself: an answer takes microseconds, so no thread is worth its cost."""
+        settings = self._resolve(parameters)
+        for index, chunk in enumerate(_chunks(_reply(messages, upper=settings.upper))):
+            if index and settings.delay:
+                await asyncio.sleep(settings.delay)
+            yield chunk
+
+    def unload(self) -> None:
+        """Forget the settings given at load."""
+        self._settings = None
+
+    def info(self) -> BackendInfo:
+        """What it is, said plainly: rules of 1966, not a language model."""
+        return BackendInfo(
+            name="eliza",
+            loaded=self.is_model_loaded(),
+            model="doctor",
+            description="Joseph Weizenbaum's ELIZA of 1966 with its DOCTOR script: keyword rules, no language model.",
+            details={"last_characters": LAST_CHARACTERS, "last_turns": LAST_TURNS},
+        )
+
+    def _resolve(self, parameters: Parameters | None) -> _Settings:
+        if self._settings is None:
+            raise ModelNotLoadedError
+        return self._settings.with_(parameters)
+
+
+@lru_cache(maxsize=1)
+def _doctor() -> Program:
+    return Program(DOCTOR)
+
+
+def _reply(messages: Sequence[Message], *, upper: bool) -> str:
+    program = _doctor()
+    reply = program.greeting
+    conversation = Conversation(program)
+    for text in _turns(messages):
+        reply = conversation.respond(text)
+    return write_teletype(reply.words) if upper else write_prose(reply.words, question=reply.question)
+
+
+def _turns(messages: Sequence[Message]) -> list[str]:
+    """What the person said and counts, oldest first."""
+    texts: list[str] = []
+    for message in reversed(as_messages(messages)):
+        text = message_text(message)
+        if message.get("role") == "user" and len(texts) < LAST_TURNS:
+            texts.append(text[-LAST_CHARACTERS:])
+    texts.reverse()
+    return texts
+
+
+def _as_messages(prompt: str) -> list[Message]:
+    if not isinstance(prompt, str):
+        raise ParameterError("The prompt must be text.")
+    return [{"role": "user", "content": prompt}] if prompt.strip() else []
+
+
+def _chunks(text: str) -> list[str]:
+    """The words, each with the space that follows it."""
+    *words, last = text.split(" ")
+    return [*(word + " " for word in words), last]
+
+
+def _spaced_out(chunks: Sequence[str], delay: float) -> Iterator[str]:
+    for index, chunk in enumerate(chunks):
+        if index and delay:
+            time.sleep(delay)
+        yield chunk

@@ -1,0 +1,80 @@
+"""API keys: made, hashed for finding, sealed for showing again, and kept to the endpoints an admin allows."""
+
+import base64
+import functools
+import hashlib
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+from open_webui.config import Config
+from open_webui.errors import Forbidden
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+PREFIX = "sk-"
+_SHAPE = re.compile(r"sk-[0-9a-f]{32}")
+_NONCE = 12
+
+
+def new_key() -> str:
+    """A fresh key, "sk-" and 32 hexadecimal digits, as on the wire."""
+    return PREFIX + secrets.token_hex(16)
+
+
+def looks_like_key(token: str) -> bool:
+    return _SHAPE.fullmatch(token) is not None
+
+
+def key_hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class Sealer:
+    """Encrypts keys at rest.
+
+    The wire's GET answers the whole key each time the owner opens the settings, so a hash alone can't serve it. Stored
+    are the hash, which finds the account, and the key under AES-GCM with a key derived from WEBUI_SECRET_KEY: a copy
+    of the database alone reveals no key. After a change of the secret, keys go on working (the hash is unchanged) but
+    can't be shown any more.
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    @functools.cached_property
+    def _aead(self) -> "AESGCM":
+        # Imported when the first key is sealed: OpenSSL's bindings are 8 MB that most servers never need.
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        return AESGCM(HKDF(algorithm=SHA256(), length=32, salt=None, info=b"oui-backend api keys").derive(self._secret))
+
+    def seal(self, key: str, user_id: str) -> str:
+        nonce = secrets.token_bytes(_NONCE)
+        return base64.b64encode(nonce + self._aead.encrypt(nonce, key.encode(), user_id.encode())).decode()
+
+    def unseal(self, sealed: str, user_id: str) -> str | None:
+        """The key, None when it was sealed under another secret or for another account."""
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            data = base64.b64decode(sealed, validate=True)
+            return self._aead.decrypt(data[:_NONCE], data[_NONCE:], user_id.encode()).decode()
+        except (InvalidTag, ValueError):
+            return None
+
+
+def check_endpoint(path: str, config: Config) -> None:
+    """Refuses a path that API keys may not call. Raises Forbidden.
+
+    Allowed is a listed path itself and what lies below it.
+    """
+    if not config["auth.api_key.endpoint_restrictions"]:
+        return
+    listed = [p.strip().rstrip("/") for p in str(config["auth.api_key.allowed_endpoints"]).split(",") if p.strip()]
+    plain = path.rstrip("/")
+    if not any(plain == allowed or plain.startswith(f"{allowed}/") for allowed in listed):
+        raise Forbidden("API keys may not call this endpoint of this server.", status=403)

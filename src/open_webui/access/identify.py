@@ -1,0 +1,158 @@
+"""From a credential to a Principal: verified, looked up, cached for seconds, forgotten at once when access changes here."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from open_webui.access.api_keys import PREFIX, key_hash, looks_like_key
+from open_webui.access.permissions import effective
+from open_webui.access.tokens import Tokens
+from open_webui.config import Config
+from open_webui.internal.db import Database
+from open_webui.internal.log import get_logger
+from open_webui.models import accounts, api_keys, users
+from open_webui.principal import Principal, Via
+
+log = get_logger(__name__)
+# R7: another replica's revocation is seen within this many seconds.
+CACHE_SECONDS = 3.0
+CACHE_SIZE = 10_000
+# How exactly it is known when somebody was last here.
+SEEN_SECONDS = 60
+API_KEYS = "features.api_keys"
+# Changes of these settings change what somebody may do.
+_ACCESS_KEYS = frozenset({"user.permissions", "auth.enable_api_keys"})
+Listener = Callable[[str], Awaitable[None]]
+
+
+class Identifier:
+    """Resolves session tokens and API keys to principals."""
+
+    def __init__(self, database: Database, tokens: Tokens, config: Config) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._config = config
+        self._cache: dict[bytes, tuple[float, Principal]] = {}
+        self._listeners: list[Listener] = []
+        self._touching: dict[str, asyncio.Task[None]] = {}
+        config.on_change(lambda keys: self._cache.clear() if keys & _ACCESS_KEYS else None)
+
+    async def identify(self, token: str) -> Principal | None:
+        """The principal of a credential, None when it is not (or no longer) good. A cached one costs no SQL."""
+        key = hashlib.blake2b(token.encode(errors="replace"), digest_size=16).digest()
+        hit = self._cache.get(key)
+        at = time.monotonic()
+        if hit is not None and hit[0] > at:
+            cached = hit[1]
+            if cached.expires_at is None or cached.expires_at > time.time():
+                return cached
+        principal = await (self._by_key(token) if token.startswith(PREFIX) else self._by_session(token))
+        if principal is None:
+            self._cache.pop(key, None)
+            return None
+        if len(self._cache) >= CACHE_SIZE:
+            self._cache.clear()
+        self._cache[key] = (at + CACHE_SECONDS, principal)
+        return principal
+
+    async def _by_session(self, token: str) -> Principal | None:
+        claims = self._tokens.verify(token)
+        if claims is None:
+            return None
+        async with self._database.read() as connection:
+            row = await accounts.identity(connection, claims.id, claims.jti)
+            if row is None or not row.active or row.revoked or row.session_stamp != claims.session_stamp:
+                return None
+            principal = await _principal(connection, claims.id, row, self._config, claims.exp)
+        self._note_seen(principal.id, row.last_active_at)
+        return principal
+
+    async def _by_key(self, key: str) -> Principal | None:
+        """A key counts only while keys are enabled and its owner may have one."""
+        if not self._config["auth.enable_api_keys"] or not looks_like_key(key):
+            return None
+        async with self._database.read() as connection:
+            user_id = await api_keys.owner(connection, key_hash(key))
+            row = await accounts.identity(connection, user_id, "") if user_id is not None else None
+            if user_id is None or row is None or not row.active:
+                return None
+            principal = await _principal(connection, user_id, row, self._config, None, "api_key")
+        if not principal.may(API_KEYS):
+            return None
+        self._note_seen(user_id, row.last_active_at)
+        return principal
+
+    async def rights(self, connection: AsyncConnection, user_id: str) -> tuple[frozenset[str], frozenset[str]]:
+        """The permission paths that an account has by the defaults and its groups, and the ids of these."""
+        return await _rights(connection, user_id, self._config)
+
+    def _note_seen(self, user_id: str, last: int) -> None:
+        """Writes once a minute that somebody was here, beside the request: it need not wait for the writer."""
+        if last > time.time() - SEEN_SECONDS or user_id in self._touching:
+            return
+        task = asyncio.create_task(self._touch(user_id), name="note that somebody is here")
+        self._touching[user_id] = task
+        task.add_done_callback(lambda _: self._touching.pop(user_id, None))
+
+    async def _touch(self, user_id: str) -> None:
+        try:
+            async with self._database.write() as unit:
+                await users.touch(unit.connection, user_id)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("could not note when somebody was here", error=str(error))
+
+    def on_forget(self, listener: Listener) -> None:
+        """Calls the listener with a user's id after that user's access changed here (see `forget`)."""
+        self._listeners.append(listener)
+
+    async def forget(self, user_id: str) -> None:
+        """To be called after a change of role, password or groups, a sign-out, a deletion: the next request of the user
+        is looked up anew, and sockets and streams check theirs again.
+        """
+        self.drop(user_id)
+        for listener in self._listeners:
+            await listener(user_id)
+
+    def drop(self, user_id: str) -> None:
+        """Drops what is cached about a user."""
+        for key in [k for k, (_, p) in self._cache.items() if p.id == user_id]:
+            del self._cache[key]
+
+    def drop_all(self) -> None:
+        self._cache.clear()
+
+    async def close(self) -> None:
+        """Finishes what is being written."""
+        await asyncio.gather(*self._touching.values())
+
+
+async def _principal(
+    connection: AsyncConnection,
+    user_id: str,
+    row: accounts.Identity,
+    config: Config,
+    expires_at: int | None,
+    via: Via = "session",
+) -> Principal:
+    permissions, groups = await _rights(connection, user_id, config)
+    return Principal(
+        id=user_id,
+        role=row.role,
+        name=row.name,
+        email=row.email,
+        via=via,
+        groups=groups,
+        permissions=permissions,
+        expires_at=expires_at,
+        stamp=row.session_stamp,
+    )
+
+
+async def _rights(connection: AsyncConnection, user_id: str, config: Config) -> tuple[frozenset[str], frozenset[str]]:
+    groups = await accounts.groups_of(connection, user_id)
+    trees: list[Mapping[str, object]] = [config["user.permissions"], *(g.permissions or {} for g in groups)]
+    return effective(trees), frozenset(g.id for g in groups)

@@ -1,0 +1,86 @@
+"""Policies: what a route or socket event demands of its caller, declared where it is defined and enforced before it runs."""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from open_webui import constants
+from open_webui.errors import Forbidden, Unauthenticated
+from open_webui.principal import Principal
+
+Level = Literal["public", "optional", "pending", "user", "admin"]
+Action = Literal["read", "write", "delete", "share", "list", "search", "create", "use", "admin"]
+F = TypeVar("F", bound=Callable[..., Any])
+_ATTRIBUTE = "__policy__"
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """A declared policy.
+
+    level: public (nobody is looked up), optional (a principal or None), pending (any account), user, admin.
+    session_only: an API key is refused. permission: a permission path that is needed besides.
+    resource, action: whose rights the operation checks inside, through the repository's base select (the two-user
+    matrix of tests/security reads them).
+    """
+
+    level: Level
+    session_only: bool = False
+    permission: str | None = None
+    resource: str | None = None
+    action: Action | None = None
+
+    def needs(self, permission: str) -> "Policy":
+        """The same policy, with a permission path besides."""
+        return msgspec.structs.replace(self, permission=permission)
+
+    def on(self, resource: str, action: Action) -> "Policy":
+        """The same policy for an operation on a resource."""
+        return msgspec.structs.replace(self, resource=resource, action=action)
+
+    def check(self, principal: Principal | None) -> None:
+        """Raises Unauthenticated or Forbidden when the principal does not satisfy the policy."""
+        if self.level in {"public", "optional"}:
+            return
+        if principal is None:
+            raise Unauthenticated(constants.NOT_AUTHENTICATED)
+        if self.level == "user" and not principal.is_active:
+            raise Forbidden
+        if self.level == "admin" and not principal.is_admin:
+            raise Forbidden
+        if self.session_only and principal.via != "session":
+            raise Forbidden(constants.SESSION_REQUIRED, status=403)
+        if self.permission is not None and not principal.may(self.permission):
+            raise Forbidden
+
+    def describe(self) -> str:
+        parts: list[str] = [self.level]
+        if self.session_only:
+            parts.append("session only")
+        if self.permission:
+            parts.append(f"permission {self.permission}")
+        if self.resource:
+            parts.append(f"{self.action} {self.resource}")
+        return ", ".join(parts)
+
+
+PUBLIC = Policy(level="public")
+OPTIONAL = Policy(level="optional")
+PENDING = Policy(level="pending")
+USER = Policy(level="user")
+ADMIN = Policy(level="admin")
+
+
+def declare(policy: Policy) -> Callable[[F], F]:
+    """Attaches a policy to a function (a socket event's handler; routes use `routing.allow`)."""
+
+    def attach(function: F) -> F:
+        setattr(function, _ATTRIBUTE, policy)
+        return function
+
+    return attach
+
+
+def policy_of(function: Callable[..., Any]) -> Policy | None:
+    """The policy declared for a route's or event's function."""
+    return getattr(function, _ATTRIBUTE, None)

@@ -1,0 +1,101 @@
+"""What follows an answer: its chat's title (asked for while the answer is written), tags and follow-up questions."""
+
+import asyncio
+from typing import Any
+
+from open_webui.chat import prompts, side
+from open_webui.chat.delivery.record import Live, Recorder
+from open_webui.config import Config
+from open_webui.connections.base import Models
+from open_webui.errors import OuiError
+from open_webui.internal.db import Database
+from open_webui.internal.log import get_logger
+from open_webui.models import turns as stored
+
+log = get_logger(__name__)
+
+
+class Aftermath:
+    """The side questions of one answer. None of them can fail an answer: what a model refuses is left out."""
+
+    def __init__(self, live: Live, config: Config, catalogue: Models, database: Database, recorder: Recorder) -> None:
+        self._live = live
+        self._config = config
+        self._database = database
+        self._recorder = recorder
+        self._title: asyncio.Task[None] | None = None
+        self._target = side.task_model(config, catalogue, live.turn.target)
+        # A model that isn't a language model can't be asked about a conversation.
+        self._can_ask = self._target.entry.answers_tasks
+
+    def begin(self) -> None:
+        """Starts what need not wait for the answer."""
+        turn = self._live.turn
+        if turn.tasks.title and turn.is_new_chat and not turn.is_temporary:
+            self._title = asyncio.create_task(self._make_title(), name=f"title {turn.chat_id}")
+
+    def cancel(self) -> None:
+        if self._title is not None:
+            self._title.cancel()
+
+    async def finish(self, *, complete: bool, first: bool) -> None:
+        """Asks for what follows a complete answer, and waits for the title."""
+        turn, config = self._live.turn, self._config
+        if complete and self._can_ask:
+            if turn.tasks.follow_ups and config["task.follow_up.enable"]:
+                await self._follow_ups()
+            if first and turn.tasks.tags and config["task.tags.enable"] and not turn.is_temporary:
+                await self._tags()
+        if self._title is not None:
+            await asyncio.gather(self._title, return_exceptions=True)
+
+    async def _ask(self, template_key: str, default: str, fields: dict[str, Any] | None = None) -> str:
+        turn = self._live.turn
+        conversation = side.conversation(turn.history)
+        if self._live.answer.text:
+            conversation.append({"role": "assistant", "content": self._live.answer.text})
+        template = self._config[template_key] or default
+        prompt = prompts.fill(template, conversation, turn.question, turn.principal.name)
+        fields = {**(self._config["task.model.params"] or {}), **(fields or {})}
+        try:
+            return side.said(await side.ask(self._recorder, turn.principal, self._target, prompt, fields=fields))
+        except OuiError as error:
+            log.info(
+                "a side question was refused", about=template_key, model=self._target.model_id, detail=error.detail
+            )
+            return ""
+
+    async def _make_title(self) -> None:
+        turn = self._live.turn
+        title = None
+        if self._can_ask and self._config["task.title.enable"]:
+            answer = await self._ask("task.title.prompt_template", prompts.TITLE, {"max_tokens": side.TITLE_TOKENS})
+            title = prompts.title_of(answer)
+        title = title or prompts.short_title(turn.question)
+        async with self._database.write() as unit:
+            if not await stored.set_title(unit.connection, turn.chat_id, title):
+                return
+        self._live.title = title
+        await self._live.room.event("chat:title", title)
+
+    async def _follow_ups(self) -> None:
+        turn = self._live.turn
+        answer = await self._ask("task.follow_up.prompt_template", prompts.FOLLOW_UPS)
+        texts = prompts.parse_texts(answer, "follow_ups", most=5, longest=500)
+        if not texts:
+            return
+        if not turn.is_temporary:
+            async with self._database.write() as unit:
+                await stored.patch_body(unit.connection, turn.chat_id, turn.message_id, {"followUps": texts})
+        await self._live.room.event("chat:message:follow_ups", {"follow_ups": texts})
+
+    async def _tags(self) -> None:
+        turn = self._live.turn
+        answer = await self._ask("task.tags.prompt_template", prompts.TAGS)
+        names = prompts.parse_texts(answer, "tags", most=5, longest=60)
+        names = [name for name in names if name.lower() != "none"]
+        if not names:
+            return
+        async with self._database.write() as unit:
+            await stored.replace_tags(unit.connection, turn.owner_id, turn.chat_id, names)
+        await self._live.room.event("chat:tags", names)

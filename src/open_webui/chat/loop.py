@@ -1,0 +1,184 @@
+"""Makes one answer: opens the provider, feeds its chunks through the reducer, delivers frames, stores the end."""
+
+import asyncio
+from typing import Any, Final, Self
+
+import msgspec
+
+from open_webui.chat.context import prepare
+from open_webui.chat.delivery.record import Live, Recorder, call_of
+from open_webui.chat.delivery.room import Room
+from open_webui.chat.wire import Chunk, decode
+from open_webui.errors import OuiError, ProviderError
+from open_webui.internal.log import get_logger
+
+log = get_logger(__name__)
+
+INTERRUPTED: Final = (
+    "The server stopped while this answer was being written. What had arrived is kept; continue or regenerate it."
+)
+EMPTY: Final = "The model ended without an answer."
+# A model that is silent for this long is mentioned to the person who waits.
+SILENCE: Final = 20.0
+
+
+async def answer(live: Live, recorder: Recorder) -> bool:
+    """Runs a turn to its end and tells whether the answer is complete.
+
+    Whatever happens, what arrived is stored and everybody who watches is told. Cancelling the task is a person's stop.
+    """
+    turn = live.turn
+    kept = (None, None) if turn.is_temporary else (turn.chat_id, turn.message_id)
+    call = call_of(turn.principal, turn.target, "chat", *kept)
+    status = 200
+    try:
+        await _stream(live)
+        if live.answer.is_empty:
+            raise ProviderError(EMPTY)
+    except asyncio.CancelledError:
+        status = 499
+        raise
+    except OuiError as error:
+        status = error.status
+        await fail(live, recorder, error)
+        return False
+    except Exception as error:
+        # The task runner's place: a bug must not leave a message unfinished.
+        status = 500
+        log.exception("an answer failed", chat_id=turn.chat_id, message_id=turn.message_id)
+        await fail(live, recorder, OuiError(f"Something went wrong on the server ({type(error).__name__})."))
+        return False
+    finally:
+        recorder.count(call, status, live.answer.usage)
+    await _complete(live, recorder)
+    return True
+
+
+async def _stream(live: Live) -> None:
+    turn, reducer, room = live.turn, live.answer, live.room
+    draft = prepare(turn)
+    payload = {"stream": turn.stream, "messages": list(draft.messages), **draft.fields}
+    first = True
+    # Silence counts from the request on: many providers answer nothing at all before their first word.
+    async with (
+        _Silence(room) as silence,
+        await turn.target.connection.open(turn.target.entry, payload, turn.asker()) as reply,
+    ):
+        if not turn.stream:
+            _feed(live, decode(await reply.whole()))
+            return
+        async for batch in reply.batches():
+            silence.broken()
+            for raw in batch:
+                chunk = decode(raw)
+                if chunk is None:
+                    log.info("a provider's chunk was dropped", model=turn.target.model_id, size=len(raw))
+                    continue
+                frames = reducer.feed(chunk)
+                if first:
+                    first = False
+                    if not frames:
+                        # The page expects the provider's first chunk as it came, when it says nothing yet.
+                        await room.ordered("response:completion", msgspec.Raw(raw))
+                room.add(frames, reducer.version)
+
+
+class _Silence:
+    """Tells who waits that a model has been silent for long, and that it speaks again. One timer, moved lazily."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._timer = self._loop.call_later(SILENCE, self._look)
+        self._told = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._timer.cancel()
+        self.broken()
+
+    def broken(self) -> None:
+        """Something arrived."""
+        self._last = self._loop.time()
+        if self._told:
+            self._told = False
+            self._tell(done=True)
+
+    def _look(self) -> None:
+        quiet = self._loop.time() - self._last
+        if quiet >= SILENCE and not self._told:
+            self._told = True
+            self._tell(done=False)
+        self._timer = self._loop.call_later(SILENCE - quiet if quiet < SILENCE else SILENCE, self._look)
+
+    def _tell(self, *, done: bool) -> None:
+        status = {
+            "description": "The model has been silent for a while. Still waiting for it.",
+            "done": done,
+            "hidden": done,
+        }
+        task = self._loop.create_task(self._room.event("status", status))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _feed(live: Live, chunk: Chunk | None) -> None:
+    if chunk is None:
+        raise ProviderError("The model's answer could not be understood.")
+    live.room.add(live.answer.feed(chunk), live.answer.version)
+
+
+async def _complete(live: Live, recorder: Recorder) -> None:
+    """The end of a whole answer, in the order of the contract; stored before anybody is told that it is done."""
+    reducer, room = live.answer, live.room
+    room.add(reducer.close("completed"), reducer.version)
+    await room.flush()
+    choice = {"index": 0, "delta": {}, "finish_reason": reducer.finish_reason or "stop"}
+    await room.event("chat:completion", {"object": "chat.completion.chunk", "choices": [choice]})
+    if reducer.usage is not None:
+        await room.event("chat:completion", {"usage": reducer.usage})
+    await recorder.finish(live)
+    done: dict[str, Any] = {"done": True, "output": reducer.output()}
+    if reducer.usage is not None:
+        done["usage"] = reducer.usage
+    if not live.turn.is_temporary:
+        await room.event("chat:list", {"chat_id": live.turn.chat_id, "folder_id": live.turn.folder_id})
+        done["title"] = live.title
+    await room.settle()
+    await room.event("chat:completion", done)
+
+
+async def fail(live: Live, recorder: Recorder, error: OuiError) -> None:
+    """The end of an answer that failed: the part that arrived stays, the reason beside it."""
+    room = live.room
+    room.add(live.answer.close("incomplete"), live.answer.version)
+    await room.flush()
+    reason = {"content": error.detail}
+    await recorder.finish(live, {"error": reason})
+    await room.settle()
+    await room.event("chat:message:error", {"error": reason, "done": True})
+
+
+async def stopped(live: Live, recorder: Recorder) -> None:
+    """The end of an answer that a person stopped."""
+    room = live.room
+    live.answer.close("incomplete")
+    await recorder.finish(live)
+    await room.ordered("chat:tasks:cancel", {"output": live.answer.output()})
+    await room.event("chat:tasks:cancel")
+
+
+async def interrupted(live: Live, recorder: Recorder) -> None:
+    """The end of an answer that the server's own end cut short."""
+    live.answer.close("incomplete")
+    await recorder.finish(live, interruption(live.body))
+    await live.room.ordered("chat:message:error", {"error": {"content": INTERRUPTED}, "done": True})
+
+
+def interruption(body: dict[str, Any]) -> dict[str, Any]:
+    """What marks a message as interrupted."""
+    return {"error": {"content": INTERRUPTED}, "meta": {**(body.get("meta") or {}), "interrupted": True}}

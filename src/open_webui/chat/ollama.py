@@ -1,0 +1,202 @@
+"""Ollama's chat wire for any model: its request becomes an OpenAI payload, the OpenAI chunks become its lines."""
+
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response, StreamingResponse
+
+from open_webui.chat.api import opened, whole
+from open_webui.chat.delivery.record import Call
+from open_webui.chat.request import ApiRequest, text_field
+from open_webui.chat.service import Turns
+from open_webui.chat.wire import Chunk, Delta, decode
+from open_webui.connections.base import Reply
+from open_webui.errors import BadRequest, OuiError
+from open_webui.principal import Principal
+
+# Ollama's option on the left, OpenAI's field on the right.
+OPTIONS: Final = {
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "num_predict": "max_tokens",
+    "stop": "stop",
+    "seed": "seed",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+    "repeat_penalty": "repeat_penalty",
+}
+NDJSON: Final = "application/x-ndjson"
+
+
+def parse_chat(body: dict[str, Any]) -> ApiRequest:
+    """An Ollama chat request as ours. Raises BadRequest naming what can't be used."""
+    messages = body.get("messages")
+    if messages is not None and (not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages)):
+        raise BadRequest("'messages' should be a list of objects.")
+    return _request(body, [_openai_message(m) for m in messages or []])
+
+
+def parse_generate(body: dict[str, Any]) -> ApiRequest:
+    """An Ollama generate request as a chat of one question."""
+    prompt = text_field(body, "prompt", limit=10_000_000) if body.get("prompt") else ""
+    system = text_field(body, "system", limit=1_000_000) if body.get("system") else None
+    question = _openai_message({"role": "user", "content": prompt, "images": body.get("images")})
+    return _request(body, ([{"role": "system", "content": system}] if system else []) + [question])
+
+
+def _request(body: dict[str, Any], messages: list[dict[str, Any]]) -> ApiRequest:
+    model = str(text_field(body, "model", required=True))
+    # Ollama streams unless told otherwise.
+    stream = body.get("stream") is not False
+    payload: dict[str, Any] = {"model": model, "messages": messages, "stream": stream}
+    options = body.get("options") or {}
+    if not isinstance(options, dict):
+        raise BadRequest("'options' should be an object.")
+    payload |= {OPTIONS.get(str(name), str(name)): value for name, value in options.items() if value is not None}
+    for name in ("tools", "think", "keep_alive"):
+        if body.get(name) is not None:
+            payload[name] = body[name]
+    form = body.get("format")
+    if form == "json":
+        payload["response_format"] = {"type": "json_object"}
+    elif isinstance(form, dict):
+        payload["response_format"] = {"type": "json_schema", "json_schema": {"name": "answer", "schema": form}}
+    return ApiRequest(model=model, stream=stream, payload=payload, wire="ollama")
+
+
+def _openai_message(message: dict[str, Any]) -> dict[str, Any]:
+    content = message.get("content") or ""
+    images = message.get("images")
+    out: dict[str, Any] = {"role": message.get("role", "user"), "content": content}
+    if isinstance(images, list) and images and isinstance(content, str):
+        parts: list[dict[str, Any]] = [{"type": "text", "text": content}]
+        # Ollama's pictures are bare base64; PNG is what most of them are, and decoders look at the bytes.
+        parts += [
+            {"type": "image_url", "image_url": {"url": i if i.startswith("data:") else f"data:image/png;base64,{i}"}}
+            for i in images
+            if isinstance(i, str)
+        ]
+        out["content"] = parts
+    calls = message.get("tool_calls")
+    if isinstance(calls, list):
+        out["tool_calls"] = [_openai_call(n, call) for n, call in enumerate(calls) if isinstance(call, dict)]
+    if message.get("role") == "tool":
+        out["tool_call_id"] = str(message.get("tool_call_id") or message.get("tool_name") or "call_0")
+    return out
+
+
+def _openai_call(number: int, call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function")
+    function = function if isinstance(function, dict) else {}
+    arguments = msgspec.json.encode(function.get("arguments") or {}).decode()
+    return {
+        "id": str(call.get("id") or f"call_{number}"),
+        "type": "function",
+        "function": {"name": str(function.get("name", "")), "arguments": arguments},
+    }
+
+
+class Lines:
+    """Makes Ollama's lines out of OpenAI's chunks. generate: the shape of /api/generate instead of /api/chat."""
+
+    def __init__(self, model: str, *, generate: bool) -> None:
+        self._model = model
+        self._generate = generate
+        self._started = time.monotonic()
+        self._calls: dict[int, dict[str, str]] = {}
+        self.usage: dict[str, Any] | None = None
+        self._reason = "stop"
+
+    def _line(self, fields: dict[str, Any]) -> bytes:
+        line = {"model": self._model, "created_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"), **fields}
+        return msgspec.json.encode(line) + b"\n"
+
+    def _said(self, content: str, thinking: str = "", calls: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+        if self._generate:
+            return {"response": content} | ({"thinking": thinking} if thinking else {})
+        message: dict[str, Any] = {"role": "assistant", "content": content}
+        if thinking:
+            message["thinking"] = thinking
+        if calls:
+            message["tool_calls"] = calls
+        return {"message": message}
+
+    def _take(self, chunk: Chunk) -> tuple[str, str]:
+        """Content and thinking of a chunk; usage, tool calls and the reason to end are remembered."""
+        self.usage = chunk.usage or self.usage
+        choice = chunk.choices[0] if chunk.choices else None
+        if choice is None:
+            return "", ""
+        self._reason = choice.finish_reason or self._reason
+        delta = choice.delta or choice.message or Delta()
+        for position, part in enumerate(delta.tool_calls or ()):
+            key = part.index if part.index is not None else position
+            call = self._calls.setdefault(key, {"name": "", "arguments": ""})
+            if part.function is not None:
+                call["name"] += part.function.name or ""
+                call["arguments"] += part.function.arguments or ""
+        return delta.content or "", delta.reasoning_content or delta.reasoning or delta.thinking or ""
+
+    def feed(self, chunk: Chunk) -> bytes:
+        """The line for a chunk, empty when it says nothing."""
+        content, thinking = self._take(chunk)
+        return self._line(self._said(content, thinking) | {"done": False}) if content or thinking else b""
+
+    def end(self, content: str = "", thinking: str = "") -> bytes:
+        """The last line, with the counts."""
+        calls = [
+            {"function": {"name": c["name"], "arguments": _arguments(c["arguments"])}} for c in self._calls.values()
+        ]
+        took = int((time.monotonic() - self._started) * 1e9)
+        usage = self.usage or {}
+        counts = {
+            "total_duration": took,
+            "prompt_eval_count": usage.get("prompt_tokens", 0),
+            "eval_count": usage.get("completion_tokens", 0),
+            "eval_duration": took,
+        }
+        reason = "length" if self._reason == "length" else "stop"
+        return self._line(self._said(content, thinking, calls) | {"done": True, "done_reason": reason} | counts)
+
+    def all(self, chunk: Chunk) -> bytes:
+        """The one line of an answer that was not streamed."""
+        return self.end(*self._take(chunk))
+
+
+def _arguments(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text.encode()) if text else {}
+    except msgspec.DecodeError:
+        return {}
+
+
+async def answer(turns: Turns, principal: Principal, request: ApiRequest, *, generate: bool = False) -> Response:
+    """An Ollama answer as a response, streamed as lines or whole."""
+    call, reply = await opened(turns, principal, request)
+    lines = Lines(request.model, generate=generate)
+    if request.stream:
+        return StreamingResponse(_stream(turns, call, reply, lines), media_type=NDJSON)
+    chunk = decode(await whole(turns, call, reply)) or Chunk()
+    return Response(lines.all(chunk), media_type="application/json")
+
+
+async def _stream(turns: Turns, call: Call, reply: Reply, lines: Lines) -> AsyncIterator[bytes]:
+    status = 499
+    try:
+        async with reply:
+            async for batch in reply.batches():
+                out = b"".join(lines.feed(chunk) for raw in batch if (chunk := decode(raw)) is not None)
+                if out:
+                    yield out
+        status = 200
+        yield lines.end()
+    except OuiError as error:
+        status = error.status
+        yield msgspec.json.encode({"error": error.detail}) + b"\n"
+    finally:
+        turns.recorder.count(call, status, lines.usage)

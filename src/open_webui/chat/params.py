@@ -1,0 +1,60 @@
+"""From the page's and a profile's parameters to the fields of a provider's request."""
+
+from typing import Any, Final
+
+from open_webui.errors import BadRequest
+
+# OpenAI's own; a provider that does not know one says so.
+_PLAIN: Final = frozenset(
+    (
+        "temperature top_p max_tokens max_completion_tokens frequency_penalty presence_penalty seed reasoning_effort"
+        " logit_bias response_format verbosity n logprobs top_logprobs parallel_tool_calls tool_choice tools"
+        " top_k min_p repeat_penalty"
+    ).split()
+)
+# Ollama's, sent on as they are to connections that understand them.
+_OLLAMA: Final = frozenset(
+    (
+        "num_ctx num_predict num_keep num_batch num_thread num_gpu mirostat mirostat_eta mirostat_tau repeat_last_n tfs_z"
+        " use_mmap use_mlock think format keep_alive"
+    ).split()
+)
+
+
+def merge(kind: str, *layers: dict[str, Any]) -> dict[str, Any]:
+    """The provider's fields from layers of parameters, later ones win; null means not set.
+
+    kind: the connection's kind. `custom_params` of a layer are passed on under their own names. Raises BadRequest for
+    a stop list that is none.
+    """
+    out: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            if value is None or value == "":
+                continue
+            if name in _PLAIN or (name in _OLLAMA and kind in {"ollama", "local"}):
+                out[name] = value
+            elif name == "stop":
+                out["stop"] = _stop(value)
+        custom = layer.get("custom_params")
+        if isinstance(custom, dict):
+            out |= {k: v for k, v in custom.items() if k not in {"model", "messages", "stream"}}
+    return out
+
+
+def _stop(value: Any) -> list[str]:
+    """A list of stop texts; the page's settings give them as one text, separated by commas, with escapes."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")]
+    if not isinstance(value, list) or not all(isinstance(part, str) for part in value) or len(value) > 64:
+        raise BadRequest("'stop' should be a list of texts.")
+    return [part.replace("\\n", "\n").replace("\\t", "\t") for part in value if part]
+
+
+def with_system(system: str, messages: list[Any]) -> list[Any]:
+    """The messages with a system prompt in front, joined to one that is there already."""
+    if messages and isinstance(messages[0], dict) and messages[0].get("role") == "system":
+        own = messages[0].get("content")
+        if isinstance(own, str):
+            return [{**messages[0], "content": f"{system}\n\n{own}"}, *messages[1:]]
+    return [{"role": "system", "content": system}, *messages]

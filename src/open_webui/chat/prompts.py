@@ -1,0 +1,169 @@
+"""What a model is asked for a title, tags and follow-up questions, with the placeholders that custom prompts may use."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+TITLE: Final = """Write a title for the conversation below: three to five words in its language, plain text, an emoji in
+front if one fits well. No quotation marks, no full stop.
+Answer with JSON only: {"title": "the title"}
+
+<conversation>
+{{MESSAGES:END:2}}
+</conversation>"""
+
+TAGS: Final = """Name one to three general subjects of the conversation below (such as Science, Technology, Arts, Health,
+Travel), and one or two specific ones if they are clear. Use the language of the conversation. If it is too short or mixed
+to tell, answer with the one tag General.
+Answer with JSON only: {"tags": ["first", "second"]}
+
+<conversation>
+{{MESSAGES:END:6}}
+</conversation>"""
+
+FOLLOW_UPS: Final = """Suggest three to five short questions or requests that the person could send next in the
+conversation below, written from the person's point of view, in its language, leading further and repeating nothing.
+Answer with JSON only: {"follow_ups": ["first", "second", "third"]}
+
+<conversation>
+{{MESSAGES:END:6}}
+</conversation>"""
+
+_PLACEHOLDER: Final = re.compile(
+    r"\{\{(?:(MESSAGES)(?::(START|END|MIDDLETRUNCATE):(\d{1,6}))?|(prompt)(?::(start|end|middletruncate):(\d{1,6}))?"
+    r"|(CURRENT_DATE|CURRENT_TIME|CURRENT_DATETIME|CURRENT_WEEKDAY|USER_NAME))\}\}"
+)
+# A conversation's excerpt for a side task; models for it are small.
+MAX_EXCERPT: Final = 24_000
+
+
+def fill(template: str, messages: Sequence[dict[str, Any]], prompt: str, user_name: str) -> str:
+    """The template with its placeholders replaced. messages: role and text of each; prompt: the last question."""
+
+    def replace(match: re.Match[str]) -> str:
+        whole, how, count, asked, ask_how, ask_count, plain = match.groups()
+        if whole:
+            return transcript(_some(messages, how, int(count or 0)))
+        if asked:
+            return _part(prompt, ask_how, int(ask_count or 0))
+        return user_name if plain == "USER_NAME" else _moment(plain)
+
+    return _PLACEHOLDER.sub(replace, template)
+
+
+def _some(messages: Sequence[dict[str, Any]], how: str | None, count: int) -> Sequence[dict[str, Any]]:
+    if how == "START":
+        return messages[:count]
+    if how == "END":
+        return messages[-count:] if count else ()
+    if how == "MIDDLETRUNCATE" and len(messages) > count:
+        head = count // 2
+        return [*messages[:head], *messages[len(messages) - (count - head) :]]
+    return messages
+
+
+def _part(text: str, how: str | None, count: int) -> str:
+    if how == "start":
+        return text[:count]
+    if how == "end":
+        return text[-count:] if count else ""
+    if how == "middletruncate" and len(text) > count:
+        head = count // 2
+        return text[:head] + "…" + text[len(text) - (count - head) :]
+    return text
+
+
+def _moment(name: str) -> str:
+    formats = {"CURRENT_DATE": "%Y-%m-%d", "CURRENT_TIME": "%H:%M:%S", "CURRENT_WEEKDAY": "%A"}
+    return datetime.now(UTC).strftime(formats.get(name, "%Y-%m-%d %H:%M:%S"))
+
+
+def transcript(messages: Sequence[dict[str, Any]]) -> str:
+    """A conversation as text, the newest part of it if it is long."""
+    lines = [f"{str(m.get('role', 'user')).upper()}: {plain_text(m.get('content'))}" for m in messages]
+    return "\n".join(lines)[-MAX_EXCERPT:]
+
+
+def plain_text(content: Any) -> str:
+    """The text of a message's content, which may be a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(p["text"] for p in content if isinstance(p, dict) and isinstance(p.get("text"), str))
+    return ""
+
+
+def parse(answer: str, key: str) -> Any:
+    """The value under `key` in the JSON object of a model's answer, which may have words or fences around it."""
+    start, end = answer.find("{"), answer.rfind("}")
+    if start < 0 or end <= start:
+        return None
+    try:
+        value = msgspec.json.decode(answer[start : end + 1].encode())
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def parse_texts(answer: str, key: str, *, most: int, longest: int) -> list[str]:
+    """A list of short texts out of a model's answer; what has another shape is left out."""
+    value = parse(answer, key)
+    texts = [v.strip()[:longest] for v in value if isinstance(v, str) and v.strip()] if isinstance(value, list) else []
+    return list(dict.fromkeys(texts))[:most]
+
+
+def title_of(answer: str) -> str | None:
+    """The title out of a model's answer."""
+    title = parse(answer, "title")
+    return " ".join(title.split())[:120].strip("\"'") or None if isinstance(title, str) else None
+
+
+def short_title(question: str) -> str:
+    """A title from the question itself, where no model gives one."""
+    words = " ".join(question.split())
+    if len(words) <= 60:
+        return words or "New Chat"
+    return words[:57].rsplit(" ", 1)[0] + "…"
+
+
+QUERIES: Final = """Decide whether searching would help to answer the last question of the conversation below. If so,
+write one to three short search queries in its language; if it surely would not, write none. Today is {{CURRENT_DATE}}.
+Answer with JSON only: {"queries": ["first", "second"]}
+
+<conversation>
+{{MESSAGES:END:6}}
+</conversation>"""
+
+AUTOCOMPLETE: Final = """Continue the text below as its writer would, in its language and style, with a few words that
+fit on one line. Do not repeat it and do not answer it.
+Answer with JSON only: {"text": "the continuation"}
+
+<text>
+{{prompt}}
+</text>"""
+
+EMOJI: Final = """Answer with the one emoji that fits the text below best, and nothing else.
+
+<text>
+{{prompt}}
+</text>"""
+
+IMAGE: Final = """Write a detailed description of the picture that the conversation below asks for, as a text for an
+image generator: subject, setting, light, style.
+Answer with JSON only: {"prompt": "the description"}
+
+<conversation>
+{{MESSAGES:END:6}}
+</conversation>"""
+
+
+def merge_answers(question: str, answers: Sequence[str]) -> str:
+    """The prompt that makes one answer out of several."""
+    listed = "\n\n".join(f"<answer {n}>\n{answer}\n</answer {n}>" for n, answer in enumerate(answers, 1))
+    return (
+        "Several models answered the question below. Write the one best answer out of theirs: keep what is right, leave out"
+        f" what is wrong or said twice, and mention none of them.\n\n<question>\n{question}\n</question>\n\n{listed}"
+    )

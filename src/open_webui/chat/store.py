@@ -1,0 +1,230 @@
+"""Stores a question and the empty messages of its answers, in one transaction, and reads the conversation for them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from open_webui.chat.request import Ask, PageRequest
+from open_webui.errors import BadRequest, Forbidden, NotFound
+from open_webui.internal.db import Database
+from open_webui.models import chats, generations, messages
+from open_webui.models import turns as stored_turns
+from open_webui.models.base import now
+from open_webui.principal import Principal
+
+NEW_TITLE = "New Chat"
+
+
+class Stored(msgspec.Struct, kw_only=True):
+    """What a turn's transaction found and wrote."""
+
+    chat_id: str
+    owner_id: str
+    title: str
+    folder_id: str | None
+    is_new: bool
+    answers: dict[str, messages.MessageRow]
+    history: tuple[dict[str, Any], ...]
+    truncated: bool
+    question: str
+    # The question and the empty answers as messages of the wire, for others who look on.
+    wire: dict[str, dict[str, Any]]
+    params: dict[str, Any]
+    system: tuple[str, ...]
+    continued: dict[str, Any] | None = None
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a turn is stored: the database, the process that will answer, and how much of a conversation is read."""
+
+    database: Database
+    instance: str
+    max_chars: int
+
+
+async def store(place: Place, principal: Principal, request: PageRequest, asks: Sequence[tuple[Ask, str]]) -> Stored:
+    """Raises NotFound for a chat, folder or message that isn't the caller's to write to, BadRequest for a lone parent."""
+    if request.is_temporary:
+        return _temporary(principal, request)
+    async with place.database.write() as unit:
+        connection = unit.connection
+        chat = await _chat(connection, principal, request)
+        is_new = chat is None
+        if chat is None:
+            chat = await _create(connection, principal, request, asks)
+        if request.continued:
+            wire = [await _continued(connection, chat, asks[0][0], asks[0][1])]
+        else:
+            wire = _placeholders(principal, request, asks)
+        if chat.user_id != principal.id:
+            wire = await _spared(connection, chat, principal, wire)
+        with unit.together():
+            rows = await messages.put(connection, chat, principal.id, wire)
+            await stored_turns.advance(connection, chat.id, asks[0][0].message_id)
+            await generations.begin(connection, _begun(principal, chat, asks), place.instance)
+        answers = {row.id: row for row in rows if row.id in {ask.message_id for ask, _ in asks}}
+        first = answers[asks[0][0].message_id]
+        branch, truncated = await _branch(connection, chat.id, first.parent_id, place.max_chars)
+        systems = await _systems(connection, chat)
+    earlier = first if request.continued else None
+    history = [row.wire([]) for row in branch]
+    if earlier is not None:
+        history.append(earlier.wire([]))
+    params = chat.body.get("params")
+    return Stored(
+        chat_id=chat.id,
+        owner_id=chat.user_id,
+        title=chat.title,
+        folder_id=chat.folder_id,
+        is_new=is_new,
+        answers=answers,
+        history=tuple(history),
+        truncated=truncated,
+        question=_question(branch),
+        wire={row.id: row.wire([r.id for r in rows if r.parent_id == row.id]) for row in rows},
+        params=params if isinstance(params, dict) else {},
+        system=systems,
+        continued=None if earlier is None else {"output": earlier.body.get("output"), "content": earlier.content},
+    )
+
+
+def _begun(principal: Principal, chat: chats.ChatRow, asks: Sequence[tuple[Ask, str]]) -> list[dict[str, str]]:
+    """The rows that say that these answers are being written."""
+    return [
+        {"task_id": task_id, "chat_id": chat.id, "message_id": ask.message_id, "user_id": principal.id}
+        for ask, task_id in asks
+    ]
+
+
+def _temporary(principal: Principal, request: PageRequest) -> Stored:
+    """A temporary chat stores nothing: its conversation comes with the request."""
+    if not principal.may("chat.temporary"):
+        raise NotFound
+    history = tuple(request.messages or ())
+    said = next((m.get("content") for m in reversed(history) if m.get("role") == "user"), "")
+    return Stored(
+        chat_id=str(request.chat_id),
+        owner_id=principal.id,
+        title="",
+        folder_id=None,
+        is_new=False,
+        answers={},
+        history=history,
+        truncated=False,
+        question=said if isinstance(said, str) else "",
+        wire={},
+        params={},
+        system=(),
+    )
+
+
+async def _chat(connection: AsyncConnection, principal: Principal, request: PageRequest) -> chats.ChatRow | None:
+    if request.chat_id is None:
+        return None
+    chat = await chats.get(connection, principal, request.chat_id, "write")
+    if chat is None:
+        raise NotFound
+    return chat
+
+
+async def _create(
+    connection: AsyncConnection, principal: Principal, request: PageRequest, asks: Sequence[tuple[Ask, str]]
+) -> chats.ChatRow:
+    if request.user_message is None:
+        raise BadRequest("A new chat begins with a 'user_message'.")
+    if request.folder_id is not None and not await stored_turns.folder_is_writable(
+        connection, principal, request.folder_id
+    ):
+        raise NotFound
+    body: dict[str, Any] = {
+        "models": [ask.model_id for ask, _ in asks],
+        "params": {},
+        "tags": [],
+        "files": request.files,
+    }
+    body["timestamp"] = now() * 1000
+    if request.chat_variables:
+        body["variables"] = request.chat_variables
+    return await chats.create(connection, principal.id, title=NEW_TITLE, body=body, folder_id=request.folder_id)
+
+
+def _placeholders(principal: Principal, request: PageRequest, asks: Sequence[tuple[Ask, str]]) -> list[dict[str, Any]]:
+    """The question, if there is one, and an empty answer for each model, as messages of the wire."""
+    wire: list[dict[str, Any]] = []
+    parent = request.parent_id
+    if request.user_message is not None:
+        question = dict(request.user_message)
+        if "parentId" not in question:
+            question["parentId"] = None if parent == question["id"] else parent
+        question["user_id"] = principal.id
+        question["user"] = principal.public()
+        question.setdefault("timestamp", now())
+        question.pop("childrenIds", None)
+        wire.append(question)
+        parent = question["id"]
+    for ask, task_id in asks:
+        wire.append(
+            {
+                "id": ask.message_id,
+                "parentId": parent,
+                "role": "assistant",
+                "content": "",
+                "done": False,
+                "model": ask.model_id,
+                "modelIdx": ask.index,
+                "timestamp": now(),
+                "meta": {"task_id": task_id},
+            }
+        )
+    return wire
+
+
+async def _spared(
+    connection: AsyncConnection, chat: chats.ChatRow, principal: Principal, wire: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What of the messages somebody may write over stored ones in a chat of somebody else: own ones.
+
+    Another's question stays as it is: whoever has it answered anew sends it along. Raises Forbidden for an answer.
+    """
+    found = await stored_turns.authors(connection, chat.id, [message["id"] for message in wire])
+    out = []
+    for message in wire:
+        foreign = message["id"] in found and found[message["id"]] != principal.id
+        if foreign and message["role"] != "user":
+            raise Forbidden("This answer belongs to somebody else. Regenerate it instead.")
+        if not foreign:
+            out.append(message)
+    return out
+
+
+async def _continued(connection: AsyncConnection, chat: chats.ChatRow, ask: Ask, task_id: str) -> dict[str, Any]:
+    row = await messages.get(connection, chat.id, ask.message_id)
+    if row is None or row.role != "assistant":
+        raise NotFound
+    wire = row.wire([])
+    wire.pop("childrenIds", None)
+    return wire | {"done": False, "error": None, "meta": {"task_id": task_id}}
+
+
+async def _branch(
+    connection: AsyncConnection, chat_id: str, message_id: str | None, max_chars: int
+) -> tuple[list[messages.MessageRow], bool]:
+    if message_id is None:
+        return [], False
+    return await messages.branch(connection, chat_id, message_id, max_chars)
+
+
+async def _systems(connection: AsyncConnection, chat: chats.ChatRow) -> tuple[str, ...]:
+    """The system prompts of the chat's folder and of the chat itself."""
+    out = []
+    if chat.folder_id is not None:
+        out.append(await stored_turns.folder_prompt(connection, chat.folder_id))
+    params = chat.body.get("params")
+    out.append(params.get("system") if isinstance(params, dict) else None)
+    return tuple(text for text in out if isinstance(text, str) and text)
+
+
+def _question(branch: Sequence[messages.MessageRow]) -> str:
+    return next((row.content for row in reversed(branch) if row.role == "user"), "")

@@ -1,0 +1,283 @@
+"""What an admin may change while the server runs: each setting declared once, resolved environment > stored > default."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from open_webui.errors import StartupError
+
+Json = Any
+Parse = Callable[[str], Json]
+
+
+def parse_bool(text: str) -> bool:
+    value = text.strip().lower()
+    if value in {"true", "1", "yes", "on"}:
+        return True
+    if value in {"false", "0", "no", "off", ""}:
+        return False
+    raise ValueError("must be true or false")
+
+
+def parse_list(separator: str) -> Parse:
+    """A parser of separated texts; blanks around entries go, empty entries stay (a key list may have gaps)."""
+
+    def parse(text: str) -> list[str]:
+        return [part.strip() for part in text.split(separator)] if text.strip() else []
+
+    return parse
+
+
+def parse_json(text: str) -> Json:
+    try:
+        return msgspec.json.decode(text.encode())
+    except msgspec.DecodeError as error:
+        raise ValueError(f"must be JSON ({error})") from None
+
+
+PARSERS: Final[dict[type, Parse]] = {
+    bool: parse_bool,
+    int: int,
+    float: float,
+    str: str,
+    dict: parse_json,
+    list: parse_json,
+}
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One declared setting.
+
+    key: dotted name in the database. type: what its values are. default: used when neither environment nor database
+    has one. variables: names of environment variables, the first that is set wins. parse: text to value, by type if
+    None. nullable: None is a value too. secret: never shown to anyone who may not write it.
+    """
+
+    key: str
+    type: type
+    default: Json
+    variables: tuple[str, ...] = ()
+    parse: Parse | None = None
+    nullable: bool = False
+    secret: bool = False
+
+    def from_text(self, text: str) -> Json:
+        return (self.parse or PARSERS[self.type])(text)
+
+    def accepts(self, value: Json) -> bool:
+        """Whether a value has the declared type (an int passes for a float, a bool not for an int)."""
+        if value is None:
+            return self.nullable
+        if self.type is float:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        if self.type is int:
+            return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, self.type)
+
+
+def _flag(key: str, variable: str, default: bool) -> Setting:
+    return Setting(key, bool, default, (variable,))
+
+
+DEFAULT_PERMISSIONS: Final[dict[str, dict[str, bool]]] = {
+    "workspace": dict.fromkeys(
+        (
+            "models knowledge prompts tools skills models_import models_export models_hidden prompts_import"
+            " prompts_export tools_import tools_export skills_import skills_export"
+        ).split(),
+        False,
+    ),
+    "sharing": dict.fromkeys(
+        (
+            "models public_models knowledge public_knowledge prompts public_prompts tools public_tools skills"
+            " public_skills notes public_notes folders public_chats open_chats public_calendars"
+        ).split(),
+        False,
+    ),
+    "access_grants": {"allow_users": True, "allow_groups": True},
+    "chat": dict.fromkeys(
+        (
+            "controls valves system_prompt params file_upload web_upload delete delete_message continue_response"
+            " regenerate_response rate_response edit share export import stt tts call multiple_models temporary"
+        ).split(),
+        True,
+    )
+    | {"temporary_enforced": False},
+    "features": {
+        "api_keys": False,
+        "notes": True,
+        "folders": True,
+        "channels": True,
+        "encrypted_channels": False,
+        "direct_tool_servers": False,
+        "web_search": True,
+        "image_generation": True,
+        "code_interpreter": True,
+        "memories": True,
+        "automations": False,
+        "calendar": True,
+        "webhooks": False,
+    },
+    "settings": {"interface": True},
+}
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting("auth.admin.email", str, None, ("ADMIN_EMAIL",), nullable=True),
+    _flag("auth.admin.show", "SHOW_ADMIN_DETAILS", True),
+    _flag("auth.enable_api_keys", "ENABLE_API_KEYS", False),
+    _flag("auth.api_key.endpoint_restrictions", "ENABLE_API_KEYS_ENDPOINT_RESTRICTIONS", False),
+    Setting("auth.api_key.allowed_endpoints", str, "", ("API_KEYS_ALLOWED_ENDPOINTS",)),
+    Setting("auth.jwt_expiry", str, "4w", ("JWT_EXPIRES_IN",)),
+    _flag("ui.enable_signup", "ENABLE_SIGNUP", True),
+    _flag("ui.enable_login_form", "ENABLE_LOGIN_FORM", True),
+    _flag("ui.enable_password_change_form", "ENABLE_PASSWORD_CHANGE_FORM", True),
+    _flag("ui.enable_community_sharing", "ENABLE_COMMUNITY_SHARING", False),
+    _flag("ui.enable_message_rating", "ENABLE_MESSAGE_RATING", False),
+    _flag("users.enable_status", "ENABLE_USER_STATUS", True),
+    Setting("ui.default_user_role", str, "pending", ("DEFAULT_USER_ROLE",)),
+    Setting("ui.default_group_id", str, "", ("DEFAULT_GROUP_ID",)),
+    Setting("ui.default_locale", str, "", ("DEFAULT_LOCALE",)),
+    Setting("ui.default_models", str, None, ("DEFAULT_MODELS",), nullable=True),
+    Setting("ui.default_pinned_models", str, None, ("DEFAULT_PINNED_MODELS",), nullable=True),
+    Setting("ui.default_interface_settings", dict, {}),
+    Setting("ui.i18n", dict, {}),
+    Setting("ui.visibility", dict, {}),
+    Setting("ui.banners", list, [], ("WEBUI_BANNERS",)),
+    Setting("ui.model_order_list", list, []),
+    Setting("ui.prompt_suggestions", list, None, ("DEFAULT_PROMPT_SUGGESTIONS",), nullable=True),
+    Setting("ui.prompt_suggestions_i18n", dict, {}),
+    Setting("ui.pending_user_overlay_title", str, ""),
+    Setting("ui.pending_user_overlay_content", str, ""),
+    Setting("ui.watermark", str, ""),
+    Setting("ui.name", str, "oui-backend", ("WEBUI_NAME",)),
+    Setting("webui.url", str, "", ("WEBUI_URL",)),
+    Setting("user.permissions", dict, DEFAULT_PERMISSIONS),
+    _flag("openai.enable", "ENABLE_OPENAI_API", True),
+    Setting("openai.api_base_urls", list, [], ("OPENAI_API_BASE_URLS", "OPENAI_API_BASE_URL"), parse_list(";")),
+    Setting("openai.api_keys", list, [], ("OPENAI_API_KEYS", "OPENAI_API_KEY"), parse_list(";"), secret=True),
+    Setting("openai.api_configs", dict, {}, ("OPENAI_API_CONFIGS",), secret=True),
+    _flag("ollama.enable", "ENABLE_OLLAMA_API", True),
+    Setting("ollama.base_urls", list, [], ("OLLAMA_BASE_URLS", "OLLAMA_BASE_URL"), parse_list(";")),
+    Setting("ollama.api_configs", dict, {}, ("OLLAMA_API_CONFIGS",), secret=True),
+    _flag("models.base_models_cache", "ENABLE_BASE_MODELS_CACHE", True),
+    Setting("models.default_metadata", dict, {}, ("DEFAULT_MODEL_METADATA",)),
+    Setting("models.default_params", dict, {}, ("DEFAULT_MODEL_PARAMS",)),
+    Setting("models.builtin", str, "auto", ("BUILTIN_MODEL",)),
+    Setting("task.model.default", str, "", ("TASK_MODEL",)),
+    Setting("task.model.external", str, "", ("TASK_MODEL_EXTERNAL",)),
+    Setting("task.model.params", dict, {}),
+    _flag("task.title.enable", "ENABLE_TITLE_GENERATION", True),
+    Setting("task.title.prompt_template", str, "", ("TITLE_GENERATION_PROMPT_TEMPLATE",)),
+    _flag("task.tags.enable", "ENABLE_TAGS_GENERATION", True),
+    Setting("task.tags.prompt_template", str, "", ("TAGS_GENERATION_PROMPT_TEMPLATE",)),
+    _flag("task.follow_up.enable", "ENABLE_FOLLOW_UP_GENERATION", True),
+    Setting("task.follow_up.prompt_template", str, "", ("FOLLOW_UP_GENERATION_PROMPT_TEMPLATE",)),
+    _flag("task.autocomplete.enable", "ENABLE_AUTOCOMPLETE_GENERATION", False),
+    Setting("task.autocomplete.input_max_length", int, -1),
+    Setting("task.autocomplete.prompt_template", str, ""),
+    _flag("task.query.search.enable", "ENABLE_SEARCH_QUERY_GENERATION", True),
+    _flag("task.query.retrieval.enable", "ENABLE_RETRIEVAL_QUERY_GENERATION", True),
+    Setting("task.query.prompt_template", str, "", ("QUERY_GENERATION_PROMPT_TEMPLATE",)),
+    Setting("task.image.prompt_template", str, ""),
+    Setting("task.tools.prompt_template", str, "", ("TOOLS_FUNCTION_CALLING_PROMPT_TEMPLATE",)),
+    _flag("task.voice.prompt.enable", "ENABLE_VOICE_MODE_PROMPT", True),
+    Setting("task.voice.prompt_template", str, ""),
+    _flag("folders.enable", "ENABLE_FOLDERS", True),
+    Setting("folders.max_file_count", str, "", ("FOLDER_MAX_FILE_COUNT",)),
+)
+BY_KEY: Final[dict[str, Setting]] = {setting.key: setting for setting in SETTINGS}
+
+
+class Config:
+    """The values in force. Reading is a dictionary look-up; what the environment fixes can't be stored over."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        """Raises StartupError naming every malformed variable."""
+        environ = os.environ if environ is None else environ
+        self._fixed: dict[str, Json] = {}
+        self._source: dict[str, str] = {}
+        problems: list[str] = []
+        for setting in SETTINGS:
+            self._read(setting, environ, problems)
+        if problems:
+            raise StartupError("The configuration can't be used. " + "; ".join(problems))
+        self._stored: dict[str, Json] = {}
+        self._values: dict[str, Json] = {}
+        self._listeners: list[Callable[[frozenset[str]], None]] = []
+        self._resolve()
+
+    def _read(self, setting: Setting, environ: Mapping[str, str], problems: list[str]) -> None:
+        for name in setting.variables:
+            text = environ.get(name)
+            if text is None or (text == "" and setting.type is not str):
+                continue
+            try:
+                value = setting.from_text(text)
+                if not setting.accepts(value):
+                    raise ValueError(f"must be of type {setting.type.__name__}")
+            except ValueError as error:
+                problems.append(f"{name}: {error}")
+            else:
+                self._fixed[setting.key] = value
+                self._source[setting.key] = name
+            return
+
+    def _resolve(self) -> None:
+        self._values = {s.key: s.default for s in SETTINGS} | self._stored | self._fixed
+
+    def __getitem__(self, key: str) -> Json:
+        return self._values[key]
+
+    def locked_by(self, key: str) -> str | None:
+        """The environment variable that fixes a key, if one does."""
+        return self._source.get(key)
+
+    def storable(self, changes: Mapping[str, Json]) -> dict[str, Json]:
+        """The part of the changes that may be stored: declared, not fixed by the environment.
+
+        Raises ValueError naming the first key whose value has the wrong type.
+        """
+        for key, value in changes.items():
+            if key in BY_KEY and not BY_KEY[key].accepts(value):
+                raise ValueError(f"{key} must be of type {BY_KEY[key].type.__name__}")
+        return {k: v for k, v in changes.items() if k in BY_KEY and k not in self._fixed}
+
+    def load(self, stored: Mapping[str, Json]) -> list[str]:
+        """Takes over what the database holds. Returns the keys whose stored value can't be used (default applies)."""
+        bad = [k for k, v in stored.items() if k in BY_KEY and not BY_KEY[k].accepts(v)]
+        before = self._values
+        self._stored = {k: v for k, v in stored.items() if k in BY_KEY and k not in bad}
+        self._resolve()
+        changed = frozenset(k for k, v in self._values.items() if before.get(k) != v)
+        for listener in self._listeners if changed else ():
+            listener(changed)
+        return bad
+
+    def on_change(self, listener: Callable[[frozenset[str]], None]) -> None:
+        """Calls the listener with the changed keys after every load that changed any."""
+        self._listeners.append(listener)
+
+    @property
+    def stored(self) -> dict[str, Json]:
+        return dict(self._stored)
+
+    def describe(self, keys: Iterable[str] | None = None) -> list[tuple[str, Json, str]]:
+        """(key, value, source) of each setting; the source is a variable's name, "stored" or "default"."""
+        out = []
+        for key in keys or BY_KEY:
+            source = self._source.get(key) or ("stored" if key in self._stored else "default")
+            out.append((key, "***" if BY_KEY[key].secret and self._values[key] else self._values[key], source))
+        return out
+
+
+def permission_paths(tree: Mapping[str, Json]) -> frozenset[str]:
+    """The granted paths ("chat.delete") of a permission tree."""
+    return frozenset(
+        f"{section}.{name}"
+        for section, entries in tree.items()
+        if isinstance(entries, dict)
+        for name, granted in entries.items()
+        if granted is True
+    )

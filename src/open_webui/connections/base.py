@@ -1,0 +1,108 @@
+"""What a connection is: a named source of models that answers chat requests as a stream of OpenAI chunks."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Literal, Protocol, Self
+
+import msgspec
+
+from open_webui.principal import Principal
+
+Kind = Literal["openai", "ollama", "local"]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One model as its source lists it.
+
+    id: what clients call it (with the connection's prefix, if it has one). remote_id: what the source calls it.
+    connection: the key of its connection. index: the connection's place in the admin's list (the wire's `urlIdx`).
+    raw: the source's own object, shown under the key of its kind. tags: names, for the page's filter.
+    """
+
+    id: str
+    name: str
+    remote_id: str
+    connection: str
+    kind: Kind
+    index: int = 0
+    created: int = 0
+    connection_type: str = "external"
+    raw: dict[str, Any] = {}
+    tags: tuple[str, ...] = ()
+    description: str | None = None
+    # False for one that is no language model: it is not asked for titles, tags and follow-up questions.
+    answers_tasks: bool = True
+
+
+class Reply(Protocol):
+    """A provider's opened answer. Use it as an async context manager: leaving it closes the provider's connection."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *error: object) -> None: ...
+
+    def batches(self) -> AsyncIterator[list[bytes]]:
+        """The answer's chunks as they arrive: each list holds the JSON texts (OpenAI `chat.completion.chunk`, without
+        `data: `) that came in one read; never an empty list, no terminator. JSON that can't be decoded is left out.
+
+        Ends after the terminator. Raises ProviderError when the stream broke off before it, or when a line is too long.
+        """
+        ...
+
+    async def whole(self) -> bytes:
+        """The answer to a request that did not ask for a stream, one OpenAI `chat.completion` as JSON."""
+        ...
+
+
+class Connection(Protocol):
+    """A source of models. Implementations translate their wire to and from OpenAI's, and errors to ProviderError."""
+
+    key: str
+    kind: Kind
+
+    async def list_models(self) -> list[Entry]:
+        """What the source offers now. Raises ProviderError."""
+        ...
+
+    async def open(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> Reply:
+        """Sends an OpenAI chat request (its `model` is replaced by the source's name for it) and waits for the status.
+
+        payload["stream"] says which of the reply's two ways will be used. Raises ProviderError with the provider's
+        status and body when it refuses. user: id, name, e-mail and role, for connections that forward them.
+        """
+        ...
+
+    async def embed(self, entry: Entry, payload: dict[str, Any]) -> bytes:
+        """An OpenAI embeddings request (its `model` is replaced), answered as the JSON of OpenAI. Raises ProviderError."""
+        ...
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that a caller may use, resolved to what is needed to ask it.
+
+    model_id: the id that was asked for (a custom model's or a base model's). entry, connection: where it is. params:
+    the profile's parameters, those of a base model below those of a custom one. system: its system prompt. meta: its
+    description, capabilities and the like.
+    """
+
+    model_id: str
+    entry: Entry
+    connection: Connection
+    params: dict[str, Any] = {}
+    system: str | None = None
+    meta: dict[str, Any] = {}
+
+
+class Models(Protocol):
+    """What the chat turn asks of the catalogue (catalogue.Catalogue implements it), from memory."""
+
+    def resolve(self, principal: Principal, model_id: str) -> Target:
+        """Raises NotFound (status 400, "Model not found") for what doesn't exist or isn't the caller's to use."""
+        ...
+
+    async def heard_of(self, model_id: str) -> None:
+        """Right after a start: waits shortly for connections that have not answered yet, if the model is unknown."""
+        ...
+
+    def find(self, model_id: str) -> Target | None:
+        """The same without a caller, for the server's own questions."""
+        ...

@@ -1,0 +1,259 @@
+"""The catalogue: all models there are, from memory at any moment, kept fresh in the background."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final
+
+import aiohttp
+from sqlalchemy.exc import SQLAlchemyError
+
+from open_webui.config import Config
+from open_webui.connections import profiles
+from open_webui.connections.base import Connection, Entry, Target
+from open_webui.connections.local import WORD_SECONDS, LocalConnection
+from open_webui.connections.ollama import OllamaConnection
+from open_webui.connections.openai import OpenAIConnection
+from open_webui.connections.profiles import Defaults, Profile, Snapshot
+from open_webui.connections.source import Source
+from open_webui.connections.specs import KEYS, Spec, specs
+from open_webui.constants import MODEL_NOT_FOUND
+from open_webui.env import Settings
+from open_webui.errors import NotFound, OuiError
+from open_webui.internal.db import Database, dumps
+from open_webui.internal.log import get_logger
+from open_webui.models import models
+from open_webui.models.models import Model
+from open_webui.principal import Principal
+
+log = get_logger(__name__)
+# The most that a list waits for the first answer of a connection.
+FIRST_SECONDS: Final = 0.3
+# The most that a list waits which an admin asks to be fresh.
+FRESH_SECONDS: Final = 2.0
+_MAX_CACHED: Final = 2_000
+_DEFAULTS: Final = frozenset({"models.default_params", "models.default_metadata", "ui.model_order_list"})
+Remote = OpenAIConnection | OllamaConnection
+
+
+class Catalogue:
+    """What the chat turn and the model routes ask. Everything but `open`, `reload`, `listed` and `close` is immediate."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        config: Config,
+        database: Database,
+        http: aiohttp.ClientSession,
+        *,
+        word_seconds: float = WORD_SECONDS,
+    ) -> None:
+        """word_seconds: how fast the built-in model speaks when it streams."""
+        self._settings = settings
+        self._config = config
+        self._database = database
+        self._http = http
+        self._local = LocalConnection(word_seconds)
+        self._local_entries: list[Entry] = []
+        self._sources: dict[Spec, Source] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._rows: list[Model] = []
+        self._reloader: asyncio.Task[None] | None = None
+        self._snapshot = Snapshot()
+        self._encoded: dict[tuple[str, str, frozenset[str]], bytes] = {}
+
+    # Its life
+
+    async def open(self) -> None:
+        """Reads the model rows and begins to ask the connections.
+
+        Waits shortly for their first answers, so that what was possible before a restart is possible right after it.
+        """
+        self._local_entries = await self._local.list_models()
+        self._config.on_change(self._on_change)
+        self._connect()
+        await self.reload()
+        self._reloader = asyncio.create_task(self._keep_rows(), name="model rows")
+        await self.settle()
+
+    async def close(self) -> None:
+        if self._reloader is not None:
+            self._reloader.cancel()
+            await asyncio.gather(self._reloader, return_exceptions=True)
+        await asyncio.gather(*(source.close() for source in self._sources.values()), *self._closing)
+        self._sources = {}
+
+    async def reload(self) -> None:
+        """Takes over the model rows and grants as the database holds them now; to be called after they changed."""
+        async with self._database.read() as connection:
+            self._rows = await models.all_models(connection)
+        self._rebuild()
+
+    async def _keep_rows(self) -> None:
+        """Sees what other replicas changed."""
+        while True:
+            await asyncio.sleep(self._settings.models_cache_ttl)
+            try:
+                await self.reload()
+            except (SQLAlchemyError, OSError) as error:
+                # A lost database must not end the watch; the next round tries again.
+                log.warning("the model rows could not be read", error=str(error))
+
+    def _on_change(self, keys: frozenset[str]) -> None:
+        if keys & KEYS:
+            self._connect()
+        if keys & (KEYS | _DEFAULTS):
+            self._rebuild()
+
+    def _connect(self) -> None:
+        """Makes the sources those of the config; one that stayed as it was is kept with what it knows."""
+        wanted = dict.fromkeys(specs(self._config))
+        for spec in [s for s in self._sources if s not in wanted]:
+            closing = asyncio.get_running_loop().create_task(self._sources.pop(spec).close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        timeout = self._settings.aiohttp_client_timeout_model_list
+        self._sources = {
+            spec: self._sources.get(spec)
+            or Source(self._connection(spec), self._settings.models_cache_ttl, timeout, self._rebuild)
+            for spec in wanted
+        }
+
+    def _connection(self, spec: Spec) -> Remote:
+        kind = OllamaConnection if spec.kind == "ollama" else OpenAIConnection
+        return kind(self._http, spec, self._settings.aiohttp_client_timeout_model_list)
+
+    def _rebuild(self) -> None:
+        offered: list[tuple[Connection, Iterable[Entry]]] = [(s.connection, s.entries) for s in self._sources.values()]
+        builtin = self._config["models.builtin"]
+        nothing = all(s.tried and not s.entries for s in self._sources.values())
+        if builtin == "always" or (builtin != "never" and nothing):
+            offered.append((self._local, self._local_entries))
+        self._encoded.clear()
+        self._snapshot = profiles.build(
+            self._snapshot.version + 1,
+            [(connection, list(entries)) for connection, entries in offered],
+            self._rows,
+            Defaults(
+                params=self._config["models.default_params"],
+                meta=self._config["models.default_metadata"],
+                order=[m for m in self._config["ui.model_order_list"] if isinstance(m, str)],
+            ),
+        )
+
+    # What is asked of it
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._snapshot
+
+    def may_use(self, principal: Principal, profile: Profile) -> bool:
+        return profile.readable(principal, bypass=self._settings.bypass_model_access_control)
+
+    def profile(self, principal: Principal, model_id: str) -> Profile:
+        """A model that the caller may use. Raises NotFound (status 400), also for one that is somebody else's."""
+        found = self._snapshot.find(model_id)
+        if found is None or not self.may_use(principal, found):
+            raise NotFound(MODEL_NOT_FOUND, status=400)
+        return found
+
+    def resolve(self, principal: Principal, model_id: str) -> Target:
+        """See `base.Models`."""
+        return self._snapshot.target(self.profile(principal, model_id))
+
+    def find(self, model_id: str) -> Target | None:
+        """See `base.Models`."""
+        found = self._snapshot.find(model_id)
+        return None if found is None else self._snapshot.target(found)
+
+    def visible(self, principal: Principal) -> list[Profile]:
+        """The models that the caller may use, in the order of the list."""
+        return [p for p in self._snapshot.models.values() if self.may_use(principal, p)]
+
+    def remote(self, kind: str, index: int) -> Remote:
+        """The connection at a place in the admin's list. Raises NotFound when there is none that is switched on."""
+        for spec, source in self._sources.items():
+            if spec.kind == kind and spec.index == index:
+                connection = source.connection
+                assert isinstance(connection, OpenAIConnection | OllamaConnection)
+                return connection
+        raise NotFound("There is no such connection, or it is switched off.")
+
+    def remotes(self, kind: str) -> list[Remote]:
+        """All connections of a kind that are switched on."""
+        found = [s.connection for spec, s in self._sources.items() if spec.kind == kind]
+        return [c for c in found if isinstance(c, OpenAIConnection | OllamaConnection)]
+
+    def problems(self) -> dict[str, str]:
+        """Why connections can't be listed at the moment, by their key."""
+        return {s.connection.key: s.error for s in self._sources.values() if s.error is not None}
+
+    # The list on the wire
+
+    async def listed(self, principal: Principal, *, refresh: bool = False) -> bytes:
+        """`/api/models` for one person, encoded.
+
+        From memory; only connections that were never heard of are waited for, shortly. refresh: the connections are
+        asked again first (admins only; one that is known to be dead is not waited for).
+        """
+        await self.settle(refresh=refresh and principal.is_admin)
+        key = (principal.id, principal.role, principal.groups)
+        hit = self._encoded.get(key)
+        if hit is None:
+            if len(self._encoded) >= _MAX_CACHED:
+                self._encoded.clear()
+            shown = [profiles.shown_to(profile, principal) for profile in self.visible(principal)]
+            hit = self._encoded[key] = dumps({"data": shown}).encode()
+        return hit
+
+    async def heard_of(self, model_id: str) -> None:
+        """See `base.Models`."""
+        if self._snapshot.find(model_id) is None and not all(source.tried for source in self._sources.values()):
+            await self.settle(limit=FRESH_SECONDS)
+
+    async def settle(self, *, refresh: bool = False, limit: float = FIRST_SECONDS) -> None:
+        """Waits for connections that were never heard of; with refresh, asks all again and waits for those alive."""
+        waits = [source.settled for source in self._sources.values() if not source.tried]
+        if refresh:
+            limit = FRESH_SECONDS
+            fresh = [(source.breaker.state, source.refresh()) for source in self._sources.values()]
+            waits += [event for state, event in fresh if state == "closed"]
+        if not waits:
+            return
+        tasks = [asyncio.ensure_future(event.wait()) for event in waits]
+        _done, late = await asyncio.wait(tasks, timeout=limit)
+        for task in late:
+            task.cancel()
+
+    def base_models(self) -> list[dict[str, Any]]:
+        """What the connections list, for admins, hidden models included."""
+        rows = self._snapshot.rows
+        out = []
+        for entry in self._snapshot.entries.values():
+            shown = profiles.base_wire(entry)
+            row = rows.get(entry.id)
+            if row is not None and row.base_model_id is None:
+                shown["name"] = row.name
+                shown["info"] = profiles.row_wire(row, params=True)
+            out.append(shown)
+        return out
+
+    def named(self, principal: Principal, kind: str, index: int, model: str) -> tuple[Remote, Entry | None]:
+        """A connection by its place, for a request about one of its models, under either of that model's names.
+
+        Raises NotFound (status 400) when the caller may not use it there; admins may name models not listed yet.
+        """
+        connection = self.remote(kind, index)
+        for profile in self._snapshot.models.values():
+            entry = profile.entry
+            if profile.is_custom or entry.connection != connection.key or not self.may_use(principal, profile):
+                continue
+            if model in {entry.id, entry.remote_id, entry.remote_id.removesuffix(":latest")}:
+                return connection, entry
+        if not principal.is_admin:
+            raise NotFound(MODEL_NOT_FOUND, status=400)
+        return connection, None
+
+
+def unavailable(kind: str) -> OuiError:
+    """What a call gets whose kind of connection is switched off."""
+    return OuiError(f"The {kind} API is switched off on this server. An administrator can switch it on.", status=503)

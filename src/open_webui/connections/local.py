@@ -1,0 +1,102 @@
+"""Models in this process, by way of llamaforge; today the one that needs no download."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, Final, Self
+
+import msgspec
+
+from llamaforge import LlamaForgeError, ParameterError, get_backend
+from llamaforge.backends.base import BaseBackend
+from open_webui.connections.base import Entry, Kind, Reply
+from open_webui.connections.chunks import assemble
+from open_webui.errors import BadRequest, ProviderError
+
+ELIZA: Final = "eliza"
+ELIZA_NAME: Final = "ELIZA (1966)"
+ELIZA_DESCRIPTION: Final = (
+    "Joseph Weizenbaum's DOCTOR of 1966, the first chatbot: a few hundred rules about keywords, no language model."
+    " It is here so that you can chat before any model is connected."
+)
+# About how fast a teletype's reader follows.
+WORD_SECONDS: Final = 0.03
+_encode: Final = msgspec.json.encode
+
+
+class LocalConnection:
+    """The built-in model as a connection. word_seconds: the time between two words of a stream."""
+
+    key = "local:0"
+    kind: Kind = "local"
+
+    def __init__(self, word_seconds: float = WORD_SECONDS) -> None:
+        self._word_seconds = word_seconds
+        self._backend: BaseBackend | None = None
+
+    async def list_models(self) -> list[Entry]:
+        return [
+            Entry(
+                id=ELIZA,
+                name=ELIZA_NAME,
+                remote_id=ELIZA,
+                connection=self.key,
+                kind=self.kind,
+                connection_type="local",
+                description=ELIZA_DESCRIPTION,
+                answers_tasks=False,
+            )
+        ]
+
+    async def open(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> Reply:  # noqa: ARG002
+        if self._backend is None:
+            backend = get_backend(ELIZA)()
+            backend.load_model(entry.remote_id)
+            self._backend = backend
+        messages = payload.get("messages")
+        if not isinstance(messages, list):
+            raise BadRequest("'messages' should be a list.")
+        delay = self._word_seconds if payload.get("stream") else 0.0
+        return LocalReply(self._backend.achat_stream(messages, {"delay": delay}), entry.id)
+
+    async def embed(self, entry: Entry, payload: dict[str, Any]) -> bytes:  # noqa: ARG002
+        raise BadRequest(f"{entry.name} makes no embeddings. Connect a model that does.")
+
+
+class LocalReply:
+    """The pieces of a backend's answer as OpenAI chunks."""
+
+    def __init__(self, pieces: AsyncIterator[str], model_id: str) -> None:
+        self._pieces = pieces
+        self._base = {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": model_id,
+        }
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        close = getattr(self._pieces, "aclose", None)
+        if close is not None:
+            await close()
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        first: dict[str, Any] = {"role": "assistant"}
+        try:
+            async for piece in self._pieces:
+                yield [self._chunk({**first, "content": piece}, None)]
+                first = {}
+        except ParameterError as error:
+            raise BadRequest(str(error)) from None
+        except LlamaForgeError as error:
+            raise ProviderError(f"The model in this server failed: {error}") from error
+        yield [self._chunk(first, "stop")]
+
+    def _chunk(self, delta: dict[str, Any], reason: str | None) -> bytes:
+        return _encode(self._base | {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+
+    async def whole(self) -> bytes:
+        return assemble([chunk async for batch in self.batches() for chunk in batch])

@@ -1,0 +1,144 @@
+"""Ollama servers: their models, their chat by way of ollama_wire.py, and calls that are passed through."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from open_webui.connections.base import Entry, Kind, Reply
+from open_webui.connections.chunks import CUT_OFF, assemble
+from open_webui.connections.ollama_wire import Translator, chat_request
+from open_webui.connections.openai import MAX_MODELS
+from open_webui.connections.specs import Spec
+from open_webui.connections.transport import FAILURES, failure, host_of, read_all, request
+from open_webui.errors import ProviderError
+
+
+class OllamaConnection:
+    """One configured server."""
+
+    kind: Kind = "ollama"
+
+    def __init__(self, http: aiohttp.ClientSession, spec: Spec, list_timeout: float) -> None:
+        self.spec = spec
+        self.key = spec.id
+        self._http = http
+        self._list_timeout = list_timeout
+
+    async def list_models(self) -> list[Entry]:
+        body = await self.json("GET", "/api/tags", timeout=self._list_timeout)
+        models = body.get("models")
+        if not isinstance(models, list):
+            raise ProviderError(f"{host_of(self.spec.url)} answered with something that is no list of models.")
+        entries = []
+        for model in models[:MAX_MODELS]:
+            name = model.get("model") or model.get("name") if isinstance(model, dict) else None
+            if isinstance(name, str) and name and (not self.spec.model_ids or name in self.spec.model_ids):
+                entries.append(self._entry(name, model))
+        return entries
+
+    def _entry(self, remote: str, model: dict[str, Any]) -> Entry:
+        name = model.get("name")
+        return Entry(
+            id=self.spec.model_id(remote),
+            name=name if isinstance(name, str) and name else remote,
+            remote_id=remote,
+            connection=self.key,
+            kind=self.kind,
+            index=self.spec.index,
+            created=_seconds(model.get("modified_at")),
+            connection_type=self.spec.connection_type,
+            raw=model,
+            tags=self.spec.tags,
+        )
+
+    async def open(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> Reply:
+        response = await self.send("POST", "/api/chat", chat_request(payload, entry.remote_id), user=user)
+        return OllamaReply(response, self.spec.url, entry.id)
+
+    async def embed(self, entry: Entry, payload: dict[str, Any]) -> bytes:
+        # Ollama speaks OpenAI's embeddings itself.
+        return await self.call("POST", "/v1/embeddings", {**payload, "model": entry.remote_id})
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        payload: dict[str, Any] | None = None,
+        *,
+        user: dict[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> aiohttp.ClientResponse:
+        """The open response to a request, good by its status; the caller closes it. Raises ProviderError."""
+        headers = self.spec.headers_for(user)
+        return await request(
+            self._http, method, self.spec.url + path, headers=headers, payload=payload, timeout=timeout
+        )
+
+    async def call(
+        self, method: str, path: str, payload: dict[str, Any] | None = None, *, timeout: float | None = None
+    ) -> bytes:
+        """One request with a whole answer. Raises ProviderError."""
+        async with await self.send(method, path, payload, timeout=timeout) as response:
+            return await read_all(response, self.spec.url)
+
+    async def json(
+        self, method: str, path: str, payload: dict[str, Any] | None = None, *, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """The object that a request is answered with. Raises ProviderError."""
+        body = await self.call(method, path, payload, timeout=timeout)
+        try:
+            value = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise ProviderError(f"{host_of(self.spec.url)} does not answer as Ollama does. Check its address.")
+        return value
+
+
+def _seconds(moment: Any) -> int:
+    try:
+        return int(datetime.fromisoformat(moment).timestamp())
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+class OllamaReply:
+    """An opened answer of Ollama's chat."""
+
+    def __init__(self, response: aiohttp.ClientResponse, url: str, model_id: str) -> None:
+        self._response = response
+        self._url = url
+        self._lines = Translator(model_id)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._response.close()
+
+    @property
+    def dropped(self) -> int:
+        return self._lines.dropped
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        lines, readany = self._lines, self._response.content.readany
+        while True:
+            try:
+                read = await readany()
+            except FAILURES as error:
+                raise failure(error, self._url, started=True) from error
+            batch = lines.feed(read) if read else lines.close()
+            if batch:
+                yield batch
+            if lines.error is not None:
+                raise lines.error
+            if not read:
+                break
+        if not lines.done:
+            raise ProviderError(CUT_OFF, retryable=True)
+
+    async def whole(self) -> bytes:
+        return assemble([chunk async for batch in self.batches() for chunk in batch])

@@ -1,0 +1,303 @@
+"""Ollama's chat wire without I/O: OpenAI's request into its own, its lines into OpenAI's chunks."""
+
+import time
+import uuid
+from typing import Any, Final
+
+import msgspec
+
+from open_webui.connections.chunks import TOO_LONG
+from open_webui.constants import MAX_PROVIDER_LINE
+from open_webui.errors import BadRequest, ProviderError
+
+_encode: Final = msgspec.json.encode
+# Under these names on both wires, but in `options` on Ollama's.
+_OPTIONS: Final = frozenset(
+    (
+        "temperature top_p top_k min_p seed frequency_penalty presence_penalty repeat_penalty repeat_last_n tfs_z num_ctx"
+        " num_predict num_keep num_batch num_thread num_gpu mirostat mirostat_eta mirostat_tau use_mmap use_mlock"
+    ).split()
+)
+_PASSED: Final = ("tools", "keep_alive", "logprobs", "top_logprobs", "truncate", "shift")
+_EFFORTS: Final = frozenset({"low", "medium", "high"})
+
+
+def chat_request(payload: dict[str, Any], model: str) -> dict[str, Any]:
+    """Ollama's request for an OpenAI one. Raises BadRequest for what Ollama can't take."""
+    messages = payload.get("messages")
+    if not isinstance(messages, list):
+        raise BadRequest("'messages' should be a list.")
+    out: dict[str, Any] = {
+        "model": model,
+        "messages": _messages(messages),
+        "stream": payload.get("stream") is True,
+    }
+    if options := _options(payload):
+        out["options"] = options
+    for name in _PASSED:
+        if payload.get(name) is not None:
+            out[name] = payload[name]
+    if (form := _format(payload)) is not None:
+        out["format"] = form
+    if (think := _think(payload)) is not None:
+        out["think"] = think
+    return out
+
+
+def _options(payload: dict[str, Any]) -> dict[str, Any]:
+    given = payload.get("options")
+    out = dict(given) if isinstance(given, dict) else {}
+    out |= {name: payload[name] for name in _OPTIONS if payload.get(name) is not None}
+    limit = payload.get("max_completion_tokens") or payload.get("max_tokens")
+    if limit is not None and "num_predict" not in out:
+        out["num_predict"] = limit
+    stop = payload.get("stop")
+    if stop:
+        out["stop"] = [stop] if isinstance(stop, str) else stop
+    return out
+
+
+def _format(payload: dict[str, Any]) -> Any:
+    if payload.get("format"):
+        return payload["format"]
+    wanted = payload.get("response_format")
+    if not isinstance(wanted, dict):
+        return None
+    if wanted.get("type") == "json_object":
+        return "json"
+    schema = wanted.get("json_schema")
+    return schema.get("schema") if wanted.get("type") == "json_schema" and isinstance(schema, dict) else None
+
+
+def _think(payload: dict[str, Any]) -> bool | str | None:
+    think = payload.get("think")
+    if isinstance(think, bool) or think in _EFFORTS:
+        return think
+    effort = payload.get("reasoning_effort")
+    if effort == "none":
+        return False
+    return effort if effort in _EFFORTS else None
+
+
+def _messages(messages: list[Any]) -> list[dict[str, Any]]:
+    names: dict[str, str] = {}
+    out = []
+    for message in messages:
+        if not isinstance(message, dict):
+            raise BadRequest("Each message should be an object.")
+        role = message.get("role")
+        text, images = _content(message.get("content"))
+        turned: dict[str, Any] = {"role": "system" if role == "developer" else role, "content": text}
+        if images:
+            turned["images"] = images
+        if isinstance(message.get("reasoning_content"), str):
+            turned["thinking"] = message["reasoning_content"]
+        if calls := _calls(message.get("tool_calls"), names):
+            turned["tool_calls"] = calls
+        if role == "tool" and (name := message.get("name") or names.get(str(message.get("tool_call_id")))):
+            turned["tool_name"] = name
+        out.append(turned)
+    return out
+
+
+def _content(content: Any) -> tuple[str, list[str]]:
+    """The text and the pictures (base64) of a message."""
+    if content is None or isinstance(content, str):
+        return content or "", []
+    if not isinstance(content, list):
+        raise BadRequest("A message's content should be a text or a list of parts.")
+    texts, images = [], []
+    for part in content:
+        if not isinstance(part, dict):
+            continue
+        if isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif part.get("type") == "image_url":
+            images.append(_image(part.get("image_url")))
+    return "\n".join(texts), images
+
+
+def _image(given: Any) -> str:
+    url = given.get("url") if isinstance(given, dict) else given
+    if not isinstance(url, str):
+        raise BadRequest("A picture should be given as an address.")
+    head, comma, body = url.partition(",")
+    if url.startswith("data:") and comma and head.endswith(";base64"):
+        return body
+    raise BadRequest("Ollama takes pictures as base64 data: addresses only, not from the web.")
+
+
+def _calls(calls: Any, names: dict[str, str]) -> list[dict[str, Any]]:
+    out = []
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict):
+            continue
+        name, arguments = str(function.get("name", "")), function.get("arguments")
+        names[str(call.get("id"))] = name
+        if isinstance(arguments, str):
+            try:
+                arguments = msgspec.json.decode(arguments)
+            except (msgspec.DecodeError, RecursionError):
+                arguments = {}
+        out.append({"function": {"name": name, "arguments": arguments if isinstance(arguments, dict) else {}}})
+    return out
+
+
+class _Function(msgspec.Struct):
+    name: str = ""
+    arguments: dict[str, Any] | None = None
+
+
+class _Call(msgspec.Struct):
+    function: _Function | None = None
+    id: str | None = None
+
+
+class _Said(msgspec.Struct):
+    content: str | None = None
+    thinking: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Line(msgspec.Struct):
+    message: _Said | None = None
+    done: bool = False
+    done_reason: str | None = None
+    error: Any = None
+    prompt_eval_count: int | None = None
+    eval_count: int | None = None
+    total_duration: int | None = None
+    load_duration: int | None = None
+    prompt_eval_duration: int | None = None
+    eval_duration: int | None = None
+
+
+_decode: Final = msgspec.json.Decoder(_Line).decode
+_DURATIONS: Final = ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
+
+
+class LineReader:
+    """Lines out of bytes, however they are split. too_long: one was longer than the limit; nothing after it is read."""
+
+    def __init__(self, limit: int = MAX_PROVIDER_LINE) -> None:
+        self.too_long = False
+        self._limit = limit
+        self._open: list[bytes] = []
+        self._size = 0
+
+    def feed(self, read: bytes) -> list[bytes]:
+        first, *rest = read.split(b"\n")
+        self._open.append(first)
+        self._size += len(first)
+        lines: list[bytes] = []
+        if rest and self._size <= self._limit:
+            last = rest.pop()
+            lines = [b"".join(self._open), *rest]
+            self._open, self._size = [last], len(last)
+        self.too_long = self._size > self._limit
+        return lines
+
+    def close(self) -> list[bytes]:
+        line = b"".join(self._open)
+        self._open = []
+        return [line] if line and not self.too_long else []
+
+
+class Translator:
+    """The lines of one answer as OpenAI chunks.
+
+    done: Ollama said that it is over. error: it told of an error; nothing after it counts. dropped: lines that are
+    not what they should be.
+    """
+
+    def __init__(self, model: str) -> None:
+        self.done = False
+        self.error: ProviderError | None = None
+        self.dropped = 0
+        self._lines = LineReader()
+        self._calls = 0
+        self._first = True
+        self._base = {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": model,
+        }
+
+    def feed(self, read: bytes) -> list[bytes]:
+        chunks = self._translate(self._lines.feed(read))
+        if self._lines.too_long and self.error is None:
+            self.error = ProviderError(TOO_LONG)
+        return chunks
+
+    def close(self) -> list[bytes]:
+        return self._translate(self._lines.close())
+
+    def _translate(self, lines: list[bytes]) -> list[bytes]:
+        out: list[bytes] = []
+        for text in lines:
+            if self.done or self.error is not None:
+                break
+            if not text.strip():
+                continue
+            try:
+                line = _decode(text)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                self.dropped += 1
+                continue
+            if line.error:
+                message = line.error if isinstance(line.error, str) else "it gave no reason"
+                self.error = ProviderError(
+                    f"Ollama reported an error: {message[:2_000]}", body={"error": {"message": message}}
+                )
+                break
+            out += self._chunks(line)
+        return out
+
+    def _chunks(self, line: _Line) -> list[bytes]:
+        out = []
+        if delta := self._delta(line.message):
+            if self._first:
+                self._first = False
+                delta = {"role": "assistant"} | delta
+            out.append(self._chunk(delta, None))
+        if line.done:
+            self.done = True
+            reason = "tool_calls" if self._calls else ("length" if line.done_reason == "length" else "stop")
+            out.append(self._chunk({}, reason))
+            if (usage := _usage(line)) is not None:
+                out.append(_encode(self._base | {"choices": [], "usage": usage}))
+        return out
+
+    def _delta(self, said: _Said | None) -> dict[str, Any]:
+        delta: dict[str, Any] = {}
+        if said is None:
+            return delta
+        if said.thinking:
+            delta["reasoning_content"] = said.thinking
+        if said.content:
+            delta["content"] = said.content
+        calls = []
+        for call in said.tool_calls or ():
+            if call.function is None:
+                continue
+            arguments = _encode(call.function.arguments or {}).decode()
+            function = {"name": call.function.name, "arguments": arguments}
+            call_id = call.id or f"call_{uuid.uuid4().hex}"
+            calls.append({"index": self._calls, "id": call_id, "type": "function", "function": function})
+            self._calls += 1
+        if calls:
+            delta["tool_calls"] = calls
+        return delta
+
+    def _chunk(self, delta: dict[str, Any], reason: str | None) -> bytes:
+        return _encode(self._base | {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+
+
+def _usage(line: _Line) -> dict[str, Any] | None:
+    if line.prompt_eval_count is None and line.eval_count is None:
+        return None
+    asked, said = line.prompt_eval_count or 0, line.eval_count or 0
+    usage: dict[str, Any] = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+    return usage | {name: value for name in _DURATIONS if (value := getattr(line, name)) is not None}

@@ -1,0 +1,205 @@
+"""Endpoints that speak OpenAI's wire: their models, their streams, their whole answers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final, Self
+
+import aiohttp
+import msgspec
+
+from open_webui.connections.base import Entry, Kind, Reply
+from open_webui.connections.chunks import NOT_UNDERSTOOD, ChunkReader, assemble, error_of, to_chunks
+from open_webui.connections.pace import FREE, PACE
+from open_webui.connections.specs import Spec
+from open_webui.connections.transport import FAILURES, failure, host_of, read_all, request
+from open_webui.errors import ProviderError
+
+# After the terminator the body ends within moments, and the connection can be used again; longer is not waited for.
+_TAIL_SECONDS: Final = 0.05
+MAX_MODELS: Final = 10_000
+
+
+class OpenAIConnection:
+    """One configured endpoint."""
+
+    kind: Kind = "openai"
+
+    def __init__(self, http: aiohttp.ClientSession, spec: Spec, list_timeout: float) -> None:
+        self.spec = spec
+        self.key = spec.id
+        self._http = http
+        self._list_timeout = list_timeout
+
+    async def list_models(self) -> list[Entry]:
+        if self.spec.model_ids:
+            return [self._entry({"id": model_id}) for model_id in self.spec.model_ids]
+        listed = model_list(await self.raw_models())
+        if listed is None:
+            raise ProviderError(
+                f"The provider at {host_of(self.spec.url)} answered with something that is no list of models."
+            )
+        return [self._entry(model) for model in listed[:MAX_MODELS]]
+
+    async def raw_models(self) -> Any:
+        """The provider's own answer to the question for its models. Raises ProviderError."""
+        body = await self.call("GET", "/models", timeout=self._list_timeout)
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise ProviderError(_not_json(self.spec.url, body)) from None
+
+    def _entry(self, model: dict[str, Any]) -> Entry:
+        remote = model["id"]
+        created = model.get("created")
+        name = model.get("name")
+        return Entry(
+            id=self.spec.model_id(remote),
+            name=name if isinstance(name, str) and name else remote,
+            remote_id=remote,
+            connection=self.key,
+            kind=self.kind,
+            index=self.spec.index,
+            created=created if isinstance(created, int) else 0,
+            connection_type=self.spec.connection_type,
+            raw=model,
+            tags=self.spec.tags,
+        )
+
+    async def open(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> Reply:
+        url = f"{self.spec.url}/chat/completions"
+        response = await request(
+            self._http,
+            "POST",
+            url,
+            headers=self.spec.headers_for(user),
+            payload={**payload, "model": entry.remote_id},
+        )
+        return OpenAIReply(response, url)
+
+    async def embed(self, entry: Entry, payload: dict[str, Any]) -> bytes:
+        return await self.call("POST", "/embeddings", {**payload, "model": entry.remote_id})
+
+    async def call(
+        self, method: str, path: str, payload: dict[str, Any] | None = None, *, timeout: float | None = None
+    ) -> bytes:
+        """One request with a whole answer. Raises ProviderError."""
+        url = self.spec.url + path
+        headers = self.spec.headers_for(None)
+        response = await request(self._http, method, url, headers=headers, payload=payload, timeout=timeout)
+        async with response:
+            return await read_all(response, url)
+
+
+def model_list(body: Any) -> list[dict[str, Any]] | None:
+    """The models in an answer: under `data` (or `models`), or a bare list; None when there is no list."""
+    found = body
+    if isinstance(body, dict):
+        found = body.get("data", body.get("models"))
+    if not isinstance(found, list):
+        return None
+    out = []
+    for model in found:
+        if isinstance(model, str):
+            model = {"id": model}  # noqa: PLW2901
+        if isinstance(model, dict) and isinstance(model.get("id"), str) and model["id"]:
+            out.append(model)
+    return out
+
+
+def _not_json(url: str, body: bytes) -> str:
+    if body.lstrip()[:1] == b"<":
+        return (
+            f"{host_of(url)} answered with a web page, not with OpenAI's API."
+            " An administrator can correct the connection's address (many end with /v1)."
+        )
+    return NOT_UNDERSTOOD
+
+
+class OpenAIReply:
+    """An opened answer. Also for a provider that streams unasked, or doesn't although it was asked to."""
+
+    __slots__ = ("_chunks", "_response", "_url")
+
+    def __init__(self, response: aiohttp.ClientResponse, url: str) -> None:
+        self._response = response
+        self._url = url
+        self._chunks = ChunkReader()
+
+    async def __aenter__(self) -> Self:
+        PACE.streams += 1
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        PACE.streams -= 1
+        content = self._response.content
+        if self._chunks.done and not content.at_eof():
+            try:
+                async with asyncio.timeout(_TAIL_SECONDS):
+                    while await content.readany():
+                        pass
+            except FAILURES:
+                pass
+        # Released to the pool when its body was read to the end, closed otherwise.
+        self._response.close()
+
+    @property
+    def dropped(self) -> int:
+        return self._chunks.dropped
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        chunks, readany = self._chunks, self._response.content.readany
+        first = True
+        while True:
+            try:
+                read = await readany()
+            except FAILURES as error:
+                raise failure(error, self._url, started=True) from error
+            if not read:
+                break
+            if first:
+                first = False
+                if self._may_be_whole(read):
+                    yield to_chunks(_completion(read + await read_all(self._response, self._url), self._url))
+                    return
+            batch = chunks.feed(read)
+            if batch:
+                yield batch
+            if chunks.error is not None or chunks.done:
+                break
+            if PACE.streams > FREE:
+                await PACE.rest(self._response)
+        if rest := chunks.close():
+            yield rest
+        chunks.check_end()
+
+    def _may_be_whole(self, read: bytes) -> bool:
+        """Whether the body is one JSON value (or a page) instead of events."""
+        kind = self._response.content_type
+        return kind != "text/event-stream" and (
+            read.lstrip()[:1] in {b"{", b"["} or (kind == "text/html" and read.lstrip()[:1] == b"<")
+        )
+
+    async def whole(self) -> bytes:
+        body = await read_all(self._response, self._url)
+        if self._response.content_type != "text/event-stream" and body.lstrip()[:1] in {b"{", b"[", b"<"}:
+            _completion(body, self._url)
+            return body
+        chunks = self._chunks
+        good = chunks.feed(body) + chunks.close()
+        if not good and chunks.error is None:
+            raise ProviderError(_not_json(self._url, body))
+        chunks.check_end()
+        return assemble(good)
+
+
+def _completion(body: bytes, url: str) -> dict[str, Any]:
+    """The object of a whole answer. Raises ProviderError when it is none, or tells of an error."""
+    if (error := error_of(body)) is not None:
+        raise error
+    try:
+        whole = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ProviderError(_not_json(url, body)) from None
+    if not isinstance(whole, dict):
+        raise ProviderError(NOT_UNDERSTOOD)
+    return whole

@@ -1,0 +1,99 @@
+"""One connection's model list, kept fresh in the background, apart from all others."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from open_webui.connections.base import Connection, Entry
+from open_webui.connections.breaker import Breaker
+from open_webui.connections.transport import failure
+from open_webui.errors import OuiError
+from open_webui.internal.log import get_logger
+
+log = get_logger(__name__)
+# An endpoint that fell silent keeps its last known models in the list for this long.
+KEPT_SECONDS: Final = 900.0
+
+
+class Source:
+    """Asks a connection for its models, again and again.
+
+    entries: what it is known to offer. error: why the last try failed. tried: a first answer or failure is there.
+    changed: called after each try.
+    """
+
+    def __init__(self, connection: Connection, ttl: float, timeout: float, changed: Callable[[], None]) -> None:
+        """ttl: seconds between two tries when all is well. timeout: how long one may take."""
+        self.connection = connection
+        self.entries: list[Entry] = []
+        self.error: str | None = None
+        self.tried = False
+        self._ttl = ttl
+        self._timeout = timeout
+        self._changed = changed
+        loop = asyncio.get_running_loop()
+        self._clock = loop.time
+        self.breaker = Breaker(loop.time)
+        self._listed_at = 0.0
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._task = loop.create_task(self._run(), name=f"models of {connection.key}")
+        self._task.add_done_callback(_report)
+
+    async def _run(self) -> None:
+        while True:
+            await self._try()
+            self._settled.set()
+            wait = self.breaker.pause() if self.breaker.failures else self._ttl
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def _try(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                entries = await self.connection.list_models()
+        except OuiError as error:
+            self._failed(error)
+        except TimeoutError as error:
+            self._failed(failure(error, getattr(getattr(self.connection, "spec", None), "url", self.connection.key)))
+        else:
+            if self.error is not None:
+                log.info("a provider is back", connection=self.connection.key)
+            self.entries, self.error = entries, None
+            self._listed_at = self._clock()
+            self.breaker.succeeded()
+        self.tried = True
+        self._changed()
+
+    def _failed(self, error: OuiError) -> None:
+        if self.error is None:
+            log.warning("a provider's models can't be listed", connection=self.connection.key, error=error.detail)
+        self.error = error.detail
+        self.breaker.failed()
+        if self.entries and self._clock() - self._listed_at > KEPT_SECONDS:
+            self.entries = []
+
+    def refresh(self) -> asyncio.Event:
+        """Tries soon, whatever the breaker says: somebody asks for it. The event is set after that try."""
+        if self._settled.is_set():
+            self._settled = asyncio.Event()
+            self._wake.set()
+        return self._settled
+
+    @property
+    def settled(self) -> asyncio.Event:
+        """Set when no try is under way."""
+        return self._settled
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _report(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("the watch over a provider's models ended", task=task.get_name(), exc_info=error)

@@ -1,0 +1,174 @@
+"""Calls to providers: requests as JSON, bounded reads, and every way to fail as one ProviderError with a clear sentence."""
+
+import functools
+import ssl
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from open_webui.connections.chunks import CUT_OFF, message_of
+from open_webui.constants import MAX_PROVIDER_LINE
+from open_webui.errors import BadRequest, ProviderError
+
+# How much of a refusal is read.
+_MAX_REFUSAL: Final = 256 * 1024
+# Longer than this between the parts of an error's headers and its body means that it has none for us.
+REFUSAL_SECONDS: Final = 10.0
+FAILURES: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+
+
+def host_of(url: str) -> str:
+    """Host and port of an address, as they may be shown to anybody: without credentials, path and query."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2] or url[:100]
+    except ValueError:
+        return url[:100]
+
+
+def encode_payload(payload: Mapping[str, Any]) -> bytes:
+    """A request's JSON. Raises BadRequest for what has none."""
+    try:
+        return msgspec.json.encode(payload)
+    except (OverflowError, TypeError, ValueError, RecursionError):
+        raise BadRequest("The request can't be sent on: it is nested too deeply.") from None
+
+
+async def request(
+    http: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    payload: Mapping[str, Any] | None = None,
+    timeout: float | None = None,
+) -> aiohttp.ClientResponse:
+    """The provider's response once its status is there and good; the caller closes it.
+
+    timeout: seconds for all of it, reading included; None as the session has it. Raises ProviderError (BadRequest for
+    a payload that is no JSON).
+    """
+    sent = dict(headers)
+    data = None
+    if payload is not None:
+        data = encode_payload(payload)
+        sent["content-type"] = "application/json"
+    options: dict[str, Any] = {}
+    if timeout is not None:
+        options["timeout"] = aiohttp.ClientTimeout(total=timeout)
+    # A redirect would turn a POST into a GET and take the key along; an admin corrects the address instead.
+    call = functools.partial(http.request, method, url, data=data, headers=sent, allow_redirects=False, **options)
+    try:
+        try:
+            response = await call()
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            # A kept connection that the provider closed meanwhile; nothing of an answer had come.
+            response = await call()
+    except FAILURES as error:
+        raise failure(error, url) from error
+    if response.status < 300:
+        return response
+    try:
+        raise await refusal(response, url)
+    finally:
+        response.close()
+
+
+async def read_all(response: aiohttp.ClientResponse, url: str, limit: int = MAX_PROVIDER_LINE) -> bytes:
+    """The body, up to the limit. Raises ProviderError."""
+    parts, size = [], 0
+    try:
+        while part := await response.content.readany():
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                response.close()
+                raise ProviderError("The provider's answer is larger than the server accepts.")
+    except FAILURES as error:
+        raise failure(error, url, started=True) from error
+    return b"".join(parts)
+
+
+async def refusal(response: aiohttp.ClientResponse, url: str) -> ProviderError:
+    """What a response with an error status says, with the provider's own message inside. Never raises."""
+    raw = b""
+    try:
+        while len(raw) < _MAX_REFUSAL and (part := await response.content.readany()):
+            raw += part
+    except FAILURES:
+        pass
+    body: Any = None
+    try:
+        body = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if b"<" not in raw[:200] and raw.strip():
+            body = raw.decode(errors="replace")
+    status = response.status
+    if status < 400:
+        place = response.headers.get("location", "")[:200]
+        return ProviderError(
+            f"The provider at {host_of(url)} sends us on to {place or 'another address'}; its address is wrong."
+        )
+    said = message_of(body) or response.reason or "it gave no reason"
+    hint = _HINTS.get(status)
+    return ProviderError(
+        f"The provider at {host_of(url)} answered with an error ({status}): {said}" + (f" {hint}" if hint else ""),
+        status=status,
+        body=body if isinstance(body, dict) else None,
+        retryable=status in {408, 409, 425, 429} or status >= 500,
+        hint=hint,
+    )
+
+
+_HINTS: Final = {
+    401: "An administrator can check the key of this connection.",
+    404: "The model may be gone, or the connection's address be wrong (many end with /v1).",
+    405: "The connection's address may be wrong (many end with /v1).",
+}
+
+
+def failure(error: BaseException, url: str, *, started: bool = False) -> ProviderError:
+    """What went wrong with a connection, as a sentence. started: part of the answer had arrived."""
+    host = host_of(url)
+    match error:
+        case ProviderError():
+            return error
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            text, hint = (
+                f"'{url[:200]}' is not an address that can be called.",
+                "It should begin with http:// or https://.",
+            )
+        case TimeoutError():
+            text, hint = (
+                f"The provider at {host} did not answer in time.",
+                "Check that it is running and can be reached.",
+            )
+            return ProviderError(f"{text} {hint}", status=504, retryable=True, hint=hint)
+        case _ if started:
+            return ProviderError(CUT_OFF, retryable=True)
+        case aiohttp.ClientConnectorDNSError():
+            text, hint = (
+                f"The provider's host {host} can't be found.",
+                "Check the spelling of its address and the network.",
+            )
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            text, hint = (
+                f"The provider at {host} can't be trusted: its TLS certificate is not good.",
+                "Check its address.",
+            )
+        case aiohttp.ClientConnectorError() | ConnectionRefusedError():
+            text, hint = (
+                f"The provider at {host} can't be reached.",
+                "Check that it is running and that its address is right.",
+            )
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | OSError():
+            text, hint = f"The provider at {host} closed the connection without an answer.", "Trying again may help."
+        case aiohttp.ClientError():
+            text, hint = f"The provider at {host} sent something that is not HTTP.", "Check its address."
+        case _:
+            text, hint = f"The provider at {host} can't be called with these settings.", "Check its key and headers."
+    return ProviderError(f"{text} {hint}", retryable=True, hint=hint)

@@ -1,0 +1,118 @@
+"""How the process was started: read once from the environment and `.env`, frozen, handed in."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from open_webui.errors import StartupError
+
+MIN_SECRET = 16
+
+
+class Settings(BaseSettings):
+    """Process settings. What an admin may change while the server runs is in config.py instead.
+
+    Every field is read from the variable of its upper-case name. Malformed values are reported by name by `load`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        case_sensitive=False,
+        env_ignore_empty=True,
+    )
+
+    env: Literal["dev", "prod", "test"] = "prod"
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    data_dir: Path = Path("data")
+
+    database_url: str = ""
+    database_pool_size: int = Field(default=10, ge=1, le=200)
+    database_sqlite_pragma_busy_timeout: int = Field(default=5000, ge=0)
+    enable_db_migrations: bool = True
+
+    webui_secret_key: SecretStr = SecretStr("")
+    webui_auth_cookie_same_site: Literal["lax", "strict", "none"] = "lax"
+    webui_auth_cookie_secure: bool = False
+    cors_allow_origin: str = ""
+    # Proxies whose X-Forwarded-* headers are believed, as uvicorn understands it.
+    forwarded_allow_ips: str = "127.0.0.1"
+
+    global_log_level: str = "INFO"
+    # Levels by component: "open_webui.chat=DEBUG,open_webui.socket=WARNING".
+    log_levels: str = ""
+    log_format: Literal["", "console", "json"] = ""
+    log_to_file: bool = False
+    log_dir: Path = Path("logs")
+
+    frontend_build_dir: Path | None = None
+    deployment_id: str = ""
+    max_body_mb: int = Field(default=100, ge=1, le=4096)
+    websocket_server_ping_interval: int = Field(default=25, ge=1)
+    websocket_server_ping_timeout: int = Field(default=20, ge=1)
+    enable_websocket_support: bool = True
+
+    # Provider time limits, in seconds. No limit on the whole answer unless set: local models think for minutes.
+    aiohttp_client_timeout: float | None = Field(default=None, gt=0)
+    aiohttp_client_timeout_model_list: float = Field(default=10, gt=0)
+    models_cache_ttl: float = Field(default=60, gt=0)
+
+    bypass_model_access_control: bool = False
+    enable_admin_chat_access: bool = True
+    enable_admin_export: bool = True
+    webui_admin_email: str = ""
+    webui_admin_password: SecretStr = SecretStr("")
+    webui_admin_name: str = "Admin"
+    # A running answer is written at least this often, in seconds.
+    checkpoint_interval: float = Field(default=0.7, gt=0, le=1)
+    # Older messages than fit into this many characters are left out of what a model is sent.
+    chat_history_max_chars: int = Field(default=4_000_000, ge=1_000)
+
+    @field_validator("global_log_level")
+    @classmethod
+    def _level(cls, value: str) -> str:
+        level = (value or "INFO").upper()
+        if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+            raise ValueError("must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL")
+        return level
+
+    @field_validator("webui_secret_key")
+    @classmethod
+    def _secret(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < MIN_SECRET:
+            raise ValueError(f"must have at least {MIN_SECRET} characters (leave it empty to have one generated)")
+        return value
+
+    @property
+    def cors_origins(self) -> frozenset[str]:
+        """The origins besides our own whose pages may call; "*" stands for all."""
+        return frozenset(o for o in (part.strip().rstrip("/") for part in self.cors_allow_origin.split(";")) if o)
+
+    @property
+    def is_dev(self) -> bool:
+        return self.env == "dev"
+
+
+def load(**overrides: object) -> Settings:
+    """The settings of this process. Raises StartupError naming each malformed variable.
+
+    What `.env` says goes into the environment, below what is there: config.py reads its variables from that too.
+    """
+    for name, value in dotenv_values(".env", encoding="utf-8").items():
+        if value is not None:
+            os.environ.setdefault(name, value)
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(p) for p in e['loc']).upper()}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors(include_url=False, include_input=False)
+        )
+        raise StartupError(f"The configuration can't be used. {problems}") from None

@@ -1,0 +1,91 @@
+"""What can go wrong in the server, as one tree: each error knows its HTTP status and the sentence a person reads."""
+
+from typing import Any
+
+from open_webui import constants
+
+
+class OuiError(Exception):
+    """Root of the tree. `status` is the HTTP status, `detail` the sentence shown to a person.
+
+    `headers` go onto the reply. A subclass sets `status` and a default `detail`.
+    """
+
+    status: int = 500
+    detail: str = "Something went wrong on the server. The log has the details."
+
+    def __init__(
+        self, detail: str | None = None, *, status: int | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        if detail is not None:
+            self.detail = detail
+        if status is not None:
+            self.status = status
+        self.headers = headers
+        super().__init__(self.detail)
+
+
+class StartupError(OuiError):
+    """The server can't start; `detail` is printed as one sentence and the process exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class BadRequest(OuiError):
+    status = 400
+    detail = "The request could not be understood."
+
+
+class Unauthenticated(OuiError):
+    status = 401
+    detail = constants.UNAUTHORIZED
+
+
+class Forbidden(OuiError):
+    """The wire answers most refusals with 401; routes that answer 403 say so with `status=403`."""
+
+    status = 401
+    detail = constants.NO_PERMISSION
+
+
+class NotFound(OuiError):
+    status = 404
+    detail = constants.NOT_FOUND
+
+
+class Conflict(OuiError):
+    status = 409
+    detail = "Somebody else changed this at the same time. Reload and try again."
+
+
+class TooLarge(OuiError):
+    status = 413
+    detail = "This is larger than the server accepts."
+
+
+class TooManyRequests(OuiError):
+    status = 429
+    detail = constants.TOO_MANY_ATTEMPTS
+
+
+class Unavailable(OuiError):
+    status = 503
+    detail = "This part of the server is not available at the moment."
+
+
+class ProviderError(OuiError):
+    """A model provider refused or failed. Keeps the provider's status and body, so that a client sees the original.
+
+    status: the provider's HTTP status, or 502/504 when there was none. body: the provider's JSON, if it sent any.
+    retryable: another try may succeed (connection lost, 429, 5xx).
+    """
+
+    status = 502
+
+    def __init__(
+        self, detail: str, *, status: int = 502, body: Any = None, retryable: bool = False, hint: str | None = None
+    ) -> None:
+        super().__init__(detail, status=status)
+        self.body = body
+        self.retryable = retryable
+        self.hint = hint

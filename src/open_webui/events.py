@@ -1,0 +1,57 @@
+"""What the server tells clients over their sockets, and the two protocols that carry it (socket/ implements them)."""
+
+from collections.abc import Collection, Iterable
+from typing import Any, Protocol
+
+import msgspec
+
+
+class ChatEvent(msgspec.Struct, frozen=True):
+    """One event about a chat, sent to all tabs of a user. `data` is any JSON value, also an encoded one (msgspec.Raw)."""
+
+    chat_id: str
+    message_id: str | None
+    type: str
+    data: Any = None
+
+    def wire(self) -> dict[str, Any]:
+        """The envelope of contract/socket.md section 3."""
+        body: dict[str, Any] = {"type": self.type}
+        if self.data is not None:
+            body["data"] = self.data
+        envelope: dict[str, Any] = {"chat_id": self.chat_id, "data": body}
+        if self.message_id is not None:
+            envelope["message_id"] = self.message_id
+        return envelope
+
+
+class Emitter(Protocol):
+    """Sends events to people. Never raises for an absent or slow client: what is stored is the truth, events are news."""
+
+    async def chat(self, user_id: str, event: ChatEvent) -> None:
+        """To every tab of one user."""
+        ...
+
+    async def watchers(self, event: ChatEvent, besides: Collection[str]) -> None:
+        """To the people who look at the event's chat now (it is shared with them), but for those in `besides`."""
+        ...
+
+    async def to_users(self, user_ids: Iterable[str], name: str, payload: dict[str, Any]) -> None:
+        """A named event to every tab of some users."""
+        ...
+
+    async def disconnect_user(self, user_id: str) -> None:
+        """Ends a user's sockets, after telling them that their access changed."""
+        ...
+
+    def is_connected(self, user_id: str) -> bool:
+        """Whether the user has a socket open."""
+        ...
+
+
+class Caller(Protocol):
+    """Asks one browser session something and waits for its answer."""
+
+    async def call(self, session_id: str, user_id: str, payload: dict[str, Any], timeout: float) -> Any:
+        """Raises TimeoutError when no answer came, LookupError when the session is gone or somebody else's."""
+        ...

@@ -1,0 +1,106 @@
+"""How errors become replies: one handler a kind, registered by create_app."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from open_webui.errors import OuiError, ProviderError
+from open_webui.internal.log import get_logger
+from open_webui.routing import Json
+
+log = get_logger(__name__)
+AUTHS = "/api/v1/auths/"
+UNSTORABLE = "The request has a character or a number in it that can't be stored."
+NO_DATABASE = "The database can't be reached or written to at the moment. Nothing was stored; try again in a while."
+# Inputs are quoted in validation errors; a huge one is not sent back.
+MAX_INPUT = 500
+# Ends of the paths that OpenAI's clients call.
+_OPENAI = ("/chat/completions", "/embeddings")
+
+
+async def on_error(request: Request, error: OuiError) -> Response:
+    if error.status >= 500 and not isinstance(error, ProviderError):
+        log.warning("refused", status=error.status, detail=error.detail)
+    return Json(_refusal(request, error), status_code=error.status, headers=error.headers)
+
+
+def _refusal(request: Request, error: OuiError) -> dict[str, Any]:
+    """The wire's `detail`; where OpenAI's clients call, also the object in which they look for a message."""
+    body: dict[str, Any] = {"detail": error.detail}
+    if request.url.path.endswith(_OPENAI):
+        kind = "server_error" if error.status >= 500 else "invalid_request_error"
+        body["error"] = {"message": error.detail, "type": kind, "code": error.status}
+    return body
+
+
+async def on_provider_error(request: Request, error: ProviderError) -> Response:
+    """A provider's refusal keeps its status and body, so that a client of that provider understands it."""
+    if isinstance(error.body, dict):
+        return Json(error.body, status_code=error.status, headers=error.headers)
+    return Json(_refusal(request, error), status_code=error.status, headers=error.headers)
+
+
+async def on_http(_request: Request, error: HTTPException) -> Response:
+    return Json({"detail": error.detail}, status_code=error.status_code, headers=dict(error.headers or {}))
+
+
+async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+    if request.url.path.startswith(AUTHS):
+        return Json({"detail": "Invalid authentication request."}, status_code=422)
+    return Json({"detail": [_plain(e) for e in error.errors()]}, status_code=422)
+
+
+def _plain(problem: dict[str, Any]) -> dict[str, Any]:
+    out = {k: v for k, v in problem.items() if k in {"type", "loc", "msg", "input"}}
+    if "ctx" in problem:
+        out["ctx"] = {k: v if isinstance(v, str | int | float | bool) else str(v) for k, v in problem["ctx"].items()}
+    given = out.get("input")
+    if not isinstance(given, str | int | float | bool | None) and len(repr(given)[: MAX_INPUT + 1]) > MAX_INPUT:
+        out["input"] = None
+    elif isinstance(given, str) and len(given) > MAX_INPUT:
+        out["input"] = given[:MAX_INPUT]
+    return out
+
+
+async def on_unexpected(request: Request, error: Exception) -> Response:
+    if _is_unstorable(error):
+        log.warning("a value can't be stored", path=request.url.path, error=str(error)[:MAX_INPUT])
+        return Json({"detail": UNSTORABLE}, status_code=400)
+    if _is_database_away(error):
+        log.error("the database refused", path=request.url.path, exc_info=error)
+        return Json({"detail": NO_DATABASE}, status_code=503, headers={"Retry-After": "5"})
+    log.error("unexpected error", path=request.url.path, exc_info=error)
+    return Json({"detail": OuiError.detail}, status_code=500)
+
+
+def _is_unstorable(error: Exception) -> bool:
+    """Whether the database can't hold a value that the caller sent: NUL in a text, a number beyond 64 bits."""
+    if isinstance(error, OverflowError):
+        return "SQLite" in str(error)
+    # Class 22 of SQLSTATE: data exceptions.
+    code = getattr(error.orig, "sqlstate", None) if isinstance(error, sa.exc.DBAPIError) else None
+    return isinstance(code, str) and code.startswith("22")
+
+
+def _is_database_away(error: Exception) -> bool:
+    """Whether the database can't be reached or written to (gone, restarting, its disk full), as opposed to a bug."""
+    ours = sa.exc.IntegrityError | sa.exc.DataError | sa.exc.ProgrammingError
+    if isinstance(error, sa.exc.DBAPIError):
+        return not isinstance(error, ours)
+    return isinstance(error, sa.exc.TimeoutError | ConnectionError)
+
+
+def register(app: FastAPI) -> None:
+    """Registers all handlers; Starlette picks the nearest class."""
+    handlers: tuple[tuple[type[Exception], Any], ...] = (
+        (ProviderError, on_provider_error),
+        (OuiError, on_error),
+        (HTTPException, on_http),
+        (RequestValidationError, on_invalid),
+        (Exception, on_unexpected),
+    )
+    for kind, handler in handlers:
+        app.add_exception_handler(kind, handler)

@@ -1,0 +1,1 @@
+"""Machinery below the product: database, outgoing HTTP, logs."""

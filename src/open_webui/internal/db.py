@@ -1,0 +1,208 @@
+"""The database: an engine for SQLite or PostgreSQL, and the unit of work that every write goes through.
+
+SQLite has one writer: writes queue on an asyncio lock in front of one connection that begins IMMEDIATE, so no statement
+ever meets "database is locked" from this process; reads run on their own connections and see the last commit (WAL).
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from open_webui.env import Settings
+from open_webui.errors import StartupError
+from open_webui.internal.sqlite import Connection, ReadConnection, creator
+
+_encode = msgspec.json.encode
+_decode = msgspec.json.decode
+
+
+def dumps(value: Any) -> str:
+    """JSON text of a value, as columns store it."""
+    return _encode(value).decode()
+
+
+def loads(text: str | bytes) -> Any:
+    return _decode(text)
+
+
+def database_url(settings: Settings) -> URL:
+    """The SQLAlchemy URL of the configured database, with its async driver.
+
+    People write `sqlite:///data/webui.db`, `postgres://...` and `postgresql://...`. Raises StartupError.
+    """
+    text = settings.database_url or f"sqlite:///{settings.data_dir / 'webui.db'}"
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise StartupError(
+            "DATABASE_URL is not a database address. Use sqlite:///path/to/file.db or postgresql://user:password@host/name."
+        ) from None
+    backend = url.drivername.split("+")[0]
+    if backend == "sqlite":
+        if not url.database:
+            raise StartupError("DATABASE_URL names no SQLite file. Use sqlite:///path/to/file.db.")
+        return url.set(drivername="sqlite+aiosqlite")
+    if backend in {"postgres", "postgresql"}:
+        if not url.database:
+            raise StartupError("DATABASE_URL names no database. Use postgresql://user:password@host/name.")
+        query = {("ssl" if k == "sslmode" else k): v for k, v in url.query.items()}
+        return url.set(drivername="postgresql+asyncpg", query=query)
+    raise StartupError(f"DATABASE_URL asks for '{backend}', but only SQLite and PostgreSQL are supported.")
+
+
+def _sqlite_pragmas(settings: Settings) -> Callable[[Any, Any], None]:
+    def on_connect(connection: Any, _record: Any) -> None:
+        # The driver's own implicit BEGIN comes too late for IMMEDIATE; we begin ourselves (see _begin_immediate).
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+            f"busy_timeout={settings.database_sqlite_pragma_busy_timeout}",
+            "temp_store=MEMORY",
+            "cache_size=-8000",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return on_connect
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_deferred(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+class UnitOfWork:
+    """One transaction: a connection, and what is to happen once it has committed."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+        self._after: list[Callable[[], Awaitable[None]]] = []
+
+    def after_commit(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Runs the action when, and only when, this unit of work has committed."""
+        self._after.append(action)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Writes inside the block travel to SQLite's thread together, with the next query or the commit.
+
+        For statements whose result nobody looks at: their row counts are unknown, their errors come later. PostgreSQL
+        runs them one by one.
+        """
+        proxied = self.connection.sync_connection
+        driver = proxied.connection.driver_connection if proxied is not None else None
+        if not isinstance(driver, Connection):
+            yield
+            return
+        driver.deferring = True
+        try:
+            yield
+        finally:
+            driver.deferring = False
+
+    async def run_after(self) -> None:
+        for action in self._after:
+            await action()
+
+
+class Database:
+    """Opens connections for reading and units of work for writing. Built by `open_database`."""
+
+    def __init__(self, readers: AsyncEngine, writer: AsyncEngine, dialect: str) -> None:
+        self._readers = readers
+        self._writer = writer
+        self._lock: asyncio.Lock | None = asyncio.Lock() if dialect == "sqlite" else None
+        self.dialect = dialect
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.dialect == "sqlite"
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading, one consistent snapshot while it is open. Hold none while a provider talks."""
+        async with self._readers.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[UnitOfWork]:
+        """A unit of work: commits at the end of the block, rolls back when it raises."""
+        if self._lock is None:
+            async with self._writer.begin() as connection:
+                unit = UnitOfWork(connection)
+                yield unit
+        else:
+            async with self._lock, self._writer.begin() as connection:
+                unit = UnitOfWork(connection)
+                yield unit
+        await unit.run_after()
+
+    async def answers(self) -> bool:
+        """Whether a statement gets through."""
+        try:
+            async with self.read() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+        except (sa.exc.SQLAlchemyError, OSError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Closes all connections; SQLite's last one folds the WAL back into the one file."""
+        await self._readers.dispose()
+        if self._writer is not self._readers:
+            await self._writer.dispose()
+
+
+def open_database(settings: Settings) -> Database:
+    """Engines for the configured database. Connects to nothing yet."""
+    url = database_url(settings)
+    common: dict[str, Any] = {"json_serializer": dumps, "json_deserializer": loads}
+    if not url.drivername.startswith("sqlite"):
+        engine = create_async_engine(
+            url,
+            pool_size=settings.database_pool_size,
+            max_overflow=settings.database_pool_size,
+            pool_pre_ping=True,
+            **common,
+        )
+        return Database(engine, engine, "postgresql")
+    if url.database and url.database != ":memory:":
+        ensure_folder(Path(url.database).parent)
+    pool = sa.AsyncAdaptedQueuePool
+    reading, writing = ({"async_creator_fn": creator(kind)} for kind in (ReadConnection, Connection))
+    # More readers than cores would only fight for them: with twice as many, a list costs a third more CPU.
+    size = max(2, min(8, os.cpu_count() or 2))
+    readers = create_async_engine(url, poolclass=pool, pool_size=size, max_overflow=0, connect_args=reading, **common)
+    writer = create_async_engine(url, poolclass=pool, pool_size=1, max_overflow=0, connect_args=writing, **common)
+    for engine, begin in ((readers, _begin_deferred), (writer, _begin_immediate)):
+        sa.event.listen(engine.sync_engine, "connect", _sqlite_pragmas(settings))
+        sa.event.listen(engine.sync_engine, "begin", begin)
+    return Database(readers, writer, "sqlite")
+
+
+def ensure_folder(folder: Path) -> None:
+    """Makes a data folder and checks that it can be written to. Raises StartupError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".write-test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StartupError(
+            f"The data folder {folder} can't be written to ({error.strerror}). Give this user the right, or set DATA_DIR."
+        ) from None

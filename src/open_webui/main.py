@@ -1,0 +1,65 @@
+"""The application: an index of middleware, routes, error handlers and lifespan."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from open_webui import __version__, constants, failures
+from open_webui.env import Settings, load
+from open_webui.internal import log
+from open_webui.middleware import Around, Origins
+from open_webui.migrations.runner import migrate
+from open_webui.routers import ROUTERS, pages
+from open_webui.routing import Json
+from open_webui.services.site import Site
+from open_webui.socket.presence import Presence
+from open_webui.socket.server import PATH, Sockets
+from open_webui.state import open_state
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application for these settings (those of the environment by default).
+
+    Nothing is opened before the lifespan starts; it migrates the database, opens the state and closes it at the end.
+    """
+    settings = settings or load()
+    presence = Presence()
+    sockets = Sockets(settings, presence)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        log.set_up(settings)
+        await migrate(settings)
+        async with open_state(settings, sockets.emitter) as state:
+            app.state.oui = state
+            app.state.site = Site(settings, state.config, state.database, presence)
+            sockets.open(state)
+            try:
+                yield
+            finally:
+                await sockets.close()
+
+    app = FastAPI(
+        title=constants.PRODUCT,
+        version=__version__,
+        lifespan=lifespan,
+        default_response_class=Json,
+        openapi_url="/openapi.json" if settings.is_dev else None,
+        docs_url="/docs" if settings.is_dev else None,
+        redoc_url=None,
+    )
+    # Flat, instead of include_router: one match over one list, and app.routes is the whole truth for the policy table.
+    for router in ROUTERS:
+        app.router.routes.extend(router.routes)
+    app.mount(PATH, sockets.app)
+    app.state.sockets = sockets
+    app.state.pages = pages.Pages(settings)
+    # Its last route takes any path, so it comes last.
+    app.router.routes.extend(pages.router.routes)
+    failures.register(app)
+    app.add_middleware(Around, max_body=settings.max_body_mb * 2**20)
+    if settings.cors_origins:
+        # The socket server answers for itself.
+        app.add_middleware(Origins, allowed=settings.cors_origins, besides=PATH)
+    return app

@@ -1,0 +1,184 @@
+"""What happens around every request: its id and log line, security headers, a bound on its body. Plain ASGI, one layer."""
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from typing import Final
+
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from open_webui import failures
+from open_webui.internal.log import get_logger
+from open_webui.internal.log import request_id as current_request_id
+
+log = get_logger("open_webui.requests")
+
+_HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"SAMEORIGIN"),
+    (b"referrer-policy", b"strict-origin-when-cross-origin"),
+    (b"permissions-policy", b"camera=(self), microphone=(self), geolocation=(self)"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+_NAMES: Final = frozenset(name for name, _ in _HEADERS)
+SLOW: Final = 5.0
+# What costs most to begin, and how many of them are begun in one turn of the loop: some 3 ms of work.
+COMPLETIONS: Final = "/chat/completions"
+STARTS_A_TURN: Final = 6
+
+
+class BodyTooLarge(HTTPException):
+    """The body grew beyond the bound while it was read. An HTTPException, since the framework takes any other error that
+    comes out of reading a body for a malformed one.
+    """
+
+    def __init__(self, bound: int) -> None:
+        super().__init__(413, f"The request is larger than this server accepts ({bound // 2**20} MB).")
+
+
+class Origins(CORSMiddleware):
+    """Tells browsers which other origins' pages may call: with cookies those that are named, never all ("*").
+
+    Replies below the path `besides` have such headers of their own; two of them are worth none.
+    """
+
+    def __init__(self, app: ASGIApp, allowed: frozenset[str], besides: str) -> None:
+        anyone = "*" in allowed
+        super().__init__(
+            app,
+            allow_origins=["*"] if anyone else sorted(allowed),
+            allow_credentials=not anyone,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id"],
+        )
+        self._besides = besides
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(self._besides):
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+class Gate:
+    """Lets a few requests through in each turn of the event loop, the others in the turns after, in order.
+
+    A crowd that arrives at once would otherwise be begun in one turn, and everybody else would wait until all of it is.
+    """
+
+    def __init__(self, a_turn: int) -> None:
+        self._a_turn = a_turn
+        self._let_in = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def enter(self) -> None:
+        if self._let_in < self._a_turn and not self._waiting:
+            self._count()
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def _count(self) -> None:
+        if self._let_in == 0:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._let_in += 1
+
+    def _next_turn(self) -> None:
+        self._let_in = 0
+        while self._waiting and self._let_in < self._a_turn:
+            turn = self._waiting.popleft()
+            if not turn.done():  # a client that left does not wait any more
+                self._count()
+                turn.set_result(None)
+
+
+class Around:
+    """Wraps the application."""
+
+    def __init__(self, app: ASGIApp, max_body: int) -> None:
+        self._app = app
+        self._max_body = max_body
+        self._gate = Gate(STARTS_A_TURN)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _given_id(scope) or secrets.token_hex(8)
+        bound = current_request_id.set(request_id)
+        started = time.perf_counter()
+        status = 0
+        id_header = (b"x-request-id", request_id.encode())
+
+        async def out(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message.setdefault("headers", [])
+                present = {name for name, _ in headers}
+                headers.extend(h for h in _HEADERS if h[0] not in present) if present & _NAMES else headers.extend(
+                    _HEADERS
+                )
+                headers.append(id_header)
+            await send(message)
+
+        try:
+            if scope["path"].endswith(COMPLETIONS):
+                await self._gate.enter()
+            if _length(scope) > self._max_body:
+                refusal = await failures.on_http(Request(scope), BodyTooLarge(self._max_body))
+                await refusal(scope, receive, out)
+            else:
+                await self._app(scope, self._bounded(receive), out)
+        except ClientDisconnect:
+            log.debug("the client left before its request was read", path=scope["path"])
+        except Exception as error:
+            # The boundary to the network: whatever went wrong, the client gets a reply, unless one has begun.
+            reply = await failures.on_unexpected(Request(scope), error)
+            if status != 0:
+                raise
+            await reply(scope, receive, out)
+        finally:
+            took = time.perf_counter() - started
+            if status >= 500 or status == 0 or took > SLOW:
+                log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(took, 3))
+            else:
+                log.debug("request", method=scope["method"], path=scope["path"], status=status, seconds=round(took, 3))
+            current_request_id.reset(bound)
+
+    def _bounded(self, receive: Receive) -> Receive:
+        left = self._max_body
+
+        async def bounded() -> Message:
+            nonlocal left
+            message = await receive()
+            if message["type"] == "http.request":
+                left -= len(message.get("body", b""))
+                if left < 0:
+                    raise BodyTooLarge(self._max_body)
+            return message
+
+        return bounded
+
+
+def _length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            # Anything longer than twenty digits is beyond every bound, and costs time to parse.
+            return int(value[:20]) if value.isdigit() else 0
+    return 0
+
+
+def _given_id(scope: Scope) -> str | None:
+    """An id that a proxy gave the request, if it is a plain short word."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text: str = value.decode("latin-1")
+            return text if len(text) <= 64 and text.isascii() and text.replace("-", "").isalnum() else None
+    return None

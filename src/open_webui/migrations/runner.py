@@ -1,0 +1,168 @@
+"""Brings the database to the newest schema: under a lock, in one transaction, after a copy of a SQLite file."""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from open_webui.env import Settings
+from open_webui.errors import StartupError
+from open_webui.internal.db import database_url, ensure_folder
+from open_webui.internal.log import get_logger
+from open_webui.migrations import HEAD
+
+log = get_logger(__name__)
+# Any number, the same in every replica: PostgreSQL's advisory lock for migrations.
+LOCK_KEY = 0x6F7569
+
+
+async def migrate(settings: Settings) -> bool:
+    """Upgrades if needed and tells whether it did. Raises StartupError with one sentence for a person."""
+    url = database_url(settings)
+    if url.drivername.startswith("sqlite") and url.database:
+        ensure_folder(Path(url.database).parent)
+    engine = create_async_engine(url, poolclass=sa.pool.NullPool)
+    try:
+        async with engine.connect() as connection:
+            state = await connection.run_sync(_revision)
+            await connection.rollback()
+        if state == HEAD:
+            return False
+        if not settings.enable_db_migrations:
+            raise StartupError(
+                f"The database has schema {state or 'none'}, this release needs {HEAD}."
+                " Run `oui-backend migrate`, or set ENABLE_DB_MIGRATIONS=true."
+            )
+        if url.drivername.startswith("sqlite"):
+            # An own thread: Alembic is synchronous, and so are a file and the lock on it.
+            done = await asyncio.to_thread(_upgrade_sqlite, Path(str(url.database)))
+        else:
+            done = await _upgrade_postgresql(engine)
+        if done:
+            log.info("database migrated", revision=HEAD, before=state)
+        return done
+    except (SQLAlchemyError, sqlite3.Error, OSError, ConnectionError) as error:
+        raise StartupError(f"The database {url.render_as_string()} can't be used: {_first_line(error)}") from error
+    finally:
+        await engine.dispose()
+
+
+def _first_line(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error
+    lines = str(cause).strip().splitlines()
+    return lines[0] if lines else type(cause).__name__
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    """The stored revision, None for an empty database. Raises StartupError for a schema that isn't ours or half done."""
+    tables = set(sa.inspect(connection).get_table_names())
+    if "alembic_version" not in tables:
+        if tables & {"user", "chat", "config", "chat_message"}:
+            raise StartupError(
+                "The database has tables of this product but no schema version: an earlier migration stopped halfway. "
+                "Restore the last backup (beside the SQLite file), or point DATABASE_URL at an empty database."
+            )
+        return None
+    found = [row[0] for row in connection.execute(sa.text("SELECT version_num FROM alembic_version"))]
+    if len(found) != 1:
+        if not found and not tables & {"user", "chat"}:
+            return None
+        raise StartupError(
+            f"The database's schema version is not one value but {len(found)}: an earlier migration stopped halfway. "
+            "Restore the last backup."
+        )
+    revision = str(found[0])
+    if revision == HEAD:
+        if missing := sorted({"user", "chat", "chat_message", "config"} - tables):
+            raise StartupError(
+                f"The database says schema {revision} but lacks {', '.join(missing)}: it is damaged. Restore the last backup."
+            )
+        return revision
+    if revision not in _known():
+        raise StartupError(
+            f"The database has schema {revision}, which this release doesn't know: it is newer, or another product's. "
+            "Install the release it belongs to, or point DATABASE_URL elsewhere."
+        )
+    return revision
+
+
+def _known() -> set[str]:
+    return {path.name.split("_")[0] for path in (Path(__file__).parent / "versions").glob("[0-9]*.py")}
+
+
+def alembic_config(connection: sa.Connection | None) -> Any:
+    """Alembic's configuration, made in memory: there is no alembic.ini to find or to lose."""
+    from alembic.config import Config  # noqa: PLC0415 - loaded only by a start that has something to migrate
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - as above
+
+    command.upgrade(alembic_config(connection), "head")
+
+
+async def _upgrade_postgresql(engine: AsyncEngine) -> bool:
+    """Upgrades in one transaction, unless another process did while this one waited for its turn."""
+    async with engine.begin() as connection:
+        await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+        if await connection.run_sync(_revision) == HEAD:
+            return False
+        await connection.run_sync(_upgrade)
+    return True
+
+
+def _upgrade_sqlite(path: Path) -> bool:
+    """The same for a file, of which a copy is made first."""
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool)
+    sa.event.listen(engine, "connect", lambda c, _: setattr(c, "isolation_level", None))
+    sa.event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+    try:
+        with _file_lock(path):
+            with engine.connect() as connection:
+                state = _revision(connection)
+            if state == HEAD:
+                return False
+            if state is not None:
+                _copy_sqlite(path, state)
+            with engine.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("PRAGMA journal_mode=WAL")
+            with engine.begin() as connection:
+                _upgrade(connection)
+    finally:
+        engine.dispose()
+    return True
+
+
+def _copy_sqlite(path: Path, revision: str) -> Path:
+    """A consistent copy beside the file (SQLite's own backup, so a WAL is included)."""
+    target = path.with_name(f"{path.name}.before-{HEAD}-from-{revision}-{int(time.time())}")
+    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+    log.info("database copied before migration", copy=str(target))
+    return target
+
+
+@contextlib.contextmanager
+def _file_lock(database: Path) -> Iterator[None]:
+    """One migrating process a SQLite file; others wait. On systems without flock the transaction alone protects."""
+    try:
+        import fcntl  # noqa: PLC0415 - not on every system
+    except ImportError:
+        yield
+        return
+    handle: IO[str]
+    with Path(f"{database}.migrate-lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,145 @@
+"""Accounts as authorization needs them: identity in one query, groups, stamps, revocation. Profiles are in users.py."""
+
+import secrets
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from open_webui.models import tables
+from open_webui.models.base import now
+from open_webui.principal import Role
+
+user, credential, revoked = tables.user, tables.credential, tables.revoked_token
+group, member = tables.group, tables.group_member
+FIRST_ADMIN = "first_admin"
+# When a token without an end leaves the list of revoked ones: not in our time.
+_NEVER = 2**53
+
+
+class Identity(msgspec.Struct, frozen=True):
+    role: Role
+    name: str
+    email: str
+    last_active_at: int
+    active: bool
+    session_stamp: str
+    revoked: bool
+
+
+class Credential(msgspec.Struct, frozen=True):
+    user_id: str
+    password_hash: str | None
+    active: bool
+    session_stamp: str
+
+
+class GroupMembership(msgspec.Struct, frozen=True):
+    id: str
+    permissions: dict[str, Any] | None
+
+
+_identity = (
+    sa.select(
+        user.c.role,
+        user.c.name,
+        user.c.email,
+        user.c.last_active_at,
+        credential.c.active,
+        credential.c.session_stamp,
+        sa.exists().where(revoked.c.jti == sa.bindparam("jti")).label("revoked"),
+    )
+    .join(credential, credential.c.user_id == user.c.id)
+    .where(user.c.id == sa.bindparam("user_id"))
+)
+
+
+async def identity(connection: AsyncConnection, user_id: str, jti: str) -> Identity | None:
+    """What a session of this account may rest on, None when there is no such account. An API key has no jti ("")."""
+    row = (await connection.execute(_identity, {"user_id": user_id, "jti": jti})).first()
+    return None if row is None else Identity(*row)
+
+
+_own_groups = sa.select(member.c.group_id).where(member.c.user_id == sa.bindparam("user_id"))
+_parent_groups = sa.select(group.c.parent_group_id).where(
+    group.c.id.in_(_own_groups), group.c.parent_group_id.is_not(None)
+)
+_groups = sa.select(group.c.id, group.c.permissions).where(
+    sa.or_(group.c.id.in_(_own_groups), group.c.id.in_(_parent_groups))
+)
+
+
+async def groups_of(connection: AsyncConnection, user_id: str) -> list[GroupMembership]:
+    """The groups a user is in, and the parents they inherit from (two levels, as the wire has it)."""
+    return [GroupMembership(*row) for row in await connection.execute(_groups, {"user_id": user_id})]
+
+
+async def claim_first_admin(connection: AsyncConnection, user_id: str) -> bool:
+    """Whether this account, made in the same unit of work, is the first of all. True once over all replicas and ways."""
+    nobody = ~sa.exists(sa.select(user.c.id))
+    source = sa.select(sa.literal(FIRST_ADMIN), sa.literal(user_id)).where(nobody)
+    singleton = tables.singleton
+    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = build(singleton).from_select([singleton.c.name, singleton.c.value], source)
+    # A second claimer waits here for the first one's commit, and then inserts nothing.
+    result = await connection.execute(statement.on_conflict_do_nothing(index_elements=[singleton.c.name]))
+    return result.rowcount == 1
+
+
+async def insert_credential(connection: AsyncConnection, user_id: str, password_hash: str | None) -> str:
+    """The credential of a new account. Returns its session stamp."""
+    stamp = secrets.token_hex(16)
+    await connection.execute(
+        credential.insert().values(user_id=user_id, password_hash=password_hash, active=True, session_stamp=stamp)
+    )
+    return stamp
+
+
+_credential = sa.select(
+    credential.c.user_id, credential.c.password_hash, credential.c.active, credential.c.session_stamp
+)
+
+
+async def credential_by_email(connection: AsyncConnection, email: str) -> Credential | None:
+    query = _credential.join(user, user.c.id == credential.c.user_id).where(user.c.email == email)
+    row = (await connection.execute(query)).first()
+    return None if row is None else Credential(*row)
+
+
+async def credential_of(connection: AsyncConnection, user_id: str) -> Credential | None:
+    row = (await connection.execute(_credential.where(credential.c.user_id == user_id))).first()
+    return None if row is None else Credential(*row)
+
+
+async def set_password(connection: AsyncConnection, user_id: str, password_hash: str) -> str:
+    """A new password ends all sessions. Returns the new session stamp."""
+    await connection.execute(
+        credential.update().where(credential.c.user_id == user_id).values(password_hash=password_hash)
+    )
+    return await new_stamp(connection, user_id)
+
+
+async def replace_hash(connection: AsyncConnection, user_id: str, old: str, new: str) -> None:
+    """The same password under a better hash, unless the password was changed meanwhile."""
+    await connection.execute(
+        credential.update()
+        .where(credential.c.user_id == user_id, credential.c.password_hash == old)
+        .values(password_hash=new)
+    )
+
+
+async def new_stamp(connection: AsyncConnection, user_id: str) -> str:
+    """Ends all sessions of an account by giving it a new stamp, which is returned."""
+    stamp = secrets.token_hex(16)
+    await connection.execute(credential.update().where(credential.c.user_id == user_id).values(session_stamp=stamp))
+    return stamp
+
+
+async def revoke(connection: AsyncConnection, jti: str, expires_at: int | None) -> None:
+    """Ends one session. Entries of tokens that have ended anyway are cleared on the way."""
+    await connection.execute(revoked.delete().where(revoked.c.expires_at < now()))
+    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = build(revoked).values(jti=jti, expires_at=_NEVER if expires_at is None else expires_at)
+    await connection.execute(statement.on_conflict_do_nothing(index_elements=[revoked.c.jti]))

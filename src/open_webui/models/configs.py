@@ -1,0 +1,34 @@
+"""Settings that admins stored."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from open_webui.models import tables
+from open_webui.models.base import clean_json, now
+
+t = tables.config
+
+
+async def get_all(connection: AsyncConnection) -> dict[str, Any]:
+    rows = await connection.execute(sa.select(t.c.key, t.c.value))
+    return {row.key: row.value for row in rows}
+
+
+async def put(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
+    """Inserts or replaces the given keys."""
+    if not values:
+        return
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(t)
+    statement = statement.on_conflict_do_update(
+        index_elements=[t.c.key],
+        set_={"value": statement.excluded.value, "updated_at": statement.excluded.updated_at},
+    )
+    at = now()
+    await connection.execute(
+        statement, [{"key": k, "value": clean_json(v), "updated_at": at} for k, v in values.items()]
+    )

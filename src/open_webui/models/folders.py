@@ -1,0 +1,223 @@
+"""Folders: a tree of places for chats."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from open_webui.models import grants, tables
+from open_webui.models.base import clean, clean_json, new_id, now
+from open_webui.principal import Principal
+
+t, chat, user = tables.folder, tables.chat, tables.user
+RESOURCE = "folder"
+MAX_FOLDERS = 5_000
+
+
+class Folder(msgspec.Struct, frozen=True):
+    """A folder as the wire has it."""
+
+    id: str
+    parent_id: str | None
+    user_id: str
+    name: str
+    items: Any
+    meta: Any
+    data: Any
+    is_expanded: bool
+    created_at: int
+    updated_at: int
+
+
+class FolderRow(msgspec.Struct, frozen=True):
+    """A line of the list of folders."""
+
+    id: str
+    name: str
+    meta: Any
+    parent_id: str | None
+    is_expanded: bool
+    unread_count: int
+    created_at: int
+    updated_at: int
+
+
+class SharedFolder(msgspec.Struct, frozen=True):
+    """Somebody else's folder that one was let into."""
+
+    id: str
+    name: str
+    meta: Any
+    parent_id: str | None
+    is_expanded: bool
+    user_id: str
+    owner_name: str
+    permission: Literal["read", "write"]
+    created_at: int
+    updated_at: int
+
+
+class ChatInFolder(msgspec.Struct, frozen=True):
+    """A chat of a folder, with whose it is."""
+
+    id: str
+    title: str
+    user_id: str
+    updated_at: int
+    created_at: int
+    last_read_at: int | None
+    owner_name: str
+    folder_id: str
+
+
+_columns = tuple(t.c[name] for name in Folder.__struct_fields__)
+unread = sa.and_(sa.not_(chat.c.archived), sa.func.coalesce(chat.c.last_read_at, 0) < chat.c.updated_at)
+_unread_count = (
+    sa.select(sa.func.count())
+    .select_from(chat)
+    .where(chat.c.folder_id == t.c.id, chat.c.user_id == t.c.user_id, unread)
+    .correlate(t)
+    .scalar_subquery()
+)
+
+
+def readable_by(principal: Principal) -> "sa.ColumnElement[bool]":
+    return sa.or_(t.c.user_id == principal.id, grants.granted(RESOURCE, t.c.id, principal, "read"))
+
+
+def writable_by(principal: Principal) -> "sa.ColumnElement[bool]":
+    return sa.or_(t.c.user_id == principal.id, grants.granted(RESOURCE, t.c.id, principal, "write"))
+
+
+async def own(connection: AsyncConnection, user_id: str, folder_id: str) -> Folder | None:
+    """A folder of this user."""
+    row = (await connection.execute(sa.select(*_columns).where(t.c.id == folder_id, t.c.user_id == user_id))).first()
+    return None if row is None else Folder(*row)
+
+
+async def get(
+    connection: AsyncConnection, principal: Principal, folder_id: str, action: Literal["read", "write"] = "read"
+) -> Folder | None:
+    """A folder that the principal may open, or put chats into (write)."""
+    allowed = writable_by(principal) if action == "write" else readable_by(principal)
+    row = (await connection.execute(sa.select(*_columns).where(t.c.id == folder_id, allowed))).first()
+    return None if row is None else Folder(*row)
+
+
+async def of_user(connection: AsyncConnection, user_id: str) -> list[FolderRow]:
+    """One's folders with their numbers of unread chats."""
+    rows = await connection.execute(
+        sa.select(
+            t.c.id, t.c.name, t.c.meta, t.c.parent_id, t.c.is_expanded, _unread_count, t.c.created_at, t.c.updated_at
+        )
+        .where(t.c.user_id == user_id)
+        .order_by(t.c.created_at, t.c.id)
+        .limit(MAX_FOLDERS)
+    )
+    return [FolderRow(*row) for row in rows]
+
+
+async def unread_counts(connection: AsyncConnection, user_id: str) -> dict[str, int]:
+    """The number of unread chats of each folder."""
+    rows = await connection.execute(sa.select(t.c.id, _unread_count).where(t.c.user_id == user_id).limit(MAX_FOLDERS))
+    return {row[0]: row[1] for row in rows}
+
+
+async def parents(connection: AsyncConnection, user_id: str) -> dict[str, str | None]:
+    """The parent of each folder of a user."""
+    rows = await connection.execute(sa.select(t.c.id, t.c.parent_id).where(t.c.user_id == user_id))
+    return {row[0]: row[1] for row in rows}
+
+
+async def name_taken(
+    connection: AsyncConnection, user_id: str, parent_id: str | None, name: str, but: str | None = None
+) -> bool:
+    """Whether another folder beside it has this name, in any case."""
+    place = t.c.parent_id.is_(None) if parent_id is None else t.c.parent_id == parent_id
+    names = await connection.execute(sa.select(t.c.id, t.c.name).where(t.c.user_id == user_id, place))
+    return any(i != but and str(other).casefold() == name.casefold() for i, other in names)
+
+
+async def create(
+    connection: AsyncConnection, user_id: str, *, name: str, parent_id: str | None, data: Any, meta: Any
+) -> Folder:
+    at = now()
+    folder = Folder(new_id(), parent_id, user_id, clean(name), None, clean_json(meta), clean_json(data), False, at, at)
+    await connection.execute(t.insert().values(msgspec.structs.asdict(folder)))
+    return folder
+
+
+async def change(connection: AsyncConnection, folder_id: str, **values: Any) -> None:
+    """Stores some columns of a folder. Opening and closing it (is_expanded) is no change of the folder."""
+    if values.keys() - {"is_expanded"}:
+        values["updated_at"] = now()
+    await connection.execute(t.update().where(t.c.id == folder_id).values(values))
+
+
+async def delete(connection: AsyncConnection, folder_ids: Sequence[str]) -> None:
+    """Removes folders and the grants on them; chats in them lose their folder by the foreign key."""
+    await grants.clear(connection, RESOURCE, folder_ids)
+    await connection.execute(t.delete().where(t.c.id.in_(folder_ids)))
+
+
+async def shared_with(connection: AsyncConnection, principal: Principal) -> list[SharedFolder]:
+    """Folders of other people that a grant lets the principal into."""
+    may_write = grants.granted(RESOURCE, t.c.id, principal, "write")
+    rows: Any = await connection.execute(
+        sa.select(
+            t.c.id,
+            t.c.name,
+            t.c.meta,
+            t.c.parent_id,
+            t.c.is_expanded,
+            t.c.user_id,
+            user.c.name,
+            sa.case((may_write, "write"), else_="read"),
+            t.c.created_at,
+            t.c.updated_at,
+        )
+        .join(user, user.c.id == t.c.user_id)
+        .where(t.c.user_id != principal.id, grants.granted(RESOURCE, t.c.id, principal, "read"))
+        .order_by(t.c.created_at, t.c.id)
+        .limit(MAX_FOLDERS)
+    )
+    return [SharedFolder(*row) for row in rows]
+
+
+async def chats_in(
+    connection: AsyncConnection, folder_id: str, limit: int, offset: int, sort_by: str, descending: bool
+) -> tuple[list[ChatInFolder], int]:
+    """A page of the chats in a folder, whosever they are, and how many there are. The caller has checked the folder."""
+    inside = sa.and_(chat.c.folder_id == folder_id, sa.not_(chat.c.archived))
+    rows = await connection.execute(
+        sa.select(
+            chat.c.id,
+            chat.c.title,
+            chat.c.user_id,
+            chat.c.updated_at,
+            chat.c.created_at,
+            chat.c.last_read_at,
+            user.c.name,
+            chat.c.folder_id,
+        )
+        .join(user, user.c.id == chat.c.user_id)
+        .where(inside)
+        .order_by(*order(sort_by, descending))
+        .limit(limit)
+        .offset(offset)
+    )
+    total = await connection.scalar(sa.select(sa.func.count()).select_from(chat).where(inside))
+    return [ChatInFolder(*row) for row in rows], int(total or 0)
+
+
+def order(sort_by: str | None, descending: bool) -> "tuple[sa.ColumnElement[Any], ...]":
+    """The order of a list of chats by one of the fields that pages sort by; unknown ones mean updated_at."""
+    column: sa.ColumnElement[Any] = {"title": chat.c.title, "created_at": chat.c.created_at}.get(
+        sort_by or "", chat.c.updated_at
+    )
+    ends = (column.desc(), chat.c.id.desc()) if descending else (column.asc(), chat.c.id.asc())
+    if sort_by == "unread_updated_at":
+        return sa.case((unread, 0), else_=1), *ends
+    return ends

@@ -1,0 +1,114 @@
+"""Shared chats: the link under which others see a chat, as it was (snapshot) or as it is (continue)."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from open_webui.models import grants, tables
+from open_webui.models.base import new_id, now
+from open_webui.principal import Principal
+
+t, chat = tables.shared_chat, tables.chat
+Mode = Literal["snapshot", "continue"]
+PAGE = 60
+RESOURCE = "shared_chat"
+
+
+class Share(msgspec.Struct, frozen=True):
+    """chat: the document's inner object of a snapshot, None for a live one."""
+
+    id: str
+    chat_id: str
+    user_id: str
+    title: str
+    mode: Mode
+    chat: dict[str, Any] | None
+    created_at: int
+    updated_at: int
+
+
+class SharedRow(msgspec.Struct, frozen=True):
+    """A line of the list of one's shared chats."""
+
+    id: str
+    chat_id: str
+    title: str
+    share_id: str
+    updated_at: int
+    created_at: int
+
+
+_columns = (t.c.id, t.c.chat_id, t.c.user_id, t.c.title, t.c.mode, t.c.chat, t.c.created_at, t.c.updated_at)
+
+
+def readable_by(principal: Principal | None, *, admin_access: bool = False) -> "sa.ColumnElement[bool]":
+    """The shares that somebody may open: their own, and those that a grant opens to them (or to anyone)."""
+    allowed = grants.granted(RESOURCE, t.c.chat_id, principal, "read")
+    if principal is None:
+        return allowed
+    if admin_access and principal.is_admin:
+        return sa.true()
+    return sa.or_(t.c.user_id == principal.id, allowed)
+
+
+async def get(
+    connection: AsyncConnection, principal: Principal | None, share_id: str, *, admin_access: bool = False
+) -> Share | None:
+    """A share by the id in its link, if the principal (None: somebody without an account) may open it."""
+    allowed = readable_by(principal, admin_access=admin_access)
+    row = (await connection.execute(sa.select(*_columns).where(t.c.id == share_id, allowed))).first()
+    return None if row is None else Share(*row)
+
+
+async def mode_of(connection: AsyncConnection, chat_id: str) -> Mode | None:
+    """How a chat is shared, None when it isn't."""
+    mode: Mode | None = await connection.scalar(sa.select(t.c.mode).where(t.c.chat_id == chat_id))
+    return mode
+
+
+async def put(
+    connection: AsyncConnection, chat_id: str, user_id: str, title: str, mode: Mode, document: Mapping[str, Any] | None
+) -> str:
+    """Shares a chat, or brings its share up to date. Gives the id of its link, which stays the same."""
+    at = now()
+    values = {"title": title, "mode": mode, "chat": document, "updated_at": at}
+    share_id = await connection.scalar(t.update().where(t.c.chat_id == chat_id).values(values).returning(t.c.id))
+    if share_id is None:
+        share_id = new_id()
+        await connection.execute(
+            t.insert().values(id=share_id, chat_id=chat_id, user_id=user_id, created_at=at, **values)
+        )
+        await connection.execute(chat.update().where(chat.c.id == chat_id).values(share_id=share_id))
+    return str(share_id)
+
+
+async def delete(connection: AsyncConnection, user_id: str, chat_id: str | None = None) -> int:
+    """Ends the share of one chat of a user, or of all, with the grants on it. Says how many there were."""
+    mine = [t.c.user_id == user_id] + ([] if chat_id is None else [t.c.chat_id == chat_id])
+    ids = list(await connection.scalars(t.delete().where(*mine).returning(t.c.chat_id)))
+    for k in range(0, len(ids), 500):
+        part = ids[k : k + 500]
+        await grants.clear(connection, RESOURCE, part)
+        await connection.execute(chat.update().where(chat.c.id.in_(part)).values(share_id=None))
+    return len(ids)
+
+
+async def of_user(
+    connection: AsyncConnection, user_id: str, page: int, query: str | None, order_by: str | None, descending: bool
+) -> list[SharedRow]:
+    """A page of one's shared chats."""
+    column = {"title": t.c.title, "created_at": t.c.created_at}.get(order_by or "", t.c.updated_at)
+    statement = (
+        sa.select(t.c.chat_id, t.c.chat_id, chat.c.title, t.c.id, t.c.updated_at, t.c.created_at)
+        .join(chat, chat.c.id == t.c.chat_id)
+        .where(t.c.user_id == user_id)
+        .order_by(column.desc() if descending else column.asc(), t.c.id)
+        .limit(PAGE)
+        .offset((page - 1) * PAGE)
+    )
+    if query:
+        statement = statement.where(sa.func.lower(chat.c.title).contains(query.lower(), autoescape=True))
+    return [SharedRow(*row) for row in await connection.execute(statement)]

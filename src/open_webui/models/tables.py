@@ -1,0 +1,270 @@
+"""Every table. Kept together because they refer to each other; their repositories are one file each."""
+
+import sqlalchemy as sa
+
+from open_webui.models.base import Json, RowNumber, Seconds, metadata
+
+Column = sa.Column
+TRUE, FALSE = sa.true(), sa.false()
+
+
+def _owner() -> "sa.Column[str]":
+    return Column("user_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), nullable=False)
+
+
+config = sa.Table(
+    "config",
+    metadata,
+    Column("key", sa.Text, primary_key=True),
+    Column("value", Json),
+    Column("updated_at", Seconds, nullable=False),
+)
+
+# One row is inserted by the first sign-up, in its transaction: the primary key makes the first administrator unique
+# over all sign-up ways and replicas.
+singleton = sa.Table(
+    "singleton", metadata, Column("name", sa.Text, primary_key=True), Column("value", sa.Text, nullable=False)
+)
+
+user = sa.Table(
+    "user",
+    metadata,
+    Column("id", sa.Text, primary_key=True),
+    Column("email", sa.Text, nullable=False, unique=True),
+    Column("name", sa.Text, nullable=False),
+    Column("role", sa.Text, nullable=False),
+    Column("username", sa.Text),
+    Column("profile_image_url", sa.Text, nullable=False, server_default="/user.png"),
+    Column("profile_banner_image_url", sa.Text),
+    Column("bio", sa.Text),
+    Column("gender", sa.Text),
+    Column("date_of_birth", sa.Text),
+    Column("timezone", sa.Text),
+    Column("presence_state", sa.Text),
+    Column("status_emoji", sa.Text),
+    Column("status_message", sa.Text),
+    Column("status_expires_at", Seconds),
+    Column("settings", Json),
+    Column("info", Json),
+    Column("variables", Json),
+    Column("oauth", Json),
+    Column("scim", Json),
+    Column("last_active_at", Seconds, nullable=False),
+    Column("created_at", Seconds, nullable=False),
+    Column("updated_at", Seconds, nullable=False),
+    sa.Index("ix_user_created_at", "created_at", "id"),
+)
+
+# Apart from the profile, so that no query for people ever carries a hash.
+credential = sa.Table(
+    "credential",
+    metadata,
+    Column("user_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True),
+    Column("password_hash", sa.Text),
+    Column("active", sa.Boolean, nullable=False, server_default=TRUE),
+    # Part of every session token; a new value ends all sessions.
+    Column("session_stamp", sa.Text, nullable=False),
+)
+
+# Single sessions that signed out before their time.
+revoked_token = sa.Table(
+    "revoked_token",
+    metadata,
+    Column("jti", sa.Text, primary_key=True),
+    Column("expires_at", Seconds, nullable=False, index=True),
+)
+
+# One key an account, as on the wire. Found by its SHA-256: 128 random bits need no slow hash. The key itself is kept
+# sealed (access/api_keys.py), because the owner's page shows it again whenever it is opened.
+api_key = sa.Table(
+    "api_key",
+    metadata,
+    Column("hash", sa.Text, primary_key=True),
+    Column("user_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("sealed", sa.Text, nullable=False),
+    Column("created_at", Seconds, nullable=False),
+)
+
+group = sa.Table(
+    "group",
+    metadata,
+    Column("id", sa.Text, primary_key=True),
+    _owner(),
+    Column("name", sa.Text, nullable=False),
+    Column("description", sa.Text, nullable=False, server_default=""),
+    Column("data", Json),
+    Column("meta", Json),
+    Column("permissions", Json),
+    Column("parent_group_id", sa.Text, sa.ForeignKey("group.id", ondelete="SET NULL")),
+    Column("created_at", Seconds, nullable=False),
+    Column("updated_at", Seconds, nullable=False),
+)
+
+group_member = sa.Table(
+    "group_member",
+    metadata,
+    Column("group_id", sa.Text, sa.ForeignKey("group.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True, index=True),
+    Column("created_at", Seconds, nullable=False),
+)
+
+access_grant = sa.Table(
+    "access_grant",
+    metadata,
+    Column("id", sa.Text, primary_key=True),
+    Column("resource_type", sa.Text, nullable=False),
+    Column("resource_id", sa.Text, nullable=False),
+    Column("principal_type", sa.Text, nullable=False),
+    Column("principal_id", sa.Text, nullable=False),
+    Column("permission", sa.Text, nullable=False),
+    Column("created_at", Seconds, nullable=False),
+    sa.UniqueConstraint(
+        "resource_type", "resource_id", "principal_type", "principal_id", "permission", name="uq_access_grant_all"
+    ),
+    sa.Index("ix_access_grant_principal", "principal_type", "principal_id", "resource_type", "permission"),
+)
+
+model = sa.Table(
+    "model",
+    metadata,
+    Column("id", sa.Text, primary_key=True),
+    _owner(),
+    Column("base_model_id", sa.Text),
+    Column("name", sa.Text, nullable=False),
+    Column("params", Json, nullable=False),
+    Column("meta", Json, nullable=False),
+    Column("is_active", sa.Boolean, nullable=False, server_default=TRUE),
+    Column("version_id", sa.Text),
+    Column("created_at", Seconds, nullable=False),
+    Column("updated_at", Seconds, nullable=False),
+)
+
+folder = sa.Table(
+    "folder",
+    metadata,
+    Column("id", sa.Text, primary_key=True),
+    _owner(),
+    Column("parent_id", sa.Text, sa.ForeignKey("folder.id", ondelete="CASCADE")),
+    Column("name", sa.Text, nullable=False),
+    Column("items", Json),
+    Column("meta", Json),
+    Column("data", Json),
+    Column("is_expanded", sa.Boolean, nullable=False, server_default=FALSE),
+    Column("created_at", Seconds, nullable=False),
+    Column("updated_at", Seconds, nullable=False),
+    sa.Index("ix_folder_user_id", "user_id", "parent_id"),
+)
+
+chat = sa.Table(
+    "chat",
+    metadata,
+    # The high bits of its messages' row numbers: full-text search finds the chats of its hits without a look-up.
+    Column("n", RowNumber, primary_key=True, autoincrement=True),
+    Column("id", sa.Text, nullable=False, unique=True),
+    _owner(),
+    Column("title", sa.Text, nullable=False),
+    # What the page keeps in the chat document beside title and history (models, params, files, tags ...), verbatim.
+    Column("body", Json, nullable=False),
+    Column("current_message_id", sa.Text),
+    Column("next_position", sa.Integer, nullable=False, server_default="0"),
+    Column("meta", Json, nullable=False),
+    Column("variables", Json),
+    Column("tasks", Json),
+    Column("summary", sa.Text),
+    Column("archived", sa.Boolean, nullable=False, server_default=FALSE),
+    Column("pinned", sa.Boolean, nullable=False, server_default=FALSE),
+    Column("folder_id", sa.Text, sa.ForeignKey("folder.id", ondelete="SET NULL"), index=True),
+    Column("share_id", sa.Text, unique=True),
+    Column("last_read_at", Seconds),
+    Column("created_at", Seconds, nullable=False),
+    Column("updated_at", Seconds, nullable=False),
+    sa.Index("ix_chat_list", "user_id", "archived", "updated_at", "id"),
+    # A number is never used twice, so no stale index entry can point at a new chat.
+    sqlite_autoincrement=True,
+)
+
+message = sa.Table(
+    "chat_message",
+    metadata,
+    # chat.n << MESSAGE_BITS | position
+    Column("n", RowNumber, primary_key=True, autoincrement=False),
+    Column("chat_id", sa.Text, sa.ForeignKey("chat.id", ondelete="CASCADE"), nullable=False),
+    Column("id", sa.Text, nullable=False),
+    # The owner's id without dashes, one word for the full-text index.
+    Column("owner", sa.Text, nullable=False),
+    Column("parent_id", sa.Text),
+    Column("role", sa.Text, nullable=False),
+    Column("content", sa.Text, nullable=False),
+    # False while the answer is being written; such a row is not indexed yet.
+    Column("done", sa.Boolean, nullable=False, server_default=TRUE),
+    Column("model_id", sa.Text),
+    # Every other field of the wire's message, verbatim.
+    Column("body", Json, nullable=False),
+    Column("created_at", Seconds, nullable=False),
+    Column("updated_at", Seconds, nullable=False),
+    sa.UniqueConstraint("chat_id", "id"),
+)
+
+tag = sa.Table(
+    "tag",
+    metadata,
+    Column("id", sa.Text, primary_key=True),
+    Column("user_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", sa.Text, nullable=False),
+    Column("meta", Json),
+)
+
+chat_tag = sa.Table(
+    "chat_tag",
+    metadata,
+    Column("chat_id", sa.Text, sa.ForeignKey("chat.id", ondelete="CASCADE"), primary_key=True),
+    Column("tag_id", sa.Text, primary_key=True),
+    Column("user_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), nullable=False),
+    sa.Index("ix_chat_tag_user_id", "user_id", "tag_id"),
+)
+
+shared_chat = sa.Table(
+    "shared_chat",
+    metadata,
+    Column("id", sa.Text, primary_key=True),
+    Column("chat_id", sa.Text, sa.ForeignKey("chat.id", ondelete="CASCADE"), nullable=False, unique=True),
+    _owner(),
+    Column("title", sa.Text, nullable=False),
+    # "snapshot": the document as it was; "continue": the live chat, `chat` is empty.
+    Column("mode", sa.Text, nullable=False),
+    Column("chat", Json),
+    Column("created_at", Seconds, nullable=False),
+    Column("updated_at", Seconds, nullable=False),
+)
+
+# A row while a model answers. What is left after a crash tells which messages were interrupted.
+generation = sa.Table(
+    "generation",
+    metadata,
+    Column("task_id", sa.Text, primary_key=True),
+    Column("chat_id", sa.Text, sa.ForeignKey("chat.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("message_id", sa.Text, nullable=False),
+    _owner(),
+    Column("instance", sa.Text, nullable=False),
+    Column("beat_at", Seconds, nullable=False),
+)
+
+usage = sa.Table(
+    "usage",
+    metadata,
+    Column("n", RowNumber, primary_key=True, autoincrement=True),
+    _owner(),
+    Column("model_id", sa.Text, nullable=False),
+    Column("connection", sa.Text, nullable=False),
+    # "chat", "api" or "task".
+    Column("kind", sa.Text, nullable=False),
+    Column("chat_id", sa.Text),
+    Column("message_id", sa.Text),
+    Column("status", sa.Integer, nullable=False),
+    Column("prompt_tokens", sa.Integer),
+    Column("completion_tokens", sa.Integer),
+    Column("duration_ms", sa.Integer, nullable=False),
+    Column("created_at", Seconds, nullable=False),
+    sa.Index("ix_usage_user_id", "user_id", "created_at"),
+    sa.Index("ix_usage_created_at", "created_at"),
+)

@@ -1,0 +1,188 @@
+"""People: their profiles, settings and state, as the wire shows them. Credentials are in accounts.py."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from open_webui import constants
+from open_webui.errors import BadRequest
+from open_webui.models import tables
+from open_webui.models.base import now
+from open_webui.principal import Role
+
+t, member = tables.user, tables.group_member
+DEFAULT_IMAGE = "/user.png"
+# Somebody seen within this many seconds counts as active.
+ACTIVE_SECONDS = 180
+Direction = Literal["asc", "desc"]
+
+
+class User(msgspec.Struct, frozen=True):
+    """A person's row, in the order of the wire."""
+
+    id: str
+    email: str
+    username: str | None
+    role: Role
+    name: str
+    profile_image_url: str
+    profile_banner_image_url: str | None
+    bio: str | None
+    gender: str | None
+    date_of_birth: str | None
+    timezone: str | None
+    presence_state: str | None
+    status_emoji: str | None
+    status_message: str | None
+    status_expires_at: int | None
+    info: dict[str, Any] | None
+    settings: dict[str, Any] | None
+    oauth: Any
+    scim: Any
+    last_active_at: int
+    updated_at: int
+    created_at: int
+
+    @property
+    def is_active(self) -> bool:
+        return self.last_active_at >= now() - ACTIVE_SECONDS
+
+
+_columns = [t.c[name] for name in User.__struct_fields__]
+ORDERS: Mapping[str, "sa.ColumnElement[Any]"] = {
+    "name": sa.func.lower(t.c.name),
+    "email": t.c.email,
+    "role": t.c.role,
+    "created_at": t.c.created_at,
+    "updated_at": t.c.updated_at,
+    "last_active_at": t.c.last_active_at,
+}
+
+
+def _one(row: "sa.Row[Any] | None") -> User | None:
+    return None if row is None else User(*tuple(row))
+
+
+async def get(connection: AsyncConnection, user_id: str, *, lock: bool = False) -> User | None:
+    """`lock` keeps other writers of the row waiting until the unit of work ends."""
+    query = sa.select(*_columns).where(t.c.id == user_id)
+    return _one((await connection.execute(query.with_for_update() if lock else query)).first())
+
+
+async def get_by_email(connection: AsyncConnection, email: str) -> User | None:
+    return _one((await connection.execute(sa.select(*_columns).where(t.c.email == email))).first())
+
+
+async def get_many(connection: AsyncConnection, ids: Iterable[str]) -> list[User]:
+    rows = await connection.execute(sa.select(*_columns).where(t.c.id.in_(list(ids))).order_by(t.c.created_at))
+    return [User(*row) for row in rows]
+
+
+async def any_exists(connection: AsyncConnection) -> bool:
+    return (await connection.execute(sa.select(t.c.id).limit(1))).first() is not None
+
+
+async def insert(connection: AsyncConnection, values: Mapping[str, Any]) -> bool:
+    """A new person; False when the e-mail address is taken."""
+    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    at = now()
+    statement = build(t).values(last_active_at=at, created_at=at, updated_at=at, **values)
+    result = await connection.execute(statement.on_conflict_do_nothing(index_elements=[t.c.email]))
+    return result.rowcount == 1
+
+
+async def update(connection: AsyncConnection, user_id: str, values: Mapping[str, Any]) -> User | None:
+    """Changes a person; None when there is no such person. Raises BadRequest when the new e-mail address is taken."""
+    try:
+        await connection.execute(t.update().where(t.c.id == user_id).values(updated_at=now(), **values))
+    except IntegrityError:
+        raise BadRequest(constants.EMAIL_TAKEN) from None
+    return await get(connection, user_id)
+
+
+async def touch(connection: AsyncConnection, user_id: str) -> None:
+    """Notes that the person is here now."""
+    await connection.execute(t.update().where(t.c.id == user_id).values(last_active_at=now()))
+
+
+async def delete(connection: AsyncConnection, user_id: str, heir: str) -> bool:
+    """Removes a person with everything that is theirs (foreign keys cascade), and the grants on and for it.
+
+    Groups belong to the server rather than to the admin who made them, so they pass to `heir`.
+    """
+    grant = tables.access_grant
+    for kind, resource in (("shared_chat", tables.shared_chat), ("model", tables.model), ("folder", tables.folder)):
+        ids = sa.select(resource.c.id).where(resource.c.user_id == user_id)
+        await connection.execute(grant.delete().where(grant.c.resource_type == kind, grant.c.resource_id.in_(ids)))
+    await connection.execute(grant.delete().where(grant.c.principal_type == "user", grant.c.principal_id == user_id))
+    await connection.execute(tables.group.update().where(tables.group.c.user_id == user_id).values(user_id=heir))
+    return (await connection.execute(t.delete().where(t.c.id == user_id))).rowcount == 1
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    query: str | None = None,
+    order_by: str | None = None,
+    direction: str | None = None,
+    number: int | None = 1,
+) -> tuple[list[User], int]:
+    """One page of people (all of them when `number` is None) and how many there are; the newest first by default.
+
+    query: a part of a name or an e-mail address.
+    """
+    matching = _matching(query)
+    column = ORDERS.get(order_by or "created_at", t.c.created_at)
+    ascending = direction == "asc"
+    statement = (
+        sa.select(*_columns)
+        .where(matching)
+        .order_by(column.asc() if ascending else column.desc(), t.c.id.asc() if ascending else t.c.id.desc())
+    )
+    if number is not None:
+        statement = statement.limit(constants.USERS_PER_PAGE).offset((number - 1) * constants.USERS_PER_PAGE)
+    rows = await connection.execute(statement)
+    total = await connection.scalar(sa.select(sa.func.count()).select_from(t).where(matching))
+    return [User(*row) for row in rows], total or 0
+
+
+def _matching(query: str | None) -> "sa.ColumnElement[bool]":
+    if not query:
+        return sa.true()
+    escaped = query.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return sa.or_(t.c.name.ilike(f"%{escaped}%", escape="\\"), t.c.email.ilike(f"%{escaped}%", escape="\\"))
+
+
+async def group_ids(connection: AsyncConnection, user_ids: Iterable[str]) -> dict[str, list[str]]:
+    """The groups of several people."""
+    out: dict[str, list[str]] = {}
+    rows = await connection.execute(
+        sa.select(member.c.user_id, member.c.group_id)
+        .where(member.c.user_id.in_(list(user_ids)))
+        .order_by(member.c.created_at, member.c.group_id)
+    )
+    for user_id, group_id in rows:
+        out.setdefault(user_id, []).append(group_id)
+    return out
+
+
+async def primary_admin(connection: AsyncConnection) -> User | None:
+    """The admin whom nobody can demote: the first account while it is an admin, else the oldest admin."""
+    first = sa.select(tables.singleton.c.value).where(tables.singleton.c.name == "first_admin").scalar_subquery()
+    statement = (
+        sa.select(*_columns)
+        .where(t.c.role == "admin")
+        .order_by(sa.case((t.c.id == first, 0), else_=1), t.c.created_at, t.c.id)
+        .limit(1)
+    )
+    return _one((await connection.execute(statement)).first())
+
+
+async def variables(connection: AsyncConnection, user_id: str) -> dict[str, Any]:
+    value = await connection.scalar(sa.select(t.c.variables).where(t.c.id == user_id))
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,45 @@
+"""Who is asking: a value, resolved once per request or socket event."""
+
+from typing import Any, Literal
+
+import msgspec
+
+Role = Literal["pending", "user", "admin"]
+ROLES: tuple[Role, ...] = ("pending", "user", "admin")
+# How the caller proved who it is. Some operations want a person at a page, not a key.
+Via = Literal["session", "api_key"]
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed-in account as authorization sees it.
+
+    groups: ids of the groups it belongs to. permissions: effective permission paths ("chat.delete"), all of them that
+    are granted. expires_at: seconds since the epoch when the credential ends, None for one that doesn't.
+    """
+
+    id: str
+    role: Role
+    name: str
+    email: str
+    via: Via = "session"
+    groups: frozenset[str] = frozenset()
+    permissions: frozenset[str] = frozenset()
+    expires_at: int | None = None
+    stamp: str = ""
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+    @property
+    def is_active(self) -> bool:
+        """Signed in and let in: not pending."""
+        return self.role != "pending"
+
+    def may(self, permission: str) -> bool:
+        """Whether a permission path such as "chat.delete" is granted; admins pass all."""
+        return self.role == "admin" or permission in self.permissions
+
+    def public(self) -> dict[str, Any]:
+        """What other people may see of it in presence lists and messages."""
+        return {"id": self.id, "name": self.name}

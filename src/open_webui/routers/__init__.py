@@ -1,0 +1,42 @@
+"""One file per URL prefix: parse, ask, answer."""
+
+from fastapi import APIRouter
+
+from open_webui.routers import (
+    auths,
+    chats,
+    completions,
+    configs,
+    folders,
+    groups,
+    later,
+    models,
+    ollama,
+    openai,
+    root,
+    search,
+    tasks,
+    users,
+)
+
+# In the order of matching; what pages and clients call most comes first. pages.py takes any path and is added by main.
+ROUTERS: tuple[APIRouter, ...] = (
+    root.router,
+    completions.router,
+    models.catalogue,
+    chats.router,
+    tasks.router,
+    auths.router,
+    users.router,
+    users.pictures,
+    groups.router,
+    folders.router,
+    search.router,
+    models.router,
+    configs.router,
+    configs.task_router,
+    ollama.router,
+    later.router,
+    # Takes any path below /openai/ that none of the above does.
+    openai.router,
+)

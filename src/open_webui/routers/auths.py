@@ -1,0 +1,233 @@
+"""Signing up, in and out, one's own account and API key, and the settings about them."""
+
+import time
+from typing import Any
+
+import msgspec
+from fastapi import Request, Response
+
+from open_webui import constants
+from open_webui.access.permissions import tree
+from open_webui.access.policy import ADMIN, OPTIONAL, PENDING, PUBLIC, USER
+from open_webui.access.tokens import Claims
+from open_webui.deps import AppState, Caller
+from open_webui.errors import Forbidden, Unauthenticated
+from open_webui.routing import TOKEN_COOKIE, Json, allow, credential, new_router
+from open_webui.schemas.auths import (
+    AddedUser,
+    AddUser,
+    AdminConfig,
+    Profile,
+    Session,
+    SessionInfo,
+    SignIn,
+    SignUp,
+    UpdatePassword,
+    UpdateProfile,
+    UpdateTimezone,
+)
+from open_webui.services import admin_config
+from open_webui.services.accounts import SignedIn
+from open_webui.state import State
+
+router = new_router(prefix="/api/v1/auths", tag="auths")
+# A person at a page, not a key. Those who wait to be let in have a session too.
+SESSION = msgspec.structs.replace(PENDING, session_only=True)
+# Browsers keep no cookie longer; a session without an end renews its cookie at each visit.
+LONGEST_COOKIE = 400 * 86_400
+
+
+@router.get("/")
+@allow(SESSION)
+async def session(request: Request, state: AppState, caller: Caller) -> Response:
+    """Who the caller is, and the cookie anew with the same token."""
+    token, _ = credential(request)
+    claims = state.tokens.verify(token) if token else None
+    if token is None or claims is None:
+        raise Unauthenticated
+    user = await state.accounts.get(caller.id)
+    info = SessionInfo(
+        status_emoji=user.status_emoji,
+        status_message=user.status_message,
+        status_expires_at=user.status_expires_at,
+        id=user.id,
+        name=user.name,
+        role=user.role,
+        email=user.email,
+        profile_image_url=user.profile_image_url,
+        token=token,
+        expires_at=claims.exp,
+        permissions=tree(caller.permissions),
+        bio=user.bio,
+        gender=user.gender,
+        date_of_birth=user.date_of_birth,
+    )
+    return _with_cookie(Json(info), request, state, token, claims)
+
+
+@router.post("/signup")
+@allow(PUBLIC)
+async def sign_up(form: SignUp, request: Request, state: AppState) -> Response:
+    return await _session_reply(request, state, await state.accounts.sign_up(form, _address(request)))
+
+
+@router.post("/signin")
+@allow(PUBLIC)
+async def sign_in(form: SignIn, request: Request, state: AppState) -> Response:
+    return await _session_reply(request, state, await state.accounts.sign_in(form, _address(request)))
+
+
+# Optional, so that the Origin of a cookie is checked and yet a stale session can be left.
+@router.post("/signout")
+@allow(OPTIONAL)
+async def sign_out(request: Request, state: AppState) -> Response:
+    token, _ = credential(request)
+    if token is not None:
+        await state.accounts.sign_out(token)
+    response = Json({"status": True})
+    response.delete_cookie(TOKEN_COOKIE, httponly=True, **_flags(request, state))
+    return response
+
+
+@router.post("/add")
+@allow(ADMIN.on("user", "create"))
+async def add(form: AddUser, state: AppState) -> AddedUser:
+    made = await state.accounts.add(form)
+    user = made.user
+    return AddedUser(
+        id=user.id,
+        name=user.name,
+        role=user.role,
+        email=user.email,
+        profile_image_url=_image_url(user.id),
+        token=made.token,
+    )
+
+
+@router.post("/update/profile")
+@allow(USER)
+async def update_profile(form: UpdateProfile, state: AppState, caller: Caller) -> Profile:
+    user = await state.accounts.update_profile(caller.id, form)
+    return Profile(
+        id=user.id, name=user.name, role=user.role, email=user.email, profile_image_url=user.profile_image_url
+    )
+
+
+@router.post("/update/timezone")
+@allow(PENDING)
+async def update_timezone(form: UpdateTimezone, state: AppState, caller: Caller) -> dict[str, bool]:
+    await state.accounts.change(caller.id, {"timezone": form.timezone or None})
+    return {"status": True}
+
+
+# Stricter than the wire, which lets API keys change the password: a leaked key would take over the account.
+@router.post("/update/password")
+@allow(SESSION)
+async def update_password(form: UpdatePassword, request: Request, state: AppState, caller: Caller) -> Response:
+    """All sessions end; the page that asked goes on with a fresh cookie."""
+    fresh = await state.accounts.change_password(caller.id, form)
+    return _with_cookie(Json(True), request, state, fresh.token, fresh.claims)
+
+
+@router.post("/api_key")
+@allow(PENDING)
+async def create_api_key(state: AppState, caller: Caller) -> dict[str, str]:
+    return {"api_key": await state.accounts.create_key(caller)}
+
+
+@router.get("/api_key")
+@allow(PENDING)
+async def show_api_key(state: AppState, caller: Caller) -> dict[str, str]:
+    return {"api_key": await state.accounts.show_key(caller.id)}
+
+
+@router.delete("/api_key")
+@allow(PENDING)
+async def delete_api_key(state: AppState, caller: Caller) -> bool:
+    return await state.accounts.delete_key(caller.id)
+
+
+@router.get("/mfa/status")
+@allow(SESSION)
+async def mfa_status() -> dict[str, Any]:
+    """There is no second factor yet."""
+    return {"enabled": False, "required": False, "recovery_codes_remaining": 0}
+
+
+@router.get("/admin/details")
+@allow(PENDING)
+async def admin_details(state: AppState) -> dict[str, str]:
+    """Whom somebody who waits to be let in may write to."""
+    admin = await state.accounts.admin_contact()
+    if admin is None:
+        raise Forbidden(constants.ACTION_PROHIBITED, status=403)
+    return {"name": admin.name, "email": admin.email}
+
+
+@router.get("/admin/config")
+@allow(ADMIN)
+async def read_admin_config(state: AppState) -> dict[str, Any]:
+    return admin_config.wire(state.config)
+
+
+@router.post("/admin/config")
+@allow(ADMIN)
+async def write_admin_config(form: AdminConfig, state: AppState) -> dict[str, Any]:
+    await state.save_config(admin_config.changes(form))
+    return admin_config.wire(state.config) | {"sessions_revoked": False}
+
+
+@router.get("/admin/config/ldap")
+@allow(ADMIN)
+async def ldap_config() -> dict[str, bool]:
+    return {"ENABLE_LDAP": False}
+
+
+@router.get("/admin/config/ldap/server")
+@allow(ADMIN)
+async def ldap_server() -> dict[str, Any]:
+    return admin_config.LDAP_SERVER
+
+
+@router.get("/admin/config/oauth")
+@allow(ADMIN)
+async def oauth_config() -> dict[str, Any]:
+    return admin_config.OAUTH
+
+
+async def _session_reply(request: Request, state: State, signed_in: SignedIn) -> Response:
+    user, claims = signed_in.user, signed_in.claims
+    principal = await state.identify(signed_in.token)
+    reply = Session(
+        id=user.id,
+        name=user.name,
+        role=user.role,
+        email=user.email,
+        profile_image_url=_image_url(user.id),
+        token=signed_in.token,
+        expires_at=claims.exp,
+        permissions=tree(principal.permissions if principal is not None else frozenset()),
+    )
+    return _with_cookie(Json(reply), request, state, signed_in.token, claims)
+
+
+def _image_url(user_id: str) -> str:
+    return f"/api/v1/users/{user_id}/profile/image"
+
+
+def _address(request: Request) -> str:
+    """Where the client is; behind a proxy what that says, if uvicorn trusts it (FORWARDED_ALLOW_IPS)."""
+    return request.client.host if request.client is not None else ""
+
+
+def _with_cookie(response: Response, request: Request, state: State, token: str, claims: Claims) -> Response:
+    left = LONGEST_COOKIE if claims.exp is None else max(0, claims.exp - int(time.time()))
+    response.set_cookie(TOKEN_COOKIE, token, max_age=min(left, LONGEST_COOKIE), httponly=True, **_flags(request, state))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _flags(request: Request, state: State) -> dict[str, Any]:
+    settings = state.settings
+    secure = settings.webui_auth_cookie_secure or request.url.scheme == "https"
+    return {"secure": secure, "samesite": settings.webui_auth_cookie_same_site, "path": "/"}

@@ -1,0 +1,529 @@
+"""Chats: lists, search, documents, messages, tags, sharing, exports and imports."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any
+
+from fastapi import Body, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from open_webui import constants
+from open_webui.access.policy import ADMIN, OPTIONAL, USER
+from open_webui.deps import AppState, Caller, OptionalCaller, OptionalPage, Page
+from open_webui.errors import BadRequest, Forbidden, NotFound
+from open_webui.models import chat_lists, folders, search, shares, tags
+from open_webui.models import chats as stored
+from open_webui.models.chat_lists import ListRow, Wanted
+from open_webui.models.shares import SharedRow
+from open_webui.models.tags import Tag
+from open_webui.routing import allow, new_router
+from open_webui.schemas.chats import (
+    ChatBody,
+    CloneForm,
+    CompactForm,
+    ConfigForm,
+    EventForm,
+    FolderIdForm,
+    ForkForm,
+    GrantsForm,
+    ImportBody,
+    MessageForm,
+    ResolveForm,
+    ShareForm,
+    TagFilterForm,
+    TagForm,
+    read_body,
+)
+from open_webui.services import chats, sharing, transfer
+from open_webui.services.chats import Reply
+
+router = new_router(prefix="/api/v1/chats", tag="chats")
+READ, WRITE, LIST = USER.on("chat", "read"), USER.on("chat", "write"), USER.on("chat", "list")
+SHARE = USER.on("chat", "share").needs("chat.share")
+ChatId = Annotated[str, Path(alias="id", max_length=constants.MAX_ID)]
+Word = Annotated[str | None, Query(max_length=constants.MAX_TITLE)]
+Sort = Annotated[str, Query(max_length=50)]
+
+
+def _send(given: Reply) -> Any:
+    if isinstance(given, dict):
+        return given
+    return StreamingResponse(given, media_type="application/json")
+
+
+def _stream(parts: AsyncIterator[bytes], media_type: str) -> Response:
+    return StreamingResponse(parts, media_type=media_type)
+
+
+@router.get("/")
+@allow(LIST)
+async def list_chats(
+    state: AppState,
+    caller: Caller,
+    *,
+    page: OptionalPage = None,
+    include_pinned: bool | None = False,
+    include_folders: bool | None = False,
+    sort_by: Sort = "updated_at",
+    sort_dir: Sort = "desc",
+) -> list[ListRow]:
+    """The sidebar: one's chats that are not archived; by default neither pinned ones nor those in folders."""
+    wanted = Wanted("active", bool(include_pinned), bool(include_folders), sort_by, sort_dir != "asc")
+    async with state.database.read() as connection:
+        return await chat_lists.rows(connection, caller.id, wanted, active=state.active_chats(), page=page)
+
+
+router.get("/list")(list_chats)
+
+
+@router.post("/new")
+@allow(USER.on("chat", "create"))
+async def new(state: AppState, caller: Caller, request: Request) -> Any:
+    return _send(await chats.create(state, caller, await read_body(request, ChatBody)))
+
+
+@router.delete("/")
+@allow(USER.on("chat", "delete").needs("chat.delete"))
+async def delete_all(state: AppState, caller: Caller) -> bool:
+    """Removes all of one's chats."""
+    async with state.database.write() as unit:
+        await stored.delete_all(unit.connection, caller.id)
+    await state.turns.stop_gone()
+    return True
+
+
+@router.post("/read")
+@allow(WRITE)
+async def read_all(state: AppState, caller: Caller) -> dict[str, Any]:
+    """Marks all of one's chats as read."""
+    async with state.database.write() as unit:
+        count = await chat_lists.mark_read(unit.connection, caller.id)
+        counts = await folders.unread_counts(unit.connection, caller.id)
+    return {"updated_count": count, "folder_unread_counts": counts}
+
+
+@router.get("/search")
+@allow(USER.on("chat", "search"))
+async def search_chats(
+    state: AppState, caller: Caller, text: Annotated[str, Query(max_length=constants.MAX_TITLE)], page: OptionalPage = 1
+) -> list[ListRow]:
+    async with state.database.read() as connection:
+        hits = await search.chats(
+            connection, caller.id, search.parse(text), active=state.active_chats(), page=page or 1
+        )
+    return [hit.row for hit in hits]
+
+
+@router.get("/pinned")
+@allow(LIST)
+async def pinned(state: AppState, caller: Caller) -> list[ListRow]:
+    async with state.database.read() as connection:
+        return await chat_lists.rows(connection, caller.id, Wanted("pinned"), active=state.active_chats())
+
+
+@router.get("/archived")
+@allow(LIST)
+async def archived(
+    state: AppState,
+    caller: Caller,
+    *,
+    page: OptionalPage = None,
+    query: Word = None,
+    order_by: Word = None,
+    direction: Word = None,
+) -> list[ListRow]:
+    wanted = Wanted("archived", sort_by=order_by or "updated_at", descending=direction != "asc")
+    async with state.database.read() as connection:
+        return await chat_lists.rows(connection, caller.id, wanted, page=page or 1, query=query)
+
+
+@router.get("/archived/count")
+@allow(LIST)
+async def archived_count(state: AppState, caller: Caller) -> int:
+    async with state.database.read() as connection:
+        return await chat_lists.count_archived(connection, caller.id)
+
+
+@router.post("/archive/all")
+@allow(WRITE)
+async def archive_all(state: AppState, caller: Caller) -> bool:
+    async with state.database.write() as unit:
+        await chat_lists.archive_all(unit.connection, caller.id, True)
+    return True
+
+
+@router.post("/unarchive/all")
+@allow(WRITE)
+async def unarchive_all(state: AppState, caller: Caller) -> bool:
+    async with state.database.write() as unit:
+        await chat_lists.archive_all(unit.connection, caller.id, False)
+    return True
+
+
+@router.get("/list/user/{user_id}")
+@allow(ADMIN.on("chat", "list"))
+async def list_of_user(
+    state: AppState,
+    user_id: str,
+    *,
+    page: OptionalPage = None,
+    query: Word = None,
+    order_by: Word = None,
+    direction: Word = None,
+) -> list[ListRow]:
+    """Somebody's chats, for an admin, where the server lets admins see chats."""
+    if not state.settings.enable_admin_chat_access:
+        raise Forbidden
+    wanted = Wanted("all", sort_by=order_by or "updated_at", descending=direction != "asc")
+    async with state.database.read() as connection:
+        return await chat_lists.rows(
+            connection, user_id, wanted, active=state.active_chats(), page=page or 1, query=query
+        )
+
+
+@router.get("/folder/{folder_id}")
+@allow(LIST)
+async def documents_in_folder(state: AppState, caller: Caller, folder_id: str) -> Response:
+    """The documents of one's chats in a folder."""
+    numbers = await transfer.numbers(state, caller.id, folder_id=folder_id, archived=False)
+    return _stream(transfer.export(state, numbers, lines=False), "application/json")
+
+
+@router.get("/folder/{folder_id}/list")
+@allow(LIST)
+async def list_folder(
+    state: AppState,
+    caller: Caller,
+    folder_id: str,
+    *,
+    page: OptionalPage = 1,
+    sort_by: Sort = "unread_updated_at",
+    sort_dir: Sort = "desc",
+) -> list[ListRow]:
+    wanted = Wanted("folder", sort_by=sort_by, descending=sort_dir != "asc")
+    async with state.database.read() as connection:
+        return await chat_lists.rows(
+            connection,
+            caller.id,
+            wanted,
+            active=state.active_chats(),
+            page=page or 1,
+            size=FOLDER_PAGE,
+            folder_id=folder_id,
+        )
+
+
+FOLDER_PAGE = 10
+
+
+@router.get("/all")
+@allow(LIST)
+async def export_all(state: AppState, caller: Caller) -> Response:
+    """All of one's chats, one document a line."""
+    numbers = await transfer.numbers(state, caller.id)
+    return _stream(transfer.export(state, numbers, lines=True), "application/x-ndjson")
+
+
+@router.get("/all/archived")
+@allow(LIST)
+async def export_archived(state: AppState, caller: Caller) -> Response:
+    numbers = await transfer.numbers(state, caller.id, archived=True)
+    return _stream(transfer.export(state, numbers, lines=False), "application/json")
+
+
+@router.get("/all/db")
+@allow(ADMIN.on("chat", "list"))
+async def export_everything(state: AppState, caller: Caller) -> Response:
+    """Everybody's chats, for an admin, where the server lets admins export and see chats."""
+    if not (state.settings.enable_admin_export and state.settings.enable_admin_chat_access):
+        raise Forbidden
+    numbers = await transfer.numbers(state, None)
+    return _stream(transfer.export(state, numbers, lines=False, reader=caller), "application/json")
+
+
+@router.get("/all/tags")
+@allow(LIST)
+async def all_tags(state: AppState, caller: Caller) -> list[Tag]:
+    async with state.database.read() as connection:
+        return await tags.of_user(connection, caller.id)
+
+
+@router.post("/tags")
+@allow(LIST)
+async def list_tagged(state: AppState, caller: Caller, form: TagFilterForm) -> list[ListRow]:
+    async with state.database.read() as connection:
+        return await chat_lists.tagged(
+            connection, caller.id, tags.id_of(form.name), form.skip or 0, form.limit or 50, state.active_chats()
+        )
+
+
+@router.post("/import")
+@allow(USER.on("chat", "create").needs("chat.import"))
+async def import_chats(state: AppState, caller: Caller, request: Request) -> Response:
+    """Stores all chats of an export or, when one of them can't be, none."""
+    numbers = await transfer.take_in(state, caller, await read_body(request, ImportBody))
+    return _stream(transfer.export(state, numbers, lines=False), "application/json")
+
+
+@router.get("/stats/usage")
+@allow(LIST)
+async def usage(
+    state: AppState, caller: Caller, items_per_page: Annotated[int | None, Query(ge=1, le=100)] = 50, page: Page = 1
+) -> dict[str, Any]:
+    """Figures about one's chats."""
+    numbers = await transfer.numbers(state, caller.id)
+    size = items_per_page or 50
+    measured = await transfer.measure(state, numbers[(page - 1) * size : page * size])
+    return {"items": [m.usage() for m in measured], "total": len(numbers)}
+
+
+@router.get("/stats/export")
+@allow(LIST)
+async def stats(
+    state: AppState, caller: Caller, updated_at: int | None = None, page: Page = 1, stream: bool = False
+) -> Any:
+    """Figures about one's chats and their messages, without texts. updated_at: only chats that changed since."""
+    numbers = await transfer.numbers(state, caller.id, oldest_first=True, since=updated_at)
+    if stream:
+        return _stream(transfer.stats_lines(state, numbers), "application/x-ndjson")
+    size = transfer.STATS_PAGE
+    measured = await transfer.measure(state, numbers[(page - 1) * size : page * size])
+    return {"type": "chats", "items": [m.exported() for m in measured], "total": len(numbers), "page": page}
+
+
+@router.get("/stats/export/{chat_id}")
+@allow(READ)
+async def stats_of(state: AppState, caller: Caller, chat_id: str) -> dict[str, Any]:
+    async with state.database.read() as connection:
+        chat = await stored.own(connection, caller.id, chat_id)
+    if chat is None:
+        raise NotFound
+    return (await transfer.measure(state, [chat.n]))[0].exported()
+
+
+@router.get("/shared")
+@allow(LIST)
+async def list_shared(
+    state: AppState,
+    caller: Caller,
+    *,
+    page: OptionalPage = None,
+    query: Word = None,
+    order_by: Word = None,
+    direction: Word = None,
+) -> list[SharedRow]:
+    """The chats that one shares."""
+    async with state.database.read() as connection:
+        return await shares.of_user(connection, caller.id, page or 1, query, order_by, direction != "asc")
+
+
+@router.delete("/share/all")
+@allow(USER.on("chat", "share"))
+async def unshare_all(state: AppState, caller: Caller) -> bool:
+    async with state.database.write() as unit:
+        await shares.delete(unit.connection, caller.id)
+    return True
+
+
+# Features that are not there: context is cut by length, tools come later.
+CONFIG = {
+    "CONTEXT_COMPACTION_MODEL": "",
+    "ENABLE_CONTEXT_COMPACTION": False,
+    "CONTEXT_COMPACTION_TOKEN_THRESHOLD": 80_000,
+    "CONTEXT_COMPACTION_TOKEN_CAP": 80_000,
+    "CONTEXT_COMPACTION_RETENTION_PERCENTAGE": 40,
+    "CONTEXT_COMPACTION_PROMPT_TEMPLATE": "",
+    "ENABLE_TOOL_PERMISSIONS": False,
+    "ENABLE_TOOL_SEARCH": False,
+    "TOOL_SEARCH_DEFER_THRESHOLD": 400,
+    "TOOL_SEARCH_ALWAYS_LOADED": [],
+    "TOOL_SEARCH_DEFER_BUILTIN_TOOLS": True,
+}
+
+
+@router.get("/config")
+@allow(ADMIN)
+async def config() -> dict[str, Any]:
+    return CONFIG
+
+
+@router.post("/config")
+@allow(ADMIN)
+async def set_config(form: ConfigForm) -> dict[str, Any]:
+    """Takes what changes nothing; says so where somebody wants to switch on what this server does not have."""
+    if form.ENABLE_CONTEXT_COMPACTION or form.ENABLE_TOOL_PERMISSIONS or form.ENABLE_TOOL_SEARCH:
+        raise BadRequest("This server does not have context compaction, tool permissions and tool search yet.")
+    return CONFIG
+
+
+@router.get("/share/{share_id}")
+@allow(OPTIONAL.on("chat", "read"))
+async def shared(state: AppState, caller: OptionalCaller, share_id: str) -> dict[str, Any]:
+    """What a link shows. Who is not signed in needs a grant for anyone."""
+    reader = caller if caller is not None and caller.is_active else None
+    return await sharing.shared(state, reader, share_id)
+
+
+@router.get("/shared/{id}/access")
+@allow(USER.on("chat", "share"))
+async def access(state: AppState, caller: Caller, chat_id: ChatId) -> list[Any]:
+    return list(await sharing.access(state, caller, chat_id))
+
+
+@router.post("/shared/{id}/access/update")
+@allow(SHARE)
+async def set_access(state: AppState, caller: Caller, chat_id: ChatId, form: GrantsForm) -> Any:
+    return _send(await sharing.set_access(state, caller, chat_id, form))
+
+
+@router.get("/{id}")
+@allow(READ)
+async def get(state: AppState, caller: Caller, chat_id: ChatId) -> Any:
+    return _send(await chats.read(state, caller, chat_id))
+
+
+@router.post("/{id}")
+@allow(WRITE)
+async def update(state: AppState, caller: Caller, chat_id: ChatId, request: Request) -> Any:
+    return _send(await chats.update(state, caller, chat_id, await read_body(request, ChatBody)))
+
+
+@router.delete("/{id}")
+@allow(USER.on("chat", "delete").needs("chat.delete"))
+async def delete(state: AppState, caller: Caller, chat_id: ChatId) -> bool:
+    done = await chats.delete(state, caller, chat_id)
+    await state.turns.stop_gone()
+    return done
+
+
+@router.patch("/{id}/params")
+@allow(WRITE)
+async def set_params(
+    state: AppState, caller: Caller, chat_id: ChatId, params: Annotated[dict[str, Any], Body()]
+) -> dict[str, Any]:
+    return await chats.set_params(state, caller, chat_id, params)
+
+
+@router.post("/{id}/messages/{message_id}")
+@allow(WRITE)
+async def set_message(state: AppState, caller: Caller, chat_id: ChatId, message_id: str, form: MessageForm) -> Any:
+    return _send(await chats.set_message(state, caller, chat_id, message_id, form))
+
+
+@router.delete("/{id}/messages/{message_id}")
+@allow(WRITE.needs("chat.delete_message"))
+async def delete_message(state: AppState, caller: Caller, chat_id: ChatId, message_id: str) -> Any:
+    return _send(await chats.delete_message(state, caller, chat_id, message_id))
+
+
+@router.post("/{id}/messages/{message_id}/event")
+@allow(WRITE)
+async def add_event(state: AppState, caller: Caller, chat_id: ChatId, message_id: str, form: EventForm) -> bool:
+    return await chats.add_event(state, caller, chat_id, message_id, form)
+
+
+@router.post("/{id}/messages/{message_id}/resolve")
+@allow(WRITE)
+async def resolve(state: AppState, caller: Caller, chat_id: ChatId, message_id: str, form: ResolveForm) -> None:
+    """Answers a tool call that waits for a person. None does, as long as no tool asks for one."""
+    await chats.find(state, caller, chat_id, "write")
+    raise NotFound(f"The tool call {form.call_id} of message {message_id} was not found; nothing waits for an answer.")
+
+
+@router.get("/{id}/pinned")
+@allow(READ)
+async def is_pinned(state: AppState, caller: Caller, chat_id: ChatId) -> bool:
+    return (await chats.find(state, caller, chat_id)).pinned
+
+
+@router.post("/{id}/pin")
+@allow(WRITE)
+async def pin(state: AppState, caller: Caller, chat_id: ChatId) -> Any:
+    return _send(await chats.toggle(state, caller, chat_id, "pinned"))
+
+
+@router.post("/{id}/archive")
+@allow(WRITE)
+async def archive(state: AppState, caller: Caller, chat_id: ChatId) -> Any:
+    return _send(await chats.toggle(state, caller, chat_id, "archived"))
+
+
+@router.post("/{id}/clone")
+@allow(READ)
+async def clone(state: AppState, caller: Caller, chat_id: ChatId, form: CloneForm) -> Any:
+    return _send(await chats.clone(state, caller, chat_id, form.title))
+
+
+@router.post("/{id}/clone/shared")
+@allow(READ)
+async def clone_shared(state: AppState, caller: Caller, chat_id: ChatId) -> Any:
+    return _send(await sharing.clone_shared(state, caller, chat_id))
+
+
+@router.post("/{id}/fork")
+@allow(READ)
+async def fork(state: AppState, caller: Caller, chat_id: ChatId, form: ForkForm | None = None) -> Any:
+    return _send(await chats.fork(state, caller, chat_id, form.message_id if form else None))
+
+
+@router.post("/{id}/compact")
+@allow(WRITE)
+async def compact(state: AppState, caller: Caller, chat_id: ChatId, form: CompactForm | None = None) -> dict[str, Any]:  # noqa: ARG001 - read to be checked
+    """Old messages are left out by length, not summarised: there is nothing to do."""
+    await chats.find(state, caller, chat_id, "write")
+    return {"ok": True, "compacted": False, "reason": "disabled", "context_usage": None}
+
+
+@router.post("/{id}/share")
+@allow(SHARE)
+async def share(state: AppState, caller: Caller, chat_id: ChatId, form: ShareForm | None = None) -> Any:
+    return _send(await sharing.share(state, caller, chat_id, form.share_mode if form else None))
+
+
+@router.delete("/{id}/share")
+@allow(USER.on("chat", "share"))
+async def unshare(state: AppState, caller: Caller, chat_id: ChatId) -> bool:
+    return await sharing.unshare(state, caller, chat_id)
+
+
+@router.post("/{id}/unread")
+@allow(WRITE)
+async def unread(state: AppState, caller: Caller, chat_id: ChatId) -> dict[str, Any]:
+    async with state.database.write() as unit:
+        chat = await chats.owned(unit, caller, chat_id, NotFound)
+        chat = await stored.change(unit.connection, chat, last_read_at=0)
+        counts = await folders.unread_counts(unit.connection, caller.id)
+    return {"chat_id": chat.id, "last_read_at": 0, "folder_id": chat.folder_id, "folder_unread_counts": counts}
+
+
+@router.post("/{id}/folder")
+@allow(WRITE)
+async def move(state: AppState, caller: Caller, chat_id: ChatId, form: FolderIdForm) -> Any:
+    return _send(await chats.change(state, caller, chat_id, folder_id=form.folder_id, pinned=False))
+
+
+@router.get("/{id}/tags")
+@allow(READ)
+async def tags_of(state: AppState, caller: Caller, chat_id: ChatId) -> Sequence[Tag]:
+    chat = await chats.find(state, caller, chat_id)
+    async with state.database.read() as connection:
+        return await tags.of_chat(connection, chat.id)
+
+
+@router.post("/{id}/tags")
+@allow(WRITE)
+async def add_tag(state: AppState, caller: Caller, chat_id: ChatId, form: TagForm) -> Sequence[Tag]:
+    if tags.id_of(form.name) in {"", "none"}:
+        raise BadRequest("A tag can't be named so.")
+    async with state.database.write() as unit:
+        chat = await chats.owned(unit, caller, chat_id)
+        await tags.add(unit.connection, caller.id, [chat.id], [form.name])
+        return await tags.of_chat(unit.connection, chat.id)
+
+
+@router.delete("/{id}/tags")
+@allow(WRITE)
+async def remove_tag(state: AppState, caller: Caller, chat_id: ChatId, form: TagForm) -> Sequence[Tag]:
+    async with state.database.write() as unit:
+        chat = await chats.owned(unit, caller, chat_id)
+        await tags.remove(unit.connection, caller.id, chat.id, form.name)
+        return await tags.of_chat(unit.connection, chat.id)

@@ -1,0 +1,71 @@
+"""Chat completions: for API clients as a response, for the page as events over its socket."""
+
+from typing import Any
+
+from fastapi import Request
+from starlette.responses import Response, StreamingResponse
+
+from open_webui.access.policy import USER
+from open_webui.chat import api, ollama
+from open_webui.chat.delivery.sse import Stream
+from open_webui.chat.request import is_page_request, parse_api_request, parse_page_request
+from open_webui.deps import AppState, Caller
+from open_webui.principal import Principal
+from open_webui.routing import allow, credential, json_object, new_router
+from open_webui.state import State
+
+router = new_router()
+
+
+def bound(request: Request, state: State, caller: Principal, response: Response) -> Response:
+    """A stream that ends with the credential it was asked with; a whole answer as it is."""
+    token, _ = credential(request)
+    if token is None or not isinstance(response, Stream | StreamingResponse):
+        return response
+    return state.turns.streams.bind(token, caller, response)
+
+
+@router.post("/api/chat/completions")
+@router.post("/api/v1/chat/completions")
+@allow(USER.on("model", "use"))
+async def chat_completions(request: Request, state: AppState, caller: Caller) -> dict[str, Any] | Response:
+    """An OpenAI chat completion. With `session_id` and message ids the answer comes over the socket instead."""
+    body = await json_object(request)
+    if is_page_request(body):
+        return await state.turns.start(caller, parse_page_request(body))
+    return bound(request, state, caller, await api.complete(state.turns, caller, parse_api_request(body)))
+
+
+@router.post("/openai/chat/completions")
+@router.post("/ollama/v1/chat/completions")
+@router.post("/ollama/v1/chat/completions/{url_idx}")
+@allow(USER.on("model", "use"))
+async def plain_completions(request: Request, state: AppState, caller: Caller) -> Response:
+    """An OpenAI chat completion for API clients."""
+    body = await json_object(request)
+    return bound(request, state, caller, await api.complete(state.turns, caller, parse_api_request(body)))
+
+
+@router.post("/api/chat/completed")
+@allow(USER.on("chat", "write"))
+async def chat_completed(request: Request) -> dict[str, Any]:
+    """What older pages send after an answer; the server has stored it already, so the body comes back as it is."""
+    return await json_object(request)
+
+
+@router.post("/ollama/api/chat")
+@router.post("/ollama/api/chat/{url_idx}")
+@allow(USER.on("model", "use"))
+async def ollama_chat(request: Request, state: AppState, caller: Caller) -> Response:
+    """Ollama's chat, for every model of the catalogue."""
+    asked = ollama.parse_chat(await json_object(request))
+    return bound(request, state, caller, await ollama.answer(state.turns, caller, asked))
+
+
+@router.post("/ollama/api/generate")
+@router.post("/ollama/api/generate/{url_idx}")
+@allow(USER.on("model", "use"))
+async def ollama_generate(request: Request, state: AppState, caller: Caller) -> Response:
+    """Ollama's generate, for every model of the catalogue."""
+    asked = ollama.parse_generate(await json_object(request))
+    return bound(request, state, caller, await ollama.answer(state.turns, caller, asked, generate=True))

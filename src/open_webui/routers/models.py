@@ -1,0 +1,205 @@
+"""Models: the list that everybody chooses from, and the workspace in which they are made."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+from fastapi import Query, Response
+from pydantic import BaseModel, Field
+
+from open_webui.access.policy import ADMIN, USER
+from open_webui.connections.ollama import OllamaConnection
+from open_webui.connections.profiles import row_wire
+from open_webui.deps import AppState, Caller
+from open_webui.errors import BadRequest, NotFound, OuiError, ProviderError
+from open_webui.routing import allow, new_router
+from open_webui.schemas.models import AccessForm, ImportForm, ModelForm, ModelId, ModelIdForm, UnloadForm, VersionForm
+from open_webui.services import models
+
+# The list, and the workspace: they have prefixes of their own.
+catalogue = new_router(tag="model-list")
+router = new_router(prefix="/api/v1/models", tag="models")
+
+NO_PICTURE: Final = "/static/favicon.png"
+READ, WRITE = USER.on("model", "read"), USER.on("model", "write")
+Text = Annotated[str | None, Field(max_length=500)]
+Id = Annotated[ModelId, Query()]
+
+
+@catalogue.get("/api/models")
+@catalogue.get("/api/v1/models")
+@allow(USER.on("model", "list"))
+async def all_models(state: AppState, caller: Caller, *, refresh: bool = False) -> Response:
+    """The models that the caller may use. refresh (admins): the connections are asked again."""
+    return Response(await state.catalogue.listed(caller, refresh=refresh), media_type="application/json")
+
+
+@catalogue.get("/api/models/base")
+@allow(ADMIN)
+async def provider_models(state: AppState) -> dict[str, Any]:
+    """What the connections list."""
+    await state.catalogue.settle()
+    return {"data": state.catalogue.base_models()}
+
+
+@catalogue.post("/api/models/unload")
+@allow(ADMIN)
+async def unload(form: UnloadForm, state: AppState) -> dict[str, Any]:
+    """Lets go of a model's memory, where its server can."""
+    target = state.catalogue.find(form.model)
+    if target is None:
+        raise NotFound("Model not found", status=400)
+    if not isinstance(target.connection, OllamaConnection):
+        raise BadRequest("The provider of this model does not unload models on request.")
+    try:
+        await target.connection.call("POST", "/api/generate", {"model": target.entry.remote_id, "keep_alive": 0})
+    except ProviderError as error:
+        raise OuiError(error.detail, status=502) from error
+    return {"status": True}
+
+
+class Filters(BaseModel):
+    """How the workspace's list is narrowed and ordered."""
+
+    query: Text = None
+    view_option: Text = None
+    tag: Text = None
+    order_by: Text = None
+    direction: Text = None
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+
+
+@router.get("/list")
+@allow(READ)
+async def workspace(state: AppState, caller: Caller, filters: Annotated[Filters, Query()]) -> dict[str, Any]:
+    """The custom models that the caller may read, 30 a page."""
+    return await models.listed(state, caller, filters.model_dump(), filters.page)
+
+
+@router.get("/all")
+@allow(ADMIN)
+async def every(state: AppState) -> list[dict[str, Any]]:
+    return await models.every(state)
+
+
+@router.get("/base")
+@allow(ADMIN)
+async def base(state: AppState) -> list[dict[str, Any]]:
+    """The rows about connections' own models."""
+    return [row_wire(row, params=True) for row in await models.overrides(state)]
+
+
+@router.get("/base/tags")
+@allow(ADMIN)
+async def base_tags(state: AppState) -> list[str]:
+    return models.tags_of(await models.overrides(state))
+
+
+@router.get("/tags")
+@allow(READ)
+async def tags(state: AppState, caller: Caller) -> list[str]:
+    return await models.tags(state, caller)
+
+
+@router.post("/create")
+@allow(USER.on("model", "create"))
+async def create(form: ModelForm, state: AppState, caller: Caller) -> dict[str, Any]:
+    models.check_permission(caller, "workspace.models")
+    return await models.create(state, caller, form)
+
+
+@router.get("/export")
+@allow(READ)
+async def export(
+    state: AppState, caller: Caller, ids: Annotated[list[str] | None, Query(max_length=1_000)] = None
+) -> list[dict[str, Any]]:
+    """The caller's models, whole."""
+    models.check_permission(caller, "workspace.models_export")
+    return await models.exported(state, caller, ids)
+
+
+@router.post("/import")
+@allow(USER.on("model", "create"))
+async def import_models(form: ImportForm, state: AppState, caller: Caller) -> bool:
+    models.check_permission(caller, "workspace.models_import")
+    return await models.import_models(state, caller, form.models)
+
+
+@router.get("/model")
+@allow(READ)
+async def one(state: AppState, caller: Caller, id: Id) -> dict[str, Any]:  # noqa: A002
+    return await models.get(state, caller, id)
+
+
+@router.get("/model/profile/image")
+@allow(READ)
+async def picture(state: AppState, caller: Caller, id: Annotated[str, Query(max_length=500)]) -> Response:  # noqa: A002
+    """A model's picture, or the way to the one that all have."""
+    found = models.picture(state, caller, id)
+    if found is None:
+        return Response(status_code=302, headers={"location": NO_PICTURE})
+    headers = {
+        "cache-control": "private, max-age=60",
+        "content-security-policy": "default-src 'none'; sandbox",
+        "x-content-type-options": "nosniff",
+    }
+    return Response(found[0], media_type=found[1], headers=headers)
+
+
+@router.post("/model/update")
+@allow(WRITE)
+async def update(form: ModelForm, state: AppState, caller: Caller) -> dict[str, Any]:
+    return await models.update(state, caller, form)
+
+
+@router.post("/model/toggle")
+@allow(WRITE)
+async def toggle(state: AppState, caller: Caller, id: Id) -> dict[str, Any]:  # noqa: A002
+    """Switches a model off or on."""
+    return await models.toggle(state, caller, id)
+
+
+@router.post("/model/access/update")
+@allow(USER.on("model", "share"))
+async def set_access(form: AccessForm, state: AppState, caller: Caller) -> dict[str, Any]:
+    return await models.set_access(state, caller, form.id, form.access_grants)
+
+
+@router.post("/model/delete")
+@allow(USER.on("model", "delete"))
+async def delete(form: ModelIdForm, state: AppState, caller: Caller) -> bool:
+    return await models.delete(state, caller, form.id)
+
+
+@router.delete("/delete/all")
+@allow(ADMIN)
+async def delete_all(state: AppState) -> bool:
+    return await models.delete_all(state)
+
+
+@router.get("/model/history")
+@allow(READ)
+async def history(state: AppState, caller: Caller, id: Id) -> Sequence[Any]:  # noqa: A002
+    """Earlier versions are not kept yet, so there are none."""
+    await models.check_readable(state, caller, id)
+    return ()
+
+
+@router.get("/model/history/{history_id}")
+@allow(READ)
+async def history_entry(history_id: str, state: AppState, caller: Caller, id: Id) -> None:  # noqa: A002, ARG001
+    await models.check_readable(state, caller, id)
+    raise NotFound
+
+
+@router.delete("/model/history/{history_id}")
+@allow(WRITE)
+async def delete_history_entry(history_id: str, state: AppState, caller: Caller, id: Id) -> None:  # noqa: A002, ARG001
+    await models.check_readable(state, caller, id)
+    raise NotFound
+
+
+@router.post("/model/update/version")
+@allow(WRITE)
+async def set_version(form: VersionForm, state: AppState, caller: Caller, id: Id) -> None:  # noqa: A002, ARG001
+    await models.check_readable(state, caller, id)
+    raise NotFound

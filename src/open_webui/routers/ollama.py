@@ -1,0 +1,288 @@
+"""Ollama servers: their settings, and their API for clients that speak it. Chat and generate are in completions.py."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+import aiohttp
+from fastapi import Path, Response
+from starlette.responses import StreamingResponse
+
+from open_webui.access.policy import ADMIN, PUBLIC, USER
+from open_webui.connections.base import Entry
+from open_webui.connections.catalogue import unavailable
+from open_webui.connections.ollama import OllamaConnection
+from open_webui.connections.specs import build, check_secret, check_url
+from open_webui.connections.transport import FAILURES
+from open_webui.constants import MODEL_NOT_FOUND
+from open_webui.deps import AppState, Caller
+from open_webui.errors import NotFound, OuiError, ProviderError
+from open_webui.internal.log import get_logger
+from open_webui.principal import Principal
+from open_webui.routers.openai import page_error
+from open_webui.routing import allow, new_router
+from open_webui.schemas.ollama import About, Copy, OllamaConfig, Verify
+from open_webui.state import State
+
+log = get_logger(__name__)
+router = new_router(prefix="/ollama", tag="ollama")
+UNREACHABLE: Final = "None of the connected Ollama servers can be reached."
+# A question to all servers does not wait longer for a dead one.
+ASK_SECONDS: Final = 3.0
+Index = Annotated[int, Path(ge=0, le=1_000)]
+USE = USER.on("model", "use")
+
+
+def _wire(state: State) -> dict[str, Any]:
+    return {
+        "ENABLE_OLLAMA_API": state.config["ollama.enable"],
+        "OLLAMA_BASE_URLS": state.config["ollama.base_urls"],
+        "OLLAMA_API_CONFIGS": state.config["ollama.api_configs"],
+    }
+
+
+def _servers(state: State) -> list[OllamaConnection]:
+    """The servers that are switched on. Raises an OuiError (503) when the whole API is off."""
+    if not state.config["ollama.enable"]:
+        raise unavailable("Ollama")
+    return [c for c in state.catalogue.remotes("ollama") if isinstance(c, OllamaConnection)]
+
+
+def _server(state: State, index: int | None) -> OllamaConnection:
+    """The server at a place in the list, or the first. Raises NotFound when there is none."""
+    servers = _servers(state)
+    for server in servers:
+        if index is None or server.spec.index == index:
+            return server
+    raise NotFound("There is no such Ollama server, or it is switched off.")
+
+
+def _place(state: State, caller: Principal, model: str, index: int | None) -> tuple[OllamaConnection, str]:
+    """Where a model is that the caller may use, and its name there. Raises NotFound (400)."""
+    servers = _servers(state)
+    if index is not None:
+        connection, entry = state.catalogue.named(caller, "ollama", index, model)
+    else:
+        found = state.catalogue.snapshot.find(model)
+        usable = found is not None and state.catalogue.may_use(caller, found) and found.entry.kind == "ollama"
+        entry = found.entry if found is not None and usable else None
+        connection = next((s for s in servers if entry is not None and s.key == entry.connection), None)  # type: ignore[assignment]
+    if not isinstance(connection, OllamaConnection) or (entry is None and not caller.is_admin):
+        raise NotFound(MODEL_NOT_FOUND, status=400)
+    return connection, entry.remote_id if entry is not None else model
+
+
+@router.get("/")
+@router.head("/")
+@allow(PUBLIC)
+async def root() -> dict[str, bool]:
+    """Clients of Ollama look here whether somebody answers."""
+    return {"status": True}
+
+
+@router.get("/config")
+@allow(ADMIN)
+async def config(state: AppState) -> dict[str, Any]:
+    """The servers as they are in force."""
+    return _wire(state)
+
+
+@router.post("/config/update")
+@allow(ADMIN)
+async def update_config(form: OllamaConfig, state: AppState) -> dict[str, Any]:
+    """Replaces the servers; what the environment fixes stays as it is."""
+    for entry in form.OLLAMA_API_CONFIGS.values():
+        if isinstance(entry, dict) and isinstance(entry.get("key"), str):
+            check_secret(entry["key"], "A key")
+    changes: dict[str, object] = {
+        "ollama.base_urls": [check_url(url) for url in form.OLLAMA_BASE_URLS],
+        "ollama.api_configs": form.OLLAMA_API_CONFIGS,
+    }
+    if form.ENABLE_OLLAMA_API is not None:
+        changes["ollama.enable"] = form.ENABLE_OLLAMA_API
+    await state.save_config(changes)
+    return _wire(state)
+
+
+@router.post("/verify")
+@allow(ADMIN)
+async def verify(form: Verify, state: AppState) -> dict[str, Any]:
+    """Asks an address for its version, to see whether it answers; nothing is stored."""
+    timeout = state.settings.aiohttp_client_timeout_model_list
+    spec = build("ollama", 0, check_url(form.url), check_secret(form.key or "", "The key"), form.config or {})
+    try:
+        return await OllamaConnection(state.http, spec, timeout).json("GET", "/api/version", timeout=timeout)
+    except ProviderError as error:
+        raise page_error(error) from error
+
+
+# What the servers offer
+
+
+def _visible(state: State, caller: Principal, index: int | None) -> list[Entry]:
+    _servers(state)
+    entries = [p.entry for p in state.catalogue.visible(caller) if not p.is_custom and p.entry.kind == "ollama"]
+    return [e for e in entries if index is None or e.index == index]
+
+
+def _tags(entries: list[Entry]) -> dict[str, Any]:
+    return {"models": [e.raw | {"name": e.id, "model": e.id, "urls": [e.index]} for e in entries]}
+
+
+@router.get("/api/tags")
+@allow(USER.on("model", "list"))
+async def tags(state: AppState, caller: Caller) -> dict[str, Any]:
+    """The models of all servers that the caller may use, from the catalogue."""
+    await state.catalogue.settle()
+    return _tags(_visible(state, caller, None))
+
+
+@router.get("/api/tags/{url_idx}")
+@allow(USER.on("model", "list"))
+async def server_tags(url_idx: Index, state: AppState, caller: Caller) -> dict[str, Any]:
+    return _tags(_visible(state, caller, url_idx))
+
+
+def _listed(entries: list[Entry]) -> dict[str, Any]:
+    data = [{"id": e.id, "object": "model", "created": e.created, "owned_by": "openai"} for e in entries]
+    return {"data": data, "object": "list"}
+
+
+@router.get("/v1/models")
+@allow(USER.on("model", "list"))
+async def openai_models(state: AppState, caller: Caller) -> dict[str, Any]:
+    """The same in OpenAI's form."""
+    await state.catalogue.settle()
+    return _listed(_visible(state, caller, None))
+
+
+@router.get("/v1/models/{url_idx}")
+@allow(USER.on("model", "list"))
+async def server_openai_models(url_idx: Index, state: AppState, caller: Caller) -> dict[str, Any]:
+    return _listed(_visible(state, caller, url_idx))
+
+
+async def _ask_all(servers: list[OllamaConnection], path: str) -> list[dict[str, Any]]:
+    """The answers of the servers that answer."""
+
+    async def ask(server: OllamaConnection) -> dict[str, Any] | None:
+        try:
+            return await server.json("GET", path, timeout=ASK_SECONDS)
+        except ProviderError as error:
+            log.info("an Ollama server did not answer", connection=server.key, error=error.detail)
+            return None
+
+    return [answer for answer in await asyncio.gather(*map(ask, servers)) if answer is not None]
+
+
+@router.get("/api/version")
+@allow(USER)
+async def version(state: AppState) -> dict[str, Any]:
+    """The oldest version among the servers: what clients can count on."""
+    # A page asks on every load and takes False for "there is none": with no server connected that is no failure.
+    if not state.config["ollama.enable"] or not (servers := _servers(state)):
+        return {"version": False}
+    found = [str(a["version"]) for a in await _ask_all(servers, "/api/version") if a.get("version")]
+    if not found:
+        raise OuiError(UNREACHABLE, status=502)
+    return {"version": min(found, key=_numbers)}
+
+
+def _numbers(version: str) -> list[int]:
+    parts = version.lstrip("v").partition("-")[0].split(".")
+    return [int(part) if part.isdecimal() else 0 for part in parts]
+
+
+@router.get("/api/version/{url_idx}")
+@allow(USER)
+async def server_version(url_idx: Index, state: AppState) -> dict[str, Any]:
+    try:
+        return await _server(state, url_idx).json("GET", "/api/version", timeout=ASK_SECONDS)
+    except ProviderError as error:
+        raise page_error(error) from error
+
+
+@router.get("/api/ps")
+@allow(ADMIN)
+async def loaded(state: AppState) -> dict[str, Any]:
+    """The models that are in memory now, on all servers."""
+    answers = await _ask_all(_servers(state), "/api/ps")
+    return {"models": [m for a in answers for m in (a.get("models") or []) if isinstance(m, dict)]}
+
+
+# Calls about one model
+
+
+async def _about(state: State, caller: Principal, form: About, path: str, index: int | None) -> Response:
+    server, name = _place(state, caller, form.model, index)
+    body = await server.call("POST", path, form.model_dump() | {"model": name})
+    return Response(body, media_type="application/json")
+
+
+def _add_call(path: str) -> None:
+    """A call about a model that the caller may use, passed through; also with a server's place at the end."""
+
+    async def call(form: About, state: AppState, caller: Caller) -> Response:
+        return await _about(state, caller, form, path, None)
+
+    async def call_at(form: About, url_idx: Index, state: AppState, caller: Caller) -> Response:
+        return await _about(state, caller, form, path, url_idx)
+
+    router.add_api_route(path, allow(USE)(call), methods=["POST"])
+    if path != "/api/show":
+        router.add_api_route(f"{path}/{{url_idx}}", allow(USE)(call_at), methods=["POST"])
+
+
+for _path in ("/api/show", "/api/embed", "/api/embeddings", "/v1/embeddings"):
+    _add_call(_path)
+
+
+@router.post("/api/unload")
+@allow(ADMIN)
+async def unload(form: About, state: AppState, caller: Caller) -> bool:
+    """Lets go of a model's memory."""
+    server, name = _place(state, caller, form.model, None)
+    await server.call("POST", "/api/generate", {"model": name, "keep_alive": 0})
+    return True
+
+
+# Changing what a server holds
+
+
+async def _streamed(server: OllamaConnection, method: str, path: str, payload: dict[str, Any]) -> Response:
+    """The server's answer as it comes: it tells its progress line by line, for minutes."""
+    response = await server.send(method, path, payload)
+
+    async def lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        async with response:
+            try:
+                while part := await response.content.readany():
+                    yield part
+            except FAILURES as error:
+                log.info("an Ollama server cut its answer off", connection=server.key, error=str(error))
+                yield b'{"error":"The connection to the Ollama server was lost."}\n'
+
+    return StreamingResponse(lines(response), media_type=response.content_type)
+
+
+def _add_change(path: str, method: str, form_type: type[About | Copy]) -> None:
+    """A change that only admins may make, streamed through; without a server's place to the first one."""
+
+    async def change(form: Any, state: AppState) -> Response:
+        return await _streamed(_server(state, None), method, path, form.model_dump())
+
+    async def change_at(form: Any, url_idx: Index, state: AppState) -> Response:
+        return await _streamed(_server(state, url_idx), method, path, form.model_dump())
+
+    for function, suffix in ((change, ""), (change_at, "/{url_idx}")):
+        function.__annotations__["form"] = form_type
+        wire_method = "DELETE" if path == "/api/push" else method
+        router.add_api_route(path + suffix, allow(ADMIN)(function), methods=[wire_method])
+
+
+_add_change("/api/pull", "POST", About)
+_add_change("/api/create", "POST", About)
+_add_change("/api/copy", "POST", Copy)
+_add_change("/api/delete", "DELETE", About)
+# The wire's own oddity: Ollama takes a POST, clients of this API send a DELETE.
+_add_change("/api/push", "POST", About)

@@ -1,0 +1,135 @@
+"""OpenAI-compatible connections: their settings, their models, embeddings."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import Path, Request, Response
+
+from open_webui.access.policy import ADMIN, USER
+from open_webui.connections import profiles
+from open_webui.connections.openai import OpenAIConnection
+from open_webui.connections.specs import build, check_secret, check_url
+from open_webui.deps import AppState, Caller
+from open_webui.errors import BadRequest, Forbidden, NotFound, OuiError, ProviderError
+from open_webui.routing import allow, json_object, new_router
+from open_webui.schemas.openai import OpenAIConfig, Verify
+from open_webui.state import State
+
+router = new_router(tag="openai")
+# Registered after every other address that begins with /openai/.
+PASSTHROUGH_OFF: Final = "Passing arbitrary calls through to a provider is not switched on."
+NO_OPERATION: Final = "The provider of this connection does not do this on request."
+Index = Annotated[int, Path(ge=0, le=1_000)]
+
+
+def _wire(state: State) -> dict[str, Any]:
+    config = state.config
+    return {
+        "ENABLE_OPENAI_API": config["openai.enable"],
+        "OPENAI_API_BASE_URLS": config["openai.api_base_urls"],
+        "OPENAI_API_KEYS": config["openai.api_keys"],
+        "OPENAI_API_CONFIGS": config["openai.api_configs"],
+    }
+
+
+@router.get("/openai/config")
+@allow(ADMIN)
+async def config(state: AppState) -> dict[str, Any]:
+    """The connections as they are in force."""
+    return _wire(state)
+
+
+@router.post("/openai/config/update")
+@allow(ADMIN)
+async def update_config(form: OpenAIConfig, state: AppState) -> dict[str, Any]:
+    """Replaces the connections; what the environment fixes stays as it is."""
+    urls = [check_url(url) for url in form.OPENAI_API_BASE_URLS]
+    keys = [check_secret(key, "A key") for key in form.OPENAI_API_KEYS][: len(urls)]
+    changes: dict[str, object] = {
+        "openai.api_base_urls": urls,
+        "openai.api_keys": keys + [""] * (len(urls) - len(keys)),
+        "openai.api_configs": form.OPENAI_API_CONFIGS,
+    }
+    if form.ENABLE_OPENAI_API is not None:
+        changes["openai.enable"] = form.ENABLE_OPENAI_API
+    await state.save_config(changes)
+    return _wire(state)
+
+
+@router.post("/openai/verify")
+@allow(ADMIN)
+async def verify(form: Verify, state: AppState) -> Any:
+    """Asks an address for its models, to see whether it answers; nothing is stored."""
+    entry = {k: v for k, v in (form.config or {}).items() if k != "model_ids"}
+    spec = build("openai", 0, check_url(form.url), check_secret(form.key, "The key"), entry)
+    return await told(OpenAIConnection(state.http, spec, state.settings.aiohttp_client_timeout_model_list))
+
+
+async def told(connection: OpenAIConnection) -> Any:
+    """The provider's own list. Its refusals come out as sentences for a page: a 401 of a provider is none of ours."""
+    try:
+        return await connection.raw_models()
+    except ProviderError as error:
+        raise page_error(error) from error
+
+
+def page_error(error: ProviderError) -> OuiError:
+    """A provider's error for somebody at a page: its sentence, with a status that is about us and not about it."""
+    return OuiError(error.detail, status=error.status if error.status >= 500 else 400)
+
+
+@router.get("/openai/models")
+@allow(USER.on("model", "list"))
+async def models(state: AppState, caller: Caller) -> dict[str, Any]:
+    """The models of all OpenAI-compatible connections that the caller may use."""
+    await state.catalogue.settle()
+    visible = state.catalogue.visible(caller)
+    return {"data": [profiles.base_wire(p.entry) for p in visible if p.entry.kind == "openai" and not p.is_custom]}
+
+
+@router.get("/openai/models/{url_idx}")
+@allow(USER.on("model", "list"))
+async def connection_models(url_idx: Index, state: AppState, caller: Caller) -> Any:
+    """The models of one connection: for admins what it answers now, for others those that they may use."""
+    connection = state.catalogue.remote("openai", url_idx)
+    if caller.is_admin and isinstance(connection, OpenAIConnection):
+        return await told(connection)
+    found = [
+        p.entry for p in state.catalogue.visible(caller) if p.entry.connection == connection.key and not p.is_custom
+    ]
+    return {"object": "list", "data": [entry.raw for entry in found]}
+
+
+@router.delete("/openai/models/{url_idx}")
+@router.get("/openai/models/{url_idx}/catalog")
+@router.post("/openai/models/{url_idx}/download")
+@router.get("/openai/models/{url_idx}/download/status/{job_id}")
+@router.post("/openai/models/{url_idx}/load")
+@router.post("/openai/models/{url_idx}/unload")
+@allow(ADMIN)
+async def no_operation(url_idx: Index, state: AppState) -> None:
+    """Loading and fetching models is not part of OpenAI's API."""
+    state.catalogue.remote("openai", url_idx)
+    raise BadRequest(NO_OPERATION)
+
+
+@router.post("/openai/embeddings")
+@router.post("/api/embeddings")
+@router.post("/api/v1/embeddings")
+@allow(USER.on("model", "use"))
+async def embeddings(request: Request, state: AppState, caller: Caller) -> Response:
+    """Embeddings by any model of the catalogue whose provider makes them."""
+    body = await json_object(request)
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise BadRequest("'model' should be the id of a model.")
+    await state.catalogue.heard_of(model)
+    target = state.catalogue.resolve(caller, model)
+    return Response(await target.connection.embed(target.entry, body), media_type="application/json")
+
+
+@router.api_route("/openai/{path:path}", methods=["GET", "POST", "PUT", "DELETE"], include_in_schema=False)
+@allow(USER)
+async def passthrough(path: str) -> None:
+    if not path:
+        raise NotFound
+    raise Forbidden(PASSTHROUGH_OFF, status=403)

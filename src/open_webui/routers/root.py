@@ -1,0 +1,123 @@
+"""Health, version and what the page must know before anything else."""
+
+from typing import Annotated, Any
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+from fastapi import Depends, Request, Response
+
+from open_webui import constants
+from open_webui.access.policy import OPTIONAL, PUBLIC, USER
+from open_webui.deps import AppState, Caller, OptionalCaller
+from open_webui.errors import NotFound, Unavailable
+from open_webui.routing import allow, new_router
+from open_webui.services.site import Site
+
+router = new_router()
+RETRY = {"retry-after": "1"}
+
+
+async def _site(request: Request) -> Site:
+    site: Site = request.app.state.site
+    return site
+
+
+AppSite = Annotated[Site, Depends(_site)]
+
+
+@router.get("/health")
+@allow(PUBLIC)
+async def health() -> dict[str, bool]:
+    """The process answers."""
+    return {"status": True}
+
+
+@router.get("/ready")
+@router.get("/health/db")
+@allow(PUBLIC)
+async def ready(state: AppState) -> dict[str, bool]:
+    """The process can do its work: its database answers."""
+    if not await state.database.answers():
+        raise Unavailable("The database does not answer.", headers=RETRY)
+    return {"status": True}
+
+
+@router.get("/api/config")
+@allow(OPTIONAL)
+async def config(site: AppSite, caller: OptionalCaller) -> Response:
+    """What the caller may know: more with a session than without, more once let in."""
+    return Response(await site.describe(caller), media_type="application/json")
+
+
+@router.get("/api/version")
+@allow(PUBLIC)
+async def version(state: AppState) -> dict[str, str]:
+    return {"version": constants.WIRE_VERSION, "deployment_id": state.settings.deployment_id}
+
+
+@router.get("/api/version/updates")
+@allow(USER)
+async def updates() -> dict[str, str]:
+    """Nobody is asked for newer releases, so none is known."""
+    return {"current": constants.WIRE_VERSION, "latest": constants.WIRE_VERSION}
+
+
+@router.get("/api/changelog")
+@allow(PUBLIC)
+async def changelog() -> dict[str, Any]:
+    """The page shows what is new when there is something here; CHANGELOG.md is for the one who operates the server."""
+    return {}
+
+
+@router.get("/api/usage")
+@allow(USER)
+async def usage(site: AppSite, caller: Caller) -> dict[str, Any]:
+    return site.usage(caller)
+
+
+@router.get("/cache/{path:path}")
+@allow(USER)
+async def cached_file() -> None:
+    """Where generated pictures and speech will lie; nothing makes any yet."""
+    raise NotFound
+
+
+@router.get("/manifest.json")
+@allow(PUBLIC)
+async def manifest(site: AppSite) -> dict[str, Any]:
+    """What a phone needs to put the page on its home screen."""
+    icon = {"src": "/static/icon-512.png", "type": "image/png", "sizes": "512x512"}
+    return {
+        "name": site.name,
+        "short_name": site.name,
+        "description": "Chat with your own models.",
+        "start_url": "/",
+        "display": "standalone",
+        "background_color": "#171918",
+        "icons": [icon | {"purpose": "any"}, icon | {"purpose": "maskable"}],
+    }
+
+
+@router.get("/opensearch.xml")
+@allow(PUBLIC)
+async def opensearch(request: Request, state: AppState, site: AppSite) -> Response:
+    """Lets a browser offer this server in its address bar."""
+    base = quote((state.config["webui.url"] or str(request.base_url)).rstrip("/"), safe=":/[]@%")
+    name = escape(site.name)
+    return Response(
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<OpenSearchDescription xmlns="http://a9.com/-/spec/opensearch/1.1/">\n'
+        f"  <ShortName>{name}</ShortName>\n"
+        f"  <Description>Ask {name}</Description>\n"
+        "  <InputEncoding>UTF-8</InputEncoding>\n"
+        f'  <Image width="96" height="96" type="image/png">{escape(base)}/static/favicon.png</Image>\n'
+        f'  <Url type="text/html" method="get" template="{escape(base)}/?q={{searchTerms}}"/>\n'
+        "</OpenSearchDescription>\n",
+        media_type="application/xml",
+    )
+
+
+@router.get("/robots.txt")
+@allow(PUBLIC)
+async def robots() -> Response:
+    return Response("User-agent: *\nDisallow: /\n", media_type="text/plain")

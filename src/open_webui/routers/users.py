@@ -1,0 +1,272 @@
+"""People: lists and changes for admins, settings and state for oneself, what others may know."""
+
+from typing import Annotated, Any
+
+from fastapi import Query, Request, Response
+
+from open_webui import constants
+from open_webui.access.permissions import tree
+from open_webui.access.policy import ADMIN, PUBLIC, USER
+from open_webui.config import DEFAULT_PERMISSIONS
+from open_webui.deps import AppState, Caller, Page
+from open_webui.errors import BadRequest, Forbidden, NotFound
+from open_webui.models import groups, users
+from open_webui.models.groups import Group
+from open_webui.models.users import User
+from open_webui.routing import allow, new_router
+from open_webui.schemas.users import Permissions, Status, UpdateUser, UserInfo, Variables
+from open_webui.services import activity, people
+from open_webui.services.people import Picture
+
+router = new_router(prefix="/api/v1/users", tag="users")
+# The default picture's address on the wire, which lies outside every prefix.
+pictures = new_router(tag="users")
+
+Search = Annotated[str | None, Query(max_length=500)]
+Word = Annotated[str | None, Query(max_length=50)]
+Moment = Annotated[int | None, Query(ge=0, le=253_402_300_799)]
+
+
+@router.get("/")
+@allow(ADMIN.on("user", "list"))
+async def list_users(
+    state: AppState, query: Search = None, order_by: Word = None, direction: Word = None, page: Page = 1
+) -> dict[str, Any]:
+    async with state.database.read() as connection:
+        found, total = await users.page(connection, query=query, order_by=order_by, direction=direction, number=page)
+        group_ids = await users.group_ids(connection, [u.id for u in found])
+    return {
+        "users": [people.without_secrets(u) | {"group_ids": group_ids.get(u.id, [])} for u in found],
+        "total": total,
+    }
+
+
+@router.get("/all")
+@allow(ADMIN.on("user", "list"))
+async def all_users(state: AppState) -> dict[str, Any]:
+    async with state.database.read() as connection:
+        found, total = await users.page(connection, number=None)
+    return {"users": [people.info(u) for u in found], "total": total}
+
+
+@router.get("/search")
+@allow(USER.on("user", "search"))
+async def search(
+    state: AppState, query: Search = None, order_by: Word = None, direction: Word = None, page: Page = 1
+) -> dict[str, Any]:
+    async with state.database.read() as connection:
+        found, total = await users.page(connection, query=query, order_by=order_by, direction=direction, number=page)
+    return {"users": [people.info(u) for u in found], "total": total}
+
+
+@router.get("/groups")
+@allow(USER)
+async def own_groups(state: AppState, caller: Caller) -> list[Group]:
+    async with state.database.read() as connection:
+        return await groups.of_user(connection, caller.id)
+
+
+@router.get("/permissions")
+@allow(USER)
+async def own_permissions(caller: Caller) -> dict[str, dict[str, bool]]:
+    return tree(caller.permissions)
+
+
+@router.get("/default/permissions")
+@allow(ADMIN)
+async def default_permissions(state: AppState) -> dict[str, Any]:
+    return _complete(state.config["user.permissions"])
+
+
+@router.post("/default/permissions")
+@allow(ADMIN)
+async def set_default_permissions(form: Permissions, state: AppState) -> dict[str, Any]:
+    """What everybody may do. Permissions that this server doesn't know are not stored."""
+    await state.save_config({"user.permissions": _complete(form.model_dump())})
+    return _complete(state.config["user.permissions"])
+
+
+@router.get("/default/permissions/defaults")
+@allow(ADMIN)
+async def shipped_permissions() -> dict[str, Any]:
+    return DEFAULT_PERMISSIONS
+
+
+@router.get("/user/settings")
+@allow(USER)
+async def settings(state: AppState, caller: Caller, raw: bool = False) -> dict[str, Any] | None:
+    """One's own settings; over the page's defaults, unless `raw`."""
+    stored = (await state.accounts.get(caller.id)).settings
+    return stored if raw else people.effective_settings(stored, state.config)
+
+
+@router.post("/user/settings/update")
+@allow(USER)
+async def update_settings(form: dict[str, Any], state: AppState, caller: Caller) -> dict[str, Any]:
+    async with state.database.write() as unit:
+        user = await users.get(unit.connection, caller.id, lock=True)
+        if user is None:
+            raise BadRequest(constants.NOT_FOUND)
+        merged = people.merge_settings(user.settings, form, caller)
+        await users.update(unit.connection, caller.id, {"settings": merged})
+    return merged
+
+
+@router.get("/user/status")
+@allow(USER)
+async def status(state: AppState, caller: Caller) -> User:
+    return await state.accounts.get(caller.id)
+
+
+@router.post("/user/status/update")
+@allow(USER)
+async def update_status(form: Status, state: AppState, caller: Caller) -> User:
+    if not state.config["users.enable_status"]:
+        raise Forbidden(constants.ACTION_PROHIBITED, status=403)
+    return await state.accounts.change(caller.id, form.model_dump())
+
+
+@router.get("/user/variables")
+@allow(USER)
+async def variables(state: AppState, caller: Caller) -> dict[str, Any]:
+    async with state.database.read() as connection:
+        return {"variables": await users.variables(connection, caller.id)}
+
+
+@router.post("/user/variables/update")
+@allow(USER)
+async def update_variables(form: Variables, state: AppState, caller: Caller) -> dict[str, Any]:
+    values = people.bounded(people.document(form.variables))
+    await state.accounts.change(caller.id, {"variables": values})
+    return {"variables": values}
+
+
+@router.get("/user/info")
+@allow(USER)
+async def own_info(state: AppState, caller: Caller) -> dict[str, Any] | None:
+    return (await state.accounts.get(caller.id)).info
+
+
+@router.post("/user/info/update")
+@allow(USER)
+async def update_info(form: dict[str, Any], state: AppState, caller: Caller) -> dict[str, Any]:
+    async with state.database.write() as unit:
+        user = await users.get(unit.connection, caller.id, lock=True)
+        if user is None:
+            raise BadRequest(constants.NOT_FOUND)
+        merged = people.bounded((user.info or {}) | people.document(form))
+        await users.update(unit.connection, caller.id, {"info": merged})
+    return merged
+
+
+@router.get("/usage")
+@allow(USER)
+async def usage(
+    state: AppState,
+    caller: Caller,
+    days: Annotated[int | None, Query(ge=activity.LEAST_DAYS, le=activity.MOST_DAYS)] = None,
+    start_date: Moment = None,
+    end_date: Moment = None,
+) -> dict[str, Any]:
+    return await activity.report(state.database, caller.id, activity.period(days, start_date, end_date))
+
+
+@router.get("/{user_id}")
+@allow(ADMIN.on("user", "read"))
+async def get_user(user_id: str, state: AppState) -> dict[str, Any]:
+    user = await state.accounts.get(user_id)
+    async with state.database.read() as connection:
+        theirs = await groups.of_user(connection, user_id)
+    return people.without_secrets(user) | {"groups": _named(theirs), "is_active": user.is_active}
+
+
+@router.get("/{user_id}/info")
+@allow(USER.on("user", "search"))
+async def user_info(user_id: str, state: AppState) -> UserInfo:
+    user = await state.accounts.get(user_id)
+    async with state.database.read() as connection:
+        return people.info(user, _named(await groups.of_user(connection, user_id)))
+
+
+@router.get("/{user_id}/active")
+@allow(USER)
+async def user_active(user_id: str, state: AppState) -> dict[str, bool]:
+    async with state.database.read() as connection:
+        user = await users.get(connection, user_id)
+    return {"active": user is not None and (user.is_active or state.emitter.is_connected(user_id))}
+
+
+@router.get("/{user_id}/groups")
+@allow(ADMIN.on("user", "read"))
+async def user_groups(user_id: str, state: AppState) -> list[Group]:
+    async with state.database.read() as connection:
+        return await groups.of_user(connection, user_id)
+
+
+@router.get("/{user_id}/preview")
+@allow(ADMIN.on("user", "read"))
+async def preview(user_id: str, state: AppState) -> dict[str, Any]:
+    """What somebody may do, as the server would decide it now."""
+    async with state.database.read() as connection:
+        user = await users.get(connection, user_id)
+        if user is None:
+            raise NotFound
+        paths, theirs = await state.identifier.rights(connection, user_id)
+    return {"user": people.info(user), "permissions": tree(paths), "group_ids": sorted(theirs)}
+
+
+@router.get("/{user_id}/profile/image")
+@allow(USER)
+async def profile_image(user_id: str, request: Request, state: AppState) -> Response:
+    return _show(people.picture(await state.accounts.get(user_id)), request)
+
+
+@router.post("/{user_id}/update")
+@allow(ADMIN.on("user", "write"))
+async def update_user(user_id: str, form: UpdateUser, state: AppState, caller: Caller) -> dict[str, Any]:
+    return people.without_secrets(await state.accounts.update(caller, user_id, form))
+
+
+@router.post("/{user_id}/sessions/revoke")
+@allow(ADMIN.on("user", "write"))
+async def revoke_sessions(user_id: str, state: AppState) -> bool:
+    await state.accounts.revoke_sessions(user_id)
+    return True
+
+
+@router.delete("/{user_id}")
+@allow(ADMIN.on("user", "delete"))
+async def delete_user(user_id: str, state: AppState, caller: Caller) -> bool:
+    await state.accounts.delete(caller, user_id)
+    await state.turns.stop_user(user_id)
+    await state.turns.stop_gone()
+    return True
+
+
+@pictures.get("/user.png")
+@allow(PUBLIC)
+async def default_picture(request: Request) -> Response:
+    return _show(people.nobody(), request)
+
+
+def _complete(permissions: dict[str, Any]) -> dict[str, dict[str, bool]]:
+    """A permission tree with every known permission and no other; what it leaves out is as shipped."""
+    return {
+        section: {name: permissions.get(section, {}).get(name, default) is True for name, default in entries.items()}
+        for section, entries in DEFAULT_PERMISSIONS.items()
+    }
+
+
+def _named(found: list[Group]) -> list[dict[str, str]]:
+    return [{"id": g.id, "name": g.name} for g in found]
+
+
+def _show(picture: Picture, request: Request) -> Response:
+    """A picture's reply: never active content, checked anew at each use so that a change shows at once."""
+    if picture.url is not None:
+        return Response(status_code=302, headers={"location": picture.url})
+    headers = {"etag": picture.etag, "cache-control": "private, no-cache"}
+    headers |= {"content-security-policy": "default-src 'none'; sandbox", "x-content-type-options": "nosniff"}
+    if request.headers.get("if-none-match") == picture.etag:
+        return Response(status_code=304, headers=headers)
+    return Response(picture.data, media_type=picture.media_type, headers=headers)

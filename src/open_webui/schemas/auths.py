@@ -1,0 +1,126 @@
+"""What the routes under /api/v1/auths take and answer."""
+
+import datetime as dt
+from typing import Annotated, Any
+
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
+
+from open_webui.constants import MAX_EMAIL, MAX_NAME, MAX_PASSWORD
+from open_webui.principal import Role
+from open_webui.utils.pictures import MAX_DATA_URL
+
+
+def _text(value: Any) -> Any:
+    # PostgreSQL refuses NUL, which no person means to write.
+    return value.replace("\x00", "") if isinstance(value, str) else value
+
+
+Text = BeforeValidator(_text)
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME), Text]
+Email = Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True, max_length=MAX_EMAIL), Text]
+Password = Annotated[str, StringConstraints(max_length=MAX_PASSWORD)]
+Picture = Annotated[str, StringConstraints(max_length=MAX_DATA_URL), Text]
+Bio = Annotated[str, StringConstraints(max_length=10_000), Text]
+Word = Annotated[str, StringConstraints(max_length=100), Text]
+Zone = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+\-/]{0,64}$")]
+# An empty date field of a page means no date.
+Birthday = Annotated[dt.date | None, BeforeValidator(lambda v: None if v == "" else v)]
+Limit = int | str | None
+
+
+class Form(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class SignIn(Form):
+    # Scripts send the fields of a sign-up here too; nothing but these two is looked at.
+    model_config = ConfigDict(extra="ignore")
+
+    email: Email
+    password: Password
+
+
+class SignUp(Form):
+    name: Name
+    email: Email
+    password: Password
+    profile_image_url: Picture | None = None
+
+
+class AddUser(SignUp):
+    role: Role | None = "pending"
+
+
+class UpdatePassword(Form):
+    password: Password
+    new_password: Password
+
+
+class UpdateProfile(Form):
+    profile_image_url: Picture
+    name: Name
+    bio: Bio | None = None
+    gender: Word | None = None
+    date_of_birth: Birthday = None
+
+
+class UpdateTimezone(Form):
+    timezone: Zone
+
+
+class AdminConfig(BaseModel):
+    """The general settings page posts the whole object, also what it was answered beside the settings."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    SHOW_ADMIN_DETAILS: bool
+    ADMIN_EMAIL: str | None = None
+    WEBUI_URL: str
+    ENABLE_LOGIN_FORM: bool = True
+    ENABLE_SIGNUP: bool
+    ENABLE_API_KEYS: bool
+    ENABLE_API_KEYS_ENDPOINT_RESTRICTIONS: bool
+    API_KEYS_ALLOWED_ENDPOINTS: str
+    DEFAULT_USER_ROLE: str
+    DEFAULT_GROUP_ID: str
+    DEFAULT_INTERFACE_SETTINGS: dict[str, Any] | None = None
+    I18N: dict[str, dict[str, str]] | None = None
+    JWT_EXPIRES_IN: str
+    ENABLE_COMMUNITY_SHARING: bool
+    ENABLE_MESSAGE_RATING: bool
+    ENABLE_FOLDERS: bool
+    FOLDER_MAX_FILE_COUNT: Limit = None
+    ENABLE_USER_STATUS: bool
+    PENDING_USER_OVERLAY_TITLE: str | None = None
+    PENDING_USER_OVERLAY_CONTENT: str | None = None
+    RESPONSE_WATERMARK: str | None = None
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    role: Role
+    email: str
+    profile_image_url: str
+
+
+class AddedUser(Profile, frozen=True, kw_only=True):
+    token: str
+    token_type: str = "Bearer"
+
+
+class Session(AddedUser, frozen=True, kw_only=True):
+    """expires_at: seconds since the epoch, None for a session without an end."""
+
+    expires_at: int | None
+    permissions: dict[str, dict[str, bool]]
+
+
+class SessionInfo(Session, frozen=True, kw_only=True):
+    status_emoji: str | None
+    status_message: str | None
+    status_expires_at: int | None
+    bio: str | None
+    gender: str | None
+    date_of_birth: str | None

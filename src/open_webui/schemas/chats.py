@@ -1,0 +1,214 @@
+"""What clients send about chats. Documents are decoded in two steps, so that a large one never holds the loop for long."""
+
+import re
+from typing import Any, Final, TypeVar
+
+import msgspec
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+
+from open_webui import constants
+from open_webui.utils import tree
+from open_webui.utils.aside import aside
+from open_webui.utils.values import MAX_VALUES, too_many
+
+# So many bytes of JSON take as long as one small message.
+SLICE: Final = 10_000
+MAX_IMPORT: Final = 10_000
+# Values of a plain list of messages, a dozen each.
+MAX_LISTED: Final = 500_000
+MAX_GRANTS: Final = 1_000
+_AT = re.compile(r" - at `\$\.?(.*)`$")
+_MISSING = re.compile(r"missing required field `(.*?)`")
+B = TypeVar("B", bound=msgspec.Struct)
+
+
+class ChatBody(msgspec.Struct):
+    """A chat to create or to change."""
+
+    chat: dict[str, msgspec.Raw]
+    variables: dict[str, Any] | None = None
+    folder_id: str | None = None
+
+
+class ImportedChat(ChatBody):
+    """A chat of an export."""
+
+    meta: dict[str, Any] | None = None
+    pinned: bool | None = None
+    archived: bool | None = None
+    current_message_id: str | None = None
+    created_at: int | None = None
+    updated_at: int | None = None
+
+
+class ImportBody(msgspec.Struct):
+    chats: list[msgspec.Raw]
+
+
+class History(msgspec.Struct):
+    messages: dict[str, msgspec.Raw] | None = None
+    currentId: str | None = None  # noqa: N815 - the wire's name
+
+
+class Document(msgspec.Struct):
+    """A chat document, checked. fields: its messages, None when it has no history. body: all else but the title."""
+
+    title: str | None
+    body: dict[str, Any]
+    fields: list[tree.Fields] | None
+    current_id: str | None
+
+
+def invalid(loc: tuple[str, ...], problem: str, kind: str = "value_error") -> RequestValidationError:
+    """The 422 for a part of the body."""
+    return RequestValidationError([{"type": kind, "loc": ("body", *loc), "msg": problem, "input": None}])
+
+
+def _decode(raw: Any, kind: type[B], prefix: tuple[str, ...] = ()) -> B:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        at = _AT.search(text)
+        loc = (*prefix, *(at[1].split(".") if at and at[1] else ()))
+        missing = _MISSING.search(text)
+        if missing:
+            raise RequestValidationError(
+                [{"type": "missing", "loc": ("body", *loc, missing[1]), "msg": "Field required", "input": {}}]
+            ) from None
+        raise invalid(loc, _AT.sub("", text)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid(prefix, f"The request is not valid JSON: {error}", "json_invalid") from None
+
+
+async def read_body(request: Request, kind: type[B]) -> B:
+    """The request's body as a struct. Raises RequestValidationError."""
+    return _decode(await request.body() or b"null", kind)
+
+
+def read_imported(raw: msgspec.Raw, place: int) -> ImportedChat:
+    return _decode(raw, ImportedChat, ("chats", str(place)))
+
+
+async def read_document(chat: dict[str, msgspec.Raw], *, creating: bool) -> Document:
+    """Checks a document. Raises RequestValidationError. creating: a plain list of messages will do for a history."""
+    for key, raw in chat.items():
+        if key not in {"history", "messages"}:
+            await _check_values(key, raw)
+    body = {key: _value(key, raw) for key, raw in chat.items() if key not in {"history", "messages", "title"}}
+    title = _value("title", chat["title"]) if "title" in chat else None
+    if title is not None and (not isinstance(title, str) or len(title) > constants.MAX_TITLE):
+        raise invalid(("chat", "title"), f"The title should be a text of at most {constants.MAX_TITLE} characters")
+    try:
+        tree.check_depth(body, ("chat",))
+        fields, current = await _history(chat, creating)
+    except tree.BadTree as error:
+        raise invalid(error.loc, error.problem) from None
+    return Document(title, body, fields, current)
+
+
+async def _check_values(key: str, raw: msgspec.Raw, limit: int = MAX_VALUES) -> None:
+    # What is so short can't hold as many.
+    if len(memoryview(raw)) > limit and await too_many(bytes(raw), limit):
+        raise invalid(("chat", key), f"holds more than {limit:,} values")
+
+
+def _value(key: str, raw: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except RecursionError:
+        raise invalid(("chat", key), "is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # A number that no computer holds, or half of a character.
+        raise invalid(("chat", key), f"can't be read: {error}") from None
+
+
+async def _history(chat: dict[str, msgspec.Raw], creating: bool) -> tuple[list[tree.Fields] | None, str | None]:
+    history = History()
+    if "history" in chat and bytes(chat["history"]) != b"null":
+        history = _decode(chat["history"], History, ("chat", "history"))
+    given = history.messages
+    if given is None:
+        if not creating or "messages" not in chat:
+            return None, history.currentId
+        await _check_values("messages", chat["messages"], MAX_LISTED)
+        listed = _value("messages", chat["messages"])
+        wire = tree.linear(listed if isinstance(listed, list) else [])
+        _check_count(len(wire))
+        return [tree.take_apart(i, m, max_id=constants.MAX_ID) for i, m in wire.items()], None
+    _check_count(len(given))
+    for raw in [raw for raw in given.values() if len(memoryview(raw)) > MAX_VALUES]:
+        await _check_values("history", raw)
+    return await aside(
+        max(len(given), sum(len(bytes(raw)) for raw in given.values()) // SLICE), _taken_apart, given
+    ), history.currentId
+
+
+def _taken_apart(given: dict[str, msgspec.Raw]) -> list[tree.Fields]:
+    return [tree.take_apart(i, _value("history", raw), max_id=constants.MAX_ID) for i, raw in given.items()]
+
+
+def _check_count(count: int) -> None:
+    if count > constants.MAX_MESSAGES:
+        raise invalid(("chat", "history", "messages"), f"A chat can hold {constants.MAX_MESSAGES} messages")
+
+
+class MessageForm(BaseModel):
+    content: str | None = None
+    voice: dict[str, Any] | None = None
+
+
+class EventForm(BaseModel):
+    type: str = Field(max_length=100)
+    data: dict[str, Any]
+
+
+class ResolveForm(BaseModel):
+    call_id: str = Field(max_length=constants.MAX_ID)
+    action: str = Field(pattern="^(approve|reject|answer)$")
+    answers: Any = None
+    timed_out: bool = False
+
+
+class TagForm(BaseModel):
+    name: str = Field(max_length=constants.MAX_NAME)
+
+
+class TagFilterForm(TagForm):
+    skip: int | None = Field(default=0, ge=0, le=10_000_000)
+    limit: int | None = Field(default=50, ge=1, le=1_000)
+
+
+class CloneForm(BaseModel):
+    title: str | None = Field(default=None, max_length=constants.MAX_TITLE)
+
+
+class ForkForm(BaseModel):
+    message_id: str | None = Field(default=None, max_length=constants.MAX_ID)
+
+
+class CompactForm(BaseModel):
+    model: str | None = Field(default=None, max_length=constants.MAX_ID)
+
+
+class FolderIdForm(BaseModel):
+    folder_id: str | None = Field(default=None, max_length=constants.MAX_ID)
+
+
+class ShareForm(BaseModel):
+    share_mode: str | None = Field(default=None, pattern="^continue$")
+
+
+class GrantsForm(ShareForm):
+    access_grants: list[dict[str, Any]] = Field(max_length=MAX_GRANTS)
+
+
+class ConfigForm(BaseModel):
+    """What an admin's page sends of features that are not there yet."""
+
+    ENABLE_CONTEXT_COMPACTION: bool
+    CONTEXT_COMPACTION_PROMPT_TEMPLATE: str = Field(max_length=100_000)
+    ENABLE_TOOL_PERMISSIONS: bool = False
+    ENABLE_TOOL_SEARCH: bool = False

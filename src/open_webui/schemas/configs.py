@@ -1,0 +1,76 @@
+"""What the routes under /api/v1/configs take."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from open_webui.constants import MAX_ID
+from open_webui.schemas.openai import Configs
+
+Line = Annotated[str, StringConstraints(max_length=2_000)]
+Text = Annotated[str, StringConstraints(max_length=20_000)]
+
+
+class ConnectionsConfig(BaseModel):
+    ENABLE_DIRECT_CONNECTIONS: bool
+    ENABLE_DIRECT_INTEGRATIONS: bool | None = None
+    ENABLE_BASE_MODELS_CACHE: bool
+
+
+class ModelsConfig(BaseModel):
+    DEFAULT_MODELS: Text | None
+    DEFAULT_PINNED_MODELS: Text | None
+    MODEL_ORDER_LIST: Annotated[list[Line], Field(max_length=10_000)] | None
+    DEFAULT_MODEL_METADATA: Configs | None = None
+    DEFAULT_MODEL_PARAMS: Configs | None = None
+
+
+class Banner(BaseModel):
+    i18n: Configs | None = None
+    id: Annotated[str, StringConstraints(max_length=MAX_ID)]
+    type: Annotated[str, StringConstraints(max_length=50)]
+    title: Line | None = None
+    content: Text
+    dismissible: bool
+    timestamp: Annotated[int, Field(ge=0, le=2**53)]
+
+
+class Banners(BaseModel):
+    banners: Annotated[list[Banner], Field(max_length=100)]
+
+
+class Suggestion(BaseModel):
+    title: Annotated[list[Line], Field(max_length=10)]
+    content: Text
+
+
+class Suggestions(BaseModel):
+    suggestions: Annotated[list[Suggestion], Field(max_length=500)] | None
+    i18n: Configs | None = None
+
+
+class Visibility(BaseModel):
+    visibility: Configs
+
+
+class ImportConfig(BaseModel):
+    config: dict[str, Any]
+
+
+class ToolServers(BaseModel):
+    TOOL_SERVER_CONNECTIONS: Annotated[list[Any], Field(max_length=100)]
+
+
+class TerminalServers(BaseModel):
+    TERMINAL_SERVER_CONNECTIONS: Annotated[list[Any], Field(max_length=100)]
+
+
+class CodeExecution(BaseModel):
+    """The part of the page by which one would be switched on."""
+
+    ENABLE_CODE_EXECUTION: bool
+    ENABLE_CODE_INTERPRETER: bool
+
+
+class Subagents(BaseModel):
+    ENABLE_SUBAGENTS: bool

@@ -1,0 +1,29 @@
+"""What the routes about OpenAI-compatible connections take."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+
+from open_webui.schemas.documents import bounded
+
+MAX_CONNECTIONS = 100
+MAX_CONFIGS = 200_000
+
+
+Url = Annotated[str, StringConstraints(max_length=2_000)]
+Key = Annotated[str, StringConstraints(max_length=8_000)]
+Urls = Annotated[list[Url], Field(max_length=MAX_CONNECTIONS)]
+Configs = Annotated[dict[str, Any], AfterValidator(bounded(MAX_CONFIGS))]
+
+
+class OpenAIConfig(BaseModel):
+    ENABLE_OPENAI_API: bool | None = None
+    OPENAI_API_BASE_URLS: Urls
+    OPENAI_API_KEYS: Annotated[list[Key], Field(max_length=MAX_CONNECTIONS)]
+    OPENAI_API_CONFIGS: Configs
+
+
+class Verify(BaseModel):
+    url: Url
+    key: Key
+    config: Configs | None = None

@@ -1,0 +1,1 @@
+"""What has decisions to make, one file per resource."""

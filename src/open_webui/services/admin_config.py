@@ -1,0 +1,139 @@
+"""The general settings page: its object of the wire, put together from settings and taken apart again."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from open_webui.access.tokens import parse_duration
+from open_webui.config import BY_KEY, Config
+from open_webui.errors import BadRequest
+from open_webui.models.base import clean_json
+from open_webui.principal import ROLES
+from open_webui.schemas.auths import AdminConfig
+
+# The wire's name and the setting behind it.
+SETTINGS: Final[Mapping[str, str]] = {
+    "SHOW_ADMIN_DETAILS": "auth.admin.show",
+    "ADMIN_EMAIL": "auth.admin.email",
+    "WEBUI_URL": "webui.url",
+    "ENABLE_LOGIN_FORM": "ui.enable_login_form",
+    "ENABLE_SIGNUP": "ui.enable_signup",
+    "ENABLE_API_KEYS": "auth.enable_api_keys",
+    "ENABLE_API_KEYS_ENDPOINT_RESTRICTIONS": "auth.api_key.endpoint_restrictions",
+    "API_KEYS_ALLOWED_ENDPOINTS": "auth.api_key.allowed_endpoints",
+    "DEFAULT_USER_ROLE": "ui.default_user_role",
+    "DEFAULT_GROUP_ID": "ui.default_group_id",
+    "DEFAULT_INTERFACE_SETTINGS": "ui.default_interface_settings",
+    "I18N": "ui.i18n",
+    "JWT_EXPIRES_IN": "auth.jwt_expiry",
+    "ENABLE_COMMUNITY_SHARING": "ui.enable_community_sharing",
+    "ENABLE_MESSAGE_RATING": "ui.enable_message_rating",
+    "ENABLE_FOLDERS": "folders.enable",
+    "FOLDER_MAX_FILE_COUNT": "folders.max_file_count",
+    "ENABLE_USER_STATUS": "users.enable_status",
+    "PENDING_USER_OVERLAY_TITLE": "ui.pending_user_overlay_title",
+    "PENDING_USER_OVERLAY_CONTENT": "ui.pending_user_overlay_content",
+    "RESPONSE_WATERMARK": "ui.watermark",
+}
+# What this server does not have yet: shown as off, and what is posted for it is not stored.
+ABSENT: Final[Mapping[str, Any]] = {
+    "ENABLE_MFA": False,
+    "MFA_ALLOW_OAUTH_BYPASS": False,
+    "MFA_ALLOW_TRUSTED_HEADER_BYPASS": False,
+    "AUTOMATION_MAX_COUNT": "",
+    "AUTOMATION_MIN_INTERVAL": "",
+    "ENABLE_AUTOMATIONS": False,
+    "ENABLE_CHANNELS": False,
+    "ENABLE_ENCRYPTED_CHANNELS": False,
+    "ENABLE_APPS": False,
+    "CHANNEL_MODEL_RESPONSE_MODE": "thread",
+    "ENABLE_CALENDAR": False,
+    "ENABLE_MEMORIES": False,
+    "ENABLE_MEMORY_SYSTEM_CONTEXT": False,
+    "ENABLE_SKILL_LAZY_LOADING": False,
+    "SKILL_CONTENT_MAX_CHARS": None,
+    "SKILL_PREVIEW_MAX_CHARS": None,
+    "ENABLE_NOTES": False,
+    "ENABLE_USER_WEBHOOKS": False,
+}
+# Sign-in by a directory or another site does not exist yet; the pages that would set it up see it off and empty.
+LDAP_SERVER: Final[dict[str, Any]] = {
+    "label": "LDAP Server",
+    "host": "localhost",
+    "port": 389,
+    "attribute_for_mail": "mail",
+    "default_email_domain": "",
+    "attribute_for_username": "uid",
+    "app_dn": "",
+    "app_dn_password": "",
+    "search_base": "",
+    "search_filters": "",
+    "use_tls": True,
+    "certificate_path": "",
+    "validate_cert": True,
+    "ciphers": "ALL",
+    "enable_group_management": False,
+    "enable_group_creation": False,
+    "attribute_for_groups": "memberOf",
+}
+OAUTH: Final[dict[str, Any]] = {
+    "ENABLE_OAUTH": False,
+    "ENABLE_OAUTH_SIGNUP": False,
+    "OAUTH_MERGE_ACCOUNTS_BY_EMAIL": False,
+    "OAUTH_AUTO_REDIRECT": False,
+    "OAUTH_ALLOWED_DOMAINS": "*",
+    "OAUTH_BLOCKED_GROUPS": "[]",
+    "ENABLE_OAUTH_ROLE_MANAGEMENT": False,
+    "OAUTH_ROLES_CLAIM": "roles",
+    "OAUTH_ADMIN_ROLES": "admin",
+    "OAUTH_ALLOWED_ROLES": "user,admin",
+    "ENABLE_OAUTH_GROUP_MANAGEMENT": False,
+    "ENABLE_OAUTH_GROUP_CREATION": False,
+    "OAUTH_GROUP_CLAIM": "groups",
+    "OAUTH_GROUP_DEFAULT_SHARE": True,
+    "OAUTH_PROVIDER_NAME": "SSO",
+    "OPENID_PROVIDER_URL": "",
+    "OAUTH_CLIENT_ID": "",
+    "OAUTH_CLIENT_SECRET": "",
+    "OPENID_REDIRECT_URI": "",
+    "OAUTH_SCOPES": "openid email profile",
+    "OAUTH_CODE_CHALLENGE_METHOD": None,
+    "OAUTH_TOKEN_ENDPOINT_AUTH_METHOD": None,
+    "OPENID_END_SESSION_ENDPOINT": "",
+    "OAUTH_TIMEOUT": "",
+    "OAUTH_CLIENT_TIMEOUT": "",
+    "OAUTH_EMAIL_CLAIM": "email",
+    "OAUTH_USERNAME_CLAIM": "name",
+    "OAUTH_PICTURE_CLAIM": "picture",
+    "OAUTH_SUB_CLAIM": None,
+    "OAUTH_AUDIENCE": "",
+    "OAUTH_UPDATE_EMAIL_ON_LOGIN": False,
+    "OAUTH_UPDATE_NAME_ON_LOGIN": False,
+    "OAUTH_UPDATE_PICTURE_ON_LOGIN": False,
+    "OAUTH_REFRESH_TOKEN_INCLUDE_SCOPE": False,
+    "ENABLE_OAUTH_PERSISTENT_CONFIG": False,
+}
+
+
+def wire(config: Config) -> dict[str, Any]:
+    """The page's object, with the values in force."""
+    return {name: config[key] for name, key in SETTINGS.items()} | dict(ABSENT)
+
+
+def changes(form: AdminConfig) -> dict[str, object]:
+    """The settings that a posted object changes; what it leaves out stays. Raises BadRequest naming a bad value."""
+    if form.DEFAULT_USER_ROLE not in ROLES:
+        raise BadRequest(f"The default role must be one of {', '.join(ROLES)}.")
+    try:
+        parse_duration(form.JWT_EXPIRES_IN)
+        posted: dict[str, Any] = clean_json(form.model_dump(exclude_unset=True))
+    except ValueError as error:
+        raise BadRequest(f"The settings can't be stored: a value {error}.") from None
+    out: dict[str, object] = {}
+    for name, key in SETTINGS.items():
+        if name in posted:
+            value = posted[name]
+            setting = BY_KEY[key]
+            if value is None and not setting.nullable:
+                value = setting.type()
+            out[key] = str(value) if setting.type is str and isinstance(value, int) else value
+    return out

@@ -1,0 +1,452 @@
+"""What can be done with a chat, and how it goes to the page."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from open_webui import constants
+from open_webui.env import Settings
+from open_webui.errors import BadRequest, Forbidden, NotFound
+from open_webui.events import ChatEvent, Emitter
+from open_webui.internal.db import Database, UnitOfWork
+from open_webui.models import chats, folders, histories, messages, tags
+from open_webui.models.base import clean_json, new_id, now
+from open_webui.models.chats import ChatRow
+from open_webui.models.messages import MessageRow
+from open_webui.principal import Principal
+from open_webui.schemas.chats import ChatBody, Document, EventForm, MessageForm, read_document
+from open_webui.utils.aside import aside
+
+# Chats with more messages than this go out piece by piece.
+WHOLE: Final = 300
+NEW_TITLE: Final = "New Chat"
+_encode = msgspec.json.encode
+# A document: as a value, or where it may be large as its bytes, made while they are sent.
+Reply = dict[str, Any] | AsyncIterator[bytes]
+
+
+class House(Protocol):
+    """What chats live in; the state has it all.
+
+    overlays: of a chat that is being answered, what the answers are by now, by message id. active_chats: which are.
+    """
+
+    settings: Settings
+    database: Database
+    emitter: Emitter
+    overlays: Callable[[str], dict[str, dict[str, Any]]]
+    active_chats: Callable[[], frozenset[str]]
+
+
+class Gone(NotFound):
+    """Most routes answer an unknown chat with this status."""
+
+    status = 401
+
+
+class Refused(Forbidden):
+    status = 401
+
+
+async def find(house: House, principal: Principal, chat_id: str, action: chats.Action = "read") -> ChatRow:
+    """A chat that the principal may read or write. Raises Gone."""
+    async with house.database.read() as connection:
+        chat = await chats.get(
+            connection, principal, chat_id, action, admin_access=house.settings.enable_admin_chat_access
+        )
+    if chat is None:
+        raise Gone
+    return chat
+
+
+async def owned(unit: UnitOfWork, principal: Principal, chat_id: str, error: type[Exception] = Gone) -> ChatRow:
+    """A chat of the principal, in a transaction that is going to change it."""
+    chat = await chats.own(unit.connection, principal.id, chat_id)
+    if chat is None:
+        raise error
+    return chat
+
+
+async def read(house: House, principal: Principal, chat_id: str) -> Reply:
+    """A chat's document for somebody who may read it, mostly in one visit to the database. Raises Gone."""
+    async with house.database.read() as connection:
+        chat = await chats.own(connection, principal.id, chat_id)
+        if chat is not None and chat.next_position <= WHOLE:
+            names = {principal.id: principal.name}
+            document = await chats.document(connection, chat, overlay=house.overlays(chat.id), names=names)
+            document["chat"]["share_mode"] = "continue"
+            return document
+    return await reply(house, principal, await find(house, principal, chat_id), share_mode=True)
+
+
+async def reply(house: House, principal: Principal | None, chat: ChatRow, *, share_mode: bool = False) -> Reply:
+    """The chat's document for this reader. share_mode: say there whether the reader may write into it."""
+    chat = for_reader(chat, principal)
+    mode: dict[str, Any] = {}
+    if share_mode:
+        mode["share_mode"] = await _share_mode(house, principal, chat)
+    if chat.next_position > WHOLE:
+        return stream(house, chat, mode)
+    names = {principal.id: principal.name} if principal else {}
+    async with house.database.read() as connection:
+        document = await chats.document(connection, chat, overlay=house.overlays(chat.id), names=names)
+    document["chat"].update(mode)
+    return document
+
+
+def for_reader(chat: ChatRow, principal: Principal | None) -> ChatRow:
+    """The chat without what only its owner may see: parameters hold the system prompt."""
+    if principal is not None and chat.user_id == principal.id:
+        return chat
+    hidden = {k: v for k, v in chat.body.items() if k not in {"params", "system"}}
+    return msgspec.structs.replace(chat, body=hidden, variables=None)
+
+
+async def _share_mode(house: House, principal: Principal | None, chat: ChatRow) -> str | None:
+    if principal is None:
+        return None
+    if principal.id == chat.user_id:
+        return "continue"
+    async with house.database.read() as connection:
+        return "continue" if await chats.get(connection, principal, chat.id, "write") else None
+
+
+async def stream(house: House, chat: ChatRow, extra: Mapping[str, Any] | None = None) -> AsyncIterator[bytes]:
+    """The document of a chat of any size as bytes. No connection is held while the client reads."""
+    async with house.database.read() as connection:
+        parents = await messages.links(connection, chat)
+        tag_ids = await chats.tags_of(connection, chat.id)
+    if chat.current_message_id not in parents:
+        chat = msgspec.structs.replace(chat, current_message_id=next(reversed(parents), None))
+    seam = new_id()
+    document = chats.envelope(chat, seam, tag_ids)
+    document["chat"].update(extra or {})
+    head, _, tail = _encode(document).partition(_encode(seam))
+    yield head + b"{"
+    overlay = house.overlays(chat.id)
+    names: dict[str, str] = {}
+    after, first = -1, True
+    children = await aside(len(parents), messages.children, parents)
+    while True:
+        async with house.database.read() as connection:
+            page, after = await messages.wire_page(connection, chat, parents, children, after)
+            for i, wire in page:
+                wire.update(overlay.get(i, {}))
+            await chats.sign(connection, chat, [wire for _, wire in page], names)
+        if page:
+            part = b",".join(_encode(i) + b":" + _encode(wire) for i, wire in page)
+            yield part if first else b"," + part
+            first = False
+        if after < 0:
+            break
+    yield b"}" + tail
+
+
+def news(house: House, unit: UnitOfWork, chat: ChatRow, event: str = "chat:list", data: Any = None) -> None:
+    """Tells the owner's tabs about a change of a chat, once it is stored."""
+    if house.emitter.is_connected(chat.user_id):
+        payload = {"chat_id": chat.id, "folder_id": chat.folder_id} if data is None else data
+        unit.after_commit(partial(house.emitter.chat, chat.user_id, ChatEvent(chat.id, None, event, payload)))
+
+
+async def check_folder(unit: UnitOfWork, principal: Principal, folder_id: str | None) -> None:
+    """Raises NotFound for a folder that the principal may not put chats into."""
+    if folder_id is not None and await folders.get(unit.connection, principal, folder_id, "write") is None:
+        raise NotFound
+
+
+async def create(house: House, principal: Principal, given: ChatBody) -> Reply:
+    """Stores a new chat and answers with its document."""
+    document = await read_document(given.chat, creating=True)
+    variables = _variables(given.variables)
+    async with house.database.write() as unit:
+        await check_folder(unit, principal, given.folder_id)
+        # A long chat's rows go a portion at a time, or making them would hold everybody up.
+        with unit.together() if len(document.fields or ()) <= WHOLE else nullcontext():
+            chat, rows = await chats.create_from(
+                unit.connection,
+                principal.id,
+                document.title or NEW_TITLE,
+                document.body,
+                document.fields or (),
+                document.current_id,
+                folder_id=given.folder_id,
+                variables=variables or {},
+            )
+        news(house, unit, chat)
+        if len(rows) <= WHOLE:
+            names = {principal.id: principal.name}
+            return await chats.document(unit.connection, chat, rows=rows, tag_ids=(), names=names)
+    return await reply(house, principal, chat)
+
+
+def _variables(given: dict[str, Any] | None) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    try:
+        cleaned: dict[str, Any] = clean_json(given)
+    except ValueError as error:
+        raise BadRequest(f"The variables can't be stored: this {error}.") from None
+    return cleaned
+
+
+async def update(house: House, principal: Principal, chat_id: str, given: ChatBody) -> Reply:
+    """Merges the given keys over the document; a history that is given takes the place of the stored one."""
+    document = await read_document(given.chat, creating=False)
+    variables = _variables(given.variables)
+    async with house.database.write() as unit:
+        chat = await chats.get(unit.connection, principal, chat_id, "write")
+        if chat is None:
+            raise Refused
+        if document.fields is not None:
+            await histories.replace(unit.connection, chat, principal.id, document.fields)
+        values: dict[str, Any] = {"updated_at": now()}
+        if document.current_id is not None and await _has(unit, chat, document):
+            values["current_message_id"] = document.current_id
+        if principal.id == chat.user_id:
+            values |= await _owners_changes(unit, principal, chat, document, given)
+        if variables is not None and principal.id == chat.user_id:
+            values["variables"] = variables
+        chat = await chats.change(unit.connection, chat, **values)
+        news(house, unit, chat)
+    return await reply(house, principal, chat)
+
+
+async def _has(unit: UnitOfWork, chat: ChatRow, document: Document) -> bool:
+    current = document.current_id or ""
+    return await messages.get(unit.connection, chat.id, current) is not None
+
+
+async def _owners_changes(
+    unit: UnitOfWork, principal: Principal, chat: ChatRow, document: Document, given: ChatBody
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if document.title is not None:
+        values["title"] = document.title.replace("\x00", "")
+    if document.body:
+        merged = chat.body | {k: v for k, v in document.body.items() if k not in chats.OWN_KEYS}
+        values["body"] = messages.storable(merged)
+    if given.folder_id is not None:
+        await check_folder(unit, principal, given.folder_id)
+        values["folder_id"] = given.folder_id
+    return values
+
+
+async def delete(house: House, principal: Principal, chat_id: str) -> bool:
+    """Removes one's chat; an admin who may see chats may remove them too."""
+    async with house.database.write() as unit:
+        chat = await chats.own(unit.connection, principal.id, chat_id)
+        if chat is None and principal.is_admin and house.settings.enable_admin_chat_access:
+            chat = await chats.get(unit.connection, principal, chat_id, admin_access=True)
+        if chat is None:
+            raise NotFound
+        await chats.delete(unit.connection, chat)
+        news(house, unit, chat)
+    return True
+
+
+async def change(house: House, principal: Principal, chat_id: str, **values: Any) -> Reply:
+    """Stores some columns of one's chat and answers with its document."""
+    async with house.database.write() as unit:
+        chat = await owned(unit, principal, chat_id)
+        if values.get("folder_id") is not None:
+            await check_folder(unit, principal, values["folder_id"])
+        chat = await chats.change(unit.connection, chat, **values)
+        news(house, unit, chat)
+    return await reply(house, principal, chat)
+
+
+async def toggle(house: House, principal: Principal, chat_id: str, column: str) -> Reply:
+    """Turns a flag of one's chat over. Archived chats are not pinned."""
+    async with house.database.write() as unit:
+        chat = await owned(unit, principal, chat_id)
+        values = {column: not getattr(chat, column)}
+        if values.get("archived"):
+            values["pinned"] = False
+        chat = await chats.change(unit.connection, chat, **values)
+        news(house, unit, chat)
+    return await reply(house, principal, chat)
+
+
+async def set_params(house: House, principal: Principal, chat_id: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Merges parameters over those of one's chat; null takes one away. Gives all that are set then."""
+    try:
+        given = clean_json(given)
+    except ValueError as error:
+        raise BadRequest(f"The parameters can't be stored: this {error}.") from None
+    async with house.database.write() as unit:
+        chat = await owned(unit, principal, chat_id, Refused)
+        stored = chat.body.get("params")
+        merged = (stored if isinstance(stored, dict) else {}) | given
+        params = {k: v for k, v in merged.items() if v is not None}
+        await chats.change(unit.connection, chat, body=chat.body | {"params": params}, updated_at=now())
+    return params
+
+
+async def set_message(house: House, principal: Principal, chat_id: str, message_id: str, given: MessageForm) -> Reply:
+    """Changes the text of a message; one that isn't there is made, as an answer without a question."""
+    if not 0 < len(message_id) <= constants.MAX_ID:
+        raise BadRequest("The id of this message is too long.")
+    async with house.database.write() as unit:
+        chat = await chats.get(unit.connection, principal, chat_id, "write")
+        if chat is None:
+            raise Refused
+        row = await messages.get(unit.connection, chat.id, message_id)
+        _check_author(principal, chat, row)
+        wire: dict[str, Any] = {"id": message_id}
+        wire |= {k: v for k, v in given.model_dump(exclude_unset=True).items() if v is not None}
+        if row is None:
+            wire |= {"role": "assistant", "content": given.content or "", "parentId": None}
+        await messages.put(unit.connection, chat, principal.id, [wire])
+        values: dict[str, Any] = {"updated_at": now()}
+        if row is None:
+            values["current_message_id"] = message_id
+        chat = await chats.change(unit.connection, chat, **values)
+        data = {"chat_id": chat.id, "message_id": message_id, "content": given.content}
+        if given.content is not None and house.emitter.is_connected(chat.user_id):
+            event = ChatEvent(chat.id, message_id, "chat:message", data)
+            unit.after_commit(partial(house.emitter.chat, chat.user_id, event))
+    return await reply(house, principal, chat)
+
+
+def _check_author(principal: Principal, chat: ChatRow, row: MessageRow | None) -> None:
+    """In somebody else's chat one may change what one has written oneself."""
+    if principal.id != chat.user_id and row is not None and row.body.get("user_id") != principal.id:
+        raise Refused
+
+
+async def delete_message(house: House, principal: Principal, chat_id: str, message_id: str) -> Reply:
+    """Removes a message; what answered it answers its parent then. The parent becomes the current one if it was that."""
+    async with house.database.write() as unit:
+        chat = await chats.get(unit.connection, principal, chat_id, "write")
+        row = None if chat is None else await messages.get(unit.connection, chat.id, message_id)
+        if chat is None or row is None:
+            raise Refused
+        _check_author(principal, chat, row)
+        await messages.remove(unit.connection, chat, row)
+        # The page shows the branch that the removed message was on, from where it leaves the tree.
+        chat = await chats.change(unit.connection, chat, updated_at=now(), current_message_id=row.parent_id)
+        news(house, unit, chat)
+    return await reply(house, principal, chat)
+
+
+# Event types that change the message, and the field and the key of the data that they are about.
+_APPENDED: Final = {"status": "statusHistory", "source": "sources", "citation": "sources"}
+_LISTED: Final = {"files": "files", "chat:message:files": "files", "embeds": "embeds"}
+_TEXT: Final = {"message": True, "chat:message:delta": True, "replace": False, "chat:message": False}
+_SHOWN: Final = frozenset({"notification", "chat:message:error", "chat:message:follow_ups", "chat:tasks:cancel"})
+MAX_ENTRIES: Final = 1_000
+
+
+async def add_event(house: House, principal: Principal, chat_id: str, message_id: str, given: EventForm) -> bool:
+    """Takes an event about a message (a tool's status, a source, more text): stores what it changes and shows it."""
+    if given.type not in _APPENDED.keys() | _LISTED.keys() | _TEXT.keys() | _SHOWN:
+        raise BadRequest(f"There is no event of the type '{given.type}'.")
+    try:
+        data = clean_json(given.data)
+    except ValueError as error:
+        raise BadRequest(f"The event can't be stored: this {error}.") from None
+    async with house.database.write() as unit:
+        chat = await chats.get(unit.connection, principal, chat_id, "write")
+        row = None if chat is None else await messages.get(unit.connection, chat.id, message_id)
+        if chat is None or row is None:
+            raise Refused
+        _check_author(principal, chat, row)
+        if _apply(row, given.type, data):
+            await messages.update(unit.connection, [row])
+        if house.emitter.is_connected(chat.user_id):
+            event = ChatEvent(chat.id, message_id, given.type, data)
+            unit.after_commit(partial(house.emitter.chat, chat.user_id, event))
+    return True
+
+
+def _apply(row: MessageRow, kind: str, data: dict[str, Any]) -> bool:
+    if kind in _TEXT:
+        text = data.get("content")
+        if not isinstance(text, str):
+            raise BadRequest("The event has no text in `content`.")
+        row.content = row.content + text if _TEXT[kind] else text
+        row.body.pop("content", None)
+    elif kind in _APPENDED:
+        _extend(row, _APPENDED[kind], [data])
+    elif kind in _LISTED:
+        more = data.get(_LISTED[kind])
+        _extend(row, _LISTED[kind], more if isinstance(more, list) else [])
+    else:
+        return False
+    row.updated_at = now()
+    return True
+
+
+def _extend(row: MessageRow, name: str, more: list[Any]) -> None:
+    stored = row.body.get(name)
+    entries = [*(stored if isinstance(stored, list) else []), *more]
+    if len(entries) > MAX_ENTRIES:
+        raise BadRequest(f"A message holds at most {MAX_ENTRIES} of these.")
+    row.body[name] = entries
+
+
+async def clone(house: House, principal: Principal, chat_id: str, title: str | None) -> Reply:
+    """Copies one's chat, with all its branches and tags."""
+    async with house.database.write() as unit:
+        source = await owned(unit, principal, chat_id)
+        chat = await copied(unit, principal, source, title or _titled("Clone of ", source.title), source.body)
+        tag_ids = await chats.tags_of(unit.connection, source.id)
+        await tags.link(unit.connection, principal.id, chat.id, tag_ids)
+        news(house, unit, chat)
+    return await reply(house, principal, chat)
+
+
+async def copied(
+    unit: UnitOfWork, principal: Principal, source: ChatRow, title: str, body: Mapping[str, Any], origin: str = ""
+) -> ChatRow:
+    """A new chat of the principal with all messages of the source, which says where it comes from."""
+    noted = {"originalChatId": origin or source.id, "branchPointMessageId": source.current_message_id}
+    chat, _ = await chats.create_from(
+        unit.connection,
+        principal.id,
+        title,
+        {**body, **noted},
+        (),
+        None,
+        current_message_id=source.current_message_id,
+        next_position=source.next_position,
+    )
+    await histories.copy(unit.connection, source, chat)
+    return chat
+
+
+def _titled(before: str, title: str, after: str = "") -> str:
+    return (before + title)[: constants.MAX_TITLE - len(after)] + after
+
+
+async def fork(house: House, principal: Principal, chat_id: str, message_id: str | None) -> Reply:
+    """A new chat that begins with one branch of the source, up to a message (the current one by default)."""
+    source = await find(house, principal, chat_id)
+    point = message_id or source.current_message_id
+    if point is None:
+        raise BadRequest("This chat has no message to branch off from.")
+    async with house.database.read() as connection:
+        rows, _ = await messages.branch(connection, source.id, point, 2**40)
+        tag_ids = await chats.tags_of(connection, source.id)
+    if not rows:
+        raise Gone
+    fields = await aside(len(rows), lambda: messages.fields_of(row.wire([]) for row in rows))
+    body = for_reader(source, principal).body
+    async with house.database.write() as unit:
+        chat, _ = await chats.create_from(
+            unit.connection,
+            principal.id,
+            _titled("", source.title, " (fork)"),
+            {**body, "originalChatId": source.id, "branchPointMessageId": point},
+            fields,
+            point,
+            meta={"forked_from": source.id, "forked_from_message_id": point},
+        )
+        if source.user_id == principal.id:
+            await tags.link(unit.connection, principal.id, chat.id, tag_ids)
+        news(house, unit, chat)
+    return await reply(house, principal, chat)

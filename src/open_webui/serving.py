@@ -1,0 +1,113 @@
+"""Runs the application under uvicorn, with start-up problems told in one sentence and a shutdown that loses nothing."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from open_webui.env import Settings
+from open_webui.errors import StartupError
+from open_webui.internal import log
+
+# How long open requests may take to end after a stop signal; running answers are journalled and marked, not waited for.
+GRACE_SECONDS = 5
+
+
+def run(settings: Settings, *, reload: bool = False) -> None:
+    """Serves until a signal. Raises StartupError when the server can't start."""
+    log.set_up(settings)
+    if reload:
+        uvicorn.run(
+            "open_webui.main:create_app",
+            factory=True,
+            reload=True,
+            # Not the working directory: .venv lies in it, and looking through that takes a core.
+            reload_dirs=[str(Path(__file__).parents[1])],
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+        )
+        return
+    listener = _listen(settings)
+    # Imported after the port is ours: what can't listen fails at once.
+    from open_webui.main import create_app
+
+    app = create_app(settings)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            # The lifespan is opened here instead (see _serve): its StartupError is a sentence for a person, not a traceback.
+            lifespan="off",
+            http="httptools",
+            loop="none",
+            ws="websockets-sansio",
+            ws_max_size=16 * 2**20,
+            ws_per_message_deflate=False,
+            proxy_headers=True,
+            forwarded_allow_ips=settings.forwarded_allow_ips,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=65,
+            server_header=False,
+            date_header=False,
+        )
+    )
+    with listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(server, app, listener))
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `_serve`: uvicorn would raise them again before the lifespan has closed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(server: uvicorn.Server, app: FastAPI, listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    async with app.router.lifespan_context(app):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, server.handle_exit, number, None)
+            except NotImplementedError:  # Windows
+                signal.signal(number, server.handle_exit)
+        # What is there now stays: a full collection, which stops the loop, takes half as long without it.
+        gc.freeze()
+        host, port = listener.getsockname()[:2]
+        print(f"oui-backend listens on http://{host}:{port}", file=sys.stderr, flush=True)
+        await server.serve(sockets=[listener])
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """A listening socket. Raises StartupError when the address is taken or isn't ours."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise StartupError(
+            f"Can't listen on {settings.host}:{settings.port} ({reason}). Stop what uses the port, or set another with PORT."
+        ) from None
+    listener.setblocking(False)
+    return listener

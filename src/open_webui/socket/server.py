@@ -1,0 +1,320 @@
+"""The Socket.IO server at the path of the contract, and its events, each with a declared policy."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import socketio
+
+from open_webui.access.policy import PUBLIC, USER, Policy, declare, policy_of
+from open_webui.env import Settings
+from open_webui.events import ChatEvent
+from open_webui.internal.log import get_logger
+from open_webui.models import chats, turns
+from open_webui.models import presence as seen
+from open_webui.principal import Principal
+from open_webui.socket.emitter import FastJson, SocketEmitter, chat_room, user_room
+from open_webui.socket.presence import Presence, Session
+from open_webui.state import State
+
+log = get_logger(__name__)
+PATH: Final = "/ws/socket.io"
+# R7: how often every connected account is looked at again.
+SWEEP_SECONDS: Final = 3.0
+# How long a socket outlives its token: with the sweep within the five seconds in which everything ends.
+PARTING: Final = 1.0
+# A heartbeat writes last_active_at at most this often for one user.
+ACTIVE_SECONDS: Final = 60
+MAX_TOKEN: Final = 4096
+Handler = Callable[[Session, Any], Awaitable[Any]]
+
+
+def _text(value: Any, limit: int = 255) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= limit and "\x00" not in value else None
+
+
+class Sockets:
+    """The server, its handlers and the sweep that ends sessions whose access ended."""
+
+    def __init__(self, settings: Settings, presence: Presence) -> None:
+        self.presence = presence
+        self.server = socketio.AsyncServer(
+            async_mode="asgi",
+            # Checked by ourselves: the page comes from our own origin, configured others are listed.
+            cors_allowed_origins=_origins(settings),
+            cors_credentials="*" not in settings.cors_origins,
+            transports=["websocket"] if settings.enable_websocket_support else ["polling"],
+            allow_upgrades=False,
+            ping_interval=settings.websocket_server_ping_interval,
+            ping_timeout=settings.websocket_server_ping_timeout,
+            max_http_buffer_size=16 * 2**20,
+            json=FastJson,
+            logger=False,
+            engineio_logger=False,
+            # Handlers run in the order of a client's events; they are short.
+            async_handlers=False,
+        )
+        self.emitter = SocketEmitter(self.server, presence)
+        self.app = socketio.ASGIApp(self.server, socketio_path=PATH.lstrip("/"))
+        self._state: State | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._active_at: dict[str, float] = {}
+        self.handlers: dict[str, Handler] = {
+            "user-join": self.on_user_join,
+            "heartbeat": self.on_heartbeat,
+            "usage": self.on_usage,
+            "events:chat": self.on_chat,
+        }
+        self.server.on("connect", self._connect)
+        self.server.on("disconnect", self._disconnect)
+        self.server.on("*", self._event)
+
+    def open(self, state: State) -> None:
+        """Starts to serve with this state."""
+        self._state = state
+        state.identifier.on_forget(self._forgotten)
+        self._sweeper = asyncio.create_task(self._sweep(), name="socket sweep")
+
+    async def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeper
+        for session in self.presence.sessions():
+            await self.server.disconnect(session.sid)
+
+    @property
+    def state(self) -> State:
+        if self._state is None:
+            raise RuntimeError("the socket server is not open yet")
+        return self._state
+
+    def policies(self) -> dict[str, Policy | None]:
+        """Every event with its declared policy, for the policy table."""
+        return {name: policy_of(handler) for name, handler in self.handlers.items()}
+
+    async def _connect(self, sid: str, _environ: dict[str, Any], auth: Any = None) -> None:
+        """Always accepts: the sign-in page opens a socket too. With a good token the socket joins its user's room."""
+        await self._sign_in(sid, auth.get("token") if isinstance(auth, dict) else None)
+
+    async def _sign_in(self, sid: str, token: Any) -> Session | None:
+        if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN:
+            return None
+        principal = await self.state.identify(token)
+        if principal is None or not principal.is_active or principal.via != "session":
+            return None
+        before = self.presence.get(sid)
+        if before is not None and before.principal.id != principal.id:
+            # Somebody else signs in at this page: what the first one may see ends here.
+            await self._leave_all(sid)
+            await self.server.leave_room(sid, user_room(before.principal.id))
+        claims = self.state.tokens.verify(token)
+        session = Session(sid, token, principal, "" if claims is None else claims.jti)
+        self.presence.add(session)
+        await self.server.enter_room(sid, user_room(principal.id))
+        return session
+
+    async def _disconnect(self, sid: str, *_reason: Any) -> None:
+        await self._leave_all(sid)
+        self.presence.remove(sid)
+
+    async def _leave_all(self, sid: str) -> None:
+        for chat_id in self.presence.rooms_of(sid):
+            await self._leave(sid, chat_id)
+
+    async def _leave(self, sid: str, chat_id: str) -> None:
+        self.presence.leave(chat_id, sid)
+        await self.server.leave_room(sid, chat_room(chat_id))
+        await self._tell_presence(chat_id)
+
+    async def _event(self, name: str, sid: str, *args: Any) -> Any:
+        """Every event: identified, checked against its policy, then handled. Unknown events are ignored."""
+        handler = self.handlers.get(name)
+        if handler is None:
+            return None
+        data = args[0] if args else None
+        policy = policy_of(handler)
+        if policy is None or policy.level != "public":
+            session = await self._current(sid)
+            if session is None or policy is None or session.principal.role not in {"user", "admin"}:
+                await self.server.disconnect(sid)
+                return None
+            return await handler(session, data)
+        return await handler(Session(sid, "", _NOBODY), data)
+
+    async def _current(self, sid: str) -> Session | None:
+        """The session of a socket if its token is still good."""
+        session = self.presence.get(sid)
+        if session is None:
+            return None
+        principal = await self.state.identify(session.token)
+        if principal is None:
+            return None
+        session.principal = principal
+        return session
+
+    @declare(PUBLIC)
+    async def on_user_join(self, session: Session, data: Any) -> dict[str, str] | None:
+        """Signs the socket in, if its connect did not; answers who it is."""
+        auth = data.get("auth") if isinstance(data, dict) else None
+        token = auth.get("token") if isinstance(auth, dict) else None
+        joined = await self._sign_in(session.sid, token)
+        return None if joined is None else {"id": joined.principal.id, "name": joined.principal.name}
+
+    @declare(USER)
+    async def on_heartbeat(self, session: Session, _data: Any) -> None:
+        at = time.time()
+        user_id = session.principal.id
+        if at - self._active_at.get(user_id, 0) >= ACTIVE_SECONDS:
+            self._active_at[user_id] = at
+            async with self.state.database.write() as unit:
+                await seen.touch(unit.connection, user_id, int(at))
+
+    @declare(USER)
+    async def on_usage(self, session: Session, data: Any) -> None:
+        model_id = _text(data.get("model") if isinstance(data, dict) else None)
+        if model_id is not None:
+            self.presence.use_model(session.sid, model_id)
+
+    @declare(USER.on("chat", "read"))
+    async def on_chat(self, session: Session, data: Any) -> bool | None:
+        """join, leave, typing, last_read_at of one chat."""
+        if not isinstance(data, dict) or not isinstance(data.get("data"), dict):
+            return False
+        chat_id, kind = _text(data.get("chat_id")), data["data"].get("type")
+        if chat_id is None:
+            return False
+        if kind == "join":
+            return await self._join(session, chat_id)
+        if kind == "leave":
+            await self._leave(session.sid, chat_id)
+            return True
+        if kind == "typing":
+            return await self._typing(session, chat_id, data["data"].get("data"))
+        if kind == "last_read_at":
+            await self._mark_read(session, chat_id)
+        return None
+
+    async def _may(self, principal: Principal, chat_id: str, action: chats.Action) -> bool:
+        async with self.state.database.read() as connection:
+            row = await chats.get(
+                connection, principal, chat_id, action, admin_access=self.state.settings.enable_admin_chat_access
+            )
+        return row is not None
+
+    async def _join(self, session: Session, chat_id: str) -> bool:
+        if not await self._may(session.principal, chat_id, "read"):
+            return False
+        self.presence.join(chat_id, session.sid)
+        await self.server.enter_room(session.sid, chat_room(chat_id))
+        await self._tell_presence(chat_id)
+        return True
+
+    async def _tell_presence(self, chat_id: str) -> None:
+        people = [p.public() for p in self.presence.people_in(chat_id)]
+        if people:
+            await self.emitter.to_chat(ChatEvent(chat_id, None, "chat:presence", {"users": people}))
+
+    async def _typing(self, session: Session, chat_id: str, data: Any) -> bool:
+        if not self.presence.is_in(chat_id, session.sid) or not await self._may(session.principal, chat_id, "write"):
+            return False
+        typing = bool(data.get("typing")) if isinstance(data, dict) else False
+        event = ChatEvent(chat_id, None, "typing", {"typing": typing})
+        await self.emitter.to_chat(event, skip=session.sid, user=session.principal.public())
+        return True
+
+    async def _mark_read(self, session: Session, chat_id: str) -> None:
+        at = int(time.time())
+        async with self.state.database.write() as unit:
+            found = await turns.mark_read(unit.connection, session.principal.id, chat_id, at)
+        if found:
+            event = ChatEvent(
+                chat_id, None, "chat:list", {"chat_id": chat_id, "last_read_at": at, "folder_unread_counts": {}}
+            )
+            await self.emitter.chat(session.principal.id, event)
+
+    async def _forgotten(self, user_id: str) -> None:
+        """Called when a user's access changed in this process: what no longer has a right to be open ends at once."""
+        for sid in self.presence.sids_of(user_id):
+            if (session := self.presence.get(sid)) is not None:
+                await self._look_again(session)
+        await self._end_streams(user_id)
+
+    async def _look_again(self, session: Session) -> None:
+        """Ends a socket whose token no longer holds, or whose user's role changed: the page loads anew then."""
+        before = session.principal
+        self.state.identifier.drop(before.id)
+        current = await self._current(session.sid)
+        if current is None:
+            self.server.start_background_task(self._end, session.sid)
+        elif current.principal.role != before.role:
+            await self.server.emit("access:updated", {}, to=session.sid)
+            await self.server.disconnect(session.sid)
+
+    async def _end(self, sid: str) -> None:
+        """Ends a socket whose token has ended, a little later: a page that signs out leaves by itself meanwhile, while one
+        that loses its socket first loads its lists anew, with that token. Whatever it still asks for is refused.
+        """
+        await asyncio.sleep(PARTING)
+        await self.server.disconnect(sid)
+
+    async def _end_streams(self, user_id: str | None = None) -> None:
+        """Ends the API streams, of all users or of one, whose credential no longer holds."""
+        streams = self.state.turns.streams
+        for token, principal in streams.callers():
+            if user_id is None or principal.id == user_id:
+                self.state.identifier.drop(principal.id)
+                current = await self.state.identify(token)
+                if current is None or current.role != principal.role:
+                    streams.end(token)
+
+    async def _sweep(self) -> None:
+        """Sees what another replica or a token's end changed; one query for all connected accounts."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                await self._sweep_once()
+            except Exception:
+                # A lost database must not end the sweep; the next round tries again.
+                log.warning("the socket sweep failed", exc_info=True)
+
+    async def _sweep_once(self) -> None:
+        sessions, askers = self.presence.sessions(), self.state.turns.askers()
+        await self._end_streams()
+        if not sessions and not askers:
+            return
+        looking = self.presence.looking()
+        async with self.state.database.read() as connection:
+            current = await seen.standing(connection, {s.principal.id for s in sessions} | askers)
+            signed_out = await seen.revoked_among(connection, {s.jti for s in sessions})
+            owners = await seen.owners(connection, looking.keys())
+        for session in sessions:
+            standing = current.get(session.principal.id)
+            expired = session.principal.expires_at is not None and session.principal.expires_at <= time.time()
+            same = standing == (session.principal.role, session.principal.stamp)
+            if not same or expired or session.jti in signed_out:
+                await self._look_again(session)
+        for chat_id, watching in looking.items():
+            for session in watching:
+                if owners.get(chat_id) != session.principal.id:
+                    await self._see_who_looks(session, chat_id)
+        for user_id in askers:
+            if current.get(user_id, ("pending", ""))[0] == "pending":
+                await self.state.turns.stop_user(user_id)
+
+    async def _see_who_looks(self, session: Session, chat_id: str) -> None:
+        """Shows out who looks at somebody else's chat that is no longer shared with them."""
+        if self.presence.is_in(chat_id, session.sid) and not await self._may(session.principal, chat_id, "read"):
+            await self._leave(session.sid, chat_id)
+            event = ChatEvent(chat_id, None, "chat:access", {})
+            await self.server.emit("events", event.wire() | {"shared": True}, to=session.sid)
+
+
+def _origins(settings: Settings) -> Any:
+    # None: the same origin only, as python-socketio defines it.
+    return "*" if "*" in settings.cors_origins else (sorted(settings.cors_origins) or None)
+
+
+_NOBODY: Final = Principal(id="", role="pending", name="", email="")

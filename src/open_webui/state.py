@@ -1,0 +1,112 @@
+"""What the lifespan opens and the server works with while it runs: one object, handed to every route and event."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from open_webui.access.api_keys import Sealer
+from open_webui.access.identify import Identifier
+from open_webui.access.passwords import Passwords
+from open_webui.access.tokens import Tokens, secret_key
+from open_webui.chat.service import Turns
+from open_webui.config import Config
+from open_webui.connections.catalogue import Catalogue
+from open_webui.connections.local import WORD_SECONDS
+from open_webui.env import Settings
+from open_webui.events import Emitter
+from open_webui.internal.db import Database, open_database
+from open_webui.internal.http import open_http
+from open_webui.internal.log import get_logger
+from open_webui.models import configs
+from open_webui.principal import Principal
+from open_webui.services.accounts import Accounts
+from open_webui.services.groups import Groups
+
+log = get_logger(__name__)
+
+
+class State:
+    """Everything opened at start. Attributes are set once by `open_state`."""
+
+    settings: Settings
+    config: Config
+    database: Database
+    http: aiohttp.ClientSession
+    passwords: Passwords
+    tokens: Tokens
+    identifier: Identifier
+    accounts: Accounts
+    groups: Groups
+    started_at: float
+    # Set by the lifespan before anything is opened: the socket layer is above this one.
+    emitter: Emitter
+    catalogue: Catalogue
+    turns: Turns
+    # Of a chat that is being answered: what the answers are by now, by message id. And which chats are.
+    overlays: Callable[[str], dict[str, dict[str, Any]]]
+    active_chats: Callable[[], frozenset[str]]
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """Origins besides our own whose pages may call with a cookie."""
+        return self.settings.cors_origins - {"*"}
+
+    async def identify(self, token: str) -> Principal | None:
+        """The principal of a session token or an API key."""
+        return await self.identifier.identify(token)
+
+    async def save_config(self, changes: dict[str, object]) -> None:
+        """Stores what may be stored of the changes and puts it in force. Raises ValueError naming a wrong type."""
+        values = self.config.storable(changes)
+        async with self.database.write() as unit:
+            await configs.put(unit.connection, values)
+        await self.load_config()
+
+    async def load_config(self) -> None:
+        """Takes over what the database holds now."""
+        async with self.database.read() as connection:
+            stored = await configs.get_all(connection)
+        for key in self.config.load(stored):
+            log.warning("a stored setting has the wrong type; its default is used", key=key)
+
+
+@asynccontextmanager
+async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[State]:
+    """Opens everything in order and closes it in the opposite one, also when opening stops halfway.
+
+    emitter: how clients are told; the socket layer above hands it in.
+    """
+    async with AsyncExitStack() as stack:
+        state = State()
+        state.settings = settings
+        state.started_at = time.time()
+        state.emitter = emitter
+        state.config = Config()
+        state.database = open_database(settings)
+        stack.push_async_callback(state.database.close)
+        await state.load_config()
+        state.http = await stack.enter_async_context(open_http(settings))
+        state.passwords = Passwords()
+        stack.callback(state.passwords.close)
+        secret = await asyncio.to_thread(secret_key, settings)
+        state.tokens = Tokens(secret)
+        state.identifier = Identifier(state.database, state.tokens, state.config)
+        stack.push_async_callback(state.identifier.close)
+        state.accounts = Accounts(settings, state, Sealer(secret))
+        state.groups = Groups(state.database, state.identifier)
+        await state.accounts.ensure_admin()
+        # Nobody reads along with a test.
+        word_seconds = 0.0 if settings.env == "test" else WORD_SECONDS
+        state.catalogue = Catalogue(settings, state.config, state.database, state.http, word_seconds=word_seconds)
+        stack.push_async_callback(state.catalogue.close)
+        await state.catalogue.open()
+        state.turns = Turns(settings, state.database, state.config, state.catalogue, emitter)
+        state.overlays = state.turns.overlay
+        state.active_chats = state.turns.active_chats
+        stack.push_async_callback(state.turns.close)
+        await state.turns.open()
+        yield state

@@ -1,0 +1,119 @@
+// The server's HTTP interface, one function a call. The session travels in the HttpOnly cookie; no token is stored here.
+
+export class ApiError extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+const listeners = { signedOut: () => {} };
+export function onSignedOut(listener) {
+  listeners.signedOut = listener;
+}
+
+function detailOf(body, status) {
+  const detail = body?.detail ?? body?.error?.message ?? body?.message;
+  if (typeof detail === 'string') return detail;
+  if (Array.isArray(detail) && detail[0]?.msg) {
+    const where = (detail[0].loc ?? []).filter((part) => part !== 'body').join('.');
+    return where ? `${where}: ${detail[0].msg}` : detail[0].msg;
+  }
+  return `The server answered with status ${status}.`;
+}
+
+async function call(method, path, body, { probe = true, signal } = {}) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      credentials: 'same-origin',
+      headers: { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal,
+    });
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new ApiError(0, 'The server cannot be reached. Check the connection and try again.');
+  }
+  const isJson = (response.headers.get('content-type') ?? '').includes('json');
+  const data = isJson ? await response.json().catch(() => null) : null;
+  if (response.ok && isJson) return data;
+  if (response.ok) throw new ApiError(response.status, 'The server gave an answer this page does not understand.');
+  // Many refusals are 401 here; only when the session itself is refused has the person been signed out.
+  if (response.status === 401 && probe) await checkSession();
+  throw new ApiError(response.status, detailOf(data, response.status));
+}
+
+async function checkSession() {
+  const response = await fetch('/api/v1/auths/', { credentials: 'same-origin' }).catch(() => null);
+  if (response?.status === 401) listeners.signedOut();
+}
+
+const get = (path, options) => call('GET', path, undefined, options);
+const post = (path, body, options) => call('POST', path, body, options);
+const id = encodeURIComponent;
+
+export const auth = {
+  config: () => get('/api/config', { probe: false }),
+  version: () => get('/api/version', { probe: false }),
+  session: () => get('/api/v1/auths/', { probe: false }),
+  signIn: (email, password) => post('/api/v1/auths/signin', { email, password }, { probe: false }),
+  signUp: (name, email, password) => post('/api/v1/auths/signup', { name, email, password, profile_image_url: '/user.png' }, { probe: false }),
+  signOut: () => post('/api/v1/auths/signout', undefined, { probe: false }),
+  updateProfile: (name, image) => post('/api/v1/auths/update/profile', { name, profile_image_url: image || '/user.png' }),
+  updatePassword: (password, next) => post('/api/v1/auths/update/password', { password, new_password: next }),
+  admin: () => get('/api/v1/auths/admin/config'),
+  updateAdmin: (config) => post('/api/v1/auths/admin/config', config),
+  addUser: (user) => post('/api/v1/auths/add', { ...user, profile_image_url: '/user.png' }),
+};
+
+export const users = {
+  list: (page, query) => get(`/api/v1/users/?page=${page}&order_by=created_at&direction=asc${query ? `&query=${id(query)}` : ''}`),
+  update: (user, role) => post(`/api/v1/users/${id(user.id)}/update`, { role, name: user.name, email: user.email, profile_image_url: user.profile_image_url || '/user.png' }),
+  remove: (userId) => call('DELETE', `/api/v1/users/${id(userId)}`),
+};
+
+export const models = {
+  list: () => get('/api/models'),
+  // What the connections list, after they were asked again.
+  base: async () => {
+    await get('/api/models?refresh=true');
+    return (await get('/api/models/base')).data;
+  },
+  rows: () => get('/api/v1/models/base'),
+  create: (row) => post('/api/v1/models/create', row),
+  updateAccess: (modelId, grants) => post('/api/v1/models/model/access/update', { id: modelId, access_grants: grants }),
+  toggle: (modelId) => post(`/api/v1/models/model/toggle?id=${id(modelId)}`),
+};
+
+export const connections = {
+  openai: () => get('/openai/config'),
+  updateOpenai: (config) => post('/openai/config/update', config),
+  verifyOpenai: (url, key) => post('/openai/verify', { url, key, config: {} }),
+  ollama: () => get('/ollama/config'),
+  updateOllama: (config) => post('/ollama/config/update', config),
+  verifyOllama: (url, key) => post('/ollama/verify', { url, key }),
+};
+
+export const chats = {
+  page: (page) => get(`/api/v1/chats/?page=${page}`),
+  pinned: () => get('/api/v1/chats/pinned'),
+  archived: (page) => get(`/api/v1/chats/archived?page=${page}`),
+  search: (text, page, signal) => get(`/api/v1/chats/search?text=${id(text)}&page=${page}`, { signal }),
+  get: (chatId) => get(`/api/v1/chats/${id(chatId)}`),
+  rename: (chatId, title) => post(`/api/v1/chats/${id(chatId)}`, { chat: { title } }),
+  togglePin: (chatId) => post(`/api/v1/chats/${id(chatId)}/pin`),
+  toggleArchive: (chatId) => post(`/api/v1/chats/${id(chatId)}/archive`),
+  share: (chatId) => post(`/api/v1/chats/${id(chatId)}/share`, { share_mode: null }),
+  unshare: (chatId) => call('DELETE', `/api/v1/chats/${id(chatId)}/share`),
+  remove: (chatId) => call('DELETE', `/api/v1/chats/${id(chatId)}`),
+  removeMessage: (chatId, messageId) => call('DELETE', `/api/v1/chats/${id(chatId)}/messages/${id(messageId)}`),
+  shared: (shareId) => get(`/api/v1/chats/share/${id(shareId)}`, { probe: false }),
+  cloneShared: (shareId) => post(`/api/v1/chats/${id(shareId)}/clone/shared`),
+};
+
+export const turns = {
+  start: (body) => post('/api/chat/completions', body),
+  stop: (chatId) => post(`/api/tasks/chat/${id(chatId)}/stop`),
+};

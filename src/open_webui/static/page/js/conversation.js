@@ -1,0 +1,300 @@
+// The open chat: fetches it, folds live frames into it, and tells the view what changed. It knows no DOM.
+import * as api from './api.js';
+import { branch } from './prefs.js';
+import { emitChat, sessionId } from './socket.js';
+import { chosenModel, set, state } from './state.js';
+import { isRunning, isStale, reduce, version } from './stream.js';
+import { currentLeaf, deepestLeaf, pathTo } from './tree.js';
+import { ask, promptVariables, regenerate, resume } from './turns.js';
+
+const MESSAGE_EVENTS = new Set([
+  'response:completion', 'chat:completion', 'chat:message:error', 'chat:tasks:cancel', 'chat:message:follow_ups', 'status', 'source', 'citation',
+  'message', 'chat:message:delta', 'replace', 'chat:message', 'files', 'chat:message:files',
+]);
+const EMPTY = { messages: {}, currentId: null };
+
+export const conversation = {
+  chatId: null,
+  title: '',
+  pinned: false,
+  archived: false,
+  shareId: null,
+  history: EMPTY,
+  loading: false,
+  problem: null,
+};
+
+// listeners: structure() when the shown path changed, message(id) when one message did, head() for title and flags.
+const listeners = { structure() {}, message() {}, head() {}, moved() {} };
+export function listen(handlers) {
+  Object.assign(listeners, handlers);
+}
+
+// Frames that came while the chat was being fetched, or before their message was known.
+let pending = [];
+let fetching = null;
+let refetchTimer = 0;
+
+export function path() {
+  return pathTo(conversation.history.messages, conversation.history.currentId);
+}
+
+export function runningIds() {
+  return Object.values(conversation.history.messages).filter(isRunning).map((message) => message.id);
+}
+
+export function isBusy() {
+  return path().some((id) => isRunning(conversation.history.messages[id]));
+}
+
+function become(chatId, fields) {
+  Object.assign(conversation, { chatId, title: '', pinned: false, archived: false, shareId: null, history: EMPTY, loading: false, problem: null }, fields);
+  pending = [];
+  set({ chatId });
+}
+
+export function openNew() {
+  if (conversation.chatId) emitChat(conversation.chatId, 'leave');
+  become(null, {});
+  listeners.structure();
+  listeners.head();
+}
+
+export async function open(chatId) {
+  if (conversation.chatId && conversation.chatId !== chatId) emitChat(conversation.chatId, 'leave');
+  const row = [...state.chats, ...state.pinned].find((chat) => chat.id === chatId);
+  become(chatId, { loading: true, title: row?.title ?? '' });
+  listeners.structure();
+  listeners.head();
+  emitChat(chatId, 'join');
+  await refetch();
+}
+
+// Asks for the chat again; several reasons at once make one request.
+export function refetchSoon() {
+  clearTimeout(refetchTimer);
+  refetchTimer = setTimeout(refetch, 60);
+}
+
+export async function refetch() {
+  const chatId = conversation.chatId;
+  if (!chatId) return;
+  if (fetching === chatId) {
+    refetchSoon();
+    return;
+  }
+  fetching = chatId;
+  try {
+    const chat = await api.chats.get(chatId);
+    if (conversation.chatId === chatId) take(chat);
+  } catch (error) {
+    if (conversation.chatId === chatId) {
+      conversation.loading = false;
+      if (!Object.keys(conversation.history.messages).length) conversation.problem = error;
+      listeners.structure();
+    }
+  } finally {
+    if (fetching === chatId) fetching = null;
+  }
+}
+
+// A call that changed the chat has answered it: title and flags are known without asking again.
+export function takeHead(chat) {
+  if (chat?.id !== conversation.chatId) return;
+  conversation.title = chat.title;
+  conversation.pinned = Boolean(chat.pinned);
+  conversation.archived = Boolean(chat.archived);
+  conversation.shareId = chat.share_id ?? null;
+  listeners.head();
+}
+
+// Nobody is signed in any more.
+export function forget() {
+  listen({ structure() {}, message() {}, head() {}, moved() {} });
+  become(null, {});
+}
+
+function take(chat) {
+  const fetched = chat.chat?.history ?? EMPTY;
+  const messages = { ...fetched.messages };
+  for (const [id, mine] of Object.entries(conversation.history.messages)) {
+    // A frame may have overtaken the fetch: the newer text wins, as long as the answer is still running.
+    if (messages[id] && isRunning(messages[id]) && isRunning(mine) && version(mine) > version(messages[id])) messages[id] = mine;
+    // A turn of this tab whose request is still on its way is not in the answer yet.
+    if (!messages[id] && sending.has(id)) messages[id] = mine;
+  }
+  const history = { messages, currentId: null };
+  const kept = branch.get(chat.id);
+  const mine = conversation.history.currentId;
+  history.currentId = pickLeaf(messages, mine, kept) ?? currentLeaf({ ...fetched, messages });
+  Object.assign(conversation, { history, loading: false, problem: null });
+  applyPending();
+  takeHead(chat);
+  listeners.structure();
+  if (!isBusy()) markRead();
+}
+
+// A branch chosen in this tab stays chosen, and is followed to its end; otherwise the server's own choice counts.
+function pickLeaf(messages, mine, kept) {
+  if (kept && messages[kept]) return deepestLeaf(messages, kept);
+  return mine && sending.size && messages[mine] ? mine : null;
+}
+
+function applyPending() {
+  const frames = pending;
+  pending = [];
+  for (const frame of frames) {
+    const message = conversation.history.messages[frame.message_id];
+    // A delta without a number is in the fetched text already, or the end of the answer will bring it.
+    const numbered = Number.isInteger(frame.data.data?.sequence_number);
+    if (message && (frame.data.type !== 'response:completion' || (numbered && !isStale(message, frame.data.data)))) fold(frame);
+  }
+}
+
+function fold({ message_id: id, data }) {
+  const before = conversation.history.messages[id];
+  const after = reduce(before, data.type, data.data);
+  if (after === before) return;
+  // In place: copying the map with every frame would make a frame cost what the chat is long.
+  conversation.history.messages[id] = after;
+  listeners.message(id);
+  if (isRunning(before) !== isRunning(after)) {
+    listeners.head();
+    if (!isRunning(after)) markRead();
+  }
+}
+
+export function receive(envelope) {
+  const { chat_id: chatId, data, message_id: id } = envelope;
+  if (!data || !chatId || chatId !== conversation.chatId) return;
+  if (data.type === 'chat:title') {
+    if (typeof data.data === 'string') conversation.title = data.data;
+    listeners.head();
+    return;
+  }
+  if (data.type === 'chat:reload' || data.type === 'chat:access' || data.type === 'chat:outlet') {
+    refetchSoon();
+    return;
+  }
+  if (data.type === 'chat:active' || data.type === 'chat:list') {
+    if (id && !conversation.history.messages[id]) refetchSoon();
+    else if (data.type === 'chat:active' && data.data?.active === false && isBusy()) refetchSoon();
+    else if (data.type === 'chat:active' && data.data?.active && id && !isRunning(conversation.history.messages[id])) refetchSoon();
+    return;
+  }
+  if (!MESSAGE_EVENTS.has(data.type) || !id) return;
+  if (data.type === 'chat:completion' && typeof data.data?.title === 'string') conversation.title = data.data.title;
+  if (conversation.loading || !conversation.history.messages[id]) {
+    pending.push(envelope);
+    if (!conversation.loading) refetchSoon();
+    return;
+  }
+  fold(envelope);
+}
+
+export function markRead() {
+  if (conversation.chatId && document.visibilityState === 'visible') emitChat(conversation.chatId, 'last_read_at');
+}
+
+// ---- what a person does --------------------------------------------------------------------------------------------
+
+const sending = new Set();
+let stopWanted = false;
+
+async function context() {
+  const model = chosenModel();
+  if (!model) throw new Error('Choose a model first.');
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone ?? 'UTC';
+  const now = new Date();
+  return {
+    chatId: conversation.chatId,
+    user: state.user,
+    model,
+    now,
+    variables: promptVariables(state.user, now, navigator.language ?? 'en', zone),
+    sessionId: await sessionId(),
+  };
+}
+
+async function start(turn) {
+  const before = conversation.history;
+  const ids = [turn.answerId, turn.history.messages[turn.answerId].parentId];
+  conversation.history = turn.history;
+  ids.forEach((id) => sending.add(id));
+  if (conversation.chatId) branch.forget(conversation.chatId);
+  listeners.structure();
+  const askedIn = conversation.chatId;
+  try {
+    const reply = await api.turns.start(turn.body);
+    if (!askedIn && reply.chat_id && conversation.chatId === null && conversation.history.messages[turn.answerId]) adopt(reply.chat_id);
+  } catch (error) {
+    if (conversation.history.messages[turn.answerId]) {
+      conversation.history = before;
+      listeners.structure();
+    }
+    throw error;
+  } finally {
+    ids.forEach((id) => sending.delete(id));
+  }
+}
+
+// A new chat gets its id with the reply; frames that came earlier were kept aside by their chat id.
+function adopt(chatId) {
+  conversation.chatId = chatId;
+  set({ chatId });
+  emitChat(chatId, 'join');
+  listeners.moved(chatId);
+  const early = orphans.filter((envelope) => envelope.chat_id === chatId);
+  orphans.length = 0;
+  early.forEach(receive);
+  if (stopWanted) api.turns.stop(chatId).catch(refetchSoon);
+  stopWanted = false;
+}
+
+const orphans = [];
+
+// Frames of a chat that this tab has just asked for and whose id it does not know yet.
+export function receiveEarly(envelope) {
+  if (conversation.chatId === null && sending.size && sending.has(envelope.message_id)) orphans.push(envelope);
+}
+
+export async function send(text) {
+  if (conversation.loading) throw new Error('The chat is still being loaded.');
+  if (isBusy()) throw new Error('An answer is still being written. Wait for it, or stop it.');
+  const { currentId } = conversation.history;
+  await start(ask(await context(), conversation.history, currentId, text));
+}
+
+export async function editAndSend(messageId, text) {
+  const { parentId } = conversation.history.messages[messageId];
+  await start(ask(await context(), conversation.history, parentId ?? null, text));
+}
+
+export async function answerAgain(answerId) {
+  const { parentId } = conversation.history.messages[answerId];
+  await start(regenerate(await context(), conversation.history, parentId));
+}
+
+export async function goOn(answerId) {
+  await start(resume(await context(), conversation.history, answerId));
+}
+
+// A new chat has no id until its request is answered; a stop before that is done then.
+export async function stop() {
+  if (conversation.chatId) await api.turns.stop(conversation.chatId);
+  else stopWanted = sending.size > 0;
+}
+
+export function chooseBranch(messageId) {
+  const leaf = deepestLeaf(conversation.history.messages, messageId);
+  conversation.history = { ...conversation.history, currentId: leaf };
+  if (conversation.chatId) branch.set(conversation.chatId, leaf);
+  listeners.structure();
+}
+
+export async function removeMessage(messageId) {
+  const chatId = conversation.chatId;
+  const chat = await api.chats.removeMessage(chatId, messageId);
+  branch.forget(chatId);
+  if (conversation.chatId === chatId) take(chat);
+}

@@ -1,0 +1,259 @@
+// Starts the page: configuration, session, then what the address names. Everything that connects the parts is here.
+import * as api from './api.js';
+import * as talk from './conversation.js';
+import { announce, clear, failed, h, overlayOpen, toast } from './dom.js';
+import { sidebar as rememberedSidebar } from './prefs.js';
+import * as socket from './socket.js';
+import { set, state, unwatchAll } from './state.js';
+import { showPending, showSignIn } from './views/auth.js';
+import { createChatView, forgetSettledModel } from './views/chat.js';
+import { settleModel } from './views/models.js';
+import { openSearch } from './views/search.js';
+import { openSettings } from './views/settings.js';
+import { showShared } from './views/shared.js';
+import * as list from './views/sidebar.js';
+
+const root = document.getElementById('app');
+// Other tabs of this browser are told when somebody signs in or out in one of them.
+const tabs = 'BroadcastChannel' in window ? new BroadcastChannel('session') : null;
+let token = null;
+let view = null;
+let leavePending = () => {};
+
+async function boot() {
+  try {
+    set({ config: await api.auth.config() });
+  } catch (error) {
+    showUnreachable(error);
+    return;
+  }
+  document.title = state.config.name;
+  // While nobody has an account there is no session to ask for.
+  const session = state.config.onboarding ? null : await api.auth.session().catch((error) => (error.status === 401 || error.status === 403 ? null : Promise.reject(error)));
+  await enter(session);
+}
+
+async function enter(session) {
+  leavePending();
+  token = session?.token ?? null;
+  // Whatever watches the state belongs to the view that is about to go.
+  if (session?.role !== state.user?.role) leave();
+  set({ user: session });
+  const share = /^\/s\/([^/]+)$/.exec(location.pathname);
+  if (share && session?.role !== 'pending') {
+    await showShared(root, decodeURIComponent(share[1]), navigate);
+    return;
+  }
+  if (!session) {
+    showSignIn(root, state.config, signedIn);
+    return;
+  }
+  if (session.role === 'pending') {
+    leavePending = showPending(root, state.config, session, { again: () => location.reload(), signOut });
+    return;
+  }
+  showApp();
+}
+
+async function signedIn(session) {
+  tabs?.postMessage('changed');
+  set({ config: await api.auth.config().catch(() => state.config) });
+  await enter(session);
+}
+
+function leave() {
+  socket.disconnect();
+  unwatchAll();
+  view = null;
+  talk.forget();
+  list.forgetList();
+  for (const dialog of document.querySelectorAll('dialog[open]')) dialog.close();
+}
+
+async function signOut() {
+  await api.auth.signOut().catch(failed);
+  tabs?.postMessage('changed');
+  location.assign('/');
+}
+
+function showUnreachable(error) {
+  clear(root, h('main.auth', { id: 'main' }, h('section.auth-card', {}, h('h1', {}, 'The server does not answer'), h('p.lead', {}, error.message), h('button.button', { type: 'button', 'data-kind': 'primary', onclick: () => location.reload() }, 'Try again'))));
+}
+
+// ---- the app -------------------------------------------------------------------------------------------------------
+
+function showApp() {
+  document.body.dataset.sidebar = !list.isNarrow() && rememberedSidebar.get() ? 'open' : 'closed';
+  const actions = {
+    newChat: () => {
+      navigate('/');
+      view.composer.focus();
+    },
+    search: () => openSearch(openChat),
+    settings: (tab) => openSettings(tab, { changed: list.refresh, openChat, modelsChanged: () => loadModels() }),
+    signOut,
+    openChat,
+    moved: (chatId) => {
+      history.pushState(null, '', `/c/${chatId}`);
+      list.refreshSoon();
+    },
+    changed: talk.takeHead,
+    gone: (chatId) => conversationIs(chatId) && navigate('/'),
+  };
+  view = createChatView(actions);
+  const aside = list.createSidebar(actions);
+  clear(root, aside, h('div.scrim', { onclick: () => list.toggle(false) }), view.element);
+  aside.inert = !list.isOpen();
+  socket.connect({ token: () => token, config: state.config, handlers: { event: receive, connected, reconnected, accessChanged } });
+  // With the connection, so that no change falls between list and events; without one, a moment later.
+  list.refreshSoon();
+  loadModels();
+  route();
+}
+
+const conversationIs = (chatId) => talk.conversation.chatId === chatId;
+
+// A server that has just started may still be asking its providers; an empty list is looked at again a few times.
+async function loadModels(patience = 5) {
+  try {
+    const { data } = await api.models.list();
+    const models = data.filter((model) => !model.info?.meta?.hidden);
+    if (models.length || state.models === null || !patience) set({ models });
+    settleModel();
+    if (!models.length && patience) setTimeout(() => view && loadModels(patience - 1), 2000);
+  } catch (error) {
+    set({ models: [] });
+    if (error.status !== 401) failed(error);
+  }
+}
+
+function openChat(chatId) {
+  navigate(`/c/${chatId}`);
+}
+
+function navigate(address) {
+  if (address !== location.pathname) history.pushState(null, '', address);
+  if (!view || address.startsWith('/s/')) {
+    enter(state.user).catch(failed);
+    return;
+  }
+  route();
+}
+
+function route() {
+  const chat = /^\/c\/([^/]+)$/.exec(location.pathname);
+  list.closeIfNarrow();
+  if (chat) {
+    const chatId = decodeURIComponent(chat[1]);
+    if (!conversationIs(chatId)) talk.open(chatId).catch(failed);
+  } else {
+    if (location.pathname !== '/') history.replaceState(null, '', '/');
+    if (talk.conversation.chatId !== null || !talk.path().length) talk.openNew();
+    forgetSettledModel();
+  }
+  if (!list.isNarrow()) view.composer.focus();
+}
+
+// ---- news from the server ------------------------------------------------------------------------------------------
+
+function receive(envelope, acknowledge) {
+  const { chat_id: chatId, data } = envelope ?? {};
+  if (!data?.type) return;
+  if (typeof acknowledge === 'function') {
+    // Questions of tools need parts that this page does not have; an honest refusal lets the tool go on.
+    acknowledge(data.type === 'confirmation' ? false : null);
+    return;
+  }
+  if (data.type === 'notification') toast(String(data.data?.content ?? ''), data.data?.type === 'error' ? 'error' : 'info');
+  if (data.type === 'chat:title' && chatId && typeof data.data === 'string') list.retitle(chatId, data.data);
+  if (data.type === 'chat:active' && chatId) list.setActive(chatId, Boolean(data.data?.active));
+  if (data.type === 'chat:list') {
+    if (data.data?.last_read_at !== undefined && chatId) list.markRead(chatId, data.data.last_read_at);
+    else list.refreshSoon();
+  }
+  if (chatId && conversationIs(chatId)) talk.receive(envelope);
+  else talk.receiveEarly(envelope);
+}
+
+// What was fetched before this moment may have changed without a word to this tab.
+function connected() {
+  list.refresh();
+  talk.refetch();
+}
+
+async function reconnected() {
+  // After an upgrade the server serves another page than this one; what was typed survives a reload.
+  const { version } = await api.auth.version().catch(() => ({ version: state.config.version }));
+  if (version !== state.config.version) {
+    location.reload();
+    return;
+  }
+  announce('Connected again.');
+  list.refresh();
+  loadModels();
+  if (talk.conversation.chatId) socket.emitChat(talk.conversation.chatId, 'join');
+  talk.refetch();
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const askSession = () => api.auth.session().catch((error) => (error.status === 401 ? null : undefined));
+
+// The server ended the socket: the session is over, the role changed, or this person changed the password and the new
+// cookie is on its way with the reply. So ask with some patience.
+async function accessChanged() {
+  await pause(500);
+  let session = await askSession();
+  if (session === null) {
+    await pause(1500);
+    session = await askSession();
+  }
+  if (session === undefined) {
+    setTimeout(socket.reconnect, 3000);
+    return;
+  }
+  if (!session || session.role !== state.user?.role) {
+    await enter(session);
+    return;
+  }
+  token = session.token;
+  setTimeout(socket.reconnect, 500);
+}
+
+// ---- the page's own doors ------------------------------------------------------------------------------------------
+
+document.addEventListener('click', (event) => {
+  const link = event.target.closest?.('a[data-route]');
+  if (!link || event.defaultPrevented || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  if (!view && link.pathname === '/') location.assign('/');
+  else navigate(link.pathname);
+});
+
+document.addEventListener('keydown', (event) => {
+  if (!view) return;
+  const command = event.ctrlKey || event.metaKey;
+  const key = event.key.toLowerCase();
+  if (command && !event.shiftKey && key === 'k') {
+    event.preventDefault();
+    if (!overlayOpen()) openSearch(openChat);
+  } else if (command && event.shiftKey && key === 'o') {
+    event.preventDefault();
+    navigate('/');
+    view.composer.focus();
+  } else if (command && event.shiftKey && key === 's') {
+    event.preventDefault();
+    list.toggle();
+  } else if (event.key === 'Escape' && event.shiftKey) {
+    view.composer.focus();
+  } else if (event.key === 'Escape' && !overlayOpen()) {
+    if (list.isNarrow() && list.isOpen()) list.toggle(false);
+    else if (talk.isBusy()) talk.stop().catch(failed);
+  }
+});
+
+window.addEventListener('popstate', () => (view ? route() : location.reload()));
+document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && !talk.isBusy() && talk.markRead());
+tabs?.addEventListener('message', () => location.reload());
+api.onSignedOut(() => enter(null).catch(failed));
+
+boot().catch(showUnreachable);

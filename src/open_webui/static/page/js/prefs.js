@@ -1,0 +1,47 @@
+// What this browser remembers: theme, last model, open sidebar, chosen branches. A browser without storage works, forgetfully.
+
+function storage(kind) {
+  try {
+    const store = window[kind];
+    store.getItem('probe');
+    return store;
+  } catch {
+    const map = new Map();
+    return { getItem: (key) => map.get(key) ?? null, setItem: (key, value) => map.set(key, value), removeItem: (key) => map.delete(key) };
+  }
+}
+
+const lasting = storage('localStorage');
+const session = storage('sessionStorage');
+
+export const theme = {
+  get: () => lasting.getItem('theme') ?? 'system',
+  set(choice) {
+    lasting.setItem('theme', choice);
+    if (choice === 'system') delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = choice;
+  },
+};
+
+export const lastModel = {
+  get: () => lasting.getItem('model'),
+  set: (id) => lasting.setItem('model', id),
+};
+
+export const sidebar = {
+  get: () => lasting.getItem('sidebar') !== 'closed',
+  set: (open) => lasting.setItem('sidebar', open ? 'open' : 'closed'),
+};
+
+// Which branch of a chat this tab looks at; the server remembers only where the chat went on last.
+export const branch = {
+  get: (chatId) => session.getItem(`branch:${chatId}`),
+  set: (chatId, leafId) => session.setItem(`branch:${chatId}`, leafId),
+  forget: (chatId) => session.removeItem(`branch:${chatId}`),
+};
+
+// What was typed and not sent survives a reload.
+export const draft = {
+  get: (chatId) => session.getItem(`draft:${chatId ?? 'new'}`) ?? '',
+  set: (chatId, text) => (text ? session.setItem(`draft:${chatId ?? 'new'}`, text) : session.removeItem(`draft:${chatId ?? 'new'}`)),
+};

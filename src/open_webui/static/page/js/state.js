@@ -1,0 +1,48 @@
+// What the whole page knows, in one place: set() tells those who asked about the changed keys, once each.
+
+const subscribers = new Set();
+
+export const state = {
+  config: null,
+  user: null,
+  models: null,
+  modelId: null,
+  chats: [],
+  pinned: [],
+  moreChats: false,
+  active: new Set(),
+  chatId: null,
+  connected: false,
+};
+
+export function set(changes) {
+  const changed = Object.keys(changes).filter((key) => state[key] !== changes[key]);
+  Object.assign(state, changes);
+  if (!changed.length) return;
+  for (const subscriber of [...subscribers]) {
+    if (subscriber.keys.some((key) => changed.includes(key))) subscriber.work();
+  }
+}
+
+// Returns a function that ends the subscription.
+export function watch(keys, work) {
+  const subscriber = { keys, work };
+  subscribers.add(subscriber);
+  return () => subscribers.delete(subscriber);
+}
+
+// The views are going; nobody listens any more.
+export function unwatchAll() {
+  subscribers.clear();
+}
+
+export function chosenModel() {
+  return state.models?.find((model) => model.id === state.modelId) ?? null;
+}
+
+// What people call a model; null while the models are not loaded, and for one that is gone.
+export function modelName(id) {
+  return state.models?.find((model) => model.id === id)?.name ?? null;
+}
+
+export const isAdmin = () => state.user?.role === 'admin';

@@ -1,0 +1,216 @@
+// One pure reducer: (message, event) -> message. The same function serves live frames and frames that waited for a fetch.
+// Nothing is accumulated elsewhere, so a reload, a second tab and a reconnect all end in the same state.
+
+// Two numbers belong to a running answer. `meta.sequence_number` is the version of the text that was fetched: frames up to it
+// are in that text. `heard` is the version of the last live frame. They are kept apart because several frames may carry one
+// number, all of them new to the one who listens.
+export function fetchedVersion(message) {
+  return message?.meta?.sequence_number ?? 0;
+}
+
+export function version(message) {
+  return Math.max(fetchedVersion(message), message?.heard ?? 0);
+}
+
+// True when the fetched text already contains this delta. Frames without a number can't be told apart and count as new.
+export function isStale(message, data) {
+  const number = data?.sequence_number;
+  return Number.isInteger(number) && number <= fetchedVersion(message);
+}
+
+// An ended answer has no version: when it is continued, the numbers begin again.
+function ended(message) {
+  const { heard: _heard, meta, ...rest } = message;
+  if (!meta) return { ...rest, done: true };
+  const { sequence_number: _number, ...others } = meta;
+  return { ...rest, meta: others, done: true };
+}
+
+export function reduce(message, type, data) {
+  const step = STEPS[type];
+  return step ? step(message, data ?? {}) : message;
+}
+
+const STEPS = {
+  'response:completion': completionDelta,
+  'chat:completion': completion,
+  'chat:message:error': (message, data) => ended({ ...message, error: data.error ?? { content: 'The answer failed.' } }),
+  'chat:tasks:cancel': (message, data) => ended({ ...message, ...(data.output ? { output: data.output } : {}) }),
+  'chat:message:follow_ups': (message, data) => ({ ...message, followUps: data.follow_ups ?? [] }),
+  status: (message, data) => ({ ...message, statusHistory: [...(message.statusHistory ?? []), data] }),
+  source: addSource,
+  citation: addSource,
+  message: addContent,
+  'chat:message:delta': addContent,
+  replace: setContent,
+  'chat:message': setContent,
+  files: addFiles,
+  'chat:message:files': addFiles,
+};
+
+function completionDelta(message, data) {
+  // The provider's own first chunk says nothing that a delta would not say.
+  if (typeof data.type !== 'string' || isStale(message, data)) return message;
+  const next = responseDelta(message, data);
+  if (next === message) return message;
+  // A delta for an ended answer: somebody, perhaps in another tab, lets the model go on with it.
+  const { error: _error, ...running } = { ...next, done: false };
+  return { ...(message.done ? running : next), ...(Number.isInteger(data.sequence_number) ? { heard: data.sequence_number } : {}) };
+}
+
+function completion(message, data) {
+  let next = message;
+  if (data.choices) next = rawChunk(next, data);
+  if (data.output) next = { ...next, output: data.output };
+  if (data.usage) next = { ...next, usage: data.usage };
+  if (data.sources) next = { ...next, sources: [...(next.sources ?? []), ...data.sources] };
+  if (data.selected_model_id) next = { ...next, selectedModelId: data.selected_model_id };
+  if (data.done) next = ended(next);
+  return next;
+}
+
+// A provider's own object: a whole answer that was not streamed, or a finish reason, which changes nothing.
+function rawChunk(message, data) {
+  const whole = data.choices?.[0]?.message?.content;
+  return typeof whole === 'string' ? { ...message, content: whole } : message;
+}
+
+function responseDelta(message, data) {
+  switch (data.type) {
+    case 'response.output_item.added':
+    case 'response.output_item.done':
+      return data.item ? putItem(message, data.output_index, data.item) : message;
+    case 'response.output_text.delta':
+      return appendText(message, data, 'message');
+    case 'response.reasoning_text.delta':
+    case 'response.reasoning_summary_text.delta':
+      return appendText(message, data, 'reasoning');
+    case 'response.function_call_arguments.delta':
+      return changeItem(message, data, 'function_call', (item) => ({ ...item, arguments: (item.arguments ?? '') + (data.delta ?? '') }));
+    case 'response.function_call_arguments.done':
+      return changeItem(message, data, 'function_call', (item) => ({ ...item, arguments: data.arguments ?? item.arguments }));
+    default:
+      return message;
+  }
+}
+
+function appendText(message, data, kind) {
+  return changeItem(message, data, kind, (item) => {
+    const parts = Array.isArray(item.content) ? [...item.content] : [];
+    const index = Math.min(data.content_index ?? Math.max(parts.length - 1, 0), parts.length);
+    const part = parts[index] ?? { type: 'output_text', text: '' };
+    parts[index] = { ...part, text: (part.text ?? '') + (data.delta ?? '') };
+    return { ...item, content: parts };
+  });
+}
+
+function find(output, data, kind) {
+  const byId = data.item_id == null ? -1 : output.findIndex((item) => item?.id === data.item_id);
+  if (byId >= 0) return byId;
+  const at = data.output_index;
+  return Number.isInteger(at) && output[at]?.type === kind && data.item_id == null ? at : -1;
+}
+
+function changeItem(message, data, kind, change) {
+  const output = [...(message.output ?? [])];
+  const at = find(output, data, kind);
+  if (at >= 0) {
+    output[at] = change(output[at]);
+  } else {
+    output.push(change({ type: kind, id: data.item_id, status: 'in_progress', ...(kind === 'message' ? { role: 'assistant' } : {}) }));
+  }
+  return { ...message, output };
+}
+
+function putItem(message, index, item) {
+  const output = [...(message.output ?? [])];
+  const byId = item.id == null ? -1 : output.findIndex((other) => other?.id === item.id);
+  if (byId >= 0) output[byId] = item;
+  else if (Number.isInteger(index) && index < output.length) output.splice(index, 0, item);
+  else output.push(item);
+  return { ...message, output };
+}
+
+function addContent(message, data) {
+  const text = data.content ?? '';
+  if (!message.output?.length) return { ...message, content: (message.content ?? '') + text };
+  const last = message.output.at(-1);
+  const id = last.type === 'message' ? last.id : `local-${message.output.length}`;
+  return appendText(message, { item_id: id, delta: text }, 'message');
+}
+
+function setContent(message, data) {
+  return { ...message, content: data.content ?? '', output: [] };
+}
+
+function addSource(message, data) {
+  return { ...message, sources: [...(message.sources ?? []), data] };
+}
+
+function addFiles(message, data) {
+  return { ...message, files: [...(message.files ?? []), ...(data.files ?? [])] };
+}
+
+// ---- reading a message -------------------------------------------------------------------------------------------
+
+function textOfParts(parts) {
+  if (typeof parts === 'string') return parts;
+  if (!Array.isArray(parts)) return '';
+  return parts.map((part) => (typeof part === 'string' ? part : (part?.text ?? ''))).join('');
+}
+
+// What a person reads, in order: [{kind: 'text'|'reasoning'|'call', key, ...}]. `content` counts only when nothing richer is there.
+export function segments(message) {
+  const output = Array.isArray(message.output) ? message.output.filter(Boolean) : [];
+  const results = new Map(output.filter((item) => item.type === 'function_call_output').map((item) => [item.call_id, item]));
+  const found = [];
+  output.forEach((item, index) => {
+    const key = `${item.type}:${item.id ?? index}`;
+    if (item.type === 'message') found.push({ kind: 'text', key, text: textOfParts(item.content) });
+    else if (item.type === 'reasoning') found.push(reasoning(item, key, message));
+    else if (item.type === 'function_call') found.push(call(item, key, results, message));
+  });
+  const said = found.some((segment) => segment.kind === 'text' && segment.text);
+  if (!said && contentText(message.content)) found.push({ kind: 'text', key: 'content', text: contentText(message.content) });
+  return found.filter((segment) => segment.kind !== 'text' || segment.text);
+}
+
+function reasoning(item, key, message) {
+  const text = textOfParts(item.content) || textOfParts(item.summary);
+  const running = message.done === false && item.status === 'in_progress';
+  return { kind: 'reasoning', key, text, running, seconds: secondsOf(item) };
+}
+
+function secondsOf(item) {
+  if (Number.isFinite(item.duration)) return item.duration;
+  if (Number.isFinite(item.started_at) && Number.isFinite(item.ended_at)) return item.ended_at - item.started_at;
+  return null;
+}
+
+function call(item, key, results, message) {
+  const result = results.get(item.call_id);
+  const running = message.done === false && !result;
+  return { kind: 'call', key, name: item.name ?? 'tool', input: item.arguments ?? '', output: result ? textOfParts(result.output) : '', running };
+}
+
+export function contentText(content) {
+  return typeof content === 'string' ? content : textOfParts(content);
+}
+
+export function plainText(message) {
+  return segments(message)
+    .filter((segment) => segment.kind === 'text')
+    .map((segment) => segment.text)
+    .join('\n\n');
+}
+
+export function errorText(error) {
+  if (!error) return '';
+  const content = error.content ?? error.message ?? error.detail ?? error;
+  if (typeof content === 'string') return content;
+  return content?.message ?? content?.error?.message ?? JSON.stringify(content);
+}
+
+export function isRunning(message) {
+  return message?.role === 'assistant' && message.done === false && !message.error && !message.meta?.interrupted;
+}

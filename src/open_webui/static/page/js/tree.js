@@ -1,0 +1,63 @@
+// The tree of a chat's messages, as pure functions over the wire's `history` ({messages, currentId}).
+// Stored trees are not trusted: every walk keeps a visited set, and links that point nowhere are ignored.
+
+export function pathTo(messages, leafId) {
+  const path = [];
+  const seen = new Set();
+  for (let id = leafId; id != null && messages[id] && !seen.has(id); id = messages[id].parentId) {
+    seen.add(id);
+    path.push(id);
+  }
+  return path.reverse();
+}
+
+export function roots(messages) {
+  return Object.keys(messages)
+    .filter((id) => messages[id].parentId == null || !messages[messages[id].parentId])
+    .sort((a, b) => (messages[a].timestamp ?? 0) - (messages[b].timestamp ?? 0));
+}
+
+export function siblings(messages, id) {
+  const message = messages[id];
+  if (!message) return [];
+  const parent = message.parentId == null ? null : messages[message.parentId];
+  if (!parent) return roots(messages);
+  const ids = [...new Set(parent.childrenIds ?? [])].filter((child) => messages[child]?.parentId === parent.id);
+  return ids.includes(id) ? ids : [...ids, id];
+}
+
+export function deepestLeaf(messages, id) {
+  const seen = new Set();
+  let at = id;
+  while (messages[at] && !seen.has(at)) {
+    seen.add(at);
+    const next = (messages[at].childrenIds ?? []).filter((child) => messages[child] && !seen.has(child)).at(-1);
+    if (next === undefined) break;
+    at = next;
+  }
+  return at;
+}
+
+// A reader of a stored chat may find `currentId` missing or dangling; the newest message is the best guess then.
+export function currentLeaf(history) {
+  const messages = history?.messages ?? {};
+  if (history?.currentId && messages[history.currentId]) return history.currentId;
+  let newest = null;
+  for (const id of Object.keys(messages)) {
+    if (newest === null || (messages[id].timestamp ?? 0) >= (messages[newest].timestamp ?? 0)) newest = id;
+  }
+  return newest === null ? null : deepestLeaf(messages, newest);
+}
+
+// Adds messages and links them to their parents; the given history is left as it was.
+export function graft(history, added, currentId) {
+  const messages = { ...history.messages };
+  for (const message of added) {
+    messages[message.id] = message;
+    const parent = message.parentId == null ? null : messages[message.parentId];
+    if (parent && !(parent.childrenIds ?? []).includes(message.id)) {
+      messages[parent.id] = { ...parent, childrenIds: [...(parent.childrenIds ?? []), message.id] };
+    }
+  }
+  return { messages, currentId };
+}

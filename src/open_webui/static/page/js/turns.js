@@ -1,0 +1,106 @@
+// The bodies of POST /api/chat/completions for the four ways to ask, made without touching page or network.
+import { graft } from './tree.js';
+
+export function uuid(random = (bytes) => crypto.getRandomValues(bytes)) {
+  // crypto.randomUUID exists only on https and localhost; people also open the page over plain http in their own network.
+  const bytes = random(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+}
+
+export function promptVariables(user, now, language, zone) {
+  const two = (number) => String(number).padStart(2, '0');
+  const date = `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}`;
+  const time = `${two(now.getHours())}:${two(now.getMinutes())}:${two(now.getSeconds())}`;
+  return {
+    '{{USER_NAME}}': user.name,
+    '{{USER_EMAIL}}': user.email ?? '',
+    '{{USER_LOCATION}}': 'Unknown',
+    '{{CURRENT_DATETIME}}': `${date} ${time}`,
+    '{{CURRENT_DATE}}': date,
+    '{{CURRENT_TIME}}': time,
+    '{{CURRENT_WEEKDAY}}': now.toLocaleDateString('en-US', { weekday: 'long' }),
+    '{{CURRENT_TIMEZONE}}': zone,
+    '{{USER_LANGUAGE}}': language,
+  };
+}
+
+function answerTo(question, model, now) {
+  return {
+    id: uuid(),
+    parentId: question.id,
+    childrenIds: [],
+    role: 'assistant',
+    content: '',
+    model: model.id,
+    modelName: model.name ?? model.id,
+    modelIdx: 0,
+    timestamp: Math.floor(now.getTime() / 1000),
+    done: false,
+  };
+}
+
+function body(context, question, answer, extra) {
+  const { chatId, model, sessionId, variables } = context;
+  return {
+    stream: true,
+    model: model.id,
+    params: {},
+    tool_ids: [],
+    tool_servers: [],
+    features: { voice: false, image_generation: false, code_interpreter: false, web_search: false, memory: false },
+    variables,
+    session_id: sessionId,
+    ...(chatId ? { chat_id: chatId } : {}),
+    id: answer.id,
+    parent_id: question.parentId ?? null,
+    user_message: question,
+    background_tasks: question.parentId
+      ? { follow_up_generation: true }
+      : { title_generation: true, tags_generation: true, follow_up_generation: true },
+    ...extra,
+  };
+}
+
+const named = (answer, model) => ({ message_ids: [{ model_id: model.id, message_id: answer.id, modelIdx: 0 }] });
+
+// A new question below `parentId` (null: the first one, or an edited first one).
+export function ask(context, history, parentId, text) {
+  const { user, model, now } = context;
+  const question = {
+    id: uuid(),
+    parentId,
+    childrenIds: [],
+    role: 'user',
+    content: text,
+    user: { id: user.id, name: user.name },
+    user_id: user.id,
+    timestamp: Math.floor(now.getTime() / 1000),
+    models: [model.id],
+  };
+  const answer = answerTo(question, model, now);
+  question.childrenIds = [answer.id];
+  return { answerId: answer.id, history: graft(history, [question, answer], answer.id), body: body(context, question, answer, named(answer, model)) };
+}
+
+// One more answer to a question that is already there.
+export function regenerate(context, history, questionId) {
+  const answer = answerTo({ id: questionId }, context.model, context.now);
+  const grown = graft(history, [answer], answer.id);
+  return { answerId: answer.id, history: grown, body: body(context, grown.messages[questionId], answer, named(answer, context.model)) };
+}
+
+// Goes on with an answer that stopped: same id, no message_ids.
+export function resume(context, history, answerId) {
+  const { error: _error, ...rest } = history.messages[answerId];
+  const { interrupted: _interrupted, ...meta } = rest.meta ?? {};
+  const answer = { ...rest, meta, done: false };
+  const question = history.messages[answer.parentId];
+  return {
+    answerId,
+    history: { messages: { ...history.messages, [answerId]: answer }, currentId: history.currentId },
+    body: body(context, question, answer, { assistant_message_id: answerId }),
+  };
+}

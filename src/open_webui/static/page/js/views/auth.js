@@ -1,0 +1,75 @@
+// Sign in, sign up, the first account, and the waiting room of people an admin has not let in yet.
+import * as api from '../api.js';
+import { clear, freshId, h, logo } from '../dom.js';
+
+function field(label, props) {
+  const id = freshId('field');
+  return h('label.field', { htmlFor: id }, h('span', {}, label), h('input', { id, required: true, ...props }));
+}
+
+function card(name, title, lead, ...content) {
+  return h('main.auth', { id: 'main', tabindex: -1 }, h('section.auth-card', {}, h('div.brand', {}, logo(), h('span', {}, name)), h('h1', {}, title), lead && h('p.lead', {}, lead), content));
+}
+
+// Shows the form; `done(session)` gets the session the server answered with.
+export function showSignIn(root, config, done, signUp = Boolean(config.onboarding)) {
+  const first = Boolean(config.onboarding);
+  const problem = h('p.form-problem', { role: 'alert', hidden: true });
+  const submit = h('button.button', { 'data-kind': 'primary' }, first ? 'Create the first account' : signUp ? 'Create account' : 'Sign in');
+  const fields = [
+    signUp && field('Name', { name: 'name', autocomplete: 'name', maxlength: 100 }),
+    field('E-mail', { name: 'email', type: 'email', autocomplete: 'username', inputmode: 'email', maxlength: 320 }),
+    field('Password', { name: 'password', type: 'password', autocomplete: signUp ? 'new-password' : 'current-password', maxlength: 1024 }),
+  ];
+  const form = h('form.form', { onsubmit: (event) => attempt(event, form, { signUp, problem, submit, done }) }, fields, problem, submit);
+  const lead = first
+    ? 'This account becomes the administrator: it connects models and lets other people in.'
+    : signUp ? null : 'Sign in to go on with your chats.';
+  const title = first ? 'Welcome' : signUp ? 'Create an account' : 'Welcome back';
+  const other = !first && config.features?.enable_signup
+    ? h('p.auth-switch', {}, signUp ? 'Already have an account? ' : 'No account yet? ', h('button.text-button', { type: 'button', onclick: () => showSignIn(root, config, done, !signUp) }, signUp ? 'Sign in' : 'Sign up'))
+    : null;
+  const noForm = config.features?.enable_login_form === false && !signUp;
+  clear(root, card(config.name, title, lead, noForm ? h('p', {}, 'Signing in with a password is switched off here.') : form, other));
+  form.querySelector('input')?.focus();
+}
+
+async function attempt(event, form, { signUp, problem, submit, done }) {
+  event.preventDefault();
+  const data = new FormData(form);
+  const text = (name) => String(data.get(name) ?? '');
+  submit.disabled = true;
+  problem.hidden = true;
+  try {
+    const session = signUp
+      ? await api.auth.signUp(text('name').trim(), text('email').trim(), text('password'))
+      : await api.auth.signIn(text('email').trim(), text('password'));
+    done(session);
+  } catch (error) {
+    problem.textContent = error.message;
+    problem.hidden = false;
+    submit.disabled = false;
+  }
+}
+
+// A pending account: nothing to do but wait; the page looks again by itself now and then.
+export function showPending(root, config, user, { again, signOut }) {
+  const title = config.ui?.pending_user_overlay_title || 'Almost there';
+  const text = config.ui?.pending_user_overlay_content || 'Your account is waiting for an administrator to let you in. This page goes on by itself when that has happened.';
+  const timer = setInterval(again, 15_000);
+  const stop = (then) => () => {
+    clearInterval(timer);
+    then();
+  };
+  clear(
+    root,
+    card(
+      config.name,
+      title,
+      text,
+      h('p.muted', {}, `Signed in as ${user.email}`),
+      h('div.form', {}, h('button.button', { type: 'button', 'data-kind': 'primary', onclick: again }, 'Check again'), h('button.button', { type: 'button', onclick: stop(signOut) }, 'Sign out')),
+    ),
+  );
+  return () => clearInterval(timer);
+}

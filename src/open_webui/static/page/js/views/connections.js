@@ -1,0 +1,102 @@
+// Settings of an admin: where models come from. OpenAI-compatible endpoints with keys, and Ollama servers.
+import * as api from '../api.js';
+import { clear, failed, h, iconButton, toast } from '../dom.js';
+import { labelled, section, submit, toggle } from './settings.js';
+
+export async function connectionsTab(actions) {
+  const [openai, ollama] = await Promise.all([api.connections.openai(), api.connections.ollama()]);
+  return [
+    kind({
+      title: 'OpenAI-compatible',
+      lead: 'Any server that speaks the OpenAI interface: a hosted provider, llama.cpp, vLLM, LM Studio and others.',
+      placeholder: 'https://api.openai.com/v1',
+      enabled: openai.ENABLE_OPENAI_API,
+      rows: openai.OPENAI_API_BASE_URLS.map((url, index) => ({ url, key: openai.OPENAI_API_KEYS[index] ?? '', config: openai.OPENAI_API_CONFIGS[index] ?? openai.OPENAI_API_CONFIGS[url] ?? {} })),
+      verify: (row) => api.connections.verifyOpenai(row.url, row.key),
+      save: (enabled, rows) =>
+        api.connections.updateOpenai({
+          ENABLE_OPENAI_API: enabled,
+          OPENAI_API_BASE_URLS: rows.map((row) => row.url),
+          OPENAI_API_KEYS: rows.map((row) => row.key),
+          OPENAI_API_CONFIGS: Object.fromEntries(rows.map((row, index) => [index, row.config])),
+        }),
+      hasKey: true,
+      actions,
+    }),
+    kind({
+      title: 'Ollama',
+      lead: 'Ollama servers in your network.',
+      placeholder: 'http://localhost:11434',
+      enabled: ollama.ENABLE_OLLAMA_API,
+      rows: ollama.OLLAMA_BASE_URLS.map((url, index) => ({ url, key: ollama.OLLAMA_API_CONFIGS[index]?.key ?? '', config: ollama.OLLAMA_API_CONFIGS[index] ?? ollama.OLLAMA_API_CONFIGS[url] ?? {} })),
+      verify: (row) => api.connections.verifyOllama(row.url, row.key),
+      save: (enabled, rows) =>
+        api.connections.updateOllama({
+          ENABLE_OLLAMA_API: enabled,
+          OLLAMA_BASE_URLS: rows.map((row) => row.url),
+          OLLAMA_API_CONFIGS: Object.fromEntries(rows.map((row, index) => [index, row.config])),
+        }),
+      hasKey: false,
+      actions,
+    }),
+  ];
+}
+
+function kind({ title, lead, placeholder, enabled, rows, verify, save, hasKey, actions }) {
+  const current = { enabled, rows: rows.map((row) => ({ ...row })) };
+  const list = h('div.connection-list');
+  const draw = () => {
+    clear(list, current.rows.map((row, index) => connection({ row, index, title, placeholder, hasKey, verify, remove: () => { current.rows.splice(index, 1); draw(); } })));
+    if (!current.rows.length) list.append(h('p.list-empty', {}, 'No connection yet.'));
+  };
+  const store = async () => {
+    const kept = current.rows.filter((row) => row.url.trim()).map((row) => ({ ...row, url: row.url.trim().replace(/\/+$/, '') }));
+    await save(current.enabled, kept);
+    current.rows = kept;
+    draw();
+    toast('Connections saved.');
+    actions.modelsChanged();
+  };
+  const add = () => {
+    current.rows.push({ url: '', key: '', config: { enable: true } });
+    draw();
+    list.querySelector('.connection:last-child input')?.focus();
+  };
+  draw();
+  return section(
+    title,
+    lead,
+    h(
+      'form.form',
+      { onsubmit: (event) => submit(event, store) },
+      toggle('In use', enabled, (on) => { current.enabled = on; }),
+      list,
+      h('div.dialog-actions', {}, h('button.button', { type: 'button', onclick: add }, 'Add a connection'), h('button.button', { 'data-kind': 'primary' }, 'Save')),
+    ),
+  );
+}
+
+function connection({ row, index, title, placeholder, hasKey, verify, remove }) {
+  const url = labelled('Address', { type: 'url', value: row.url, placeholder, required: true, autocomplete: 'off', spellcheck: 'false', oninput: () => { row.url = url.control.value; } });
+  const key = hasKey ? labelled('Key', { type: 'password', value: row.key, placeholder: 'none', autocomplete: 'off', oninput: () => { row.key = key.control.value; } }) : null;
+  const check = h(
+    'button.button',
+    {
+      type: 'button',
+      onclick: async () => {
+        check.disabled = true;
+        try {
+          const answer = await verify({ ...row, url: row.url.trim().replace(/\/+$/, '') });
+          const count = answer?.data?.length ?? answer?.models?.length;
+          toast(count === undefined ? 'The connection works.' : `The connection works: ${count} model${count === 1 ? '' : 's'}.`);
+        } catch (error) {
+          failed(error);
+        } finally {
+          check.disabled = false;
+        }
+      },
+    },
+    'Test',
+  );
+  return h('fieldset.connection', {}, h('legend.visually-hidden', {}, `${title} ${index + 1}`), url.element, key?.element, h('div.connection-tools', {}, check, iconButton('trash', 'Remove connection', remove)));
+}

@@ -1,0 +1,109 @@
+// The model picker: a button that opens a list one can filter by typing and walk with the arrow keys.
+import { clear, freshId, h, icon, landmarkOf, place } from '../dom.js';
+import { lastModel } from '../prefs.js';
+import { chosenModel, set, state, watch } from '../state.js';
+
+export function createModelPicker() {
+  const label = h('span.model-name', {}, '');
+  const opener = h('button.model-button', { type: 'button', 'aria-haspopup': 'listbox', 'aria-expanded': 'false', onclick: () => openPicker(opener) }, label, icon('down'));
+  const show = () => {
+    const model = chosenModel();
+    const none = state.models === null ? 'Loading models…' : 'No model';
+    label.textContent = model?.name ?? none;
+    opener.setAttribute('aria-label', `Model: ${label.textContent}. Change`);
+    opener.disabled = !state.models?.length;
+  };
+  watch(['models', 'modelId'], show);
+  show();
+  return opener;
+}
+
+// The model of a person's last choice, else the server's default, else the first one.
+export function settleModel(preferred = []) {
+  const ids = (state.models ?? []).map((model) => model.id);
+  const defaults = String(state.config.default_models ?? '').split(',');
+  const wanted = [...preferred, state.modelId, lastModel.get(), ...defaults];
+  set({ modelId: wanted.find((id) => id && ids.includes(id)) ?? ids[0] ?? null });
+}
+
+function describe(model) {
+  const meta = model.info?.meta ?? {};
+  return meta.description || (model.name !== model.id ? model.id : '') || '';
+}
+
+function openPicker(opener) {
+  const listId = freshId('models');
+  let shown = [];
+  let at = 0;
+  const list = h('ul.model-list', { role: 'listbox', id: listId, 'aria-label': 'Models' });
+  const input = h('input', {
+    type: 'text',
+    role: 'combobox',
+    'aria-expanded': 'true',
+    'aria-controls': listId,
+    'aria-label': 'Find a model',
+    placeholder: 'Find a model',
+    autocomplete: 'off',
+    spellcheck: 'false',
+    oninput: () => filter(),
+    onkeydown: (event) => onKey(event),
+  });
+  const popover = h('div.menu.model-picker', { popover: 'auto' }, h('div.picker-search', {}, icon('search'), input), list);
+
+  const choose = (model) => {
+    set({ modelId: model.id });
+    lastModel.set(model.id);
+    popover.hidePopover();
+    document.getElementById('composer-input')?.focus();
+  };
+  const mark = (index) => {
+    at = Math.max(0, Math.min(index, shown.length - 1));
+    [...list.children].forEach((option, place_) => option.toggleAttribute('data-marked', place_ === at));
+    const option = list.children[at];
+    if (option?.id) input.setAttribute('aria-activedescendant', option.id);
+    option?.scrollIntoView({ block: 'nearest' });
+  };
+  const filter = () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    shown = state.models.filter((model) => words.every((word) => `${model.name} ${model.id}`.toLowerCase().includes(word)));
+    clear(list, shown.map((model, index) => option(model, `${listId}-${index}`, () => choose(model))));
+    if (!shown.length) list.append(h('li.list-empty', {}, 'No model of that name.'));
+    mark(Math.max(0, input.value ? 0 : shown.findIndex((model) => model.id === state.modelId)));
+  };
+  const onKey = (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step) {
+      event.preventDefault();
+      mark((at + step + shown.length) % Math.max(shown.length, 1));
+    } else if (event.key === 'Enter' && shown[at]) {
+      event.preventDefault();
+      choose(shown[at]);
+    } else if (event.key === 'Tab') {
+      popover.hidePopover();
+    }
+  };
+  popover.addEventListener('toggle', (event) => {
+    if (event.newState !== 'closed') return;
+    opener.setAttribute('aria-expanded', 'false');
+    if (popover.contains(document.activeElement)) opener.focus();
+    popover.remove();
+  });
+  landmarkOf(opener).append(popover);
+  popover.showPopover();
+  filter();
+  place(popover, opener);
+  mark(at);
+  opener.setAttribute('aria-expanded', 'true');
+  input.focus();
+}
+
+function option(model, id, onclick) {
+  const chosen = model.id === state.modelId;
+  const detail = describe(model);
+  return h(
+    'li.model-option',
+    { id, role: 'option', 'aria-selected': String(chosen), onclick },
+    h('span.model-text', {}, h('span', {}, model.name), detail && h('span.muted', {}, detail)),
+    chosen && icon('check'),
+  );
+}

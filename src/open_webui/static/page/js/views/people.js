@@ -1,0 +1,110 @@
+// Settings of an admin: who may use the server. Search, roles, adding and deleting people, and who may sign up.
+import * as api from '../api.js';
+import { clear, confirmDialog, failed, h, iconButton, toast } from '../dom.js';
+import { state } from '../state.js';
+import { labelled, section, submit, toggle } from './settings.js';
+
+const PAGE = 30;
+const ROLES = [['pending', 'Waiting'], ['user', 'User'], ['admin', 'Admin']];
+
+export async function peopleTab() {
+  const config = await api.auth.admin();
+  return [section('People', null, ...(await directory())), addPerson(), signUps(config)];
+}
+
+let redraw = async () => {};
+
+async function directory() {
+  let page = 1;
+  let timer = 0;
+  const list = h('ul.rows');
+  const count = h('p.muted', { role: 'status' });
+  const previous = h('button.button', { type: 'button', onclick: () => turn(-1) }, 'Back');
+  const next = h('button.button', { type: 'button', onclick: () => turn(1) }, 'Next');
+  const pager = h('div.dialog-actions', {}, previous, next);
+  const query = labelled('Find by name or e-mail', {
+    type: 'search',
+    autocomplete: 'off',
+    oninput: () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => { page = 1; redraw().catch(failed); }, 200);
+    },
+  });
+  const turn = (by) => {
+    page += by;
+    redraw().catch(failed);
+  };
+  redraw = async () => {
+    const { users, total } = await api.users.list(page, query.control.value.trim());
+    clear(list, users.map(person));
+    count.textContent = `${total} ${total === 1 ? 'person' : 'people'}`;
+    previous.disabled = page === 1;
+    next.disabled = page * PAGE >= total;
+    pager.hidden = total <= PAGE;
+  };
+  await redraw();
+  return [query.element, count, list, pager];
+}
+
+function roleSelect(value, label, props = {}) {
+  return h('select', { 'aria-label': label, ...props }, ROLES.map(([role, text]) => h('option', { value: role, selected: role === value }, text)));
+}
+
+function person(user) {
+  const self = user.id === state.user.id;
+  const role = roleSelect(user.role, `Role of ${user.name}`, { disabled: self });
+  role.addEventListener('change', async () => {
+    try {
+      await api.users.update(user, role.value);
+      user.role = role.value;
+      toast(`${user.name} is now ${ROLES.find(([each]) => each === role.value)[1].toLowerCase()}.`);
+    } catch (error) {
+      role.value = user.role;
+      failed(error);
+    }
+  });
+  const remove = iconButton('trash', `Delete ${user.name}`, async () => {
+    const sure = await confirmDialog({ title: 'Delete this person?', text: `${user.name} (${user.email}) and all their chats will be deleted for good.`, action: 'Delete' });
+    if (sure) await api.users.remove(user.id).then(redraw).catch(failed);
+  }, { disabled: self });
+  return h('li.row', {}, h('span.row-main', {}, h('span', {}, user.name, self && ' (you)'), h('span.muted', {}, user.email)), role, remove);
+}
+
+function addPerson() {
+  const name = labelled('Name', { required: true, maxlength: 100, autocomplete: 'off' });
+  const email = labelled('E-mail', { type: 'email', required: true, autocomplete: 'off' });
+  const password = labelled('Password', { type: 'password', required: true, autocomplete: 'new-password', maxlength: 1024 });
+  const role = roleSelect('user', 'Role');
+  const form = h(
+    'form.form',
+    {
+      onsubmit: (event) =>
+        submit(event, async () => {
+          await api.auth.addUser({ name: name.control.value.trim(), email: email.control.value.trim(), password: password.control.value, role: role.value });
+          form.reset();
+          toast('Account created.');
+          await redraw();
+        }),
+    },
+    h('div.form-grid', {}, name.element, email.element, password.element, h('label.field', {}, h('span', {}, 'Role'), role)),
+    h('div.dialog-actions', {}, h('button.button', { 'data-kind': 'primary' }, 'Create account')),
+  );
+  return section('Add a person', null, form);
+}
+
+function signUps(config) {
+  let current = config;
+  const save = async (changes, undo) => {
+    try {
+      current = await api.auth.updateAdmin({ ...current, ...changes });
+      toast('Saved.');
+    } catch (error) {
+      undo();
+      failed(error);
+    }
+  };
+  const open = toggle('People may sign up by themselves', config.ENABLE_SIGNUP, (on, control) => save({ ENABLE_SIGNUP: on }, () => { control.checked = !on; }));
+  const role = roleSelect(config.DEFAULT_USER_ROLE, 'Role of new accounts');
+  role.addEventListener('change', () => save({ DEFAULT_USER_ROLE: role.value }, () => { role.value = current.DEFAULT_USER_ROLE; }));
+  return section('Sign-up', null, open, h('label.field', {}, h('span', {}, 'Role of new accounts'), role));
+}

@@ -1,0 +1,179 @@
+// The settings dialog: what everyone may change, and for admins the connections, the models and the people.
+import * as api from '../api.js';
+import { clear, confirmDialog, failed, freshId, h, icon, iconButton, openDialog, toast } from '../dom.js';
+import { theme } from '../prefs.js';
+import { isAdmin, set, state } from '../state.js';
+import { connectionsTab } from './connections.js';
+import { modelsTab } from './offer.js';
+import { peopleTab } from './people.js';
+
+// actions: {changed(), openChat(id)}
+export function openSettings(tab, actions) {
+  if (document.querySelector('.settings-dialog')) return;
+  const tabs = [
+    { id: 'general', label: 'General', icon: 'settings', build: generalTab },
+    { id: 'account', label: 'Account', icon: 'user', build: accountTab },
+    { id: 'archived', label: 'Archived chats', icon: 'archive', build: archivedTab },
+    ...(isAdmin()
+      ? [
+          { id: 'connections', label: 'Connections', icon: 'plug', build: connectionsTab },
+          { id: 'models', label: 'Models', icon: 'cube', build: modelsTab },
+          { id: 'people', label: 'People', icon: 'users', build: peopleTab },
+        ]
+      : []),
+  ];
+  const panel = h('section.settings-panel', { role: 'tabpanel', tabindex: 0 });
+  const prefix = freshId('settings');
+  panel.id = `${prefix}-panel`;
+  const select = (chosen) => {
+    for (const [index, control] of controls.entries()) {
+      const on = tabs[index] === chosen;
+      control.setAttribute('aria-selected', String(on));
+      control.tabIndex = on ? 0 : -1;
+    }
+    panel.setAttribute('aria-labelledby', `${prefix}-${chosen.id}`);
+    clear(panel, h('p.muted', { role: 'status' }, 'Loading…'));
+    Promise.resolve(chosen.build({ ...actions, close: () => dialog.close() }))
+      .then((content) => controls[tabs.indexOf(chosen)].getAttribute('aria-selected') === 'true' && clear(panel, content))
+      .catch((error) => clear(panel, h('p.form-problem', { role: 'alert' }, error.message)));
+  };
+  const controls = tabs.map((each) =>
+    h('button.tab', { type: 'button', role: 'tab', id: `${prefix}-${each.id}`, 'aria-controls': panel.id, onclick: () => select(each) }, icon(each.icon), h('span', {}, each.label)),
+  );
+  const bar = h(
+    'div.tabs',
+    {
+      role: 'tablist',
+      'aria-label': 'Settings',
+      onkeydown: (event) => {
+        const at = controls.indexOf(document.activeElement);
+        const to = { ArrowDown: at + 1, ArrowRight: at + 1, ArrowUp: at - 1, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key];
+        if (at < 0 || to === undefined) return;
+        event.preventDefault();
+        const next = (to + controls.length) % controls.length;
+        controls[next].focus();
+        select(tabs[next]);
+      },
+    },
+    controls,
+  );
+  const dialog = openDialog({ title: 'Settings', className: 'settings-dialog', content: h('div.settings', {}, bar, panel) });
+  const first = tabs.find((each) => each.id === tab) ?? tabs[0];
+  select(first);
+  controls[tabs.indexOf(first)].focus();
+}
+
+export function section(title, lead, ...content) {
+  return h('section.block', {}, h('h3', {}, title), lead && h('p.muted', {}, lead), content);
+}
+
+export function labelled(label, props, tag = 'input') {
+  const id = freshId('field');
+  const control = h(tag, { id, ...props });
+  return { control, element: h('label.field', { htmlFor: id }, h('span', {}, label), control) };
+}
+
+export function toggle(label, checked, onchange) {
+  const control = h('input', { type: 'checkbox', role: 'switch', checked, onchange: () => onchange(control.checked, control) });
+  return h('label.switch', {}, h('span', {}, label), control);
+}
+
+// ---- general -------------------------------------------------------------------------------------------------------
+
+function generalTab() {
+  const choice = (value, label, iconName) => {
+    const control = h('input', { type: 'radio', name: 'theme', value, checked: theme.get() === value, onchange: () => theme.set(value) });
+    return h('label.choice', {}, control, icon(iconName), h('span', {}, label));
+  };
+  const keys = [
+    ['Enter', 'Send'],
+    ['Shift + Enter', 'New line'],
+    ['Esc', 'Stop the answer'],
+    ['Ctrl + K', 'Search chats'],
+    ['Ctrl + Shift + O', 'New chat'],
+    ['Ctrl + Shift + S', 'Show or hide the chat list'],
+    ['Shift + Esc', 'Write a message'],
+  ];
+  return [
+    section('Appearance', null, h('div.choices', { role: 'radiogroup', 'aria-label': 'Appearance' }, choice('system', 'As the system', 'screen'), choice('light', 'Light', 'sun'), choice('dark', 'Dark', 'moon'))),
+    section('Keyboard', null, h('dl.keys', {}, keys.map(([key, text]) => h('div', {}, h('dt', {}, text), h('dd', {}, h('kbd', {}, key)))))),
+    section('About', null, h('p.muted', {}, `${state.config.name}, compatible with version ${state.config.version ?? '?'} of the interface.`)),
+  ];
+}
+
+// ---- account -------------------------------------------------------------------------------------------------------
+
+function accountTab() {
+  const name = labelled('Name', { name: 'name', value: state.user.name, required: true, maxlength: 100, autocomplete: 'name' });
+  const profile = h('form.form', { onsubmit: (event) => submit(event, saveName) }, name.element, h('p.muted', {}, state.user.email), h('div.dialog-actions', {}, h('button.button', { 'data-kind': 'primary' }, 'Save name')));
+  const saveName = async () => {
+    const user = await api.auth.updateProfile(name.control.value.trim(), state.user.profile_image_url);
+    set({ user: { ...state.user, name: user.name } });
+    toast('Name saved.');
+  };
+  if (state.config.features?.enable_password_change_form === false) return [section('Profile', null, profile)];
+  const old = labelled('Current password', { type: 'password', required: true, autocomplete: 'current-password', maxlength: 1024 });
+  const next = labelled('New password', { type: 'password', required: true, autocomplete: 'new-password', maxlength: 1024 });
+  const form = h('form.form', { onsubmit: (event) => submit(event, savePassword) }, old.element, next.element, h('div.dialog-actions', {}, h('button.button', { 'data-kind': 'primary' }, 'Change password')));
+  const savePassword = async () => {
+    await api.auth.updatePassword(old.control.value, next.control.value);
+    form.reset();
+    toast('Password changed.');
+  };
+  return [section('Profile', null, profile), section('Password', 'Changing it signs you out on other devices.', form)];
+}
+
+export async function submit(event, work) {
+  event.preventDefault();
+  const control = event.target.querySelector('button:not([type=button])');
+  if (control) control.disabled = true;
+  try {
+    await work();
+  } catch (error) {
+    failed(error);
+  } finally {
+    if (control) control.disabled = false;
+  }
+}
+
+// ---- archived chats ------------------------------------------------------------------------------------------------
+
+async function archivedTab(actions) {
+  const list = h('ul.rows');
+  const more = h('button.button', { type: 'button', hidden: true }, 'Show more');
+  let page = 0;
+  const load = async () => {
+    page += 1;
+    const rows = await api.chats.archived(page);
+    more.hidden = rows.length < 60;
+    list.append(...rows.map((chat) => archivedRow(chat, actions)));
+    if (!list.childElementCount) list.append(h('li.list-empty', {}, 'Nothing is archived.'));
+  };
+  more.addEventListener('click', () => load().catch(failed));
+  await load();
+  const exportLink = h('a.button', { href: '/api/v1/chats/all', download: 'chats.jsonl' }, 'Export all chats');
+  return [section('Archived chats', 'Out of the list, but kept and found by opening them here.', list, more), section('Your data', 'All your chats as JSON lines, one chat a line.', exportLink)];
+}
+
+function archivedRow(chat, actions) {
+  const item = h(
+    'li.row',
+    {},
+    h('button.text-button.row-main', { type: 'button', onclick: () => { actions.close(); actions.openChat(chat.id); } }, chat.title),
+    iconButton('refresh', `Restore ${chat.title}`, () => run(() => api.chats.toggleArchive(chat.id))),
+    iconButton('trash', `Delete ${chat.title}`, async () => {
+      const sure = await confirmDialog({ title: 'Delete chat?', text: `“${chat.title}” will be deleted for good.`, action: 'Delete' });
+      if (sure) await run(() => api.chats.remove(chat.id));
+    }),
+  );
+  const run = async (work) => {
+    try {
+      await work();
+      item.remove();
+      actions.changed();
+    } catch (error) {
+      failed(error);
+    }
+  };
+  return item;
+}

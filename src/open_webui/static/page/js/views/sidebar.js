@@ -1,0 +1,273 @@
+// The list of chats: pinned, by date, paged as one scrolls; and the way to search, a new chat, settings and sign-out.
+import * as api from '../api.js';
+import { clear, confirmDialog, copy, failed, h, icon, iconButton, logo, openMenu, promptDialog, toast } from '../dom.js';
+import { sidebar as remembered, theme } from '../prefs.js';
+import { set, state, watch } from '../state.js';
+
+const PAGE = 60;
+let loadedPages = 0;
+let refreshTimer = 0;
+let nav = null;
+let actions = null;
+let endSubscription = () => {};
+
+// actions: {newChat(), openChat(id), search(), settings(tab), signOut(), gone(id), changed(chat)}
+export function createSidebar(given) {
+  actions = given;
+  nav = h('div.chat-list', { onkeydown: walkList, role: 'group', 'aria-label': 'Chats' });
+  endSubscription();
+  endSubscription = watch(['chats', 'pinned', 'chatId', 'active', 'moreChats'], render);
+  const account = h(
+    'button.account',
+    { type: 'button', 'aria-haspopup': 'menu', 'aria-expanded': 'false', onclick: () => accountMenu(account) },
+    h('span.avatar', { 'aria-hidden': 'true' }, initial(state.user.name)),
+    h('span.account-name', {}, state.user.name),
+    icon('more'),
+  );
+  watchName(account);
+  return h(
+    'aside.sidebar',
+    { id: 'sidebar', 'aria-label': 'Chats and settings' },
+    h('div.sidebar-head', {}, h('a.brand', { href: '/', 'data-route': true }, logo(), h('span', {}, state.config.name)), iconButton('sidebar', 'Hide the chat list', () => toggle(false))),
+    h(
+      'div.sidebar-actions',
+      {},
+      h('button.side-action', { type: 'button', onclick: actions.newChat }, icon('compose'), h('span', {}, 'New chat')),
+      h('button.side-action', { type: 'button', onclick: actions.search }, icon('search'), h('span', {}, 'Search'), h('kbd', {}, 'Ctrl K')),
+    ),
+    h('nav.sidebar-scroll', { 'aria-label': 'Chats' }, nav),
+    h('div.sidebar-foot', {}, account),
+  );
+}
+
+const initial = (name) => (name ?? '?').trim().slice(0, 1).toUpperCase() || '?';
+
+function watchName(account) {
+  watch(['user'], () => {
+    if (!state.user) return;
+    account.querySelector('.avatar').textContent = initial(state.user.name);
+    account.querySelector('.account-name').textContent = state.user.name;
+  });
+}
+
+export function isNarrow() {
+  return matchMedia('(max-width: 760px)').matches;
+}
+
+export function toggle(open) {
+  const next = open ?? !isOpen();
+  document.body.dataset.sidebar = next ? 'open' : 'closed';
+  if (!isNarrow()) remembered.set(next);
+  const aside = document.getElementById('sidebar');
+  if (aside) aside.inert = !next;
+  document.querySelector('.app-main')?.toggleAttribute('inert', next && isNarrow());
+  if (next && isNarrow()) aside?.querySelector('.side-action')?.focus();
+  for (const button of document.querySelectorAll('[data-opens-sidebar]')) {
+    button.setAttribute('aria-expanded', String(next));
+    if (!next && !document.activeElement?.closest?.('main')) button.focus({ preventScroll: true });
+  }
+}
+
+export const isOpen = () => document.body.dataset.sidebar === 'open';
+
+export function closeIfNarrow() {
+  if (isNarrow() && isOpen()) toggle(false);
+}
+
+// ---- data ----------------------------------------------------------------------------------------------------------
+
+export async function refresh() {
+  clearTimeout(refreshTimer);
+  try {
+    const [first, pinned] = await Promise.all([api.chats.page(1), api.chats.pinned()]);
+    const known = new Set(first.map((chat) => chat.id));
+    const later = loadedPages > 1 ? state.chats.slice(PAGE).filter((chat) => !known.has(chat.id)) : [];
+    loadedPages = Math.max(loadedPages, 1);
+    const active = new Set([...first, ...pinned].filter((chat) => chat.active).map((chat) => chat.id));
+    set({ chats: [...first, ...later], pinned, active, ...(loadedPages > 1 ? {} : { moreChats: first.length >= PAGE }) });
+  } catch (error) {
+    if (error.status !== 401) failed(error);
+  }
+}
+
+export function refreshSoon() {
+  clearTimeout(refreshTimer);
+  refreshTimer = setTimeout(refresh, 200);
+}
+
+export function forgetList() {
+  loadedPages = 0;
+  set({ chats: [], pinned: [], moreChats: false, active: new Set() });
+}
+
+let loadingMore = false;
+async function loadMore() {
+  if (loadingMore || !state.moreChats) return;
+  loadingMore = true;
+  try {
+    const rows = await api.chats.page(loadedPages + 1);
+    loadedPages += 1;
+    const known = new Set(state.chats.map((chat) => chat.id));
+    set({ chats: [...state.chats, ...rows.filter((row) => !known.has(row.id))], moreChats: rows.length >= PAGE });
+  } catch (error) {
+    failed(error);
+  } finally {
+    loadingMore = false;
+  }
+}
+
+export function retitle(chatId, title) {
+  const change = (rows) => rows.map((row) => (row.id === chatId ? { ...row, title } : row));
+  set({ chats: change(state.chats), pinned: change(state.pinned) });
+}
+
+export function setActive(chatId, on) {
+  if (state.active.has(chatId) === on) return;
+  const active = new Set(state.active);
+  if (on) active.add(chatId);
+  else active.delete(chatId);
+  set({ active });
+}
+
+export function markRead(chatId, at) {
+  const change = (rows) => rows.map((row) => (row.id === chatId ? { ...row, last_read_at: at } : row));
+  set({ chats: change(state.chats), pinned: change(state.pinned) });
+}
+
+// ---- the list ------------------------------------------------------------------------------------------------------
+
+function groupOf(seconds) {
+  const today = new Date().setHours(0, 0, 0, 0) / 1000;
+  const day = 86_400;
+  if (seconds >= today) return 'Today';
+  if (seconds >= today - day) return 'Yesterday';
+  if (seconds >= today - 7 * day) return 'Previous 7 days';
+  if (seconds >= today - 30 * day) return 'Previous 30 days';
+  return new Date(seconds * 1000).toLocaleDateString(undefined, { month: 'long', year: 'numeric' });
+}
+
+const sentinel = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && loadMore());
+
+function render() {
+  if (!nav) return;
+  const focused = document.activeElement?.closest?.('.chat-row')?.dataset.id;
+  const wasMenu = document.activeElement?.classList?.contains('row-menu');
+  const groups = new Map();
+  if (state.pinned.length) groups.set('Pinned', state.pinned);
+  for (const chat of state.chats) {
+    const name = groupOf(chat.updated_at);
+    if (!groups.has(name)) groups.set(name, []);
+    groups.get(name).push(chat);
+  }
+  sentinel.disconnect();
+  clear(nav, [...groups].map(([name, rows]) => h('section', {}, h('h2.group-name', {}, name), h('ul', {}, rows.map((chat) => row(chat, name === 'Pinned'))))));
+  if (!groups.size) nav.append(h('p.list-empty', {}, 'Your chats will appear here.'));
+  if (state.moreChats) {
+    const mark = h('p.list-empty', { role: 'status' }, 'Loading more…');
+    nav.append(mark);
+    sentinel.observe(mark);
+  }
+  if (focused) nav.querySelector(`[data-id="${CSS.escape(focused)}"] ${wasMenu ? '.row-menu' : 'a'}`)?.focus();
+}
+
+function row(chat, pinned) {
+  const current = chat.id === state.chatId;
+  const running = state.active.has(chat.id);
+  const unread = !current && !running && chat.last_read_at !== null && chat.updated_at > (chat.last_read_at ?? 0);
+  const more = iconButton('more', `Options for ${chat.title}`, () => rowMenu(more, chat, pinned), { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
+  more.classList.add('row-menu');
+  return h(
+    'li.chat-row',
+    { 'data-id': chat.id, 'data-current': current || null },
+    h(
+      'a',
+      { href: `/c/${chat.id}`, 'data-route': true, 'aria-current': current ? 'page' : null, title: chat.title },
+      h('span.chat-title', {}, chat.title),
+      running && h('span.dot', { 'data-kind': 'running', role: 'img', 'aria-label': 'Answering' }),
+      unread && h('span.dot', { 'data-kind': 'unread', role: 'img', 'aria-label': 'Unread' }),
+    ),
+    more,
+  );
+}
+
+function walkList(event) {
+  const stops = [...nav.querySelectorAll('.chat-row > a')];
+  const at = stops.indexOf(document.activeElement);
+  const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: stops.length - 1 }[event.key];
+  if (at < 0 || to === undefined) return;
+  event.preventDefault();
+  stops[Math.max(0, Math.min(to, stops.length - 1))].focus();
+}
+
+// ---- what one can do with a chat -----------------------------------------------------------------------------------
+
+function rowMenu(anchor, chat, pinned) {
+  openMenu(anchor, chatMenu({ ...chat, pinned }));
+}
+
+// The same items in the list and in the head of the open chat.
+export function chatMenu(chat) {
+  const guard = (work) => () => work().catch(failed);
+  return [
+    { label: 'Rename', icon: 'pencil', action: guard(() => rename(chat)) },
+    { label: chat.pinned ? 'Unpin' : 'Pin', icon: 'pin', action: guard(() => change(() => api.chats.togglePin(chat.id))) },
+    { label: 'Copy share link', icon: 'link', action: guard(() => share(chat)) },
+    { label: chat.archived ? 'Restore from archive' : 'Archive', icon: 'archive', action: guard(() => archive(chat)) },
+    null,
+    { label: 'Delete', icon: 'trash', danger: true, action: guard(() => remove(chat)) },
+  ];
+}
+
+// Each of these calls answers the whole chat, so the head of the open one is right before the list has been read again.
+async function change(work) {
+  actions.changed(await work());
+  await refresh();
+}
+
+async function rename(chat) {
+  const title = await promptDialog({ title: 'Rename chat', label: 'Title', value: chat.title, action: 'Rename' });
+  if (title && title !== chat.title) await change(() => api.chats.rename(chat.id, title));
+}
+
+async function share(chat) {
+  const shared = await api.chats.share(chat.id);
+  const address = `${location.origin}/s/${shared.share_id}`;
+  actions.changed(shared);
+  try {
+    await copy(address);
+    toast('Share link copied. It shows the chat as it is now.');
+  } catch {
+    await promptDialog({ title: 'Share link', label: 'Copy this address', value: address, action: 'Done' });
+  }
+}
+
+async function archive(chat) {
+  const changed = await api.chats.toggleArchive(chat.id);
+  toast(chat.archived ? 'Chat restored.' : 'Chat archived. You find it in the settings.');
+  if (!chat.archived) actions.gone(chat.id);
+  actions.changed(changed);
+  await refresh();
+}
+
+async function remove(chat) {
+  const sure = await confirmDialog({ title: 'Delete chat?', text: `“${chat.title}” will be deleted for good.`, action: 'Delete' });
+  if (!sure) return;
+  await api.chats.remove(chat.id);
+  actions.gone(chat.id);
+  await refresh();
+}
+
+function accountMenu(anchor) {
+  const choose = (choice) => () => theme.set(choice);
+  const now = theme.get();
+  openMenu(anchor, [
+    { label: 'Settings', icon: 'settings', action: () => actions.settings('general') },
+    { label: 'Archived chats', icon: 'archive', action: () => actions.settings('archived') },
+    null,
+    { label: 'As the system', icon: 'screen', checked: now === 'system', action: choose('system') },
+    { label: 'Light', icon: 'sun', checked: now === 'light', action: choose('light') },
+    { label: 'Dark', icon: 'moon', checked: now === 'dark', action: choose('dark') },
+    null,
+    { label: 'Sign out', icon: 'signout', action: actions.signOut },
+  ]);
+}

@@ -1,0 +1,1 @@
+"""Small pure functions, importing nothing of ours."""

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Sets up all that the tests need and runs everything: linters, import contracts, type checker, tests. Non-zero on any failure.
+#
+#   ./test.sh                     everything
+#   ./test.sh tests/security      only these tests, after the checks (whatever pytest takes)
+#
+# The Python packages go into .venv, the official frontend's build (a test client) into .frontend. System packages are
+# installed by apt where this is root or may sudo; elsewhere what is missing is named, and nothing runs.
+set -euo pipefail
+cd -- "$(dirname -- "$0")"
+. tools/venv.sh
+
+main() {
+    need_system_packages
+    venv_ready test || venv_install test
+    need_browser
+    .venv/bin/python -m tests.support.official_frontend >/dev/null
+
+    local failed=0
+    check ruff check . || failed=1
+    check ruff format --check --quiet . || failed=1
+    check lint-imports --no-logo || failed=1
+    check mypy || failed=1
+    echo "== pytest"
+    .venv/bin/python -m pytest -q -n "${OUI_TEST_WORKERS:-2}" --dist loadgroup "$@" || failed=1
+    exit "$failed"
+}
+
+check() { # check PROGRAM ARGUMENT...: one of the environment's programs; quiet where it is content
+    echo "== $*"
+    local said
+    if ! said=$(".venv/bin/$1" "${@:2}" 2>&1); then
+        echo "$said"
+        return 1
+    fi
+}
+
+need_system_packages() {
+    local missing=()
+    find_python >/dev/null && "$(find_python)" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    command -v node >/dev/null || missing+=(nodejs)
+    command -v plantuml >/dev/null || missing+=(plantuml)
+    command -v dot >/dev/null || missing+=(graphviz)
+    has_chromium || on_ubuntu || missing+=(chromium)
+    [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+}
+
+install_packages() {
+    if ! command -v apt-get >/dev/null || ! as_root true; then
+        echo "The tests need these packages, and this script may not install them here: $*" >&2
+        echo "Install them (on Debian and Ubuntu: sudo apt-get install $*) and start it again." >&2
+        exit 1
+    fi
+    echo "Installing $* ..." >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@" >/dev/null
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@" 2>/dev/null; fi
+}
+
+has_chromium() {
+    [ -n "${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null
+}
+
+on_ubuntu() { # its chromium package is a snap, which containers can't run
+    grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null
+}
+
+need_browser() { # on Ubuntu: the browser that Playwright brings
+    has_chromium && return
+    as_root true || { echo "The tests need Chromium: install it, or name it in CHROMIUM." >&2; exit 1; }
+    as_root .venv/bin/python -m playwright install-deps chromium >/dev/null
+    .venv/bin/python -m playwright install chromium >/dev/null
+    CHROMIUM=$(.venv/bin/python -c 'from playwright.sync_api import sync_playwright as p
+with p() as driver: print(driver.chromium.executable_path)')
+    export CHROMIUM
+}
+
+main "$@"

@@ -1,0 +1,219 @@
+"""House rules that no linter knows: where SQL, outgoing HTTP and catch-all excepts may stand, and how long things grow."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SRC = ROOT / "src"
+FILES = sorted(SRC.rglob("*.py"))
+SERVER = [f for f in FILES if f.is_relative_to(SRC / "open_webui")]
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+MAX_FILE = 500
+MAX_FUNCTION = 60
+MAX_HANDLER = 25
+# Longer than the rule, with the reason.
+LONG_FILES = {
+    "llamaforge/backends/eliza/doctor.py": "the script of 1966 in its own order, to be compared with the paper",
+    "open_webui/routers/chats.py": "one prefix, some forty short handlers",
+    "open_webui/models/messages.py": "reading, writing and comparing one tree of messages",
+}
+LONG_FUNCTIONS = {
+    "open_webui/migrations/versions/0001_the_first_schema.py:upgrade": "a list of tables, frozen on release",
+}
+LONG_HANDLERS: dict[str, str] = {}
+
+# Where SQL may be written. Everything else asks a repository, which checks access inside.
+SQL_ROOMS = ("models", "migrations", "internal")
+SQL_TYPES = {"SQLAlchemyError", "IntegrityError", "OperationalError", "DBAPIError", "AsyncConnection"}
+# Where an HTTP client may be made: for addresses that an admin configured.
+CLIENTS = {"open_webui/internal/http.py"}
+# Where anything may be caught: a boundary beyond which somebody waits for an answer, or others must not suffer.
+CATCH_ALL = {
+    "open_webui/middleware.py": "the boundary to the network",
+    "open_webui/chat/loop.py": "task runner: a bug must not leave a message unfinished",
+    "open_webui/chat/service.py": "task runner: what follows an answer, and the sweep after a lost database",
+    "open_webui/chat/delivery/record.py": "task runner: what is finished must not be lost, whatever a database raises",
+    "open_webui/socket/server.py": "task runner: a lost database must not end the sweep",
+}
+SPEAK = {"open_webui/cli.py", "open_webui/printing.py", "open_webui/serving.py"}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(SRC).as_posix()
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def functions(path: Path) -> Iterator[Function]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def length(function: Function) -> int:
+    """Lines of the body, without its docstring."""
+    body = function.body
+    first = body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and len(body) > 1:
+        first = body[1]
+    return (function.end_lineno or function.lineno) - first.lineno + 1
+
+
+def callee(call: ast.Call) -> str:
+    return ast.unparse(call.func)
+
+
+def test_files_stay_short() -> None:
+    lines = {name(f): len(f.read_text(encoding="utf-8").splitlines()) for f in FILES}
+    assert {n: count for n, count in lines.items() if count > MAX_FILE and n not in LONG_FILES} == {}
+    assert [n for n in LONG_FILES if lines.get(n, 0) <= MAX_FILE] == [], "no longer an exception"
+
+
+def test_functions_stay_short() -> None:
+    lines = {f"{name(f)}:{d.name}": length(d) for f in FILES for d in functions(f)}
+    assert {n: count for n, count in lines.items() if count > MAX_FUNCTION and n not in LONG_FUNCTIONS} == {}
+    assert [n for n in LONG_FUNCTIONS if lines.get(n, 0) <= MAX_FUNCTION] == [], "no longer an exception"
+
+
+def test_route_handlers_read_like_a_table_of_contents() -> None:
+    lines = {
+        f"{name(f)}:{d.name}": length(d)
+        for f in SERVER
+        for d in functions(f)
+        if any(ast.unparse(decorator).startswith("allow(") for decorator in d.decorator_list)
+    }
+    assert {n: count for n, count in lines.items() if count > MAX_HANDLER and n not in LONG_HANDLERS} == {}
+    assert [n for n in LONG_HANDLERS if lines.get(n, 0) <= MAX_HANDLER] == [], "no longer an exception"
+
+
+def test_sql_is_written_in_repositories_only() -> None:
+    found = []
+    for path in SERVER:
+        if path.relative_to(SRC / "open_webui").parts[0] in SQL_ROOMS:
+            continue
+        for node in ast.walk(tree(path)):
+            if (
+                isinstance(node, ast.Attribute)
+                and ast.unparse(node.value) in {"sa", "sqlalchemy"}
+                and node.attr != "exc"
+            ):
+                found.append(f"{name(path)}:{node.lineno}: {ast.unparse(node)}")
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy"):
+                found += [f"{name(path)}: {a.name}" for a in node.names if a.name not in SQL_TYPES]
+    assert found == []
+
+
+def test_tables_are_read_by_repositories_only() -> None:
+    found = []
+    for path in SERVER:
+        if path.relative_to(SRC / "open_webui").parts[0] in SQL_ROOMS:
+            continue
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ImportFrom):
+                imported = {f"{node.module}.{a.name}" for a in node.names} | {node.module}
+                if "open_webui.models.tables" in imported:
+                    found.append(f"{name(path)}:{node.lineno}")
+    assert found == []
+
+
+def test_clients_are_made_in_named_places_only() -> None:
+    makers = ("ClientSession", "AsyncClient", "urlopen", "HTTPConnection", "HTTPSConnection", "create_connection")
+    found = {
+        f"{name(path)}: {callee(node)}"
+        for path in SERVER
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and callee(node).rpartition(".")[2] in makers and name(path) not in CLIENTS
+    }
+    assert found == set()
+
+
+def test_everything_is_caught_in_named_places_only() -> None:
+    found = set()
+    for path in FILES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ExceptHandler):
+                caught = ast.unparse(node.type) if node.type else "BaseException"
+                if caught in {"Exception", "BaseException"}:
+                    found.add(name(path))
+    assert found - CATCH_ALL.keys() == set()
+    assert CATCH_ALL.keys() - found == set(), "no longer an exception"
+
+
+def test_the_server_speaks_through_its_log() -> None:
+    found = [
+        f"{name(path)}:{node.lineno}"
+        for path in FILES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and callee(node) in {"print", "pprint"} and name(path) not in SPEAK
+    ]
+    assert found == []
+
+
+def test_a_module_begins_with_its_purpose() -> None:
+    assert [name(f) for f in FILES if not (ast.get_docstring(tree(f)) or "").strip()] == []
+
+
+ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SRC), "PYTHONDONTWRITEBYTECODE": "1"}
+WATCH = """
+import importlib, os, sys, threading
+
+def watch(event, args):
+    if event in {"socket.connect", "socket.bind", "subprocess.Popen", "os.mkdir", "os.remove", "sqlite3.connect"}:
+        raise SystemExit(f"{module}: {event} {args}")
+    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+        raise SystemExit(f"{module}: writes {args[0]}")
+
+module = "nothing yet"
+sys.addaudithook(watch)
+before = dict(os.environ)
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+if threading.active_count() != 1:
+    raise SystemExit(f"threads were started: {threading.enumerate()}")
+if dict(os.environ) != before:
+    raise SystemExit("the environment was changed")
+"""
+
+
+def test_importing_does_nothing(tmp_path: Path) -> None:
+    """No file, socket, process, thread or environment is touched by an import."""
+    modules = [
+        ".".join(f.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
+        for f in FILES
+        # Alembic runs these; they are scripts.
+        if "migrations" not in f.parts or f.name in {"__init__.py", "runner.py"}
+    ]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WATCH, *modules],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_only_some_need_is_not_loaded(tmp_path: Path) -> None:
+    """Engines and drivers of extras are loaded where they are used, by those who have them."""
+    heavy = [
+        "torch",
+        "transformers",
+        "numpy",
+        "onnxruntime",
+        "xllamacpp",
+        "asyncpg",
+        "redis",
+        "aiobotocore",
+        "kreuzberg",
+    ]
+    code = f"import sys; sys.modules |= dict.fromkeys({heavy}); import open_webui.main, open_webui.cli"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

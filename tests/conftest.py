@@ -1,0 +1,245 @@
+"""What every test may ask for: databases, a provider, the application, people with accounts, the server as a process.
+
+- `database_url`: a migrated, empty database of its own for the test, which runs once on SQLite and once on PostgreSQL.
+- `empty_database_url`: the same without any table.
+- `upstream`: a provider that plays any part (tests/support/script.py lists them).
+- `live`: the application on that database with that provider; `make_live(**settings)` for other settings.
+- `client`, `admin`, `user`, `other`, `pending`: who speaks to it.
+- `server`: the real process on that database; `make_server(**environment)` for others, to be killed and restarted.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from argon2 import PasswordHasher
+
+from open_webui.access import passwords
+from open_webui.env import Settings
+from open_webui.migrations.runner import migrate
+from tests.support import live as live_module
+from tests.support import network, postgres
+from tests.support.live import Actor, Live
+from tests.support.server import SECRET, Server
+from tests.support.upstream import Upstream
+
+_PREFIXES = ("OPENAI_", "OLLAMA_", "WEBUI_", "ENABLE_", "TASK_", "DEFAULT_")
+_numbers = itertools.count(1)
+_HASHER = passwords._hasher
+DATABASES = ("sqlite", "postgresql")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing of the developer's own settings reaches a test, and no test reaches another machine."""
+    own = {name.upper() for name in Settings.model_fields}
+    for name in list(os.environ):
+        if name in own or name.startswith(_PREFIXES):
+            del os.environ[name]
+    network.refuse_all_but_loopback()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cheap_passwords() -> Iterator[None]:
+    """Argon2id with its smallest parameters: hundreds of accounts are made, and none of them is worth stealing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield
+
+
+@pytest.fixture
+def real_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parameters of the product, for tests about them."""
+    monkeypatch.setattr(passwords, "_hasher", _HASHER)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Postgres]:
+    server = postgres.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    asyncio.run(migrate(_settings(path.parent, f"sqlite:///{path}")))
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: postgres.Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a migrated database to copy."""
+
+    async def make() -> None:
+        await postgres_server.execute("CREATE DATABASE template_oui")
+        await migrate(_settings(tmp_path_factory.mktemp("template"), postgres_server.url("template_oui")))
+
+    asyncio.run(make())
+    return "template_oui"
+
+
+@pytest.fixture(params=DATABASES)
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Which database the test runs on. `@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)` fixes it."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
+def database_url(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a migrated database with nothing in it."""
+    if database_kind == "sqlite":
+        path = tmp_path / "webui.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+    else:
+        template = request.getfixturevalue("postgres_template")
+        with _postgres_database(request.getfixturevalue("postgres_server"), f"TEMPLATE {template}") as url:
+            yield url
+
+
+@pytest.fixture
+def empty_database_url(database_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a database without any table."""
+    if database_kind == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+    else:
+        with _postgres_database(request.getfixturevalue("postgres_server"), "") as url:
+            yield url
+
+
+@contextlib.contextmanager
+def _postgres_database(server: postgres.Postgres, options: str) -> Iterator[str]:
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    # A thread's loop, since the test's own may be running; copying files is quicker than writing them to the log.
+    strategy = "STRATEGY file_copy" if options else ""
+    _run_apart(server.execute(f"CREATE DATABASE {name} {options} {strategy}"))
+    try:
+        yield server.url(name)
+    finally:
+        _run_apart(server.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def _run_apart(work: Awaitable[None]) -> None:
+    async def run() -> None:
+        await work
+
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(run())
+
+
+def _settings(folder: Path, database_url: str, **changes: Any) -> Settings:
+    given: dict[str, Any] = {"data_dir": folder / "data", "database_url": database_url, "webui_secret_key": SECRET}
+    return Settings(_env_file=None, **(given | {"env": "test"} | changes))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    """The settings of `live`. `make_live(port=...)` changes some of them."""
+    return _settings(tmp_path, database_url)
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    provider = Upstream().start()
+    yield provider
+    provider.stop()
+
+
+@pytest.fixture
+def connections(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connects the application to the provider's OpenAI side, as the environment of a real start does."""
+    monkeypatch.setenv("OPENAI_API_BASE_URLS", upstream.openai_url)
+    monkeypatch.setenv("OPENAI_API_KEYS", "sk-upstream")
+
+
+@pytest.fixture
+async def make_live(settings: Settings) -> AsyncIterator[Callable[..., Awaitable[Live]]]:
+    """Starts applications with `settings`, changed by the arguments; `connections` is asked for separately."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def make(**changes: Any) -> Live:
+            changed = Settings(_env_file=None, **(settings.model_dump() | changes))
+            return await stack.enter_async_context(live_module.serve(changed))
+
+        yield make
+
+
+@pytest.fixture
+async def live(make_live: Callable[..., Awaitable[Live]], connections: None) -> Live:
+    """The application on a database of its own, connected to `upstream`."""
+    return await make_live()
+
+
+@pytest.fixture
+async def client(live: Live) -> AsyncIterator[httpx.AsyncClient]:
+    """Nobody: a client without a token."""
+    async with live.client() as anonymous:
+        yield anonymous
+
+
+@pytest.fixture
+async def admin(live: Live) -> AsyncIterator[Actor]:
+    """The first account."""
+    actor = await live_module.sign_up(live, "Admin One")
+    async with actor.client:
+        yield actor
+
+
+@pytest.fixture
+async def user(live: Live, admin: Actor) -> AsyncIterator[Actor]:
+    actor = await live_module.sign_up(live, "User One", role="user", admin=admin)
+    async with actor.client:
+        yield actor
+
+
+@pytest.fixture
+async def other(live: Live, admin: Actor) -> AsyncIterator[Actor]:
+    """A second user, with no right to anything of the first."""
+    actor = await live_module.sign_up(live, "User Two", role="user", admin=admin)
+    async with actor.client:
+        yield actor
+
+
+@pytest.fixture
+async def pending(live: Live, admin: Actor) -> AsyncIterator[Actor]:
+    """Somebody whom no admin has let in yet."""
+    actor = await live_module.sign_up(live, "Pending One", role="pending", admin=admin)
+    async with actor.client:
+        yield actor
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Makes servers (not started) with these environment variables; they are killed when the test ends."""
+    servers: list[Server] = []
+
+    def make(**environment: str) -> Server:
+        folder = tmp_path / f"server{len(servers)}"
+        folder.mkdir()
+        servers.append(Server(folder, environment))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture
+def server(make_server: Callable[..., Server], database_url: str, upstream: Upstream) -> Server:
+    """The real server, started, on this database and connected to `upstream`."""
+    made = make_server(
+        DATABASE_URL=database_url, OPENAI_API_BASE_URLS=upstream.openai_url, OPENAI_API_KEYS="sk-upstream"
+    )
+    return made.start()

@@ -1,0 +1,38 @@
+"""The migrations make exactly the schema that the code declares."""
+
+import asyncio
+
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from open_webui.env import Settings
+from open_webui.internal.db import database_url as sqlalchemy_url
+from open_webui.models.tables import metadata
+
+# The full-text index is written as SQL and belongs to no declared table.
+DERIVED = ("message_fts", "alembic_version")
+
+
+def _declared(_object: object, name: str | None, kind: str, _reflected: bool, _compare_to: object) -> bool:
+    if kind == "table":
+        return not str(name).startswith(DERIVED)
+    return name not in {"search", "ix_chat_message_search", "ix_chat_message_owner"}
+
+
+def _differences(connection: sa.Connection) -> list[object]:
+    options = {"include_object": _declared, "compare_type": True}
+    return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+
+def test_migrations_and_declared_tables_are_in_step(settings: Settings) -> None:
+    async def compare() -> list[object]:
+        engine = create_async_engine(sqlalchemy_url(settings))
+        try:
+            async with engine.connect() as connection:
+                return await connection.run_sync(_differences)
+        finally:
+            await engine.dispose()
+
+    assert asyncio.run(compare()) == []

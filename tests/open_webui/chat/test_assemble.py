@@ -1,0 +1,357 @@
+"""The reducer: whatever a provider splits, the frames that go out rebuild the answer that is stored."""
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from open_webui.chat.assemble import MAX_CALLS, THINK_TAGS, Answer, Frame, Item, items_of, joined
+from open_webui.chat.wire import Choice, Chunk, Delta, FunctionPart, ToolCallPart
+
+
+class Page:
+    """A client that knows nothing but the frames it was sent."""
+
+    def __init__(self, output: list[dict[str, Any]] | None = None) -> None:
+        self.items: list[dict[str, Any]] = [dict(item) for item in output or []]
+
+    def take(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            getattr(self, "_" + frame["type"].removeprefix("response.").replace(".", "_"))(frame)
+
+    def _output_item_added(self, frame: Frame) -> None:
+        assert frame["output_index"] == len(self.items)
+        self.items.append(dict(frame["item"]))
+
+    def _output_item_done(self, frame: Frame) -> None:
+        assert self.items[frame["output_index"]]["id"] == frame["item"]["id"]
+        self.items[frame["output_index"]] = dict(frame["item"])
+
+    def _output_text_delta(self, frame: Frame) -> None:
+        at = frame["output_index"]
+        if at == len(self.items):
+            self.items.append({"type": "message", "id": frame["item_id"], "content": []})
+        self._add(frame, "message")
+
+    def _reasoning_text_delta(self, frame: Frame) -> None:
+        self._add(frame, "reasoning")
+
+    def _add(self, frame: Frame, kind: str) -> None:
+        item = self.items[frame["output_index"]]
+        assert (item["type"], item["id"]) == (kind, frame["item_id"])
+        text = item["content"][0]["text"] if item["content"] else ""
+        item["content"] = [{"type": "output_text", "text": text + frame["delta"]}]
+
+    def _function_call_arguments_delta(self, frame: Frame) -> None:
+        item = self.items[frame["output_index"]]
+        assert item["id"] == frame["item_id"]
+        item["arguments"] += frame["delta"]
+
+    def _function_call_arguments_done(self, frame: Frame) -> None:
+        assert self.items[frame["output_index"]]["arguments"] == frame["arguments"]
+
+    @property
+    def text(self) -> str:
+        said = [i["content"][0]["text"] for i in self.items if i["type"] == "message" and i["content"]]
+        return "".join(said)
+
+    def output(self) -> list[dict[str, Any]]:
+        return [comparable(item) for item in self.items]
+
+
+def comparable(item: dict[str, Any]) -> dict[str, Any]:
+    """A message without what no frame tells: its role and status come with the end."""
+    return {k: v for k, v in item.items() if item["type"] != "message" or k in {"type", "id", "content"}}
+
+
+def clock() -> Any:
+    ticks = itertools.count(1_700_000_000)
+    return lambda: float(next(ticks))
+
+
+def says(text: str) -> Chunk:
+    return Chunk([Choice(delta=Delta(content=text))])
+
+
+def thinks(text: str) -> Chunk:
+    return Chunk([Choice(delta=Delta(reasoning_content=text))])
+
+
+def calls(index: int | None, id_: str | None = None, name: str | None = None, arguments: str | None = None) -> Chunk:
+    part = ToolCallPart(index, id_, FunctionPart(name, arguments))
+    return Chunk([Choice(delta=Delta(tool_calls=[part]))])
+
+
+def ends(reason: str = "stop") -> Chunk:
+    return Chunk([Choice(delta=Delta(), finish_reason=reason)])
+
+
+texts = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from([*THINK_TAGS, *THINK_TAGS.values(), "<", "<thi", "</th", "</", "think>", "\n", " "]),
+)
+chunks = st.one_of(
+    st.builds(says, texts),
+    st.builds(thinks, texts),
+    st.builds(
+        calls,
+        st.sampled_from([None, 0, 1, 2]),
+        st.sampled_from([None, "call_a", "call_b"]),
+        st.sampled_from([None, "", "lookup"]),
+        st.one_of(st.none(), st.text(max_size=8)),
+    ),
+    st.builds(ends),
+    st.builds(lambda n: Chunk(usage={"prompt_tokens": n}), st.integers(0, 9)),
+    st.just(Chunk()),
+)
+
+
+@given(st.lists(chunks, max_size=40), st.sampled_from(["completed", "incomplete"]))
+def test_the_frames_rebuild_the_answer(fed: list[Chunk], status: str) -> None:
+    answer, page, lazy = Answer(clock()), Page(), []
+    for chunk in fed:
+        before, version = answer.output(), answer.version
+        frames = answer.feed(chunk)
+        assert answer.version > version or (answer.output() == before and not frames)
+        assert answer.version >= version
+        page.take(frames)
+        lazy += frames
+        assert page.output() == [comparable(item) for item in answer.output()] or any(
+            item.kind == "function_call" for item in answer.items
+        )
+    version = answer.version
+    last = answer.close(status)
+    assert answer.version > version
+    page.take(last)
+    lazy += last
+    assert page.output() == [comparable(item) for item in answer.output()]
+    assert page.text == answer.text
+    later = Page()
+    later.take(joined(lazy))
+    assert later.output() == page.output()
+    assert all(item["status"] != "in_progress" for item in answer.output())
+
+
+@given(st.lists(chunks, max_size=30), st.data())
+def test_one_who_comes_in_the_middle_misses_nothing_and_sees_nothing_twice(
+    fed: list[Chunk], data: st.DataObject
+) -> None:
+    """The output at any version, and the frames after that version, are the whole answer."""
+    answer = Answer(clock())
+    sent: list[tuple[int, list[Frame]]] = []
+    cut = data.draw(st.integers(0, len(fed)))
+    page, seen = Page(), 0
+    for number, chunk in enumerate(fed):
+        if number == cut:
+            page, seen = Page(answer.output()), answer.version
+        frames = answer.feed(chunk)
+        sent.append((answer.version, frames))
+    if cut == len(fed):
+        page, seen = Page(answer.output()), answer.version
+    frames = answer.close()
+    sent.append((answer.version, frames))
+    for version, frames in sent:
+        if version > seen:
+            page.take(frames)
+    assert page.output() == [comparable(item) for item in answer.output()]
+
+
+@given(st.sampled_from(sorted(THINK_TAGS)), st.text(max_size=30), st.text(max_size=30), st.data())
+def test_thinking_tags_are_seen_wherever_they_are_split(tag: str, thought: str, said: str, data: st.DataObject) -> None:
+    closing = THINK_TAGS[tag]
+    whole = f"{tag}{thought}{closing}{said}"
+    thought, said = whole[len(tag) :].split(closing, 1)
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(whole) - 1), max_size=8)))
+    pieces = [whole[a:b] for a, b in itertools.pairwise([0, *cuts, len(whole)])]
+    answer, page = Answer(clock()), Page()
+    for piece in pieces:
+        page.take(answer.feed(says(piece)))
+    page.take(answer.close())
+    assert answer.items[0].kind == "reasoning"
+    assert answer.items[0].text == thought
+    assert answer.items[0].tags == (tag, closing)
+    assert answer.text.lstrip("\n") == said.lstrip("\n")
+    assert page.output() == [comparable(item) for item in answer.output()]
+
+
+@pytest.mark.parametrize("text", ["<", "<thin", "  <thinker> says", "a <think> later", "<b>bold</b>", "\n\n", "x"])
+def test_text_that_only_looks_like_a_tag_is_kept_whole(text: str) -> None:
+    answer = Answer(clock())
+    for letter in text:
+        answer.feed(says(letter))
+    answer.close()
+    assert answer.text == text
+    assert [item.kind for item in answer.items] == ["message"]
+
+
+def test_thinking_that_never_ends_is_kept_as_thinking() -> None:
+    answer = Answer(clock())
+    answer.feed(says("<think>half a thought </thi"))
+    answer.close("incomplete")
+    assert answer.items[0].text == "half a thought </thi"
+    assert answer.text == ""
+
+
+def test_reasoning_ends_when_the_answer_begins_and_takes_its_time() -> None:
+    answer = Answer(clock())
+    answer.feed(thinks("hm"))
+    frames = answer.feed(says("Yes."))
+    assert [f["type"] for f in frames] == ["response.output_item.done", "response.output_text.delta"]
+    assert frames[0]["item"]["duration"] == 1
+    assert frames[0]["item"]["status"] == "completed"
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+def test_reasoning_is_read_by_all_its_names(field: str) -> None:
+    answer = Answer(clock())
+    answer.feed(Chunk([Choice(delta=Delta(**{field: "hm"}))]))
+    assert answer.items[0].kind == "reasoning"
+
+
+def test_a_whole_message_is_read_like_a_delta() -> None:
+    answer = Answer(clock())
+    answer.feed(Chunk([Choice(message=Delta(content="Hello"), finish_reason="stop")], {"completion_tokens": 1}))
+    answer.close()
+    assert (answer.text, answer.finish_reason) == ("Hello", "stop")
+    assert answer.usage == {"completion_tokens": 1, "output_tokens": 1}
+
+
+def test_other_choices_are_not_mixed_in() -> None:
+    answer = Answer(clock())
+    first, second = Choice(delta=Delta(content="a")), Choice(delta=Delta(content="X"), index=1)
+    for chunk in (Chunk([first, second]), Chunk([second]), Chunk([first])):
+        answer.feed(chunk)
+    assert answer.text == "aa"
+
+
+class TestToolCalls:
+    def arguments(self, answer: Answer) -> list[tuple[str, str, str]]:
+        return [(i.call_id, i.name, i.text) for i in answer.items if i.kind == "function_call"]
+
+    def test_parts_go_to_their_index(self) -> None:
+        answer = Answer(clock())
+        for chunk in (
+            calls(0, "a", "f", ""),
+            calls(1, "b", "g", "{}"),
+            calls(0, None, None, '{"x"'),
+            calls(0, arguments=":1}"),
+        ):
+            answer.feed(chunk)
+        assert self.arguments(answer) == [("a", "f", '{"x":1}'), ("b", "g", "{}")]
+
+    def test_parts_without_index_and_id_go_to_the_last_call(self) -> None:
+        answer = Answer(clock())
+        for chunk in (
+            calls(None, "a", "f"),
+            calls(None, arguments="{"),
+            calls(None, arguments="}"),
+            calls(None, "b", "g", "1"),
+        ):
+            answer.feed(chunk)
+        assert self.arguments(answer) == [("a", "f", "{}"), ("b", "g", "1")]
+
+    def test_calls_that_all_have_index_0_are_told_apart_by_their_ids(self) -> None:
+        answer = Answer(clock())
+        for chunk in (calls(0, "a", "f", "{}"), calls(0, "b", "g", "[]"), calls(0, "b", None, " ")):
+            answer.feed(chunk)
+        assert self.arguments(answer) == [("a", "f", "{}"), ("b", "g", "[] ")]
+
+    def test_a_name_that_comes_late_is_taken(self) -> None:
+        answer = Answer(clock())
+        answer.feed(calls(0, "a"))
+        answer.feed(calls(0, None, "f", "{}"))
+        assert self.arguments(answer) == [("a", "f", "{}")]
+
+    def test_a_flood_of_calls_is_bounded(self) -> None:
+        answer = Answer(clock())
+        for n in range(MAX_CALLS + 50):
+            answer.feed(calls(n, f"c{n}", "f", "{}"))
+        assert len(answer.items) == MAX_CALLS
+
+    def test_calls_are_done_only_when_they_are_whole(self) -> None:
+        for status, kinds in (
+            ("completed", ["response.function_call_arguments.done", "response.output_item.done"]),
+            ("incomplete", ["response.output_item.done"]),
+        ):
+            answer = Answer(clock())
+            answer.feed(calls(0, "a", "f", "{"))
+            frames = answer.close(status)
+            assert [f["type"] for f in frames] == kinds
+            assert frames[-1]["item"]["status"] == status
+
+
+class TestContinued:
+    def stored(self) -> list[dict[str, Any]]:
+        answer = Answer(clock())
+        for chunk in (thinks("hm"), says("One, "), calls(0, "a", "f", "{}")):
+            answer.feed(chunk)
+        answer.close("incomplete")
+        return answer.output()
+
+    @given(st.lists(chunks, max_size=20))
+    def test_it_goes_on_from_what_is_stored(self, fed: list[Chunk]) -> None:
+        stored = self.stored()
+        answer, page = Answer(clock(), items_of(stored, "One, ")), Page(stored)
+        for chunk in fed:
+            page.take(answer.feed(chunk))
+        page.take(answer.close())
+        assert answer.text.startswith("One, ")
+        assert page.output() == [comparable(item) for item in answer.output()]
+
+    def test_text_goes_on_in_the_same_item(self) -> None:
+        answer = Answer(clock(), items_of([{"type": "message", "id": "m", "content": [{"text": "One, "}]}], "One, "))
+        [frame] = answer.feed(says("<think>two"))
+        assert (frame["item_id"], frame["output_index"]) == ("m", 0)
+        assert answer.text == "One, <think>two"
+
+    def test_nothing_of_a_stored_answer_is_lost(self) -> None:
+        stored = [*self.stored(), {"type": "function_call_output", "id": "fco", "output": [{"text": "x"}]}]
+        kept = Answer(clock(), items_of(stored, "One, "))
+        kept.close()
+        before = [{k: v for k, v in item.items() if k != "status"} for item in stored]
+        assert [{k: v for k, v in item.items() if k != "status"} for item in kept.output()] == before
+
+    def test_an_answer_without_items_goes_on_from_its_text(self) -> None:
+        for output in (None, [], "nonsense", [1, None]):
+            answer = Answer(clock(), items_of(output, "One, "))
+            answer.feed(says("two"))
+            assert answer.text == "One, two"
+
+    @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+                        lambda inner: st.lists(inner, max_size=3)
+                        | st.dictionaries(st.sampled_from(["type", "id", "content", "text", "started_at", "ended_at",
+                                                           "start_tag", "end_tag"]), inner, max_size=4),
+                        max_leaves=12))  # fmt: skip
+    def test_whatever_is_stored_can_be_continued(self, output: Any) -> None:
+        answer = Answer(clock(), items_of(output, "x"))
+        answer.feed(says("y"))
+        answer.close()
+        assert isinstance(answer.output(), list)
+
+
+def test_joined_never_joins_across_another_frame() -> None:
+    def delta(item: str, text: str) -> Frame:
+        return {"type": "response.output_text.delta", "item_id": item, "delta": text}
+
+    added = {"type": "response.output_item.added", "item": {}}
+    frames = [delta("a", "1"), delta("a", "2"), added, added, delta("a", "3"), delta("b", "4")]
+    assert [f.get("delta") for f in joined(frames)] == ["12", None, None, "3", "4"]
+    assert frames[0]["delta"] == "1"
+
+
+def test_long_answers_cost_what_their_text_costs() -> None:
+    answer = Answer(clock())
+    for _ in range(20_000):
+        answer.feed(says("word "))
+        if len(answer.items[0].parts) % 500 == 0:
+            assert answer.text.endswith("word ")
+    assert len(answer.text) == 100_000
+
+
+def test_items_are_not_shared_between_answers() -> None:
+    first = Item("message", "m", ["a"])
+    answer = Answer(clock(), [first])
+    answer.feed(says("b"))
+    assert Answer(clock()).items == []

@@ -1,0 +1,236 @@
+"""The journal: one commit for all that is due, patient while the database refuses, and not stopped by one bad value."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from open_webui.chat.assemble import Answer
+from open_webui.chat.delivery import record
+from open_webui.chat.delivery.record import Call, Live, Recorder
+from open_webui.chat.delivery.room import Load, Room
+from open_webui.chat.wire import Choice, Chunk, Delta
+from open_webui.env import Settings
+from open_webui.internal.db import Database, UnitOfWork, open_database
+from open_webui.models import accounts, chats, generations, messages, tables, users
+from tests.open_webui.chat.conftest import Notes, make_turn
+
+
+class Moody(Database):
+    """The real database, which can be told to refuse writing, and counts its commits."""
+
+    refuses = False
+    commits = 0
+    refused: asyncio.Event
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[UnitOfWork]:
+        if self.refuses:
+            self.refused.set()
+            raise sa.exc.OperationalError("COMMIT", {}, OSError("disk full"))
+        async with super().write() as unit:
+            yield unit
+        self.commits += 1
+
+
+class Desk:
+    """A recorder over a stored chat, and the answers that are being written in it."""
+
+    def __init__(self, database: Moody, chat: chats.ChatRow) -> None:
+        self.database = database
+        self.chat = chat
+        self.running: list[Live] = []
+        self.recorder = Recorder(database, 0.02, lambda: self.running, "here")
+        self._numbers = itertools.count(1)
+
+    async def answer(self, text: str) -> Live:
+        """An answer that has begun and says this so far."""
+        number = next(self._numbers)
+        wire = {
+            "id": f"a{number}",
+            "role": "assistant",
+            "parentId": None,
+            "content": "",
+            "done": False,
+            "meta": {"x": 1},
+        }
+        async with self.database.write() as unit:
+            [row] = await messages.put(unit.connection, self.chat, "ann", [wire])
+            begun = {"task_id": f"t{number}", "chat_id": self.chat.id, "message_id": row.id, "user_id": "ann"}
+            await generations.begin(unit.connection, [begun], "here")
+        turn = make_turn(task_id=f"t{number}", chat_id=self.chat.id, message_id=row.id, row=row.n, body=row.body)
+        room = Room(Notes(), Load(), frozenset({"ann"}), self.chat.id, row.id)
+        live = Live(turn=turn, answer=Answer(lambda: 0.0), room=room, body=row.body, title="")
+        say(live, text)
+        self.running.append(live)
+        return live
+
+    async def end(self, live: Live, extra: dict[str, Any] | None = None) -> None:
+        live.answer.close()
+        await self.recorder.finish(live, extra)
+        self.running.remove(live)
+
+    async def stored(self, live: Live) -> messages.MessageRow:
+        async with self.database.read() as connection:
+            row = await messages.get(connection, self.chat.id, live.turn.message_id)
+        assert row is not None
+        return row
+
+    async def until(self, live: Live, content: str) -> messages.MessageRow:
+        async with asyncio.timeout(5):
+            while True:
+                row = await self.stored(live)
+                if row.content == content:
+                    return row
+                await asyncio.sleep(0.01)
+
+    async def count(self, table: sa.Table) -> int:
+        async with self.database.read() as connection:
+            return int(await connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0)
+
+    def call(self) -> Call:
+        return Call(user_id="ann", model_id="m", connection="c", kind="chat", started=0.0)
+
+
+def say(live: Live, text: str) -> None:
+    live.answer.feed(Chunk([Choice(delta=Delta(content=text))]))
+
+
+@pytest.fixture
+async def desk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    monkeypatch.setattr(record, "RETRY_SECONDS", (0.01,))
+    plain = open_database(settings)
+    database = Moody(plain._readers, plain._writer, plain.dialect)
+    database.refused = asyncio.Event()
+    async with database.write() as unit:
+        person = {"id": "ann", "name": "Ann", "email": "ann@example.com", "role": "user"}
+        await users.insert(unit.connection, person)
+        await accounts.insert_credential(unit.connection, "ann", None)
+        chat = await chats.create(unit.connection, "ann", title="T", body={})
+    made = Desk(database, chat)
+    made.recorder.open()
+    yield made
+    await made.recorder.close()
+    await database.close()
+
+
+async def test_what_is_said_is_written_while_it_is_said(desk: Desk) -> None:
+    live = await desk.answer("One ")
+    row = await desk.until(live, "One ")
+    assert row.done is False
+    assert row.body["meta"] == {"x": 1, "sequence_number": live.answer.version}
+    say(live, "two")
+    await desk.until(live, "One two")
+    commits = desk.database.commits
+    await asyncio.sleep(0.1)
+    assert desk.database.commits == commits, "nothing new was said, nothing is written"
+
+
+async def test_the_end_is_written_before_anybody_is_told(desk: Desk) -> None:
+    live = await desk.answer("One")
+    await desk.end(live, {"error": {"content": "x"}})
+    row = await desk.stored(live)
+    assert (row.content, row.done, row.body["error"], row.body["meta"]) == ("One", True, {"content": "x"}, {"x": 1})
+    assert await desk.count(tables.generation) == 0
+    await asyncio.sleep(0.1)
+    assert (await desk.stored(live)).done is True
+
+
+async def test_many_ends_are_few_commits(desk: Desk) -> None:
+    lives = [await desk.answer(f"Number {n}") for n in range(30)]
+    before = desk.database.commits
+    await asyncio.gather(*(desk.end(live) for live in lives))
+    assert desk.database.commits - before <= 5
+    assert all([(await desk.stored(live)).done for live in lives])
+
+
+async def test_an_end_waits_for_a_database_that_refuses(desk: Desk) -> None:
+    live = await desk.answer("One")
+    desk.recorder.count(desk.call(), 200, {"prompt_tokens": 3})
+    desk.database.refuses = True
+    ending = asyncio.create_task(desk.end(live))
+    await desk.database.refused.wait()
+    await asyncio.sleep(0.1)
+    assert not ending.done()
+    desk.database.refuses = False
+    await asyncio.wait_for(ending, 5)
+    assert (await desk.stored(live)).content == "One"
+    assert await desk.count(tables.usage) == 1
+
+
+async def test_closing_writes_what_is_left(desk: Desk) -> None:
+    live = await desk.answer("One")
+    desk.recorder.count(desk.call(), 200, None)
+    say(live, " two")
+    await desk.recorder.close()
+    assert (await desk.stored(live)).content == "One two"
+    assert await desk.count(tables.usage) == 1
+
+
+async def test_closing_does_not_wait_for_ever(desk: Desk) -> None:
+    live = await desk.answer("One")
+    desk.database.refuses = True
+    ending = asyncio.create_task(desk.end(live))
+    await desk.database.refused.wait()
+    await asyncio.wait_for(desk.recorder.close(), 5)
+    with pytest.raises(sa.exc.OperationalError):
+        await ending
+    # What the next start marks as interrupted is still noted.
+    assert await desk.count(tables.generation) == 1
+
+
+async def test_one_bad_value_costs_only_its_own_answer(desk: Desk) -> None:
+    good, bad, running = [await desk.answer(text) for text in ("good", "bad", "running")]
+    bad.body["unstorable"] = object()
+    ends = asyncio.gather(desk.end(good), desk.end(bad), return_exceptions=True)
+    results = await asyncio.wait_for(ends, 5)
+    assert results[0] is None
+    assert isinstance(results[1], Exception)
+    assert (await desk.stored(good)).done is True
+    await desk.until(running, "running")
+    desk.running.remove(bad)
+    say(running, " on")
+    await desk.until(running, "running on")
+
+
+async def test_nul_characters_of_a_provider_are_let_go(desk: Desk) -> None:
+    live = await desk.answer("a\x00b")
+    await desk.end(live)
+    row = await desk.stored(live)
+    assert row.content == "ab"
+    assert row.body["output"][0]["content"][0]["text"] == "ab"
+
+
+async def test_usage_of_impossible_size_is_let_go(desk: Desk) -> None:
+    for usage in (
+        {"prompt_tokens": 10**30},
+        {"prompt_tokens": -1},
+        {"prompt_tokens": True},
+        {"prompt_tokens": "7"},
+        {},
+    ):
+        desk.recorder.count(desk.call(), 200, usage)
+    live = await desk.answer("x")
+    live.answer.usage = {"prompt_tokens": 10**30}
+    await desk.end(live)
+    assert await desk.count(tables.usage) == 5
+    assert (await desk.stored(live)).body["usage"]["prompt_tokens"] == 10**30
+
+
+async def test_an_answer_whose_chat_was_deleted_ends_quietly(desk: Desk) -> None:
+    live = await desk.answer("x")
+    async with desk.database.write() as unit:
+        await unit.connection.execute(tables.chat.delete())
+    await desk.end(live)
+
+
+async def test_a_temporary_answer_ends_without_a_row(desk: Desk) -> None:
+    live = await desk.answer("x")
+    turn = make_turn(task_id="gone", row=None)
+    ghost = Live(turn=turn, answer=Answer(lambda: 0.0), room=live.room, body={}, title="")
+    desk.running.append(ghost)
+    await asyncio.wait_for(desk.end(ghost), 5)

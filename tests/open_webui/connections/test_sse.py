@@ -1,0 +1,193 @@
+"""Event streams: however the bytes are cut, the same data comes out."""
+
+import itertools
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from open_webui.connections.chunks import ChunkReader, assemble, error_of, message_of, to_chunks
+from open_webui.connections.sse import SseReader
+from open_webui.errors import ProviderError
+
+LINES = [
+    b'data: {"choices":[]}',
+    b'data:{"a":"\xc3\xa4"}',
+    b"data: ",
+    b"data",
+    b"data: [DONE]",
+    b"data: [DONE] ",
+    b'data: {"text":"[DONE]"}',
+    b": a comment",
+    b"event: message",
+    b"id: 7",
+    b"retry: 10",
+    b"",
+    b"",
+    b"{",
+    b'{"error": {"message": "no"}}',
+    b"\xef\xbb\xbfdata: 1",
+    b"nonsense \xff",
+    b"data: " + b"x" * 50,
+]
+ENDS = [b"\n", b"\n", b"\n\n", b"\r\n", b"\r\n\r\n", b"\r", b""]
+streams = st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(ENDS)), max_size=12).map(
+    lambda parts: b"".join(line + end for line, end in parts)
+)
+
+
+def read(pieces: list[bytes], limit: int = 1_000) -> tuple[list[bytes], bool, bool, list[bytes]]:
+    reader = SseReader(limit)
+    out = [payload for piece in pieces for payload in reader.feed(piece)]
+    out += reader.close()
+    return out, reader.done, reader.too_long, reader.stray
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    edges = [0, *sorted(p % (len(data) + 1) for p in places), len(data)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(streams, st.lists(st.integers(0, 10_000), max_size=12))
+def test_any_split_gives_the_same(data: bytes, places: list[int]) -> None:
+    whole = read([data])
+    assert read(cut(data, places)) == whole
+    assert read([bytes([b]) for b in data]) == whole
+
+
+@settings(max_examples=200, deadline=None)
+@given(streams, st.lists(st.integers(0, 10_000), max_size=6))
+def test_a_limit_holds_wherever_the_cuts_are(data: bytes, places: list[int]) -> None:
+    whole, split = read([data], 30), read(cut(data, places), 30)
+    assert whole[:3] == split[:3]
+    assert all(len(payload) <= 30 for payload in whole[0])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=5))
+def test_noise_is_harmless(data: bytes, places: list[int]) -> None:
+    assert read(cut(data, places)) == read([data])
+
+
+def test_the_forms_of_an_event() -> None:
+    assert read([b'data: {"a":1}\n\ndata: {"b":2}\n\n'])[0] == [b'{"a":1}', b'{"b":2}']
+    assert read([b"data: one\r\n\r\n"])[0] == [b"one"]
+    assert read([b"data:one\ndata:two\n\n"])[0] == [b"one\ntwo"]
+    assert read([b": hello\n\nevent: x\nid: 1\ndata: one\n\n"])[0] == [b"one"]
+    assert read([b"data: unfinished"])[0] == [b"unfinished"]
+
+
+def test_nothing_counts_after_the_terminator() -> None:
+    reader = SseReader()
+    assert reader.feed(b"data: 1\n\ndata: [DONE]\n\ndata: 2\n\n") == [b"1"]
+    assert reader.done
+    assert reader.feed(b"data: 3\n\n") == []
+    assert reader.close() == []
+
+
+def test_a_line_without_end_is_given_up() -> None:
+    reader = SseReader(limit=100)
+    assert reader.feed(b"data: good\n\ndata: ") == [b"good"]
+    for _ in range(10):
+        assert reader.feed(b"x" * 20) == []
+    assert reader.too_long
+    assert reader.feed(b"\n\ndata: late\n\n") == []
+
+
+def chunk(text: str, reason: str | None = None) -> bytes:
+    quoted = "null" if reason is None else f'"{reason}"'
+    return b'{"choices":[{"index":0,"delta":{"content":"%s"},"finish_reason":%s}]}' % (text.encode(), quoted.encode())
+
+
+def events(*payloads: bytes) -> bytes:
+    return b"".join(b"data: " + p + b"\n\n" for p in payloads)
+
+
+def test_what_is_no_json_object_is_dropped_and_counted() -> None:
+    reader = ChunkReader()
+    junk = (b"{not json", b"[1, 2]", b"", b'{"choices": "none"}', b'{"a": "\xff"}', b"1", b"null", b"[" * 5_000)
+    assert reader.feed(events(junk[0], chunk("a"), *junk[1:], chunk("b"))) == [chunk("a"), chunk("b")]
+    assert reader.dropped == len(junk)
+
+
+def test_an_end_is_known_by_its_terminator_or_reason() -> None:
+    for body, complete in (
+        (events(chunk("a")), False),
+        (events(chunk("a", "stop")), True),
+        (events(chunk("a", "")), False),
+        (events(chunk("a"), b"[DONE]"), True),
+        (b"", False),
+    ):
+        reader = ChunkReader()
+        reader.feed(body)
+        reader.close()
+        if complete:
+            reader.check_end()
+        else:
+            with pytest.raises(ProviderError, match="cut off"):
+                reader.check_end()
+
+
+def test_an_error_in_a_stream_ends_it_after_what_came_before() -> None:
+    for error in (
+        b'data: {"error":{"message":"fell over","code":503}}\n\n',
+        b'event: error\ndata: {"error":"fell over"}\n\n',
+        b'{"error":{"message":"fell over"}}\n',
+        b'{\n  "error": {\n    "message": "fell over"\n  }\n}\n',
+    ):
+        reader = ChunkReader()
+        got = reader.feed(events(chunk("a")) + error)
+        got += reader.close()
+        assert got == [chunk("a")]
+        assert reader.error is not None
+        assert "fell over" in reader.error.detail
+    assert reader.feed(events(chunk("late"))) == []
+
+
+def test_null_errors_are_none() -> None:
+    reader = ChunkReader()
+    payload = b'{"error":null,"choices":[]}'
+    assert reader.feed(events(payload)) == [payload]
+    assert reader.error is None
+
+
+def test_messages_of_errors() -> None:
+    assert message_of({"error": {"message": "m"}}) == "m"
+    assert message_of({"error": "m"}) == "m"
+    assert message_of([{"error": {"message": "m"}}]) == "m"
+    assert message_of({"detail": [{"msg": "m"}]}) == "m"
+    assert message_of({"message": "x" * 9_000}) == "x" * 2_000
+    for nothing in ({}, [], None, 5, {"error": {}}, {"error": {"error": {"error": {"error": {"error": "deep"}}}}}):
+        assert message_of(nothing) is None
+    assert error_of(b"not json") is None
+    assert error_of(b'{"error":{"code":true}}').status == 502
+    assert error_of(b'{"error":{"code":429}}').status == 429
+
+
+def test_whole_answers_and_chunks_are_the_same_thing() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"role": "assistant", "content": "hello", "reasoning_content": "hm", "tool_calls": [call]}
+    whole = {"id": "i", "model": "m", "created": 1, "choices": [{"index": 0, "message": message, "finish_reason": "x"}]}
+    whole["usage"] = {"total_tokens": 3}
+    back = msgspec.json.decode(assemble(to_chunks(whole)))
+    assert back["choices"][0]["message"] == message
+    assert back["choices"][0]["finish_reason"] == "x"
+    assert (back["usage"], back["id"], back["object"]) == ({"total_tokens": 3}, "i", "chat.completion")
+
+
+def test_pieces_of_tool_calls_are_put_together() -> None:
+    parts = [
+        {"index": 0, "id": "c1", "function": {"name": "look", "arguments": ""}},
+        {"index": 0, "function": {"arguments": '{"a"'}},
+        {"index": 1, "id": "c2", "function": {"name": "up", "arguments": "{}"}},
+        {"index": 0, "function": {"arguments": ":1}"}},
+        "no call",
+    ]
+    chunks = [msgspec.json.encode({"choices": [{"index": 0, "delta": {"tool_calls": [p]}}]}) for p in parts]
+    calls = msgspec.json.decode(assemble(chunks))["choices"][0]["message"]["tool_calls"]
+    assert [(c["id"], c["function"]["name"], c["function"]["arguments"]) for c in calls] == [
+        ("c1", "look", '{"a":1}'),
+        ("c2", "up", "{}"),
+    ]

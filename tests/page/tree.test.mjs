@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { currentLeaf, deepestLeaf, graft, pathTo, siblings } from '../../src/open_webui/static/page/js/tree.js';
+
+const message = (id, parentId, childrenIds = [], timestamp = 1) => ({ id, parentId, childrenIds, timestamp });
+const tree = () => ({
+  u1: message('u1', null, ['a1', 'a2']),
+  a1: message('a1', 'u1', ['u2']),
+  a2: message('a2', 'u1'),
+  u2: message('u2', 'a1', [], 5),
+  v1: message('v1', null, [], 9),
+});
+
+test('the path runs from the root to the leaf', () => {
+  assert.deepEqual(pathTo(tree(), 'u2'), ['u1', 'a1', 'u2']);
+  assert.deepEqual(pathTo(tree(), null), []);
+  assert.deepEqual(pathTo(tree(), 'unknown'), []);
+});
+
+test('a cyclic tree ends every walk', () => {
+  const messages = { a: message('a', 'b', ['b']), b: message('b', 'a', ['a']) };
+  assert.deepEqual(pathTo(messages, 'a'), ['b', 'a']);
+  assert.equal(deepestLeaf(messages, 'a'), 'b');
+});
+
+test('siblings are the other children of the same parent', () => {
+  assert.deepEqual(siblings(tree(), 'a2'), ['a1', 'a2']);
+  assert.deepEqual(siblings(tree(), 'u1'), ['u1', 'v1']);
+  assert.deepEqual(siblings(tree(), 'nobody'), []);
+});
+
+test('children that do not exist, are named twice or belong elsewhere are ignored', () => {
+  const messages = tree();
+  messages.u1.childrenIds = ['a1', 'a1', 'ghost', 'u2', 'a2'];
+  assert.deepEqual(siblings(messages, 'a1'), ['a1', 'a2']);
+  messages.u1.childrenIds = undefined;
+  assert.deepEqual(siblings(messages, 'a1'), ['a1']);
+});
+
+test('the leaf is the current one, or the end of the newest branch when the current one is missing', () => {
+  assert.equal(currentLeaf({ messages: tree(), currentId: 'a2' }), 'a2');
+  assert.equal(currentLeaf({ messages: tree(), currentId: 'ghost' }), 'v1');
+  assert.equal(currentLeaf({ messages: {}, currentId: null }), null);
+  assert.equal(currentLeaf(undefined), null);
+});
+
+test('a grafted message is linked and the old history is untouched', () => {
+  const history = { messages: tree(), currentId: 'a2' };
+  const grown = graft(history, [message('u3', 'a2'), message('a3', 'u3')], 'a3');
+  assert.deepEqual(grown.messages.a2.childrenIds, ['u3']);
+  assert.deepEqual(grown.messages.u3.childrenIds, ['a3']);
+  assert.deepEqual(history.messages.a2.childrenIds, []);
+  assert.equal(grown.currentId, 'a3');
+});
+
+test('a path of ten thousand messages is walked at once', () => {
+  const messages = {};
+  for (let n = 0; n < 10_000; n += 1) messages[n] = message(String(n), n ? String(n - 1) : null, [String(n + 1)]);
+  assert.equal(pathTo(messages, '9999').length, 10_000);
+  assert.equal(deepestLeaf(messages, '0'), '9999');
+});

