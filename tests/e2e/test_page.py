@@ -178,6 +178,21 @@ async def test_a_reload_in_the_middle_loses_and_doubles_nothing(visit: Visit) ->
     await expect(answer(visit.page)).to_have_text(fixed_text().strip())
 
 
+async def test_words_put_off_while_the_browser_is_busy_are_shown_without_new_ones(visit: Visit) -> None:
+    shown = await visit.page.evaluate(
+        """async () => {
+            const { LiveMarkdown } = await import('/static/page/js/markdown.js');
+            const live = new LiveMarkdown(document.createElement('div'));
+            live.update('the ', false);
+            live.cost = 1e9;
+            const during = [live.update('the quick', false), live.update('the quick', false)];
+            live.cost = 0;
+            return [...during, live.update('the quick', false), live.element.textContent.trim()];
+        }"""
+    )
+    assert shown == [False, False, True, "the quick"]
+
+
 async def test_a_second_tab_sees_everything_live(visit: Visit) -> None:
     other = await visit.tab()
     await visit.say("Go on", "gated")

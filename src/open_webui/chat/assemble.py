@@ -296,16 +296,20 @@ class Answer:
         return not self.items
 
 
+_TEXT_KINDS: Final[tuple[Kind, ...]] = ("message", "reasoning")
+
+
 def items_of(output: Any, content: str) -> list[Item]:
     """The items of a stored answer, so that it can be continued. What is not text is kept as it is."""
     items: list[Item] = []
     for raw in output if isinstance(output, list) else []:
         if not isinstance(raw, dict):
             continue
-        if raw.get("type") not in {"message", "reasoning"}:
+        # Compared and not looked up: what is stored may be no text, and unhashable.
+        kind = next((k for k in _TEXT_KINDS if k == raw.get("type")), None)
+        if kind is None:
             items.append(Item("other", str(raw.get("id") or ""), [], status="completed", stored=raw))
             continue
-        kind: Kind = raw["type"]
         item = Item(kind, str(raw.get("id") or _new_id("msg")), [_text_of(raw.get("content"))], status="completed")
         if isinstance(raw.get("start_tag"), str) and isinstance(raw.get("end_tag"), str):
             item.tags = (raw["start_tag"], raw["end_tag"])

@@ -4,7 +4,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from open_webui.chat.assemble import MAX_CALLS, THINK_TAGS, Answer, Frame, Item, items_of, joined
@@ -324,6 +324,7 @@ class TestContinued:
                         | st.dictionaries(st.sampled_from(["type", "id", "content", "text", "started_at", "ended_at",
                                                            "start_tag", "end_tag"]), inner, max_size=4),
                         max_leaves=12))  # fmt: skip
+    @example([{"type": []}, {"type": {}}])
     def test_whatever_is_stored_can_be_continued(self, output: Any) -> None:
         answer = Answer(clock(), items_of(output, "x"))
         answer.feed(says("y"))

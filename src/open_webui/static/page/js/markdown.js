@@ -117,7 +117,8 @@ export function renderMarkdown(text) {
 }
 
 // Shows a text that grows. Settled blocks are rendered once and left alone; only the tail is rendered again, and the
-// longer that takes the rarer it happens. An open code block grows by appending to its text node.
+// longer that takes the rarer it happens. An open code block grows by appending to its text node. `update` returns false
+// while a part of the text is put off: it is to be called again then, even with the same text.
 export class LiveMarkdown {
   constructor(element, onSettled = () => {}) {
     this.element = element;
@@ -131,15 +132,17 @@ export class LiveMarkdown {
     this.tail = [];
     this.code = null;
     this.finished = false;
+    this.putOff = false;
     this.cost = 0;
     this.renderedAt = 0;
     this.element.replaceChildren();
   }
 
   update(text, done) {
-    if (text === this.text && done === this.finished) return true;
+    if (text === this.text && done === this.finished && !this.putOff) return true;
     if (!text.startsWith(this.text) || (this.finished && !done)) this.reset();
     this.text = text;
+    this.putOff = false;
     if (done) {
       this.finish();
       return true;
@@ -151,7 +154,10 @@ export class LiveMarkdown {
       return true;
     }
     const now = performance.now();
-    if (now - this.renderedAt < this.cost * 8) return false;
+    if (now - this.renderedAt < this.cost * 8) {
+      this.putOff = true;
+      return false;
+    }
     this.replaceTail(renderMarkdown(text.slice(this.scan.settled)));
     this.renderedAt = performance.now();
     this.cost = this.renderedAt - now;
