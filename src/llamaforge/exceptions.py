@@ -30,3 +30,42 @@ class ModelNotLoadedError(LlamaForgeError, RuntimeError):
 
 class ParameterError(LlamaForgeError, ValueError):
     """An argument or parameter has a type or value that cannot be used."""
+
+
+class UnsupportedError(LlamaForgeError, NotImplementedError):
+    """The backend, or its model, can't do what was asked."""
+
+
+class MissingExtraError(ModelLoadError, ImportError):
+    """An engine is not installed."""
+
+    def __init__(self, extra: str, engine: str) -> None:
+        """extra: the name of the optional dependency. engine: the library that it brings."""
+        super().__init__(f"{engine} is not installed. Install it with: pip install 'oui-backend[{extra}]'")
+        self.extra = extra
+
+
+class GenerationError(LlamaForgeError, RuntimeError):
+    """The engine failed while it was writing an answer."""
+
+
+class ContextLengthError(GenerationError, ValueError):
+    """The prompt does not fit into the model's context."""
+
+    def __init__(self, message: str, *, prompt_tokens: int | None = None, context_tokens: int | None = None) -> None:
+        """prompt_tokens, context_tokens: both lengths in tokens, where the engine tells them."""
+        super().__init__(message)
+        self.prompt_tokens = prompt_tokens
+        self.context_tokens = context_tokens
+
+
+class ConfigError(LlamaForgeError, ValueError):
+    """The configuration file can't be read, or a value in it can't be used."""
+
+
+class PluginError(LlamaForgeError, ValueError):
+    """A plugin is unknown, or can't be used as asked."""
+
+
+class DownloadError(LlamaForgeError, RuntimeError):
+    """A model could not be fetched."""

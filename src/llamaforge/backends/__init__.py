@@ -14,6 +14,9 @@ _REQUIRED = ("load_model", "generate", "generate_stream", "is_model_loaded")
 
 # A built-in stands as "module:class" until it is asked for, so that listing the names imports no engine.
 _registry: dict[str, type[BaseBackend] | str] = {
+    "llama.cpp": "llamaforge.backends.llama_cpp:LlamaCppBackend",
+    "huggingface": "llamaforge.backends.huggingface:HuggingFaceBackend",
+    "openai": "llamaforge.backends.openai_api:OpenAIBackend",
     "eliza": "llamaforge.backends.eliza:ElizaBackend",
 }
 

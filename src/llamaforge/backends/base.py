@@ -8,13 +8,17 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from llamaforge.exceptions import ParameterError
+from llamaforge import wire
+from llamaforge.exceptions import ParameterError, UnsupportedError
+from llamaforge.parameters import Parameter
 
 Parameters = Mapping[str, Any]
 Message = Mapping[str, Any]
 ModelPath = str | PathLike[str]
+T = TypeVar("T")
+_END: object = object()
 
 _SPEAKERS = {"system": "System", "developer": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 
@@ -34,8 +38,17 @@ class BaseBackend(ABC):
     """A way to run a model. A subclass needs only the four abstract methods.
 
     `parameters` given to `load_model` are the model's own; those given to a generation apply to that call.
-    A generation before a model is loaded raises ModelNotLoadedError (a RuntimeError).
+    A generation before a model is loaded raises ModelNotLoadedError (a RuntimeError). Closing an iterator of a
+    generation (or cancelling the task that awaits one) ends the generation.
+
+    load_parameters, generation_parameters: what the two take, or None where the class checks by itself and may take
+    anything. With them, parameters stored with a model are told apart: those of a load from the defaults of a generation.
     """
+
+    load_parameters: ClassVar[tuple[Parameter, ...] | None] = None
+    generation_parameters: ClassVar[tuple[Parameter, ...] | None] = None
+
+    # ---- what a subclass writes
 
     @abstractmethod
     def load_model(self, model_path: ModelPath, parameters: Parameters | None = None) -> None:
@@ -57,6 +70,8 @@ class BaseBackend(ABC):
         """Whether a generation can be asked for."""
         raise NotImplementedError
 
+    # ---- over messages
+
     def chat(self, messages: Sequence[Message], parameters: Parameters | None = None) -> str:
         """The assistant's next turn. A backend without a chat of its own continues the messages as one prompt."""
         return self.generate(messages_to_prompt(messages), parameters)
@@ -65,20 +80,59 @@ class BaseBackend(ABC):
         """`chat` in pieces."""
         return self.generate_stream(messages_to_prompt(messages), parameters)
 
-    async def achat_stream(
-        self, messages: Sequence[Message], parameters: Parameters | None = None
-    ) -> AsyncIterator[str]:
-        """`chat_stream` without blocking the event loop: each piece is fetched in a thread of the default pool.
+    # ---- in OpenAI's shapes, with what plain text has no place for: tool calls, finish reason, usage
 
-        Cancelling returns at once. The engine cannot be interrupted within a piece: its iterator is closed in the
-        background as soon as that piece is done, and never while it runs.
-        """
-        source = _ThreadedIterator(lambda: self.chat_stream(messages, parameters))
-        try:
-            while (chunk := await asyncio.to_thread(source.next)) is not None:
-                yield chunk
-        finally:
-            source.close_soon()
+    def completion(self, prompt: str, parameters: Parameters | None = None) -> dict[str, Any]:
+        """`generate` as an OpenAI completion."""
+        return wire.text_completion(self.generate(prompt, parameters), self._model_name())
+
+    def completion_stream(self, prompt: str, parameters: Parameters | None = None) -> Iterator[dict[str, Any]]:
+        """`generate_stream` as the chunks of an OpenAI completion; the last one may carry the usage."""
+        return wire.text_chunks(self.generate_stream(prompt, parameters), self._model_name())
+
+    def chat_completion(self, messages: Sequence[Message], parameters: Parameters | None = None) -> dict[str, Any]:
+        """`chat` as an OpenAI chat completion."""
+        return wire.chat_completion(self.chat(messages, parameters), self._model_name())
+
+    def chat_completion_stream(
+        self, messages: Sequence[Message], parameters: Parameters | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """`chat_stream` as the chunks of an OpenAI chat completion; the last one may carry the usage."""
+        return wire.chat_chunks(self.chat_stream(messages, parameters), self._model_name())
+
+    def embed(self, texts: Sequence[str], parameters: Parameters | None = None) -> list[list[float]]:  # noqa: ARG002
+        """A vector for each text. Raises UnsupportedError where the backend makes none."""
+        raise UnsupportedError(f"{type(self).__name__} makes no embeddings.")
+
+    # ---- without blocking the event loop
+
+    async def agenerate(self, prompt: str, parameters: Parameters | None = None) -> str:
+        """`generate`; cancelling ends the generation with its present piece."""
+        return "".join([piece async for piece in self.agenerate_stream(prompt, parameters)])
+
+    def agenerate_stream(self, prompt: str, parameters: Parameters | None = None) -> AsyncIterator[str]:
+        """`generate_stream`, each piece fetched in a thread."""
+        return in_thread(lambda: self.generate_stream(prompt, parameters))
+
+    async def achat(self, messages: Sequence[Message], parameters: Parameters | None = None) -> str:
+        """`chat`; cancelling ends the generation with its present piece."""
+        return "".join([piece async for piece in self.achat_stream(messages, parameters)])
+
+    def achat_stream(self, messages: Sequence[Message], parameters: Parameters | None = None) -> AsyncIterator[str]:
+        """`chat_stream`, each piece fetched in a thread."""
+        return in_thread(lambda: self.chat_stream(messages, parameters))
+
+    def achat_completion_stream(
+        self, messages: Sequence[Message], parameters: Parameters | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """`chat_completion_stream`, each chunk fetched in a thread."""
+        return in_thread(lambda: self.chat_completion_stream(messages, parameters))
+
+    async def aembed(self, texts: Sequence[str], parameters: Parameters | None = None) -> list[list[float]]:
+        """`embed` in a thread."""
+        return await asyncio.to_thread(self.embed, texts, parameters)
+
+    # ---- the model
 
     def unload(self) -> None:
         """Let go of the model. A backend that holds nothing worth freeing need not do anything."""
@@ -87,6 +141,23 @@ class BaseBackend(ABC):
     def info(self) -> BackendInfo:
         """Name, state and whatever else the backend tells about itself."""
         return BackendInfo(name=type(self).__name__, loaded=self.is_model_loaded())
+
+    def _model_name(self) -> str:
+        return self.info().model or type(self).__name__
+
+
+async def in_thread(start: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
+    """A blocking iterator as an asynchronous one: each item is fetched in a thread of the default pool.
+
+    Cancelling returns at once. What runs cannot be interrupted within an item: its iterator is closed in the background
+    as soon as that item is done, and never while it runs.
+    """
+    source = _ThreadedIterator(start)
+    try:
+        while (item := await asyncio.to_thread(source.next, _END)) is not _END:
+            yield cast("T", item)
+    finally:
+        source.close_soon()
 
 
 def message_text(message: Message) -> str:
@@ -136,23 +207,23 @@ def _part_text(part: object) -> str:
     return ""
 
 
-class _ThreadedIterator:
+class _ThreadedIterator(Generic[T]):
     """A blocking iterator whose steps and closing come from different threads, never two at once."""
 
-    def __init__(self, start: Callable[[], Iterator[str]]) -> None:
+    def __init__(self, start: Callable[[], Iterator[T]]) -> None:
         self._start = start
-        self._iterator: Iterator[str] | None = None
+        self._iterator: Iterator[T] | None = None
         self._closed = False
         self._lock = threading.Lock()
 
-    def next(self) -> str | None:
-        """The next piece, or None at the end. Blocks: call it in a thread."""
+    def next(self, end: object) -> T | object:
+        """The next item, or `end`. Blocks: call it in a thread."""
         with self._lock:
             if self._closed:
-                return None
+                return end
             if self._iterator is None:
                 self._iterator = iter(self._start())
-            return next(self._iterator, None)
+            return next(self._iterator, end)
 
     def close_soon(self) -> None:
         """Close the iterator now if it rests, else in a thread once its present step is over."""
