@@ -34,6 +34,14 @@ class BackendInfo:
     details: Mapping[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a loaded model answers HTTP in OpenAI's shapes: "http://127.0.0.1:4711" and the key it asks for."""
+
+    url: str
+    api_key: str = field(repr=False)
+
+
 class BaseBackend(ABC):
     """A way to run a model. A subclass needs only the four abstract methods.
 
@@ -137,6 +145,11 @@ class BaseBackend(ABC):
     def unload(self) -> None:
         """Let go of the model. A backend that holds nothing worth freeing need not do anything."""
         return
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The HTTP server of the loaded model, where the engine brings one."""
+        return None
 
     def info(self) -> BackendInfo:
         """Name, state and whatever else the backend tells about itself."""
