@@ -131,7 +131,7 @@ class PluginManager:
         """Disable `name`; nothing happens if it is not enabled. Raises PluginError when it does not exist or is needed."""
         with self._lock:
             if name not in self._enabled:
-                self._find(name)
+                self.get(name)
                 return
             needing = [other for other in self._enabled if name in self._plugins[other].dependencies]
             if needing:

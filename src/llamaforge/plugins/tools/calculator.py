@@ -174,6 +174,8 @@ def _call(name: str, arguments: list[Number]) -> Number:
         raise CalculationError(f"{name} takes {wanted} argument{'s' if most > 1 else ''}, not {len(arguments)}.")
     try:
         result: Number = function(*arguments)
+    except CalculationError:
+        raise
     except (ValueError, TypeError):
         shown = ", ".join(f"{argument:g}" for argument in arguments)
         raise CalculationError(f"{name}({shown}) is not defined.") from None
