@@ -19,7 +19,7 @@ from typing import Any
 
 from llamaforge.config_file import apply_changes, locked, read, replace, write
 from llamaforge.exceptions import ConfigError
-from llamaforge.model import DEFAULT_BACKEND, Model, merge
+from llamaforge.model import DEFAULT_BACKEND, checked_name, merge
 
 IN_MEMORY = ":memory:"
 HOME = "~/.llamaforge"
@@ -119,7 +119,7 @@ class Config:
             "parameters": copy.deepcopy(dict(parameters or {})),
             "metadata": copy.deepcopy(dict(metadata or {})),
         }
-        Model(name, config=entry)
+        checked_name(name, "model")
         with self._lock:
             self.config["models"][name] = entry
         return entry
@@ -143,9 +143,8 @@ class Config:
     # ---- profiles
 
     def create_profile(self, name: str, settings: Mapping[str, Any] | None = None) -> None:
-        """Add an empty profile, or one that begins with `settings`. Raises ConfigError when the name is taken."""
-        if not isinstance(name, str) or not name.strip():
-            raise ConfigError("The name of a profile must be text that is not blank.")
+        """Add an empty profile, or one that begins with `settings`. Raises ConfigError for a taken name."""
+        checked_name(name, "profile")
         with self._lock:
             if name in self.config["profiles"]:
                 raise ConfigError(f"There is already a profile '{name}'.")
@@ -223,7 +222,7 @@ class Config:
 
 def _parts(key: Key) -> tuple[str, ...]:
     parts = tuple(key.split(".")) if isinstance(key, str) else tuple(key)
-    if not parts or not all(isinstance(part, str) and part for part in parts):
+    if not parts or not all(parts):
         raise ConfigError(f"{key!r} is no key: give names joined by dots, or a sequence of names.")
     return parts
 

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from llamaforge.exceptions import ConfigError
 
-if os.name == "nt":
+if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
@@ -79,7 +80,7 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"{path} can't be written: {error.strerror or error}.") from error
     try:
-        if os.name == "nt":
+        if sys.platform == "win32":
             msvcrt.locking(handle, msvcrt.LK_LOCK, 1)
         else:
             fcntl.flock(handle, fcntl.LOCK_EX)

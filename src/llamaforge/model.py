@@ -29,9 +29,7 @@ class Model:
         self, name: str, path: str | PathLike[str] | None = None, config: MutableMapping[str, Any] | None = None
     ) -> None:
         """path: wins over the one in `config`. Raises ParameterError for a name that is no text or blank."""
-        if not isinstance(name, str) or not name.strip():
-            raise ParameterError("The name of a model must be text that is not blank.")
-        self.name = name
+        self.name = checked_name(name, "model")
         self.config: MutableMapping[str, Any] = {} if config is None else config
         if path is not None:
             self.config["path"] = fspath(path)
@@ -106,6 +104,13 @@ class Model:
         if not isinstance(section, dict):
             raise ConfigError(f"'{key}' of the model '{self.name}' must be an object.")
         return section
+
+
+def checked_name(name: object, what: str) -> str:
+    """`name` if it can be the name of a `what`. Raises ParameterError."""
+    if isinstance(name, str) and name.strip():
+        return name
+    raise ParameterError(f"The name of a {what} must be text that is not blank.")
 
 
 def is_local_path(path: str) -> bool:

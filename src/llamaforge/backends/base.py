@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import types
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -157,6 +158,13 @@ class BaseBackend(ABC):
 
     def _model_name(self) -> str:
         return self.info().model or type(self).__name__
+
+
+def full_class(cls: type) -> type[BaseBackend]:
+    """`cls` itself, or for one that only has the four methods, a class derived from it that has all the rest, too."""
+    if issubclass(cls, BaseBackend):
+        return cls
+    return cast("type[BaseBackend]", types.new_class(cls.__name__, (cls, BaseBackend)))
 
 
 async def in_thread(start: Callable[[], Iterator[T]]) -> AsyncIterator[T]:

@@ -1,0 +1,415 @@
+"""LlamaForge: any model by its name, loaded when needed, with plugins around it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from llamaforge.backends.base import Message, Parameters, as_messages, in_thread
+from llamaforge.config import Config
+from llamaforge.exceptions import ParameterError
+from llamaforge.library import Library
+from llamaforge.loaded import Loaded
+from llamaforge.loading import overlay
+from llamaforge.model import DEFAULT_BACKEND, Model
+from llamaforge.plugins import BasePlugin, PluginManager
+
+if TYPE_CHECKING:
+    from llamaforge.chat import ChatInterface
+
+Json = dict[str, Any]
+Content = str | Sequence[Mapping[str, Any]]
+
+
+class LlamaForge:
+    """Models by name. One object may be used from several threads, and several models may be loaded at once.
+
+    A generation goes to the model named by `model`, else to the current one (the last given to `load_model`), else to
+    the configuration's `default_model`. One that is not in memory is loaded first. Models stay in memory while they
+    fit into `memory_budget` together; then the least recently used goes, but never while it generates.
+
+    Parameters of a generation are given as a mapping, as keywords, or both; they lie over those stored with the model,
+    which lie over `backends.NAME.default_parameters` of the configuration.
+
+    Text passes the enabled plugins: prompts the preprocessors, answers the postprocessors. In a chat it is the user's
+    new words that are preprocessed. OpenAI-shaped calls (`completion`, `chat_completion`, ...) bypass the plugins.
+    """
+
+    def __init__(self, config_path: str | PathLike[str] | None = None, log_level: str = "INFO") -> None:
+        """config_path: see Config. log_level: of the package's loggers. Raises ConfigError, ParameterError."""
+        try:
+            logging.getLogger("llamaforge").setLevel(log_level)
+        except (ValueError, TypeError) as error:
+            raise ParameterError(f"{log_level!r} is no level of logging: use DEBUG, INFO, WARNING or ERROR.") from error
+        self.config = Config(config_path)
+        self._library = Library(self.config)
+        self.plugins = PluginManager(self, self.config)
+
+    # ---- which models there are
+
+    @property
+    def current_model(self) -> Model | None:
+        """The model that generations go to unless another is named, in memory or not."""
+        name = self._library.current
+        return None if name is None else self._library.find(name)
+
+    def add_model(
+        self,
+        name: str,
+        path: str | PathLike[str],
+        backend: str = DEFAULT_BACKEND,
+        parameters: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Note a model, in memory only until `forge.config.save()`. The backend may be registered later."""
+        self.config.add_model(name, path, backend, parameters, metadata)
+
+    def remove_model(self, name: str) -> bool:
+        """Forget a model and unload it; whether there was one. Its file stays."""
+        removed = self.config.remove_model(name)
+        if removed:
+            self._library.forget(name)
+        return removed
+
+    def list_models(self) -> list[str]:
+        """The names of noted models, then of files and folders in `models_dir` that none of these points to."""
+        return self._library.names()
+
+    def get_model(self, name: str) -> Model | None:
+        """The model if it is among `list_models()`, else None."""
+        return self._library.find(name) if name in self._library.names() else None
+
+    def get_model_info(self, name: str) -> Json:
+        """All that is known of a model, and whether it is loaded and current. Raises ModelNotFoundError."""
+        loaded = self._library.loaded.get(name)
+        return {
+            **self._library.found(name).to_dict(),
+            "loaded": loaded is not None,
+            "current": name == self._library.current,
+            "memory": None if loaded is None else loaded.size,
+            "details": {} if loaded is None else dict(loaded.backend.info().details),
+        }
+
+    # ---- in memory
+
+    def load_model(self, name: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Load a model and make it the current one. Loaded already with the same parameters, it is not loaded again.
+
+        name: of a noted model, or a path to a GGUF file or a folder, "owner/name" on the hub, or a name of OpenAI's.
+        parameters: over the stored ones, also when the model is loaded again after it had to go.
+        Raises ModelNotFoundError, ModelLoadError, BackendNotFoundError, ParameterError; the current model stays then.
+        """
+        self._library.load(name, {} if parameters is None else parameters).release()
+        self._library.current = name
+
+    def is_model_loaded(self, name: str | None = None) -> bool:
+        """Whether this model, or any, is in memory."""
+        return bool(self._library.loaded.names()) if name is None else self._library.loaded.get(name) is not None
+
+    def loaded_models(self) -> list[str]:
+        """The models in memory, the least recently used first."""
+        return self._library.loaded.names()
+
+    def unload_model(self, name: str | None = None) -> bool:
+        """Let this model, or the current one, go: now, or when its running generations have ended. Always True."""
+        name = self._library.current if name is None else name
+        if name is not None:
+            self._library.forget(name)
+        return True
+
+    def unload_all(self) -> None:
+        """Let all models go, those in use when their generations have ended."""
+        for name in self._library.loaded.names():
+            self._library.forget(name)
+
+    def close(self) -> None:
+        """Unload everything and shut the plugins down."""
+        self.unload_all()
+        self.plugins.close()
+
+    def __enter__(self) -> Self:
+        """The forge itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    # ---- text
+
+    def generate(
+        self, prompt: str, parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+    ) -> str:
+        """The model's continuation of `prompt`."""
+        prompt = self._prompt(prompt)
+        with self._library.using(model) as loaded:
+            answer = loaded.backend.generate(prompt, _merged(loaded, parameters, more))
+        return self.plugins.postprocess(answer)
+
+    def generate_stream(
+        self, prompt: str, parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+    ) -> Iterator[str]:
+        """`generate` in pieces. The model is loaded now; closing the iterator ends the generation."""
+        return self._stream("generate_stream", self._prompt(prompt), model, parameters, more)
+
+    def chat(
+        self,
+        user_input: Content | None,
+        chat_history: Sequence[Message] | None = None,
+        parameters: Parameters | None = None,
+        *,
+        model: str | None = None,
+        **more: Any,
+    ) -> str:
+        """The answer to `user_input` after `chat_history`, messages of {role, content}; the history is not changed.
+
+        user_input: text, or a list of parts (text, images); None when the history itself ends with what to answer.
+        """
+        messages = self._messages(user_input, chat_history)
+        with self._library.using(model) as loaded:
+            answer = loaded.backend.chat(messages, _merged(loaded, parameters, more))
+        return self.plugins.postprocess(answer)
+
+    def chat_stream(
+        self,
+        user_input: Content | None,
+        chat_history: Sequence[Message] | None = None,
+        parameters: Parameters | None = None,
+        *,
+        model: str | None = None,
+        **more: Any,
+    ) -> Iterator[str]:
+        """`chat` in pieces."""
+        return self._stream("chat_stream", self._messages(user_input, chat_history), model, parameters, more)
+
+    def embed(
+        self, texts: str | Sequence[str], parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+    ) -> list[list[float]]:
+        """A vector for each text. Raises UnsupportedError where the backend makes none."""
+        with self._library.using(model) as loaded:
+            return loaded.backend.embed(_texts(texts), _merged(loaded, parameters, more))
+
+    # ---- in OpenAI's shapes
+
+    def completion(
+        self, prompt: str, parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+    ) -> Json:
+        """An OpenAI completion of `prompt`."""
+        with self._library.using(model) as loaded:
+            return loaded.backend.completion(prompt, _merged(loaded, parameters, more))
+
+    def completion_stream(
+        self, prompt: str, parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+    ) -> Iterator[Json]:
+        """The chunks of an OpenAI completion."""
+        return self._pieces("completion_stream", prompt, self._ready(model), parameters, more)
+
+    def chat_completion(
+        self,
+        messages: Sequence[Message],
+        parameters: Parameters | None = None,
+        *,
+        model: str | None = None,
+        **more: Any,
+    ) -> Json:
+        """An OpenAI chat completion: with tool calls, finish reason and usage, where the backend tells them."""
+        with self._library.using(model) as loaded:
+            return loaded.backend.chat_completion(messages, _merged(loaded, parameters, more))
+
+    def chat_completion_stream(
+        self,
+        messages: Sequence[Message],
+        parameters: Parameters | None = None,
+        *,
+        model: str | None = None,
+        **more: Any,
+    ) -> Iterator[Json]:
+        """The chunks of an OpenAI chat completion."""
+        return self._pieces("chat_completion_stream", messages, self._ready(model), parameters, more)
+
+    # ---- without blocking the event loop
+
+    async def agenerate(
+        self, prompt: str, parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+    ) -> str:
+        """`generate`; cancelling ends the generation."""
+        prompt = self._prompt(prompt)
+        async with self._library.ausing(model) as loaded:
+            answer = await loaded.backend.agenerate(prompt, _merged(loaded, parameters, more))
+        return self.plugins.postprocess(answer)
+
+    def agenerate_stream(
+        self, prompt: str, parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+    ) -> AsyncIterator[str]:
+        """`generate_stream`; the model is loaded with the first piece."""
+        return self._astream("agenerate_stream", "generate_stream", self._prompt(prompt), model, parameters, more)
+
+    async def achat(
+        self,
+        user_input: Content | None,
+        chat_history: Sequence[Message] | None = None,
+        parameters: Parameters | None = None,
+        *,
+        model: str | None = None,
+        **more: Any,
+    ) -> str:
+        """`chat`; cancelling ends the generation."""
+        messages = self._messages(user_input, chat_history)
+        async with self._library.ausing(model) as loaded:
+            answer = await loaded.backend.achat(messages, _merged(loaded, parameters, more))
+        return self.plugins.postprocess(answer)
+
+    def achat_stream(
+        self,
+        user_input: Content | None,
+        chat_history: Sequence[Message] | None = None,
+        parameters: Parameters | None = None,
+        *,
+        model: str | None = None,
+        **more: Any,
+    ) -> AsyncIterator[str]:
+        """`chat_stream`; the model is loaded with the first piece."""
+        messages = self._messages(user_input, chat_history)
+        return self._astream("achat_stream", "chat_stream", messages, model, parameters, more)
+
+    def achat_completion_stream(
+        self,
+        messages: Sequence[Message],
+        parameters: Parameters | None = None,
+        *,
+        model: str | None = None,
+        **more: Any,
+    ) -> AsyncIterator[Json]:
+        """`chat_completion_stream`; the model is loaded with the first chunk."""
+        return self._apieces("achat_completion_stream", messages, model, parameters, more)
+
+    async def aembed(
+        self, texts: str | Sequence[str], parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+    ) -> list[list[float]]:
+        """`embed` in a thread."""
+        async with self._library.ausing(model) as loaded:
+            return await loaded.backend.aembed(_texts(texts), _merged(loaded, parameters, more))
+
+    # ---- conversations and the server
+
+    def create_chat_interface(self, model: str | None = None, system_prompt: str | None = None) -> ChatInterface:
+        """A conversation on the terminal: call its `start()`. model: left out, the current or default one."""
+        from llamaforge.chat import ChatInterface  # noqa: PLC0415 -- only a terminal needs it
+
+        return ChatInterface(self, model=model, system_prompt=system_prompt)
+
+    # ---- plugins
+
+    def list_plugins(self) -> list[str]:
+        """The names of all plugins."""
+        return list(self.plugins.list())
+
+    def list_enabled_plugins(self) -> list[str]:
+        """The names of enabled plugins, in the order in which they were enabled."""
+        return list(self.plugins.list_enabled())
+
+    def enable_plugin(self, name: str) -> None:
+        """Enable a plugin; it stays so after `config.save()`. Raises PluginError."""
+        self.plugins.enable(name)
+
+    def disable_plugin(self, name: str) -> None:
+        """Disable a plugin. Raises PluginError."""
+        self.plugins.disable(name)
+
+    def is_plugin_enabled(self, name: str) -> bool:
+        """Whether a plugin is enabled."""
+        return self.plugins.is_enabled(name)
+
+    def get_plugin_config(self, name: str) -> Json:
+        """The settings that count for a plugin. Raises PluginError."""
+        return self.plugins.get_config(name)
+
+    def set_plugin_config(self, name: str, config: Mapping[str, Any]) -> None:
+        """Replace the settings of a plugin. Raises PluginError, ParameterError."""
+        self.plugins.set_config(name, config)
+
+    def get_all_plugin_configs(self) -> dict[str, Json]:
+        """The settings of every plugin."""
+        return self.plugins.all_configs()
+
+    def register_plugin(self, plugin: BasePlugin) -> None:
+        """Add an instance of one's own and enable it. Raises PluginError."""
+        self.plugins.register(plugin)
+
+    def run_command(self, name: str, args: Mapping[str, Any] | None = None) -> Any:
+        """What a command plugin returns. Raises PluginError, and what the command raises."""
+        return self.plugins.run_command(name, args)
+
+    def use_tool(self, name: str, data: Any) -> Any:
+        """What a tool plugin makes of `data`: its arguments by name, or the value of its first one."""
+        return self.plugins.use_tool(name, data)
+
+    # ---- inside
+
+    def _prompt(self, prompt: str) -> str:
+        if not isinstance(prompt, str):
+            raise ParameterError("The prompt must be text.")
+        return self.plugins.preprocess(prompt)
+
+    def _messages(self, user_input: Content | None, chat_history: Sequence[Message] | None) -> Sequence[Message]:
+        history = [] if chat_history is None else as_messages(chat_history)
+        if user_input is None:
+            return history
+        content = self.plugins.preprocess(user_input) if isinstance(user_input, str) else user_input
+        return [*history, {"role": "user", "content": content}]
+
+    def _stream(
+        self, method: str, given: Any, model: str | None, parameters: Parameters | None, more: Json
+    ) -> Iterator[str]:
+        return self.plugins.postprocess_stream(self._pieces(method, given, self._ready(model), parameters, more))
+
+    def _ready(self, model: str | None) -> str:
+        """The name of the model to use, which is in memory now: so that what is wrong with it is told at the call."""
+        name = self._library.wanted(model)
+        with self._library.using(name):
+            return name
+
+    def _pieces(self, method: str, given: Any, name: str, parameters: Parameters | None, more: Json) -> Iterator[Any]:
+        # The lease is taken with the first piece: an iterator that is never begun holds nothing.
+        with self._library.using(name) as loaded:
+            yield from getattr(loaded.backend, method)(given, _merged(loaded, parameters, more))
+
+    def _astream(
+        self, method: str, blocking: str, given: Any, model: str | None, parameters: Parameters | None, more: Json
+    ) -> AsyncIterator[str]:
+        nothing: Iterator[str] = iter(())
+        if self.plugins.postprocess_stream(nothing) is nothing:
+            return self._apieces(method, given, model, parameters, more)
+        # Plugins are written for iterators that block.
+        return in_thread(lambda: self._stream(blocking, given, model, parameters, more))
+
+    async def _apieces(
+        self, method: str, given: Any, model: str | None, parameters: Parameters | None, more: Json
+    ) -> AsyncIterator[Any]:
+        async with self._library.ausing(model) as loaded:
+            pieces = getattr(loaded.backend, method)(given, _merged(loaded, parameters, more))
+            try:
+                async for piece in pieces:
+                    yield piece
+            finally:
+                if hasattr(pieces, "aclose"):
+                    await pieces.aclose()
+
+
+def _merged(loaded: Loaded, parameters: Parameters | None, more: Json) -> Json:
+    """The parameters of a call over the defaults of its model."""
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise ParameterError("The parameters must be a mapping of names to values.")
+    return overlay(loaded.defaults, {**(parameters or {}), **more}, loaded.canonical)
+
+
+def _texts(texts: str | Sequence[str]) -> list[str]:
+    found: Any = [texts] if isinstance(texts, str) else texts
+    if isinstance(found, Sequence) and all(isinstance(text, str) for text in found):
+        return list(found)
+    raise ParameterError("Give a text or a list of texts.")

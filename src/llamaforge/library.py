@@ -1,0 +1,148 @@
+"""The models of one forge: found by name, loaded on demand within the budget, leased to generations."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import difflib
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+from llamaforge.config import Config
+from llamaforge.exceptions import ConfigError, ModelNotFoundError, ModelNotLoadedError
+from llamaforge.loaded import SHARE, Lease, Loaded, LoadedModels, machine_memory, parse_size
+from llamaforge.loading import find_unlisted, memory_needed, models_in, plan, start
+from llamaforge.model import Model, checked_name
+
+Json = dict[str, Any]
+
+
+class Library:
+    """Models by name, safe from any thread.
+
+    current: the name of the model that is meant where none is named, or None for the configuration's `default_model`.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """config: what is noted there counts at the time of each load."""
+        self.config = config
+        self.loaded = LoadedModels(self._budget)
+        self.current: str | None = None
+        self._overrides: dict[str, Json] = {}
+        self._lock = threading.Lock()
+
+    # ---- names
+
+    def names(self) -> list[str]:
+        """The noted models, then what lies in `models_dir` under other names."""
+        noted = self.config.list_models()
+        return noted + [name for name in models_in(self.config.models_dir) if name not in noted]
+
+    def find(self, name: str) -> Model | None:
+        """The model of that name: noted, lying in `models_dir`, or named by its path, hub or provider."""
+        entry = self.config.get_model(checked_name(name, "model"))
+        return find_unlisted(name, self.config.models_dir) if entry is None else Model(name, config=entry)
+
+    def found(self, name: str) -> Model:
+        """The same, or ModelNotFoundError with the nearest names."""
+        model = self.find(name)
+        if model is None:
+            known = self.names()
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            if near:
+                hint = f" Did you mean {' or '.join(repr(other) for other in near)}?"
+            else:
+                hint = f" Known: {', '.join(known)}." if known else " None has been added yet."
+            raise ModelNotFoundError(f"There is no model '{name}'.{hint}")
+        return model
+
+    def wanted(self, name: str | None) -> str:
+        """`name`, else the current model, else the default one, which becomes current. Raises ModelNotLoadedError."""
+        if name is not None:
+            return name
+        with self._lock:
+            if self.current is None:
+                self.current = self.config.get("default_model")
+            if self.current is None:
+                raise ModelNotLoadedError("No model loaded: call load_model(), or set a default_model.")
+            return self.current
+
+    # ---- memory
+
+    def load(self, name: str, overrides: Mapping[str, Any] | None = None) -> Lease:
+        """A lease of the model, loaded unless it is in memory with equal parameters.
+
+        overrides: parameters over the stored ones, remembered until they are given anew or the model is forgotten;
+        None for those remembered. Raises ModelNotFoundError, ModelLoadError, BackendNotFoundError, ParameterError.
+        """
+        model = self.found(name)
+        over = self._overrides.get(name, {}) if overrides is None else dict(overrides)
+        how = plan(model, (*self._beneath(model), model.parameters, over))
+        settings = {"backend": how.cls, "path": how.path, "parameters": how.load}
+
+        def make() -> Loaded:
+            return Loaded(name, start(name, how), settings=settings)
+
+        lease = self.loaded.load(name, memory_needed(how.path), settings, make)
+        lease.loaded.defaults, lease.loaded.canonical = how.defaults, how.canonical
+        with self._lock:
+            self._overrides[name] = over
+        return lease
+
+    def forget(self, name: str) -> bool:
+        """Let the model go as soon as nobody uses it; whether it was in memory. It is no longer the current one."""
+        with self._lock:
+            self._overrides.pop(name, None)
+            if self.current == name:
+                self.current = None
+        return self.loaded.unload(name)
+
+    @contextlib.contextmanager
+    def using(self, name: str | None) -> Iterator[Loaded]:
+        """The model, loaded if need be, and kept in memory until the block is left."""
+        name = self.wanted(name)
+        lease = self.loaded.take(name) or self.load(name)
+        try:
+            yield lease.loaded
+        finally:
+            lease.release()
+
+    @contextlib.asynccontextmanager
+    async def ausing(self, name: str | None) -> AsyncIterator[Loaded]:
+        """`using`, with the load in a thread. A load that nobody waits for any more ends in the background."""
+        name = self.wanted(name)
+        lease = self.loaded.take(name)
+        if lease is None:
+            loading = asyncio.ensure_future(asyncio.to_thread(self.load, name))
+            try:
+                lease = await asyncio.shield(loading)
+            except asyncio.CancelledError:
+                loading.add_done_callback(_release)
+                raise
+        try:
+            yield lease.loaded
+        finally:
+            lease.release()
+
+    def _beneath(self, model: Model) -> tuple[Mapping[str, Any], ...]:
+        """What lies beneath a model's own parameters: the key for its backend, and the backend's defaults."""
+        key = self.config.get(("api_keys", model.backend))
+        defaults = self.config.get(("backends", model.backend, "default_parameters"), {})
+        return ({} if key is None else {"api_key": key}), defaults
+
+    def _budget(self) -> int | None:
+        """Bytes that all models may take. Raises ConfigError."""
+        value = self.config.get("memory_budget")
+        if value is not None:
+            try:
+                return parse_size(value)
+            except ConfigError as error:
+                raise ConfigError(f"'memory_budget' of the configuration: {error}") from error
+        memory = machine_memory()
+        return None if memory is None else int(memory * SHARE)
+
+
+def _release(loading: asyncio.Future[Lease]) -> None:
+    if not loading.cancelled() and loading.exception() is None:
+        loading.result().release()

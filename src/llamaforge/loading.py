@@ -1,0 +1,143 @@
+"""From a name to a loaded backend: finding the model, telling its parameters apart, estimating its memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llamaforge.backends import get_backend
+from llamaforge.backends.base import BaseBackend, full_class
+from llamaforge.exceptions import LlamaForgeError, ModelLoadError, ParameterError
+from llamaforge.model import Model, is_hub_name
+from llamaforge.parameters import resolve, spellings, unknown
+
+_OF_OPENAI = re.compile(r"(gpt-|chatgpt-|o[1-9](-|$)|text-embedding-)")
+_WEIGHT_FILES = (".gguf", ".safetensors", ".bin", ".pt", ".pth")
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a model is to be loaded. `load`: for load_model. `defaults`: of generations. `canonical`: names by spelling."""
+
+    cls: type[BaseBackend]
+    path: str
+    load: Json
+    defaults: Json
+    canonical: Mapping[str, str]
+
+
+# ---- which model
+
+
+def find_unlisted(name: str, models_dir: Path) -> Model | None:
+    """A model that no configuration names: a file or folder, here or in `models_dir`, "owner/name", or a known name."""
+    here = Path(name).expanduser()
+    for path in (here, models_dir / name, models_dir / f"{name}.gguf"):
+        model = _model_at(name, path)
+        if model is not None:
+            return model
+    if name == "eliza":
+        return Model(name, "doctor", {"backend": "eliza"})
+    if is_hub_name(name) and not here.exists():
+        return Model(name, name, {"backend": "huggingface"})
+    if _OF_OPENAI.match(name):
+        return Model(name, name, {"backend": "openai"})
+    return None
+
+
+def models_in(folder: Path) -> list[str]:
+    """The names of GGUF files and Transformers folders that lie directly in `folder`."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError:  # not there, or not ours to read
+        return []
+    return [path.name for path in paths if _model_at(path.name, path) is not None]
+
+
+def _model_at(name: str, path: Path) -> Model | None:
+    """The model that a file or folder is, told by its ending or by what lies in it."""
+    if path.is_file() and path.suffix.lower() == ".gguf":
+        return Model(name, path, {"backend": "llama.cpp"})
+    if (path / "config.json").is_file():
+        return Model(name, path, {"backend": "huggingface"})
+    if path.is_dir():
+        files = sorted(path.glob("*.gguf"))
+        if len(files) == 1:
+            return Model(name, files[0], {"backend": "llama.cpp"})
+    return None
+
+
+# ---- with what
+
+
+def plan(model: Model, layers: Sequence[Mapping[str, Any]]) -> Plan:
+    """How to load `model` with the parameters of `layers`, the later over the earlier.
+
+    Parameters go where the backend's class names them: to the load, or to the defaults of generations. A class that
+    names none gets all of them at its load. Raises BackendNotFoundError, and ParameterError for what it doesn't know.
+    """
+    cls = full_class(get_backend(model.backend))
+    if model.path is None:
+        raise ModelLoadError(f"The model '{model.name}' has no path.")
+    loads, generates = cls.load_parameters, cls.generation_parameters
+    of_load, of_generation = spellings(loads or ()), spellings(generates or ())
+    canonical = {spelling: known.name for spelling, known in (of_load | of_generation).items()}
+    given: Json = {}
+    for layer in layers:
+        if not isinstance(layer, Mapping):
+            raise ParameterError(f"The parameters of the model '{model.name}' must be an object.")
+        given = overlay(given, layer, canonical)
+    load, defaults = {}, {}
+    for name, value in given.items():
+        if name in of_generation:
+            defaults[name] = value
+        if name in of_load or (loads is None and name not in of_generation):
+            load[name] = value
+        elif loads is not None and generates is None:
+            defaults[name] = value
+        elif name not in of_generation:
+            raise ParameterError(unknown(name, canonical, f"parameter of the backend '{model.backend}' called"))
+    load = load if loads is None else resolve(load, loads)
+    defaults = defaults if generates is None else resolve(defaults, generates)
+    return Plan(cls, model.path, load, defaults, {s: known.name for s, known in of_generation.items()})
+
+
+def overlay(lower: Mapping[str, Any], upper: Mapping[str, Any], canonical: Mapping[str, str]) -> Json:
+    """`upper` over `lower`, where two spellings of one parameter are one and None leaves what is below.
+
+    Without known spellings, names are compared as they are and None is a value like any other.
+    """
+    if not canonical:
+        return {**lower, **upper}
+    given = {name: value for name, value in upper.items() if value is not None}
+    named = {canonical.get(name, name) for name in given}
+    return {name: value for name, value in lower.items() if canonical.get(name, name) not in named} | given
+
+
+def start(name: str, plan: Plan) -> BaseBackend:
+    """A backend with its model. Raises ModelNotFoundError, ParameterError and, for all else, ModelLoadError."""
+    try:
+        backend = plan.cls()
+        backend.load_model(plan.path, plan.load)
+    except LlamaForgeError:
+        raise
+    except Exception as error:  # a backend is anybody's code
+        raise ModelLoadError(f"The model '{name}' could not be loaded: {str(error) or type(error).__name__}") from error
+    return backend
+
+
+# ---- how large
+
+
+def memory_needed(path: str) -> int:
+    """About how many bytes of memory the model takes; 0 for one that is not on this machine."""
+    place = Path(path).expanduser()
+    if place.is_dir():
+        files = [file for file in place.rglob("*") if file.suffix.lower() in _WEIGHT_FILES]
+    else:
+        files = [place] if place.is_file() else []
+    return sum(file.stat().st_size for file in files)
