@@ -59,6 +59,20 @@ class ContextLengthError(GenerationError, ValueError):
         self.context_tokens = context_tokens
 
 
+class APIError(GenerationError):
+    """A provider refused, failed, or could not be reached."""
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        """status: of its HTTP answer, where there was one. retry_after: how long it asks to wait, in seconds."""
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class AuthenticationError(APIError):
+    """A provider does not accept the key, or does not allow it this."""
+
+
 class ConfigError(LlamaForgeError, ValueError):
     """The configuration file can't be read, or a value in it can't be used."""
 
@@ -69,3 +83,7 @@ class PluginError(LlamaForgeError, ValueError):
 
 class DownloadError(LlamaForgeError, RuntimeError):
     """A model could not be fetched."""
+
+
+class ModelBusyError(LlamaForgeError, RuntimeError):
+    """The model takes no more requests: too many wait for it, or it is being shut down."""
