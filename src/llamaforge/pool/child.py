@@ -1,0 +1,245 @@
+"""One child process with one model: started, listened to, and ended without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from llamaforge.exceptions import LlamaForgeError, ModelLoadError, ModelNotFoundError, ParameterError
+from llamaforge.pool.spec import Spec
+
+LOG_LINES = 40
+"""How many of the child's last lines on stderr are kept for the log of a crash."""
+
+_GRACE = 3.0
+_LINE = 2**20
+_KINDS: dict[str, type[LlamaForgeError]] = {
+    cls.__name__: cls for cls in (ModelLoadError, ModelNotFoundError, ParameterError)
+}
+log = logging.getLogger(__name__)
+
+
+class Child:
+    """A worker process, made and started by the constructor, which needs a running event loop.
+
+    ready: the future of its load, with its exception. gone: set when the process has ended and is reaped. crashed: why it
+    ended unasked, else None. leases: requests that run in it. retired: takes no more. missed: health checks in a row
+    without an answer. url, key: of its HTTP server, once it is ready.
+    """
+
+    def __init__(self, spec: Spec, *, environment: Mapping[str, str] | None = None, niceness: int = 0) -> None:
+        """environment: that of the process; this one's where None. niceness: added to this process's own."""
+        self.spec = spec
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gone = asyncio.Event()
+        self.crashed: ModelLoadError | None = None
+        self.leases = 0
+        self.retired = False
+        self.missed = 0
+        self.url = self.key = ""
+        self.since = time.monotonic()
+        self.progress = 0.0
+        self.on_gone: Callable[[Child], object] | None = None
+        self._environment = dict(os.environ if environment is None else environment)
+        self._niceness = niceness
+        self._process: asyncio.subprocess.Process | None = None
+        self.stopping = False
+        self._errors: deque[str] = deque(maxlen=LOG_LINES)
+        self._refusal: LlamaForgeError | None = None
+        self._task = asyncio.create_task(self._run(), name=f"model {spec.name}")
+        self._task.add_done_callback(self._finish)
+        self.ready.add_done_callback(lambda ready: ready.cancelled() or ready.exception())
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number, while there is one."""
+        return None if self._process is None or self.gone.is_set() else self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take a request."""
+        return self.ready.done() and not self.stopping and not self.gone.is_set() and not self.ready.exception()
+
+    def memory(self) -> int:
+        """Bytes resident, which count mapped weights too; 0 where the system does not tell."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        except (OSError, IndexError, ValueError):
+            return 0
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    async def stop(self, grace: float = _GRACE) -> None:
+        """End it: asked for `grace` seconds, then killed. Cancelling kills at once."""
+        self.stopping = True
+        if self._process is None:
+            self._task.cancel()
+        elif self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            if not grace:
+                self.kill()
+            async with asyncio.timeout(grace or None):
+                await self.gone.wait()
+        except TimeoutError:
+            log.warning("The process of the model '%s' did not end when asked, and is killed.", self.spec.name)
+        finally:
+            self.kill()
+        await self.gone.wait()
+
+    def kill(self) -> None:
+        """SIGKILL to the process and all that it has started."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+
+    def fail(self, why: str) -> None:
+        """Kill it as one that crashed."""
+        self.crashed = ModelLoadError(why)
+        self.kill()
+
+    async def healthy(self, timeout: float) -> bool:
+        """Whether its HTTP server answers within `timeout` seconds."""
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        try:
+            async with asyncio.timeout(timeout):
+                reader, writer = await asyncio.open_connection(host, int(port))
+                try:
+                    writer.write(f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                    return b" 200 " in await reader.readline()
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
+            return False
+
+    # ---- its life
+
+    async def _run(self) -> None:
+        stderr: asyncio.Task[None] | None = None
+        try:
+            self._process = process = await self._spawn()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
+            stderr = asyncio.create_task(self._read_errors(process.stderr))
+            with contextlib.suppress(OSError):
+                process.stdin.write(self._greeting())
+                await process.stdin.drain()
+            # The end of this pipe is that of the process: nothing that the process starts inherits it.
+            while line := await process.stdout.readline():
+                self._take(line)
+            async with asyncio.timeout(_GRACE):
+                await process.wait()
+        except asyncio.CancelledError:
+            self.stopping = True
+            raise
+        except TimeoutError:
+            log.warning("The process of the model '%s' has closed its pipe and did not end.", self.spec.name)
+        except (OSError, ValueError) as error:
+            self._refusal = ModelLoadError(f"The process for the model '{self.spec.name}' can't be run: {error}")
+        finally:
+            await self._bury(stderr)
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        # The import path is this process's own, in its order, and nothing of the working directory (-P).
+        paths = [path for path in sys.path if path]
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "llamaforge.worker"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=_LINE,
+            env=self._environment | {"PYTHONPATH": os.pathsep.join(paths)},
+            start_new_session=True,  # Ctrl-C in a terminal is for the parent, which lets answers end first
+        )
+
+    def _greeting(self) -> bytes:
+        spec = self.spec
+        greeting = {
+            "name": spec.name,
+            "path": spec.path,
+            "backend": spec.backend,
+            "parameters": dict(spec.parameters),
+            "slots": spec.slots,
+            "niceness": self._niceness,
+            "parent": os.getpid(),
+        }
+        return json.dumps(greeting).encode() + b"\n"
+
+    def _take(self, line: bytes) -> None:
+        told: dict[str, Any] = json.loads(line)
+        match told.get("event"):
+            case "progress":
+                self.progress = max(self.progress, min(float(told["value"]), 1.0))
+            case "ready":
+                self.url, self.key = told["url"], told["key"]
+                self.since, self.progress = time.monotonic(), 1.0
+                if not self.ready.done():
+                    self.ready.set_result(None)
+            case "failed":
+                self._refusal = _KINDS.get(told["kind"], ModelLoadError)(told["error"])
+
+    async def _read_errors(self, stream: asyncio.StreamReader) -> None:
+        rest = b""
+        while data := await stream.read(65536):
+            *lines, rest = (rest + data).split(b"\n")
+            rest = rest[-4096:]
+            self._errors += [line.decode(errors="replace").rstrip() for line in lines if line.strip()]
+        if rest.strip():
+            self._errors.append(rest.decode(errors="replace"))
+
+    async def _bury(self, stderr: asyncio.Task[None] | None) -> None:
+        """Reap the process, ended by whatever means, and read what it said last."""
+        self.kill()
+        try:
+            if self._process is not None:
+                await asyncio.shield(self._process.wait())
+            if stderr is not None:
+                await asyncio.wait({stderr}, timeout=0.5)
+        finally:
+            if stderr is not None:
+                stderr.cancel()
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        """Tell everybody. A callback, so that it happens even to a task that was cancelled before its first step."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("Minding the process of the model '%s' failed.", self.spec.name, exc_info=error)
+        self._settle()
+        self.gone.set()
+        if self.on_gone is not None:
+            self.on_gone(self)
+
+    def _settle(self) -> None:
+        """Say how it ended."""
+        if not self.stopping and self._refusal is None and self.crashed is None:
+            self.crashed = ModelLoadError(self._obituary())
+        if self.crashed is not None:
+            log.error("%s Its last words:\n%s", self.crashed, "\n".join(self._errors) or "(none)")
+        elif self._refusal is not None:
+            log.warning("%s\n%s", self._refusal, "\n".join(self._errors))
+        if not self.ready.done():
+            stopped = ModelLoadError(f"The model '{self.spec.name}' was unloaded before it was ready.")
+            self.ready.set_exception(self._refusal or self.crashed or stopped)
+
+    def _obituary(self) -> str:
+        when = "" if self.ready.done() else " while it was loading"
+        code = None if self._process is None else self._process.returncode
+        if code is None or code >= 0:
+            return f"The process of the model '{self.spec.name}' ended{when} (status {code})."
+        name = signal.Signals(-code).name
+        hint = " The system may have run out of memory." if name == "SIGKILL" else ""
+        return f"The process of the model '{self.spec.name}' crashed{when} ({name}).{hint}"
