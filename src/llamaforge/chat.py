@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from llamaforge.exceptions import LlamaForgeError
+from llamaforge.model import Model
 from llamaforge.parameters import unknown
-
-if TYPE_CHECKING:
-    from llamaforge.forge import LlamaForge
 
 _GOODBYES = frozenset(("exit", "quit", "q"))
 _HELP = """\
@@ -37,12 +35,37 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
+class Forge(Protocol):
+    """What a conversation needs of a LlamaForge."""
+
+    @property
+    def current_model(self) -> Model | None:
+        """The model that answers where none is named."""
+
+    @property
+    def default_model(self) -> str | None:
+        """The name of the model that is used where none is current."""
+
+    def load_model(self, name: str) -> None:
+        """Make a model ready and the current one."""
+
+    def chat_stream(
+        self,
+        user_input: str,
+        chat_history: Sequence[Mapping[str, Any]] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+    ) -> Iterator[str]:
+        """The answer in pieces."""
+
+
 class ChatInterface:
     """A conversation with one model, whose turns are in `history` as {role, content}, without the system prompt."""
 
     def __init__(
         self,
-        forge: LlamaForge,
+        forge: Forge,
         model: str | None = None,
         system_prompt: str | None = None,
         *,
@@ -116,7 +139,7 @@ class ChatInterface:
     def _use(self, model: str | None) -> None:
         if model is None:
             current = self.forge.current_model
-            model = self.forge.config.get("default_model") if current is None else current.name
+            model = self.forge.default_model if current is None else current.name
         if model is not None:
             self.forge.load_model(model)
         self.model = model

@@ -56,6 +56,12 @@ class LlamaForge:
         name = self._library.current
         return None if name is None else self._library.find(name)
 
+    @property
+    def default_model(self) -> str | None:
+        """The configuration's model for when none is current."""
+        name: str | None = self.config.get("default_model")
+        return name
+
     def add_model(
         self,
         name: str,

@@ -16,6 +16,7 @@ from llamaforge.loading import find_unlisted, memory_needed, models_in, plan, st
 from llamaforge.model import Model, checked_name
 
 Json = dict[str, Any]
+_SERVERS = frozenset(("api_base", "base_url", "azure_endpoint"))
 
 
 class Library:
@@ -78,13 +79,13 @@ class Library:
         """
         model = self.found(name)
         over = self._overrides.get(name, {}) if overrides is None else dict(overrides)
-        how = plan(model, (*self._beneath(model), model.parameters, over))
+        how = plan(model, (*self._beneath(model, over), model.parameters, over))
         settings = {"backend": how.cls, "path": how.path, "parameters": how.load}
 
         def make() -> Loaded:
             return Loaded(name, start(name, how), settings=settings)
 
-        lease = self.loaded.load(name, memory_needed(how.path), settings, make)
+        lease = self.loaded.load(name, memory_needed(how.path, how.load), settings, make)
         lease.loaded.defaults, lease.loaded.canonical = how.defaults, how.canonical
         with self._lock:
             self._overrides[name] = over
@@ -125,11 +126,15 @@ class Library:
         finally:
             lease.release()
 
-    def _beneath(self, model: Model) -> tuple[Mapping[str, Any], ...]:
-        """What lies beneath a model's own parameters: the key for its backend, and the backend's defaults."""
+    def _beneath(self, model: Model, over: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+        """What lies beneath a model's own parameters: the key for its backend, and the backend's defaults.
+
+        A model that names a server of its own does not get the key, which belongs to another.
+        """
         key = self.config.get(("api_keys", model.backend))
+        elsewhere = not _SERVERS.isdisjoint(model.parameters) or not _SERVERS.isdisjoint(over)
         defaults = self.config.get(("backends", model.backend, "default_parameters"), {})
-        return ({} if key is None else {"api_key": key}), defaults
+        return ({} if key is None or elsewhere else {"api_key": key}), defaults
 
     def _budget(self) -> int | None:
         """Bytes that all models may take. Raises ConfigError."""

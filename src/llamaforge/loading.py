@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llamaforge import gguf
 from llamaforge.backends import get_backend
 from llamaforge.backends.base import BaseBackend, full_class
 from llamaforge.exceptions import LlamaForgeError, ModelLoadError, ParameterError
@@ -133,9 +134,20 @@ def start(name: str, plan: Plan) -> BaseBackend:
 # ---- how large
 
 
-def memory_needed(path: str) -> int:
-    """About how many bytes of memory the model takes; 0 for one that is not on this machine."""
+def memory_needed(path: str, parameters: Mapping[str, Any]) -> int:
+    """About how many bytes of memory the model takes; 0 for one that is not on this machine.
+
+    For a GGUF file its weights, the context that `parameters` ask for and the engine's buffers; else the size of its files.
+    """
     place = Path(path).expanduser()
+    if place.suffix.lower() == ".gguf" and place.is_file():
+        try:
+            header = gguf.read_header(place)
+        except ModelLoadError:
+            pass  # the backend tells what is wrong with it
+        else:
+            context = int(parameters.get("n_ctx") or header.context_length or 0)
+            return gguf.memory_needed(header, context, int(parameters.get("n_parallel") or 1))
     if place.is_dir():
         files = [file for file in place.rglob("*") if file.suffix.lower() in _WEIGHT_FILES]
     else:
