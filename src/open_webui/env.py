@@ -64,6 +64,16 @@ class Settings(BaseSettings):
     aiohttp_client_timeout_model_list: float = Field(default=10, gt=0)
     models_cache_ttl: float = Field(default=60, gt=0)
 
+    # Models of this machine: each runs in a process of its own while it is used.
+    enable_local_models: bool = True
+    local_models_memory_gb: float | None = Field(default=None, gt=0)
+    local_models_idle_seconds: float = Field(default=300, gt=0)
+    # Answers that one model writes at once; others wait in a queue.
+    local_models_slots: int = Field(default=4, ge=1, le=64)
+    local_models_scan_seconds: float = Field(default=5, ge=0.05)
+    # An admin of the page is not root of the machine: its files, and models that bring code, stay out of reach.
+    local_models_trust_admins: bool = False
+
     bypass_model_access_control: bool = False
     enable_admin_chat_access: bool = True
     enable_admin_export: bool = True

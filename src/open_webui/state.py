@@ -15,7 +15,8 @@ from open_webui.access.tokens import Tokens, secret_key
 from open_webui.chat.service import Turns
 from open_webui.config import Config
 from open_webui.connections.catalogue import Catalogue
-from open_webui.connections.local import WORD_SECONDS
+from open_webui.connections.local.eliza import WORD_SECONDS
+from open_webui.connections.local.models import LocalModels
 from open_webui.env import Settings
 from open_webui.events import Emitter
 from open_webui.internal.db import Database, open_database
@@ -25,6 +26,7 @@ from open_webui.models import configs
 from open_webui.principal import Principal
 from open_webui.services.accounts import Accounts
 from open_webui.services.groups import Groups
+from open_webui.services.llamaforge import Llamaforge
 
 log = get_logger(__name__)
 
@@ -44,6 +46,8 @@ class State:
     started_at: float
     # Set by the lifespan before anything is opened: the socket layer is above this one.
     emitter: Emitter
+    local_models: LocalModels
+    llamaforge: Llamaforge
     catalogue: Catalogue
     turns: Turns
     # Of a chat that is being answered: what the answers are by now, by message id. And which chats are.
@@ -101,9 +105,16 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         await state.accounts.ensure_admin()
         # Nobody reads along with a test.
         word_seconds = 0.0 if settings.env == "test" else WORD_SECONDS
-        state.catalogue = Catalogue(settings, state.config, state.database, state.http, word_seconds=word_seconds)
+        state.local_models = LocalModels(settings, state.database)
+        stack.push_async_callback(state.local_models.close)
+        await state.local_models.reload()
+        state.catalogue = Catalogue(
+            settings, state.config, state.database, state.http, state.local_models, word_seconds=word_seconds
+        )
         stack.push_async_callback(state.catalogue.close)
         await state.catalogue.open()
+        state.llamaforge = Llamaforge(state.local_models, state.catalogue, state.database)
+        stack.push_async_callback(state.llamaforge.close)
         state.turns = Turns(settings, state.database, state.config, state.catalogue, emitter)
         state.overlays = state.turns.overlay
         state.active_chats = state.turns.active_chats

@@ -97,7 +97,7 @@ async def test_a_sqlite_file_is_copied_before_it_is_changed(
     given = settings(tmp_path, f"sqlite:///{path}")
     await run(given, "INSERT INTO singleton VALUES ('kept', 'yes')")
     # A release with a newer schema, whose migration fails.
-    monkeypatch.setattr(runner, "HEAD", "0002")
+    monkeypatch.setattr(runner, "HEAD", "9999")
 
     def fail(_connection: sa.Connection) -> None:
         raise sqlite3.OperationalError("the disk is on fire")
@@ -105,5 +105,5 @@ async def test_a_sqlite_file_is_copied_before_it_is_changed(
     monkeypatch.setattr(runner, "_upgrade", fail)
     with pytest.raises(StartupError, match="on fire"):
         await migrate(given)
-    (copy,) = await asyncio.to_thread(lambda: list(tmp_path.glob("webui.db.before-0002-from-0001-*")))
+    (copy,) = await asyncio.to_thread(lambda: list(tmp_path.glob(f"webui.db.before-9999-from-{HEAD}-*")))
     assert read(copy, "SELECT value FROM singleton") == [("yes",)]

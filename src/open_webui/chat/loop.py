@@ -18,6 +18,7 @@ INTERRUPTED: Final = (
     "The server stopped while this answer was being written. What had arrived is kept; continue or regenerate it."
 )
 EMPTY: Final = "The model ended without an answer."
+SILENT: Final = "The model has been silent for a while. Still waiting for it."
 # A model that is silent for this long is mentioned to the person who waits.
 SILENCE: Final = 20.0
 
@@ -61,14 +62,14 @@ async def _stream(live: Live) -> None:
     first = True
     # Silence counts from the request on: many providers answer nothing at all before their first word.
     async with (
-        _Silence(room) as silence,
-        await turn.target.connection.open(turn.target.entry, payload, turn.asker()) as reply,
+        _Waiting(room) as waiting,
+        await turn.target.connection.open(turn.target.entry, payload, turn.asker(), waiting.tell) as reply,
     ):
         if not turn.stream:
             _feed(live, decode(await reply.whole()))
             return
         async for batch in reply.batches():
-            silence.broken()
+            waiting.over()
             for raw in batch:
                 chunk = decode(raw)
                 if chunk is None:
@@ -83,47 +84,54 @@ async def _stream(live: Live) -> None:
                 room.add(frames, reducer.version)
 
 
-class _Silence:
-    """Tells who waits that a model has been silent for long, and that it speaks again. One timer, moved lazily."""
+class _Waiting:
+    """Tells who waits what for: what the connection says, or that the model has been silent for long; and when it is over.
+
+    One timer, moved lazily.
+    """
 
     def __init__(self, room: Room) -> None:
         self._room = room
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._timer = self._loop.call_later(SILENCE, self._look)
-        self._told = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._told: str | None = None
+        self._last_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
         self._timer.cancel()
-        self.broken()
+        self.over()
+        if self._last_task is not None:
+            await self._last_task
 
-    def broken(self) -> None:
+    def over(self) -> None:
         """Something arrived."""
         self._last = self._loop.time()
-        if self._told:
-            self._told = False
-            self._tell(done=True)
+        if self._told is not None:
+            self.tell(None)
+
+    def tell(self, text: str | None) -> None:
+        """Shows a sentence in place of the one before; None shows none any more."""
+        self._last = self._loop.time()
+        if text == self._told:
+            return
+        shown, self._told = text or self._told, text
+        self._last_task = self._loop.create_task(self._send(self._last_task, shown, over=text is None))
 
     def _look(self) -> None:
         quiet = self._loop.time() - self._last
-        if quiet >= SILENCE and not self._told:
-            self._told = True
-            self._tell(done=False)
+        if quiet >= SILENCE and self._told is None:
+            self.tell(SILENT)
         self._timer = self._loop.call_later(SILENCE - quiet if quiet < SILENCE else SILENCE, self._look)
 
-    def _tell(self, *, done: bool) -> None:
-        status = {
-            "description": "The model has been silent for a while. Still waiting for it.",
-            "done": done,
-            "hidden": done,
-        }
-        task = self._loop.create_task(self._room.event("status", status))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _send(self, before: "asyncio.Task[None] | None", text: str | None, *, over: bool) -> None:
+        """After what was told before, so that a late sentence never stays."""
+        if before is not None:
+            await before
+        await self._room.event("status", {"description": text, "done": over, "hidden": over})
 
 
 def _feed(live: Live, chunk: Chunk | None) -> None:

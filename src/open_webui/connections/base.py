@@ -1,6 +1,6 @@
 """What a connection is: a named source of models that answers chat requests as a stream of OpenAI chunks."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal, Protocol, Self
 
 import msgspec
@@ -8,6 +8,8 @@ import msgspec
 from open_webui.principal import Principal
 
 Kind = Literal["openai", "ollama", "local"]
+# Hears why an answer has not begun yet, as a sentence for who waits; None when it is about to begin.
+Tell = Callable[[str | None], None]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +33,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     # False for one that is no language model: it is not asked for titles, tags and follow-up questions.
     answers_tasks: bool = True
+    # True for one that needs nobody's permission: every account may use it.
+    for_everybody: bool = False
 
 
 class Reply(Protocol):
@@ -63,11 +67,18 @@ class Connection(Protocol):
         """What the source offers now. Raises ProviderError."""
         ...
 
-    async def open(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> Reply:
+    async def open(
+        self,
+        entry: Entry,
+        payload: dict[str, Any],
+        user: dict[str, str] | None = None,
+        tell: Tell | None = None,
+    ) -> Reply:
         """Sends an OpenAI chat request (its `model` is replaced by the source's name for it) and waits for the status.
 
         payload["stream"] says which of the reply's two ways will be used. Raises ProviderError with the provider's
-        status and body when it refuses. user: id, name, e-mail and role, for connections that forward them.
+        status and body when it refuses. user: id, name, e-mail and role, for connections that forward them. tell: for
+        connections that know why one has to wait.
         """
         ...
 

@@ -10,7 +10,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from open_webui.config import Config
 from open_webui.connections import profiles
 from open_webui.connections.base import Connection, Entry, Target
-from open_webui.connections.local import WORD_SECONDS, LocalConnection
+from open_webui.connections.local.connection import LocalConnection
+from open_webui.connections.local.eliza import WORD_SECONDS, ElizaConnection
+from open_webui.connections.local.models import LocalModels
 from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.openai import OpenAIConnection
 from open_webui.connections.profiles import Defaults, Profile, Snapshot
@@ -44,6 +46,7 @@ class Catalogue:
         config: Config,
         database: Database,
         http: aiohttp.ClientSession,
+        local_models: LocalModels,
         *,
         word_seconds: float = WORD_SECONDS,
     ) -> None:
@@ -52,8 +55,10 @@ class Catalogue:
         self._config = config
         self._database = database
         self._http = http
-        self._local = LocalConnection(word_seconds)
-        self._local_entries: list[Entry] = []
+        self._eliza = ElizaConnection(word_seconds)
+        self._eliza_entries: list[Entry] = []
+        self._local = LocalConnection(http, local_models)
+        self._local_source: Source | None = None
         self._sources: dict[Spec, Source] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._rows: list[Model] = []
@@ -68,9 +73,13 @@ class Catalogue:
 
         Waits shortly for their first answers, so that what was possible before a restart is possible right after it.
         """
-        self._local_entries = await self._local.list_models()
+        self._eliza_entries = await self._eliza.list_models()
         self._config.on_change(self._on_change)
         self._connect()
+        if self._settings.enable_local_models:
+            pause = self._settings.local_models_scan_seconds
+            timeout = self._settings.aiohttp_client_timeout_model_list
+            self._local_source = Source(self._local, pause, timeout, self._rebuild)
         await self.reload()
         self._reloader = asyncio.create_task(self._keep_rows(), name="model rows")
         await self.settle()
@@ -79,8 +88,8 @@ class Catalogue:
         if self._reloader is not None:
             self._reloader.cancel()
             await asyncio.gather(self._reloader, return_exceptions=True)
-        await asyncio.gather(*(source.close() for source in self._sources.values()), *self._closing)
-        self._sources = {}
+        await asyncio.gather(*(source.close() for source in self._watched()), *self._closing)
+        self._sources, self._local_source = {}, None
 
     async def reload(self) -> None:
         """Takes over the model rows and grants as the database holds them now; to be called after they changed."""
@@ -122,12 +131,17 @@ class Catalogue:
         kind = OllamaConnection if spec.kind == "ollama" else OpenAIConnection
         return kind(self._http, spec, self._settings.aiohttp_client_timeout_model_list)
 
+    def _watched(self) -> list[Source]:
+        """All sources. Models of this machine come last: no file takes the name of a connection's model."""
+        own = [self._local_source] if self._local_source is not None else []
+        return [*self._sources.values(), *own]
+
     def _rebuild(self) -> None:
-        offered: list[tuple[Connection, Iterable[Entry]]] = [(s.connection, s.entries) for s in self._sources.values()]
+        offered: list[tuple[Connection, Iterable[Entry]]] = [(s.connection, s.entries) for s in self._watched()]
         builtin = self._config["models.builtin"]
-        nothing = all(s.tried and not s.entries for s in self._sources.values())
+        nothing = all(s.tried and not s.entries for s in self._watched())
         if builtin == "always" or (builtin != "never" and nothing):
-            offered.append((self._local, self._local_entries))
+            offered.append((self._eliza, self._eliza_entries))
         self._encoded.clear()
         self._snapshot = profiles.build(
             self._snapshot.version + 1,
@@ -185,7 +199,7 @@ class Catalogue:
 
     def problems(self) -> dict[str, str]:
         """Why connections can't be listed at the moment, by their key."""
-        return {s.connection.key: s.error for s in self._sources.values() if s.error is not None}
+        return {s.connection.key: s.error for s in self._watched() if s.error is not None}
 
     # The list on the wire
 
@@ -207,15 +221,15 @@ class Catalogue:
 
     async def heard_of(self, model_id: str) -> None:
         """See `base.Models`."""
-        if self._snapshot.find(model_id) is None and not all(source.tried for source in self._sources.values()):
+        if self._snapshot.find(model_id) is None and not all(source.tried for source in self._watched()):
             await self.settle(limit=FRESH_SECONDS)
 
     async def settle(self, *, refresh: bool = False, limit: float = FIRST_SECONDS) -> None:
         """Waits for connections that were never heard of; with refresh, asks all again and waits for those alive."""
-        waits = [source.settled for source in self._sources.values() if not source.tried]
+        waits = [source.settled for source in self._watched() if not source.tried]
         if refresh:
             limit = FRESH_SECONDS
-            fresh = [(source.breaker.state, source.refresh()) for source in self._sources.values()]
+            fresh = [(source.breaker.state, source.refresh()) for source in self._watched()]
             waits += [event for state, event in fresh if state == "closed"]
         if not waits:
             return
@@ -223,6 +237,11 @@ class Catalogue:
         _done, late = await asyncio.wait(tasks, timeout=limit)
         for task in late:
             task.cancel()
+
+    async def relist_local(self) -> None:
+        """Takes over the models of this machine as they are now; to be called after they changed."""
+        if self._local_source is not None:
+            await self._local_source.refresh().wait()
 
     def base_models(self) -> list[dict[str, Any]]:
         """What the connections list, for admins, hidden models included."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from open_webui.connections.base import Entry, Kind, Reply
+from open_webui.connections.base import Entry, Kind, Reply, Tell
 from open_webui.connections.chunks import CUT_OFF, assemble
 from open_webui.connections.ollama_wire import Translator, chat_request
 from open_webui.connections.openai import MAX_MODELS
@@ -54,7 +54,13 @@ class OllamaConnection:
             tags=self.spec.tags,
         )
 
-    async def open(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> Reply:
+    async def open(
+        self,
+        entry: Entry,
+        payload: dict[str, Any],
+        user: dict[str, str] | None = None,
+        tell: Tell | None = None,  # noqa: ARG002
+    ) -> Reply:
         response = await self.send("POST", "/api/chat", chat_request(payload, entry.remote_id), user=user)
         return OllamaReply(response, self.spec.url, entry.id)
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 import aiohttp
 import msgspec
 
-from open_webui.connections.base import Entry, Kind, Reply
+from open_webui.connections.base import Entry, Kind, Reply, Tell
 from open_webui.connections.chunks import NOT_UNDERSTOOD, ChunkReader, assemble, error_of, to_chunks
 from open_webui.connections.pace import FREE, PACE
 from open_webui.connections.specs import Spec
@@ -65,7 +65,13 @@ class OpenAIConnection:
             tags=self.spec.tags,
         )
 
-    async def open(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> Reply:
+    async def open(
+        self,
+        entry: Entry,
+        payload: dict[str, Any],
+        user: dict[str, str] | None = None,
+        tell: Tell | None = None,  # noqa: ARG002
+    ) -> Reply:
         url = f"{self.spec.url}/chat/completions"
         response = await request(
             self._http,

@@ -42,7 +42,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             return False
         if bypass:
             return True
-        if self.bare and self.entry.kind != "local":
+        if self.bare and not self.entry.for_everybody:
             return False
         return all(row.may(principal, "read") for row in self.rows)
 

@@ -19,7 +19,7 @@ class Source:
     """Asks a connection for its models, again and again.
 
     entries: what it is known to offer. error: why the last try failed. tried: a first answer or failure is there.
-    changed: called after each try.
+    changed: called after each try that told something new.
     """
 
     def __init__(self, connection: Connection, ttl: float, timeout: float, changed: Callable[[], None]) -> None:
@@ -53,6 +53,7 @@ class Source:
             self._wake.clear()
 
     async def _try(self) -> None:
+        before = (self.entries, self.error, self.tried)
         try:
             async with asyncio.timeout(self._timeout):
                 entries = await self.connection.list_models()
@@ -67,7 +68,8 @@ class Source:
             self._listed_at = self._clock()
             self.breaker.succeeded()
         self.tried = True
-        self._changed()
+        if before != (self.entries, self.error, self.tried):
+            self._changed()
 
     def _failed(self, error: OuiError) -> None:
         if self.error is None:

@@ -268,3 +268,19 @@ usage = sa.Table(
     sa.Index("ix_usage_user_id", "user_id", "created_at"),
     sa.Index("ix_usage_created_at", "created_at"),
 )
+
+# A model of this machine that an admin added. Those that merely lie in DATA_DIR/models have no row.
+local_model = sa.Table(
+    "local_model",
+    metadata,
+    Column("name", sa.Text, primary_key=True),
+    # What the admin gave: a path, "hf:..." or "ollama:...".
+    Column("source", sa.Text, nullable=False),
+    # Where it lies; null until it is downloaded.
+    Column("path", sa.Text),
+    # Null: told by what lies there.
+    Column("backend", sa.Text),
+    Column("parameters", Json, nullable=False),
+    Column("created_at", Seconds, nullable=False),
+    Column("updated_at", Seconds, nullable=False),
+)

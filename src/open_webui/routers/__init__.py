@@ -10,6 +10,7 @@ from open_webui.routers import (
     folders,
     groups,
     later,
+    llamaforge,
     models,
     ollama,
     openai,
@@ -35,6 +36,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     models.router,
     configs.router,
     configs.task_router,
+    llamaforge.router,
     ollama.router,
     later.router,
     # Takes any path below /openai/ that none of the above does.

@@ -1,4 +1,4 @@
-"""Models in this process, by way of llamaforge; today the one that needs no download."""
+"""The model that needs no download, in this process."""
 
 import time
 import uuid
@@ -9,7 +9,7 @@ import msgspec
 
 from llamaforge import LlamaForgeError, ParameterError, get_backend
 from llamaforge.backends.base import BaseBackend
-from open_webui.connections.base import Entry, Kind, Reply
+from open_webui.connections.base import Entry, Kind, Reply, Tell
 from open_webui.connections.chunks import assemble
 from open_webui.errors import BadRequest, ProviderError
 
@@ -24,7 +24,7 @@ WORD_SECONDS: Final = 0.03
 _encode: Final = msgspec.json.encode
 
 
-class LocalConnection:
+class ElizaConnection:
     """The built-in model as a connection. word_seconds: the time between two words of a stream."""
 
     key = "local:0"
@@ -45,10 +45,17 @@ class LocalConnection:
                 connection_type="local",
                 description=ELIZA_DESCRIPTION,
                 answers_tasks=False,
+                for_everybody=True,
             )
         ]
 
-    async def open(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> Reply:  # noqa: ARG002
+    async def open(
+        self,
+        entry: Entry,
+        payload: dict[str, Any],
+        user: dict[str, str] | None = None,  # noqa: ARG002
+        tell: Tell | None = None,  # noqa: ARG002
+    ) -> Reply:
         if self._backend is None:
             backend = get_backend(ELIZA)()
             backend.load_model(entry.remote_id)
@@ -57,13 +64,13 @@ class LocalConnection:
         if not isinstance(messages, list):
             raise BadRequest("'messages' should be a list.")
         delay = self._word_seconds if payload.get("stream") else 0.0
-        return LocalReply(self._backend.achat_stream(messages, {"delay": delay}), entry.id)
+        return ElizaReply(self._backend.achat_stream(messages, {"delay": delay}), entry.id)
 
     async def embed(self, entry: Entry, payload: dict[str, Any]) -> bytes:  # noqa: ARG002
         raise BadRequest(f"{entry.name} makes no embeddings. Connect a model that does.")
 
 
-class LocalReply:
+class ElizaReply:
     """The pieces of a backend's answer as OpenAI chunks."""
 
     def __init__(self, pieces: AsyncIterator[str], model_id: str) -> None:

@@ -1,0 +1,1 @@
+"""Models of this machine: ELIZA in this process, others in child processes of their own."""

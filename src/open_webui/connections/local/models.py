@@ -1,0 +1,223 @@
+"""The models of this machine by name: what lies on the disk and what admins added, laid over each other, and its engines."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from llamaforge import LlamaForgeError
+from open_webui.connections.local.eliza import ELIZA
+from open_webui.connections.local.library import Found, Library, missing_extra
+from open_webui.env import Settings
+from open_webui.errors import Unavailable
+from open_webui.internal.db import Database
+from open_webui.models import local_models
+from open_webui.models.local_models import LocalModel
+
+if TYPE_CHECKING:
+    from llamaforge.loading import Plan
+    from llamaforge.pool import ModelStatus, Pool, Spec
+
+GB: Final = 2**30
+_KEPT: Final = frozenset(
+    "PATH HOME USER LANG TZ TMPDIR TEMP TMP SYSTEMROOT LD_LIBRARY_PATH DYLD_LIBRARY_PATH PYTHONDONTWRITEBYTECODE".split()
+)
+_KEPT_PREFIXES: Final = (
+    "LC_",
+    "CUDA_",
+    "NVIDIA_",
+    "HIP_",
+    "ROCR_",
+    "HSA_",
+    "GGML_",
+    "LLAMA_",
+    "OMP_",
+    "MKL_",
+    "TORCH_",
+    "PYTORCH_",
+)
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """A model by the name that it is asked for. row: how an admin added it, if one did. found: what lies there.
+
+    problem: why it can't be used, as a sentence for an admin.
+    """
+
+    name: str
+    row: LocalModel | None = None
+    found: Found | None = None
+    problem: str | None = None
+
+    @property
+    def backend(self) -> str | None:
+        given = self.row.backend if self.row is not None else None
+        return given or (self.found.backend if self.found is not None else None)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return self.row.parameters if self.row is not None else {}
+
+    @property
+    def is_usable(self) -> bool:
+        return self.found is not None and self.problem is None
+
+
+class LocalModels:
+    """All of them. The engines are started by the first request that needs one."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.settings = settings
+        self.folder = settings.data_dir.resolve() / "models"
+        self._database = database
+        self._library = Library(self.folder)
+        self._rows: list[LocalModel] = []
+        self._offers: dict[str, Offer] = {}
+        self._pool: Pool | None = None
+
+    @property
+    def offers(self) -> Mapping[str, Offer]:
+        """As the last look saw them, sorted by name."""
+        return self._offers
+
+    async def reload(self) -> None:
+        """Takes over what admins added, as the database holds it now, and looks at the disk."""
+        async with self._database.read() as connection:
+            self._rows = await local_models.all_models(connection)
+        await self.look()
+
+    async def look(self) -> None:
+        """Looks at the disk. What did not change is not read again."""
+        rows = self._rows
+        paths = [row.path for row in rows if row.path is not None]
+        found = await asyncio.to_thread(self._library.scan, paths)
+        if rows is self._rows:
+            self._offers = combine(rows, found, self.refusal)
+
+    def inside(self, path: Path) -> bool:
+        """Whether a path leads into the folder of models, links followed."""
+        return path.resolve().is_relative_to(self.folder.resolve())
+
+    def refusal(self, row: LocalModel) -> str | None:
+        """Why a model that was added may not be used as this server is set up now."""
+        if self.settings.local_models_trust_admins or row.path is None:
+            return None
+        if not self.inside(Path(row.path)):
+            return "It lies outside of the folder of models, which this server does not allow."
+        if row.parameters.get("trust_remote_code"):
+            return "It would run code of its own, which this server does not allow."
+        return None
+
+    # What runs
+
+    @property
+    def pool(self) -> "Pool":
+        """The engines. Nothing runs before something is asked of it."""
+        if self._pool is None:
+            # Imported by the first request: a server without local models pays nothing for them.
+            from llamaforge.pool import Pool  # noqa: PLC0415
+
+            self._pool = Pool(
+                memory_budget=self.budget,
+                idle_seconds=self.settings.local_models_idle_seconds,
+                environment=_environment(os.environ),
+            )
+        return self._pool
+
+    def status(self) -> "dict[str, ModelStatus]":
+        """How the models stand that were asked for since the start."""
+        return {} if self._pool is None else {status.name: status for status in self._pool.status()}
+
+    @property
+    def budget(self) -> int | None:
+        """Bytes that all loaded models may take together; None where the system does not tell what there is."""
+        from llamaforge.loaded import SHARE, machine_memory  # noqa: PLC0415 - as above
+
+        given = self.settings.local_models_memory_gb
+        if given is not None:
+            return int(given * GB)
+        memory = machine_memory()
+        return None if memory is None else int(memory * SHARE)
+
+    def plan(self, name: str) -> "Plan":
+        """What a model is loaded with and the defaults of its answers. Raises Unavailable when it can't be used."""
+        offer = self._offers.get(name)
+        if offer is None or offer.found is None or offer.problem is not None:
+            raise Unavailable(f"The model {name} can't be used at the moment. An administrator can see why.")
+        try:
+            return plan_of(name, offer.found.path, offer.backend, offer.parameters)
+        except LlamaForgeError as error:
+            raise Unavailable(f"The model {name} can't be used: {error}") from error
+
+    def spec(self, name: str) -> "Spec":
+        """How a model is started. Raises Unavailable."""
+        from llamaforge.pool import Spec  # noqa: PLC0415 - as above
+
+        how, offer = self.plan(name), self._offers[name]
+        assert offer.found is not None, "plan has looked"
+        return Spec(
+            name=name,
+            path=how.path,
+            backend=offer.backend or offer.found.backend,
+            parameters=how.load,
+            slots=self.settings.local_models_slots,
+            memory=offer.found.memory or offer.found.size,
+        )
+
+    def with_defaults(self, name: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """A request over what was set for the model, whichever spelling of a parameter either has. Raises Unavailable."""
+        how = self.plan(name)
+        given = {how.canonical.get(field, field) for field, value in payload.items() if value is not None}
+        return {field: value for field, value in how.defaults.items() if field not in given} | payload
+
+    async def close(self) -> None:
+        """Ends all engines."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+
+def plan_of(name: str, path: str, backend: str | None, parameters: Mapping[str, Any]) -> "Plan":
+    """The parameters told apart and checked. Raises LlamaForgeError, by name for one that the backend doesn't know."""
+    from llamaforge.loading import plan  # noqa: PLC0415 - as above
+    from llamaforge.model import Model  # noqa: PLC0415
+
+    return plan(Model(name, path, {"backend": backend}), (parameters,))
+
+
+def _environment(given: Mapping[str, str]) -> dict[str, str]:
+    """What an engine gets of this process's environment: none of its secrets. Nor does it fetch anything by itself."""
+    kept = {name: value for name, value in given.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    return kept | {"HF_HUB_OFFLINE": "1"}
+
+
+def combine(
+    rows: Iterable[LocalModel], found: Iterable[Found], refusal: Callable[[LocalModel], str | None] = lambda _: None
+) -> dict[str, Offer]:
+    """Rows go first: what they name is not offered once more under its file's name."""
+    by_path = {f.path: f for f in found}
+    offers: dict[str, Offer] = {}
+    for row in rows:
+        lying = by_path.pop(row.path, None) if row.path is not None else None
+        problem = refusal(row) or (_problem(lying, row.backend) if lying is not None else None)
+        offers[row.name] = Offer(name=row.name, row=row, found=lying, problem=problem)
+    for lying in by_path.values():
+        problem = _problem(lying, None)
+        name = lying.name
+        if name in offers or name == ELIZA:
+            problem = f"Another model is called {name} too. Rename the file."
+            name = lying.path
+        offers[name] = Offer(name=name, found=lying, problem=problem)
+    return dict(sorted(offers.items()))
+
+
+def _problem(found: Found, backend: str | None) -> str | None:
+    if found.error is not None:
+        return found.error
+    extra = missing_extra(backend or found.backend)
+    if extra is not None:
+        return f"Its engine is not installed. Install it with: pip install 'oui-backend[{extra}]'"
+    return None

@@ -1,0 +1,62 @@
+"""Models of this machine that an administrator added."""
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from open_webui.models import tables
+from open_webui.models.base import clean_json, now
+
+t = tables.local_model
+
+
+class LocalModel(msgspec.Struct, frozen=True):
+    """A row. source: a path, "hf:..." or "ollama:...". path: where it lies, None until it is downloaded.
+
+    backend: None where what lies there tells it. parameters: of its load and the defaults of its answers.
+    """
+
+    name: str
+    source: str
+    path: str | None
+    backend: str | None
+    parameters: dict[str, Any]
+    created_at: int
+    updated_at: int
+
+
+_all = sa.select(*(t.c[name] for name in LocalModel.__struct_fields__)).order_by(t.c.name)
+
+
+async def all_models(connection: AsyncConnection) -> list[LocalModel]:
+    return [LocalModel(*row) for row in await connection.execute(_all)]
+
+
+async def insert(
+    connection: AsyncConnection,
+    name: str,
+    *,
+    source: str,
+    path: str | None,
+    backend: str | None,
+    parameters: dict[str, Any],
+) -> bool:
+    """Adds a model. False when the name is taken already."""
+    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    at = now()
+    values = {"name": name, "source": source, "path": path, "backend": backend, "created_at": at, "updated_at": at}
+    statement = build(t).values(values | {"parameters": clean_json(parameters)})
+    return (await connection.execute(statement.on_conflict_do_nothing())).rowcount == 1
+
+
+async def arrived(connection: AsyncConnection, name: str, path: str) -> bool:
+    """Notes where a downloaded model lies. False when it was removed meanwhile."""
+    changed = await connection.execute(t.update().where(t.c.name == name).values(path=path, updated_at=now()))
+    return changed.rowcount == 1
+
+
+async def delete(connection: AsyncConnection, name: str) -> bool:
+    return (await connection.execute(t.delete().where(t.c.name == name))).rowcount == 1

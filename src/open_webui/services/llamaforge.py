@@ -1,0 +1,348 @@
+"""Models of this machine, as administrators see to them: state, adding, removing, downloads and loads in the background."""
+
+import asyncio
+import os
+import shutil
+import threading
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from llamaforge import LlamaForgeError
+from open_webui.connections.catalogue import Catalogue
+from open_webui.connections.local.eliza import ELIZA
+from open_webui.connections.local.library import EXTRAS, LLAMA_CPP, TRANSFORMERS, backend_of, missing_extra, parts_of
+from open_webui.connections.local.models import LocalModels, Offer, plan_of
+from open_webui.errors import BadRequest, Conflict, Forbidden, NotFound, OuiError, Unavailable
+from open_webui.internal.db import Database
+from open_webui.internal.log import get_logger
+from open_webui.models import local_models
+from open_webui.schemas.llamaforge import AddLocalModel
+
+log = get_logger(__name__)
+MAX_ADDED: Final = 1_000
+# A download stops between two parts of it; what takes longer ends in the background.
+STOP_SECONDS: Final = 5.0
+_REMOTE: Final = ("hf:", "ollama:")
+SWITCHED_OFF: Final = "Models of this machine are switched off on this server."
+OUTSIDE: Final = (
+    "Models can be added from the folder of models only (models in the server's data folder). Whoever operates this"
+    " machine can allow others with LOCAL_MODELS_TRUST_ADMINS."
+)
+OWN_CODE: Final = (
+    "A model that runs code of its own is not allowed on this server. Whoever operates this machine can allow it with"
+    " LOCAL_MODELS_TRUST_ADMINS."
+)
+# Parameters that are texts and name no file and no address. Of others only those who operate the machine may decide.
+_TEXTS: Final = frozenset({"torch_dtype", "device", "stop", "cache_type_k", "cache_type_v", "split_mode", "flash_attn"})
+Wire = dict[str, Any]
+
+
+class Job:
+    """A download or a load that is going on, or how the last one failed."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.done = 0
+        self.total: int | None = None
+        self.error: str | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.stopped = threading.Event()
+
+    @property
+    def is_running(self) -> bool:
+        return self.task is not None and not self.task.done()
+
+    @property
+    def progress(self) -> float | None:
+        """From 0 to 1, None where it is not known."""
+        return min(1.0, self.done / self.total) if self.total else None
+
+
+class Llamaforge:
+    """What administrators do with the models of this machine. All methods but `listed` and `one` raise OuiErrors."""
+
+    def __init__(self, models: LocalModels, catalogue: Catalogue, database: Database) -> None:
+        self._models = models
+        self._catalogue = catalogue
+        self._database = database
+        self._jobs: dict[str, Job] = {}
+        self._change = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Stops downloads and loads; what has arrived stays."""
+        await asyncio.gather(*(self._stop(job) for job in self._jobs.values()))
+
+    # What there is
+
+    async def listed(self) -> Wire:
+        """All models, the memory that they take, and the engines."""
+        await self._refresh()
+        running = self._models.status()
+        return {
+            "enabled": self._models.settings.enable_local_models,
+            "models": [self._wire(offer) for offer in self._models.offers.values()],
+            "memory": {"budget": self._models.budget, "used": sum(status.memory for status in running.values())},
+            "backends": [
+                {"name": name, "extra": extra, "installed": missing_extra(name) is None}
+                for name, (extra, _) in EXTRAS.items()
+            ],
+        }
+
+    def one(self, name: str) -> Wire:
+        return self._wire(self._offer(name))
+
+    def _offer(self, name: str) -> Offer:
+        offer = self._models.offers.get(name)
+        if offer is None:
+            raise NotFound("There is no such model on this machine.")
+        return offer
+
+    def _wire(self, offer: Offer) -> Wire:
+        found, row, job = offer.found, offer.row, self._jobs.get(offer.name)
+        status = self._models.status().get(offer.name)
+        running = status is not None and status.state in {"loading", "ready"}
+        error = offer.problem or (job.error if job is not None and not job.is_running else None)
+        if error is None and status is not None:
+            error = status.error
+        progress = job.progress if job is not None and job.is_running else None
+        if status is not None and status.state == "loading":
+            progress = status.progress
+        return {
+            "name": offer.name,
+            "state": self._state(offer, job),
+            "progress": progress,
+            "error": error,
+            "added": row is not None,
+            "source": row.source if row is not None else None,
+            "file": self._shown(found.path if found is not None else None),
+            "backend": offer.backend,
+            "parameters": offer.parameters,
+            "size": found.size if found is not None else None,
+            "architecture": found.architecture if found is not None else None,
+            "quantization": found.quantization if found is not None else None,
+            "context_length": found.context if found is not None else None,
+            "memory": {
+                "needed": found.memory if found is not None else None,
+                "used": status.memory if status is not None and running else 0,
+            },
+            "slots": {
+                "all": self._models.settings.local_models_slots,
+                "used": status.in_use if status is not None else 0,
+                "waiting": status.queued if status is not None else 0,
+            },
+            "last_used": int(status.last_used) if status is not None and status.last_used is not None else None,
+            "restarts": status.restarts if status is not None else 0,
+        }
+
+    def _state(self, offer: Offer, job: Job | None) -> str:
+        if job is not None and job.is_running and job.kind == "download":
+            return "downloading"
+        if offer.found is None:
+            return "incomplete"
+        if offer.problem is not None:
+            return "unusable"
+        status = self._models.status().get(offer.name)
+        if status is not None and status.state in {"loading", "failed"}:
+            return status.state
+        if status is not None and status.state == "ready":
+            return "loaded"
+        return "loading" if job is not None and job.is_running else "unloaded"
+
+    def _shown(self, path: str | None) -> str | None:
+        """A path from the folder of models on; whole where it lies elsewhere."""
+        if path is None:
+            return None
+        folder = Path(self._models.folder)
+        return Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else path
+
+    async def _refresh(self) -> None:
+        await self._models.reload()
+        await self._catalogue.relist_local()
+
+    # What is changed
+
+    async def add(self, form: AddLocalModel) -> Wire:
+        """Adds a model. Raises BadRequest, Forbidden, Conflict, Unavailable."""
+        self._check_on()
+        remote = form.source.startswith(_REMOTE)
+        path = None if remote else await asyncio.to_thread(self._checked_path, form.source)
+        backend = form.backend or (backend_of(path) if path is not None else None)
+        self._check_parameters(form.name, path or "", backend, form.parameters)
+        if remote:
+            await asyncio.to_thread(check_source, form.source)
+        async with self._change:
+            await self._models.reload()
+            taken = self._models.offers.get(form.name)
+            # A file's own name may be given to it, to set its parameters.
+            if form.name == ELIZA or (taken is not None and (taken.found is None or taken.found.path != path)):
+                raise Conflict(f"There is a model called {form.name} already. Choose another name.")
+            if len(self._models.offers) >= MAX_ADDED:
+                raise BadRequest(f"There can be at most {MAX_ADDED} models.")
+            async with self._database.write() as unit:
+                values: dict[str, Any] = {"source": form.source, "path": path, "backend": form.backend}
+                if not await local_models.insert(unit.connection, form.name, **values, parameters=form.parameters):
+                    raise Conflict(f"There is a model called {form.name} already. Choose another name.")
+            await self._refresh()
+        log.info("a local model was added", model=form.name, source=form.source)
+        return self.download(form.name) if remote else self.one(form.name)
+
+    async def remove(self, name: str, *, files: bool) -> None:
+        """Unloads and forgets a model. files: what lies in the folder of models is deleted."""
+        offer = self._offer(name)
+        if offer.row is None and not files:
+            raise BadRequest("This model was not added: it lies in the folder of models. Remove it with its files.")
+        await self._stop(self._jobs.pop(name, None))
+        await self._end(name)
+        async with self._change:
+            async with self._database.write() as unit:
+                await local_models.delete(unit.connection, name)
+            if files and offer.found is not None:
+                await asyncio.to_thread(self._delete, Path(offer.found.path))
+            await self._refresh()
+        log.info("a local model was removed", model=name, files=files)
+
+    def _delete(self, path: Path) -> None:
+        """Deletes a model's files, never anything outside of the folder. Raises Forbidden, Unavailable."""
+        if not self._models.inside(path):
+            raise Forbidden("The model was removed, but not its files: they lie outside of the folder.", status=403)
+        try:
+            if path.is_symlink() or path.is_file():
+                for part in parts_of(str(path)):
+                    Path(part).unlink()
+            else:
+                shutil.rmtree(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise Unavailable(f"The files could not be deleted: {error.strerror or error}.") from error
+
+    def _check_on(self) -> None:
+        if not self._models.settings.enable_local_models:
+            raise Unavailable(SWITCHED_OFF)
+
+    def _checked_path(self, source: str) -> str:
+        """The path of a model that may be used. Raises Forbidden, BadRequest."""
+        path = Path(os.path.normpath(self._models.folder / source))
+        try:
+            # Whether something lies elsewhere is told to nobody who may not use it.
+            if not self._models.settings.local_models_trust_admins and not self._models.inside(path):
+                raise Forbidden(OUTSIDE, status=403)
+            is_there = path.is_dir() or (path.is_file() and path.suffix.lower() == ".gguf")
+            is_there = is_there and path.resolve() != self._models.folder.resolve()
+        except (OSError, ValueError, RuntimeError):
+            is_there = False
+        if not is_there:
+            raise BadRequest("There is no GGUF file and no Transformers folder at this path.")
+        return str(path)
+
+    def _check_parameters(self, name: str, path: str, backend: str | None, parameters: dict[str, Any]) -> None:
+        """Raises BadRequest for parameters that the backend doesn't know or take, Forbidden for dangerous ones."""
+        if backend is not None and backend not in EXTRAS:
+            raise BadRequest(f"'{backend}' runs no models here. Choose one of {', '.join(EXTRAS)}.")
+        trusted = self._models.settings.local_models_trust_admins
+        if not trusted and parameters.get("trust_remote_code"):
+            raise Forbidden(OWN_CODE, status=403)
+        for key, value in parameters.items():
+            if not trusted and not harmless(key, value):
+                raise Forbidden(f"The parameter '{key}' is set by those who operate the machine.", status=403)
+        kinds = [backend] if backend is not None else [LLAMA_CPP, TRANSFORMERS]
+        problems = [problem for kind in kinds if (problem := problem_with(name, path, kind, parameters)) is not None]
+        if len(problems) == len(kinds):
+            raise BadRequest(problems[0])
+
+    # What goes on in the background
+
+    def _begin(self, name: str, job: Job, work: Coroutine[Any, Any, None]) -> None:
+        running = self._jobs.get(name)
+        if running is not None and running.is_running:
+            work.close()
+            raise Conflict(f"The model {name} is busy with a {running.kind} already.")
+        self._jobs[name] = job
+        job.task = asyncio.create_task(self._run(name, job, work), name=f"{job.kind} of {name}")
+
+    async def _run(self, name: str, job: Job, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (LlamaForgeError, OuiError, OSError) as error:
+            job.error = str(error) or type(error).__name__
+            log.warning("a local model's job failed", job=job.kind, model=name, error=job.error)
+
+    async def _stop(self, job: Job | None) -> None:
+        if job is not None and job.task is not None:
+            job.stopped.set()
+            job.task.cancel()
+            await asyncio.wait({job.task}, timeout=STOP_SECONDS)
+
+    def load(self, name: str) -> Wire:
+        """Begins to load a model. Raises BadRequest when it can't be, Conflict when it is being loaded."""
+        self._check_on()
+        offer = self._offer(name)
+        if not offer.is_usable:
+            raise BadRequest(offer.problem or "The model is not there yet: its download is not complete.")
+        job = Job("load")
+        self._begin(name, job, self._models.pool.load(self._models.spec(name)))
+        return self.one(name)
+
+    async def unload(self, name: str) -> Wire:
+        """Ends a model's process."""
+        self._offer(name)
+        await self._end(name)
+        return self.one(name)
+
+    async def _end(self, name: str) -> None:
+        if name in self._models.status():
+            await self._models.pool.unload(name, force=True)
+
+    def download(self, name: str) -> Wire:
+        """Begins, or goes on with, a download. Raises BadRequest when there is none to make."""
+        self._check_on()
+        row = self._offer(name).row
+        if row is None or not row.source.startswith(_REMOTE) or row.path is not None:
+            raise BadRequest("There is nothing to download for this model.")
+        job = Job("download")
+        self._begin(name, job, self._download(name, row.source, job))
+        return self.one(name)
+
+    async def _download(self, name: str, source: str, job: Job) -> None:
+        path = await fetch(source, Path(self._models.folder), job)
+        async with self._change:
+            async with self._database.write() as unit:
+                await local_models.arrived(unit.connection, name, str(path))
+            await self._refresh()
+        log.info("a local model arrived", model=name, path=str(path))
+
+    async def cancel(self, name: str) -> Wire:
+        """Stops a download or a load. What has arrived of a download is kept."""
+        self._offer(name)
+        job = self._jobs.get(name)
+        if job is None or not job.is_running:
+            raise BadRequest("Nothing is going on with this model.")
+        await self._stop(job)
+        if job.kind == "load":
+            await self._end(name)
+        return self.one(name)
+
+
+def harmless(key: str, value: Any) -> bool:
+    """Whether a parameter can neither name a file or an address nor let code run."""
+    return key in _TEXTS or (isinstance(value, bool | int | float | None) and key != "trust_remote_code")
+
+
+def problem_with(name: str, path: str, backend: str, parameters: Mapping[str, Any]) -> str | None:
+    """Why a backend does not take these parameters."""
+    try:
+        plan_of(name, path, backend, parameters)
+    except LlamaForgeError as error:
+        return str(error)
+    return None
+
+
+def check_source(source: str) -> None:
+    """Raises BadRequest for an address that is none."""
+    raise NotImplementedError(source)
+
+
+async def fetch(source: str, folder: Path, job: Job) -> Path:
+    """Downloads a model into the folder and returns where it lies. Raises DownloadError."""
+    raise NotImplementedError(source, folder, job)
