@@ -1,0 +1,151 @@
+"""One answer: from its tokens to text, whole or in pieces, plain or in OpenAI's shapes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from llamaforge import wire
+from llamaforge.backends.huggingface.options import Settings
+from llamaforge.backends.huggingface.text import Cutter, Detokenizer
+from llamaforge.backends.huggingface.tool_calls import CallReader, Part
+
+if TYPE_CHECKING:
+    from llamaforge.backends.huggingface.engine import Engine
+
+
+class Answer:
+    """Written once, by one of its methods. Afterwards `reason` and `usage` tell how it ended."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        prompt: Sequence[int],
+        settings: Settings,
+        *,
+        continues: bool = False,
+        reads_calls: bool = False,
+        single_call: bool = False,
+    ) -> None:
+        """continues: the answer's text goes on from the prompt's, as to spaces. single_call: it ends with a first tool call.
+
+        Raises ContextLengthError where the prompt leaves no room for an answer.
+        """
+        room = engine.room(prompt)
+        wanted = settings.max_tokens
+        self._limit = min(limit for limit in (room, wanted, 2**31) if limit is not None)
+        self._engine = engine
+        self._prompt = prompt
+        self._settings = settings
+        self._continues = continues
+        self._reads_calls = reads_calls
+        self._single_call = single_call
+        self._written = 0
+        self.reason = "length"
+
+    def usage(self) -> dict[str, Any]:
+        """Tokens read and written so far, in OpenAI's shape."""
+        return wire.usage_of(len(self._prompt), self._written)
+
+    def text(self) -> str:
+        """The whole answer."""
+        return "".join(self.pieces())
+
+    def pieces(self) -> Generator[str, None, None]:
+        """The answer's text as it comes, never empty pieces. Closing the iterator ends the generation."""
+        engine = self._engine
+        before = self._prompt[-_BEFORE:] if self._continues else ()
+        text = Detokenizer(engine.model.bare_tokenizer, engine.hidden, before)
+        cutter = Cutter(self._settings.stop)
+        with closing(self._tokens()) as tokens:
+            for token in tokens:
+                self._written += 1
+                if token in engine.model.ends:
+                    self.reason = "stop"
+                    break
+                piece = cutter.feed(text.step(token))
+                if piece:
+                    yield piece
+                if cutter.found is not None:
+                    self.reason = "stop"
+                    return
+        piece = cutter.feed(text.rest()) + cutter.rest()
+        if cutter.found is not None:
+            self.reason = "stop"
+        if piece:
+            yield piece
+
+    def _tokens(self) -> Generator[int, None, None]:
+        if self._settings.num_beams > 1 and self._limit > 0:
+            yield from self._engine.beams(self._prompt, self._settings, self._limit)
+        elif self._limit > 0:
+            yield from self._engine.tokens(self._prompt, self._settings, self._limit)
+
+    def parts(self) -> Generator[Part, None, None]:
+        """Text and tool calls as they come."""
+        with closing(self.pieces()) as pieces:
+            if not self._reads_calls:
+                yield from pieces
+                return
+            reader = CallReader()
+            called = False
+            for piece in pieces:
+                for part in reader.feed(piece):
+                    called = called or isinstance(part, dict)
+                    yield part
+                    if called and self._single_call:
+                        self.reason = "tool_calls"
+                        return
+            for part in reader.rest():
+                called = called or isinstance(part, dict)
+                yield part
+            if called:
+                self.reason = "tool_calls"
+
+    def text_chunks(self, model: str) -> Generator[dict[str, Any], None, None]:
+        """As the chunks of an OpenAI completion."""
+        head = {"id": wire.new_id("cmpl"), "object": "text_completion", "created": int(time.time()), "model": model}
+        with closing(self.pieces()) as pieces:
+            for piece in pieces:
+                yield {**head, "choices": [{"index": 0, "text": piece, "logprobs": None, "finish_reason": None}]}
+        last = {"index": 0, "text": "", "logprobs": None, "finish_reason": self.reason}
+        yield {**head, "choices": [last], "usage": self.usage()}
+
+    def chat_chunks(self, model: str) -> Generator[dict[str, Any], None, None]:
+        """As the chunks of an OpenAI chat completion."""
+        head = {
+            "id": wire.new_id("chatcmpl"),
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": model,
+        }
+        first: dict[str, Any] = {"role": "assistant"}
+        with closing(self.parts()) as parts:
+            for part in parts:
+                what = {"content": part} if isinstance(part, str) else {"tool_calls": [part]}
+                yield {**head, "choices": [{"index": 0, "delta": {**first, **what}, "finish_reason": None}]}
+                first = {}
+        last = {"index": 0, "delta": first, "finish_reason": self.reason}
+        yield {**head, "choices": [last], "usage": self.usage()}
+
+    def chat_completion(self, model: str) -> dict[str, Any]:
+        """As an OpenAI chat completion."""
+        texts: list[str] = []
+        calls: list[dict[str, Any]] = []
+        for part in self.parts():
+            if isinstance(part, str):
+                texts.append(part)
+            else:
+                calls.append({name: value for name, value in part.items() if name != "index"})
+        whole = wire.chat_completion("".join(texts), model, reason=self.reason, usage=self.usage())
+        if calls:
+            message = whole["choices"][0]["message"]
+            message["content"] = message["content"] or None
+            message["tool_calls"] = calls
+        return whole
+
+
+# Tokens of the prompt that the detokenizer sees; more than any character has.
+_BEFORE = 8

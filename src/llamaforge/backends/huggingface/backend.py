@@ -1,0 +1,201 @@
+"""The backend for Transformers models: messages and parameters on one side, tokens on the other."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from llamaforge import wire
+from llamaforge.backends.base import (
+    BackendInfo,
+    BaseBackend,
+    Message,
+    ModelPath,
+    Parameters,
+    as_messages,
+    message_text,
+    messages_to_prompt,
+)
+from llamaforge.backends.huggingface import options, tool_calls
+from llamaforge.backends.huggingface.answer import Answer
+from llamaforge.exceptions import MissingExtraError, ModelNotLoadedError, ParameterError, UnsupportedError
+from llamaforge.parameters import Parameter, resolve
+
+if TYPE_CHECKING:
+    from llamaforge.backends.huggingface.engine import Engine
+
+
+class HuggingFaceBackend(BaseBackend):
+    """Runs a Transformers model in this process: a folder, or a repository of the hub such as "owner/name".
+
+    Load parameters: device ("auto", "cpu", "cuda", "mps"), torch_dtype ("auto", "bfloat16", …), trust_remote_code (False),
+    allow_pickle (False: only safetensors are read), cache_dir, revision, local_files_only, attn_implementation, n_ctx (a
+    shorter context than the model's), n_threads (of torch, for the whole process), max_batch (answers computed side by
+    side, 8) and batch_tokens (what they may hold together in the cache).
+
+    Answers go on to the end of the context unless max_tokens says otherwise. Temperature 0 takes the likeliest token; a
+    temperature, or another parameter of sampling, samples; without any the model's generation_config.json decides. A seed
+    gives the same answer again. Safe from any thread.
+    """
+
+    load_parameters: ClassVar[tuple[Parameter, ...] | None] = options.LOAD
+    generation_parameters: ClassVar[tuple[Parameter, ...] | None] = options.GENERATION
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._engine: Engine | None = None
+        self._path: str | None = None
+        self._loading = threading.Lock()
+
+    # ---- the model
+
+    def load_model(self, model_path: ModelPath, parameters: Parameters | None = None) -> None:
+        """Load it, in place of one loaded before, which stays where the new one fails.
+
+        Raises ModelLoadError (MissingExtraError without transformers and torch) and ParameterError.
+        """
+        given = resolve(parameters, options.LOAD, "load parameter")
+        path = os.fspath(model_path)
+        if not path.strip():
+            raise ParameterError("The path of the model is empty.")
+        try:
+            from llamaforge.backends.huggingface.engine import Engine  # noqa: PLC0415 -- the engine is an extra
+        except ImportError as error:
+            raise MissingExtraError("transformers", "transformers") from error
+        with self._loading:
+            engine = Engine(path, given)
+            before, self._engine, self._path = self._engine, engine, path
+        _release(before)
+
+    def is_model_loaded(self) -> bool:
+        """Whether a model is in memory."""
+        return self._engine is not None
+
+    def unload(self) -> None:
+        """Free the model's memory. Answers that are being written end with a GenerationError."""
+        with self._loading:
+            engine, self._engine, self._path = self._engine, None, None
+        _release(engine)
+
+    def info(self) -> BackendInfo:
+        """The model's architecture, context, precision and place."""
+        engine = self._engine
+        if engine is None:
+            return BackendInfo(name="huggingface", loaded=False, description="Transformers models on torch")
+        details = engine.details()
+        return BackendInfo("huggingface", True, self._path, "Transformers models on torch", details)
+
+    # ---- answers
+
+    def generate(self, prompt: str, parameters: Parameters | None = None) -> str:
+        """The continuation of `prompt`."""
+        return self._from_text(prompt, parameters, whole=True).text()
+
+    def generate_stream(self, prompt: str, parameters: Parameters | None = None) -> Iterator[str]:
+        """The continuation of `prompt`, a piece with each token. Mistakes in the arguments are raised by this call."""
+        return self._from_text(prompt, parameters).pieces()
+
+    def chat(self, messages: Sequence[Message], parameters: Parameters | None = None) -> str:
+        """The assistant's next turn as it was written: a tool call stands in it as text."""
+        return self._from_messages(messages, parameters, whole=True).text()
+
+    def chat_stream(self, messages: Sequence[Message], parameters: Parameters | None = None) -> Iterator[str]:
+        """`chat`, a piece with each token."""
+        return self._from_messages(messages, parameters).pieces()
+
+    def completion(self, prompt: str, parameters: Parameters | None = None) -> dict[str, Any]:
+        """`generate` as an OpenAI completion."""
+        answer = self._from_text(prompt, parameters, whole=True)
+        text = answer.text()
+        return wire.text_completion(text, self._model_name(), reason=answer.reason, usage=answer.usage())
+
+    def completion_stream(self, prompt: str, parameters: Parameters | None = None) -> Iterator[dict[str, Any]]:
+        """`generate_stream` as the chunks of an OpenAI completion; the last one has the usage."""
+        return self._from_text(prompt, parameters).text_chunks(self._model_name())
+
+    def chat_completion(self, messages: Sequence[Message], parameters: Parameters | None = None) -> dict[str, Any]:
+        """`chat` as an OpenAI chat completion, with its tool calls."""
+        return self._from_messages(messages, parameters, whole=True).chat_completion(self._model_name())
+
+    def chat_completion_stream(
+        self, messages: Sequence[Message], parameters: Parameters | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """`chat_stream` as the chunks of an OpenAI chat completion; the last one has the usage."""
+        return self._from_messages(messages, parameters).chat_chunks(self._model_name())
+
+    def embed(self, texts: Sequence[str], parameters: Parameters | None = None) -> list[list[float]]:
+        """For each text the mean of the last layer's states over its tokens, scaled to length 1 unless normalize is False.
+
+        Raises ContextLengthError for a text longer than the context.
+        """
+        engine = self._loaded()
+        given = resolve(parameters, options.EMBEDDING)
+        if (
+            isinstance(texts, str)
+            or not isinstance(texts, Sequence)
+            or not all(isinstance(text, str) for text in texts)
+        ):
+            raise ParameterError("The texts to embed must be a list of texts.")
+        return [engine.embed(text, normalize=given.get("normalize", True)) for text in texts]
+
+    def _loaded(self) -> Engine:
+        engine = self._engine
+        if engine is None:
+            raise ModelNotLoadedError
+        return engine
+
+    def _from_text(self, prompt: str, parameters: Parameters | None, *, whole: bool = False) -> Answer:
+        engine = self._loaded()
+        given = resolve(parameters, options.GENERATION)
+        if not isinstance(prompt, str):
+            raise ParameterError("The prompt must be text.")
+        if options.tools_of(given):
+            raise UnsupportedError("Tools belong to a chat: give messages instead of a prompt.")
+        tokens = engine.encode(prompt)
+        return Answer(engine, tokens, _settings(engine, given, whole=whole), continues=True)
+
+    def _from_messages(
+        self, messages: Sequence[Message], parameters: Parameters | None, *, whole: bool = False
+    ) -> Answer:
+        engine = self._loaded()
+        given = resolve(parameters, options.GENERATION)
+        tools = options.tools_of(given)
+        plain = [_plain(message) for message in as_messages(messages)]
+        if not plain:
+            raise ParameterError("There is no message to answer.")
+        settings = _settings(engine, given, whole=whole)
+        if not engine.has_template:
+            if tools:
+                raise UnsupportedError("The model has no chat template, so that it can't be told of tools.")
+            return Answer(engine, engine.encode(messages_to_prompt(plain)), settings)
+        single = given.get("parallel_tool_calls") is False
+        return Answer(engine, engine.encode_chat(plain, tools), settings, reads_calls=bool(tools), single_call=single)
+
+
+def _settings(engine: Engine, given: Mapping[str, Any], *, whole: bool) -> options.Settings:
+    if not engine.model.writes:
+        raise UnsupportedError("The model makes embeddings; it does not write.")
+    settings = options.settings(given, options.model_defaults(engine.model.generation))
+    if settings.num_beams > 1 and not whole:
+        raise UnsupportedError("A search with num_beams has no stream: its answer is known only at the end.")
+    return settings
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    """A message as chat templates know them: its content as text, the arguments of its tool calls as an object."""
+    plain = {**message, "content": message_text(message)}
+    if not isinstance(plain.get("role"), str):
+        raise ParameterError("Each message must be an object with 'role' and 'content'.")
+    if plain.get("tool_calls"):
+        plain["tool_calls"] = [tool_calls.for_template(call) for call in plain["tool_calls"]]
+    return plain
+
+
+def _release(engine: Engine | None) -> None:
+    if engine is not None:
+        engine.close()
+        del engine
+        gc.collect()

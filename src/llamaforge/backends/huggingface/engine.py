@@ -1,0 +1,262 @@
+"""A model in memory at work: tokens of answers, one alone or many side by side, and vectors of texts."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+
+from llamaforge.backends.huggingface.batching import Batch
+from llamaforge.backends.huggingface.loading import Model, find, load
+from llamaforge.backends.huggingface.options import Settings
+from llamaforge.backends.huggingface.sampling import Sampler
+from llamaforge.backends.huggingface.tool_calls import CLOSE, OPEN
+from llamaforge.exceptions import ContextLengthError, GenerationError, ParameterError
+
+log = logging.getLogger(__name__)
+
+_SLOTS = 8
+# What the cache of a batch takes at most where nobody sizes it, in bytes; on a GPU it is half of what is free.
+_CACHE_BYTES = 2**30
+# A batch is trusted once it has written this many tokens as the plain loop does.
+_TRIAL = 4
+# Attention that works on the batch's paged cache without being switched for the whole model.
+_BATCHING_ATTENTION = ("sdpa", "flash_attention_2", "flash_attention_3")
+
+
+class Engine:
+    """A loaded model. Safe from any thread: one answer runs in its caller's thread, others meanwhile in a batch."""
+
+    def __init__(self, path: str, parameters: Mapping[str, Any]) -> None:
+        """parameters: those of `options.LOAD`, resolved. Raises ModelLoadError."""
+        # For the whole process: torch has one pool of threads.
+        torch.set_num_threads(parameters.get("n_threads") or max(1, (os.cpu_count() or 2) - 1))
+        self.model: Model = load(find(path, parameters), parameters)
+        self.slots: int = parameters.get("max_batch", _SLOTS)
+        self._batch_tokens: int | None = parameters.get("batch_tokens")
+        self._alone = threading.Lock()
+        self._batch_lock = threading.Lock()
+        self._batch: Batch | None = None
+        self._batches = self.slots > 1 and self.model.writes and _can_batch(self.model.network)
+        self._keeps = {"logits_to_keep": 1} if _takes(self.model.network, "logits_to_keep") else {}
+        self._closed = False
+        self.has_template = bool(getattr(self.model.tokenizer, "chat_template", None))
+        self.hidden = _hidden(self.model.tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        device: torch.device = self.model.network.device
+        return device
+
+    def details(self) -> dict[str, object]:
+        """What the model is, for whoever asks."""
+        network = self.model.network
+        return {
+            "architecture": type(network).__name__,
+            "context_tokens": self.model.context,
+            "parameters": network.num_parameters(),
+            "torch_dtype": str(network.dtype).removeprefix("torch."),
+            "device": str(self.device),
+            "writes": self.model.writes,
+            "chat_template": self.has_template,
+            "max_batch": self.slots if self._batches else 1,
+        }
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a prompt. Raises ParameterError where it has none."""
+        tokens: list[int] = self.model.tokenizer(text)["input_ids"]
+        if not tokens:
+            raise ParameterError("The prompt is empty.")
+        return tokens
+
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The tokens of a chat in the form of the model's own template. Raises ParameterError for what that refuses."""
+        try:
+            chat = self.model.tokenizer.apply_chat_template(
+                list(messages), tools=list(tools) or None, add_generation_prompt=True, return_dict=True
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise ParameterError(f"The model's chat template can't lay out these messages: {error}") from error
+        tokens: list[int] = chat["input_ids"]
+        return tokens
+
+    def embed(self, text: str, *, normalize: bool) -> list[float]:
+        """The vector of a text. Raises ContextLengthError for one longer than the context."""
+        tokens = self.encode(text)
+        context = self.model.context
+        if context is not None and len(tokens) > context:
+            raise ContextLengthError(
+                f"The text has {len(tokens)} tokens, and the context of the model holds {context}.",
+                prompt_tokens=len(tokens),
+                context_tokens=context,
+            )
+        return self._vector(tokens, normalize=normalize)
+
+    def room(self, prompt: Sequence[int]) -> int | None:
+        """How many tokens may follow `prompt`, None for any number. Raises ContextLengthError where none may."""
+        context = self.model.context
+        if context is None:
+            return None
+        if len(prompt) >= context:
+            raise ContextLengthError(
+                f"The prompt has {len(prompt)} tokens, and the context of the model holds {context}, the answer included.",
+                prompt_tokens=len(prompt),
+                context_tokens=context,
+            )
+        return context - len(prompt)
+
+    def tokens(self, prompt: Sequence[int], settings: Settings, limit: int) -> Iterator[int]:
+        """The tokens of an answer, its end token included; closing the iterator ends it. Raises GenerationError.
+
+        The first who comes runs a loop of his own, which costs the least for one answer. While it runs, others share
+        the passes of a batch.
+        """
+        sampler = Sampler(settings, prompt, self.model.ends, self.device)
+        if self._alone.acquire(blocking=False):
+            try:
+                yield from self._loop(prompt, sampler, limit)
+            finally:
+                self._alone.release()
+            return
+        written: list[int] = []
+        batch = self._shared()
+        if batch is not None:
+            for token in batch.run(prompt, sampler, min(limit, batch.room(prompt)), self.model.ends):
+                written.append(token)
+                yield token
+        # What is too long for the batch goes on alone, with the same sampler.
+        if len(written) < limit and not (written and written[-1] in self.model.ends):
+            yield from self._loop([*prompt, *written], sampler, limit - len(written))
+
+    def beams(self, prompt: Sequence[int], settings: Settings, limit: int) -> list[int]:
+        """The likeliest whole answer that a search with `num_beams` finds. Blocks until it is found."""
+        inputs = torch.tensor([prompt], device=self.device)
+        with torch.inference_mode(), _failures():
+            output = self.model.network.generate(
+                input_ids=inputs,
+                attention_mask=torch.ones_like(inputs),
+                num_beams=settings.num_beams,
+                do_sample=False,
+                max_new_tokens=limit,
+                min_new_tokens=settings.min_new_tokens or None,
+                repetition_penalty=settings.repeat_penalty or 1.0,
+                no_repeat_ngram_size=settings.no_repeat_ngram_size,
+                pad_token_id=min(self.model.ends, default=0),
+                temperature=None,
+                top_k=None,
+                top_p=None,
+            )
+        found: list[int] = output[0, len(prompt) :].tolist()
+        return found
+
+    def _vector(self, tokens: Sequence[int], *, normalize: bool) -> list[float]:
+        """The mean of the last layer's states, of length 1 where `normalize`."""
+        network = self.model.network
+        network = getattr(network, "base_model", network) if self.model.writes else network
+        inputs = torch.tensor([tokens], device=self.device)
+        with torch.inference_mode(), _failures():
+            states = network(input_ids=inputs, attention_mask=torch.ones_like(inputs)).last_hidden_state
+            mean = states[0].float().mean(dim=0)
+            if normalize:
+                mean = torch.nn.functional.normalize(mean, dim=0)
+        vector: list[float] = mean.tolist()
+        return vector
+
+    def close(self) -> None:
+        """End what runs and let go of the memory. What still runs gets a GenerationError with its next token."""
+        self._closed = True
+        with self._batch_lock:
+            self._batches = False
+            batch, self._batch = self._batch, None
+        if batch is not None:
+            batch.close()
+
+    def _loop(self, prompt: Sequence[int], sampler: Sampler, limit: int) -> Iterator[int]:
+        network, device, ends = self.model.network, self.device, self.model.ends
+        inputs = torch.tensor([prompt], device=device)
+        sequence = inputs
+        cache: Any = None
+        for _ in range(limit):
+            if self._closed:
+                raise GenerationError("The model was unloaded while it wrote an answer.")
+            with torch.inference_mode(), _failures():
+                output = network(input_ids=inputs, past_key_values=cache, use_cache=True, **self._keeps)
+                token = sampler.choose(output.logits[0, -1])
+                inputs = torch.tensor([[token]], device=device)
+            cache = output.get("past_key_values")
+            if cache is None:  # of a kind that is not handed on: the whole text is read again for each token
+                inputs = sequence = torch.cat([sequence, inputs], dim=1)
+            yield token
+            if token in ends:
+                return
+
+    def _shared(self) -> Batch | None:
+        """The batch, made when it is first needed; None where the model can't be run in one."""
+        with self._batch_lock:
+            if self._batch is None and self._batches:
+                self._batch = self._try_batch()
+                self._batches = self._batch is not None
+            return self._batch
+
+    def _try_batch(self) -> Batch | None:
+        """A batch that has shown that it writes what the plain loop writes."""
+        prompt = [min(self.model.ends, default=0) or 1] * 2
+        settings = Settings()
+        try:
+            batch = Batch(self.model.network, slots=self.slots, tokens=self._cache_tokens())
+            alone = list(self._loop(prompt, Sampler(settings, prompt, (), self.device), _TRIAL))
+            shared = list(batch.run(prompt, Sampler(settings, prompt, (), self.device), _TRIAL, self.model.ends))
+        except (GenerationError, RuntimeError, ValueError, TypeError, AttributeError, KeyError, MemoryError) as error:
+            log.warning("The model can't be run in a batch, answers share the processor instead: %s", error)
+            return None
+        if alone == shared:
+            return batch
+        log.warning("In a batch the model writes something else; answers share the processor instead.")
+        batch.close()
+        return None
+
+    def _cache_tokens(self) -> int:
+        """How many tokens the cache of the batch holds: every slot's whole context, as far as memory is set aside."""
+        if self._batch_tokens is not None:
+            return self._batch_tokens
+        config = self.model.network.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        a_token = 2 * config.num_hidden_layers * heads * width * self.model.network.dtype.itemsize
+        free = torch.cuda.mem_get_info(self.device)[0] // 2 if self.device.type == "cuda" else _CACHE_BYTES
+        affordable = max(free // a_token, 64)
+        wanted: int = self.slots * (self.model.context or affordable)
+        return min(int(affordable), wanted)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """What torch raises, lack of memory included, as a GenerationError."""
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, TypeError, MemoryError) as error:
+        raise GenerationError(f"The model failed while it wrote an answer: {error}") from error
+
+
+def _can_batch(network: Any) -> bool:
+    attention = getattr(network.config, "_attn_implementation", None)
+    return hasattr(network, "init_continuous_batching") and attention in _BATCHING_ATTENTION
+
+
+def _takes(network: Any, name: str) -> bool:
+    return name in inspect.signature(network.forward).parameters
+
+
+def _hidden(tokenizer: Any) -> frozenset[int]:
+    """The special tokens, which are no text; but for the marks of a tool call, which some models count among them."""
+    added = tokenizer.added_tokens_decoder
+    special = {number for number, token in added.items() if token.special and str(token) not in {OPEN, CLOSE}}
+    return frozenset(special)
