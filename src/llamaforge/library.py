@@ -12,7 +12,7 @@ from typing import Any
 from llamaforge.config import Config
 from llamaforge.exceptions import ConfigError, ModelNotFoundError, ModelNotLoadedError
 from llamaforge.loaded import SHARE, Lease, Loaded, LoadedModels, machine_memory, parse_size
-from llamaforge.loading import find_unlisted, memory_needed, models_in, plan, start
+from llamaforge.loading import Plan, find_unlisted, memory_needed, models_in, plan, start
 from llamaforge.model import Model, checked_name
 
 Json = dict[str, Any]
@@ -69,6 +69,14 @@ class Library:
                 raise ModelNotLoadedError("No model loaded: call load_model(), or set a default_model.")
             return self.current
 
+    def plan(self, model: Model, over: Mapping[str, Any] | None = None) -> Plan:
+        """How the model is to be loaded, with the configuration's own parameters beneath its own and `over` above.
+
+        Raises BackendNotFoundError, ParameterError.
+        """
+        over = over or {}
+        return plan(model, (*self._beneath(model, over), model.parameters, over))
+
     # ---- memory
 
     def load(self, name: str, overrides: Mapping[str, Any] | None = None) -> Lease:
@@ -79,7 +87,7 @@ class Library:
         """
         model = self.found(name)
         over = self._overrides.get(name, {}) if overrides is None else dict(overrides)
-        how = plan(model, (*self._beneath(model, over), model.parameters, over))
+        how = self.plan(model, over)
         settings = {"backend": how.cls, "path": how.path, "parameters": how.load}
 
         def make() -> Loaded:

@@ -89,9 +89,7 @@ def plan(model: Model, layers: Sequence[Mapping[str, Any]]) -> Plan:
     canonical = {spelling: known.name for spelling, known in (of_load | of_generation).items()}
     given: Json = {}
     for layer in layers:
-        if not isinstance(layer, Mapping):
-            raise ParameterError(f"The parameters of the model '{model.name}' must be an object.")
-        given = overlay(given, layer, canonical)
+        given = overlay(given, as_mapping(layer), canonical)
     load, defaults = {}, {}
     for name, value in given.items():
         if name in of_generation:
@@ -105,6 +103,15 @@ def plan(model: Model, layers: Sequence[Mapping[str, Any]]) -> Plan:
     load = load if loads is None else resolve(load, loads)
     defaults = defaults if generates is None else resolve(defaults, generates)
     return Plan(cls, model.path, load, defaults, {s: known.name for s, known in of_generation.items()})
+
+
+def as_mapping(parameters: object) -> Mapping[str, Any]:
+    """`parameters`, none being an empty mapping. Raises ParameterError for what is no mapping."""
+    if parameters is None:
+        return {}
+    if isinstance(parameters, Mapping):
+        return parameters
+    raise ParameterError("The parameters must be a mapping of names to values.")
 
 
 def overlay(lower: Mapping[str, Any], upper: Mapping[str, Any], canonical: Mapping[str, str]) -> Json:
