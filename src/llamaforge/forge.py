@@ -13,7 +13,7 @@ from llamaforge.config import Config
 from llamaforge.exceptions import ParameterError
 from llamaforge.library import Library
 from llamaforge.loaded import Loaded
-from llamaforge.loading import overlay
+from llamaforge.loading import as_mapping, overlay
 from llamaforge.model import DEFAULT_BACKEND, Model
 from llamaforge.plugins import BasePlugin, PluginManager
 
@@ -409,9 +409,7 @@ class LlamaForge:
 
 def _merged(loaded: Loaded, parameters: Parameters | None, more: Json) -> Json:
     """The parameters of a call over the defaults of its model."""
-    if parameters is not None and not isinstance(parameters, Mapping):
-        raise ParameterError("The parameters must be a mapping of names to values.")
-    return overlay(loaded.defaults, {**(parameters or {}), **more}, loaded.canonical)
+    return overlay(loaded.defaults, {**as_mapping(parameters), **more}, loaded.canonical)
 
 
 def _texts(texts: str | Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from llamaforge.config import Config
 from llamaforge.exceptions import ConfigError, ModelNotFoundError, ModelNotLoadedError
 from llamaforge.loaded import SHARE, Lease, Loaded, LoadedModels, machine_memory, parse_size
-from llamaforge.loading import Plan, find_unlisted, memory_needed, models_in, plan, start
+from llamaforge.loading import Plan, as_mapping, find_unlisted, memory_needed, models_in, plan, start
 from llamaforge.model import Model, checked_name
 
 Json = dict[str, Any]
@@ -86,7 +86,7 @@ class Library:
         None for those remembered. Raises ModelNotFoundError, ModelLoadError, BackendNotFoundError, ParameterError.
         """
         model = self.found(name)
-        over = self._overrides.get(name, {}) if overrides is None else dict(overrides)
+        over = self._overrides.get(name, {}) if overrides is None else dict(as_mapping(overrides))
         how = self.plan(model, over)
         settings = {"backend": how.cls, "path": how.path, "parameters": how.load}
 

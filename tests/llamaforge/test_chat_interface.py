@@ -1,5 +1,6 @@
 """A conversation on a terminal, with what is typed and what is shown in the test's hands."""
 
+# ruff: noqa: ARG002 -- backends must take the arguments of the interface
 import json
 import subprocess
 import sys
@@ -131,7 +132,7 @@ class Echo(Interrupted):
 def test_the_system_prompt_and_the_parameters_reach_the_model(forge):
     register_backend("echo", Echo)
     forge.add_model("e", "/x", "echo")
-    chat, shown = talk(
+    _, shown = talk(
         forge, "one", "/system Be rude.", "two", "/system", "/system -", "/reset", "three", "//help",
         model="e", system_prompt="Be kind.", parameters={"top_k": 3},
     )  # fmt: skip
@@ -184,7 +185,8 @@ def test_files_that_cannot_be_used(forge, tmp_path):
     garbage = tmp_path / "garbage"
     garbage.write_bytes(b"\xff\xfe")
     chat, shown = talk(
-        forge, "/save", "/load", f"/save {there}", f"/load {there}", f"/load {garbage}", f"/load {tmp_path / 'no'}", f"/load {tmp_path}"
+        forge, "/save", "/load", f"/save {there}", f"/load {there}", f"/load {garbage}",
+        f"/load {tmp_path / 'no'}", f"/load {tmp_path}",
     )  # fmt: skip
     assert shown == [
         "Say into which file: /save FILE",
@@ -199,7 +201,7 @@ def test_files_that_cannot_be_used(forge, tmp_path):
 
 
 def test_an_unknown_model_is_told_before_the_first_prompt(forge):
-    with pytest.raises(ModelNotFoundError, match="no model 'docter'. Did you mean 'doctor'"):
+    with pytest.raises(ModelNotFoundError, match=r"no model 'docter'\. Did you mean 'doctor'"):
         talk(forge, "hello", model="docter")
 
 

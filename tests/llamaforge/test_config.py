@@ -407,7 +407,7 @@ def test_profiles_that_are_not_there_or_are_there_already():
     config.create_profile("work")
     with pytest.raises(ConfigError, match="already a profile 'work'"):
         config.create_profile("work")
-    with pytest.raises(ConfigError, match="no profile 'home'. Known: work"):
+    with pytest.raises(ConfigError, match=r"no profile 'home'\. Known: work"):
         config.set_active_profile("home")
     with pytest.raises(ParameterError, match="name of a profile"):
         config.create_profile(" ")
