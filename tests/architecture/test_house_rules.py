@@ -176,6 +176,8 @@ def watch(event, args):
         raise SystemExit(f"{module}: writes {args[0]}")
 
 module = "nothing yet"
+# engineio takes it where something else has brought it, and it binds a socket to see whether there is IPv6.
+sys.modules["requests"] = None
 sys.addaudithook(watch)
 before = dict(os.environ)
 for module in sys.argv[1:]:

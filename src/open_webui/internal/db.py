@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from open_webui.env import Settings
 from open_webui.errors import StartupError
+from open_webui.internal.prepared import driver_of
 from open_webui.internal.sqlite import Connection, ReadConnection, creator
 
 _encode = msgspec.json.encode
@@ -104,9 +105,8 @@ class UnitOfWork:
         For statements whose result nobody looks at: their row counts are unknown, their errors come later. PostgreSQL
         runs them one by one.
         """
-        proxied = self.connection.sync_connection
-        driver = proxied.connection.driver_connection if proxied is not None else None
-        if not isinstance(driver, Connection):
+        driver = driver_of(self.connection)
+        if driver is None:
             yield
             return
         driver.deferring = True

@@ -17,6 +17,7 @@ _WRITES: Final = ("INSERT", "UPDATE", "DELETE")
 # A statement, its parameters, and whether they are many rows of them.
 Statement = tuple[str, Any, bool]
 Result = tuple[Any, int, int | None, list[Any]]
+_NOTHING: Final[Result] = (None, -1, None, [])
 
 
 class Cursor:
@@ -35,7 +36,7 @@ class Cursor:
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Self:
         if sql in _BEGINS:
-            self._connection.waiting.append((sql, (), False))
+            self._connection.begin(sql)
         else:
             await self._visit(sql, parameters, many=False)
         return self
@@ -45,10 +46,7 @@ class Cursor:
         return self
 
     async def _visit(self, sql: str, parameters: Any, *, many: bool) -> None:
-        if self._connection.deferring and sql.startswith(_WRITES) and "RETURNING" not in sql:
-            self._connection.waiting.append((sql, parameters, many))
-            return
-        result = await self._connection.visit((sql, parameters, many))
+        result = await self._connection.run(sql, parameters, many=many)
         self.description, self.rowcount, self.lastrowid, self._rows = result
 
     async def fetchall(self) -> list[Any]:
@@ -78,6 +76,18 @@ class Connection(aiosqlite.Connection):
     def cursor(self) -> Any:
         return Cursor(self)
 
+    def begin(self, how: str) -> None:
+        """A transaction begins with the next statement, if none is open."""
+        if not self.waiting and not self._conn.in_transaction:
+            self.waiting.append((how, (), False))
+
+    async def run(self, sql: str, parameters: Any, *, many: bool) -> Result:
+        """Runs one statement, after those that wait; puts it off itself where writes are deferred."""
+        if self.deferring and sql.startswith(_WRITES) and "RETURNING" not in sql:
+            self.waiting.append((sql, parameters, many))
+            return _NOTHING
+        return await self.visit((sql, parameters, many))
+
     async def visit(self, last: Statement) -> Result:
         """Runs what waits and then this statement: its description, row count, last row id and rows."""
         statements, self.waiting = [*self.waiting, last], []
@@ -99,11 +109,14 @@ class Connection(aiosqlite.Connection):
             await super().rollback()
 
     def _is_idle(self) -> bool:
-        """Whether nothing happened since a BEGIN that still waits; that transaction is over then."""
+        """Whether there is nothing to end: no transaction is open, or only a BEGIN that still waits, which is dropped.
+
+        The pool rolls back whatever connection it gets back, also one that has just committed.
+        """
         if len(self.waiting) == 1 and self.waiting[0][0] in _BEGINS:
             self.waiting.clear()
             return True
-        return False
+        return not self.waiting and self._connection is not None and not self._connection.in_transaction
 
 
 class ReadConnection(Connection):
@@ -115,7 +128,7 @@ class ReadConnection(Connection):
 
 
 def _run(connection: sqlite3.Connection, statements: Sequence[Statement]) -> Result:
-    result: Result = (None, -1, None, [])
+    result = _NOTHING
     for sql, parameters, many in statements:
         cursor = connection.executemany(sql, parameters) if many else connection.execute(sql, parameters)
         rows = cursor.fetchall() if cursor.description else []

@@ -7,6 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal.prepared import Prepared
 from open_webui.models import grants, messages, tables, tags
 from open_webui.models.base import clean, new_id, now
 from open_webui.models.messages import MessageRow, fields_of
@@ -114,12 +115,12 @@ def writable_by(principal: Principal) -> "sa.ColumnElement[bool]":
     return sa.or_(t.c.user_id == principal.id, _granted(principal, "write"))
 
 
-_own = sa.select(*columns).where(t.c.id == sa.bindparam("chat"), t.c.user_id == sa.bindparam("owner"))
+_own = Prepared(sa.select(*columns).where(t.c.id == sa.bindparam("chat"), t.c.user_id == sa.bindparam("owner")))
 
 
 async def own(connection: AsyncConnection, user_id: str, chat_id: str) -> ChatRow | None:
     """A chat of this user."""
-    row = (await connection.execute(_own, {"chat": chat_id, "owner": user_id})).first()
+    row = await _own.first(connection, {"chat": chat_id, "owner": user_id})
     return None if row is None else row_of(row)
 
 
@@ -209,13 +210,13 @@ async def create_from(
     ids = {row.id for row in rows}
     values.setdefault("current_message_id", current_id if current_id in ids else rows[-1].id if rows else None)
     values.setdefault("next_position", len(rows))
-    n = await connection.scalar(_insert, values)
-    chat = ChatRow(n=int(n or 0), **values)
+    number = await _insert.first(connection, values)
+    chat = ChatRow(n=0 if number is None else number[0], **values)
     await messages.insert_at(connection, chat, rows, 0)
     return chat, rows
 
 
-_insert = t.insert().returning(t.c.n)
+_insert = Prepared(t.insert().returning(t.c.n), [column.name for column in t.c if column is not t.c.n])
 
 
 async def document(
@@ -300,7 +301,7 @@ async def sign(connection: AsyncConnection, chat: ChatRow, wire: Iterable[Any], 
 
 
 _names = sa.select(user.c.id, user.c.name).where(user.c.id.in_(sa.bindparam("ids", expanding=True)))
-_tags = (
+_tags = Prepared(
     sa.select(tables.chat_tag.c.tag_id)
     .where(tables.chat_tag.c.chat_id == sa.bindparam("chat"))
     .order_by(tables.chat_tag.c.tag_id)
@@ -309,7 +310,7 @@ _tags = (
 
 async def tags_of(connection: AsyncConnection, chat_id: str) -> list[str]:
     """The ids of a chat's tags."""
-    return list(await connection.scalars(_tags, {"chat": chat_id}))
+    return [row[0] for row in await _tags.all(connection, {"chat": chat_id})]
 
 
 async def change(connection: AsyncConnection, chat: ChatRow, **values: Any) -> ChatRow:

@@ -6,6 +6,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal.prepared import Prepared
 from open_webui.models import tables
 from open_webui.models.base import now
 
@@ -23,7 +24,7 @@ class Leftover(msgspec.Struct, frozen=True):
 async def begin(connection: AsyncConnection, rows: Sequence[dict[str, str]], instance: str) -> None:
     """Notes that answers begin. Rows: task_id, chat_id, message_id, user_id."""
     at = now()
-    await connection.execute(_begin, [row | {"instance": instance, "beat_at": at} for row in rows])
+    await _begin.run_many(connection, [row | {"instance": instance, "beat_at": at} for row in rows])
 
 
 async def beat(connection: AsyncConnection, instance: str) -> None:
@@ -31,12 +32,12 @@ async def beat(connection: AsyncConnection, instance: str) -> None:
     await connection.execute(t.update().where(t.c.instance == instance).values(beat_at=now()))
 
 
-_end = t.delete().where(t.c.task_id.in_(sa.bindparam("tasks", expanding=True)))
-_begin = t.insert()
+_end = Prepared(t.delete().where(t.c.task_id == sa.bindparam("task")))
+_begin = Prepared(t.insert(), [column.name for column in t.c])
 
 
 async def end(connection: AsyncConnection, task_ids: Sequence[str]) -> None:
-    await connection.execute(_end, {"tasks": list(task_ids)})
+    await _end.run_many(connection, [{"task": task_id} for task_id in task_ids])
 
 
 async def leftovers(connection: AsyncConnection, *, exclusive: bool) -> list[Leftover]:

@@ -1,5 +1,6 @@
 """Messages: rows of a tree, read as branches and documents, written by what changed."""
 
+import functools
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final, Protocol
 
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
 from open_webui.errors import BadRequest
+from open_webui.internal.prepared import Prepared
 from open_webui.models import tables
 from open_webui.models.base import clean, clean_json, now
 from open_webui.utils import tree
@@ -129,12 +131,12 @@ def _row(r: Sequence[Any]) -> MessageRow:
     )
 
 
-_one = sa.select(*_columns).where(t.c.chat_id == sa.bindparam("chat"), t.c.id == sa.bindparam("message"))
+_one = Prepared(sa.select(*_columns).where(t.c.chat_id == sa.bindparam("chat"), t.c.id == sa.bindparam("message")))
 
 
 async def get(connection: AsyncConnection, chat_id: str, message_id: str) -> MessageRow | None:
     """One message of one chat."""
-    row = (await connection.execute(_one, {"chat": chat_id, "message": message_id})).first()
+    row = await _one.first(connection, {"chat": chat_id, "message": message_id})
     return None if row is None else _row(row)
 
 
@@ -173,7 +175,7 @@ def _branch_statement() -> "sa.Select[Any]":
     return sa.select(*columns, fits.label("fits")).join(walk, walk.c.n == t.c.n).order_by(walk.c.depth)
 
 
-_branch = _branch_statement()
+_branch = Prepared(_branch_statement())
 
 
 async def branch(
@@ -184,7 +186,7 @@ async def branch(
     The newest are kept while their contents together have at most max_chars characters; the message itself always is.
     A cycle is cut where it closes. Empty when there is no such message.
     """
-    rows = await connection.execute(_branch, {"chat": chat_id, "message": message_id, "max_chars": max_chars})
+    rows = await _branch.all(connection, {"chat": chat_id, "message": message_id, "max_chars": max_chars})
     kept: list[MessageRow] = []
     seen: set[int] = set()
     left_out = False
@@ -207,7 +209,7 @@ _links = (
     .where(t.c.n >= sa.bindparam("low"), t.c.n < sa.bindparam("high"), t.c.chat_id == sa.bindparam("chat"))
     .order_by(t.c.n)
 )
-_page = (
+_page = Prepared(
     sa.select(*_columns)
     .where(t.c.n >= sa.bindparam("low"), t.c.n < sa.bindparam("high"), t.c.chat_id == sa.bindparam("chat"))
     .order_by(t.c.n)
@@ -236,7 +238,7 @@ async def raw_pages(connection: AsyncConnection, chat: Home, size: int) -> Async
     low = first_number(chat.n)
     high = low + POSITIONS
     while True:
-        rows = (await connection.execute(_page, {"low": low, "high": high, "chat": chat.id, "page": size})).all()
+        rows = await _page.all(connection, {"low": low, "high": high, "chat": chat.id, "page": size})
         if rows:
             yield rows
         if len(rows) < size:
@@ -276,7 +278,7 @@ async def wire_page(
     """
     low = first_number(chat.n)
     given = {"low": max(low, after + 1), "high": low + POSITIONS, "chat": chat.id, "page": PAGE}
-    rows = (await connection.execute(_page, given)).all()
+    rows = await _page.all(connection, given)
     wire = [(i, wire_of(r, parents.get(i), kids.get(i, []))) for r in rows for i in (as_text(r[2]),)]
     return wire, rows[-1][0] if len(rows) == PAGE else -1
 
@@ -366,12 +368,27 @@ def _id_of(message: Any) -> str:
     return given
 
 
+# A turn puts a question and an answer or two: statements for so few are prepared.
+FEW: Final = 4
+
+
+@functools.cache
+def _by_ids(count: int) -> Prepared:
+    ids = [sa.bindparam(f"id{i}", type_=t.c.id.type) for i in range(count)]
+    return Prepared(sa.select(*_columns).where(t.c.chat_id == sa.bindparam("chat"), t.c.id.in_(ids)))
+
+
 async def _stored(connection: AsyncConnection, chat_id: str, ids: Sequence[str]) -> dict[str, MessageRow]:
     out: dict[str, MessageRow] = {}
     for k in range(0, len(ids), BATCH):
-        rows = await connection.execute(
-            sa.select(*_columns).where(t.c.chat_id == chat_id, t.c.id.in_(ids[k : k + BATCH]))
-        )
+        some = ids[k : k + BATCH]
+        if len(some) <= FEW:
+            given = {f"id{i}": message_id for i, message_id in enumerate(some)}
+            rows = await _by_ids(len(some)).all(connection, given | {"chat": chat_id})
+        else:
+            rows = (
+                await connection.execute(sa.select(*_columns).where(t.c.chat_id == chat_id, t.c.id.in_(some)))
+            ).all()
         out.update((row.id, row) for row in map(_row, rows))
     return out
 
@@ -448,10 +465,10 @@ async def insert_at(connection: AsyncConnection, chat: Home, rows: Sequence[Mess
     for k, row in enumerate(rows, first_number(chat.n) + position):
         row.n = k
     for k in range(0, len(rows), BATCH):
-        await connection.execute(_insert, [_values(row, owner) for row in rows[k : k + BATCH]])
+        await _insert.run_many(connection, [_values(row, owner) for row in rows[k : k + BATCH]])
 
 
-_insert = t.insert()
+_insert = Prepared(t.insert(), [column.name for column in t.c])
 
 
 def _values(row: MessageRow, owner: str) -> dict[str, Any]:
@@ -476,7 +493,7 @@ def storable(body: dict[str, Any]) -> dict[str, Any]:
     return clean_json(body) if b"\\u0000" in _encode(body) else body
 
 
-_update = (
+_update = Prepared(
     t.update()
     .where(t.c.n == sa.bindparam("b_n"))
     .values(
@@ -489,8 +506,8 @@ _update = (
 async def update(connection: AsyncConnection, rows: Sequence[MessageRow]) -> None:
     """Stores changed rows, by number."""
     for k in range(0, len(rows), BATCH):
-        await connection.execute(
-            _update,
+        await _update.run_many(
+            connection,
             [
                 {
                     "b_n": r.n,
@@ -508,7 +525,7 @@ async def update(connection: AsyncConnection, rows: Sequence[MessageRow]) -> Non
         )
 
 
-_save_answer = (
+_save_answer = Prepared(
     t.update()
     .where(t.c.n == sa.bindparam("b_n"))
     .values(
@@ -524,8 +541,8 @@ async def save_answers(connection: AsyncConnection, answers: Sequence[tuple[int,
     """Writes what answers are by now: (row number, content, body, done) each. One that was deleted stays deleted."""
     if answers:
         at = now()
-        await connection.execute(
-            _save_answer,
+        await _save_answer.run_many(
+            connection,
             [
                 {"b_n": n, "b_content": clean(content), "b_body": storable(body), "b_done": done, "b_updated_at": at}
                 for n, content, body, done in answers

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal.prepared import Prepared
 from open_webui.models import grants, tables
 from open_webui.models.base import clean, clean_json, now
 from open_webui.principal import Principal
@@ -15,8 +16,8 @@ chat, message, folder, tag, chat_tag = tables.chat, tables.message, tables.folde
 
 
 # Statements of every turn are built once: putting one together costs more than running it.
-_touch = chat.update().where(chat.c.id.in_(sa.bindparam("chats", expanding=True))).values(updated_at=sa.bindparam("at"))
-_advance = (
+_touch = Prepared(chat.update().where(chat.c.id == sa.bindparam("chat")).values(updated_at=sa.bindparam("at")))
+_advance = Prepared(
     chat.update()
     .where(chat.c.id == sa.bindparam("chat"))
     .values(updated_at=sa.bindparam("at"), current_message_id=sa.bindparam("message"))
@@ -26,12 +27,13 @@ _advance = (
 async def touch(connection: AsyncConnection, chat_ids: Collection[str]) -> None:
     """Marks chats as changed now."""
     if chat_ids:
-        await connection.execute(_touch, {"chats": list(chat_ids), "at": now()})
+        at = now()
+        await _touch.run_many(connection, [{"chat": chat_id, "at": at} for chat_id in chat_ids])
 
 
 async def advance(connection: AsyncConnection, chat_id: str, message_id: str) -> None:
     """Moves a chat to a message, and marks it as changed now."""
-    await connection.execute(_advance, {"chat": chat_id, "message": message_id, "at": now()})
+    await _advance.run(connection, {"chat": chat_id, "message": message_id, "at": now()})
 
 
 async def set_title(connection: AsyncConnection, chat_id: str, title: str) -> bool:
