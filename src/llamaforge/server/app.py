@@ -1,0 +1,189 @@
+"""The application: OpenAI's endpoints over the models of a forge, each in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from llamaforge.exceptions import LlamaForgeError
+from llamaforge.loaded import SHARE, machine_memory, parse_size
+from llamaforge.pool import Pool
+from llamaforge.server import bodies
+from llamaforge.server.catalog import Catalog, Forge
+from llamaforge.server.errors import Refusal
+from llamaforge.server.forward import Forward, Upstream
+from llamaforge.server.metrics import CONTENT_TYPE, Metrics
+
+MAX_BODY = 64 * 2**20
+SLOTS = 4
+_OPEN = ("/health",)
+
+
+def create_api_server(
+    forge: Forge | None = None,
+    *,
+    enable_cors: bool = False,
+    api_key: str | None = None,
+    pool: Pool | None = None,
+    idle_seconds: float | None = None,
+    slots: int = SLOTS,
+    max_body: int = MAX_BODY,
+) -> FastAPI:
+    """An application that serves every model of `forge`, loaded when it is first asked for.
+
+    forge: a LlamaForge; a new one where None. enable_cors: pages of any site may use it. api_key: asked of every request
+    but /health. pool: runs the models and is closed by its owner; None for one of its own within the configuration's
+    `memory_budget`, where models go after `idle_seconds` unused. slots: requests at a time for each model that does not
+    say itself (`n_parallel`). max_body: bytes of a request.
+    """
+    if forge is None:
+        from llamaforge.forge import LlamaForge  # noqa: PLC0415 -- the forge starts servers, and so knows this module
+
+        forge = LlamaForge()
+    api = _Api(forge, pool or Pool(memory_budget=_budget(forge), idle_seconds=idle_seconds), slots, max_body)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await api.close()
+            if pool is None:
+                await api.pool.close()
+
+    app = FastAPI(title="LlamaForge", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.pool = api.pool
+    app.add_api_route("/health", _health)
+    app.add_api_route("/metrics", api.metrics_page)
+    app.add_api_route("/v1/models", api.models)
+    app.add_api_route("/v1/models/{name:path}", api.model)
+    app.add_api_route("/v1/models/{name:path}", api.load, methods=["POST"])
+    for path in ("/v1/completions", "/v1/chat/completions", "/v1/embeddings"):
+        app.add_api_route(path, api.forward, methods=["POST"], response_model=None)
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(LlamaForgeError, _refused)
+    app.add_exception_handler(HTTPException, _refused)
+    if api_key is not None:
+        app.add_middleware(_KeyGuard, api_key=api_key)
+    if enable_cors:
+        app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+    return app
+
+
+class _Api:
+    """The endpoints and what they share."""
+
+    def __init__(self, forge: Forge, pool: Pool, slots: int, max_body: int) -> None:
+        self.pool = pool
+        self._catalog = Catalog(forge, slots)
+        self._metrics = Metrics()
+        self._max_body = max_body
+        self._timeout = float(forge.config.get("server.request_timeout", 300))
+        self._upstream: Upstream | None = None
+        self._started = int(time.time())
+
+    def upstream(self) -> Upstream:
+        """Made with the first request, in its event loop."""
+        if self._upstream is None:
+            # A connection for each request: the engine's server closes kept ones when it likes, and loopback is quick.
+            connector = aiohttp.TCPConnector(limit=0, force_close=True)
+            # The time without a byte; a whole answer comes all at once at its end.
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=self._timeout)
+            session = aiohttp.ClientSession(
+                connector=connector, timeout=timeout, read_bufsize=2**18, auto_decompress=False, trust_env=False
+            )
+            self._upstream = Upstream(self.pool, session, self._metrics)
+        return self._upstream
+
+    async def close(self) -> None:
+        if self._upstream is not None:
+            await self._upstream.session.close()
+
+    async def metrics_page(self) -> Response:
+        return PlainTextResponse(self._metrics.text(self.pool.status()), media_type=CONTENT_TYPE)
+
+    async def models(self) -> Response:
+        return JSONResponse({"object": "list", "data": [self._entry(name) for name in await self._catalog.names()]})
+
+    async def model(self, name: str) -> Response:
+        served = await self._catalog.get(name)
+        return JSONResponse(self._entry(served.spec.name))
+
+    async def load(self, name: str) -> Response:
+        """Answers when the model is ready."""
+        served = await self._catalog.get(name)
+        await self.pool.load(served.spec)
+        return JSONResponse(self._entry(served.spec.name))
+
+    async def forward(self, request: Request) -> Response:
+        path = request.url.path
+        data = await bodies.read(request, self._max_body)
+        body = bodies.parse(path, data)
+        asked = bodies.text(body, "model")
+        name = asked or self._catalog.default()
+        if not name:
+            raise Refusal(400, "'model' is missing.")
+        served = await self._catalog.get(name)
+        sent = bodies.for_model(body, data, served, asked, defaults=path != "/v1/embeddings")
+        user = bodies.text(body, "user") or (request.client.host if request.client else "")
+        return Forward(self.upstream(), served.spec, path, sent, user)
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        states = {status.name: status for status in self.pool.status()}
+        status = states.get(name)
+        state = {"value": "stopped"} if status is None else {"value": status.state, "error": status.error}
+        return {"id": name, "object": "model", "created": self._started, "owned_by": "llamaforge", "status": state}
+
+
+class _KeyGuard:
+    """Lets nobody in without the key."""
+
+    def __init__(self, app: ASGIApp, api_key: str) -> None:
+        self._app = app
+        self._expected = f"Bearer {api_key}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in _OPEN:
+            given = Headers(scope=scope).get("authorization", "").encode("latin-1")
+            if not hmac.compare_digest(given, self._expected):
+                refusal = Refusal(401, "The API key is missing or wrong.", code="invalid_api_key")
+                await _response(refusal)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _health() -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    if isinstance(error, LlamaForgeError):
+        return _response(Refusal.of(error))
+    if isinstance(error, HTTPException):
+        return _response(Refusal(error.status_code, error.detail))
+    assert isinstance(error, Refusal)
+    return _response(error)
+
+
+def _response(refusal: Refusal) -> Response:
+    return Response(refusal.body, refusal.status, refusal.headers)
+
+
+def _budget(forge: Forge) -> int | None:
+    """Bytes for all models, as the configuration says or as a share of the machine's memory. Raises ConfigError."""
+    value = forge.config.get("memory_budget")
+    if value is not None:
+        return parse_size(value)
+    memory = machine_memory()
+    return None if memory is None else int(memory * SHARE)

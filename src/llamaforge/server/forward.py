@@ -1,0 +1,150 @@
+"""A request handed to a model's process, and its answer handed back as the bytes that come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import aiohttp
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from llamaforge.exceptions import LlamaForgeError
+from llamaforge.pool import Lease, Pool, Spec
+from llamaforge.server.errors import Refusal
+from llamaforge.server.metrics import Metrics
+
+_EVENT_END = b"\n\n"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """What all requests share."""
+
+    pool: Pool
+    session: aiohttp.ClientSession
+    metrics: Metrics
+
+
+class Forward(Response):
+    """The answer to one request: waits for a slot, sends the request on and the answer back.
+
+    A client that goes away ends it at any stage, which frees the slot and ends the generation. A process that dies in the
+    middle of a stream is told in a last event with an error.
+    """
+
+    def __init__(self, upstream: Upstream, spec: Spec, path: str, body: bytes, user: str) -> None:
+        """path: such as "/v1/completions". body: JSON as the model's process takes it. user: who takes turns with others."""
+        self.background = None  # all that the framework asks of a response; how it is sent is this one's own
+        self._upstream = upstream
+        self._spec = spec
+        self._path = path
+        self._body = body
+        self._user = user
+        self._status = 0
+        self._begun = time.perf_counter()
+        self._first: float | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's arguments
+        work = asyncio.create_task(self._answer(send))
+        gone = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (work, gone):
+                task.cancel()
+            await asyncio.wait({work, gone})
+            # 499: the client went away before the first byte.
+            spent = time.perf_counter() - self._begun
+            self._upstream.metrics.add(self._path, self._spec.name, self._status or 499, spent, self._first)
+        if not work.cancelled():
+            work.result()
+
+    async def _answer(self, send: Send) -> None:
+        try:
+            async with self._upstream.pool.lease(self._spec, user=self._user) as lease:
+                await self._relay(lease, send)
+        except Refusal as refusal:
+            await self._refuse(refusal, send)
+        except LlamaForgeError as error:
+            await self._refuse(Refusal.of(error), send)
+
+    async def _relay(self, lease: Lease, send: Send) -> None:
+        headers = {"authorization": f"Bearer {lease.key}", "content-type": "application/json"}
+        url = lease.url + self._path
+        try:
+            async with self._upstream.session.post(url, data=self._body, headers=headers) as response:
+                kind = response.headers.get("content-type", "application/json")
+                if not kind.startswith("text/event-stream"):
+                    await self._send_whole(response.status, kind, await response.read(), send)
+                    return
+                head = [(b"content-type", kind.encode("latin-1")), (b"cache-control", b"no-cache")]
+                await self._start(response.status, [*head, (b"x-accel-buffering", b"no")], send)
+                async for events in whole_events(response.content):
+                    await send({"type": "http.response.body", "body": events, "more_body": True})
+                await send({"type": "http.response.body", "body": b""})
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise await _broken(lease, error) from error
+
+    async def _start(self, status: int, headers: list[tuple[bytes, bytes]], send: Send) -> None:
+        self._status = status
+        self._first = time.perf_counter() - self._begun
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _send_whole(self, status: int, kind: str, body: bytes, send: Send) -> None:
+        length = str(len(body)).encode()
+        headers = [(b"content-type", kind.encode("latin-1")), (b"content-length", length)]
+        if status >= 500:
+            headers.append((b"x-should-retry", b"false"))
+        await self._start(status, headers, send)
+        await send({"type": "http.response.body", "body": body})
+
+    async def _refuse(self, refusal: Refusal, send: Send) -> None:
+        """The error as the whole answer, or as the last event of one that has begun."""
+        if self._status:
+            await send({"type": "http.response.body", "body": refusal.event})
+            return
+        headers = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+        body = refusal.body
+        await self._start(refusal.status, [*headers, (b"content-length", str(len(body)).encode())], send)
+        await send({"type": "http.response.body", "body": body})
+
+
+async def whole_events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """What arrives, cut after the last whole event, so that an error may follow at any time."""
+    rest = b""
+    async for arrived in content.iter_any():
+        data = rest + arrived if rest else arrived
+        if data.endswith(_EVENT_END):
+            rest = b""
+            yield data
+            continue
+        end = data.rfind(_EVENT_END) + len(_EVENT_END)
+        if end >= len(_EVENT_END):
+            yield data[:end]
+            rest = data[end:]
+        else:
+            rest = data
+    if rest:
+        yield rest
+
+
+async def _broken(lease: Lease, error: Exception) -> Refusal:
+    """Why the connection to the model's process broke."""
+    failure = await lease.failure()
+    if failure is not None:
+        return Refusal(502, str(failure), "server_error", "model_crashed")
+    if isinstance(error, TimeoutError):
+        return Refusal(504, f"The model '{lease.model}' took too long.", "server_error", "timeout")
+    log.warning("The connection to the model '%s' broke: %r", lease.model, error)
+    return Refusal(502, f"The connection to the model '{lease.model}' broke.", "server_error")
+
+
+async def _disconnected(receive: Receive) -> None:
+    message: Message = {}
+    while message.get("type") != "http.disconnect":
+        message = await receive()
