@@ -17,6 +17,7 @@ from llamaforge.gguf.parse import Tensor
 _MAX_LAYERS: Final = 512
 _MAX_WIDTH: Final = 1 << 20
 _MAX_CONTEXT: Final = (1 << 31) - 1
+_ROPE_SCALINGS: Final = ("none", "linear", "yarn", "longrope")
 _NOT_WEIGHTS: Final = frozenset({"I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K"})
 
 
@@ -51,10 +52,13 @@ def _numbers(header: Header) -> Iterator[str]:
         if value is None or not 0 < value <= most:
             yield f"says {name} = {value}; a number from 1 to {most} is needed"
     experts, used = header.own_number("expert_count") or 0, header.own_number("expert_used_count") or 0
-    if experts and not 0 < used <= experts:
+    if used > experts or (experts and not used):
         yield f"uses {used} of {experts} experts"
     if (header.own_number("nextn_predict_layers") or 0) >= (header.layers or 0):
         yield "has no layers beside those that predict ahead"
+    scaling = header.metadata.get(f"{header.architecture}.rope.scaling.type", "none")
+    if scaling not in _ROPE_SCALINGS:
+        yield f"scales positions in the unknown way {str(scaling)[:80]!r}"
     for key, value in header.metadata.items():
         if isinstance(value, float) and (not math.isfinite(value) or (key.endswith("epsilon") and value < 0)):
             yield f"says {key[:80]} = {value}"
@@ -62,6 +66,8 @@ def _numbers(header: Header) -> Iterator[str]:
 
 def _vocabulary(header: Header) -> Iterator[str]:
     tokens = header.metadata.get("tokenizer.ggml.tokens")
+    if not tokens or header.tokenizer in {None, "no_vocab", "none"}:
+        yield "has no vocabulary"
     if getattr(tokens, "repeated", None) or (isinstance(tokens, list) and _repeated(tokens)):
         yield "has a token twice in its vocabulary"
 

@@ -1,0 +1,169 @@
+"""The backend "llama.cpp"."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from llamaforge.backends.base import BackendInfo, BaseBackend, Endpoint, Message, ModelPath, Parameters
+from llamaforge.backends.llama_cpp.engine import Engine, import_xllamacpp
+from llamaforge.backends.llama_cpp.loading import LOAD, LoadOptions, load_options
+from llamaforge.backends.llama_cpp.requests import GENERATION, chat_request, text_request
+from llamaforge.backends.llama_cpp.whole import whole_chat, whole_text
+from llamaforge.exceptions import ModelNotLoadedError, ParameterError, UnsupportedError
+from llamaforge.gguf import Header, check_runnable, memory_needed, read_header
+from llamaforge.parameters import resolve
+from llamaforge.wire import Json, new_id
+
+
+class LlamaCppBackend(BaseBackend):
+    """Runs a GGUF model with llama.cpp in this process.
+
+    Several threads may use one object: as many requests as the load parameter `n_parallel` says are computed together,
+    more of them wait. Each may use `n_ctx` tokens.
+    """
+
+    load_parameters = LOAD
+    generation_parameters = GENERATION
+
+    def __init__(self) -> None:
+        self._loading = threading.Lock()
+        self._model: _Model | None = None
+
+    # ---- the model
+
+    def load_model(self, model_path: ModelPath, parameters: Parameters | None = None) -> None:
+        """Load the GGUF file at `model_path` (the first of a split model) in the place of any other.
+
+        A file or parameters that can't be used leave the present model as it is. Raises ModelLoadError, ParameterError.
+        """
+        import_xllamacpp()
+        header = read_header(model_path)
+        check_runnable(header)
+        options = load_options(parameters, header)
+        with self._loading:
+            self._drop()
+            engine = Engine(header, options, Path(header.path).stem)
+            # Threads of the engine must not outlive the interpreter.
+            self._model = _Model(engine, header, options, weakref.finalize(self, engine.close))
+
+    def is_model_loaded(self) -> bool:
+        return self._model is not None
+
+    def unload(self) -> None:
+        """Free the model. Generations that run end with ModelNotLoadedError."""
+        with self._loading:
+            self._drop()
+
+    def _drop(self) -> None:
+        model, self._model = self._model, None
+        if model is not None:
+            model.close()
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The engine's own HTTP server on the loopback address."""
+        model = self._model
+        return None if model is None else Endpoint(model.engine.url, model.engine.api_key)
+
+    def info(self) -> BackendInfo:
+        """The header of the model and how it was loaded; `memory_needed` is the estimate in bytes."""
+        model = self._model
+        said = "GGUF models on llama.cpp, in this process"
+        if model is None:
+            return BackendInfo("llama.cpp", loaded=False, description=said)
+        header, options = model.header, model.options
+        details = {
+            **header.summary(),
+            "path": str(header.path),
+            "n_ctx": options.n_ctx,
+            "n_parallel": options.n_parallel,
+            "n_threads": options.n_threads,
+            "embedding": options.embedding,
+            "images": model.media,
+            "memory_needed": memory_needed(
+                header, options.n_ctx, options.n_parallel, options.cache_type_k, options.cache_type_v, options.n_ubatch
+            ),
+        }
+        return BackendInfo("llama.cpp", loaded=True, model=model.name, description=said, details=details)
+
+    # ---- text
+
+    def generate(self, prompt: str, parameters: Parameters | None = None) -> str:
+        return "".join(self.generate_stream(prompt, parameters))
+
+    def generate_stream(self, prompt: str, parameters: Parameters | None = None) -> Iterator[str]:
+        return self._loaded().engine.text_stream(text_request(prompt, parameters), _text)
+
+    def completion(self, prompt: str, parameters: Parameters | None = None) -> Json:
+        return whole_text(self.completion_stream(prompt, parameters))
+
+    def completion_stream(self, prompt: str, parameters: Parameters | None = None) -> Iterator[Json]:
+        name = {"id": new_id("cmpl")}
+        return self._loaded().engine.text_stream(text_request(prompt, parameters), lambda chunk: chunk | name)
+
+    # ---- chat
+
+    def chat(self, messages: Sequence[Message], parameters: Parameters | None = None) -> str:
+        return "".join(self.chat_stream(messages, parameters))
+
+    def chat_stream(self, messages: Sequence[Message], parameters: Parameters | None = None) -> Iterator[str]:
+        model = self._loaded()
+        return model.engine.chat_stream(chat_request(messages, parameters, media=model.media), _content)
+
+    def chat_completion(self, messages: Sequence[Message], parameters: Parameters | None = None) -> Json:
+        return whole_chat(self.chat_completion_stream(messages, parameters))
+
+    def chat_completion_stream(
+        self, messages: Sequence[Message], parameters: Parameters | None = None
+    ) -> Iterator[Json]:
+        model = self._loaded()
+        return model.engine.chat_stream(chat_request(messages, parameters, media=model.media), _itself)
+
+    # ---- vectors
+
+    def embed(self, texts: Sequence[str], parameters: Parameters | None = None) -> list[list[float]]:
+        """A vector of length 1 for each text; the model must have been loaded with `embedding`."""
+        resolve(parameters, (), "parameter of an embedding")
+        model = self._loaded()
+        if not model.options.embedding:
+            raise UnsupportedError("The model was not loaded for embeddings; load it with 'embedding': true.")
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise ParameterError("The texts must be a list of texts.")
+        return model.engine.embed(list(texts)) if texts else []
+
+    def _loaded(self) -> _Model:
+        if self._model is None:
+            raise ModelNotLoadedError
+        return self._model
+
+    def _model_name(self) -> str:
+        return self._loaded().name
+
+
+class _Model:
+    """A loaded model with what it was loaded from. close: frees it, once, also when the interpreter ends."""
+
+    def __init__(self, engine: Engine, header: Header, options: LoadOptions, close: weakref.finalize[..., Any]) -> None:
+        self.engine = engine
+        self.header = header
+        self.options = options
+        self.close = close
+        self.name = header.path.stem
+        self.media = "mmproj" in options.others
+
+
+def _text(chunk: Json) -> str | None:
+    return chunk["choices"][0]["text"] or None
+
+
+def _content(chunk: Json) -> str | None:
+    choices = chunk["choices"]
+    return (choices[0]["delta"].get("content") or None) if choices else None
+
+
+def _itself(chunk: Json) -> Json:
+    return chunk

@@ -1,0 +1,247 @@
+"""One loaded model and the requests that run on it."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from types import ModuleType
+from typing import Any, Final, Generic, TypeVar, cast
+
+from llamaforge.backends.llama_cpp.loading import LoadOptions, engine_parameters
+from llamaforge.exceptions import (
+    ContextLengthError,
+    GenerationError,
+    LlamaForgeError,
+    MissingExtraError,
+    ModelLoadError,
+    ModelNotLoadedError,
+    ParameterError,
+    UnsupportedError,
+)
+from llamaforge.gguf import Header, check_runnable
+from llamaforge.wire import Json
+
+T = TypeVar("T")
+Handler = Callable[[Any, Json, Callable[[Any], bool]], Any]  # xllamacpp's method for one kind of request
+_GONE: Final = "The model was unloaded while it was answering."
+
+
+def import_xllamacpp() -> ModuleType:
+    """The library. Raises MissingExtraError."""
+    try:
+        import xllamacpp  # noqa: PLC0415 - an engine of an extra, loaded with the first model
+    except ImportError as error:
+        raise MissingExtraError("llamacpp", "xllamacpp") from error
+    return cast("ModuleType", xllamacpp)
+
+
+class Engine:
+    """llama.cpp's server with one model. It answers any number of requests at once, as many of them together as it has slots."""
+
+    def __init__(self, header: Header, options: LoadOptions, name: str) -> None:
+        """Loads the model. Blocks, and the library holds Python's lock meanwhile. Raises ModelLoadError."""
+        library = import_xllamacpp()
+        check_runnable(header)
+        self.api_key = secrets.token_urlsafe(32)
+        self._lock = threading.Lock()
+        self._calls: set[_Call] = set()
+        try:
+            self._server: Any = library.Server(
+                engine_parameters(library, header, options, name=name, api_key=self.api_key)
+            )
+        except RuntimeError as error:
+            raise ModelLoadError(
+                f"llama.cpp could not load {header.path} (architecture {header.architecture}, {header.quantisation}). It may not "
+                "know this kind of model, or memory may be short; the load parameter 'verbose' shows what it says."
+            ) from error
+        self.url: str = self._server.listening_address
+        # Unloading a server that never answered anything hangs for ever.
+        if options.embedding:
+            self.embed(["a"])
+        else:
+            for _ in self.text_stream({"prompt": "a", "max_tokens": 1}, lambda _: True):
+                pass
+
+    def text_stream(self, request: Json, pick: Callable[[Json], T | None]) -> Stream[T]:
+        """What `pick` makes of the chunks of a plain completion, without those of which it makes None."""
+        return self._stream("handle_completions", request, pick)
+
+    def chat_stream(self, request: Json, pick: Callable[[Json], T | None]) -> Stream[T]:
+        """What `pick` makes of the chunks of a chat completion, without those of which it makes None."""
+        return self._stream("handle_chat_completions", request, pick)
+
+    def embed(self, texts: list[str]) -> list[list[float]]:
+        """A vector for each text."""
+        call = self._begin()
+        try:
+            answer = call.server.handle_embeddings({"input": texts})
+        except (RuntimeError, ValueError) as error:
+            raise GenerationError(f"llama.cpp could not embed the texts: {error}") from error
+        finally:
+            self.forget(call)
+        if "error" in answer:
+            raise error_of(answer["error"])
+        return [item["embedding"] for item in sorted(answer["data"], key=lambda item: item["index"])]
+
+    def close(self) -> None:
+        """End what runs, wait for it, and free the model."""
+        with self._lock:
+            server, self._server = self._server, None
+            calls = list(self._calls)
+        for call in calls:
+            call.cancelled = call.unloaded = True
+        for call in calls:
+            call.done.wait()
+        del server
+
+    def forget(self, call: _Call) -> None:
+        """The call is over: nothing of it holds the model any more."""
+        with self._lock:
+            call.server = None
+            self._calls.discard(call)
+        call.done.set()
+
+    def _stream(self, handler: str, request: Json, pick: Callable[[Json], T | None]) -> Stream[T]:
+        # The progress of a long prompt is asked for to be able to cancel within it.
+        options = {"include_usage": True}
+        request = {**request, "stream": True, "stream_options": options, "return_progress": True}
+        return Stream(self._begin, self.forget, handler, request, pick)
+
+    def _begin(self) -> _Call:
+        with self._lock:
+            if self._server is None:
+                raise ModelNotLoadedError
+            call = _Call(self._server)
+            self._calls.add(call)
+        return call
+
+
+class _Call:
+    """One request: the thread that runs it and the iterator that reads it share this, and nothing else."""
+
+    __slots__ = ("cancelled", "done", "queue", "server", "unloaded")
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.cancelled = False
+        self.unloaded = False
+        self.queue: SimpleQueue[Any] = SimpleQueue()  # chunks, then None or an exception
+        self.done = threading.Event()
+
+    def run(self, handler: str, request: Json) -> BaseException | None:
+        put = self.queue.put
+
+        def receive(chunk: Any) -> bool:
+            put(chunk)
+            return self.cancelled
+
+        try:
+            getattr(self.server, handler)(request, receive)
+        except (RuntimeError, ValueError, TypeError) as error:
+            return error
+        return None
+
+
+class Stream(Iterator[T], Generic[T]):
+    """The answer to one request, piece by piece. It begins with the first `next`, in a thread of its own.
+
+    `close` (also by garbage collection) ends the generation and may be called from any thread, even while another waits in
+    `next`, which then raises StopIteration.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], _Call],
+        forget: Callable[[_Call], None],
+        handler: str,
+        request: Json,
+        pick: Callable[[Json], T | None],
+    ) -> None:
+        self._begin, self._forget = begin, forget
+        self._handler, self._request = handler, request
+        self._pick = pick
+        self._call: _Call | None = None
+        self._closed = False
+        self._last: Json = {}
+
+    def __next__(self) -> T:
+        call = self._call or self._start()
+        get, pick = call.queue.get, self._pick
+        while True:
+            chunk = get()
+            if self._closed:
+                raise StopIteration
+            if chunk.__class__ is not dict or "error" in chunk:
+                self._end(chunk)
+            if "prompt_progress" in chunk:
+                continue
+            self._last = chunk
+            picked = pick(chunk)
+            if picked is not None:
+                return picked
+
+    def close(self) -> None:
+        """End the generation with its present token, or the present batch of its prompt. Does not wait for that."""
+        self._closed = True
+        call = self._call
+        if call is not None:
+            call.cancelled = True
+            call.queue.put(None)  # whoever waits in `next` wakes up
+
+    cancel = close
+
+    def __del__(self) -> None:
+        if self._call is not None:
+            self._call.cancelled = True
+
+    def _start(self) -> _Call:
+        if self._closed:
+            raise StopIteration
+        call = self._call = self._begin()
+        # Not a method of this object, which is to be collected when nobody reads it any more.
+        threading.Thread(
+            target=_run, args=(call, self._forget, self._handler, self._request), name="llama.cpp request", daemon=True
+        ).start()
+        return call
+
+    def _end(self, chunk: Any) -> None:
+        """Raises what the last thing out of the queue means."""
+        self._closed = True
+        call = cast("_Call", self._call)
+        if isinstance(chunk, dict):
+            raise error_of(chunk["error"])
+        if isinstance(chunk, ValueError):
+            raise ParameterError(f"llama.cpp refused the request: {chunk}") from chunk
+        if chunk is not None:
+            raise GenerationError(f"llama.cpp failed: {chunk}") from chunk
+        if call.unloaded:
+            raise ModelNotLoadedError(_GONE)
+        # The library passes over what went wrong in it in silence.
+        if "usage" not in self._last:
+            raise GenerationError("llama.cpp stopped before its answer was finished.")
+        raise StopIteration
+
+
+def _run(call: _Call, forget: Callable[[_Call], None], handler: str, request: Json) -> None:
+    failure = call.run(handler, request)
+    forget(call)
+    call.queue.put(failure)
+
+
+def error_of(error: Json) -> LlamaForgeError:
+    """The exception for an error of the engine."""
+    message, kind = str(error.get("message", error)), error.get("type")
+    if kind == "exceed_context_size_error":
+        prompt, context = error.get("n_prompt_tokens"), error.get("n_ctx")
+        return ContextLengthError(
+            f"The prompt has {prompt} tokens, more than the context of {context}.",
+            prompt_tokens=prompt,
+            context_tokens=context,
+        )
+    if kind == "not_supported_error":
+        return UnsupportedError(message)
+    if kind == "invalid_request_error":
+        return ParameterError(f"llama.cpp refused the request: {message}")
+    return GenerationError(f"llama.cpp failed: {message}")
