@@ -133,13 +133,7 @@ class HuggingFaceBackend(BaseBackend):
         """
         engine = self._loaded()
         given = resolve(parameters, options.EMBEDDING)
-        if (
-            isinstance(texts, str)
-            or not isinstance(texts, Sequence)
-            or not all(isinstance(text, str) for text in texts)
-        ):
-            raise ParameterError("The texts to embed must be a list of texts.")
-        return [engine.embed(text, normalize=given.get("normalize", True)) for text in texts]
+        return [engine.embed(text, normalize=given.get("normalize", True)) for text in _texts(texts)]
 
     def _loaded(self) -> Engine:
         engine = self._engine
@@ -182,6 +176,12 @@ def _settings(engine: Engine, given: Mapping[str, Any], *, whole: bool) -> optio
     if settings.num_beams > 1 and not whole:
         raise UnsupportedError("A search with num_beams has no stream: its answer is known only at the end.")
     return settings
+
+
+def _texts(value: object) -> Sequence[str]:
+    if isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(text, str) for text in value):
+        return value
+    raise ParameterError("The texts to embed must be a list of texts.")
 
 
 def _plain(message: Message) -> dict[str, Any]:
