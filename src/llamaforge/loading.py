@@ -153,7 +153,11 @@ def memory_needed(path: str, parameters: Mapping[str, Any]) -> int:
         except ModelLoadError:
             pass  # the backend tells what is wrong with it
         else:
-            context = int(parameters.get("n_ctx") or header.context_length or 0)
+            from llamaforge.backends.llama_cpp.loading import DEFAULT_CONTEXT  # noqa: PLC0415 -- the backend's own module
+
+            longest = header.context_length or DEFAULT_CONTEXT
+            wanted = parameters.get("n_ctx")
+            context = min(longest, DEFAULT_CONTEXT) if wanted is None else int(wanted) or longest
             return gguf.memory_needed(header, context, int(parameters.get("n_parallel") or 1))
     if place.is_dir():
         files = [file for file in place.rglob("*") if file.suffix.lower() in _WEIGHT_FILES]

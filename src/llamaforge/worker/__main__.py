@@ -68,9 +68,12 @@ def main() -> int:
 def _load(greeting: dict[str, Any]) -> BaseBackend:
     cls = full_class(_backend_class(greeting["backend"]))
     parameters = dict(greeting["parameters"])
-    # Engines that run several requests at a time are told how many.
-    if "n_parallel" in spellings(cls.load_parameters or ()):
-        parameters.setdefault("n_parallel", greeting["slots"])
+    # What an engine with a server of its own should know: how many requests come at a time, and the name to answer under.
+    known = spellings(cls.load_parameters or ())
+    given = {known[name].name for name in parameters if name in known}
+    for name, value in (("n_parallel", greeting["slots"]), ("model_alias", greeting["name"])):
+        if name in known and name not in given:
+            parameters[name] = value
     return start(greeting["name"], Plan(cls, greeting["path"], parameters, {}, {}))
 
 

@@ -46,7 +46,7 @@ class LlamaCppBackend(BaseBackend):
         options = load_options(parameters, header)
         with self._loading:
             self._drop()
-            engine = Engine(header, options, Path(header.path).stem)
+            engine = Engine(header, options, options.others.get("model_alias") or Path(header.path).stem)
             # Threads of the engine must not outlive the interpreter.
             self._model = _Model(engine, header, options, weakref.finalize(self, engine.close))
 

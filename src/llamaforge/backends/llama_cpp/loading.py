@@ -46,6 +46,7 @@ LOAD: Final = (
     Parameter("use_mlock", "bool"),
     Parameter("lora", "any", ("lora_path",)),
     Parameter("main_gpu", "int", low=0),
+    Parameter("model_alias", "text", ("alias",)),
     Parameter("verbose", "bool"),
 )
 _AS_THEY_ARE: Final = (
