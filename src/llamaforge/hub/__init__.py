@@ -1,0 +1,134 @@
+"""Getting models and letting go of them: from a path, the Hugging Face hub, Ollama or an address."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from llamaforge.config import Config
+from llamaforge.exceptions import DownloadError, ModelNotFoundError, ParameterError
+from llamaforge.hub import huggingface, ollama
+from llamaforge.hub.download import Download, Progress, fetch
+from llamaforge.hub.found import Found, gguf, local
+from llamaforge.model import checked_name
+
+__all__ = ["Found", "Progress", "add", "obtain", "remove"]
+
+_SHA256 = re.compile(r"sha256[=:-]([0-9A-Fa-f]{64})")
+
+
+def add(
+    config: Config,
+    name: str,
+    source: str,
+    *,
+    backend: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    replace: bool = False,
+) -> Found:
+    """Obtain a model, note it as `name` and save the configuration.
+
+    source: see `obtain`. backend: that of a source which is taken as it stands, such as a provider's name of a model.
+    parameters: lie over what the source brings. progress: told of bytes. Nothing is noted when something fails.
+    Raises ParameterError (also when the name is taken and not to be replaced), DownloadError, ModelLoadError.
+    """
+    checked_name(name, "model")
+    if not replace and name in config.list_models():
+        raise ParameterError(f"There is already a model '{name}'. Remove it first, or choose another name.")
+    found = obtain(source, config.models_dir, progress) if backend is None else Found(_as_it_stands(source), backend)
+    config.add_model(name, found.path, found.backend, {**found.parameters, **(parameters or {})}, found.metadata)
+    config.save()
+    return found
+
+
+def obtain(source: str, models_dir: Path, progress: Progress | None = None) -> Found:
+    """A model of this machine, or one that is downloaded into `models_dir`.
+
+    source: a path to a file or folder; "hf:owner/repo", "hf:owner/repo/file.gguf"; "ollama:name:tag"; or an https address
+    of a GGUF file, to which "#sha256=..." may be added. Raises ParameterError, DownloadError, ModelLoadError.
+    """
+    kind, _, rest = source.partition(":")
+    if kind == "hf":
+        return huggingface.find(rest.removeprefix("//"), models_dir, progress)
+    if kind == "ollama":
+        return ollama.find(ollama.Name.parse(rest.removeprefix("//")), models_dir, progress)
+    if kind in {"https", "http"}:
+        return _from_address(source, models_dir, progress)
+    return local(Path(source).expanduser().absolute())
+
+
+def remove(config: Config, name: str, *, delete_file: bool = False) -> Path | None:
+    """Forget a model and save the configuration; the file or folder that was deleted, or None.
+
+    delete_file: also delete it, if it lies in the configuration's `models_dir` and no other model uses it.
+    Raises ModelNotFoundError, and ParameterError, before anything is changed, for a file that may not be deleted.
+    """
+    entry = config.get_model(name)
+    if entry is None:
+        raise ModelNotFoundError(f"There is no model '{name}'.")
+    targets = _own_files(config, name, Path(str(entry.get("path", "")))) if delete_file else []
+    config.remove_model(name)
+    config.save()
+    for target in targets:
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink()
+    return targets[0] if targets else None
+
+
+def _own_files(config: Config, name: str, path: Path) -> list[Path]:
+    """What to delete for a model. Raises ParameterError when that is not ours."""
+    home = config.models_dir.resolve()
+    real = path.expanduser().resolve()
+    if not real.exists():
+        return []
+    if not real.is_relative_to(home) or real == home:
+        raise ParameterError(
+            f"{path} is not in {config.models_dir}, so it is not deleted. Remove the model without its file."
+        )
+    for other in config.list_models():
+        used = Path(str((config.get_model(other) or {}).get("path", ""))).expanduser().resolve()
+        if other != name and (used == real or used.is_relative_to(real)):
+            raise ParameterError(f"{path} is also the model '{other}', so it is not deleted.")
+    part = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", real.name)
+    if part is None:
+        return [real]
+    return sorted(
+        file
+        for file in real.parent.iterdir()
+        if re.fullmatch(rf"{re.escape(part[1])}-\d{{5}}-of-{part[2]}\.gguf", file.name)
+    )
+
+
+def _as_it_stands(source: str) -> Path | str:
+    path = Path(source).expanduser()
+    return path.absolute() if path.exists() else source
+
+
+def _from_address(source: str, models_dir: Path, progress: Progress | None) -> Found:
+    parts = urlsplit(source)
+    name = unquote(parts.path).rpartition("/")[2]
+    if not name.lower().endswith(".gguf") or name.startswith(".") or "\\" in name or "\0" in name:
+        raise ParameterError(f"'{source}' does not end with the name of a GGUF file.")
+    sha256 = None
+    if parts.fragment:
+        match = _SHA256.fullmatch(parts.fragment)
+        if match is None:
+            raise ParameterError(f"'{parts.fragment}' is no checksum: give sha256= and 64 hexadecimal digits.")
+        sha256 = match[1]
+    target = models_dir / name
+    if target.exists():
+        raise DownloadError(f"{target} is there already. Add it by its path, or remove it first.")
+    address = parts._replace(fragment="").geturl()
+    fetch(Download(address, sha256), target, progress, check=_check)
+    return gguf(target, metadata={"source": address})
+
+
+def _check(part: Path) -> None:
+    gguf(part)
