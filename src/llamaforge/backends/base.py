@@ -247,7 +247,13 @@ class _ThreadedIterator(Generic[T]):
             return next(self._iterator, end)
 
     def close_soon(self) -> None:
-        """Close the iterator now if it rests, else in a thread once its present step is over."""
+        """Close the iterator now if it rests, else in a thread once its present step is over.
+
+        An iterator with a `cancel` that may be called from any thread is told at once, so that its step ends early.
+        """
+        cancel = getattr(self._iterator, "cancel", None)
+        if cancel is not None:
+            cancel()
         if self._lock.acquire(blocking=False):
             try:
                 self._close()

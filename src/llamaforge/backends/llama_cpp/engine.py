@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from llamaforge.wire import Json
 
 T = TypeVar("T")
 Handler = Callable[[Any, Json, Callable[[Any], bool]], Any]  # xllamacpp's method for one kind of request
+_TOO_LONG: Final = re.compile(r"input \((\d+) tokens\) is too large to process\..*current batch size: (\d+)")
 _GONE: Final = "The model was unloaded while it was answering."
 
 
@@ -238,6 +240,14 @@ def error_of(error: Json) -> LlamaForgeError:
         return ContextLengthError(
             f"The prompt has {prompt} tokens, more than the context of {context}.",
             prompt_tokens=prompt,
+            context_tokens=context,
+        )
+    too_long = _TOO_LONG.match(message)  # of a text to embed
+    if too_long is not None:
+        length, context = map(int, too_long.groups())
+        return ContextLengthError(
+            f"The text has {length} tokens, more than the context of {context}.",
+            prompt_tokens=length,
             context_tokens=context,
         )
     if kind == "not_supported_error":

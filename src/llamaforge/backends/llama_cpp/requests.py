@@ -87,7 +87,7 @@ def _request(parameters: Mapping[str, Any] | None) -> Json:
     if "json_schema" in values:
         if "grammar" in values:
             raise ParameterError("'grammar' and a JSON schema both shape the answer; give one of them.")
-        _check_schema(values["json_schema"])
+        _check_schema(values["json_schema"], values["json_schema"])
     return values
 
 
@@ -108,7 +108,7 @@ def _format_schema(wanted: Mapping[str, Any] | None) -> Any:
     return named["schema"]
 
 
-def _check_schema(schema: object, depth: int = 0) -> None:
+def _check_schema(schema: object, root: Any, depth: int = 0) -> None:
     """Refuses what the engine would pass over in silence, answering without any schema."""
     if isinstance(schema, bool):
         return
@@ -118,17 +118,27 @@ def _check_schema(schema: object, depth: int = 0) -> None:
     for kind in kinds if isinstance(kinds, list) else [kinds]:
         if not isinstance(kind, str) or kind not in _SCHEMA_TYPES:
             raise ParameterError(f"The JSON schema has the unknown type {kind!r}.")
+    if "$ref" in schema:
+        _check_reference(schema["$ref"], root)
     for name in ("properties", "patternProperties", "$defs", "definitions"):
         for part in _part(schema, name, Mapping).values():
-            _check_schema(part, depth + 1)
+            _check_schema(part, root, depth + 1)
     for name in ("anyOf", "oneOf", "allOf", "prefixItems"):
         for part in _part(schema, name, list):
-            _check_schema(part, depth + 1)
+            _check_schema(part, root, depth + 1)
     for name in ("items", "additionalProperties"):
         if name in schema and not isinstance(schema[name], list):
-            _check_schema(schema[name], depth + 1)
+            _check_schema(schema[name], root, depth + 1)
     for name in ("enum", "required"):
         _part(schema, name, list)
+
+
+def _check_reference(reference: object, root: Any) -> None:
+    found = root
+    for name in str(reference).removeprefix("#").split("/")[1:]:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    if not isinstance(reference, str) or not reference.startswith("#") or found is None:
+        raise ParameterError(f"The JSON schema refers to {reference!r}, which is not in it.")
 
 
 def _part(schema: Mapping[str, Any], name: str, kind: Any) -> Any:
@@ -165,14 +175,14 @@ def _message(message: Message, media: bool) -> Json:
 
 def _check_part(part: object, media: bool) -> None:
     kind = part.get("type") if isinstance(part, Mapping) else None
-    if not isinstance(part, Mapping) or not (kind == "text" or kind in _MEDIA):
+    if not isinstance(part, Mapping) or not isinstance(kind, str) or kind not in {"text", *_MEDIA}:
         raise ParameterError(f"A message has a part of the unknown type {kind!r}.")
     if kind == "text":
         return
     if not media:
         raise UnsupportedError("This model takes text only; it was loaded without an 'mmproj' file.")
     # The engine would fetch any address, or read a file, on behalf of whoever wrote the message.
-    value = part.get(str(kind))
+    value = part.get(kind)
     address = value.get("url") if isinstance(value, Mapping) else None
-    if _MEDIA[str(kind)] == "url" and not (isinstance(address, str) and address.startswith("data:")):
+    if _MEDIA[kind] == "url" and not (isinstance(address, str) and address.startswith("data:")):
         raise ParameterError("An image must be given as a data: URL.")
