@@ -38,6 +38,7 @@ CATCH_ALL = {
     "open_webui/chat/loop.py": "task runner: a bug must not leave a message unfinished",
     "open_webui/chat/service.py": "task runner: what follows an answer, and the sweep after a lost database",
     "open_webui/chat/delivery/record.py": "task runner: what is finished must not be lost, whatever a database raises",
+    "open_webui/utils/aside.py": "what a thread raises is raised where its work is awaited",
     "open_webui/socket/server.py": "task runner: a lost database must not end the sweep",
     "llamaforge/plugins/manager.py": "plugins are other people's code: one that fails is skipped",
     "llamaforge/plugins/streaming.py": "plugins are other people's code: one that fails is skipped",

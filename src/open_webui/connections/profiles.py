@@ -142,6 +142,8 @@ def _aliases(entries: Mapping[str, Entry]) -> dict[str, str]:
         short = entry.id.removesuffix(":latest")
         if entry.kind == "ollama" and short != entry.id and short not in entries:
             out.setdefault(short, entry.id)
+        elif entry.kind == "local" and f"{entry.id}:latest" not in entries:
+            out.setdefault(f"{entry.id}:latest", entry.id)
     return out
 
 

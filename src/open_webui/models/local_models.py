@@ -52,10 +52,12 @@ async def insert(
     return (await connection.execute(statement.on_conflict_do_nothing())).rowcount == 1
 
 
-async def arrived(connection: AsyncConnection, name: str, path: str) -> bool:
-    """Notes where a downloaded model lies. False when it was removed meanwhile."""
-    changed = await connection.execute(t.update().where(t.c.name == name).values(path=path, updated_at=now()))
-    return changed.rowcount == 1
+async def arrived(
+    connection: AsyncConnection, name: str, *, path: str, backend: str, parameters: dict[str, Any]
+) -> bool:
+    """Notes where a downloaded model lies and what came with it. False when it was removed meanwhile."""
+    values = {"path": path, "backend": backend, "parameters": clean_json(parameters), "updated_at": now()}
+    return (await connection.execute(t.update().where(t.c.name == name).values(values))).rowcount == 1
 
 
 async def delete(connection: AsyncConnection, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Ollama servers: their settings, and their API for clients that speak it. Chat and generate are in completions.py."""
+"""Ollama servers: their settings; their API, which answers for models of this machine too. Chat is in completions.py."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,8 +9,9 @@ from fastapi import Path, Response
 from starlette.responses import StreamingResponse
 
 from open_webui.access.policy import ADMIN, PUBLIC, USER
-from open_webui.connections.base import Entry
+from open_webui.connections.base import Entry, Target
 from open_webui.connections.catalogue import unavailable
+from open_webui.connections.local.connection import KEY as LOCAL
 from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.specs import build, check_secret, check_url
 from open_webui.connections.transport import FAILURES
@@ -20,8 +21,9 @@ from open_webui.errors import NotFound, OuiError, ProviderError
 from open_webui.internal.log import get_logger
 from open_webui.principal import Principal
 from open_webui.routers.openai import page_error
-from open_webui.routing import allow, new_router
+from open_webui.routing import Json, allow, new_router
 from open_webui.schemas.ollama import About, Copy, OllamaConfig, Verify
+from open_webui.services import local_ollama
 from open_webui.state import State
 
 log = get_logger(__name__)
@@ -120,19 +122,28 @@ async def verify(form: Verify, state: AppState) -> dict[str, Any]:
 
 
 def _visible(state: State, caller: Principal, index: int | None) -> list[Entry]:
+    """The models that the caller may use: of one server, or of all and of this machine."""
+    entries = [p.entry for p in state.catalogue.visible(caller) if not p.is_custom]
+    own = [e for e in entries if e.connection == LOCAL and index is None]
+    if own and not state.config["ollama.enable"]:
+        return own
     _servers(state)
-    entries = [p.entry for p in state.catalogue.visible(caller) if not p.is_custom and p.entry.kind == "ollama"]
-    return [e for e in entries if index is None or e.index == index]
+    return [e for e in entries if e.kind == "ollama" and index in {None, e.index}] + own
 
 
 def _tags(entries: list[Entry]) -> dict[str, Any]:
-    return {"models": [e.raw | {"name": e.id, "model": e.id, "urls": [e.index]} for e in entries]}
+    return {"models": [_tag(e) for e in entries]}
+
+
+def _tag(entry: Entry) -> dict[str, Any]:
+    urls = {} if entry.connection == LOCAL else {"urls": [entry.index]}
+    return entry.raw | {"name": entry.id, "model": entry.id} | urls
 
 
 @router.get("/api/tags")
 @allow(USER.on("model", "list"))
 async def tags(state: AppState, caller: Caller) -> dict[str, Any]:
-    """The models of all servers that the caller may use, from the catalogue."""
+    """The models of all servers and of this machine that the caller may use, from the catalogue."""
     await state.catalogue.settle()
     return _tags(_visible(state, caller, None))
 
@@ -177,11 +188,12 @@ async def _ask_all(servers: list[OllamaConnection], path: str) -> list[dict[str,
 
 @router.get("/api/version")
 @allow(USER)
-async def version(state: AppState) -> dict[str, Any]:
+async def version(state: AppState, caller: Caller) -> dict[str, Any]:
     """The oldest version among the servers: what clients can count on."""
     # A page asks on every load and takes False for "there is none": with no server connected that is no failure.
     if not state.config["ollama.enable"] or not (servers := _servers(state)):
-        return {"version": False}
+        has_own = any(p.entry.connection == LOCAL for p in state.catalogue.visible(caller))
+        return {"version": local_ollama.VERSION if has_own else False}
     found = [str(a["version"]) for a in await _ask_all(servers, "/api/version") if a.get("version")]
     if not found:
         raise OuiError(UNREACHABLE, status=502)
@@ -205,15 +217,40 @@ async def server_version(url_idx: Index, state: AppState) -> dict[str, Any]:
 @router.get("/api/ps")
 @allow(ADMIN)
 async def loaded(state: AppState) -> dict[str, Any]:
-    """The models that are in memory now, on all servers."""
+    """The models that are in memory now, on all servers and on this machine."""
+    own = local_ollama.loaded(state.local_models)
+    if own and not state.config["ollama.enable"]:
+        return {"models": own}
     answers = await _ask_all(_servers(state), "/api/ps")
-    return {"models": [m for a in answers for m in (a.get("models") or []) if isinstance(m, dict)]}
+    return {"models": [m for a in answers for m in (a.get("models") or []) if isinstance(m, dict)] + own}
 
 
 # Calls about one model
 
 
+def _own(state: State, caller: Principal, model: str, index: int | None) -> Target | None:
+    """A model of this machine that the caller may use."""
+    found = state.catalogue.snapshot.find(model) if index is None else None
+    if found is None or found.entry.connection != LOCAL or not state.catalogue.may_use(caller, found):
+        return None
+    return state.catalogue.snapshot.target(found)
+
+
+async def _about_own(state: State, target: Target, form: About, path: str) -> Response:
+    body = form.model_dump()
+    if path == "/api/show":
+        return Json(await local_ollama.show(state.local_models, target.entry.remote_id))
+    if path == "/api/embed":
+        return Json(await local_ollama.embed(target, body))
+    if path == "/api/embeddings":
+        return Json(await local_ollama.embedding(target, body))
+    return Response(await target.connection.embed(target.entry, body), media_type="application/json")
+
+
 async def _about(state: State, caller: Principal, form: About, path: str, index: int | None) -> Response:
+    await state.catalogue.heard_of(form.model)
+    if (own := _own(state, caller, form.model, index)) is not None:
+        return await _about_own(state, own, form, path)
     server, name = _place(state, caller, form.model, index)
     body = await server.call("POST", path, form.model_dump() | {"model": name})
     return Response(body, media_type="application/json")
@@ -241,6 +278,9 @@ for _path in ("/api/show", "/api/embed", "/api/embeddings", "/v1/embeddings"):
 @allow(ADMIN)
 async def unload(form: About, state: AppState, caller: Caller) -> bool:
     """Lets go of a model's memory."""
+    if (own := _own(state, caller, form.model, None)) is not None:
+        await state.llamaforge.unload(own.entry.remote_id)
+        return True
     server, name = _place(state, caller, form.model, None)
     await server.call("POST", "/api/generate", {"model": name, "keep_alive": 0})
     return True

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import re
 import shutil
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llamaforge import LlamaForgeError
 from open_webui.connections.catalogue import Catalogue
@@ -18,8 +19,13 @@ from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
 from open_webui.models import local_models
 from open_webui.schemas.llamaforge import AddLocalModel
+from open_webui.utils.aside import apart
+
+if TYPE_CHECKING:
+    from llamaforge.hub import Found
 
 log = get_logger(__name__)
+_REPOSITORY: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?(/.+\.gguf)?")
 MAX_ADDED: Final = 1_000
 # A download stops between two parts of it; what takes longer ends in the background.
 STOP_SECONDS: Final = 5.0
@@ -34,8 +40,17 @@ OWN_CODE: Final = (
     " LOCAL_MODELS_TRUST_ADMINS."
 )
 # Parameters that are texts and name no file and no address. Of others only those who operate the machine may decide.
-_TEXTS: Final = frozenset({"torch_dtype", "device", "stop", "cache_type_k", "cache_type_v", "split_mode", "flash_attn"})
+_TEXTS: Final = frozenset(
+    (
+        "torch_dtype dtype device cache_type_k type_k cache_type_v type_v flash_attn pooling_type pooling rope_scaling"
+        " rope_scaling_type chat_template stop samplers dry_sequence_breakers grammar"
+    ).split()
+)
 Wire = dict[str, Any]
+
+
+class StoppedError(Exception):
+    """A download was told to stop."""
 
 
 class Job:
@@ -48,6 +63,18 @@ class Job:
         self.error: str | None = None
         self.task: asyncio.Task[None] | None = None
         self.stopped = threading.Event()
+
+    def tell(self, done: int, total: int | None) -> None:
+        """Bytes that are here, and all of them. Called by the thread of a download, which it ends when it is to stop."""
+        self.done, self.total = done, total
+        if self.stopped.is_set():
+            raise StoppedError
+
+    def ended(self, task: "asyncio.Task[None]") -> None:
+        """Keeps what nobody had foreseen."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.error = f"Something went wrong on the server ({type(error).__name__}). The log has the details."
+            log.error("a local model's job ended in a bug", task=task.get_name(), exc_info=error)
 
     @property
     def is_running(self) -> bool:
@@ -153,8 +180,10 @@ class Llamaforge:
         """A path from the folder of models on; whole where it lies elsewhere."""
         if path is None:
             return None
-        folder = Path(self._models.folder)
-        return Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else path
+        folder = self._models.folder
+        shown = Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else path
+        # Names of files may be any bytes.
+        return os.fsencode(shown).decode(errors="replace")
 
     async def _refresh(self) -> None:
         await self._models.reload()
@@ -198,9 +227,19 @@ class Llamaforge:
             async with self._database.write() as unit:
                 await local_models.delete(unit.connection, name)
             if files and offer.found is not None:
+                self._check_unshared(offer)
                 await asyncio.to_thread(self._delete, Path(offer.found.path))
             await self._refresh()
         log.info("a local model was removed", model=name, files=files)
+
+    def _check_unshared(self, offer: Offer) -> None:
+        """Raises Conflict when another model lies where this one does, or inside it."""
+        assert offer.found is not None, "only what lies there is deleted"
+        path = Path(offer.found.path)
+        for other in self._models.offers.values():
+            theirs = other.row.path if other.row is not None else None
+            if other.name != offer.name and theirs is not None and Path(theirs).is_relative_to(path):
+                raise Conflict(f"The files are also those of the model {other.name}. Remove that one first.")
 
     def _delete(self, path: Path) -> None:
         """Deletes a model's files, never anything outside of the folder. Raises Forbidden, Unavailable."""
@@ -260,10 +299,13 @@ class Llamaforge:
             raise Conflict(f"The model {name} is busy with a {running.kind} already.")
         self._jobs[name] = job
         job.task = asyncio.create_task(self._run(name, job, work), name=f"{job.kind} of {name}")
+        job.task.add_done_callback(job.ended)
 
     async def _run(self, name: str, job: Job, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
+        except StoppedError:
+            log.info("a local model's download was stopped", model=name)
         except (LlamaForgeError, OuiError, OSError) as error:
             job.error = str(error) or type(error).__name__
             log.warning("a local model's job failed", job=job.kind, model=name, error=job.error)
@@ -271,8 +313,10 @@ class Llamaforge:
     async def _stop(self, job: Job | None) -> None:
         if job is not None and job.task is not None:
             job.stopped.set()
+            if job.kind == "download":
+                await asyncio.wait({job.task}, timeout=STOP_SECONDS)
             job.task.cancel()
-            await asyncio.wait({job.task}, timeout=STOP_SECONDS)
+            await asyncio.wait({job.task})
 
     def load(self, name: str) -> Wire:
         """Begins to load a model. Raises BadRequest when it can't be, Conflict when it is being loaded."""
@@ -305,12 +349,17 @@ class Llamaforge:
         return self.one(name)
 
     async def _download(self, name: str, source: str, job: Job) -> None:
-        path = await fetch(source, Path(self._models.folder), job)
+        trusted = self._models.settings.local_models_trust_admins
+        found = await apart(lambda: obtain(source, self._models.folder, job.tell, trusted=trusted))
+        row = self._offer(name).row
+        given = row.parameters if row is not None else {}
         async with self._change:
             async with self._database.write() as unit:
-                await local_models.arrived(unit.connection, name, str(path))
+                here: dict[str, Any] = {"path": str(found.path), "backend": found.backend}
+                parameters = {**found.parameters, **given}
+                await local_models.arrived(unit.connection, name, **here, parameters=parameters)
             await self._refresh()
-        log.info("a local model arrived", model=name, path=str(path))
+        log.info("a local model arrived", model=name, path=str(found.path))
 
     async def cancel(self, name: str) -> Wire:
         """Stops a download or a load. What has arrived of a download is kept."""
@@ -339,10 +388,27 @@ def problem_with(name: str, path: str, backend: str, parameters: Mapping[str, An
 
 
 def check_source(source: str) -> None:
-    """Raises BadRequest for an address that is none."""
-    raise NotImplementedError(source)
+    """Raises BadRequest for what is no model's name there."""
+    from llamaforge.hub import ollama  # noqa: PLC0415 - needed by the first download
+
+    kind, _, rest = source.partition(":")
+    try:
+        if kind == "ollama":
+            ollama.Name.parse(rest)
+        elif not _REPOSITORY.fullmatch(rest) or ".." in rest:
+            raise BadRequest("Give a model of the hub as hf:owner/repo or hf:owner/repo/file.gguf.")
+    except LlamaForgeError as error:
+        raise BadRequest(str(error)) from error
 
 
-async def fetch(source: str, folder: Path, job: Job) -> Path:
-    """Downloads a model into the folder and returns where it lies. Raises DownloadError."""
-    raise NotImplementedError(source, folder, job)
+def obtain(source: str, folder: Path, tell: Callable[[int, int | None], None], *, trusted: bool) -> "Found":
+    """Downloads a model into the folder. Blocks. Raises LlamaForgeError, and what `tell` raises.
+
+    trusted: what a local Ollama has is used where it lies.
+    """
+    from llamaforge import hub  # noqa: PLC0415 - needed by the first download
+
+    kind, _, rest = source.partition(":")
+    if kind == "ollama" and not trusted:
+        return hub.ollama.pull(hub.ollama.Name.parse(rest), folder, tell)
+    return hub.obtain(source, folder, tell)

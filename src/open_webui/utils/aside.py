@@ -1,6 +1,8 @@
-"""Keeps long pure work from holding the event loop: small work runs at once, large work in a thread that gives up the GIL."""
+"""Keeps work from holding the event loop: small work runs at once, large in a thread, very long in a thread of its own."""
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
@@ -15,3 +17,28 @@ async def aside(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwar
     if size <= SMALL:
         return work(*args, **kwargs)
     return await asyncio.to_thread(work, *args, **kwargs)
+
+
+async def apart(work: Callable[[], T]) -> T:
+    """The result of work that takes minutes. Its thread takes no place in the pool, and does not keep the process alive."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if not done.done():
+            if error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:  # noqa: BLE001 - it is raised where the work is awaited
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=run, name="apart", daemon=True).start()
+    return await done

@@ -1,6 +1,7 @@
 """The models of this machine as a connection: each request leases a place at its engine, which speaks OpenAI's wire."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
 KEY: Final = "local:1"
 # Fields of other wires, which mean nothing to an engine.
-_FOREIGN: Final = frozenset({"keep_alive", "options", "num_ctx", "num_batch", "num_thread", "num_gpu", "num_keep"})
+_FOREIGN: Final = frozenset(
+    (
+        "keep_alive options format think num_ctx num_batch num_thread num_gpu num_keep num_gqa main_gpu low_vram numa"
+        " use_mmap use_mlock vocab_only penalize_newline f16_kv logits_all tfs_z truncate shift"
+    ).split()
+)
 
 
 class LocalConnection:
@@ -46,7 +52,7 @@ class LocalConnection:
         if not isinstance(payload.get("messages"), list):
             raise BadRequest("'messages' should be a list.")
         name = entry.remote_id
-        sent = self._models.with_defaults(name, {k: v for k, v in payload.items() if k not in _FOREIGN})
+        sent = self._models.with_defaults(name, engine_payload(payload))
         place, response, url = await self._ask(name, "/v1/chat/completions", sent, user, tell)
         return LocalReply(OpenAIReply(response, url), place)
 
@@ -190,6 +196,22 @@ class LocalReply:
             raise await self._place.explained(error) from error
 
 
+def engine_payload(payload: dict[str, Any]) -> dict[str, Any]:
+    """A request as engines take it: what Ollama's wire and the page's parameters say in their words, in OpenAI's."""
+    sent = {name: value for name, value in payload.items() if name not in _FOREIGN}
+    form = payload.get("format")
+    if form == "json":
+        sent.setdefault("response_format", {"type": "json_object"})
+    elif isinstance(form, dict):
+        schema = {"name": "answer", "schema": form}
+        sent.setdefault("response_format", {"type": "json_schema", "json_schema": schema})
+    if isinstance(payload.get("think"), bool):
+        given = sent.get("chat_template_kwargs")
+        thinks = {"enable_thinking": payload["think"]}
+        sent["chat_template_kwargs"] = thinks | (given if isinstance(given, dict) else {})
+    return sent
+
+
 def _entry(offer: Offer) -> Entry:
     found = offer.found
     assert found is not None, "only what lies there is offered"
@@ -215,7 +237,8 @@ def ollama_wire(offer: Offer, found: Found) -> dict[str, Any]:
         "model": offer.name,
         "modified_at": datetime.fromtimestamp(found.changed, UTC).isoformat().replace("+00:00", "Z"),
         "size": found.size,
-        "digest": "",
+        # Clients show its beginning; it tells one state of the file from another.
+        "digest": hashlib.sha256(f"{offer.name}\0{found.size}\0{found.changed}".encode()).hexdigest(),
         "details": {
             "parent_model": "",
             "format": "gguf" if offer.backend == "llama.cpp" else "safetensors",

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,33 +63,39 @@ def missing_extra(backend: str) -> str | None:
 class Library:
     """The models of a folder. `scan` blocks: call it in a thread; calls at once wait for each other."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, slots: int = 1) -> None:
+        """slots: how many answers a model will write at once, which counts for the memory that it needs."""
         self.folder = folder
+        self._slots = slots
         self._known: dict[str, tuple[tuple[int, ...], Found]] = {}
         self._lock = threading.Lock()
 
-    def scan(self, others: Iterable[str] = ()) -> list[Found]:
-        """All models of the folder, those that can't be used too, and those at other paths. Never raises."""
+    def scan(self, added: Mapping[str, str | None] | None = None) -> list[Found]:
+        """All models of the folder, those that can't be used too, and those at other paths. Never raises.
+
+        added: paths that are models whatever they are called, with their backend where it is known.
+        """
+        added = added or {}
         with self._lock:
             seen: dict[str, tuple[tuple[int, ...], Found]] = {}
-            for path, name in [*_walk(self.folder), *((path, Path(path).stem) for path in others)]:
+            for path, name in [*_walk(self.folder), *((path, Path(path).stem) for path in added)]:
                 if path not in seen:
-                    seen[path] = self._look(path, name)
+                    seen[path] = self._look(path, name, added.get(path) or backend_of(path))
             self._known = seen
             return [found for _, found in seen.values()]
 
-    def _look(self, path: str, name: str) -> tuple[tuple[int, ...], Found]:
+    def _look(self, path: str, name: str, backend: str) -> tuple[tuple[int, ...], Found]:
         known = self._known.get(path)
         try:
-            files = _files(path)
+            files = _files(path, backend)
             signature = tuple(n for s in files for n in (s.st_ino, s.st_size, s.st_mtime_ns))
-            if known is not None and known[0] == signature:
+            if known is not None and known[0] == signature and known[1].backend == backend:
                 return known
-            found = _read(path, name)
+            found = _read(path, name, backend, self._slots)
             size, changed = sum(s.st_size for s in files), int(max(s.st_mtime for s in files))
         except OSError as error:
             problem = f"It can't be read: {error.strerror or error}."
-            return (0,), Found(name=name, path=path, backend=backend_of(path), error=problem)
+            return (0,), Found(name=name, path=path, backend=backend, error=problem)
         return signature, msgspec.structs.replace(found, size=size, changed=changed)
 
 
@@ -144,26 +150,26 @@ def parts_of(path: str) -> list[str]:
     return [f"{path[: part.start()]}-{n:05}-of-{part[2]}{path[-5:]}" for n in range(1, int(part[2]) + 1)]
 
 
-def _files(path: str) -> list[os.stat_result]:
+def _files(path: str, backend: str) -> list[os.stat_result]:
     """What the files of a model are like. Raises OSError."""
     about = Path(path).stat()
-    if stat.S_ISDIR(about.st_mode):
+    if stat.S_ISDIR(about.st_mode) and backend == TRANSFORMERS:
         return [e.stat() for e in os.scandir(path) if e.name.endswith((*_WEIGHTS, ".json"))] or [about]
-    if not stat.S_ISREG(about.st_mode):
-        raise OSError("it is no file")
+    if not stat.S_ISREG(about.st_mode) or backend != LLAMA_CPP:
+        raise OSError("it is not what its backend takes")
     return [Path(part).stat() for part in parts_of(path)]
 
 
-def _read(path: str, name: str) -> Found:
+def _read(path: str, name: str, backend: str, slots: int) -> Found:
     problem = None
     if not name.isprintable() or "\ufffd" in name or len(name) > MAX_ID:
         name = "".join(c if c.isprintable() else "\ufffd" for c in name)[:MAX_ID]
         problem = f"Its name has characters that can't be used, or more than {MAX_ID}. Rename it."
-    found = _read_gguf(path, name) if backend_of(path) == LLAMA_CPP else _read_folder(path, name)
+    found = _read_gguf(path, name, slots) if backend == LLAMA_CPP else _read_folder(path, name)
     return msgspec.structs.replace(found, error=problem) if problem else found
 
 
-def _read_gguf(path: str, name: str) -> Found:
+def _read_gguf(path: str, name: str, slots: int) -> Found:
     # Loaded when there is such a file: a server without one never needs it.
     from llamaforge import ModelLoadError, gguf  # noqa: PLC0415
 
@@ -181,7 +187,7 @@ def _read_gguf(path: str, name: str) -> Found:
         context=header.context_length,
         quantization=header.quantisation,
         parameters=header.parameter_count,
-        memory=gguf.memory_needed(header, min(header.context_length or TYPICAL_CONTEXT, TYPICAL_CONTEXT)),
+        memory=gguf.memory_needed(header, min(header.context_length or TYPICAL_CONTEXT, TYPICAL_CONTEXT), slots),
         # The families of encoders; other models can make vectors too, but are rather for writing.
         embeds=bool(family and "bert" in family),
     )

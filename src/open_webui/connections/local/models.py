@@ -73,7 +73,7 @@ class LocalModels:
         self.settings = settings
         self.folder = settings.data_dir.resolve() / "models"
         self._database = database
-        self._library = Library(self.folder)
+        self._library = Library(self.folder, settings.local_models_slots)
         self._rows: list[LocalModel] = []
         self._offers: dict[str, Offer] = {}
         self._pool: Pool | None = None
@@ -92,8 +92,8 @@ class LocalModels:
     async def look(self) -> None:
         """Looks at the disk. What did not change is not read again."""
         rows = self._rows
-        paths = [row.path for row in rows if row.path is not None]
-        found = await asyncio.to_thread(self._library.scan, paths)
+        added = {row.path: row.backend for row in rows if row.path is not None}
+        found = await asyncio.to_thread(self._library.scan, added)
         if rows is self._rows:
             self._offers = combine(rows, found, self.refusal)
 
@@ -148,7 +148,9 @@ class LocalModels:
         if offer is None or offer.found is None or offer.problem is not None:
             raise Unavailable(f"The model {name} can't be used at the moment. An administrator can see why.")
         try:
-            return plan_of(name, offer.found.path, offer.backend, offer.parameters)
+            # A model for vectors makes them only when it is loaded for that.
+            vectors = {"embedding": True} if offer.found.embeds else {}
+            return plan_of(name, offer.found.path, offer.backend, vectors | offer.parameters)
         except LlamaForgeError as error:
             raise Unavailable(f"The model {name} can't be used: {error}") from error
 
@@ -200,11 +202,13 @@ def combine(
     """Rows go first: what they name is not offered once more under its file's name."""
     by_path = {f.path: f for f in found}
     offers: dict[str, Offer] = {}
+    named = set()
     for row in rows:
-        lying = by_path.pop(row.path, None) if row.path is not None else None
+        lying = by_path.get(row.path) if row.path is not None else None
+        named.add(row.path)
         problem = refusal(row) or (_problem(lying, row.backend) if lying is not None else None)
         offers[row.name] = Offer(name=row.name, row=row, found=lying, problem=problem)
-    for lying in by_path.values():
+    for lying in (f for f in by_path.values() if f.path not in named):
         problem = _problem(lying, None)
         name = lying.name
         if name in offers or name == ELIZA:
