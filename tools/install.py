@@ -25,14 +25,15 @@ def main(extras: list[str]) -> None:
     for extra in extras:
         lock = ROOT / "requirements" / f"{extra}.txt"
         if not lock.exists():
-            known = ", ".join(sorted(p.stem for p in lock.parent.glob("*.txt") if p.stem != "torch"))
+            known = ", ".join(sorted(p.stem for p in lock.parent.glob("*.txt") if not p.stem.startswith("torch")))
             sys.exit(f"There is no extra '{extra}'. Known are: {known}.")
         locks[extra] = lock
     make_venv()
     stale = {name: lock for name, lock in locks.items() if not same(lock, LOCKS / f"{name}.txt")}
     if stale:
         print(f"Installing {', '.join(stale)} into .venv (once; it may take a minute or two) ...", file=sys.stderr)
-        install([*stale.values(), *torch_lock(stale)])
+        install(list(stale.values()))
+        install_torch(stale)
     point_at_sources()
     LOCKS.mkdir(exist_ok=True)
     for name, lock in stale.items():
@@ -63,40 +64,49 @@ def make_venv() -> None:
 
 
 def install(files: list[Path]) -> None:
-    options = [text for file in files for text in ("-r", str(file))]
-    # The locks are complete, so there is nothing for pip to resolve, and nothing without a hash gets in.
-    code = run(
-        PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps",
-        "--require-hashes", *(["--root-user-action=ignore"] if os.name != "nt" else []), *options,
-    )  # fmt: skip
-    if code != 0:
+    if pip_install(files) != 0:
         sys.exit(
             "The packages could not be installed; pip's message is above. Is there a network, and room on the disk?"
         )
 
 
-def torch_lock(names: Iterable[str]) -> list[Path]:
-    """The lock of torch's own build, unless a torch is there already: a CPU build of somebody's choice stays."""
-    if (
-        "transformers" not in names
-        or run(PYTHON, "-c", "import importlib.util as u, sys; sys.exit(not u.find_spec('torch'))") == 0
-    ):
-        return []
-    return [ROOT / "requirements" / "torch.txt"]
+def install_torch(names: Iterable[str]) -> None:
+    """Torch's own build, unless a torch is there already: a CPU build of somebody's choice stays.
+
+    The tests take the CPU build where pip knows an index that has it.
+    """
+    if not {"transformers", "test"} & set(names):
+        return
+    if run(PYTHON, "-c", "import importlib.util as u, sys; sys.exit(not u.find_spec('torch'))") == 0:
+        return
+    if "test" in names and pip_install([ROOT / "requirements" / "torch-cpu.txt"], quietly=True) == 0:
+        return
+    install([ROOT / "requirements" / "torch.txt"])
+
+
+def pip_install(files: list[Path], *, quietly: bool = False) -> int:
+    """The exit status of pip. The locks are complete, so there is nothing to resolve, and nothing without a hash gets in."""
+    options = [text for file in files for text in ("-r", str(file))]
+    return run(
+        PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps",
+        "--require-hashes", *(["--root-user-action=ignore"] if os.name != "nt" else []), *options, quietly=quietly,
+    )  # fmt: skip
 
 
 def point_at_sources() -> None:
-    """Puts src/ on the environment's path and a command beside its Python: installing without building a package."""
+    """Puts src/ on the environment's path and the commands beside its Python: installing without building a package."""
     packages = next(VENV.glob("[Ll]ib/python3.*/site-packages"), VENV / "Lib" / "site-packages")
     (packages / "oui_backend.pth").write_text(f"{ROOT / 'src'}\n", encoding="utf-8")
     if os.name != "nt":
-        command = BINARIES / "oui-backend"
-        command.write_text(f'#!/bin/sh\nexec "{PYTHON}" -m open_webui.cli "$@"\n')
-        command.chmod(0o755)
+        for name, module in (("oui-backend", "open_webui.cli"), ("llamaforge", "llamaforge.cli")):
+            command = BINARIES / name
+            command.write_text(f'#!/bin/sh\nexec "{PYTHON}" -m {module} "$@"\n')
+            command.chmod(0o755)
 
 
-def run(*command: str | Path) -> int:
-    return subprocess.run([str(part) for part in command], check=False).returncode
+def run(*command: str | Path, quietly: bool = False) -> int:
+    where = subprocess.DEVNULL if quietly else None
+    return subprocess.run([str(part) for part in command], check=False, stdout=where, stderr=where).returncode
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ command -v "$uv" >/dev/null || {
     echo "tools/lock.sh needs uv (https://docs.astral.sh/uv/), on the PATH or named by UV." >&2
     exit 1
 }
-extras=(postgres redis s3 documents embed llamacpp transformers test)
+extras=(postgres redis s3 documents embed llamacpp transformers openai test)
 gpu='^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z-]+)=='
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -35,7 +35,8 @@ without() { # without CORE FILE: the entries of FILE that are not in CORE
 
 # uv stays with the versions that it finds in its output file.
 if [ "${1:-}" = --keep ]; then
-    cat requirements.txt requirements/*.txt 2>/dev/null | bare | sort -u > "$work/all.txt"
+    # The CPU build of torch is a choice of the installer's, not a pin.
+    ls requirements.txt requirements/*.txt | grep -v torch-cpu | xargs cat | bare | sort -u > "$work/all.txt"
 fi
 compile "$work/all.txt" "${extras[@]/#/--extra=}"
 bare "$work/all.txt" > "$work/pins.txt"
