@@ -18,7 +18,10 @@ from llamaforge.model import DEFAULT_BACKEND, Model
 from llamaforge.plugins import BasePlugin, PluginManager
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from llamaforge.chat import ChatInterface
+    from llamaforge.server import ApiServer
 
 Json = dict[str, Any]
 Content = str | Sequence[Mapping[str, Any]]
@@ -82,11 +85,11 @@ class LlamaForge:
 
     def list_models(self) -> list[str]:
         """The names of noted models, then of files and folders in `models_dir` that none of these points to."""
-        return self._library.names()
+        return self._library.list_models()
 
     def get_model(self, name: str) -> Model | None:
         """The model if it is among `list_models()`, else None."""
-        return self._library.find(name) if name in self._library.names() else None
+        return self._library.get_model(name)
 
     def get_model_info(self, name: str) -> Json:
         """All that is known of a model, and whether it is loaded and current. Raises ModelNotFoundError."""
@@ -308,6 +311,37 @@ class LlamaForge:
         from llamaforge.chat import ChatInterface  # noqa: PLC0415 -- only a terminal needs it
 
         return ChatInterface(self, model=model, system_prompt=system_prompt)
+
+    def create_server_app(self, enable_cors: bool = False, api_key: str | None = None) -> FastAPI:
+        """An ASGI application (FastAPI's) with OpenAI's API over all models, each run in a process of its own."""
+        from llamaforge.server import create_api_server  # noqa: PLC0415 -- the web framework is loaded by those who serve
+
+        return create_api_server(self, enable_cors=enable_cors, api_key=api_key)
+
+    def start_server(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        enable_cors: bool = False,
+        api_key: str | None = None,
+        *,
+        block: bool = True,
+        **options: Any,
+    ) -> ApiServer:
+        """Serve OpenAI's API until a signal, or with `block=False` in a thread until the server's `stop()`.
+
+        host, port: the configuration's where left out. options: those of `llamaforge.server.ApiServer`.
+        Raises ConfigError when the address can't be had, or is public and there is no `api_key`.
+        """
+        from llamaforge.server import ApiServer  # noqa: PLC0415 -- as above
+
+        if enable_cors:
+            options["enable_cors"] = True  # else as the configuration says
+        server = ApiServer(self, host, port, api_key=api_key, **options)
+        if block:
+            server.run()
+            return server
+        return server.start()
 
     # ---- plugins
 

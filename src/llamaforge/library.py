@@ -35,8 +35,8 @@ class Library:
 
     # ---- names
 
-    def names(self) -> list[str]:
-        """The noted models, then what lies in `models_dir` under other names."""
+    def list_models(self) -> list[str]:
+        """The names of noted models, then of what lies in `models_dir` under other names."""
         noted = self.config.list_models()
         return noted + [name for name in models_in(self.config.models_dir) if name not in noted]
 
@@ -45,11 +45,15 @@ class Library:
         entry = self.config.get_model(checked_name(name, "model"))
         return find_unlisted(name, self.config.models_dir) if entry is None else Model(name, config=entry)
 
+    def get_model(self, name: str) -> Model | None:
+        """The model if it is among `list_models()`, else None."""
+        return self.find(name) if name in self.list_models() else None
+
     def found(self, name: str) -> Model:
         """The same, or ModelNotFoundError with the nearest names."""
         model = self.find(name)
         if model is None:
-            known = self.names()
+            known = self.list_models()
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
             if near:
                 hint = f" Did you mean {' or '.join(repr(other) for other in near)}?"

@@ -158,7 +158,8 @@ def memory_needed(path: str, parameters: Mapping[str, Any]) -> int:
             longest = header.context_length or DEFAULT_CONTEXT
             wanted = parameters.get("n_ctx")
             context = min(longest, DEFAULT_CONTEXT) if wanted is None else int(wanted) or longest
-            return gguf.memory_needed(header, context, int(parameters.get("n_parallel") or 1))
+            caches = {name: parameters[name] for name in ("cache_type_k", "cache_type_v") if name in parameters}
+            return gguf.memory_needed(header, context, int(parameters.get("n_parallel") or 1), **caches)
     if place.is_dir():
         files = [file for file in place.rglob("*") if file.suffix.lower() in _WEIGHT_FILES]
     else:

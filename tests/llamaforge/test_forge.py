@@ -2,8 +2,11 @@
 
 # ruff: noqa: ARG002 -- backends must take the arguments of the interface
 import asyncio
+import json
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,7 @@ from llamaforge import (
     register_backend,
 )
 from llamaforge.backends.base import BaseBackend
-from llamaforge.exceptions import UnsupportedError
+from llamaforge.exceptions import ConfigError, UnsupportedError
 from llamaforge.parameters import Parameter
 from llamaforge.plugins import PostprocessingPlugin, PreprocessingPlugin
 
@@ -499,6 +502,32 @@ def test_the_plugin_calls_of_the_documentation(forge):
     forge.disable_plugin("text_cleaner")
     assert not forge.is_plugin_enabled("text_cleaner")
     assert forge.use_tool("calculator", "2 + 3 * 4") == 14
+
+
+# ---- the server
+
+
+def ask(url, path, key=None):
+    request = urllib.request.Request(url + path, headers={} if key is None else {"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        return json.load(reply)
+
+
+def test_the_server_works_in_a_thread_until_it_is_stopped(forge):
+    server = forge.start_server("127.0.0.1", 0, api_key="secret", block=False)
+    try:
+        assert [model["id"] for model in ask(server.url, "/v1/models", "secret")["data"]] == ["doctor"]
+        with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+            ask(server.url, "/v1/models")
+        refused.value.close()
+    finally:
+        server.stop()
+
+
+def test_the_server_is_an_application_and_not_public_without_a_key(forge):
+    assert any(route.path == "/v1/models" for route in forge.create_server_app().routes)
+    with pytest.raises(ConfigError, match="API key"):
+        forge.start_server("0.0.0.0", 0)
 
 
 # ---- what it costs to import
