@@ -15,7 +15,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llamaforge.exceptions import LlamaForgeError, ModelLoadError, ModelNotFoundError, ParameterError
+from llamaforge.exceptions import (
+    BackendNotFoundError,
+    LlamaForgeError,
+    ModelLoadError,
+    ModelNotFoundError,
+    ParameterError,
+)
 from llamaforge.pool.spec import Spec
 
 LOG_LINES = 40
@@ -24,7 +30,7 @@ LOG_LINES = 40
 _GRACE = 3.0
 _LINE = 2**20
 _KINDS: dict[str, type[LlamaForgeError]] = {
-    cls.__name__: cls for cls in (ModelLoadError, ModelNotFoundError, ParameterError)
+    cls.__name__: cls for cls in (BackendNotFoundError, ModelLoadError, ModelNotFoundError, ParameterError)
 }
 log = logging.getLogger(__name__)
 

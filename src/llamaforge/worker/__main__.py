@@ -71,9 +71,8 @@ def _load(greeting: dict[str, Any]) -> BaseBackend:
     # What an engine with a server of its own should know: how many requests come at a time, and the name to answer under.
     known = spellings(cls.load_parameters or ())
     given = {known[name].name for name in parameters if name in known}
-    for name, value in (("n_parallel", greeting["slots"]), ("model_alias", greeting["name"])):
-        if name in known and name not in given:
-            parameters[name] = value
+    told = {"n_parallel": greeting["slots"], "model_alias": greeting["name"]}
+    parameters |= {name: value for name, value in told.items() if name in known and name not in given}
     return start(greeting["name"], Plan(cls, greeting["path"], parameters, {}, {}))
 
 
