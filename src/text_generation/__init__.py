@@ -1,0 +1,1 @@
+"""Import names of the documented API; everything is in `consciousness`."""
