@@ -123,7 +123,7 @@ class World:
 PARAMETERS: dict[str, str] = {
     "chat_id": "$chat", "folder_id": "$folder", "share_id": "$share", "group_id": "$group", "user_id": "$user",
     "message_id": "$message", "history_id": "$model", "task_id": "$message", "job_id": "0", "url_idx": "0",
-    "kind": "title", "namespace": "openai", "path": "$chat",
+    "kind": "title", "namespace": "openai", "path": "$chat", "name": "$file",
 }  # fmt: skip
 
 
@@ -211,8 +211,20 @@ async def make_users(world: World) -> Ids:
     return {"user": world.owner.id, "key": key, "stranger": world.stranger.id, "reader": world.reader.id}
 
 
+async def make_local_models(world: World) -> Ids:
+    """A model of this machine that an admin added; its files are broken, so that nothing is loaded here."""
+    folder = world.live.settings.data_dir / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    number = next(_numbers)
+    (folder / f"{number}.gguf").write_bytes(b"no model")
+    added = {"name": f"{MARK}-{number}", "source": f"{number}.gguf"}
+    await ok(world.admin, "POST", "/api/v1/llamaforge/models", added)
+    return {"file": added["name"]}
+
+
 MAKERS: dict[tuple[str, ...], Callable[[World], Awaitable[Ids]]] = {
     ("user",): make_users, ("group",): make_groups, ("model",): make_models, ("chat", "folder"): make_chats,
+    ("local_model",): make_local_models,
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from tests.security.matrix import Case, granted
 
 CHATS, FOLDERS, MODELS, GROUPS, USERS = (f"/api/v1/{n}" for n in ("chats", "folders", "models", "groups", "users"))
+LOCALS = "/api/v1/llamaforge"
 SAY = [{"role": "user", "content": "hi"}]
 ASK = {"messages": SAY, "stream": False, "input": "x", "prompt": "hi", "responses": ["a", "b"]}
 GRANTS = {"access_grants": [granted("$stranger", "write")]}
@@ -191,6 +192,16 @@ DOORS: dict[str, list[Case]] = {
         Case({"version_id": "v"}, query={"id": "$model"}, owner="no", reader="no", admin="no"),
     ],
     f"GET {MODELS}/tags": [Case(stranger="own")],
+    # Models of this machine: the admin's alone
+    f"GET {LOCALS}/models": [CASE],
+    f"POST {LOCALS}/models": [Case({"name": "$file", "source": "elsewhere.gguf"}, admin="no")],
+    f"GET {LOCALS}/models/{{name:path}}": [CASE],
+    f"DELETE {LOCALS}/models/{{name:path}}": [LAST, Case(query={"files": "true"}, turn=1)],
+    # Its file is broken, and nothing of it is to be downloaded: admins are told so.
+    f"POST {LOCALS}/models/{{name:path}}/cancel": [Case(admin="no")],
+    f"POST {LOCALS}/models/{{name:path}}/download": [Case(admin="no")],
+    f"POST {LOCALS}/models/{{name:path}}/load": [Case(admin="no")],
+    f"POST {LOCALS}/models/{{name:path}}/unload": [CASE],
     # Groups and people
     f"GET {GROUPS}/": [Case(stranger="own", admin="ok")],
     f"POST {GROUPS}/create": [Case(GROUP)],

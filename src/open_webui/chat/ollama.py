@@ -54,6 +54,9 @@ def _request(body: dict[str, Any], messages: list[dict[str, Any]]) -> ApiRequest
     # Ollama streams unless told otherwise.
     stream = body.get("stream") is not False
     payload: dict[str, Any] = {"model": model, "messages": messages, "stream": stream}
+    if stream:
+        # The last line tells the counts.
+        payload["stream_options"] = {"include_usage": True}
     options = body.get("options") or {}
     if not isinstance(options, dict):
         raise BadRequest("'options' should be an object.")

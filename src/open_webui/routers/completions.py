@@ -11,7 +11,8 @@ from open_webui.chat.delivery.sse import Stream
 from open_webui.chat.request import is_page_request, parse_api_request, parse_page_request
 from open_webui.deps import AppState, Caller
 from open_webui.principal import Principal
-from open_webui.routing import allow, credential, json_object, new_router
+from open_webui.routing import Json, allow, credential, json_object, new_router
+from open_webui.services import local_ollama
 from open_webui.state import State
 
 router = new_router()
@@ -58,7 +59,10 @@ async def chat_completed(request: Request) -> dict[str, Any]:
 @allow(USER.on("model", "use"))
 async def ollama_chat(request: Request, state: AppState, caller: Caller) -> Response:
     """Ollama's chat, for every model of the catalogue."""
-    asked = ollama.parse_chat(await json_object(request))
+    body = await json_object(request)
+    if (kept := await local_ollama.kept(state, caller, body)) is not None:
+        return Json(kept)
+    asked = ollama.parse_chat(body)
     return bound(request, state, caller, await ollama.answer(state.turns, caller, asked))
 
 
@@ -67,5 +71,8 @@ async def ollama_chat(request: Request, state: AppState, caller: Caller) -> Resp
 @allow(USER.on("model", "use"))
 async def ollama_generate(request: Request, state: AppState, caller: Caller) -> Response:
     """Ollama's generate, for every model of the catalogue."""
-    asked = ollama.parse_generate(await json_object(request))
+    body = await json_object(request)
+    if (kept := await local_ollama.kept(state, caller, body)) is not None:
+        return Json(kept)
+    asked = ollama.parse_generate(body)
     return bound(request, state, caller, await ollama.answer(state.turns, caller, asked, generate=True))

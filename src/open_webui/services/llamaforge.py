@@ -222,7 +222,7 @@ class Llamaforge:
         if offer.row is None and not files:
             raise BadRequest("This model was not added: it lies in the folder of models. Remove it with its files.")
         await self._stop(self._jobs.pop(name, None))
-        await self._end(name)
+        await self._models.unload(name)
         async with self._change:
             async with self._database.write() as unit:
                 await local_models.delete(unit.connection, name)
@@ -331,12 +331,8 @@ class Llamaforge:
     async def unload(self, name: str) -> Wire:
         """Ends a model's process."""
         self._offer(name)
-        await self._end(name)
+        await self._models.unload(name)
         return self.one(name)
-
-    async def _end(self, name: str) -> None:
-        if name in self._models.status():
-            await self._models.pool.unload(name, force=True)
 
     def download(self, name: str) -> Wire:
         """Begins, or goes on with, a download. Raises BadRequest when there is none to make."""
@@ -369,7 +365,7 @@ class Llamaforge:
             raise BadRequest("Nothing is going on with this model.")
         await self._stop(job)
         if job.kind == "load":
-            await self._end(name)
+            await self._models.unload(name)
         return self.one(name)
 
 

@@ -3,19 +3,29 @@
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from open_webui.connections.base import Target
-from open_webui.connections.local.connection import ollama_wire
+from open_webui.connections.catalogue import Catalogue
+from open_webui.connections.local.connection import KEY, ollama_wire
 from open_webui.connections.local.library import LLAMA_CPP
 from open_webui.connections.local.models import LocalModels, Offer
-from open_webui.errors import BadRequest, ProviderError, Unavailable
+from open_webui.errors import BadRequest, Forbidden, ProviderError, Unavailable
+from open_webui.principal import Principal
 
 # What clients that ask for a version can count on: tools, thinking and structured output over a stream.
 VERSION: Final = "0.9.0"
+_AT_ONCE: Final = (0, "0", "0s", "0m", "0h")
 Wire = dict[str, Any]
+
+
+class Floor(Protocol):
+    """The part of the state that this needs."""
+
+    catalogue: Catalogue
+    local_models: LocalModels
 
 
 async def show(models: LocalModels, name: str) -> Wire:
@@ -72,6 +82,31 @@ def loaded(models: LocalModels) -> list[Wire]:
         expires = datetime.fromtimestamp(until, UTC).isoformat().replace("+00:00", "Z")
         out.append(shown | {"size": status.memory, "size_vram": 0, "expires_at": expires})
     return out
+
+
+async def kept(state: Floor, principal: Principal, body: Wire) -> Wire | None:
+    """The answer to a request that says nothing, which loads a model, or with `keep_alive` 0 lets it go.
+
+    None where something is said, or for other models. Raises Forbidden, Unavailable, ProviderError.
+    """
+    name = body.get("model")
+    if body.get("prompt") or body.get("messages") or not isinstance(name, str):
+        return None
+    await state.catalogue.heard_of(name)
+    found = state.catalogue.snapshot.find(name)
+    if found is None or found.entry.connection != KEY or not state.catalogue.may_use(principal, found):
+        return None
+    goes = body.get("keep_alive") in _AT_ONCE
+    if goes:
+        if not principal.is_admin:
+            raise Forbidden("Only administrators may unload models.", status=403)
+        await state.local_models.unload(found.entry.remote_id)
+    else:
+        await state.local_models.ready(found.entry.remote_id, principal.id)
+    said: Wire = {"message": {"role": "assistant", "content": ""}} if "messages" in body else {"response": ""}
+    moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    reason = "unload" if goes else "load"
+    return {"model": name, "created_at": moment, **said, "done": True, "done_reason": reason}
 
 
 async def embed(target: Target, body: Wire) -> Wire:

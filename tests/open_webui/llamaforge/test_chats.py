@@ -135,7 +135,9 @@ async def test_a_process_that_dies_in_the_middle_keeps_what_came(
     assert pids(local) != [pid]
 
 
-async def test_a_process_that_died_unnoticed_costs_no_answer(local: Live, boss: Actor, put: Callable[..., Path]) -> None:
+async def test_a_process_that_died_unnoticed_costs_no_answer(
+    local: Live, boss: Actor, put: Callable[..., Path]
+) -> None:
     put()
     await offered(boss.client, "tiny")
     await boss.client.post("/api/chat/completions", json=chat())

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
 
-from llamaforge import LlamaForgeError
-from llamaforge.exceptions import ModelBusyError
 from open_webui.connections.base import Entry, Kind, Reply, Tell
 from open_webui.connections.chunks import message_of
 from open_webui.connections.local.library import Found
 from open_webui.connections.local.models import LocalModels, Offer
 from open_webui.connections.openai import OpenAIReply
 from open_webui.connections.transport import read_all, request
-from open_webui.errors import BadRequest, ProviderError, Unavailable
+from open_webui.errors import BadRequest, ProviderError
 
 if TYPE_CHECKING:
     from llamaforge.pool import Lease
@@ -92,21 +90,16 @@ class LocalConnection:
 
     async def _place(self, name: str, user: dict[str, str] | None, tell: Tell | None) -> "Place":
         say = tell or (lambda _text: None)
-        held = self._models.pool.lease(
-            self._models.spec(name),
-            user=(user or {}).get("id", ""),
-            on_wait=lambda position: say(_queued(name, position)),
-            on_progress=lambda _part: say(f"Loading {name}…"),
+        held = self._models.leased(
+            name,
+            (user or {}).get("id", ""),
+            lambda position: say(_queued(name, position)),
+            lambda _part: say(f"Loading {name}…"),
         )
         try:
-            place = Place(name, held, await held.__aenter__())
-        except ModelBusyError as error:
-            raise Unavailable(str(error)) from error
-        except LlamaForgeError as error:
-            raise ProviderError(str(error), status=503, retryable=True) from error
+            return Place(name, held, await held.__aenter__())
         finally:
             say(None)
-        return place
 
 
 def _queued(name: str, position: int) -> str:

@@ -1,27 +1,30 @@
 """The models of this machine by name: what lies on the disk and what admins added, laid over each other, and its engines."""
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from llamaforge import LlamaForgeError
+from llamaforge.exceptions import ModelBusyError
 from open_webui.connections.local.eliza import ELIZA
 from open_webui.connections.local.library import Found, Library, missing_extra
 from open_webui.env import Settings
-from open_webui.errors import Unavailable
+from open_webui.errors import ProviderError, Unavailable
 from open_webui.internal.db import Database
 from open_webui.models import local_models
 from open_webui.models.local_models import LocalModel
 
 if TYPE_CHECKING:
     from llamaforge.loading import Plan
-    from llamaforge.pool import ModelStatus, Pool, Spec
+    from llamaforge.pool import Lease, ModelStatus, Pool, Spec
 
 GB: Final = 2**30
+OnLoad = Callable[[float], object]
 _KEPT: Final = frozenset(
     "PATH HOME USER LANG TZ TMPDIR TEMP TMP SYSTEMROOT LD_LIBRARY_PATH DYLD_LIBRARY_PATH PYTHONDONTWRITEBYTECODE".split()
 )
@@ -174,6 +177,33 @@ class LocalModels:
         how = self.plan(name)
         given = {how.canonical.get(field, field) for field, value in payload.items() if value is not None}
         return {field: value for field, value in how.defaults.items() if field not in given} | payload
+
+    async def ready(self, name: str, user: str) -> None:
+        """Loads a model if it is not loaded. Raises Unavailable, ProviderError."""
+        async with self.leased(name, user):
+            pass
+
+    @contextlib.asynccontextmanager
+    async def leased(
+        self, name: str, user: str, on_wait: Callable[[int], object] | None = None, on_load: OnLoad | None = None
+    ) -> "AsyncIterator[Lease]":
+        """A place at a model's engine, which is started if need be. Raises Unavailable, ProviderError.
+
+        user: whose turn it is where several wait. on_wait: gets the place in the queue, from 1. on_load: hears of a load.
+        """
+        spec = self.spec(name)
+        try:
+            async with self.pool.lease(spec, user=user, on_wait=on_wait, on_progress=on_load) as lease:
+                yield lease
+        except ModelBusyError as error:
+            raise Unavailable(str(error)) from error
+        except LlamaForgeError as error:
+            raise ProviderError(str(error), status=503, retryable=True) from error
+
+    async def unload(self, name: str) -> None:
+        """Ends a model's process, whatever it is doing."""
+        if name in self.status():
+            await self.pool.unload(name, force=True)
 
     async def close(self) -> None:
         """Ends all engines."""
