@@ -186,7 +186,8 @@ def _texts(value: object) -> Sequence[str]:
 
 def _plain(message: Message) -> dict[str, Any]:
     """A message as chat templates know them: its content as text, the arguments of its tool calls as an object."""
-    plain = {**message, "content": message_text(message)}
+    content = message_text(message)
+    plain = {**message, "content": content}
     if not isinstance(plain.get("role"), str):
         raise ParameterError("Each message must be an object with 'role' and 'content'.")
     if plain.get("tool_calls"):

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -21,7 +22,9 @@ from transformers.utils import logging as library_logging
 from llamaforge.exceptions import ModelLoadError
 
 # What the hub is waited for before it counts as out of reach, in seconds.
-_HUB_TIMEOUT = 10.0
+HUB_TIMEOUT = 10.0
+# What the hub's client raises for connections, of whichever HTTP library it uses.
+_HTTP_ERROR = HfHubHTTPError.__bases__[0]
 _FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # A tokenizer without a known length claims 1e30.
@@ -36,7 +39,10 @@ _FAULTS = (
     AttributeError,
     ImportError,
     MemoryError,
+    ArithmeticError,
     SafetensorError,
+    StrictDataclassError,
+    UnpicklingError,
 )
 
 
@@ -85,25 +91,40 @@ def find(name: str, parameters: Mapping[str, Any]) -> Source:
 
 def _download(name: str, parameters: Mapping[str, Any], *, trusts: bool, pickle: bool) -> Path:
     patterns = [*_FILES, *(["*.py"] if trusts else []), *(_PICKLES if pickle else [])]
+    revision = parameters.get("revision")
+    local = bool(parameters.get("local_files_only"))
+    reason = "only local files are allowed"
     try:
+        if not local:
+            reason = _unreachable(name, revision)
         folder = snapshot_download(
             name,
-            revision=parameters.get("revision"),
+            revision=revision,
             cache_dir=parameters.get("cache_dir"),
-            local_files_only=bool(parameters.get("local_files_only")),
+            local_files_only=local or bool(reason),
             allow_patterns=patterns,
-            etag_timeout=_HUB_TIMEOUT,
+            etag_timeout=HUB_TIMEOUT,
         )
     except HfHubHTTPError as error:
-        raise ModelLoadError(f"The hub does not give '{name}': {error}") from error
+        raise ModelLoadError(f"The hub does not give '{name}': {_reason(error)}") from error
     except HFValidationError as error:
         raise ModelLoadError(f"There is no folder '{name}', and it is no name of a repository of the hub.") from error
-    except OSError as error:
+    except (OSError, _HTTP_ERROR) as error:
         raise ModelLoadError(
-            f"There is no folder '{name}', it has not been downloaded before, and the Hugging Face hub can't be reached "
-            f"(no network?): {str(error).splitlines()[0]}"
+            f"There is no folder '{name}', and it has not been downloaded before: {reason or _reason(error)}."
         ) from error
     return Path(folder)
+
+
+def _unreachable(name: str, revision: str | None) -> str:
+    """Why the hub can't be reached, or "": asked first, since the download itself would wait for ever."""
+    try:
+        HfApi().model_info(name, revision=revision, timeout=HUB_TIMEOUT)
+    except HfHubHTTPError:
+        raise
+    except (OSError, _HTTP_ERROR) as error:
+        return f"the Hugging Face hub can't be reached (no network?): {_reason(error)}"
+    return ""
 
 
 def _inspect(source: Source) -> None:
