@@ -46,6 +46,7 @@ _ENVIRONMENT = {
     "LLAMAFORGE_DEFAULT_MODEL": ("default_model",),
     "LLAMAFORGE_OPENAI_API_KEY": ("api_keys", "openai"),
     "LLAMAFORGE_MODELS_DIR": ("models_dir",),
+    "LLAMAFORGE_PROFILE": ("active_profile",),
 }
 _PATHS = ("LLAMAFORGE_CONFIG_PATH", "LLAMAFORGE_CONFIG")
 _OBJECTS = ("models", "api_keys", "backends", "profiles", "server", "logging")
@@ -206,7 +207,7 @@ class Config:
         replace(self.config, fresh)
 
     def _profile(self) -> Json | None:
-        name = self.config.get("active_profile")
+        name = self._environment.get("active_profile") or self.config.get("active_profile")
         profile: Json | None = None if name is None else self.config["profiles"].get(name)
         return profile
 

@@ -1,0 +1,52 @@
+"""The command line `llamaforge`. Answers go to stdout, logs and progress to stderr; 0 done, 1 failed, 2 usage, 130 Ctrl-C."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llamaforge.cli import measuring, models, settings, talking
+from llamaforge.cli.state import Commands, State, log_to_stderr
+
+app = typer.Typer(
+    cls=Commands,
+    help="Run any model by its name.",
+    no_args_is_help=False,
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def main(
+    ctx: typer.Context,
+    config: Annotated[str | None, typer.Option("--config", "-c", help="The configuration file.")] = None,
+    profile: Annotated[str | None, typer.Option("--profile", help="The profile for this command.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log everything to stderr.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and end.")] = False,
+) -> None:
+    """Note the global options; without a command, show the help."""
+    if version:
+        from importlib.metadata import version as installed  # noqa: PLC0415 - a command loads what it needs
+
+        typer.echo(f"llamaforge {installed('oui-backend')}")
+        raise typer.Exit
+    log_to_stderr(verbose=verbose)
+    ctx.obj = State(config, profile, verbose)
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+app.command("chat")(talking.chat)
+app.command("run")(talking.run)
+app.command("list")(models.list_)
+app.command("add")(models.add)
+app.command("remove")(models.remove)
+app.command("info")(models.info)
+app.command("serve")(talking.serve)
+app.add_typer(settings.app, name="config")
+app.add_typer(measuring.tools, name="tools")
+app.command("benchmark")(measuring.benchmark)

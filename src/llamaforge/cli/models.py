@@ -1,0 +1,176 @@
+"""list, add, remove and info: which models there are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llamaforge.cli.state import State, parameters, show_fields, show_json, show_table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+
+
+class What(StrEnum):
+    """What can be listed."""
+
+    MODELS = "models"
+    BACKENDS = "backends"
+    PLUGINS = "plugins"
+
+
+def list_(
+    ctx: typer.Context,
+    what: Annotated[What, typer.Argument(help="models, backends or plugins.")] = What.MODELS,
+    as_json: AsJson = False,
+) -> None:
+    """List models, backends or plugins."""
+    state: State = ctx.obj
+    rows = {What.MODELS: _models, What.BACKENDS: _backends, What.PLUGINS: _plugins}[what](state)
+    if as_json:
+        show_json(rows)
+    elif rows:
+        show_table([name.upper() for name in rows[0]], [[_cell(value) for value in row.values()] for row in rows])
+    else:
+        typer.echo("There are no models yet: llamaforge add NAME SOURCE", err=True)
+
+
+def add(
+    ctx: typer.Context,
+    *,
+    name: Annotated[str, typer.Argument(help="The name to give it.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A file or folder, hf:owner/repo[/file.gguf], ollama:name[:tag], an https address of a GGUF file, or with "
+            "--backend what that backend calls the model."
+        ),
+    ],
+    backend: Annotated[
+        str | None, typer.Option("--backend", "-b", help="Take the source as it stands for this.")
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="A parameter to keep, as name=value.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a model of that name.")] = False,
+    default: Annotated[bool, typer.Option("--default", help="Make it the default model.")] = False,
+) -> None:
+    """Add a model, downloading it where it is not on this machine."""
+    from llamaforge import hub  # noqa: PLC0415 - a command loads what it needs
+
+    state: State = ctx.obj
+    config = state.config()
+    if backend is not None:
+        from llamaforge.backends import get_backend  # noqa: PLC0415
+
+        get_backend(backend)
+    given = parameters(param or ())
+    with _progress(name) as progress:
+        found = hub.add(config, name, source, backend=backend, parameters=given, progress=progress, replace=replace)
+    if default:
+        config.set("default_model", name)
+        config.save()
+    if found.remark:
+        typer.echo(found.remark, err=True)
+    typer.echo(f"Added {name}: {found.path} ({found.backend})")
+
+
+def remove(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The model.")],
+    delete_file: Annotated[
+        bool, typer.Option("--delete-file", help="Also delete its file or folder, if it lies in models_dir.")
+    ] = False,
+) -> None:
+    """Forget a model. Its file stays unless that is asked for."""
+    from llamaforge import hub  # noqa: PLC0415 - a command loads what it needs
+
+    state: State = ctx.obj
+    deleted = hub.remove(state.config(), name, delete_file=delete_file)
+    typer.echo(f"Removed {name}" + (f" and deleted {deleted}" if deleted else ""))
+
+
+def info(ctx: typer.Context, name: Annotated[str, typer.Argument(help="The model.")], as_json: AsJson = False) -> None:
+    """Tell what is known of a model. It is not loaded."""
+    state: State = ctx.obj
+    with state.forge() as forge:
+        known = forge.get_model_info(name)
+    known = {key: value for key, value in known.items() if key not in {"loaded", "current", "memory", "details"}}
+    known["parameters"] = hide_keys(known["parameters"])
+    path = Path(str(known["path"])).expanduser()
+    if known["backend"] == "llama.cpp" and path.is_file():
+        from llamaforge.gguf import read_header  # noqa: PLC0415
+
+        known["file"] = read_header(path).summary()
+    if as_json:
+        show_json(known)
+        return
+    show_fields({key: value for key, value in known.items() if key != "file"})
+    show_fields(known.get("file", {}))
+
+
+def hide_keys(value: Any, *, hidden: bool = False) -> Any:
+    """A copy in which API keys are not to be read."""
+    if isinstance(value, dict):
+        return {name: hide_keys(item, hidden=hidden or name in {"api_key", "api_keys"}) for name, item in value.items()}
+    if isinstance(value, list):
+        return [hide_keys(item, hidden=hidden) for item in value]
+    return "***" if hidden and value else value
+
+
+def _models(state: State) -> list[dict[str, Any]]:
+    with state.forge() as forge:
+        default = forge.config.get("default_model")
+        found = [forge.get_model(name) for name in forge.list_models()]
+    return [
+        {"name": model.name, "backend": model.backend, "path": model.path, "default": model.name == default}
+        for model in found
+        if model is not None
+    ]
+
+
+def _backends(_state: State) -> list[dict[str, Any]]:
+    from llamaforge.backends import list_backends  # noqa: PLC0415 - a command loads what it needs
+
+    return [{"name": name} for name in list_backends()]
+
+
+def _plugins(state: State) -> list[dict[str, Any]]:
+    with state.forge() as forge:
+        plugins = forge.plugins
+        return [
+            {"name": name, "kind": plugins.kind(name), "enabled": plugins.is_enabled(name)}
+            | {"description": plugins.get(name).description}
+            for name in plugins.list()
+        ]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return "" if value is None else str(value)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A bar on stderr, where somebody sees it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only for people
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
+
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None, start=False, visible=False)
+
+        def tell(done: int, total: int | None) -> None:
+            bar.start_task(task)
+            bar.update(task, completed=done, total=total, visible=True)
+
+        yield tell

@@ -1,0 +1,148 @@
+"""What the commands share: the configuration, the forge, how errors end a command, where things are written."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+from llamaforge.exceptions import ConfigError, LlamaForgeError, ParameterError
+
+if TYPE_CHECKING:
+    from llamaforge.config import Config
+    from llamaforge.forge import LlamaForge
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """Commands whose errors end as one sentence on stderr and an exit code: 1 for a failure, 130 for Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. Usage errors (exit code 2) are the library's own."""
+        try:
+            return super().invoke(ctx)
+        except LlamaForgeError as error:
+            typer.echo(f"llamaforge: {error}", err=True)
+            raise typer.Exit(FAILED) from error
+        except KeyboardInterrupt as error:
+            typer.echo("", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The global options."""
+
+    config_path: str | None = None
+    profile: str | None = None
+    verbose: bool = False
+
+    def config(self) -> Config:
+        """The configuration, with the profile asked for. Raises ConfigError."""
+        from llamaforge.config import Config  # noqa: PLC0415 - a command loads what it needs
+
+        self._choose_profile()
+        return self._checked(Config(self.config_path))
+
+    def forge(self, model: str | None = None, backend: str | None = None, level: str = "WARNING") -> LlamaForge:
+        """A forge. backend: runs `model`, whatever is noted of it, for this command only. level: of the log."""
+        from llamaforge.forge import LlamaForge  # noqa: PLC0415 - as above
+
+        self._choose_profile()
+        forge = LlamaForge(self.config_path, "DEBUG" if self.verbose else level)
+        self._checked(forge.config)
+        if backend is not None:
+            if model is None:
+                raise ParameterError("--backend needs the --model that it is to run.")
+            known = forge.get_model(model)
+            if known is None:
+                forge.add_model(model, model, backend)
+            else:
+                forge.add_model(model, known.path or model, backend, known.parameters, known.metadata)
+        return forge
+
+    def _choose_profile(self) -> None:
+        # The environment, so that the processes of models see the same.
+        if self.profile is not None:
+            os.environ["LLAMAFORGE_PROFILE"] = self.profile
+
+    def _checked(self, config: Config) -> Config:
+        if self.profile is not None and self.profile not in config.config["profiles"]:
+            known = ", ".join(config.config["profiles"]) or "none"
+            raise ConfigError(f"There is no profile '{self.profile}'. Known: {known}.")
+        return config
+
+
+def log_to_stderr(*, verbose: bool) -> None:
+    """Send the package's log to stderr: warnings, or everything."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        logging.Formatter("%(levelname)s %(name)s: %(message)s" if verbose else "llamaforge: %(message)s")
+    )
+    logger = logging.getLogger("llamaforge")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
+
+
+def parameters(given: Sequence[str], **named: Any) -> dict[str, Any]:
+    """Parameters from options "name=value" (values as JSON, else as text) and from options of their own.
+
+    Raises ParameterError for one without a name.
+    """
+    found = {name: value for name, value in named.items() if value is not None}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals or not name.strip():
+            raise ParameterError(f"'{item}' is no parameter; write it as name=value.")
+        found[name.strip()] = value_of(value)
+    return found
+
+
+def value_of(text: str) -> Any:
+    """A value as JSON; what is no JSON is text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def show_json(value: Any) -> None:
+    """Write a value to stdout as JSON for programs."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table to stdout: drawn on a terminal, plain columns elsewhere."""
+    lines = [tuple(columns), *(tuple(row) for row in rows)]
+    if sys.stdout.isatty():
+        from rich.box import SIMPLE  # noqa: PLC0415 - only for people
+        from rich.console import Console  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        table = Table(*lines[0], box=SIMPLE)
+        for line in lines[1:]:
+            table.add_row(*(Text(cell) for cell in line))
+        Console(file=sys.stdout).print(table)
+        return
+    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def show_fields(fields: Mapping[str, Any]) -> None:
+    """Write names and values to stdout, one a line; what is not known is left out."""
+    known = {name: value for name, value in fields.items() if value not in (None, "", {}, [])}
+    width = max((len(name) for name in known), default=0)
+    for name, value in known.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        typer.echo(f"{name.replace('_', ' ').ljust(width)}  {text}")
