@@ -36,9 +36,11 @@ class Library:
     # ---- names
 
     def list_models(self) -> list[str]:
-        """The names of noted models, then of what lies in `models_dir` under other names."""
+        """The names of noted models, then of what lies in `models_dir` and none of these points to."""
         noted = self.config.list_models()
-        return noted + [name for name in models_in(self.config.models_dir) if name not in noted]
+        folder = self.config.models_dir
+        taken = {*noted, *((self.config.get_model(name) or {}).get("path") for name in noted)}
+        return noted + [name for name in models_in(folder) if taken.isdisjoint((name, str(folder / name)))]
 
     def find(self, name: str) -> Model | None:
         """The model of that name: noted, lying in `models_dir`, or named by its path, hub or provider."""

@@ -12,10 +12,11 @@ from llamaforge import gguf
 from llamaforge.backends import get_backend
 from llamaforge.backends.base import BaseBackend, full_class
 from llamaforge.exceptions import LlamaForgeError, ModelLoadError, ParameterError
-from llamaforge.model import Model, is_hub_name
+from llamaforge.model import Model, is_hub_name, is_local_path
 from llamaforge.parameters import resolve, spellings, unknown
 
 _OF_OPENAI = re.compile(r"(gpt-|chatgpt-|o[1-9](-|$)|text-embedding-)")
+_LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 _WEIGHT_FILES = (".gguf", ".safetensors", ".bin", ".pt", ".pth")
 Json = dict[str, Any]
 
@@ -36,14 +37,14 @@ class Plan:
 
 def find_unlisted(name: str, models_dir: Path) -> Model | None:
     """A model that no configuration names: a file or folder, here or in `models_dir`, "owner/name", or a known name."""
-    here = Path(name).expanduser()
+    here = expanded(name)
     for path in (here, models_dir / name, models_dir / f"{name}.gguf"):
         model = _model_at(name, path)
         if model is not None:
             return model
     if name == "eliza":
         return Model(name, "doctor", {"backend": "eliza"})
-    if is_hub_name(name) and not here.exists():
+    if is_hub_name(name) and not is_local_path(name):
         return Model(name, name, {"backend": "huggingface"})
     if _OF_OPENAI.match(name):
         return Model(name, name, {"backend": "openai"})
@@ -56,20 +57,28 @@ def models_in(folder: Path) -> list[str]:
         paths = sorted(folder.iterdir())
     except OSError:  # not there, or not ours to read
         return []
-    return [path.name for path in paths if _model_at(path.name, path) is not None]
+    return [path.name for path in paths if not _LATER_PART.search(path.name) and _model_at(path.name, path) is not None]
+
+
+def expanded(path: str) -> Path:
+    """`path` with the home folder in the place of `~`, or as it is where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _model_at(name: str, path: Path) -> Model | None:
     """The model that a file or folder is, told by its ending or by what lies in it."""
-    if path.is_file() and path.suffix.lower() == ".gguf":
-        return Model(name, path, {"backend": "llama.cpp"})
-    if (path / "config.json").is_file():
-        return Model(name, path, {"backend": "huggingface"})
-    if path.is_dir():
-        files = sorted(path.glob("*.gguf"))
-        if len(files) == 1:
-            return Model(name, files[0], {"backend": "llama.cpp"})
-    return None
+    try:
+        if path.is_file() and path.suffix.lower() == ".gguf":
+            return Model(name, path, {"backend": "llama.cpp"})
+        if (path / "config.json").is_file():
+            return Model(name, path, {"backend": "huggingface"})
+        files = [file for file in path.glob("*.gguf") if not _LATER_PART.search(file.name)] if path.is_dir() else []
+    except OSError:  # a name too long for a file, or a folder that is not ours to read
+        return None
+    return Model(name, files[0], {"backend": "llama.cpp"}) if len(files) == 1 else None
 
 
 # ---- with what
@@ -102,7 +111,8 @@ def plan(model: Model, layers: Sequence[Mapping[str, Any]]) -> Plan:
             raise ParameterError(unknown(name, canonical, f"parameter of the backend '{model.backend}' called"))
     load = load if loads is None else resolve(load, loads)
     defaults = defaults if generates is None else resolve(defaults, generates)
-    return Plan(cls, model.path, load, defaults, {s: known.name for s, known in of_generation.items()})
+    path = str(expanded(model.path)) if model.path.startswith("~") else model.path
+    return Plan(cls, path, load, defaults, {s: known.name for s, known in of_generation.items()})
 
 
 def as_mapping(parameters: object) -> Mapping[str, Any]:
@@ -146,22 +156,30 @@ def memory_needed(path: str, parameters: Mapping[str, Any]) -> int:
 
     For a GGUF file its weights, the context that `parameters` ask for and the engine's buffers; else the size of its files.
     """
-    place = Path(path).expanduser()
-    if place.suffix.lower() == ".gguf" and place.is_file():
-        try:
-            header = gguf.read_header(place)
-        except ModelLoadError:
-            pass  # the backend tells what is wrong with it
+    place = expanded(path)
+    try:
+        if place.is_dir():
+            files = [file for file in place.rglob("*") if file.suffix.lower() in _WEIGHT_FILES]
         else:
-            from llamaforge.backends.llama_cpp.loading import DEFAULT_CONTEXT  # noqa: PLC0415 -- the backend's own module
+            files = [place] if place.is_file() else []
+        size = sum(file.stat().st_size for file in files)
+    except OSError:  # the backend tells what is wrong with it
+        return 0
+    if size and place.suffix.lower() == ".gguf":
+        return _memory_of_gguf(place, parameters) or size
+    return size
 
-            longest = header.context_length or DEFAULT_CONTEXT
-            wanted = parameters.get("n_ctx")
-            context = min(longest, DEFAULT_CONTEXT) if wanted is None else int(wanted) or longest
-            caches = {name: parameters[name] for name in ("cache_type_k", "cache_type_v") if name in parameters}
-            return gguf.memory_needed(header, context, int(parameters.get("n_parallel") or 1), **caches)
-    if place.is_dir():
-        files = [file for file in place.rglob("*") if file.suffix.lower() in _WEIGHT_FILES]
-    else:
-        files = [place] if place.is_file() else []
-    return sum(file.stat().st_size for file in files)
+
+def _memory_of_gguf(file: Path, parameters: Mapping[str, Any]) -> int:
+    """The estimate by the header, or 0 where the file or the parameters are not as they should be."""
+    from llamaforge.backends.llama_cpp.loading import DEFAULT_CONTEXT  # noqa: PLC0415 -- the backend's own module
+
+    try:
+        header = gguf.read_header(file)
+        longest = header.context_length or DEFAULT_CONTEXT
+        wanted = parameters.get("n_ctx")
+        context = min(longest, DEFAULT_CONTEXT) if wanted is None else int(wanted) or longest
+        caches = {name: parameters[name] for name in ("cache_type_k", "cache_type_v") if name in parameters}
+        return gguf.memory_needed(header, context, int(parameters.get("n_parallel") or 1), **caches)
+    except (ModelLoadError, ValueError, TypeError):  # the backend tells what is wrong with it
+        return 0

@@ -121,7 +121,10 @@ def is_local_path(path: str) -> bool:
         return False
     if path.lower().endswith(_WEIGHTS) or path.startswith(("/", "~", "./", "../", "\\", ".\\", "..\\")):
         return True
-    return Path(path).exists()
+    try:
+        return Path(path).exists()
+    except OSError:  # such as a name too long for a file
+        return False
 
 
 def is_hub_name(path: str) -> bool:

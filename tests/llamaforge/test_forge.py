@@ -235,6 +235,34 @@ def test_files_in_the_models_folder_are_listed_and_found(forge, tmp_path):
     assert forge.list_models() == ["doctor", "tf", "tiny.gguf"]
     assert forge.get_model("tiny.gguf").path == str(folder / "tiny.gguf")
     assert forge._library.find("tiny").path == str(folder / "tiny.gguf")
+    forge.add_model("mine", folder / "tiny.gguf")
+    assert forge.list_models() == ["doctor", "mine", "tf"]
+
+
+def test_a_split_model_is_one_model(forge, tmp_path):
+    folder = tmp_path / "models"
+    (folder / "split").mkdir(parents=True)
+    for number in (1, 2, 3):
+        (folder / f"m-0000{number}-of-00003.gguf").write_bytes(b"")
+        (folder / "split" / f"m-0000{number}-of-00003.gguf").write_bytes(b"")
+    assert forge.list_models() == ["doctor", "m-00001-of-00003.gguf", "split"]
+    assert forge.get_model("split").path == str(folder / "split" / "m-00001-of-00003.gguf")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "~nobody-of-that-name/x", "\ud800", "o" + "/x" * 3000])
+def test_names_that_no_file_can_have(forge, name):
+    with pytest.raises(ModelNotFoundError):
+        forge.load_model(name)
+    forge.add_model("m", name, "duck")
+    assert forge.get_model("m").is_local() == name.startswith("~")
+    forge.load_model("m")
+
+
+def test_a_tilde_in_a_stored_path_is_the_home_folder(forge, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    forge.add_model("d", "~/x", "duck")
+    assert forge.generate("", model="d").startswith(f"{tmp_path}")
 
 
 # ---- parameters

@@ -1,4 +1,4 @@
-"""The examples of the backends reference run as they are published; only paths, names of models, keys, addresses and the device are ours."""
+"""The examples of the backends reference run as they are published; paths, names of models, keys and the device are ours."""
 
 import re
 from collections.abc import Iterator
