@@ -10,6 +10,7 @@ from llamaforge.cli import measuring, models, settings, talking
 from llamaforge.cli.state import Commands, State, log_to_stderr
 
 app = typer.Typer(
+    name="llamaforge",
     cls=Commands,
     help="Run any model by its name.",
     no_args_is_help=False,

@@ -13,15 +13,13 @@ from llamaforge.exceptions import ConfigError
 
 app = typer.Typer(help="Show and change the configuration.", no_args_is_help=True, rich_markup_mode=None)
 
-_MISSING = object()
-
 
 @app.command()
 def get(ctx: typer.Context, key: Annotated[str, typer.Argument(help="Such as server.port.")]) -> None:
     """Write the value of a key: text as it is, all else as JSON."""
     state: State = ctx.obj
-    value = state.config().get(key, _MISSING)
-    if value is _MISSING:
+    value = state.config().get(key, ...)
+    if value is ...:
         raise ConfigError(f"'{key}' is not set.")
     if isinstance(value, str):
         typer.echo(value)
