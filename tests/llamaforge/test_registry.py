@@ -13,6 +13,7 @@ from llamaforge.backends import get_backend, list_backends, register_backend
 from llamaforge.backends.base import BackendInfo, BaseBackend
 
 SOURCE = Path(llamaforge.__file__).parents[1]
+BUILT_IN = ["llama.cpp", "huggingface", "openai", "eliza"]
 
 
 class Parrot(BaseBackend):
@@ -42,8 +43,14 @@ def _own_registry(monkeypatch):
     monkeypatch.setattr(backends, "_registry", dict(backends._registry))
 
 
-def test_only_what_works_is_built_in():
-    assert list_backends() == ["eliza"]
+def test_what_is_built_in():
+    assert list_backends() == BUILT_IN
+    assert [get_backend(name).__name__ for name in BUILT_IN] == [
+        "LlamaCppBackend",
+        "HuggingFaceBackend",
+        "OpenAIBackend",
+        "ElizaBackend",
+    ]
 
 
 def test_get_backend_gives_the_class():
@@ -52,18 +59,18 @@ def test_get_backend_gives_the_class():
     assert cls.__name__ == "ElizaBackend"
     assert issubclass(cls, BaseBackend)
     assert get_backend("eliza") is cls
-    assert list_backends() == ["eliza"]
+    assert list_backends() == BUILT_IN
 
 
-@pytest.mark.parametrize("name", ["llama.cpp", "", "ELIZA", "eliza "])
+@pytest.mark.parametrize("name", ["llamacpp", "", "ELIZA", "eliza "])
 def test_an_unknown_name_is_told_what_there_is(name):
-    with pytest.raises(llamaforge.BackendNotFoundError, match="Available: eliza"):
+    with pytest.raises(llamaforge.BackendNotFoundError, match=r"Available: llama\.cpp, huggingface, openai, eliza"):
         get_backend(name)
 
 
 def test_a_users_backend_needs_only_the_four_methods():
     register_backend("parrot", Parrot)
-    assert list_backends() == ["eliza", "parrot"]
+    assert list_backends() == [*BUILT_IN, "parrot"]
     parrot = get_backend("parrot")()
     with pytest.raises(RuntimeError, match="No model loaded"):
         parrot.generate("hello")
@@ -88,7 +95,7 @@ def test_a_class_that_only_looks_like_a_backend_is_welcome():
 def test_registering_a_name_again_replaces_it_in_its_place():
     register_backend("parrot", Parrot)
     register_backend("eliza", Parrot)
-    assert list_backends() == ["eliza", "parrot"]
+    assert list_backends() == [*BUILT_IN, "parrot"]
     assert get_backend("eliza") is Parrot
 
 
@@ -110,7 +117,7 @@ class Mute:
 def test_what_cannot_be_registered(name, cls, sentence):
     with pytest.raises(llamaforge.ParameterError, match=sentence):
         register_backend(name, cls)
-    assert list_backends() == ["eliza"]
+    assert list_backends() == BUILT_IN
 
 
 def test_a_subclass_without_the_four_methods_cannot_be_made():
@@ -172,3 +179,13 @@ def test_the_backend_brings_only_the_standard_library():
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
     roots = {name.partition(".")[0] for name in done.stdout.split()} - {"llamaforge"}
     assert roots <= sys.stdlib_module_names
+
+
+def test_no_class_brings_its_engine_before_a_model_is_loaded():
+    program = (
+        f"import sys; sys.path.insert(0, {str(SOURCE)!r}); from llamaforge import get_backend, list_backends\n"
+        "for name in list_backends(): get_backend(name)()\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert {"xllamacpp", "torch", "transformers", "openai", "httpx", "numpy"}.isdisjoint(done.stdout.split())
