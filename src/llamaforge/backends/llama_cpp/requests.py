@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from llamaforge.backends.base import Message, as_messages
@@ -39,6 +39,8 @@ GENERATION: Final = (
 )
 _CHAT_ONLY: Final = ("tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs")
 _SCHEMA_TYPES: Final = {"object", "array", "string", "number", "integer", "boolean", "null"}
+# Free white space is where small models lose themselves; of a chat, the engine limits it by itself.
+_WHITE_SPACE: Final = {"whitespace_flexible": False, "key_separator": ": ", "item_separator": ", "}
 _MEDIA: Final = {"image_url": "url", "input_audio": "data", "video_url": "url"}
 
 
@@ -50,6 +52,8 @@ def text_request(prompt: str, parameters: Mapping[str, Any] | None) -> Json:
     for name in _CHAT_ONLY:
         if name in request:
             raise ParameterError(f"'{name}' goes with messages, not with a plain prompt.")
+    if isinstance(schema := request.get("json_schema"), Mapping):
+        request["json_schema"] = {"x-guidance": _WHITE_SPACE, **schema}
     return {**request, "prompt": prompt}
 
 
@@ -120,15 +124,8 @@ def _check_schema(schema: object, root: Any, depth: int = 0) -> None:
             raise ParameterError(f"The JSON schema has the unknown type {kind!r}.")
     if "$ref" in schema:
         _check_reference(schema["$ref"], root)
-    for name in ("properties", "patternProperties", "$defs", "definitions"):
-        for part in _part(schema, name, Mapping).values():
-            _check_schema(part, root, depth + 1)
-    for name in ("anyOf", "oneOf", "allOf", "prefixItems"):
-        for part in _part(schema, name, list):
-            _check_schema(part, root, depth + 1)
-    for name in ("items", "additionalProperties"):
-        if name in schema and not isinstance(schema[name], list):
-            _check_schema(schema[name], root, depth + 1)
+    for part in _parts(schema):
+        _check_schema(part, root, depth + 1)
     for name in ("enum", "required"):
         _part(schema, name, list)
 
@@ -139,6 +136,17 @@ def _check_reference(reference: object, root: Any) -> None:
         found = found.get(name) if isinstance(found, Mapping) else None
     if not isinstance(reference, str) or not reference.startswith("#") or found is None:
         raise ParameterError(f"The JSON schema refers to {reference!r}, which is not in it.")
+
+
+def _parts(schema: Mapping[str, Any]) -> Iterator[object]:
+    """The schemas within a schema."""
+    for name in ("properties", "patternProperties", "$defs", "definitions"):
+        yield from _part(schema, name, Mapping).values()
+    for name in ("anyOf", "oneOf", "allOf", "prefixItems"):
+        yield from _part(schema, name, list)
+    for name in ("items", "additionalProperties"):
+        if name in schema and not isinstance(schema[name], list):
+            yield schema[name]
 
 
 def _part(schema: Mapping[str, Any], name: str, kind: Any) -> Any:
@@ -161,7 +169,7 @@ def _tool_named(choice: Mapping[str, Any], tools: Sequence[Any]) -> Any:
     raise ParameterError(f"'tool_choice' names the function {name!r}, which is not among the tools.")
 
 
-def _message(message: Message, media: bool) -> Json:
+def _message(message: object, media: bool) -> Json:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         raise ParameterError("Each message must be an object with 'role' and 'content'.")
     content = message.get("content")
@@ -174,8 +182,10 @@ def _message(message: Message, media: bool) -> Json:
 
 
 def _check_part(part: object, media: bool) -> None:
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if not isinstance(part, Mapping) or not isinstance(kind, str) or kind not in {"text", *_MEDIA}:
+    if not isinstance(part, Mapping):
+        raise ParameterError("Each part of a message's content must be an object.")
+    kind = part.get("type")
+    if not isinstance(kind, str) or kind not in {"text", *_MEDIA}:
         raise ParameterError(f"A message has a part of the unknown type {kind!r}.")
     if kind == "text":
         return
