@@ -42,7 +42,7 @@ def call(*args: str, typed: str | None = None) -> Result:
 
 def said(*args: str, typed: str | None = None) -> str:
     """What a command that succeeds writes to stdout."""
-    result = call(*args, input=typed)
+    result = call(*args, typed=typed)
     assert (result.exit_code, result.stderr) == (0, "")
     return result.stdout
 

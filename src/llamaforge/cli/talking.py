@@ -6,11 +6,9 @@ import logging
 import os
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
@@ -111,6 +109,9 @@ def serve(
 
 def _warm_up(url: str, models: Sequence[str], api_key: str | None) -> None:
     """Ask the server, which listens already, to load the models; it logs what goes wrong."""
+    import urllib.request  # noqa: PLC0415 - a command loads what it needs
+    from urllib.parse import quote  # noqa: PLC0415
+
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     for name in models:
         request = urllib.request.Request(f"{url}/v1/models/{quote(name)}", b"", headers, method="POST")  # noqa: S310

@@ -62,11 +62,7 @@ def fetch(
             _fill(wanted, file, part, progress, pause)
             _verify(wanted, part)
             if check is not None:
-                try:
-                    check(part)
-                except BaseException:
-                    _drop(part)
-                    raise
+                _checked(part, check)
             part.replace(target)
     except OSError as error:
         raise _of_disk(error, target) from error
@@ -263,6 +259,16 @@ def _alone(file: IO[bytes], name: str) -> Iterator[None]:
     except OSError as error:
         raise DownloadError(f"{name} is being downloaded already.") from error
     yield
+
+
+def _checked(part: Path, check: Callable[[Path], None]) -> None:
+    passed = False
+    try:
+        check(part)
+        passed = True
+    finally:
+        if not passed:
+            _drop(part)
 
 
 def _drop(part: Path) -> None:
