@@ -30,6 +30,7 @@ MAX_ADDED: Final = 1_000
 # A download stops between two parts of it; what takes longer ends in the background.
 STOP_SECONDS: Final = 5.0
 _REMOTE: Final = ("hf:", "ollama:")
+LOAD_HINT: Final = "The model is not there yet: its download is not complete."
 SWITCHED_OFF: Final = "Models of this machine are switched off on this server."
 OUTSIDE: Final = (
     "Models can be added from the folder of models only (models in the server's data folder). Whoever operates this"
@@ -279,16 +280,16 @@ class Llamaforge:
         """Raises BadRequest for parameters that the backend doesn't know or take, Forbidden for dangerous ones."""
         if backend is not None and backend not in EXTRAS:
             raise BadRequest(f"'{backend}' runs no models here. Choose one of {', '.join(EXTRAS)}.")
+        kinds = [backend] if backend is not None else [LLAMA_CPP, TRANSFORMERS]
+        problems = [problem for kind in kinds if (problem := problem_with(name, path, kind, parameters)) is not None]
+        if len(problems) == len(kinds):
+            raise BadRequest(problems[0])
         trusted = self._models.settings.local_models_trust_admins
         if not trusted and parameters.get("trust_remote_code"):
             raise Forbidden(OWN_CODE, status=403)
         for key, value in parameters.items():
             if not trusted and not harmless(key, value):
                 raise Forbidden(f"The parameter '{key}' is set by those who operate the machine.", status=403)
-        kinds = [backend] if backend is not None else [LLAMA_CPP, TRANSFORMERS]
-        problems = [problem for kind in kinds if (problem := problem_with(name, path, kind, parameters)) is not None]
-        if len(problems) == len(kinds):
-            raise BadRequest(problems[0])
 
     # What goes on in the background
 
@@ -323,7 +324,7 @@ class Llamaforge:
         self._check_on()
         offer = self._offer(name)
         if not offer.is_usable:
-            raise BadRequest(offer.problem or "The model is not there yet: its download is not complete.")
+            raise BadRequest(offer.problem or LOAD_HINT)
         job = Job("load")
         self._begin(name, job, self._models.pool.load(self._models.spec(name)))
         return self.one(name)
@@ -405,6 +406,7 @@ def obtain(source: str, folder: Path, tell: Callable[[int, int | None], None], *
     from llamaforge import hub  # noqa: PLC0415 - needed by the first download
 
     kind, _, rest = source.partition(":")
-    if kind == "ollama" and not trusted:
-        return hub.ollama.pull(hub.ollama.Name.parse(rest), folder, tell)
+    if kind == "ollama":
+        get = hub.ollama.find if trusted else hub.ollama.pull
+        return get(hub.ollama.Name.parse(rest), folder, tell, hub.ollama.REGISTRY)
     return hub.obtain(source, folder, tell)
