@@ -74,6 +74,21 @@ def contenders(folder: Path, tokens: int, threads: int, parallel: int) -> dict[s
     }
 
 
+def first_token(folder: Path, threads: int, length: int) -> tuple[float, float]:
+    """Seconds to the first token of a long prompt, and of a second one that begins like it."""
+    backend = HuggingFaceBackend()
+    backend.load_model(folder, {"device": "cpu", "n_threads": threads})
+    text = "x" * length
+
+    def wait(prompt: str) -> float:
+        start = time.perf_counter()
+        next(iter(backend.generate_stream(prompt, {"temperature": 0, "max_tokens": 1})))
+        return time.perf_counter() - start
+
+    wait("warm up")
+    return wait(text + " first"), wait(text + " second")
+
+
 def run(rounds: int, tokens: int, threads: int, parallel: int, size: tuple[int, int]) -> dict[str, Any]:
     """Medians for each contender, and the two ratios."""
     with tempfile.TemporaryDirectory() as place:
@@ -85,6 +100,7 @@ def run(rounds: int, tokens: int, threads: int, parallel: int, size: tuple[int, 
                 figure = measure(work)
                 if number:  # the first round warms up
                     figures[name].append(figure)
+        first, second = first_token(folder, threads, 1024)
     names = list(works)
     medians = {
         name: {
@@ -98,6 +114,7 @@ def run(rounds: int, tokens: int, threads: int, parallel: int, size: tuple[int, 
         "contenders": medians,
         "stream_over_bare_tokens_per_cpu_second": bare["cpu_ms_per_token"] / stream["cpu_ms_per_token"],
         "at_once_over_serial_throughput": serial["wall_ms_per_token"] / parallel_name["wall_ms_per_token"],
+        "time_to_first_token": {"first": first, "second": second, "ratio": second / first},
         "rounds": rounds,
         "tokens": tokens,
         "threads": threads,
@@ -115,6 +132,8 @@ def show(result: dict[str, Any]) -> None:
     print(
         f"stream / bare generate, tokens per CPU second: {result['stream_over_bare_tokens_per_cpu_second']:.2f} (goal 0.95)"
     )
+    again = result["time_to_first_token"]
+    print(f"time to first token with a prefix read before: {again['ratio']:.3f} of {again['first']:.2f} s (goal 0.3)")
     print(f"at once / one after the other, tokens per second: {result['at_once_over_serial_throughput']:.2f} (goal 2)")
 
 

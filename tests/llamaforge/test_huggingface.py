@@ -172,10 +172,9 @@ def test_chat_follows_the_models_template(backend: HuggingFaceBackend) -> None:
 
 
 def test_a_list_of_text_parts_is_a_message_too(backend: HuggingFaceBackend) -> None:
-    parts = [{"type": "text", "text": "Hi"}]
-    assert (
-        backend.chat_completion([{"role": "user", "content": parts}])["usage"] == backend.chat_completion(HI)["usage"]
-    )
+    parts = [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
+    lengths = {backend.chat_completion(messages)["usage"]["prompt_tokens"] for messages in (HI, parts)}
+    assert len(lengths) == 1
 
 
 def test_without_a_template_messages_become_a_script(load: Load) -> None:
@@ -380,6 +379,27 @@ def test_the_context_can_be_made_shorter(load: Load) -> None:
     assert backend.info().details["context_tokens"] == 16
     with pytest.raises(ContextLengthError):
         backend.generate("x" * 16)
+
+
+def test_a_beginning_read_before_is_not_read_again(tmp_path: Path) -> None:
+    write_random(tmp_path, dim=64, layers=2, heads=4, context=512)
+    warm, cold = HuggingFaceBackend(), HuggingFaceBackend()
+    warm.load_model(tmp_path, ONE_THREAD)
+    text = "A long text about which several questions are asked. " * 4
+    wish = {"max_tokens": 12}
+    first = warm.completion(text + "Who?", wish)
+    assert first["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+    written = first["choices"][0]["text"]
+    for prompt, cached in (
+        (text + "Who?" + written + "Why?", len(text) + 4 + 11),  # the last token was written, but never read
+        (text + "When?", len(text) + 2),
+        (text + "When?", len(text) + 4),
+        ("Something else", 0),
+    ):
+        answer = warm.completion(prompt, wish)
+        cold.load_model(tmp_path, ONE_THREAD)
+        assert answer["choices"] == cold.completion(prompt, wish)["choices"]
+        assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] == cached
 
 
 # ---- cancelling, and many at once

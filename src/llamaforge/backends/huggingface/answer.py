@@ -43,11 +43,12 @@ class Answer:
         self._reads_calls = reads_calls
         self._single_call = single_call
         self._written = 0
+        self._cached = 0
         self.reason = "length"
 
     def usage(self) -> dict[str, Any]:
         """Tokens read and written so far, in OpenAI's shape."""
-        return wire.usage_of(len(self._prompt), self._written)
+        return wire.usage_of(len(self._prompt), self._written, self._cached)
 
     def text(self) -> str:
         """The whole answer."""
@@ -81,7 +82,10 @@ class Answer:
         if self._settings.num_beams > 1 and self._limit > 0:
             yield from self._engine.beams(self._prompt, self._settings, self._limit)
         elif self._limit > 0:
-            yield from self._engine.tokens(self._prompt, self._settings, self._limit)
+            yield from self._engine.tokens(self._prompt, self._settings, self._limit, self._note_cached)
+
+    def _note_cached(self, tokens: int) -> None:
+        self._cached = tokens
 
     def parts(self) -> Generator[Part, None, None]:
         """Text and tool calls as they come."""

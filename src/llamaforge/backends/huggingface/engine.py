@@ -6,7 +6,7 @@ import inspect
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from jinja2 import TemplateError
 from llamaforge.backends.huggingface.batching import Batch
 from llamaforge.backends.huggingface.loading import Model, find, load
 from llamaforge.backends.huggingface.options import Settings
+from llamaforge.backends.huggingface.prefix import Prefix
 from llamaforge.backends.huggingface.sampling import Sampler
 from llamaforge.backends.huggingface.tool_calls import CLOSE, OPEN
 from llamaforge.exceptions import ContextLengthError, GenerationError, ParameterError
@@ -42,6 +43,7 @@ class Engine:
         self.slots: int = parameters.get("max_batch", _SLOTS)
         self._batch_tokens: int | None = parameters.get("batch_tokens")
         self._alone = threading.Lock()
+        self._prefix = Prefix()  # belongs to whoever holds the lock
         self._batch_lock = threading.Lock()
         self._batch: Batch | None = None
         self._batches = self.slots > 1 and self.model.writes and _can_batch(self.model.network)
@@ -113,16 +115,20 @@ class Engine:
             )
         return context - len(prompt)
 
-    def tokens(self, prompt: Sequence[int], settings: Settings, limit: int) -> Iterator[int]:
+    def tokens(
+        self, prompt: Sequence[int], settings: Settings, limit: int, cached: Callable[[int], None]
+    ) -> Iterator[int]:
         """The tokens of an answer, its end token included; closing the iterator ends it. Raises GenerationError.
 
         The first who comes runs a loop of his own, which costs the least for one answer. While it runs, others share
-        the passes of a batch.
+        the passes of a batch. cached: is told how many tokens of the prompt had been read before.
         """
         sampler = Sampler(settings, prompt, self.model.ends, self.device)
         if self._alone.acquire(blocking=False):
             try:
-                yield from self._loop(prompt, sampler, limit)
+                cache, known = self._prefix.take(prompt)
+                cached(known)
+                yield from self._loop(prompt, sampler, limit, cache, known, keeps=True)
             finally:
                 self._alone.release()
             return
@@ -179,24 +185,40 @@ class Engine:
         if batch is not None:
             batch.close()
 
-    def _loop(self, prompt: Sequence[int], sampler: Sampler, limit: int) -> Iterator[int]:
+    def _loop(
+        self,
+        prompt: Sequence[int],
+        sampler: Sampler,
+        limit: int,
+        cache: Any = None,
+        known: int = 0,
+        *,
+        keeps: bool = False,
+    ) -> Iterator[int]:
+        """One pass a token. cache: holds the first `known` tokens of the prompt. keeps: it is kept for the next prompt."""
         network, device, ends = self.model.network, self.device, self.model.ends
-        inputs = torch.tensor([prompt], device=device)
-        sequence = inputs
-        cache: Any = None
-        for _ in range(limit):
-            if self._closed:
-                raise GenerationError("The model was unloaded while it wrote an answer.")
-            with torch.inference_mode(), _failures():
-                output = network(input_ids=inputs, past_key_values=cache, use_cache=True, **self._keeps)
-                token = sampler.choose(output.logits[0, -1])
-                inputs = torch.tensor([[token]], device=device)
-            cache = output.get("past_key_values")
-            if cache is None:  # of a kind that is not handed on: the whole text is read again for each token
-                inputs = sequence = torch.cat([sequence, inputs], dim=1)
-            yield token
-            if token in ends:
-                return
+        sequence = list(prompt)
+        whole = False  # a cache that a pass has left half written is good for nothing
+        try:
+            for _ in range(limit):
+                if self._closed:
+                    raise GenerationError("The model was unloaded while it wrote an answer.")
+                whole = False
+                with torch.inference_mode(), _failures():
+                    inputs = torch.tensor([sequence[known:]], device=device)
+                    output = network(input_ids=inputs, past_key_values=cache, use_cache=True, **self._keeps)
+                    token = sampler.choose(output.logits[0, -1])
+                # A cache of a kind that is not handed on: the whole text is read again for each token.
+                cache = output.get("past_key_values")
+                whole = cache is not None
+                known = len(sequence) if whole else 0
+                sequence.append(token)
+                yield token
+                if token in ends:
+                    return
+        finally:
+            if keeps and whole:
+                self._prefix.keep(sequence, cache)
 
     def _shared(self) -> Batch | None:
         """The batch, made when it is first needed; None where the model can't be run in one."""
