@@ -362,10 +362,12 @@ async def test_close_ends_and_reaps_everything(fragile):
 
 
 async def test_the_end_of_the_event_loop_ends_everything(fragile):
+    left = []
+
     async def leave_in_the_middle():
         pool = Pool()
         await pool.load(ELIZA)
-        _loading = asyncio.create_task(pool.load(fragile("hangs")))
+        left.append(asyncio.create_task(pool.load(fragile("hangs"))))
         await until(lambda: fragile.starts() == 1)
 
     await asyncio.to_thread(asyncio.run, leave_in_the_middle())

@@ -16,7 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from llamaforge.config import Config
 from llamaforge.exceptions import LlamaForgeError
+from llamaforge.library import Library
 from llamaforge.loaded import SHARE, machine_memory, parse_size
 from llamaforge.pool import Pool
 from llamaforge.server import bodies
@@ -48,9 +50,7 @@ def create_api_server(
     say itself (`n_parallel`). max_body: bytes of a request.
     """
     if forge is None:
-        from llamaforge.forge import LlamaForge  # noqa: PLC0415 -- the forge starts servers, and so knows this module
-
-        forge = LlamaForge()
+        forge = Library(Config())
     api = _Api(forge, pool or Pool(memory_budget=_budget(forge), idle_seconds=idle_seconds), slots, max_body)
 
     @contextlib.asynccontextmanager

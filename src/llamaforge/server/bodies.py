@@ -13,6 +13,7 @@ from llamaforge.server.errors import Refusal
 
 Raw = dict[str, msgspec.Raw]
 _object = msgspec.json.Decoder(Raw)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # Of each endpoint, what it can't do without, and what that may be.
 _NEEDS: Mapping[str, tuple[str, Any, str]] = {
     "/v1/completions": ("prompt", str | list[Any], "text, or a list"),
@@ -45,14 +46,14 @@ def parse(path: str, data: bytes) -> Raw:
     """The fields, each as the JSON it came as. Raises Refusal."""
     try:
         body = _object.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise Refusal(400, f"The body is not a JSON object: {error}") from None
     name, kind, words = _NEEDS[path]
     if name not in body:
         raise Refusal(400, f"'{name}' is missing.")
     try:
         msgspec.json.decode(body[name], type=kind)
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         raise Refusal(400, f"'{name}' must be {words}.") from None
     return body
 
@@ -61,7 +62,7 @@ def text(body: Raw, name: str) -> str | None:
     """A field that is text, or None where it is missing or null. Raises Refusal for anything else."""
     try:
         return msgspec.json.decode(body.get(name, b"null"), type=str | None)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         raise Refusal(400, f"'{name}' must be text.") from None
 
 

@@ -42,7 +42,11 @@ def main() -> int:
     """Run one model until the parent lets go."""
     channel = Channel()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    greeting: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
+    line = sys.stdin.buffer.readline()
+    if not line:
+        sys.stderr.write("This is started by llamaforge, which tells it on stdin what to run.\n")
+        return 2
+    greeting: dict[str, Any] = json.loads(line)
     _die_with(greeting["parent"])
     if greeting["niceness"] and hasattr(os, "nice"):
         os.nice(greeting["niceness"])

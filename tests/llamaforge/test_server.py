@@ -1,0 +1,510 @@
+"""`llamaforge serve` with the clients that people use: OpenAI's library and curl, on real engines in real processes."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import openai
+import psutil
+import pytest
+
+from llamaforge import backends
+from llamaforge.exceptions import ConfigError
+from llamaforge.forge import LlamaForge
+from llamaforge.server import ApiServer, create_api_server, create_app
+from tests.support.process import clean_environment, die_with_parent
+
+HELLO = "Hello from the tiny test model."
+ASK = [{"role": "user", "content": "hi"}]
+SAD = [{"role": "user", "content": "I am sad"}]
+SORRY = "I am sorry to hear you are sad."
+CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Berlin"}}\n</tool_call>'
+WEATHER = {
+    "type": "function",
+    "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+}
+BACKENDS = '''
+class Echo:
+    """The four methods of the documentation, and nothing else."""
+    def load_model(self, model_path, parameters=None):
+        self.model = model_path
+    def generate(self, prompt, parameters=None):
+        return "".join(self.generate_stream(prompt, parameters))
+    def generate_stream(self, prompt, parameters=None):
+        if "fail" in prompt:
+            raise OSError("the engine is on fire")
+        yield prompt.upper()
+        if "break" in prompt:
+            raise OSError("the engine broke")
+    def is_model_loaded(self):
+        return True
+'''
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, gguf_that_says):
+    folder = tmp_path_factory.mktemp("serve")
+    (folder / "echo_backends.py").write_text(BACKENDS)
+    (folder / "bad.gguf").write_bytes(b"GGUF" + b"\xff" * 500)
+    forge = LlamaForge(":memory:")
+    forge.config.set("default_model", "doctor")
+    forge.config.set("models_dir", str(folder / "models"))
+    llama = {"n_threads": 1, "n_ctx": 512, "temperature": 0}
+    forge.add_model("doctor", "doctor", "eliza", metadata={"aliases": ["gpt-4"]})
+    forge.add_model("slow", "doctor", "eliza", {"delay": 0.2, "n_parallel": None})
+    forge.add_model("tiny", gguf_that_says(HELLO), parameters=llama)
+    forge.add_model("brief", gguf_that_says(HELLO), parameters={**llama, "max_tokens": 2})
+    forge.add_model("tool", gguf_that_says(CALL), parameters=llama)
+    forge.add_model("vectors", gguf_that_says(HELLO), parameters={**llama, "embedding": True})
+    forge.add_model("endless", gguf_that_says(HELLO, endless=True), parameters={**llama, "n_ctx": 4096})
+    forge.add_model("bad", folder / "bad.gguf")
+    forge.add_model("lost", folder / "nowhere.gguf")
+    forge.add_model("echo", "x", "echo")
+    forge.add_model("local", "x", "local")
+
+    class Local:
+        load_model = generate = generate_stream = is_model_loaded = lambda _self: None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setattr(backends, "_registry", dict(backends._registry))
+        backends.register_backend("echo", __import__("echo_backends").Echo)
+        backends.register_backend("local", Local)
+        with ApiServer(forge, port=0, slots=2) as made:
+            yield made
+
+
+@pytest.fixture
+def client(server):
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture
+def http(server):
+    with httpx.Client(base_url=server.url, timeout=20) as made:
+        yield made
+
+
+def status_of(http, name):
+    """A gauge of a model, as /metrics tells it."""
+    lines = http.get("/metrics").text.splitlines()
+    found = {}
+    for line in lines:
+        if line.startswith("llamaforge_model_") and f'model="{name}"' in line:
+            found[line.partition("{")[0].removeprefix("llamaforge_model_")] = float(line.rpartition(" ")[2])
+    return found
+
+
+# ---- OpenAI's library
+
+
+def test_a_chat(client):
+    answer = client.chat.completions.create(model="tiny", messages=ASK)
+    assert answer.choices[0].message.content == HELLO
+    assert (answer.model, answer.object, answer.choices[0].finish_reason) == ("tiny", "chat.completion", "stop")
+    assert answer.usage.completion_tokens == 7
+
+
+def test_a_streamed_chat_with_its_usage(client):
+    chunks = list(
+        client.chat.completions.create(model="tiny", messages=ASK, stream=True, stream_options={"include_usage": True})
+    )
+    pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices and chunk.choices[0].delta.content]
+    assert pieces == ["Hello", " from", " the", " tiny", " test", " model."]
+    assert {chunk.model for chunk in chunks} == {"tiny"}
+    assert chunks[-1].usage.completion_tokens == 7
+    assert chunks[-1].timings["predicted_n"] == 7  # what only the engine knows arrives, too
+
+
+async def test_the_asynchronous_client_with_two_models_at_once(server):
+    async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any") as client:
+
+        async def ask(model, messages):
+            stream = await client.chat.completions.create(model=model, messages=messages, stream=True)
+            return "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
+
+        asked = [ask("tiny", ASK), ask("doctor", SAD), ask("tiny", ASK), ask("doctor", SAD)]
+        assert await asyncio.gather(*asked) == [HELLO, SORRY, HELLO, SORRY]
+
+
+def test_a_completion(client):
+    assert client.completions.create(model="tiny", prompt="x").choices[0].text == HELLO
+    stream = client.completions.create(model="tiny", prompt="x", stream=True)
+    assert "".join(chunk.choices[0].text for chunk in stream) == HELLO
+
+
+def test_a_tool_call(client):
+    answer = client.chat.completions.create(model="tool", messages=ASK, tools=[WEATHER])
+    call = answer.choices[0].message.tool_calls[0]
+    assert (call.function.name, json.loads(call.function.arguments)) == ("weather", {"city": "Berlin"})
+    assert answer.choices[0].finish_reason == "tool_calls"
+
+
+def test_a_streamed_tool_call(client):
+    arguments, names = "", []
+    for chunk in client.chat.completions.create(model="tool", messages=ASK, tools=[WEATHER], stream=True):
+        for call in chunk.choices[0].delta.tool_calls or ():
+            arguments += call.function.arguments or ""
+            names += [call.function.name] if call.function.name else []
+    assert (names, json.loads(arguments)) == (["weather"], {"city": "Berlin"})
+
+
+def test_a_json_schema_shapes_the_answer(client):
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    answer = client.chat.completions.create(model="tiny", messages=ASK, response_format=shape, max_tokens=100)
+    assert isinstance(json.loads(answer.choices[0].message.content)["a"], int)
+
+
+def test_embeddings(client):
+    made = client.embeddings.create(model="vectors", input=["one", "another"])
+    assert [len(entry.embedding) for entry in made.data] == [len(made.data[0].embedding)] * 2
+    assert sum(number * number for number in made.data[0].embedding) == pytest.approx(1, abs=1e-3)
+
+
+def test_another_engine_and_an_alias(client):
+    answer = client.chat.completions.create(model="gpt-4", messages=SAD)
+    assert (answer.choices[0].message.content, answer.model) == (SORRY, "doctor")
+    stream = client.chat.completions.create(model="doctor", messages=SAD, stream=True)
+    assert [chunk.choices[0].delta.content for chunk in stream][:3] == ["I ", "am ", "sorry "]
+
+
+def test_parameters_stored_with_the_model_are_defaults_of_its_generations(client):
+    assert client.completions.create(model="brief", prompt="x").choices[0].text == "Hello from"
+    assert client.completions.create(model="brief", prompt="x", max_tokens=1).choices[0].text == "Hello"
+    # Another spelling of the same parameter wins as well.
+    other = client.completions.create(model="brief", prompt="x", extra_body={"n_predict": 1})
+    assert other.choices[0].text == "Hello"
+
+
+def test_a_backend_of_ones_own(client):
+    assert client.completions.create(model="echo", prompt="loud").choices[0].text == "LOUD"
+    with pytest.raises(openai.InternalServerError, match="can't be run in a process of its own"):
+        client.completions.create(model="local", prompt="x")
+
+
+# ---- models
+
+
+def test_models_are_listed_and_loaded(client, http):
+    listed = [model.id for model in client.models.list()]
+    assert listed[:3] == ["doctor", "slow", "tiny"]
+    assert client.models.retrieve("tiny").id == "tiny"
+    answer = http.post("/v1/models/tiny")
+    assert (answer.status_code, answer.json()["status"]["value"]) == (200, "ready")
+
+
+@pytest.mark.parametrize("path", ["/v1/models/nobody", "/v1/models/owner/name", "/v1/models/doctor/x"])
+def test_an_unknown_model_is_not_found(http, path):
+    for answer in (http.get(path), http.post(path)):
+        assert answer.status_code == 404
+        assert answer.json()["error"]["code"] == "model_not_found"
+
+
+def test_a_path_is_no_model(client, tmp_path, gguf_that_says):
+    """A client must not choose files of the machine."""
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(model=str(gguf_that_says(HELLO)), messages=ASK)
+
+
+@pytest.mark.parametrize(("model", "words"), [("bad", "GGUF version 4294967295"), ("lost", "nowhere.gguf")])
+def test_a_file_that_cant_be_loaded_is_an_error_with_the_reason(client, model, words):
+    with pytest.raises(openai.APIStatusError, match=words) as raised:
+        client.chat.completions.create(model=model, messages=ASK)
+    assert raised.value.status_code in {404, 500}
+    assert raised.value.response.headers.get("x-should-retry") != "true"
+
+
+# ---- bad requests
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "not a JSON object"),
+        (b"{", "not a JSON object"),
+        (b"[]", "not a JSON object"),
+        (b'{"model": "tiny"}', "'messages' is missing"),
+        (b'{"model": "tiny", "messages": "hi"}', "'messages' must be a list of objects"),
+        (b'{"model": "tiny", "messages": ["hi"]}', "'messages' must be a list of objects"),
+        (b'{"model": 7, "messages": []}', "'model' must be text"),
+        (b'{"model": "tiny", "messages": [], "user": 7}', "'user' must be text"),
+        (b'{"model": "tiny", "messages": [{"role": "user", "content": "x"}], "temperature": "hot"}', "temperature"),
+        (b'{"model": "tiny", "messages": [], "x": ' + b"[" * 100_000, "not a JSON object"),
+        (b'{"model": "\xff", "messages": []}', "'model' must be text"),
+        (b'{"model": "echo", "messages": [], "n": 2}', "'n' must be 1"),
+        (b'{"model": "doctor", "messages": [{"role": "user", "content": 7}]}', "content of a message"),
+    ],
+)
+def test_a_bad_body_is_refused_by_what_is_wrong(http, body, words):
+    answer = http.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in {400, 501}
+    assert words in answer.json()["error"]["message"]
+
+
+def test_other_types_of_content_are_refused(http):
+    body = json.dumps({"model": "tiny", "messages": ASK})
+    answer = http.post("/v1/chat/completions", content=body, headers={"content-type": "text/plain"})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (415, "invalid_request_error")
+
+
+def test_a_prompt_longer_than_the_context(client):
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.completions.create(model="tiny", prompt="x" * 600)
+    assert raised.value.type == "exceed_context_size_error"
+    assert raised.value.body["n_ctx"] == 512
+
+
+def test_what_the_model_cant_do(client):
+    with pytest.raises(openai.InternalServerError, match="makes no embeddings") as raised:
+        client.embeddings.create(model="doctor", input="x")
+    assert raised.value.status_code == 501
+
+
+def test_a_failing_backend(client):
+    with pytest.raises(openai.InternalServerError, match="the engine is on fire"):
+        client.completions.create(model="echo", prompt="fail")
+    with pytest.raises(openai.InternalServerError, match="the engine is on fire"):
+        client.completions.create(model="echo", prompt="fail", stream=True)
+    stream = client.completions.create(model="echo", prompt="break", stream=True)
+    assert next(stream).choices[0].text == "BREAK"
+    with pytest.raises(openai.APIError, match="the engine broke"):
+        next(stream)
+
+
+def test_unknown_paths_and_methods_answer_in_the_same_shape(http):
+    for answer, status in ((http.get("/v2/x"), 404), (http.get("/v1/completions"), 405)):
+        assert answer.status_code == status
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+# ---- processes
+
+
+def test_a_client_that_goes_away_frees_its_slot(http):
+    body = {"model": "slow", "messages": SAD, "stream": True}
+    with http.stream("POST", "/v1/chat/completions", json=body) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        assert status_of(http, "slow")["slots_in_use"] == 1
+    deadline = time.monotonic() + 1
+    while status_of(http, "slow")["slots_in_use"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_client_that_goes_away_while_it_waits_leaves_the_line(server, http):
+    body = json.dumps({"model": "slow", "messages": SAD}).encode()
+    request = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+    )
+    address = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+    connections = []
+    for _ in range(3):
+        connections.append(socket.create_connection(address))
+        connections[-1].sendall(request)
+    deadline = time.monotonic() + 5
+    while status_of(http, "slow").get("queued") != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for connection in connections:
+        connection.close()
+    while status_of(http, "slow")["queued"] or status_of(http, "slow")["slots_in_use"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("model", ["endless", "slow"])
+def test_a_process_killed_in_the_middle_of_an_answer_ends_it_with_an_error(server, client, http, model):
+    stream = client.chat.completions.create(model=model, messages=SAD, stream=True, max_tokens=4000)
+    next(stream)
+    pids = {status.name: status.pid for status in server._app.state.pool.status()}
+    os.kill(pids[model], signal.SIGKILL)
+    with pytest.raises(openai.APIError, match=r"crashed \(SIGKILL\)"):
+        list(stream)
+    answer = client.chat.completions.create(model=model, messages=SAD, max_tokens=3)
+    assert answer.choices[0].message.content
+    assert status_of(http, model)["restarts_total"] == 1
+
+
+def test_metrics(client, http):
+    client.completions.create(model="tiny", prompt="x")
+    text = http.get("/metrics").text
+    assert "# TYPE llamaforge_requests_total counter\n" in text
+    line = 'llamaforge_request_seconds_bucket{path="/v1/completions",model="tiny",le="+Inf"} '
+    assert float(text.partition(line)[2].partition("\n")[0]) >= 1
+    assert status_of(http, "tiny")["ready"] == 1
+    assert status_of(http, "tiny")["slots"] == 2
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl(server):
+    body = json.dumps({"model": "doctor", "messages": SAD, "stream": True})
+    command = ["curl", "-sN", f"{server.url}/v1/chat/completions", "-H", "Content-Type: application/json", "-d", body]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n\n")
+    events = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+    assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == SORRY
+    assert lines[-2:] == ["data: [DONE]", ""]
+
+
+# ---- who may come in
+
+
+def asgi(app):
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
+
+
+@pytest.mark.parametrize("key", ["", "Bearer wrong", "Bearer ", "right", "Bearer right ", "Basic right", "Bearer ä"])
+async def test_a_wrong_key_opens_nothing(key):
+    async with asgi(create_api_server(LlamaForge(":memory:"), api_key="right")) as client:
+        for method, path in (("GET", "/v1/models"), ("POST", "/v1/completions"), ("GET", "/metrics"), ("GET", "/x")):
+            answer = await client.request(method, path, headers={"authorization": key.encode("latin-1")})
+            assert answer.status_code == 401
+            assert answer.json()["error"]["code"] == "invalid_api_key"
+        assert (await client.get("/health")).json() == {"status": "ok"}
+
+
+async def test_the_right_key():
+    async with asgi(create_app(LlamaForge(":memory:"), api_key="right")) as client:
+        answer = await client.get("/v1/models", headers={"authorization": "Bearer right"})
+        assert answer.json()["object"] == "list"
+
+
+async def test_a_body_over_the_limit_is_refused():
+    async with asgi(create_api_server(LlamaForge(":memory:"), max_body=1000)) as client:
+        answer = await client.post("/v1/completions", json={"prompt": "x" * 1000})
+        assert (answer.status_code, "1,000 bytes" in answer.json()["error"]["message"]) == (413, True)
+
+        async def pieces():
+            for _ in range(3):
+                yield b"x" * 500
+
+        answer = await client.post("/v1/completions", content=pieces(), headers={"content-type": "application/json"})
+        assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(("enabled", "allowed"), [(True, "*"), (False, None)])
+async def test_pages_of_other_sites_are_let_in_only_when_asked_for(enabled, allowed):
+    app = create_api_server(LlamaForge(":memory:"), enable_cors=enabled, api_key="right")
+    async with asgi(app) as client:
+        answer = await client.get("/health", headers={"origin": "http://elsewhere"})
+        assert answer.headers.get("access-control-allow-origin") == allowed
+
+
+async def test_no_model_named_and_no_default():
+    async with asgi(create_api_server(LlamaForge(":memory:"))) as client:
+        answer = await client.post("/v1/completions", json={"prompt": "x"})
+        assert (answer.status_code, answer.json()["error"]["message"]) == (400, "'model' is missing.")
+
+
+def test_the_default_model_answers_who_names_none(http):
+    answer = http.post("/v1/chat/completions", json={"messages": SAD})
+    assert answer.json()["choices"][0]["message"]["content"] == SORRY
+    assert answer.json()["model"] == "doctor"
+
+
+def test_a_page_whose_name_was_pointed_here_is_refused(http):
+    assert http.get("/v1/models", headers={"host": "evil.example"}).status_code == 400
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_others_are_not_served_without_a_key_unless_asked_for(host):
+    with pytest.raises(ConfigError, match="Set an API key"):
+        ApiServer(LlamaForge(":memory:"), host, 0)
+
+
+@pytest.mark.parametrize("options", [{"api_key": "k"}, {"allow_public": True}])
+def test_others_are_served_with_a_key_or_when_asked_for(options):
+    with ApiServer(LlamaForge(":memory:"), "0.0.0.0", 0, **options) as server:
+        port = server.url.rpartition(":")[2]
+        assert httpx.get(f"http://127.0.0.1:{port}/health", headers={"host": "any"}).status_code == 200
+
+
+def test_a_port_that_is_taken_is_told():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="Can't listen on 127"):
+            ApiServer(LlamaForge(":memory:"), port=taken.getsockname()[1])
+
+
+# ---- the whole process
+
+PROGRAM = """
+from llamaforge.forge import LlamaForge
+from llamaforge.server import ApiServer
+forge = LlamaForge(":memory:")
+forge.add_model("slow", "doctor", "eliza", {"delay": 0.1})
+server = ApiServer(forge, port=0, drain_seconds=%d)
+print(server.url, flush=True)
+server.run()
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a server in a process of its own: its url, and the process."""
+    started = []
+
+    def make(drain_seconds=10):
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM % drain_seconds], env=clean_environment(), cwd=tmp_path, text=True,
+            stdout=subprocess.PIPE, preexec_fn=die_with_parent,
+        )  # fmt: skip
+        started.append(process)
+        return process.stdout.readline().strip(), process
+
+    yield make
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_sigterm_lets_answers_end_and_leaves_no_process(start):
+    url, process = start()
+    body = {"model": "slow", "messages": SAD, "stream": True}
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        children = psutil.Process(process.pid).children()
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{url}/health")
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    assert process.wait(timeout=5) == 0
+    assert len(children) == 1
+    assert [child for child in children if child.is_running()] == []
+
+
+def test_an_answer_that_takes_longer_than_the_drain_is_cut(start):
+    url, process = start(drain_seconds=0)
+    body = {"model": "slow", "messages": SAD, "stream": True}
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=5) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help, and /proc")
+def test_no_model_outlives_a_killed_server(start):
+    url, process = start()
+    httpx.post(f"{url}/v1/models/slow")
+    (child,) = psutil.Process(process.pid).children()
+    process.kill()
+    deadline = time.monotonic() + 3
+    while Path(f"/proc/{child.pid}").exists() and child.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
