@@ -14,9 +14,9 @@ from llamaforge.gguf import formats
 
 # A longer array is told by its length alone: vocabularies have hundreds of thousands of entries.
 KEPT_ITEMS: Final = 1024
-_MAX_HEADER: Final = 128 * 1024 * 1024
+_MAX_HEADER: Final = 64 * 1024 * 1024
 _MAX_ENTRIES: Final = 65536  # values, or tensors
-_MAX_TEXTS: Final = 4 * 1024 * 1024  # in one array
+_MAX_TEXTS: Final = 2 * 1024 * 1024  # in one array
 _STEP: Final = 4 * 1024 * 1024
 _SMALLEST_VALUE: Final = 8 + 1 + 4 + 1  # a key of one letter, its type and one byte
 _SMALLEST_TENSOR: Final = 8 + 1 + 4 + 8 + 4 + 8
@@ -94,7 +94,7 @@ def _parse(reader: _Reader, size: int) -> Parsed:
         raise Malformed("has an alignment that is not a power of two from 8 to 65536")
     tensors = _tensors(reader, tensor_count, alignment)
     data = _padded(reader.position, alignment)
-    end = data + (tensors[-1].offset + tensors[-1].size if tensors else 0)
+    end = data + tensors[-1].offset + tensors[-1].size if tensors else 0
     if end > size:
         raise Malformed(f"ends too early: its tensors need {end} bytes, it has {size}. The download may be incomplete")
     return Parsed(version, metadata, tensors, data, size)
@@ -227,13 +227,23 @@ class _Reader:
         return list(struct.unpack(f"<{count}{code}", self.take(count * width)))
 
     def _texts(self, count: int, key: str) -> list[str] | LongArray:
-        what = f"an item of {key[:80]!r}"
-        if count <= KEPT_ITEMS:
-            return [self.text(what) for _ in range(count)]
+        # The longest loop of a header: a vocabulary has hundreds of thousands of texts.
+        take, end = self.take, self._end
+        kept: list[str] = []
         seen: set[str] = set()
         empty = 0
         for _ in range(count):
-            text = self.text(what)
-            seen.add(text)
-            empty += not text
-        return LongArray(formats.STRING, count, len(seen) + max(0, empty - 1) < count)
+            length = int.from_bytes(take(8), "little")
+            if length > end:
+                raise Malformed(f"claims {length} bytes in an item of {key[:80]!r}, more than it has room for")
+            try:
+                text = take(length).decode()
+            except UnicodeDecodeError:
+                raise Malformed(f"has an item of {key[:80]!r} that is not UTF-8") from None
+            if count <= KEPT_ITEMS:
+                kept.append(text)
+            elif text:
+                seen.add(text)
+            else:
+                empty += 1
+        return kept if count <= KEPT_ITEMS else LongArray(formats.STRING, count, len(seen) + empty < count)
