@@ -165,9 +165,18 @@ def test_chat_on_a_terminal() -> None:
     assert terminal.wait_for("\n> ") == "I am sad\nI am sorry to hear you are sad."
     terminal.write("/model\n")
     assert terminal.wait_for("\n> ") == "/model\nModel: eliza"
-    terminal.write("\x03")
-    terminal.wait_for("> ")
     terminal.write("quit\n")
+    assert terminal.end() == 0
+
+
+def test_ctrl_c_ends_an_answer_and_not_the_chat() -> None:
+    terminal = Terminal("chat", "--model", "eliza", "-p", "delay=5")
+    terminal.wait_for("/exit ends.\n> ")
+    terminal.write("I am sad\n")
+    terminal.wait_for("I am sad\nI ")
+    terminal.write("\x03")
+    terminal.wait_for("\n> ", timeout=4)
+    terminal.write("exit\n")
     assert terminal.end() == 0
 
 
@@ -278,6 +287,14 @@ def test_backends_and_plugins_are_listed() -> None:
         ("calculator", "tools", False),
         ("benchmark", "commands", False),
     ]
+
+
+def test_older_spellings(tiny_gguf: Path) -> None:
+    said("models", "add", "--name", "tiny", "--path", str(tiny_gguf), "--param", "n_ctx=64")
+    assert said("list-models", "--json") == said("models", "list", "--json") == said("list", "--json")
+    assert json.loads(said("info", "tiny", "--json"))["parameters"] == {"n_ctx": 64}
+    assert said("models", "remove", "--name", "tiny") == "Removed tiny\n"
+    assert said("generate", "--model", "eliza", "I am sad") == "I am sorry to hear you are sad.\n"
 
 
 # ---- config

@@ -543,6 +543,21 @@ def test_a_wrong_checksum_of_the_hub_leaves_no_model(
     assert config.list_models() == []
 
 
+def test_a_cut_download_of_the_hub_goes_on_where_it_was(
+    config: Config, files: Files, repository: Callable[[str, dict[str, bytes]], None]
+) -> None:
+    """Its client writes blocks of 10 MB."""
+    weights = bytes(24_000_000)
+    repository("owner/large", {"config.json": b"{}", "model.safetensors": weights})
+    files.cut = [15_000_000]
+    told: list[int] = []
+    hub.add(config, "large", "hf:owner/large", progress=lambda done, _: told.append(done))
+    assert (config.models_dir / "owner--large" / "model.safetensors").read_bytes() == weights
+    assert [asked for path, asked in files.asked if path.endswith("safetensors")][-1] == "bytes=10485760-"
+    assert told == sorted(told)
+    assert told[-1] == 24_000_002
+
+
 @pytest.mark.parametrize("source", ["owner", "owner/", "../x/y.gguf", "owner/repo/../x.gguf", "a/b/c.txt"])
 def test_what_is_no_repository(config: Config, source: str) -> None:
     with pytest.raises(ParameterError, match="is no model of the hub"):
@@ -583,6 +598,17 @@ def test_a_file_of_ours_is_deleted_when_that_is_asked_for(config: Config, tiny_g
     assert hub.remove(config, "one", delete_file=True) == ours
     assert not ours.exists()
     assert Config(config.config_path).list_models() == []
+
+
+def test_a_file_that_was_never_added(config: Config, tiny_gguf: Path) -> None:
+    config.models_dir.mkdir()
+    shutil.copy(tiny_gguf, config.models_dir / "found.gguf")
+    with pytest.raises(ParameterError, match=r"'found\.gguf' only lies in .*; delete its file to remove it"):
+        hub.remove(config, "found.gguf")
+    assert hub.remove(config, "found.gguf", delete_file=True) == config.models_dir / "found.gguf"
+    assert left(config.models_dir) == []
+    with pytest.raises(ModelNotFoundError):
+        hub.remove(config, "../config.json", delete_file=True)
 
 
 def test_a_link_that_leads_out_is_not_followed(config: Config, tmp_path: Path, tiny_gguf: Path) -> None:

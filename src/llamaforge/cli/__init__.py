@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llamaforge.cli import measuring, models, settings, talking
+from llamaforge.cli import measuring, models, settings, spellings, talking
 from llamaforge.cli.state import Commands, State, log_to_stderr
 
 app = typer.Typer(
@@ -51,3 +51,4 @@ app.command("serve")(talking.serve)
 app.add_typer(settings.app, name="config")
 app.add_typer(measuring.tools, name="tools")
 app.command("benchmark")(measuring.benchmark)
+spellings.register(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -38,7 +39,8 @@ def chat(
 
     given = parameters(param or (), temperature=temperature, max_tokens=max_tokens)
     if sys.stdin.isatty():
-        import readline  # noqa: F401, PLC0415 - gives input() its line editing
+        with contextlib.suppress(ImportError):  # not on Windows
+            import readline  # noqa: F401, PLC0415 - gives input() its line editing
     state: State = ctx.obj
     with state.forge(model, backend) as forge:
         ChatInterface(forge, model, system, parameters=given).start()
@@ -82,7 +84,10 @@ def serve(
     *,
     host: Annotated[str | None, typer.Option(help="The address to listen on; the configuration's by default.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = None,
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="A model to load before serving.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "--models", "-m", help="A model to load before serving, or several with commas."),
+    ] = None,
     api_key: Annotated[
         str | None, typer.Option(help="What clients must send as bearer token.", envvar="LLAMAFORGE_API_KEY")
     ] = None,
@@ -99,11 +104,12 @@ def serve(
     state: State = ctx.obj
     cors = {} if enable_cors is None else {"enable_cors": enable_cors}
     with state.forge(level="INFO") as forge:
-        for name in model or ():
+        names = [name.strip() for names in model or () for name in names.split(",")]
+        for name in names:
             forge.get_model_info(name)
         server = ApiServer(forge, host, port, api_key=api_key, allow_public=allow_public, **cors)
-        if model:
-            threading.Thread(target=_warm_up, args=(server.url, model, api_key), daemon=True).start()
+        if names:
+            threading.Thread(target=_warm_up, args=(server.url, names, api_key), daemon=True).start()
         server.run()
 
 

@@ -14,6 +14,7 @@ from llamaforge.exceptions import DownloadError, ModelNotFoundError, ParameterEr
 from llamaforge.hub import huggingface, ollama
 from llamaforge.hub.download import Download, Progress, fetch
 from llamaforge.hub.found import Found, gguf, local
+from llamaforge.loading import models_in
 from llamaforge.model import checked_name
 
 __all__ = ["Found", "Progress", "add", "obtain", "remove"]
@@ -65,13 +66,17 @@ def obtain(source: str, models_dir: Path, progress: Progress | None = None) -> F
 def remove(config: Config, name: str, *, delete_file: bool = False) -> Path | None:
     """Forget a model and save the configuration; the file or folder that was deleted, or None.
 
-    delete_file: also delete it, if it lies in the configuration's `models_dir` and no other model uses it.
+    delete_file: also delete it, if it lies in the configuration's `models_dir` and no other model uses it. With it,
+    `name` may also be a file or folder there that was never added.
     Raises ModelNotFoundError, and ParameterError, before anything is changed, for a file that may not be deleted.
     """
     entry = config.get_model(name)
-    if entry is None:
+    path = config.models_dir / name if entry is None else Path(str(entry.get("path", "")))
+    if entry is None and name not in models_in(config.models_dir):
         raise ModelNotFoundError(f"There is no model '{name}'.")
-    targets = _own_files(config, name, Path(str(entry.get("path", "")))) if delete_file else []
+    if entry is None and not delete_file:
+        raise ParameterError(f"'{name}' only lies in {config.models_dir}; delete its file to remove it.")
+    targets = _own_files(config, name, path) if delete_file else []
     config.remove_model(name)
     config.save()
     for target in targets:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+_log = logging.getLogger(__name__)
 
 
 class _Config(Protocol):
@@ -42,6 +45,9 @@ class StoredPlugins:
     def _section(self) -> dict[str, Any]:
         section = self._config.get("plugins") or {}
         if isinstance(section, list):
+            for entry in section:
+                if isinstance(entry, Mapping) and entry.get("path"):
+                    _log.warning("'path' of the plugin '%s' is not read; install it as a package.", entry.get("name"))
             entries = [entry for entry in section if isinstance(entry, Mapping) and isinstance(entry.get("name"), str)]
             return {
                 "enabled": [entry["name"] for entry in entries],
