@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from llamaforge.exceptions import ModelLoadError
 # What the hub is waited for before it counts as out of reach, in seconds.
 HUB_TIMEOUT = 10.0
 # What the hub's client raises for connections, of whichever HTTP library it uses.
-_HTTP_ERROR = HfHubHTTPError.__bases__[0]
+_HTTP_ERROR: type[BaseException] = HfHubHTTPError.__bases__[0]
 _FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # A tokenizer without a known length claims 1e30.
@@ -44,6 +45,10 @@ _FAULTS = (
     StrictDataclassError,
     UnpicklingError,
 )
+
+
+# The library sets torch's default precision for the whole process while it loads.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,7 @@ def load(source: Source, parameters: Mapping[str, Any]) -> Model:
     dtype = _dtype(parameters.get("torch_dtype", "auto"))
     shared = {"trust_remote_code": source.trusts_code, "local_files_only": True}
     try:
-        with _quiet():
+        with _ONE_AT_A_TIME, _quiet():
             config = AutoConfig.from_pretrained(source.folder, **shared)
             tokenizer = AutoTokenizer.from_pretrained(source.folder, **shared)
             writes = _writes(config)
