@@ -345,6 +345,16 @@ def test_a_prompt_longer_than_the_context(tiny_gguf: Path) -> None:
     backend.unload()
 
 
+@pytest.mark.parametrize(("wanted", "given"), [(100, 256), (256, 256), (300, 512), (0, 4096), (9999, 4096)])
+def test_the_context_that_is_told_is_the_engines(tiny_gguf: Path, wanted: int, given: int) -> None:
+    backend = load(tiny_gguf, n_ctx=wanted)
+    assert backend.info().details["n_ctx"] == given
+    with pytest.raises(ContextLengthError) as caught:
+        backend.generate("a" * 5000)
+    assert caught.value.context_tokens == given
+    backend.unload()
+
+
 def test_the_same_beginning_is_not_computed_twice(backend: LlamaCppBackend) -> None:
     prompt = "It was a dark and stormy night. " * 20
     first = backend.completion(prompt + "A", GREEDY)
@@ -463,6 +473,17 @@ def test_an_architecture_that_the_engine_does_not_know(tiny_gguf: Path, tmp_path
     strange.write_bytes(tiny_gguf.read_bytes().replace(b"llama", b"lhama"))
     with pytest.raises(ModelLoadError, match="architecture lhama"):
         load(strange)
+
+
+def test_files_that_go_with_a_model_are_of_their_kind(tiny_gguf: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match="not a LoRA adapter"):
+        load(tiny_gguf, lora={str(tiny_gguf): 0.5})
+    with pytest.raises(ModelLoadError, match="not the vision part"):
+        load(tiny_gguf, mmproj=str(tiny_gguf))
+    with pytest.raises(ModelLoadError, match="There is no file"):
+        load(tiny_gguf, lora=[tmp_path / "missing.gguf"])
+    with pytest.raises(ModelLoadError, match="chat template"):
+        load(tiny_gguf, chat_template="{{ never closed")
 
 
 def test_without_the_library(tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:

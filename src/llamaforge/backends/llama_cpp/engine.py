@@ -56,7 +56,8 @@ class Engine:
         except RuntimeError as error:
             raise ModelLoadError(
                 f"llama.cpp could not load {header.path} (architecture {header.architecture}, {header.quantisation}). It may not "
-                "know this kind of model, or memory may be short; the load parameter 'verbose' shows what it says."
+                "know this kind of model, a load parameter may not fit it (a chat template, an adapter), or memory may be short; "
+                "the load parameter 'verbose' shows what the engine says."
             ) from error
         self.url: str = self._server.listening_address
         # Unloading a server that never answered anything hangs for ever.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Final
 
-from llamaforge.exceptions import ParameterError
+from llamaforge.exceptions import ModelLoadError, ParameterError
 from llamaforge.gguf import CACHE_TYPES, Header, read_header
 from llamaforge.parameters import Parameter, resolve
 
+_log = logging.getLogger(__name__)
 DEFAULT_CONTEXT: Final = 4096
 DEFAULT_BATCH: Final = 512  # tokens of a prompt between two looks at whether the request was cancelled
 _PROMPT_CACHE_MIB: Final = 512
@@ -82,10 +84,13 @@ class LoadOptions:
 
 
 def load_options(given: Mapping[str, Any] | None, header: Header) -> LoadOptions:
-    """What the user gave, checked, with what the model and the machine suggest. Raises ParameterError."""
+    """What the user gave, checked, with what the model and the machine suggest.
+
+    Raises ParameterError, and ModelLoadError for a file that goes with the model and can't be used.
+    """
     values = resolve(given, LOAD, "load parameter")
     longest = header.context_length or DEFAULT_CONTEXT
-    n_ctx = values.pop("n_ctx", min(longest, DEFAULT_CONTEXT)) or longest
+    n_ctx = _context(values.pop("n_ctx", min(longest, DEFAULT_CONTEXT)), longest)
     embedding = values.pop("embedding", False)
     # An embedding is computed in one go, so that a batch must hold the longest text.
     n_batch = max(values.pop("n_batch", DEFAULT_BATCH), n_ctx if embedding else 1)
@@ -96,6 +101,8 @@ def load_options(given: Mapping[str, Any] | None, header: Header) -> LoadOptions
     pooling = values.pop("pooling_type", None)
     _one_of("pooling_type", pooling, _POOLING)
     _one_of("rope_scaling", values.get("rope_scaling"), _ROPE_SCALING)
+    if "mmproj" in values and read_header(values["mmproj"]).architecture != "clip":
+        raise ModelLoadError(f"{values['mmproj']} is not the vision part of a model.")
     if embedding and pooling is None and header.own_number("pooling_type") is None:
         pooling = "mean"
     return LoadOptions(
@@ -157,7 +164,6 @@ def _set_others(engine: ModuleType, made: Any, values: Mapping[str, Any]) -> Non
     if "chat_template" in values:
         made.chat_template = values["chat_template"]
     if "mmproj" in values:
-        read_header(values["mmproj"])
         made.mmproj.path = values["mmproj"]
     if "seed" in values:
         made.sampling.seed = values["seed"] & 0xFFFFFFFF
@@ -170,6 +176,13 @@ def _load_mode(engine: ModuleType, values: Mapping[str, Any]) -> Any:
         return engine.llama_load_mode.LLAMA_LOAD_MODE_AUTO
     mode = "_".join(word for word in ("" if mapped is False else "MMAP", lock) if word)
     return getattr(engine.llama_load_mode, f"LLAMA_LOAD_MODE_{mode or 'NONE'}")
+
+
+def _context(wanted: int, longest: int) -> int:
+    """As the engine has it: in steps of 256 tokens, and never beyond what the model was trained for."""
+    if wanted > longest:
+        _log.warning("n_ctx %d is more than the model's context of %d tokens, which is used instead", wanted, longest)
+    return min(-(-(wanted or longest) // 256) * 256, longest)
 
 
 def _threads(wanted: int | None) -> int:
@@ -206,7 +219,8 @@ def _adapters(given: object) -> dict[str, float]:
     for path, scale in given.items():
         if isinstance(scale, bool) or not isinstance(scale, int | float):
             raise ParameterError(f"The scale of the adapter '{path}' must be a number.")
-        read_header(path)
+        if read_header(path).metadata.get("general.type") != "adapter":
+            raise ModelLoadError(f"{path} is not a LoRA adapter.")
     return {os.fspath(path): float(scale) for path, scale in given.items()}
 
 
