@@ -126,7 +126,7 @@ class LocalModels:
             self._pool = Pool(
                 memory_budget=self.budget,
                 idle_seconds=self.settings.local_models_idle_seconds,
-                environment=_environment(os.environ),
+                environment=engine_environment(os.environ),
             )
         return self._pool
 
@@ -220,7 +220,7 @@ def plan_of(name: str, path: str, backend: str | None, parameters: Mapping[str, 
     return plan(Model(name, path, {"backend": backend}), (parameters,))
 
 
-def _environment(given: Mapping[str, str]) -> dict[str, str]:
+def engine_environment(given: Mapping[str, str]) -> dict[str, str]:
     """What an engine gets of this process's environment: none of its secrets. Nor does it fetch anything by itself."""
     kept = {name: value for name, value in given.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
     return kept | {"HF_HUB_OFFLINE": "1"}
