@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from llamaforge.config import Config
@@ -39,8 +40,10 @@ class Library:
         """The names of noted models, then of what lies in `models_dir` and none of these points to."""
         noted = self.config.list_models()
         folder = self.config.models_dir
-        taken = {*noted, *((self.config.get_model(name) or {}).get("path") for name in noted)}
-        return noted + [name for name in models_in(folder) if taken.isdisjoint((name, str(folder / name)))]
+        paths = [Path(str((self.config.get_model(name) or {}).get("path"))) for name in noted]
+        # A model may point to a file inside a folder that holds nothing else.
+        free = (name for name in models_in(folder) if not any(path.is_relative_to(folder / name) for path in paths))
+        return noted + [name for name in free if name not in noted]
 
     def find(self, name: str) -> Model | None:
         """The model of that name: noted, lying in `models_dir`, or named by its path, hub or provider."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from llamaforge import hub
+from llamaforge import LlamaForge, hub
 from llamaforge.config import Config
 from llamaforge.exceptions import DownloadError, ModelLoadError, ModelNotFoundError, ParameterError
 from llamaforge.hub import download, huggingface, ollama
@@ -96,6 +96,7 @@ def files() -> Iterator[Files]:
 def config(tmp_path: Path) -> Config:
     config = Config(tmp_path / "config.json")
     config.set("models_dir", str(tmp_path / "models"))
+    config.save()
     return config
 
 
@@ -496,6 +497,7 @@ def test_the_hub_chooses_a_quantisation_and_says_which(
     assert found.metadata["source"] == "hf:owner/tiny-GGUF"
     assert told[-1] == (len(content), len(content))
     assert left(config.models_dir / "owner--tiny-GGUF") == ["tiny-Q4_K_M.gguf"]
+    assert LlamaForge(config.config_path).list_models() == ["tiny"], "its folder is no second model"
 
 
 def test_the_hub_gives_the_file_that_is_named(
