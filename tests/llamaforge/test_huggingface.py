@@ -123,6 +123,8 @@ def test_a_character_split_over_tokens_comes_whole(load: Load) -> None:
 def test_broken_characters_are_shown_as_such(load: Load) -> None:
     broken = load("", pieces=[b"ok", b"\xf0\x9f"])
     assert broken.generate("Hi") == "ok\ufffd"
+    late = load("", pieces=[*(bytes((0xF0, 0x9F, 0x80 + number)) for number in range(7)), b"\xf0\x9f", b"\x98\x80 ok"])
+    assert late.generate("Hi") == "\ufffd" * 7 + "😀 ok"
     never = load("", pieces=[bytes((0x80 + number, 0xBF)) for number in range(20)], endless=True)
     pieces = list(never.generate_stream("Hi", {"max_tokens": 20}))
     assert len(pieces) >= 2

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 # A character has at most 4 bytes: what is no text after so many tokens never will be.
 _PATIENCE = 8
+_UNFINISHED = 3
 
 
 class Detokenizer:
@@ -34,7 +35,13 @@ class Detokenizer:
         if text is not None:
             self._waiting.clear()
             return text
-        return self.rest() if len(self._waiting) >= _PATIENCE else ""
+        if len(self._waiting) < _PATIENCE:
+            return ""
+        # The last tokens may still begin a character.
+        broken, unfinished = self._waiting[:-_UNFINISHED], self._waiting[-_UNFINISHED:]
+        shown: str = self._tokenizer.decode(broken, skip_special_tokens=False)
+        self._stream, self._waiting = self._stream_type([], False), []
+        return shown + "".join([self.step(token) for token in unfinished])
 
     def rest(self) -> str:
         """What waits for the end of its character, with signs in place of what is broken."""
