@@ -16,7 +16,7 @@ import pytest
 
 from llamaforge import LlamaForge, hub
 from llamaforge.config import Config
-from llamaforge.exceptions import DownloadError, ModelLoadError, ModelNotFoundError, ParameterError
+from llamaforge.exceptions import DownloadError, MissingExtraError, ModelLoadError, ModelNotFoundError, ParameterError
 from llamaforge.hub import download, huggingface, ollama
 from llamaforge.hub.download import Download, fetch
 
@@ -418,6 +418,9 @@ def test_a_model_of_the_registry_of_ollama(config: Config, files: Files, tiny_gg
     assert found.path == config.models_dir / "ollama" / "tiny-latest.gguf"
     assert Path(found.path).read_bytes() == content
     assert found.parameters["stop"] == ["<end>"]
+    files.asked.clear()
+    ollama.pull(ollama.Name.parse("tiny"), config.models_dir, None, files.url)
+    assert (f"/v2/library/tiny/blobs/{model}", None) not in files.asked, "what is here is not fetched again"
     files.files[f"/v2/library/tiny/blobs/{model}"] = content[::-1]
     with pytest.raises(DownloadError, match="The checksum is"):
         ollama.pull(ollama.Name.parse("tiny"), config.models_dir / "other", None, files.url)
@@ -575,6 +578,12 @@ def test_a_repository_that_is_not_there(config: Config, files: Files, monkeypatc
 def test_without_a_network_the_hub_says_so(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(DownloadError, match=r"http://127\.0\.0\.1:9 can't be reached: .*Is there a network\?"):
+        hub.add(config, "x", "hf:owner/tiny")
+
+
+def test_without_its_client_the_error_says_what_to_install(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'oui-backend\[hub\]'"):
         hub.add(config, "x", "hf:owner/tiny")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llamaforge.exceptions import DownloadError, LlamaForgeError, ParameterError
-from llamaforge.hub.download import Download, Progress, fetch, read_json
+from llamaforge.hub.download import Download, Progress, fetch, read_json, sha256_of
 from llamaforge.hub.found import Found, gguf
 from llamaforge.parameters import SAMPLING, resolve, spellings
 
@@ -83,7 +83,8 @@ def pull(name: Name, models_dir: Path, progress: Progress | None, registry: str 
     owner = "" if name.space == "library" else f"{name.space}-"
     target = models_dir / "ollama" / f"{owner}{name.name}-{name.tag}.gguf"
     wanted = Download(f"{base}/blobs/sha256:{layers[_MODEL]}", sha256=layers[_MODEL])
-    fetch(wanted, target, progress, check=_check)
+    if not target.is_file() or sha256_of(target) != wanted.sha256:
+        fetch(wanted, target, progress, check=_check)
     parameters: Mapping[str, Any] = {}
     if _PARAMETERS in layers:
         parameters = _defaults(read_json(f"{base}/blobs/sha256:{layers[_PARAMETERS]}"))
