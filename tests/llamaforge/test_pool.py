@@ -251,6 +251,26 @@ async def test_a_model_larger_than_all_room_is_refused_at_once():
             await pool.load(Spec("a", "doctor", "eliza", memory=200 * MB))
 
 
+async def test_two_that_are_loaded_at_once_where_only_one_fits_are_each_loaded_once(fragile):
+    log = fragile().parameters
+    one, other = (Spec(name, "works", "fragile_backends:Fragile", log, memory=100 * MB) for name in "ab")
+    async with Pool(memory_budget=150 * MB) as pool:
+        await asyncio.gather(pool.load(one), pool.load(other))
+        assert sorted(status.state for status in pool.status()) == ["ready", "stopped"]
+    assert fragile.starts() == 2
+
+
+async def test_rounds_of_loading_leave_nothing_open(pool):
+    await pool.load(ELIZA)
+    await pool.unload("eliza")
+    process = psutil.Process()
+    files, tasks = process.num_fds(), len(asyncio.all_tasks())
+    for _ in range(4):
+        await pool.load(ELIZA)
+        await pool.unload("eliza")
+    assert (process.num_fds(), len(asyncio.all_tasks()), process.children()) == (files, tasks, [])
+
+
 async def test_an_idle_model_goes_and_comes_back():
     async with Pool(idle_seconds=0.2) as pool:
         async with pool.lease(ELIZA):

@@ -337,6 +337,14 @@ def test_a_process_killed_in_the_middle_of_an_answer_ends_it_with_an_error(serve
     assert status_of(http, model)["restarts_total"] == 1
 
 
+def test_a_process_killed_between_two_requests_is_not_noticed_by_the_client(server, client):
+    client.models.retrieve("gpt-4")
+    assert client.chat.completions.create(model="doctor", messages=SAD).choices[0].message.content == SORRY
+    pids = {status.name: status.pid for status in server._app.state.pool.status()}
+    os.kill(pids["doctor"], signal.SIGKILL)
+    assert client.chat.completions.create(model="doctor", messages=SAD).choices[0].message.content == SORRY
+
+
 def test_metrics(client, http):
     client.completions.create(model="tiny", prompt="x")
     text = http.get("/metrics").text

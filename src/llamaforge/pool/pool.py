@@ -70,6 +70,7 @@ class _Model:
         self.queue = FairQueue(spec.slots, limit)
         self.child: Child | None = None
         self.loading: asyncio.Task[LlamaForgeError | None] | None = None
+        self.loaded: Spec | None = None  # what was loaded last
         self.progress = 0.0
         self.error: LlamaForgeError | None = None
         self.crashed = False  # rather than refused in so many words
@@ -98,7 +99,7 @@ class _Model:
     def became_ready(self, child: Child) -> None:
         if self.crashed and self.error is not None:
             self.restarts += 1
-        self.child, self.error, self.touched = child, None, time.monotonic()
+        self.child, self.loaded, self.error, self.touched = child, child.spec, None, time.monotonic()
 
     def tell(self, progress: float) -> float:
         self.progress = progress
@@ -212,7 +213,10 @@ class Pool:
         model = self._model(spec)
         if model.loading is None:
             model.forgive()
-        await self._ready(model, progress)
+        while self._present(model) is None:
+            await self._join_load(model, progress)
+            if model.loaded == spec:
+                break  # it was ready, even if others have needed its room since
 
     async def unload(self, name: str, *, force: bool = False) -> bool:
         """End the model's process, once its running requests have ended; `force` doesn't wait for them.
@@ -275,25 +279,34 @@ class Pool:
             self._housekeeper = asyncio.create_task(self._keep_house(), name="models' housekeeper")
         return model
 
-    async def _ready(self, model: _Model, on_progress: OnProgress | None = None) -> Child:
-        """The model's process, able to take a request now."""
-        while True:
-            if self._closed:
-                raise _closing()
-            child, loading = model.child, model.loading
-            if loading is None:
-                if child is not None and child.alive and child.spec == model.spec:
-                    return child
-                self._refuse_early(model)
-                loading = model.loading = asyncio.create_task(self._load(model), name=f"load {model.spec.name}")
-            with model.telling(on_progress):
-                # Waits beside the task: cancelling one who waits must not break off the load of the others.
-                await asyncio.wait({loading})
-            if loading.cancelled():
-                raise ModelLoadError(f"The model '{model.spec.name}' was unloaded before it was ready.")
-            error = loading.result()
-            if error is not None:
-                raise type(error)(str(error))
+    async def _ready(self, model: _Model, on_progress: OnProgress | None) -> Child:
+        """The model's process, able to take a request now. For who holds a slot: without one, it might be let go again."""
+        while (child := self._present(model)) is None:
+            await self._join_load(model, on_progress)
+        return child
+
+    def _present(self, model: _Model) -> Child | None:
+        child = model.child
+        if self._closed:
+            raise _closing()
+        if model.loading is None and child is not None and child.alive and child.spec == model.spec:
+            return child
+        return None
+
+    async def _join_load(self, model: _Model, on_progress: OnProgress | None) -> None:
+        """Wait for the load that runs, or for one begun here. Raises what it fails with."""
+        loading = model.loading
+        if loading is None:
+            self._refuse_early(model)
+            loading = model.loading = asyncio.create_task(self._load(model), name=f"load {model.spec.name}")
+        with model.telling(on_progress):
+            # Waits beside the task: cancelling one who waits must not break off the load of the others.
+            await asyncio.wait({loading})
+        if loading.cancelled():
+            raise ModelLoadError(f"The model '{model.spec.name}' was unloaded before it was ready.")
+        error = loading.result()
+        if error is not None:
+            raise type(error)(str(error))
 
     def _refuse_early(self, model: _Model) -> None:
         """Raise what the last load said, while trying again makes no sense."""
@@ -395,7 +408,7 @@ class Pool:
 
     async def _let_go(self, model: _Model, why: str) -> None:
         child = model.child
-        if child is not None:
+        if child is not None and model.idle:
             log.info("Unloading the model '%s' %s.", model.spec.name, why)
             model.child, child.retired = None, True
             await child.stop()

@@ -17,7 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llamaforge.config import Config
-from llamaforge.exceptions import LlamaForgeError
+from llamaforge.exceptions import ConfigError, LlamaForgeError
 from llamaforge.library import Library
 from llamaforge.loaded import SHARE, machine_memory, parse_size
 from llamaforge.pool import Pool
@@ -89,7 +89,7 @@ class _Api:
         self._catalog = Catalog(forge, slots)
         self._metrics = Metrics()
         self._max_body = max_body
-        self._timeout = float(forge.config.get("server.request_timeout", 300))
+        self._timeout = _seconds(forge)
         self._upstream: Upstream | None = None
         self._started = int(time.time())
 
@@ -178,6 +178,14 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 def _response(refusal: Refusal) -> Response:
     return Response(refusal.body, refusal.status, refusal.headers)
+
+
+def _seconds(forge: Forge) -> float:
+    """How long a model may take for its next byte. Raises ConfigError."""
+    value = forge.config.get("server.request_timeout", 300)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ConfigError("'request_timeout' in 'server' must be a number of seconds above 0.")
+    return float(value)
 
 
 def _budget(forge: Forge) -> int | None:

@@ -66,29 +66,41 @@ class Forward(Response):
 
     async def _answer(self, send: Send) -> None:
         try:
-            async with self._upstream.pool.lease(self._spec, user=self._user) as lease:
-                await self._relay(lease, send)
+            try:
+                await self._lease_and_relay(send)
+            except aiohttp.ClientConnectorError:
+                # The process died unnoticed since it was last used. Nothing has reached it, so another one is asked.
+                await self._lease_and_relay(send)
+        except aiohttp.ClientConnectorError:
+            await self._refuse(Refusal(502, f"The model '{self._spec.name}' can't be reached.", "server_error"), send)
         except Refusal as refusal:
             await self._refuse(refusal, send)
         except LlamaForgeError as error:
             await self._refuse(Refusal.of(error), send)
 
+    async def _lease_and_relay(self, send: Send) -> None:
+        async with self._upstream.pool.lease(self._spec, user=self._user) as lease:
+            try:
+                await self._relay(lease, send)
+            except aiohttp.ClientConnectorError:
+                await lease.failure()  # gives the pool time to notice
+                raise
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise await _broken(lease, error) from error
+
     async def _relay(self, lease: Lease, send: Send) -> None:
         headers = {"authorization": f"Bearer {lease.key}", "content-type": "application/json"}
         url = lease.url + self._path
-        try:
-            async with self._upstream.session.post(url, data=self._body, headers=headers) as response:
-                kind = response.headers.get("content-type", "application/json")
-                if not kind.startswith("text/event-stream"):
-                    await self._send_whole(response.status, kind, await response.read(), send)
-                    return
-                head = [(b"content-type", kind.encode("latin-1")), (b"cache-control", b"no-cache")]
-                await self._start(response.status, [*head, (b"x-accel-buffering", b"no")], send)
-                async for events in whole_events(response.content):
-                    await send({"type": "http.response.body", "body": events, "more_body": True})
-                await send({"type": "http.response.body", "body": b""})
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise await _broken(lease, error) from error
+        async with self._upstream.session.post(url, data=self._body, headers=headers) as response:
+            kind = response.headers.get("content-type", "application/json")
+            if not kind.startswith("text/event-stream"):
+                await self._send_whole(response.status, kind, await response.read(), send)
+                return
+            head = [(b"content-type", kind.encode("latin-1")), (b"cache-control", b"no-cache")]
+            await self._start(response.status, [*head, (b"x-accel-buffering", b"no")], send)
+            async for events in whole_events(response.content):
+                await send({"type": "http.response.body", "body": events, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]], send: Send) -> None:
         self._status = status
