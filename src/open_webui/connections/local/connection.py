@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -69,22 +69,20 @@ class LocalConnection:
         """A place at the engine, its open response, and the response's address. Raises ProviderError, Unavailable."""
         # Where an engine died since it was last used, a new one is started for this request.
         for is_last in (False, True):
-            place = await self._place(name, user, tell)
-            url = place.lease.url + path
-            headers = {"authorization": f"Bearer {place.lease.key}"}
-            try:
-                response = await request(
-                    self._http, "POST", url, headers=headers, payload={**payload, "model": place.lease.model}
-                )
-            except ProviderError as error:
-                why = await place.explained(error)
-                await place.leave()
-                if is_last or why.body is not None or not place.lease.failed.is_set():
-                    raise why from error
-            except BaseException:
-                await place.leave()
-                raise
-            else:
+            async with AsyncExitStack() as stack:
+                place = await stack.enter_async_context(await self._place(name, user, tell))
+                lease, url = place.lease, place.lease.url + path
+                headers = {"authorization": f"Bearer {lease.key}"}
+                sent = {**payload, "model": lease.model}
+                try:
+                    response = await request(self._http, "POST", url, headers=headers, payload=sent)
+                except ProviderError as error:
+                    why = await place.explained(error)
+                    if is_last or why.body is not None or not lease.failed.is_set():
+                        raise why from error
+                    continue
+                # From here on the place is its reply's to give back.
+                stack.pop_all()
                 return place, response, url
         raise AssertionError("unreachable: the last try returns or raises")
 
