@@ -346,11 +346,13 @@ def test_a_process_killed_between_two_requests_is_not_noticed_by_the_client(serv
 
 
 def test_metrics(client, http):
-    client.completions.create(model="tiny", prompt="x")
-    text = http.get("/metrics").text
-    assert "# TYPE llamaforge_requests_total counter\n" in text
     line = 'llamaforge_request_seconds_bucket{path="/v1/completions",model="tiny",le="+Inf"} '
+    client.completions.create(model="tiny", prompt="x")
+    deadline = time.monotonic() + 2
+    while line not in (text := http.get("/metrics").text):  # counted when the answer is over
+        assert time.monotonic() < deadline
     assert float(text.partition(line)[2].partition("\n")[0]) >= 1
+    assert "# TYPE llamaforge_requests_total counter\n" in text
     assert status_of(http, "tiny")["ready"] == 1
     assert status_of(http, "tiny")["slots"] == 2
 
