@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from types import ModuleType
@@ -26,6 +27,7 @@ from llamaforge.wire import Json
 
 T = TypeVar("T")
 Handler = Callable[[Any, Json, Callable[[Any], bool]], Any]  # xllamacpp's method for one kind of request
+_LOOP_BEGINS: Final = 0.25  # seconds
 _TOO_LONG: Final = re.compile(r"input \((\d+) tokens\) is too large to process\..*current batch size: (\d+)")
 _GONE: Final = "The model was unloaded while it was answering."
 
@@ -60,12 +62,20 @@ class Engine:
                 "the load parameter 'verbose' shows what the engine says."
             ) from error
         self.url: str = self._server.listening_address
-        # Unloading a server that never answered anything hangs for ever.
-        if options.embedding:
-            self.embed(["a"])
-        else:
-            for _ in self.text_stream({"prompt": "a", "max_tokens": 1}, lambda _: True):
-                pass
+        self._try_out(header, embedding=options.embedding)
+
+    def _try_out(self, header: Header, *, embedding: bool) -> None:
+        """The first request: unloading a server whose loop of requests has not begun yet hangs for ever."""
+        try:
+            if embedding:
+                self.embed(["a"])
+            else:
+                list(self.text_stream({"prompt": "a", "max_tokens": 1}, lambda _: True))
+        except LlamaForgeError as error:
+            # Refused before it reached that loop, which has no other sign of having begun.
+            time.sleep(_LOOP_BEGINS)
+            self.close()
+            raise ModelLoadError(f"llama.cpp loaded {header.path}, but it can't answer: {error}") from error
 
     def text_stream(self, request: Json, pick: Callable[[Json], T | None]) -> Stream[T]:
         """What `pick` makes of the chunks of a plain completion, without those of which it makes None."""
