@@ -337,12 +337,15 @@ def test_a_process_killed_in_the_middle_of_an_answer_ends_it_with_an_error(serve
     assert status_of(http, model)["restarts_total"] == 1
 
 
-def test_a_process_killed_between_two_requests_is_not_noticed_by_the_client(server, client):
-    client.models.retrieve("gpt-4")
+def test_a_process_killed_between_two_requests_is_started_anew(server, client, http):
     assert client.chat.completions.create(model="doctor", messages=SAD).choices[0].message.content == SORRY
     pids = {status.name: status.pid for status in server._app.state.pool.status()}
     os.kill(pids["doctor"], signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while status_of(http, "doctor")["ready"]:
+        assert time.monotonic() < deadline
     assert client.chat.completions.create(model="doctor", messages=SAD).choices[0].message.content == SORRY
+    assert status_of(http, "doctor")["restarts_total"] == 1
 
 
 def test_metrics(client, http):
