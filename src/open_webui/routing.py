@@ -1,5 +1,6 @@
 """How routes are declared: each with a policy that is enforced before its body is read, and a fast way to the wire."""
 
+import asyncio
 import functools
 import inspect
 import json
@@ -155,6 +156,27 @@ async def json_object(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise BadRequest("The request should be a JSON object.")
     return body
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
+    """The response of some work, which is cancelled when the client goes away; its body must have been read before."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_leaving(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        # Nobody reads it.
+        return Response(status_code=499)
+    finally:
+        leaving.cancel()
+        working.cancel()
+        await asyncio.wait({working, leaving})
+
+
+async def _leaving(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def authorize(policy: Policy, request: Request) -> Principal | None:

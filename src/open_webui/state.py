@@ -107,7 +107,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         word_seconds = 0.0 if settings.env == "test" else WORD_SECONDS
         state.local_models = LocalModels(settings, state.database)
         stack.push_async_callback(state.local_models.close)
-        await state.local_models.reload()
+        await state.local_models.open()
         state.catalogue = Catalogue(
             settings, state.config, state.database, state.http, state.local_models, word_seconds=word_seconds
         )

@@ -1,5 +1,6 @@
 """Chat completions: for API clients as a response, for the page as events over its socket."""
 
+from collections.abc import Coroutine
 from typing import Any
 
 from fastapi import Request
@@ -11,15 +12,19 @@ from open_webui.chat.delivery.sse import Stream
 from open_webui.chat.request import is_page_request, parse_api_request, parse_page_request
 from open_webui.deps import AppState, Caller
 from open_webui.principal import Principal
-from open_webui.routing import Json, allow, credential, json_object, new_router
+from open_webui.routing import Json, allow, credential, json_object, new_router, unless_gone
 from open_webui.services import local_ollama
 from open_webui.state import State
 
 router = new_router()
 
 
-def bound(request: Request, state: State, caller: Principal, response: Response) -> Response:
-    """A stream that ends with the credential it was asked with; a whole answer as it is."""
+async def bound(request: Request, state: State, caller: Principal, answer: Coroutine[Any, Any, Response]) -> Response:
+    """A stream that ends with the credential it was asked with; a whole answer as it is.
+
+    A client that goes away before its answer begins waits no longer: others may be behind it in a queue.
+    """
+    response = await unless_gone(request, answer)
     token, _ = credential(request)
     if token is None or not isinstance(response, Stream | StreamingResponse):
         return response
@@ -34,7 +39,7 @@ async def chat_completions(request: Request, state: AppState, caller: Caller) ->
     body = await json_object(request)
     if is_page_request(body):
         return await state.turns.start(caller, parse_page_request(body))
-    return bound(request, state, caller, await api.complete(state.turns, caller, parse_api_request(body)))
+    return await bound(request, state, caller, api.complete(state.turns, caller, parse_api_request(body)))
 
 
 @router.post("/openai/chat/completions")
@@ -44,7 +49,7 @@ async def chat_completions(request: Request, state: AppState, caller: Caller) ->
 async def plain_completions(request: Request, state: AppState, caller: Caller) -> Response:
     """An OpenAI chat completion for API clients."""
     body = await json_object(request)
-    return bound(request, state, caller, await api.complete(state.turns, caller, parse_api_request(body)))
+    return await bound(request, state, caller, api.complete(state.turns, caller, parse_api_request(body)))
 
 
 @router.post("/api/chat/completed")
@@ -63,7 +68,7 @@ async def ollama_chat(request: Request, state: AppState, caller: Caller) -> Resp
     if (kept := await local_ollama.kept(state, caller, body)) is not None:
         return Json(kept)
     asked = ollama.parse_chat(body)
-    return bound(request, state, caller, await ollama.answer(state.turns, caller, asked))
+    return await bound(request, state, caller, ollama.answer(state.turns, caller, asked))
 
 
 @router.post("/ollama/api/generate")
@@ -75,4 +80,4 @@ async def ollama_generate(request: Request, state: AppState, caller: Caller) -> 
     if (kept := await local_ollama.kept(state, caller, body)) is not None:
         return Json(kept)
     asked = ollama.parse_generate(body)
-    return bound(request, state, caller, await ollama.answer(state.turns, caller, asked, generate=True))
+    return await bound(request, state, caller, ollama.answer(state.turns, caller, asked, generate=True))

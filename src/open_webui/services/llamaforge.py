@@ -222,20 +222,22 @@ class Llamaforge:
         offer = self._offer(name)
         if offer.row is None and not files:
             raise BadRequest("This model was not added: it lies in the folder of models. Remove it with its files.")
+        if files:
+            self._check_unshared(offer)
         await self._stop(self._jobs.pop(name, None))
         await self._models.unload(name)
         async with self._change:
             async with self._database.write() as unit:
                 await local_models.delete(unit.connection, name)
             if files and offer.found is not None:
-                self._check_unshared(offer)
                 await asyncio.to_thread(self._delete, Path(offer.found.path))
             await self._refresh()
         log.info("a local model was removed", model=name, files=files)
 
     def _check_unshared(self, offer: Offer) -> None:
         """Raises Conflict when another model lies where this one does, or inside it."""
-        assert offer.found is not None, "only what lies there is deleted"
+        if offer.found is None:
+            return
         path = Path(offer.found.path)
         for other in self._models.offers.values():
             theirs = other.row.path if other.row is not None else None

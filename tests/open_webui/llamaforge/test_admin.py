@@ -350,3 +350,33 @@ async def test_a_removed_download_stops(boss: Actor, registry: Registry) -> None
     await until(boss.client, f"{PATH}/pulled", lambda a: (a["progress"] or 0) >= 0.5)
     assert (await boss.client.delete(f"{PATH}/pulled")).status_code == 200
     assert (await boss.client.get(PATH)).json()["models"] == []
+
+
+async def test_a_model_beyond_the_budget_says_so(
+    make_live: Callable[..., Awaitable[Live]], put: Callable[..., Path]
+) -> None:
+    put()
+    small = await make_live(local_models_memory_gb=0.01, local_models_scan_seconds=0.1)
+    boss = await people.sign_up(small, "Boss One")
+    async with boss.client:
+        await offered(boss.client, "tiny")
+        reply = await boss.client.post("/api/chat/completions", json=chat())
+        assert reply.status_code == 503
+        assert "needs" in reply.json()["detail"]
+        assert (await boss.client.get(PATH)).json()["memory"]["budget"] == int(0.01 * 2**30)
+        await boss.client.post(f"{PATH}/tiny/load")
+        found = await until(boss.client, f"{PATH}/tiny", lambda a: a["error"])
+        assert (found["state"], "needs" in found["error"]) == ("unloaded", True)
+
+
+async def test_two_names_for_one_file(boss: Actor, put: Callable[..., Path], folder: Path) -> None:
+    put()
+    for name in ("one", "two"):
+        assert (await add(boss, name, "tiny.gguf")).status_code == 200
+    assert [m["id"] for m in (await boss.client.get("/api/models")).json()["data"]] == ["one", "two"]
+    reply = await boss.client.delete(f"{PATH}/one", params={"files": True})
+    assert (reply.status_code, "two" in reply.json()["detail"]) == (409, True)
+    assert {m["name"] for m in (await boss.client.get(PATH)).json()["models"]} == {"one", "two"}
+    assert (await boss.client.delete(f"{PATH}/one")).status_code == 200
+    assert (await boss.client.delete(f"{PATH}/two", params={"files": True})).status_code == 200
+    assert files_in(folder) == []

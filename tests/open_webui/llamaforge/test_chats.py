@@ -248,3 +248,35 @@ async def test_others_need_a_grant(local: Live, boss: Actor, put: Callable[..., 
         assert reply.json()["choices"][0]["message"]["content"] == SAYS
         assert [m["name"] for m in (await user.client.get("/ollama/api/tags")).json()["models"]] == ["tiny"]
         assert (await waiting.client.post("/api/chat/completions", json=chat())).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/api/chat/completions", "/ollama/api/chat"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_goes_away_leaves_the_queue(boss: Actor, put: Callable[..., Path], path: str, stream: bool) -> None:
+    put(says=LONG, endless=True)
+    await offered(boss.client, "tiny")
+    where = "/api/v1/llamaforge/models/tiny"
+    first = asyncio.create_task(boss.client.post(path, json=chat(stream=False, max_tokens=1_000_000)))
+    await until(boss.client, where, lambda a: a["slots"]["used"] == 1 and a["state"] == "loaded")
+    second = asyncio.create_task(boss.client.post(path, json=chat(stream=stream)))
+    await until(boss.client, where, lambda a: a["slots"]["waiting"] == 1)
+    second.cancel()
+    await until(boss.client, where, lambda a: a["slots"]["waiting"] == 0)
+    first.cancel()
+    await until(boss.client, where, lambda a: a["slots"]["used"] == 0)
+
+
+async def test_an_admin_unloads_what_is_answering(local: Live, boss: Actor, put: Callable[..., Path]) -> None:
+    put(says=LONG, endless=True)
+    await offered(boss.client, "tiny")
+    async with open_page(boss.client, boss.token) as page:
+        body = page.ask("tiny", "Hi", params={"temperature": 0, "max_tokens": 1_000_000})
+        chat_id = (await page.post(body))["chat_id"]
+        await page.until(lambda p: len(p.of(body["id"])) > 5)
+        reply = await boss.client.post("/api/v1/llamaforge/models/tiny/unload")
+        assert (reply.status_code, reply.json()["state"]) == (200, "unloaded")
+        await page.idle(chat_id)
+        message = await page.message(chat_id, body["id"])
+        assert message["content"].startswith("word0 word1")
+        assert "unloaded" in message["error"]["content"]
+    assert pids(local) == []

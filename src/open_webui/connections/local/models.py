@@ -80,25 +80,38 @@ class LocalModels:
         self._rows: list[LocalModel] = []
         self._offers: dict[str, Offer] = {}
         self._pool: Pool | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     @property
     def offers(self) -> Mapping[str, Offer]:
         """As the last look saw them, sorted by name."""
         return self._offers
 
-    async def reload(self) -> None:
-        """Takes over what admins added, as the database holds it now, and looks at the disk."""
+    async def open(self) -> None:
+        """Takes over what admins added, as the database holds it. The disk is looked at later: it may be slow."""
         async with self._database.read() as connection:
             self._rows = await local_models.all_models(connection)
+
+    async def reload(self) -> None:
+        """Takes over what admins added, as the database holds it now, and looks at the disk."""
+        await self.open()
         await self.look()
 
     async def look(self) -> None:
-        """Looks at the disk. What did not change is not read again."""
-        rows = self._rows
-        added = {row.path: row.backend for row in rows if row.path is not None}
-        found = await asyncio.to_thread(self._library.scan, added)
-        if rows is self._rows:
-            self._offers = combine(rows, found, self.refusal)
+        """Looks at the disk. What did not change is not read again. All who call at once wait for one look."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(), name="models of this machine")
+        await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
+        while True:
+            rows = self._rows
+            added = {row.path: row.backend for row in rows if row.path is not None}
+            found = await asyncio.to_thread(self._library.scan, added)
+            # Else they changed meanwhile, and whoever changed them waits for this look.
+            if rows is self._rows:
+                self._offers = combine(rows, found, self.refusal)
+                return
 
     def inside(self, path: Path) -> bool:
         """Whether a path leads into the folder of models, links followed."""
@@ -207,6 +220,8 @@ class LocalModels:
 
     async def close(self) -> None:
         """Ends all engines."""
+        if self._looking is not None:
+            self._looking.cancel()
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.close()
