@@ -160,23 +160,26 @@ async def json_object(request: Request) -> dict[str, Any]:
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
     """The response of some work, which is cancelled when the client goes away; its body must have been read before."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_leaving(request))
+    task = asyncio.current_task()
+    assert task is not None, "a request is handled in a task"
+    watcher = asyncio.create_task(_watch(request, task))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
+        # In this task: each turn of the loop before an answer is read is one in which it may be lost.
+        return await work
+    except asyncio.CancelledError:
+        if not watcher.done():
+            raise
+        task.uncancel()
         # Nobody reads it.
         return Response(status_code=499)
     finally:
-        leaving.cancel()
-        working.cancel()
-        await asyncio.wait({working, leaving})
+        watcher.cancel()
 
 
-async def _leaving(request: Request) -> None:
+async def _watch(request: Request, task: "asyncio.Task[Any]") -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    task.cancel()
 
 
 async def authorize(policy: Policy, request: Request) -> Principal | None:
