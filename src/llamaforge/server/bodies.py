@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
+from llamaforge.exceptions import ParameterError
 from llamaforge.server.catalog import Served
 from llamaforge.server.errors import Refusal
+from llamaforge.wire import refuse_addresses
 
 Raw = dict[str, msgspec.Raw]
 _object = msgspec.json.Decoder(Raw)
@@ -55,7 +57,24 @@ def parse(path: str, data: bytes) -> Raw:
         msgspec.json.decode(body[name], type=kind)
     except _UNREADABLE:
         raise Refusal(400, f"'{name}' must be {words}.") from None
+    if name == "messages":
+        _check_messages(body[name])
     return body
+
+
+class _Message(msgspec.Struct):
+    content: Any = None
+
+
+_messages = msgspec.json.Decoder(list[_Message])
+
+
+def _check_messages(raw: msgspec.Raw) -> None:
+    for message in _messages.decode(raw):
+        try:
+            refuse_addresses(message.content)
+        except ParameterError as error:
+            raise Refusal(400, str(error)) from None
 
 
 def text(body: Raw, name: str) -> str | None:

@@ -40,6 +40,16 @@ async def test_a_file_that_is_dropped_in_answers_api_clients(boss: Actor, put: C
     assert answer["model"] == "tiny"
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1/secret", "file:///etc/passwd", "", 7, None, {"url": "x"}])
+async def test_an_engine_is_sent_to_no_address(boss: Actor, put: Callable[..., Path], address: Any) -> None:
+    """It stands inside the network; who asks does not."""
+    put()
+    await offered(boss.client, "tiny")
+    part = {"type": "image_url", "image_url": {"url": address}}
+    reply = await boss.client.post("/api/chat/completions", json=chat(messages=[{"role": "user", "content": [part]}]))
+    assert (reply.status_code, reply.json()["detail"]) == (400, "An image must be given as a data: URL.")
+
+
 async def test_streams_are_openais(boss: Actor, put: Callable[..., Path]) -> None:
     put()
     await offered(boss.client, "tiny")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from llamaforge.backends.base import Message, as_messages
 from llamaforge.exceptions import ParameterError, UnsupportedError
 from llamaforge.parameters import SAMPLING, SHAPE, Parameter, resolve
-from llamaforge.wire import Json
+from llamaforge.wire import Json, refuse_addresses
 
 GENERATION: Final = (
     *SAMPLING,
@@ -41,7 +41,7 @@ _CHAT_ONLY: Final = ("tools", "tool_choice", "parallel_tool_calls", "chat_templa
 _SCHEMA_TYPES: Final = {"object", "array", "string", "number", "integer", "boolean", "null"}
 # Free white space is where small models lose themselves; of a chat, the engine limits it by itself.
 _WHITE_SPACE: Final = {"whitespace_flexible": False, "key_separator": ": ", "item_separator": ", "}
-_MEDIA: Final = {"image_url": "url", "input_audio": "data", "video_url": "url"}
+_MEDIA: Final = {"image_url", "input_audio", "video_url"}
 
 
 def text_request(prompt: str, parameters: Mapping[str, Any] | None) -> Json:
@@ -176,6 +176,7 @@ def _message(message: object, media: bool) -> Json:
     if isinstance(content, list | tuple):
         for part in content:
             _check_part(part, media)
+        refuse_addresses(content)
     elif content is not None and not isinstance(content, str):
         raise ParameterError("The content of a message must be text, a list of parts, or null.")
     return dict(message)
@@ -191,8 +192,3 @@ def _check_part(part: object, media: bool) -> None:
         return
     if not media:
         raise UnsupportedError("This model takes text only; it was loaded without an 'mmproj' file.")
-    # The engine would fetch any address, or read a file, on behalf of whoever wrote the message.
-    value = part.get(kind)
-    address = value.get("url") if isinstance(value, Mapping) else None
-    if _MEDIA[kind] == "url" and not (isinstance(address, str) and address.startswith("data:")):
-        raise ParameterError("An image must be given as a data: URL.")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
 
+from llamaforge import ParameterError
+from llamaforge.wire import refuse_addresses
 from open_webui.connections.base import Entry, Kind, Reply, Tell
 from open_webui.connections.chunks import message_of
 from open_webui.connections.local.library import Found
@@ -47,8 +49,10 @@ class LocalConnection:
     async def open(
         self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None, tell: Tell | None = None
     ) -> Reply:
-        if not isinstance(payload.get("messages"), list):
+        messages = payload.get("messages")
+        if not isinstance(messages, list):
             raise BadRequest("'messages' should be a list.")
+        _check_media(messages)
         name = entry.remote_id
         sent = self._models.with_defaults(name, engine_payload(payload))
         place, response, url = await self._ask(name, "/v1/chat/completions", sent, user, tell)
@@ -98,6 +102,15 @@ class LocalConnection:
             return Place(name, held, await held.__aenter__())
         finally:
             say(None)
+
+
+def _check_media(messages: list[Any]) -> None:
+    """Raises BadRequest for a picture's address, which the engine would fetch from inside this network."""
+    for message in messages:
+        try:
+            refuse_addresses(message.get("content") if isinstance(message, dict) else None)
+        except ParameterError as error:
+            raise BadRequest(str(error)) from None
 
 
 def _queued(name: str, position: int) -> str:
