@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from pydantic import SecretStr
 
+from llamaforge import config as llamaforge_config
 from open_webui import errors
 from open_webui.config import BY_KEY, SETTINGS
 from open_webui.env import Settings
@@ -21,6 +22,7 @@ from open_webui.socket.server import Sockets
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 CONFIGURATION = DOCS / "architecture" / "configuration.md"
+LLAMAFORGE = DOCS / "llamaforge.md"
 PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
 DIAGRAMS = sorted(DOCS.rglob("*.puml"))
 # Where a path in a text may begin.
@@ -78,7 +80,8 @@ def variables_in_texts() -> Iterator[tuple[str, str]]:
 def test_texts_name_only_variables_that_there_are() -> None:
     """A word in capitals and underscores is a variable, or a constant of the source."""
     known = {name.upper() for name in Settings.model_fields} | {v for s in SETTINGS for v in s.variables}
-    known |= {"OUI_EXTRAS", "OUI_PYTHON", "OUI_TEST_WORKERS"}
+    known |= {"OUI_EXTRAS", "OUI_PYTHON", "OUI_TEST_WORKERS", "OUI_API_KEY"}
+    known |= {*llamaforge_config._ENVIRONMENT, *llamaforge_config._PATHS, "LLAMAFORGE_API_KEY"}
     assert [(page, name) for page, name in variables_in_texts() if name not in known] == []
 
 
@@ -116,10 +119,10 @@ def test_files_that_are_named_exist(page: Path) -> None:
     assert missing == []
 
 
-def homes() -> dict[str, list[str]]:
-    """The sources where something of a module or class may be defined, by its name."""
+def homes(package: str) -> dict[str, list[str]]:
+    """The sources of a package where something of a module or class may be defined, by its name."""
     found: dict[str, list[str]] = {}
-    for path in (ROOT / "src").rglob("*.py"):
+    for path in (ROOT / "src" / package).rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         for name in (path.stem, *re.findall(r"^class (\w+)", text, re.MULTILINE)):
             found.setdefault(name, []).append(text)
@@ -128,11 +131,12 @@ def homes() -> dict[str, list[str]]:
 
 def test_functions_that_are_named_exist() -> None:
     """`module.function` and `Class.method`, where there is such a module or class."""
-    sources = homes()
+    of_server, of_library = homes("open_webui"), homes("llamaforge")
     missing = []
     for page in PAGES:
+        sources = of_library if page == LLAMAFORGE else of_server
         for home, name in re.findall(r"`(\w+)\.(\w+)(?:\([^`]*)?`", page.read_text(encoding="utf-8")):
-            if home not in sources or name in {"py", "md", "db"} or f"{home}.{name}" in BY_KEY:
+            if home not in sources or name in {"py", "md", "db", "gguf", "json"} or f"{home}.{name}" in BY_KEY:
                 continue
             defined = rf"\b(?:def|class) {name}\b|^\s*{name}\b(?:: .*)? ="
             declared = rf"^\s*(?:Column\(\"{name}\"|{name}:)"
