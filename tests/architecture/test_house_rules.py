@@ -44,6 +44,11 @@ CATCH_ALL = {
     "llamaforge/plugins/streaming.py": "plugins are other people's code: one that fails is skipped",
     "llamaforge/plugins/discovery.py": "plugins are other people's code: one that fails is skipped",
     "llamaforge/loading.py": "a backend may be other people's code: whatever its load raises is a ModelLoadError",
+    "synthora/callbacks/manager.py": "handlers are other people's code: one that fails is logged",
+    "synthora/models/provider.py": "whatever ends a request is told to its handlers, and raised again",
+    "synthora/models/wrappers/fallback.py": "whatever it is that one backend raises, the next one is asked",
+    "synthora/models/wrappers/retry.py": "what may be tried again is seen by looking at it; all else is raised again",
+    "synthora/models/wrappers/trace.py": "whatever ends a request ends its span, and is raised again",
     "llamaforge/worker/api.py": "a backend may be other people's code: whatever it raises is an answer to the client",
 }
 # Modules that stand on an extra's engine and are imported with a first model; the engine itself writes on import.

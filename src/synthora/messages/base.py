@@ -1,0 +1,236 @@
+"""BaseMessage: one turn of a conversation, from whoever and to whichever model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from synthora.exceptions import MessageError
+from synthora.messages import answers
+from synthora.messages.images import parse_image
+from synthora.messages.parts import ToolCall, as_tool_call
+from synthora.types import MessageRole, Node, NodeType
+
+_AUTHORS = {
+    MessageRole.USER: ("user", NodeType.USER),
+    MessageRole.SYSTEM: ("system", NodeType.SYSTEM),
+    MessageRole.ASSISTANT: ("assistant", NodeType.AGENT),
+    MessageRole.TOOL_RESPONSE: ("tool", NodeType.TOOL),
+}
+_ROLES = {
+    "user": MessageRole.USER,
+    "system": MessageRole.SYSTEM,
+    "developer": MessageRole.SYSTEM,
+    "assistant": MessageRole.ASSISTANT,
+    "tool": MessageRole.TOOL_RESPONSE,
+    "function": MessageRole.TOOL_RESPONSE,
+}
+# What OpenAI's API refuses in the name of an author, and how long it may be.
+_NOT_IN_A_NAME = re.compile(r"[\s<|\\/>]")
+_LONGEST_NAME = 64
+
+
+class BaseMessage(BaseModel):
+    """A message. It has at least one of content, tool_calls, tool_response, images (empty ones count).
+
+    id: of a provider's answer; of a tool response, that of the call it answers. source: its author, by the role where
+    left out. chunk: what is new in this step of a stream. content: the text, in a stream all of it so far.
+    parsed: the object that `response_format` asked for. images: http(s) addresses or data: URIs.
+    metadata: of an answer: created, model, service_tier, system_fingerprint, usage, finish_reason; cost, reasoning and
+    refusal where there are any. original_response: what the provider sent for this message.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    role: MessageRole
+    id: str | None = None
+    source: Node = Field(default_factory=lambda given: _author(given["role"]))
+    chunk: str | None = None
+    parsed: Any = None
+    content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_response: Any = None
+    images: list[str] | None = None
+    original_response: Any = Field(
+        default=None,
+        repr=False,
+        exclude=True,
+        validation_alias=AliasChoices("original_response", "origional_response"),
+    )
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("tool_calls", mode="before")
+    @classmethod
+    def _readable_calls(cls, calls: Any) -> Any:
+        return [as_tool_call(call) for call in calls] if isinstance(calls, list | tuple) else calls
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.content is None and self.tool_calls is None and self.tool_response is None and self.images is None:
+            raise MessageError("A message needs a content, tool calls, a tool response or images.")
+        if self.role is MessageRole.TOOL_RESPONSE and not self.id:
+            raise MessageError("A tool response needs the id of the tool call that it answers.")
+        if self.role is MessageRole.SYSTEM and self.images:
+            raise MessageError("A system message can't have images.")
+        return self
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the model has finished its answer."""
+        return bool(self.metadata.get("finish_reason"))
+
+    @property
+    def has_tool_calls(self) -> bool:
+        """Whether the model asks for tools."""
+        return bool(self.tool_calls)
+
+    @property
+    def origional_response(self) -> Any:
+        """`original_response` under the name that Synthora published."""
+        return self.original_response
+
+    @classmethod
+    def create_message(  # noqa: PLR0917 -- as published
+        cls,
+        role: MessageRole | str,
+        id: str | None = None,  # noqa: A002
+        content: Any = None,
+        images: Sequence[str] | None = None,
+        tool_calls: Sequence[Any] | None = None,
+        tool_response: Any = None,
+        source: Node | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """A message with what its role may have: users and systems have neither id nor tool calls.
+
+        content: text, or a message whose text is taken. images: see `parse_image`.
+        Raises MessageError (an unknown role, nothing in it, a tool response without id, a system's images), ImageError.
+        """
+        kind = _role(role)
+        if kind in {MessageRole.USER, MessageRole.SYSTEM}:
+            id, tool_calls = None, None  # noqa: A001
+        if isinstance(content, BaseMessage):
+            content = content.content
+        if content is not None and not isinstance(content, str):
+            raise MessageError(f"The content of a message must be text, not {type(content).__name__}.")
+        if isinstance(images, str):
+            raise MessageError("Give images as a list.")
+        return cls._checked(
+            role=kind,
+            id=id,
+            source=source or _author(kind),
+            content=content,
+            images=None if images is None else [parse_image(image) for image in images],
+            tool_calls=None if tool_calls is None else [as_tool_call(call) for call in tool_calls],
+            tool_response=tool_response,
+            metadata=dict(metadata or {}),
+        )
+
+    # ---- OpenAI's wire
+
+    def to_openai_message(self) -> dict[str, Any]:
+        """The message as a chat completion request has it."""
+        if self.role is MessageRole.TOOL_RESPONSE:
+            return {"role": "tool", "content": self.content or "", "tool_call_id": self.id}
+        message: dict[str, Any] = {
+            "role": self.role.value,
+            "content": self._parts() if self.images else self.content,
+            "name": _NOT_IN_A_NAME.sub("_", self.source.name)[:_LONGEST_NAME],
+        }
+        if self.role is MessageRole.ASSISTANT and self.tool_calls:
+            message["tool_calls"] = [call.to_openai() for call in self.tool_calls]
+        return message
+
+    @classmethod
+    def from_openai_message(cls, message: Mapping[str, Any], source: Node | None = None) -> Self:
+        """A message from one of a chat completion request. Raises MessageError."""
+        role = _ROLES.get(str(message.get("role")))
+        if role is None:
+            raise MessageError(f"{message.get('role')!r} is no role of a chat: {', '.join(_ROLES)}.")
+        content, images = _from_parts(message.get("content"))
+        if source is None and message.get("name"):
+            source = Node(name=str(message["name"]), type=_AUTHORS[role][1])
+        return cls.create_message(
+            role,
+            id=message.get("tool_call_id"),
+            content=content,
+            images=images,
+            tool_calls=message.get("tool_calls"),
+            source=source,
+        )
+
+    @classmethod
+    def from_openai_chat_response(cls, response: Any, source: Node | None = None) -> Self:
+        """The answer in a chat completion, the SDK's or a dictionary."""
+        return cls._answer(answers.of_chat(response), source)
+
+    @classmethod
+    def from_openai_chat_stream_response(
+        cls, chunk: Any, source: Node | None = None, previous: BaseMessage | None = None
+    ) -> Self:
+        """The answer after one more chunk of a chat completion. previous: the answer before it, which stays as it is."""
+        return cls._answer(answers.of_chat_chunk(chunk, previous), source)
+
+    @classmethod
+    def from_openai_completion_response(cls, response: Any, source: Node | None = None) -> Self:
+        """The text in a completion without roles."""
+        return cls._answer(answers.of_completion(response), source)
+
+    @classmethod
+    def from_openai_completion_stream_response(
+        cls, chunk: Any, source: Node | None = None, previous: BaseMessage | None = None
+    ) -> Self:
+        """The text after one more chunk of a completion without roles."""
+        return cls._answer(answers.of_completion_chunk(chunk, previous), source)
+
+    @classmethod
+    def _answer(cls, fields: answers.Fields, source: Node | None) -> Self:
+        return cls(role=MessageRole.ASSISTANT, source=source or _author(MessageRole.ASSISTANT), **fields)
+
+    @classmethod
+    def _checked(cls, **fields: Any) -> Self:
+        """A message whose mistakes are told in one sentence, instead of pydantic's report of all fields."""
+        try:
+            return cls(**fields)
+        except ValueError as error:
+            causes = [problem.get("ctx", {}).get("error") for problem in getattr(error, "errors", list)()]
+            told = next((cause for cause in causes if isinstance(cause, MessageError)), None)
+            raise told or MessageError(str(error)) from None
+
+    def _parts(self) -> list[dict[str, Any]]:
+        parts: list[dict[str, Any]] = [] if self.content is None else [{"type": "text", "text": self.content}]
+        images = self.images or ()
+        return parts + [{"type": "image_url", "image_url": {"url": image, "detail": "auto"}} for image in images]
+
+
+def _author(role: MessageRole) -> Node:
+    name, kind = _AUTHORS[role]
+    return Node(name=name, type=kind)
+
+
+def _role(role: MessageRole | str) -> MessageRole:
+    try:
+        return MessageRole(role)
+    except ValueError:
+        known = ", ".join(member.value for member in MessageRole)
+        raise MessageError(f"{role!r} is no role of a message. Roles: {known}.") from None
+
+
+def _from_parts(content: Any) -> tuple[str | None, list[str] | None]:
+    """The text and the images of a content, which may be a list of parts."""
+    if content is None or isinstance(content, str):
+        return content, None
+    texts: list[str] = []
+    images: list[str] = []
+    for part in content if isinstance(content, list) else [content]:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "text":
+            texts.append(str(part.get("text", "")))
+        elif kind == "image_url" and isinstance(part.get("image_url"), dict):
+            images.append(str(part["image_url"].get("url")))
+        else:
+            raise MessageError(f"A message has a part of the unknown type {kind!r}.")
+    return ("\n".join(texts) if texts else None), images or None

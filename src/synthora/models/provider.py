@@ -1,0 +1,257 @@
+"""ProviderBackend: asking a model, once for all providers: the request, the handlers, the stream, usage and cost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from synthora.callbacks import BaseCallBackHandler
+from synthora.callbacks.manager import anotify, notify
+from synthora.exceptions import MessageError, StreamInterruptedError
+from synthora.messages import BaseMessage, assistant
+from synthora.models import prices, structured
+from synthora.models.base import BaseModelBackend
+from synthora.types import CallBackEvent, ModelBackendType, Node
+
+Json = dict[str, Any]
+_BEGUN = assistant("")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """parameters: what goes to the provider. told: what handlers are told with each event. shape: of the answer."""
+
+    parameters: Json
+    told: Json
+    streamed: bool
+    shape: type[BaseModel] | None
+    prices: Mapping[str, Any] | None
+
+
+class ProviderBackend(BaseModelBackend):
+    """A subclass says how to ask: whole, in chunks, and both without blocking. The answers have OpenAI's shapes.
+
+    Beside the provider's own parameters, `config` and calls take `response_format` (a pydantic class as well as OpenAI's
+    dictionary) and `prices` (see synthora.models.prices). A parameter that is None counts as not given.
+    """
+
+    def __init__(
+        self,
+        model_type: str,
+        source: Node | None,
+        backend_type: ModelBackendType,
+        config: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        handlers: Iterable[BaseCallBackHandler] | None = None,
+    ) -> None:
+        """Raises ConfigError for prices that are none."""
+        super().__init__(model_type, source, backend_type, config, name, handlers)
+        if self.config.get("prices") is not None:
+            prices.check(self.config["prices"])
+
+    # ---- what a subclass writes
+
+    @abstractmethod
+    def _ask(self, parameters: Json) -> Any:
+        """The whole response."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def _ask_stream(self, parameters: Json) -> Iterator[Any]:
+        """The chunks of the response. The request is made now; `close()` ends it."""
+        raise NotImplementedError
+
+    @abstractmethod
+    async def _aask(self, parameters: Json) -> Any:
+        """The whole response, without blocking."""
+        raise NotImplementedError
+
+    @abstractmethod
+    async def _aask_stream(self, parameters: Json) -> AsyncIterator[Any]:
+        """Its chunks, without blocking. `aclose()` or an asynchronous `close()` ends the request."""
+        raise NotImplementedError
+
+    def _input(self, messages: Any) -> Json:
+        """Messages as parameters of a request. Raises MessageError."""
+        return {"messages": [message.to_openai_message() for message in _as_list(messages)]}
+
+    def _told(self, messages: Any, parameters: Json) -> Json:  # noqa: ARG002 -- for those that tell them in another way
+        """What handlers are told when the model is asked, of `messages` as they were given."""
+        return parameters
+
+    def _message(self, response: Any) -> BaseMessage:
+        return BaseMessage.from_openai_chat_response(response, self.source)
+
+    def _next_message(self, chunk: Any, previous: BaseMessage | None) -> BaseMessage:
+        return BaseMessage.from_openai_chat_stream_response(chunk, self.source, previous)
+
+    # ---- asking
+
+    def run(self, messages: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 -- as published
+        """See BaseModelBackend. What goes wrong is told to `on_llm_error` and raised, also in the middle of a stream.
+
+        Raises what the provider's client raises, MessageError, StreamInterruptedError, StructuredOutputError.
+        """
+        request = self._request(messages, kwargs)
+        if request.streamed:
+            pieces = self._pieces(request)
+            next(pieces)  # the request is made now, and what is wrong with it is raised here
+            return pieces
+        handlers = self.callback_manager.handlers
+        notify(handlers, CallBackEvent.LLM_START, self.source, **request.told)
+        try:
+            message = self._finished(self._message(self._ask(request.parameters)), request)
+        except BaseException as error:
+            notify(handlers, CallBackEvent.LLM_ERROR, self.source, error, **request.parameters)
+            raise
+        notify(handlers, CallBackEvent.LLM_END, self.source, message, **request.parameters)
+        return message
+
+    async def async_run(self, messages: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 -- as published
+        """See BaseModelBackend; errors as of `run`. Cancelling ends the request."""
+        request = self._request(messages, kwargs)
+        if request.streamed:
+            pieces = self._apieces(request)
+            await anext(pieces)
+            return pieces
+        handlers = self.callback_manager.handlers
+        await anotify(handlers, CallBackEvent.LLM_START, self.source, **request.told)
+        try:
+            message = self._finished(self._message(await self._aask(request.parameters)), request)
+        except BaseException as error:
+            await anotify(handlers, CallBackEvent.LLM_ERROR, self.source, error, **request.parameters)
+            raise
+        await anotify(handlers, CallBackEvent.LLM_END, self.source, message, **request.parameters)
+        return message
+
+    def _pieces(self, request: Request) -> Generator[BaseMessage, None, None]:
+        """The messages of a stream, after one that only says that the request has been made."""
+        handlers, parameters = self.callback_manager.handlers, request.parameters
+        message: BaseMessage | None = None
+        notify(handlers, CallBackEvent.LLM_START, self.source, **request.told)
+        try:
+            with _closing(self._ask_stream(parameters)) as chunks:
+                yield _BEGUN
+                for chunk in chunks:
+                    message = self._grown(chunk, message, request)
+                    notify(handlers, CallBackEvent.LLM_CHUNK, self.source, message, **parameters)
+                    yield message
+            ended = _ended(message, self.name)
+        except GeneratorExit:  # its reader has had enough
+            notify(handlers, CallBackEvent.LLM_END, self.source, message or _BEGUN, **parameters)
+            raise
+        except BaseException as error:
+            _note(error, message)
+            notify(handlers, CallBackEvent.LLM_ERROR, self.source, error, **parameters)
+            raise
+        notify(handlers, CallBackEvent.LLM_END, self.source, ended, **parameters)
+
+    async def _apieces(self, request: Request) -> AsyncGenerator[BaseMessage, None]:
+        """The same without blocking."""
+        handlers, parameters = self.callback_manager.handlers, request.parameters
+        message: BaseMessage | None = None
+        await anotify(handlers, CallBackEvent.LLM_START, self.source, **request.told)
+        try:
+            async with _aclosing(await self._aask_stream(parameters)) as chunks:
+                yield _BEGUN
+                async for chunk in chunks:
+                    message = self._grown(chunk, message, request)
+                    await anotify(handlers, CallBackEvent.LLM_CHUNK, self.source, message, **parameters)
+                    yield message
+            ended = _ended(message, self.name)
+        except GeneratorExit:
+            await anotify(handlers, CallBackEvent.LLM_END, self.source, message or _BEGUN, **parameters)
+            raise
+        except BaseException as error:
+            _note(error, message)
+            await anotify(handlers, CallBackEvent.LLM_ERROR, self.source, error, **parameters)
+            raise
+        await anotify(handlers, CallBackEvent.LLM_END, self.source, ended, **parameters)
+
+    # ---- before and after
+
+    def _request(self, messages: Any, given: Json) -> Request:
+        merged = {**self.config, **given}
+        table = merged.pop("prices", None)
+        streamed = bool(merged.pop("stream", False))
+        if "stream_options" not in merged and streamed:
+            merged["stream_options"] = {"include_usage": True}
+        parameters = {name: value for name, value in merged.items() if value is not None}
+        if not parameters.get("tools", True):
+            del parameters["tools"]
+        shape = parameters.get("response_format")
+        if isinstance(shape, type) and issubclass(shape, BaseModel):
+            parameters["response_format"] = structured.response_format(shape)
+        else:
+            shape = None
+        parameters.update(model=self.model_type, **self._input(messages))
+        if streamed:
+            parameters["stream"] = True
+        else:
+            parameters.pop("stream_options", None)
+        return Request(parameters, self._told(messages, parameters), streamed, shape, table)
+
+    def _grown(self, chunk: Any, previous: BaseMessage | None, request: Request) -> BaseMessage:
+        message = self._next_message(chunk, previous)
+        if message.metadata["finish_reason"] or message.metadata["usage"]:
+            return self._finished(message, request)
+        return message
+
+    def _finished(self, message: BaseMessage, request: Request) -> BaseMessage:
+        """`message` with its cost and its object, where it is known and they are not yet."""
+        metadata = message.metadata
+        if request.prices and (usage := metadata["usage"]) is not None:
+            spent = prices.cost(usage, request.prices, (metadata["model"], self.model_type))
+            if spent is not None:
+                metadata["cost"] = spent
+        if request.shape is not None and message.parsed is None and message.is_complete:
+            message.parsed = structured.parse(message, request.shape)
+        return message
+
+
+def _as_list(messages: Any) -> list[BaseMessage]:
+    found = list(messages) if isinstance(messages, list | tuple) else [messages]
+    for message in found:
+        if not isinstance(message, BaseMessage):
+            raise MessageError(f"A model is asked with messages, not {type(message).__name__}; use user('...').")
+    if not found:
+        raise MessageError("A model is asked with at least one message.")
+    return found
+
+
+def _ended(message: BaseMessage | None, name: str) -> BaseMessage:
+    if message is None or not message.is_complete:
+        raise StreamInterruptedError(f"The provider of '{name}' ended its answer in the middle.")
+    return message
+
+
+def _note(error: BaseException, message: BaseMessage | None) -> None:
+    """The SDK says no more than "Connection error."."""
+    if message is not None and not isinstance(error, asyncio.CancelledError):
+        error.add_note(f"It happened in the middle of a stream, after {len(message.content or '')} characters.")
+
+
+@contextlib.contextmanager
+def _closing(chunks: Iterator[Any]) -> Iterator[Iterator[Any]]:
+    try:
+        yield chunks
+    finally:
+        close = getattr(chunks, "close", None)
+        if close is not None:
+            close()
+
+
+@contextlib.asynccontextmanager
+async def _aclosing(chunks: AsyncIterator[Any]) -> AsyncIterator[AsyncIterator[Any]]:
+    try:
+        yield chunks
+    finally:
+        close = getattr(chunks, "aclose", None) or getattr(chunks, "close", None)
+        if close is not None:
+            await close()

@@ -1,0 +1,164 @@
+"""CacheBackend: the same request twice costs one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from synthora.callbacks.manager import anotify, notify
+from synthora.messages import BaseMessage, Usage
+from synthora.models import structured
+from synthora.models.base import BaseModelBackend
+from synthora.models.wrappers.base import AsyncPieces, Json, Pieces, WrapperBackend
+from synthora.models.wrappers.stores import MemoryStore, Store
+from synthora.types import CallBackEvent
+
+# How an answer travels, or what it is said to cost, does not change it.
+_NOT_IN_THE_KEY = frozenset(("stream", "stream_options", "prices", "timeout"))
+
+
+class CacheBackend(WrapperBackend):
+    """Finished answers by everything that shapes them: provider, model, messages and parameters. Errors are not kept.
+
+    The metadata of a kept answer have `cached: True`, and a `cost` of 0 where it had one. Handlers are told of it as of
+    any other, with `cached=True`. As a stream it is one message. Whether a model should answer the same question anew
+    (at a temperature above 0, say) is for you to decide: this one does not.
+    """
+
+    def __init__(self, backend: BaseModelBackend, store: Store | None = None) -> None:
+        """store: in memory where left out."""
+        super().__init__(backend)
+        self.store = store or MemoryStore()
+
+    def _whole(self, messages: Any, arguments: Json) -> BaseMessage:
+        key = self._key(messages, arguments)
+        kept = self._read(self.store.get(key), arguments)
+        if kept is not None:
+            self._tell(messages, kept, stream=False)
+            return kept
+        answer = super()._whole(messages, arguments)
+        self._keep(key, answer)
+        return answer
+
+    def _open(self, messages: Any, arguments: Json) -> Pieces:
+        key = self._key(messages, arguments)
+        kept = self._read(self.store.get(key), arguments)
+        if kept is None:
+            return self._kept_when_done(key, super()._open(messages, arguments))
+        kept.chunk = kept.content
+        self._tell(messages, kept, stream=True)
+        return _one(kept)
+
+    async def _awhole(self, messages: Any, arguments: Json) -> BaseMessage:
+        key = self._key(messages, arguments)
+        kept = self._read(await asyncio.to_thread(self.store.get, key), arguments)
+        if kept is not None:
+            await self._atell(messages, kept, stream=False)
+            return kept
+        answer = await super()._awhole(messages, arguments)
+        await asyncio.to_thread(self._keep, key, answer)
+        return answer
+
+    async def _aopen(self, messages: Any, arguments: Json) -> AsyncPieces:
+        key = self._key(messages, arguments)
+        kept = self._read(await asyncio.to_thread(self.store.get, key), arguments)
+        if kept is None:
+            return self._akept_when_done(key, await super()._aopen(messages, arguments))
+        kept.chunk = kept.content
+        await self._atell(messages, kept, stream=True)
+        return _aone(kept)
+
+    # ---- keeping
+
+    def _kept_when_done(self, key: str, pieces: Pieces) -> Pieces:
+        last: BaseMessage | None = None
+        with contextlib.closing(pieces):
+            for last in pieces:
+                yield last
+        if last is not None:
+            self._keep(key, last)
+
+    async def _akept_when_done(self, key: str, pieces: AsyncPieces) -> AsyncPieces:
+        last: BaseMessage | None = None
+        async with contextlib.aclosing(pieces):
+            async for message in pieces:
+                last = message
+                yield message
+        if last is not None:
+            await asyncio.to_thread(self._keep, key, last)
+
+    def _keep(self, key: str, message: BaseMessage) -> None:
+        if message.is_complete:
+            self.store.set(key, message.model_dump_json(exclude={"chunk", "parsed", "source"}))
+
+    def _key(self, messages: Any, arguments: Json) -> str:
+        given = messages if isinstance(messages, list | tuple) else [messages]
+        asked = {**self.config, **arguments}
+        parts = {
+            "provider": [str(self.backend_type), getattr(self.backend, "base_url", None), self.model_type],
+            "messages": [_wire(message) for message in given],
+            "parameters": {name: asked[name] for name in sorted(asked) if name not in _NOT_IN_THE_KEY},
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()
+
+    def _read(self, kept: str | None, arguments: Json) -> BaseMessage | None:
+        """The message, None for what is none (of an older version, say)."""
+        if kept is None:
+            return None
+        try:
+            message = BaseMessage.model_validate({**json.loads(kept), "source": self.source})
+        except (ValueError, ValidationError):
+            return None
+        metadata = message.metadata
+        metadata["usage"] = Usage.of(metadata.get("usage"))
+        metadata["cached"] = True
+        if "cost" in metadata:
+            metadata["cost"] = 0.0
+        shape = {**self.config, **arguments}.get("response_format")
+        if isinstance(shape, type) and issubclass(shape, BaseModel):
+            message.parsed = structured.parse(message, shape)
+        return message
+
+    # ---- telling
+
+    def _tell(self, messages: Any, kept: BaseMessage, *, stream: bool) -> None:
+        for event, told in self._events(messages, kept, stream=stream):
+            notify(self.callback_manager.handlers, event, self.source, **told)
+
+    async def _atell(self, messages: Any, kept: BaseMessage, *, stream: bool) -> None:
+        for event, told in self._events(messages, kept, stream=stream):
+            await anotify(self.callback_manager.handlers, event, self.source, **told)
+
+    def _events(self, messages: Any, kept: BaseMessage, *, stream: bool) -> list[tuple[CallBackEvent, Json]]:
+        given = messages if isinstance(messages, list | tuple) else [messages]
+        about = {"model": self.model_type, "stream": stream, "cached": True}
+        chunk = [(CallBackEvent.LLM_CHUNK, {**about, "message": kept})] if stream else []
+        return [
+            (CallBackEvent.LLM_START, {**about, "messages": [_wire(message) for message in given]}),
+            *chunk,
+            (CallBackEvent.LLM_END, {**about, "message": kept}),
+        ]
+
+
+def _wire(message: Any) -> Any:
+    return message.to_openai_message() if isinstance(message, BaseMessage) else message
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can't say: a class asks for its schema."""
+    if isinstance(value, type) and issubclass(value, BaseModel):
+        return value.model_json_schema()
+    return repr(value)
+
+
+def _one(message: BaseMessage) -> Pieces:
+    yield message
+
+
+async def _aone(message: BaseMessage) -> AsyncPieces:
+    yield message

@@ -1,0 +1,105 @@
+"""FallbackBackend: the next backend when one fails."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from synthora.callbacks import BaseCallBackHandler
+from synthora.exceptions import FallbackError, MessageError
+from synthora.messages import BaseMessage
+from synthora.models.base import BaseModelBackend
+from synthora.models.wrappers.base import AsyncPieces, Json, Pieces, WrapperBackend, abegun, begun
+
+Failures = list[tuple[str, Exception]]
+
+
+class FallbackBackend(WrapperBackend):
+    """Asks the first backend; where it raises, the second, and so on. Of a stream, before its first message only.
+
+    The metadata of an answer that did not come from the first say so: `backend` (its name) and `failed`, the errors of
+    those before it as {backend, error}. Name, configuration and `stream` are those of the first.
+    """
+
+    def __init__(self, backends: Sequence[BaseModelBackend]) -> None:
+        """backends: in the order in which they are asked."""
+        if not backends:
+            raise ValueError("A fallback needs at least one backend.")
+        super().__init__(backends[0])
+        self.backends = list(backends)
+
+    def add_handler(self, handler: BaseCallBackHandler, recursive: bool = True) -> None:
+        """Tell a handler of all of them."""
+        for backend in self.backends:
+            backend.add_handler(handler, recursive)
+
+    def _whole(self, messages: Any, arguments: Json) -> BaseMessage:
+        failures: Failures = []
+        for backend in self.backends:
+            try:
+                answer: BaseMessage = backend.run(messages, **arguments | {"stream": False})
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the next is asked
+                _note(failures, backend, error)
+            else:
+                return _named(answer, backend, failures)
+        raise FallbackError(failures) from failures[-1][1]
+
+    def _open(self, messages: Any, arguments: Json) -> Pieces:
+        failures: Failures = []
+        for backend in self.backends:
+            try:
+                pieces = begun(backend.run(messages, **arguments | {"stream": True}))
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the next is asked
+                _note(failures, backend, error)
+            else:
+                return _all_named(pieces, backend, failures)
+        raise FallbackError(failures) from failures[-1][1]
+
+    async def _awhole(self, messages: Any, arguments: Json) -> BaseMessage:
+        failures: Failures = []
+        for backend in self.backends:
+            try:
+                answer: BaseMessage = await backend.async_run(messages, **arguments | {"stream": False})
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the next is asked
+                _note(failures, backend, error)
+            else:
+                return _named(answer, backend, failures)
+        raise FallbackError(failures) from failures[-1][1]
+
+    async def _aopen(self, messages: Any, arguments: Json) -> AsyncPieces:
+        failures: Failures = []
+        for backend in self.backends:
+            try:
+                pieces = await abegun(await backend.async_run(messages, **arguments | {"stream": True}))
+            except Exception as error:  # noqa: BLE001 -- whatever it is, the next is asked
+                _note(failures, backend, error)
+            else:
+                return _aall_named(pieces, backend, failures)
+        raise FallbackError(failures) from failures[-1][1]
+
+
+def _note(failures: Failures, backend: BaseModelBackend, error: Exception) -> None:
+    """Remember a failure. What is wrong with the messages is wrong for every backend, and raised."""
+    if isinstance(error, MessageError):
+        raise error
+    failures.append((backend.name, error))
+
+
+def _named(message: BaseMessage, backend: BaseModelBackend, failures: Failures) -> BaseMessage:
+    if failures:
+        message.metadata["backend"] = backend.name
+        message.metadata["failed"] = [{"backend": name, "error": str(error)} for name, error in failures]
+    return message
+
+
+def _all_named(pieces: Pieces, backend: BaseModelBackend, failures: Failures) -> Pieces:
+    with contextlib.closing(pieces):
+        for message in pieces:
+            yield _named(message, backend, failures)
+
+
+async def _aall_named(pieces: AsyncPieces, backend: BaseModelBackend, failures: Failures) -> AsyncPieces:
+    async with contextlib.aclosing(pieces):
+        async for message in pieces:
+            yield _named(message, backend, failures)
