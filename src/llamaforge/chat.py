@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from llamaforge.exceptions import LlamaForgeError
+from llamaforge.exceptions import LlamaForgeError, ModelNotLoadedError
 from llamaforge.model import Model
 from llamaforge.parameters import unknown
 
@@ -87,7 +87,10 @@ class ChatInterface:
         self._write = write
 
     def start(self) -> None:
-        """Load the model and talk until the person ends it. Raises what `LlamaForge.load_model` raises."""
+        """Load the model and talk until the person ends it.
+
+        Raises ModelNotLoadedError where there is none to talk with, and what `LlamaForge.load_model` raises.
+        """
         self._use(self.model)
         self._write(f"{self.model}: /help tells what you can do, /exit ends.\n")
         while True:
@@ -140,8 +143,9 @@ class ChatInterface:
         if model is None:
             current = self.forge.current_model
             model = self.forge.default_model if current is None else current.name
-        if model is not None:
-            self.forge.load_model(model)
+        if model is None:
+            raise ModelNotLoadedError("No model was named, and there is no default_model.")
+        self.forge.load_model(model)
         self.model = model
 
     # ---- commands

@@ -1,9 +1,9 @@
-"""docs/llamaforge.md is run as its reader would: each chapter on an empty machine, its blocks in order, what they write compared.
+"""docs/llamaforge.md, and README's part about it, are run as a reader would.
 
-A `python` block runs here, and writes what the `text` block after it shows (nothing where there is none). Each `$ ` line of a
-`console` block is run by bash, and what it writes, errors included, stands below it; columns may be farther apart. `...`
-stands for anything. A command that ends with `&` goes on until the end of its chapter. `/home/you` and the ports of the
-document stand for ours.
+Each chapter begins on an empty machine; its blocks are run in their order, and what they write is compared. A `python` block
+runs here, and writes what the `text` block after it shows (nothing where there is none). Each `$ ` line of a `console` block is
+run by bash, and what it writes, errors included, stands below it; columns may be farther apart. `...` stands for anything. A
+command that ends with `&` goes on until the end of its chapter. `/home/you` and the ports of the document stand for ours.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,10 @@ class Block:
     shown: str = ""
 
 
-def chapters() -> dict[str, list[Block]]:
+def chapters(page: Path) -> dict[str, list[Block]]:
     """The blocks under each heading of the second level."""
     found: dict[str, list[Block]] = {}
-    heading, lines = "", PAGE.read_text(encoding="utf-8").splitlines()
+    heading, lines = "", page.read_text(encoding="utf-8").splitlines()
     number = 0
     while number < len(lines):
         line = lines[number]
@@ -80,7 +80,8 @@ def chapters() -> dict[str, list[Block]]:
     return found
 
 
-CHAPTERS = chapters()
+CHAPTERS = chapters(PAGE)
+README = chapters(ROOT / "README.md")["Models without the server"]
 RUN = [heading for heading, blocks in CHAPTERS.items() if blocks and heading not in NOT_RUN]
 
 
@@ -116,7 +117,7 @@ class Reader:
         elif block.language == "toml":
             tomllib.loads(block.code)
         else:
-            pytest.fail(f"docs/llamaforge.md, line {block.line}: a block of the unknown kind {block.language!r}")
+            pytest.fail(f"line {block.line}: a block of the unknown kind {block.language!r}")
 
     def end(self) -> None:
         """What still runs is ended as by Ctrl-C, and ends well."""
@@ -134,7 +135,7 @@ class Reader:
     def _python(self, block: Block) -> None:
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            exec(compile(self._ours(block.code), f"{PAGE}, line {block.line}", "exec"), self.names)
+            exec(compile(self._ours(block.code), f"line {block.line}", "exec"), self.names)
         self._compare(block.line, block.shown, out.getvalue())
 
     def _console(self, block: Block) -> None:
@@ -193,7 +194,7 @@ class Reader:
         pattern = ".*?".join(re.escape(part) for part in _columns(shown).split("..."))
         if not re.fullmatch(pattern, _columns(written), re.DOTALL):
             # As the document would have it, to be seen in full.
-            pytest.fail(f"docs/llamaforge.md, line {line}: {command}\nshown:\n{shown}\nwritten:\n{written}")
+            pytest.fail(f"line {line}: {command}\nshown:\n{shown}\nwritten:\n{written}")
 
 
 def _columns(text: str) -> str:
@@ -300,6 +301,13 @@ def admin_of_a_server(reader: Reader, make_server: Callable[..., Server]) -> str
     form = {"name": "You", "email": "you@example.com", "password": "your password"}
     token: str = httpx.post(f"{server.url}/api/v1/auths/signup", json=form, trust_env=False).json()["token"]
     return token
+
+
+def test_the_part_of_the_readme(reader: Reader) -> None:
+    tiny_gguf.write_gguf(reader.home / "model.gguf")
+    console, python = README
+    reader.type(console)
+    reader.type(replace(python, shown=tiny_gguf.HELLO))
 
 
 def test_only_installing_is_not_run() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import llamaforge
-from llamaforge import LlamaForge, ModelNotFoundError, backends, register_backend
+from llamaforge import LlamaForge, ModelNotFoundError, ModelNotLoadedError, backends, register_backend
 from llamaforge.chat import ChatInterface
 
 SOURCE = Path(llamaforge.__file__).parents[1]
@@ -198,6 +198,12 @@ def test_files_that_cannot_be_used(forge, tmp_path):
         f"{tmp_path}: Is a directory",
     ]
     assert chat.history == []
+
+
+def test_without_any_model_there_is_no_conversation(forge):
+    forge.config.set("default_model", None)
+    with pytest.raises(ModelNotLoadedError, match="No model was named, and there is no default_model"):
+        talk(forge, "I am sad")
 
 
 def test_an_unknown_model_is_told_before_the_first_prompt(forge):

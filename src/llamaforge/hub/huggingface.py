@@ -193,7 +193,7 @@ def _client() -> Any:
         import huggingface_hub  # noqa: PLC0415 - half a second that only those pay who use it
         import huggingface_hub.errors  # noqa: PLC0415
     except ImportError as error:
-        raise MissingExtraError("hub", "huggingface_hub") from error
+        raise MissingExtraError("llamacpp", "huggingface_hub") from error
     return huggingface_hub
 
 
