@@ -328,6 +328,16 @@ def test_a_name_that_is_taken(config: Config, tiny_gguf: Path) -> None:
     hub.add(config, "tiny", str(tiny_gguf), replace=True)
 
 
+def test_parameters_that_the_backend_does_not_take_are_told_at_once(config: Config, tiny_gguf: Path) -> None:
+    with pytest.raises(ParameterError, match=r"'n_ctxx'\. Did you mean 'n_ctx'\?"):
+        hub.add(config, "mine", str(tiny_gguf), parameters={"n_ctxx": 512})
+    with pytest.raises(ParameterError, match="'temperature' must be a number"):
+        hub.add(config, "mine", str(tiny_gguf), parameters={"temperature": "hot"})
+    assert config.list_models() == []
+    hub.add(config, "theirs", "anything", backend="registered later", parameters={"volume": 11})
+    assert config.get_model("theirs")["parameters"] == {"volume": 11}  # type: ignore[index]
+
+
 def test_a_model_of_a_provider(config: Config) -> None:
     hub.add(config, "gpt", "gpt-4", backend="openai", parameters={"api_base": "http://127.0.0.1:1/v1"})
     entry = config.get_model("gpt")
@@ -397,6 +407,10 @@ def test_a_model_that_ollama_has_pulled(config: Config, no_ollama: Path, tiny_gg
     assert found.path == no_ollama / "blobs" / model.replace(":", "-")
     assert found.parameters == {"stop": ["<end>"], "temperature": 0.5, "max_tokens": 9}
     assert found.remark == "Ollama has pulled tiny:1b; its file is used where it lies."
+    hub.add(config, "mine", "ollama:tiny:1b", parameters={"num_predict": 3}, replace=True)
+    noted = config.get_model("mine")
+    assert noted is not None
+    assert noted["parameters"] == {"stop": ["<end>"], "temperature": 0.5, "num_predict": 3}, "one spelling of each"
     with pytest.raises(ParameterError, match=r"is not in .*, so it is not deleted"):
         hub.remove(config, "mine", delete_file=True)
     assert config.list_models() == ["mine"]

@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from llamaforge.config import Config
-from llamaforge.exceptions import DownloadError, ModelNotFoundError, ParameterError
+from llamaforge.exceptions import BackendNotFoundError, DownloadError, ModelNotFoundError, ParameterError
 from llamaforge.hub import huggingface, ollama
 from llamaforge.hub.download import Download, Progress, fetch
 from llamaforge.hub.found import Found, gguf, local
-from llamaforge.loading import models_in
-from llamaforge.model import checked_name
+from llamaforge.loading import models_in, overlay, plan
+from llamaforge.model import Model, checked_name
 
 __all__ = ["Found", "Progress", "add", "obtain", "remove"]
 
@@ -42,7 +42,8 @@ def add(
     if not replace and name in config.list_models():
         raise ParameterError(f"There is already a model '{name}'. Remove it first, or choose another name.")
     found = obtain(source, config.models_dir, progress) if backend is None else Found(_as_it_stands(source), backend)
-    config.add_model(name, found.path, found.backend, {**found.parameters, **(parameters or {})}, found.metadata)
+    noted = _checked_parameters(name, found, parameters or {})
+    config.add_model(name, found.path, found.backend, noted, found.metadata)
     config.save()
     return found
 
@@ -85,6 +86,15 @@ def remove(config: Config, name: str, *, delete_file: bool = False) -> Path | No
         else:
             target.unlink()
     return targets[0] if targets else None
+
+
+def _checked_parameters(name: str, found: Found, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`given` over those of the source. Raises ParameterError for what the backend doesn't take."""
+    try:
+        how = plan(Model(name, found.path, {"backend": found.backend}), (found.parameters, given))
+    except BackendNotFoundError:  # a program may register it later
+        return {**found.parameters, **given}
+    return overlay(found.parameters, given, how.canonical)
 
 
 def _own_files(config: Config, name: str, path: Path) -> list[Path]:
