@@ -160,7 +160,7 @@ class Upstream:
     def _routes(self) -> Mapping[str, Callable[[web.Request, Received], Awaitable[web.StreamResponse]]]:
         return {
             "/chat/completions": self._openai_chat,
-            "/v1/completions": self._openai_text,
+            "/completions": self._openai_text,
             "/v1/embeddings": self._embed,
             "/models": self._list_models,
             "/api/tags": self._tags,
