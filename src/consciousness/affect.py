@@ -116,7 +116,7 @@ def decayed(state: AffectState, now: float, persona: Persona) -> AffectState:
     emotions = {}
     for name in names:
         rest = persona.baseline.get(name, 0.0)
-        emotions[name] = min(max(rest + (state.emotions.get(name, 0.0) - rest) * kept, 0.0), 1.0)
+        emotions[name] = min(max(state.emotions.get(name, 0.0) * kept + rest * (1.0 - kept), 0.0), 1.0)
     return AffectState(emotions, now)
 
 

@@ -25,7 +25,7 @@ from consciousness.emotions import (
 )
 from llamaforge.exceptions import GenerationError, MissingExtraError, ParameterError
 
-MOST_CHARACTERS = 2000
+MOST_CHARACTERS = 1000
 """Longer messages are read from both ends, half of this each: the lexicon's time grows with the square of the words."""
 
 Chat = Callable[[Sequence[Mapping[str, str]], Mapping[str, Any]], Awaitable[str]]
@@ -62,6 +62,7 @@ class Appraiser(Protocol):
 
 _SHOUTED = re.compile(r"\b[A-Z]{3,}\b")
 _TRAILING = re.compile(r"\.\.\.|…")
+_RUN = re.compile(r"(\S)\1{3,}")  # "sooooo", "!!!!!!", a row of the same emoji: three say as much
 _PER_MARK, _MOST_MARKS = 0.2, 4
 _SHOUTING = 0.4
 _TRAILING_OFF = 0.4
@@ -72,8 +73,8 @@ class LexiconAppraiser:
     negation, degree, capitals and "but". English only; other languages come out neutral.
 
     The valence is VADER's compound score. VADER has no arousal, so it is read from how the words are written: each
-    exclamation mark (up to 4) 0.2, words in capitals 0.4, an ellipsis -0.4; within -1 and 1, and times the valence's size, so
-    that what expresses nothing stays neutral. The emotions are those in that direction (`emotions_at`). Anger and fear lie
+    exclamation mark (up to 3 in a row, 4 in all) 0.2, words in capitals 0.4, an ellipsis -0.4; within -1 and 1, and times
+    the valence's size, so that what expresses nothing stays neutral. The emotions are those in that direction (`emotions_at`). Anger and fear lie
     close together there and are hardly told apart: that needs a model.
     """
 
@@ -94,6 +95,7 @@ class LexiconAppraiser:
         text = excerpt(text)
         if not text.strip():
             return NEUTRAL
+        text = _RUN.sub(r"\1\1\1", text)
         valence = min(max(float(self._analyzer.polarity_scores(text)["compound"]), -1.0), 1.0)
         arousal = abs(valence) * emphasis(text)
         return Appraisal(valence, arousal, emotions_at(valence, arousal))

@@ -111,8 +111,8 @@ def emotions_at(valence: float, arousal: float) -> dict[str, float]:
         return {}
     found: dict[str, float] = {}
     for name, (pleasure, activation) in COORDINATES.items():
-        cosine = (valence * pleasure + arousal * activation) / (distance * math.hypot(pleasure, activation))
-        intensity = min(distance, 1.0) * min(max(cosine, 0.0), 1.0) ** 4
+        cosine = math.cos(math.atan2(arousal, valence) - math.atan2(activation, pleasure))
+        intensity = min(distance, 1.0) * max(cosine, 0.0) ** 4
         if intensity > 0.0:
             found[name] = intensity
     return found

@@ -200,4 +200,4 @@ def _clamp(value: float, bounds: tuple[float, float]) -> float:
 def _moved(value: float, change: float, bounds: tuple[float, float]) -> float:
     """`value` changed, but not beyond the bounds; a value beyond them already is not moved further out, nor back in."""
     low, high = min(bounds[0], value), max(bounds[1], value)
-    return _clamp(value + change, (low, high))
+    return min(max(value + change, low), high)

@@ -5,8 +5,8 @@ It says back the last words of the prompt, so that a test sees which prompt came
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
