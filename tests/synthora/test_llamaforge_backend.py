@@ -1,0 +1,137 @@
+"""llamaforge's models as backends: a real engine on a tiny model, and ELIZA."""
+
+import asyncio
+import copy
+import time
+
+import pytest
+from pydantic import BaseModel
+
+from llamaforge import LlamaForge, ModelNotFoundError, ParameterError
+from synthora.messages import system, user
+from synthora.models import LlamaForgeBackend
+from tests.support import tiny_gguf as writers
+from tests.support.tiny_gguf import HELLO
+from tests.synthora.support import Listener
+
+ONE_THREAD = {"n_threads": 1, "n_ctx": 512}
+PRICES = {"tiny": {"input": 1, "output": 1}}
+
+
+@pytest.fixture
+def forge(tmp_path, tiny_gguf):
+    with LlamaForge(tmp_path / "config.json") as made:
+        made.add_model("tiny", tiny_gguf, parameters=ONE_THREAD)
+        made.add_model("doctor", "doctor", backend="eliza")
+        yield made
+
+
+async def test_whole_and_streamed_sync_and_async(forge):
+    handler = Listener()
+    backend = LlamaForgeBackend("tiny", forge, config={"temperature": 0, "prices": PRICES}, handlers=[handler])
+    streamed = list(backend.run(user("hi"), stream=True))
+    astreamed = [m async for m in await backend.async_run(user("hi"), stream=True)]
+    for answer in (backend.run([system("x"), user("hi")]), await backend.async_run(user("hi")), streamed[-1], astreamed[-1]):
+        assert answer.content == HELLO
+        assert answer.metadata["finish_reason"] == "stop"
+        assert answer.metadata["usage"].completion_tokens >= 6
+        assert answer.metadata["cost"] == pytest.approx(answer.metadata["usage"].total_tokens / 1e6)
+        assert answer.source.name == "tiny"
+    assert "".join(m.chunk or "" for m in streamed) == HELLO
+    assert (await backend.async_run(user("hi"))).chunk is None
+    assert handler.names().count("on_llm_end") == 5
+
+
+def test_call_arguments_win(forge):
+    backend = LlamaForgeBackend("tiny", forge, config={"max_tokens": 1, "temperature": 0})
+    assert backend.run(user("hi")).metadata["finish_reason"] == "length"
+    assert backend.run(user("hi"), max_tokens=100).content == HELLO
+
+
+async def test_the_event_loop_goes_on(tmp_path):
+    path = writers.write_gguf(tmp_path / "endless.gguf", endless=True)
+    backend = LlamaForgeBackend(str(path), load_parameters=ONE_THREAD, config_path=tmp_path / "config.json")
+    longest, last = 0.0, time.perf_counter()
+
+    async def watch():
+        nonlocal longest, last
+        while True:
+            await asyncio.sleep(0.005)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+
+    await asyncio.to_thread(backend.run, user("hi"), max_tokens=1)  # loading is not what is watched
+    last = time.perf_counter()
+    watcher = asyncio.create_task(watch())
+    answer = await backend.async_run(user("hi"), max_tokens=300)
+    watcher.cancel()
+    assert answer.metadata["usage"].completion_tokens == 300
+    assert longest < 0.25
+
+    task = asyncio.create_task(backend.async_run(user("hi"), max_tokens=100_000))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await backend.async_run(user("hi"), max_tokens=2)).metadata["usage"].completion_tokens == 2
+    backend.close()
+
+
+def test_tool_calls(tmp_path):
+    said = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+    path = writers.write_gguf(tmp_path / "tools.gguf", says=said)
+    tool = {"type": "function", "function": {"name": "add", "parameters": {
+        "type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}}}  # fmt: skip
+    backend = LlamaForgeBackend(
+        str(path), load_parameters=ONE_THREAD, config={"temperature": 0, "tools": [tool]},
+        config_path=tmp_path / "config.json",
+    )  # fmt: skip
+    for answer in (backend.run(user("1?")), list(backend.run(user("1?"), stream=True))[-1]):
+        (call,) = answer.tool_calls
+        assert (call.function.name, call.function.arguments.replace(" ", "")) == ("add", '{"a":1}')
+        assert answer.metadata["finish_reason"] == "tool_calls"
+    backend.close()
+
+
+class Answer(BaseModel):
+    ok: bool
+
+
+def test_structured_output(forge):
+    backend = LlamaForgeBackend("tiny", forge, config={"temperature": 0, "response_format": Answer, "max_tokens": 200})
+    assert isinstance(backend.run(user("well?")).parsed, Answer)
+    assert isinstance(list(backend.run(user("well?"), stream=True))[-1].parsed, Answer)
+
+
+def test_any_backend_of_llamaforge(forge):
+    answer = LlamaForgeBackend("doctor", forge).run(user("I am unhappy"))
+    assert "UNHAPPY" in answer.content.upper()
+
+
+async def test_mistakes(forge):
+    handler = Listener()
+    for stream in (False, True):
+        with pytest.raises(ModelNotFoundError, match="There is no model 'tinny'. Did you mean 'tiny'"):
+            LlamaForgeBackend("tinny", forge, handlers=[handler]).run(user("x"), stream=stream)
+    with pytest.raises(ModelNotFoundError):
+        await LlamaForgeBackend("tinny", forge, handlers=[handler]).async_run(user("x"))
+    with pytest.raises(ParameterError, match="Did you mean 'temperature'"):
+        LlamaForgeBackend("tiny", forge, handlers=[handler]).run(user("x"), temprature=1)
+    assert handler.names() == ["on_llm_start", "on_llm_error"] * 4
+
+
+def test_whose_forge_it_is(forge, tiny_gguf, tmp_path):
+    backend = LlamaForgeBackend("tiny", forge)
+    backend.run(user("x"))
+    twin = copy.deepcopy(backend)
+    assert twin.run(user("x")).content == HELLO
+    twin.close()
+    backend.close()
+    assert forge.is_model_loaded("tiny")  # it was not theirs
+
+    own = LlamaForgeBackend.default(str(tiny_gguf), load_parameters=ONE_THREAD, config_path=tmp_path / "c.json")
+    assert own.client is None
+    assert own.run(user("x")).content == HELLO
+    own.close()
+    assert own.run(user("x")).content == HELLO  # and it is loaded again
+    own.close()
