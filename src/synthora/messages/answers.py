@@ -5,27 +5,30 @@ Providers leave fields out, send null for them or add their own, so everything i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from synthora.messages.parts import FunctionCall, ToolCall, Usage, as_tool_call, read
+from synthora.messages.parts import FunctionCall, ToolCall, Usage, as_tool_call, fields
 
 Fields = dict[str, Any]
+Read = Mapping[str, Any]
 _ABOUT = ("created", "model", "service_tier", "system_fingerprint")
 
 
 def of_chat(response: Any) -> Fields:
     """The fields of a message from a chat completion. The first choice counts."""
-    choice = _first_choice(response)
-    message = read(choice, "message")
-    metadata = _about(response, choice)
+    answer = fields(response)
+    choice = _first_choice(answer)
+    message = fields(choice.get("message"))
+    calls = _whole_calls(message)
+    content = _text(message.get("content"))
+    metadata = _about(answer, choice)
     _add_asides(metadata, message)
     return {
-        "id": read(response, "id"),
-        "content": _text(read(message, "content"))
-        if read(message, "tool_calls")
-        else _text(read(message, "content")) or "",
-        "tool_calls": _whole_calls(message),
-        "parsed": read(message, "parsed"),
+        "id": answer.get("id"),
+        "content": "" if content is None and not calls else content,
+        "tool_calls": calls,
+        "parsed": message.get("parsed"),
         "metadata": metadata,
         "original_response": response,
     }
@@ -33,11 +36,12 @@ def of_chat(response: Any) -> Fields:
 
 def of_completion(response: Any) -> Fields:
     """The fields of a message from a completion without roles."""
-    choice = _first_choice(response)
+    answer = fields(response)
+    choice = _first_choice(answer)
     return {
-        "id": read(response, "id"),
-        "content": _text(read(choice, "text")) or "",
-        "metadata": _about(response, choice),
+        "id": answer.get("id"),
+        "content": _text(choice.get("text")) or "",
+        "metadata": _about(answer, choice),
         "original_response": response,
     }
 
@@ -47,85 +51,86 @@ def of_chat_chunk(chunk: Any, previous: Any | None) -> Fields:
 
     previous: the message before, None at the beginning. A chunk without choices (usage) adds to the metadata only.
     """
-    choice = _first_choice(chunk)
-    delta = read(choice, "delta")
-    fields = _next(chunk, choice, previous, _text(read(delta, "content")))
-    calls = read(delta, "tool_calls")
+    answer = fields(chunk)
+    choice = _first_choice(answer)
+    delta = fields(choice.get("delta"))
+    grown = _next(answer, choice, previous, _text(delta.get("content")))
+    calls = delta.get("tool_calls")
     before = previous.tool_calls if previous is not None and previous.tool_calls else []
-    fields["tool_calls"] = _with_deltas(before, calls) if calls and isinstance(calls, list) else before
-    if delta is not None:
-        _add_asides(fields["metadata"], delta)
-    return fields
+    grown["tool_calls"] = _with_deltas(before, calls) if calls and isinstance(calls, list) else before
+    grown["original_response"] = chunk
+    _add_asides(grown["metadata"], delta)
+    return grown
 
 
 def of_completion_chunk(chunk: Any, previous: Any | None) -> Fields:
     """The same of a completion without roles."""
-    choice = _first_choice(chunk)
-    return _next(chunk, choice, previous, _text(read(choice, "text")))
+    answer = fields(chunk)
+    choice = _first_choice(answer)
+    return {**_next(answer, choice, previous, _text(choice.get("text"))), "original_response": chunk}
 
 
-def _next(chunk: Any, choice: Any, previous: Any | None, piece: str | None) -> Fields:
-    reason = read(choice, "finish_reason")
+def _next(answer: Read, choice: Read, previous: Any | None, piece: str | None) -> Fields:
+    reason = choice.get("finish_reason")
     if previous is None:
-        metadata, content, id_ = _about(chunk, choice), "", read(chunk, "id")
+        metadata, content, id_ = _about(answer, choice), "", answer.get("id")
     else:
-        metadata, content, id_ = dict(previous.metadata), previous.content or "", previous.id
+        metadata, content, id_ = previous.metadata.copy(), previous.content or "", previous.id
         if reason:
             metadata["finish_reason"] = reason
-        if (usage := read(chunk, "usage")) is not None:
+        if (usage := answer.get("usage")) is not None:
             metadata["usage"] = Usage.of(usage) or metadata["usage"]
     return {
         "id": id_,
         "chunk": None if reason and not piece else piece,
         "content": content + piece if piece else content,
         "metadata": metadata,
-        "original_response": chunk,
     }
 
 
-def _about(answer: Any, choice: Any) -> Fields:
+def _about(answer: Read, choice: Read) -> Fields:
     return {
-        **{name: read(answer, name) for name in _ABOUT},
-        "usage": Usage.of(read(answer, "usage")),
-        "finish_reason": read(choice, "finish_reason"),
+        **{name: answer.get(name) for name in _ABOUT},
+        "usage": Usage.of(answer.get("usage")),
+        "finish_reason": choice.get("finish_reason"),
     }
 
 
-def _first_choice(answer: Any) -> Any:
+def _first_choice(answer: Read) -> Read:
     """The choice of index 0: of several alternatives, the others would mix with it."""
-    choices = read(answer, "choices")
-    if not isinstance(choices, list):
-        return None
-    return next((choice for choice in choices if not read(choice, "index")), None)
+    choices = answer.get("choices")
+    if isinstance(choices, list):
+        for choice in choices:
+            found = fields(choice)
+            if not found.get("index"):
+                return found
+    return {}
 
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _add_asides(metadata: Fields, source: Any) -> None:
+def _add_asides(metadata: Fields, source: Read) -> None:
     """Thoughts and refusals, which providers send beside the answer."""
-    thought = read(source, "reasoning_content")
-    for name, said in (("reasoning", thought), ("refusal", read(source, "refusal"))):
+    for name, key in (("reasoning", "reasoning_content"), ("refusal", "refusal")):
+        said = source.get(key)
         if said and isinstance(said, str):
             metadata[name] = metadata.get(name, "") + said
 
 
-def _whole_calls(message: Any) -> list[ToolCall] | None:
-    calls = read(message, "tool_calls")
+def _whole_calls(message: Read) -> list[ToolCall] | None:
+    calls = message.get("tool_calls")
     if calls:
         return [as_tool_call(call) for call in calls]
-    legacy = read(message, "function_call")
-    if legacy is None:
-        return None
-    function = FunctionCall(name=read(legacy, "name") or "", arguments=read(legacy, "arguments") or "")
-    return [ToolCall(function=function)]
+    legacy = fields(message.get("function_call"))
+    return [ToolCall(function=_function(legacy))] if legacy else None
 
 
 def _with_deltas(before: list[ToolCall], deltas: list[Any]) -> list[ToolCall]:
     """A new list of calls; those of earlier messages stay as they are."""
     calls = list(before)
-    for delta in deltas:
+    for delta in map(fields, deltas):
         place = _place(calls, delta)
         if place is None:
             calls.append(_begun(delta, len(calls)))
@@ -134,40 +139,35 @@ def _with_deltas(before: list[ToolCall], deltas: list[Any]) -> list[ToolCall]:
     return calls
 
 
-def _place(calls: list[ToolCall], delta: Any) -> int | None:
+def _place(calls: list[ToolCall], delta: Read) -> int | None:
     """Which call a delta goes on with, None for a new one.
 
     By its index. There are providers that number every call 0, so a new id begins a new call, and some that send no
     index, so that without an id it is the last call.
     """
-    index, id_ = read(delta, "index"), read(delta, "id")
+    index, id_ = delta.get("index"), delta.get("id")
     for place in range(len(calls) - 1, -1, -1):
         call = calls[place]
         if (index is None or call.index == index) and (not id_ or not call.id or call.id == id_):
             return place
-        if index is None and not id_:
-            return len(calls) - 1
     return None
 
 
-def _begun(delta: Any, place: int) -> ToolCall:
-    function, index = read(delta, "function"), read(delta, "index")
+def _begun(delta: Read, place: int) -> ToolCall:
+    index = delta.get("index")
     return ToolCall(
-        id=read(delta, "id") or "",
-        type=read(delta, "type") or "function",
-        function=FunctionCall(name=read(function, "name") or "", arguments=read(function, "arguments") or ""),
+        id=delta.get("id") or "",
+        type=delta.get("type") or "function",
+        function=_function(fields(delta.get("function"))),
         index=place if index is None else index,
     )
 
 
-def _continued(call: ToolCall, delta: Any) -> ToolCall:
-    function = read(delta, "function")
-    return ToolCall(
-        id=call.id or read(delta, "id") or "",
-        type=call.type,
-        function=FunctionCall(
-            name=call.function.name or read(function, "name") or "",
-            arguments=call.function.arguments + (read(function, "arguments") or ""),
-        ),
-        index=call.index,
-    )
+def _continued(call: ToolCall, delta: Read) -> ToolCall:
+    more = _function(fields(delta.get("function")))
+    function = FunctionCall(name=call.function.name or more.name, arguments=call.function.arguments + more.arguments)
+    return ToolCall(id=call.id or delta.get("id") or "", type=call.type, function=function, index=call.index)
+
+
+def _function(said: Read) -> FunctionCall:
+    return FunctionCall(name=said.get("name") or "", arguments=said.get("arguments") or "")

@@ -172,7 +172,7 @@ class BaseMessage(BaseModel):
         cls, chunk: Any, source: Node | None = None, previous: BaseMessage | None = None
     ) -> Self:
         """The answer after one more chunk of a chat completion. previous: the answer before it, which stays as it is."""
-        return cls._answer(answers.of_chat_chunk(chunk, previous), source)
+        return cls._grown(previous, answers.of_chat_chunk(chunk, previous), source)
 
     @classmethod
     def from_openai_completion_response(cls, response: Any, source: Node | None = None) -> Self:
@@ -184,11 +184,20 @@ class BaseMessage(BaseModel):
         cls, chunk: Any, source: Node | None = None, previous: BaseMessage | None = None
     ) -> Self:
         """The text after one more chunk of a completion without roles."""
-        return cls._answer(answers.of_completion_chunk(chunk, previous), source)
+        return cls._grown(previous, answers.of_completion_chunk(chunk, previous), source)
 
     @classmethod
     def _answer(cls, fields: answers.Fields, source: Node | None) -> Self:
         return cls(role=MessageRole.ASSISTANT, source=source or _author(MessageRole.ASSISTANT), **fields)
+
+    @classmethod
+    def _grown(cls, previous: BaseMessage | None, fields: answers.Fields, source: Node | None) -> Self:
+        """The next message of a stream. What is made of one that was checked need not be checked again."""
+        if not isinstance(previous, cls):
+            return cls._answer(fields, source)
+        if source is not None:
+            fields["source"] = source
+        return previous.model_copy(update=fields)
 
     @classmethod
     def _checked(cls, **fields: Any) -> Self:

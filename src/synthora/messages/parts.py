@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from synthora.exceptions import MessageError
+
+_NOTHING: dict[str, Any] = {}
 
 
 class FunctionCall(BaseModel):
@@ -103,6 +106,13 @@ def as_tool_call(given: Any) -> ToolCall:
         ) from error
 
 
-def read(value: Any, name: str) -> Any:
-    """An attribute of the SDK's object or a key of a dictionary; None where there is none."""
-    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
+def fields(value: Any) -> Mapping[str, Any]:
+    """What a dictionary or an object of the SDK holds, with what the provider added; nothing of anything else.
+
+    An attribute that a pydantic object lacks takes microseconds to be refused, and providers leave much out.
+    """
+    if isinstance(value, dict):
+        return value
+    found: dict[str, Any] = getattr(value, "__dict__", _NOTHING)
+    more = getattr(value, "__pydantic_extra__", None)
+    return {**found, **more} if more else found

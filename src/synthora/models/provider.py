@@ -140,7 +140,8 @@ class ProviderBackend(BaseModelBackend):
                 yield _BEGUN
                 for chunk in chunks:
                     message = self._grown(chunk, message, request)
-                    notify(handlers, CallBackEvent.LLM_CHUNK, self.source, message, **parameters)
+                    if handlers:
+                        notify(handlers, CallBackEvent.LLM_CHUNK, self.source, message, **parameters)
                     yield message
             ended = _ended(message, self.name)
         except GeneratorExit:  # its reader has had enough
@@ -162,7 +163,8 @@ class ProviderBackend(BaseModelBackend):
                 yield _BEGUN
                 async for chunk in chunks:
                     message = self._grown(chunk, message, request)
-                    await anotify(handlers, CallBackEvent.LLM_CHUNK, self.source, message, **parameters)
+                    if handlers:
+                        await anotify(handlers, CallBackEvent.LLM_CHUNK, self.source, message, **parameters)
                     yield message
             ended = _ended(message, self.name)
         except GeneratorExit:
