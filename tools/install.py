@@ -35,6 +35,8 @@ def main(extras: list[str]) -> None:
         install(list(stale.values()))
         install_torch(stale)
     point_at_sources()
+    # Compiled here and not in the first start, which is quicker then, and in less memory.
+    run(PYTHON, "-m", "compileall", "-q", ROOT / "src")
     LOCKS.mkdir(exist_ok=True)
     for name, lock in stale.items():
         shutil.copyfile(lock, LOCKS / f"{name}.txt")

@@ -37,7 +37,8 @@ def run(settings: Settings, *, reload: bool = False) -> None:
         return
     listener = _listen(settings)
     # Imported after the port is ours: what can't listen fails at once.
-    from open_webui.main import create_app
+    with _without("requests"):
+        from open_webui.main import create_app
 
     app = create_app(settings)
     server = _Server(
@@ -62,6 +63,21 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     )
     with listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(server, app, listener))
+
+
+@contextlib.contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Imports as if this package were not installed. Socket.IO's client, which a server doesn't need, takes it along
+    (6 MB) where something else has brought it.
+    """
+    hides = package not in sys.modules
+    if hides:
+        sys.modules[package] = None  # type: ignore[assignment]  # as the import system documents it
+    try:
+        yield
+    finally:
+        if hides:
+            del sys.modules[package]
 
 
 class _Server(uvicorn.Server):

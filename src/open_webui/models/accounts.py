@@ -5,11 +5,10 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
-from open_webui.models.base import now
+from open_webui.models.base import inserting, now
 from open_webui.principal import Role
 
 user, credential, revoked = tables.user, tables.credential, tables.revoked_token
@@ -81,8 +80,7 @@ async def claim_first_admin(connection: AsyncConnection, user_id: str) -> bool:
     nobody = ~sa.exists(sa.select(user.c.id))
     source = sa.select(sa.literal(FIRST_ADMIN), sa.literal(user_id)).where(nobody)
     singleton = tables.singleton
-    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = build(singleton).from_select([singleton.c.name, singleton.c.value], source)
+    statement = inserting(connection, singleton).from_select([singleton.c.name, singleton.c.value], source)
     # A second claimer waits here for the first one's commit, and then inserts nothing.
     result = await connection.execute(statement.on_conflict_do_nothing(index_elements=[singleton.c.name]))
     return result.rowcount == 1
@@ -140,6 +138,5 @@ async def new_stamp(connection: AsyncConnection, user_id: str) -> str:
 async def revoke(connection: AsyncConnection, jti: str, expires_at: int | None) -> None:
     """Ends one session. Entries of tokens that have ended anyway are cleared on the way."""
     await connection.execute(revoked.delete().where(revoked.c.expires_at < now()))
-    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = build(revoked).values(jti=jti, expires_at=_NEVER if expires_at is None else expires_at)
+    statement = inserting(connection, revoked).values(jti=jti, expires_at=_NEVER if expires_at is None else expires_at)
     await connection.execute(statement.on_conflict_do_nothing(index_elements=[revoked.c.jti]))

@@ -2,11 +2,10 @@
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
-from open_webui.models.base import now
+from open_webui.models.base import inserting, now
 
 t = tables.api_key
 
@@ -18,8 +17,7 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 async def put(connection: AsyncConnection, user_id: str, key_hash: str, sealed: str) -> None:
     """Stores the account's key, in place of the one it had."""
-    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = build(t).values(hash=key_hash, user_id=user_id, sealed=sealed, created_at=now())
+    statement = inserting(connection, t).values(hash=key_hash, user_id=user_id, sealed=sealed, created_at=now())
     new = statement.excluded
     await connection.execute(
         statement.on_conflict_do_update(

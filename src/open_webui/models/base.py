@@ -1,10 +1,15 @@
 """The metadata that all tables share, and their column types."""
 
+import importlib
 import time
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import sqlite
 
 metadata = sa.MetaData(
     naming_convention={
@@ -21,6 +26,15 @@ RowNumber = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 Seconds = sa.BigInteger
 # Verbatim JSON on both databases: jsonb would reorder keys and refuse NUL escapes.
 Json = sa.JSON(none_as_null=True)
+
+
+def inserting(connection: AsyncConnection, table: sa.Table) -> "sqlite.Insert":
+    """An INSERT that can say what happens to a row that is there already, in this database's words.
+
+    Both databases have the same words for it; only the one in use is imported.
+    """
+    words = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
+    return cast("sqlite.Insert", words.insert(table))
 
 
 def new_id() -> str:

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
-from open_webui.models.base import clean_json, now
+from open_webui.models.base import clean_json, inserting, now
 
 t = tables.config
 
@@ -22,8 +21,7 @@ async def put(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
     """Inserts or replaces the given keys."""
     if not values:
         return
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(t)
+    statement = inserting(connection, t)
     statement = statement.on_conflict_do_update(
         index_elements=[t.c.key],
         set_={"value": statement.excluded.value, "updated_at": statement.excluded.updated_at},

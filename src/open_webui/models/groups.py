@@ -5,11 +5,10 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
-from open_webui.models.base import new_id, now
+from open_webui.models.base import inserting, new_id, now
 
 t, member = tables.group, tables.group_member
 
@@ -97,8 +96,9 @@ async def add_members(connection: AsyncConnection, group_id: str, user_ids: Iter
     people = sa.select(sa.literal(group_id), tables.user.c.id, sa.literal(now())).where(
         tables.user.c.id.in_(list(user_ids))
     )
-    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = build(member).from_select([member.c.group_id, member.c.user_id, member.c.created_at], people)
+    statement = inserting(connection, member).from_select(
+        [member.c.group_id, member.c.user_id, member.c.created_at], people
+    )
     await connection.execute(statement.on_conflict_do_nothing(index_elements=[member.c.group_id, member.c.user_id]))
 
 

@@ -4,11 +4,10 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
-from open_webui.models.base import clean_json, now
+from open_webui.models.base import clean_json, inserting, now
 
 t = tables.local_model
 
@@ -45,10 +44,9 @@ async def insert(
     parameters: dict[str, Any],
 ) -> bool:
     """Adds a model. False when the name is taken already."""
-    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     at = now()
     values = {"name": name, "source": source, "path": path, "backend": backend, "created_at": at, "updated_at": at}
-    statement = build(t).values(values | {"parameters": clean_json(parameters)})
+    statement = inserting(connection, t).values(values | {"parameters": clean_json(parameters)})
     return (await connection.execute(statement.on_conflict_do_nothing())).rowcount == 1
 
 

@@ -5,11 +5,10 @@ from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import grants, tables
-from open_webui.models.base import new_id, now
+from open_webui.models.base import inserting, new_id, now
 from open_webui.models.grants import Grant
 from open_webui.principal import Principal
 
@@ -99,9 +98,8 @@ async def get(connection: AsyncConnection, model_id: str, *, lock: bool = False)
 
 async def insert(connection: AsyncConnection, owner_id: str, model_id: str, values: Mapping[str, Any]) -> bool:
     """A new row; False when its id is taken."""
-    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     at = now()
-    statement = build(t).values(
+    statement = inserting(connection, t).values(
         id=model_id, user_id=owner_id, version_id=new_id(), created_at=at, updated_at=at, **values
     )
     return (await connection.execute(statement.on_conflict_do_nothing(index_elements=[t.c.id]))).rowcount == 1

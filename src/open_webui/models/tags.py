@@ -5,11 +5,10 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
-from open_webui.models.base import clean
+from open_webui.models.base import clean, inserting
 
 t, t_link = tables.tag, tables.chat_tag
 
@@ -50,13 +49,12 @@ async def add(connection: AsyncConnection, user_id: str, chat_ids: Iterable[str]
     chats = list(chat_ids)
     if not named or not chats:
         return
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     await connection.execute(
-        insert(t).on_conflict_do_nothing(),
+        inserting(connection, t).on_conflict_do_nothing(),
         [{"id": i, "name": name, "user_id": user_id, "meta": None} for i, name in named.items()],
     )
     await connection.execute(
-        insert(t_link).on_conflict_do_nothing(),
+        inserting(connection, t_link).on_conflict_do_nothing(),
         [{"chat_id": c, "tag_id": i, "user_id": user_id} for c in chats for i in named],
     )
 

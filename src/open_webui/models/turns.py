@@ -4,12 +4,11 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.internal.prepared import Prepared
 from open_webui.models import grants, tables
-from open_webui.models.base import clean, clean_json, now
+from open_webui.models.base import clean, clean_json, inserting, now
 from open_webui.principal import Principal
 
 chat, message, folder, tag, chat_tag = tables.chat, tables.message, tables.folder, tables.tag, tables.chat_tag
@@ -59,13 +58,12 @@ async def patch_body(connection: AsyncConnection, chat_id: str, message_id: str,
 
 async def replace_tags(connection: AsyncConnection, user_id: str, chat_id: str, names: Sequence[str]) -> None:
     """Gives a chat exactly these tags; ids are the names in lower case with _ for blanks."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     found = {name.strip().lower().replace(" ", "_"): clean(name.strip()) for name in names if name.strip()}
     await connection.execute(chat_tag.delete().where(chat_tag.c.chat_id == chat_id))
     if not found or not await connection.scalar(sa.select(sa.exists().where(chat.c.id == chat_id))):
         return
     rows = [{"id": key, "user_id": user_id, "name": name} for key, name in found.items()]
-    await connection.execute(insert(tag).on_conflict_do_nothing(), rows)
+    await connection.execute(inserting(connection, tag).on_conflict_do_nothing(), rows)
     await connection.execute(
         chat_tag.insert(), [{"chat_id": chat_id, "tag_id": key, "user_id": user_id} for key in found]
     )

@@ -5,14 +5,13 @@ from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
 from open_webui.errors import BadRequest
 from open_webui.models import tables
-from open_webui.models.base import now
+from open_webui.models.base import inserting, now
 from open_webui.principal import Role
 
 t, member = tables.user, tables.group_member
@@ -89,9 +88,8 @@ async def any_exists(connection: AsyncConnection) -> bool:
 
 async def insert(connection: AsyncConnection, values: Mapping[str, Any]) -> bool:
     """A new person; False when the e-mail address is taken."""
-    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     at = now()
-    statement = build(t).values(last_active_at=at, created_at=at, updated_at=at, **values)
+    statement = inserting(connection, t).values(last_active_at=at, created_at=at, updated_at=at, **values)
     result = await connection.execute(statement.on_conflict_do_nothing(index_elements=[t.c.email]))
     return result.rowcount == 1
 
