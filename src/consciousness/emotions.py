@@ -99,23 +99,27 @@ def core_affect(state: State) -> tuple[float, float]:
 
 
 def emotions_at(valence: float, arousal: float) -> dict[str, float]:
-    """The emotions that lie in the direction of a point, the nearest strongest; none at the origin.
+    """The emotions whose sum is a point: the two between whose directions it lies; none at the origin.
 
-    An emotion gets the point's distance from the origin (1 at most) times the fourth power of the cosine between the two
-    directions, and nothing beyond a right angle. Raises ParameterError for what is not from -1 to 1.
+    So `core_affect` of them is the point again, as long as neither would have to be stronger than 1: then both are less,
+    in the same direction. Raises ParameterError for what is not from -1 to 1.
     """
-    for name, value in (("valence", valence), ("arousal", arousal)):
-        checked_coordinate(name, value)
-    distance = math.hypot(valence, arousal)
+    distance = math.hypot(checked_coordinate("valence", valence), checked_coordinate("arousal", arousal))
     if distance == 0.0:
         return {}
-    found: dict[str, float] = {}
-    for name, (pleasure, activation) in COORDINATES.items():
-        cosine = math.cos(math.atan2(arousal, valence) - math.atan2(activation, pleasure))
-        intensity = min(distance, 1.0) * max(cosine, 0.0) ** 4
-        if intensity > 0.0:
-            found[name] = intensity
-    return found
+    angle = math.atan2(arousal, valence)
+    # The nearest on either side: what comes first going back, and what comes first going on.
+    before = min(EMOTIONS, key=lambda name: (angle - _angle(name)) % math.tau)
+    after = min(EMOTIONS, key=lambda name: (_angle(name) - angle) % math.tau)
+    if before == after:
+        return {before: min(distance / math.hypot(*COORDINATES[before]), 1.0)}
+    gap = math.sin(_angle(after) - _angle(before))
+    found = {
+        before: distance * math.sin(_angle(after) - angle) / (gap * math.hypot(*COORDINATES[before])),
+        after: distance * math.sin(angle - _angle(before)) / (gap * math.hypot(*COORDINATES[after])),
+    }
+    strongest = max(1.0, *found.values())
+    return {name: intensity / strongest for name, intensity in found.items() if intensity > 0.0}
 
 
 def dominant(state: State) -> tuple[str, float] | None:
@@ -123,6 +127,11 @@ def dominant(state: State) -> tuple[str, float] | None:
     strongest = max(EMOTIONS, key=lambda name: state.get(name, 0.0))
     intensity = state.get(strongest, 0.0)
     return (strongest, intensity) if intensity > 0.0 else None
+
+
+def _angle(name: str) -> float:
+    valence, arousal = COORDINATES[name]
+    return math.atan2(arousal, valence)
 
 
 def _within(value: float) -> float:

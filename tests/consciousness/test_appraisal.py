@@ -6,6 +6,7 @@ import time
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as fixed
 from hypothesis import strategies as st
 
 from consciousness import appraisal
@@ -13,6 +14,7 @@ from consciousness.appraisal import NEUTRAL, SCHEMA, Appraisal, LexiconAppraiser
 from consciousness.emotions import EMOTIONS, checked_state, dominant
 from llamaforge.exceptions import GenerationError, MissingExtraError
 
+FIXED = fixed(derandomize=True, deadline=None, max_examples=200)
 LEXICON = LexiconAppraiser()
 
 
@@ -49,6 +51,7 @@ def test_emphasis_raises_arousal_and_an_ellipsis_lowers_it():
     assert -1 <= emphasis("... !!!! HEY") <= 1
 
 
+@FIXED
 @given(st.text())
 def test_any_text_has_a_place(text):
     read = LEXICON.read(text)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as fixed
 from hypothesis import strategies as st
 
 from consciousness.emotions import COORDINATES, EMOTIONS
@@ -16,6 +17,7 @@ from consciousness.hints import (
     topic_requires_creativity,
 )
 
+FIXED = fixed(derandomize=True, deadline=None, max_examples=200)
 INTENSITIES = st.floats(0, 1)
 STATES = st.dictionaries(st.sampled_from([*EMOTIONS, "creativity"]), INTENSITIES)
 PARAMETERS = st.fixed_dictionaries(
@@ -66,6 +68,7 @@ def test_the_documented_rule(parameters, state, temperature, top_p):
     assert (settings["temperature"], settings["top_p"]) == (temperature, top_p)
 
 
+@FIXED
 @given(PARAMETERS, STATES.filter(bool))
 def test_the_documented_rule_stays_within_its_bounds(parameters, state):
     settings = merged(parameters, state)
@@ -110,6 +113,7 @@ def test_a_backend_of_ones_own_gets_what_was_written():
 # ---- the rule of valence and arousal
 
 
+@FIXED
 @given(PARAMETERS)
 def test_neutral_changes_nothing(parameters):
     parameters.pop("creativity_boost", None)
@@ -119,6 +123,7 @@ def test_neutral_changes_nothing(parameters):
     assert expression({}) == Expression()
 
 
+@FIXED
 @given(PARAMETERS, STATES)
 def test_what_is_shaped_stays_within_bounds(parameters, state):
     settings = shaped(parameters, state)
@@ -132,6 +137,7 @@ def test_what_is_shaped_stays_within_bounds(parameters, state):
         assert settings["max_new_tokens"] <= math.ceil(parameters.get("max_tokens", 512) * 2**0.4) + 1
 
 
+@FIXED
 @given(STATES, st.sampled_from(EMOTIONS), INTENSITIES, INTENSITIES)
 def test_each_number_moves_one_way_as_an_emotion_grows(state, emotion, one, other):
     low, high = sorted((one, other))
@@ -144,11 +150,13 @@ def test_each_number_moves_one_way_as_an_emotion_grows(state, emotion, one, othe
         assert after >= before if side > 0 else after <= before
 
 
+@FIXED
 @given(STATES)
 def test_the_order_of_emotions_does_not_matter(state):
     assert expression(state) == expression(dict(reversed(state.items())))
 
 
+@FIXED
 @given(STATES, st.floats(0.0001, 0.01))
 def test_a_little_more_of_an_emotion_changes_little(state, more):
     for emotion in EMOTIONS:
@@ -226,6 +234,7 @@ def test_topics():
             helper(5)
 
 
+@FIXED
 @given(st.text())
 def test_lengths_stay_within_bounds(topic):
     assert 128 <= length_based_on_complexity(topic) <= 2048
