@@ -1,7 +1,7 @@
 """What follows an answer: its chat's title (asked for while the answer is written), tags and follow-up questions."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from open_webui.chat import prompts, side
 from open_webui.chat.delivery.record import Live, Recorder
@@ -13,6 +13,7 @@ from open_webui.internal.log import get_logger
 from open_webui.models import turns as stored
 
 log = get_logger(__name__)
+ATTEMPTS: Final = 2
 
 
 class Aftermath:
@@ -58,12 +59,16 @@ class Aftermath:
         prompt = prompts.fill(template, conversation, turn.question, turn.principal.name)
         fields = {**(self._config["task.model.params"] or {}), **(fields or {})}
         try:
-            return side.said(await side.ask(self._recorder, turn.principal, self._target, prompt, fields=fields))
+            # Nobody waits for it, and a title that was refused once would never be asked for again.
+            answer = await side.ask(
+                self._recorder, turn.principal, self._target, prompt, fields=fields, attempts=ATTEMPTS
+            )
         except OuiError as error:
             log.info(
                 "a side question was refused", about=template_key, model=self._target.model_id, detail=error.detail
             )
             return ""
+        return answer.content or ""
 
     async def _make_title(self) -> None:
         turn = self._live.turn

@@ -1,17 +1,22 @@
 """Side questions to a model (titles, tags, follow-ups): which model is asked, and one call without a stream."""
 
+import asyncio
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from open_webui.chat import prompts
-from open_webui.chat.delivery.record import Recorder, call_of
-from open_webui.chat.wire import decode, usage_of
+from open_webui.chat.delivery.record import Recorder
 from open_webui.config import Config
 from open_webui.connections.base import Models, Target
-from open_webui.errors import ProviderError
 from open_webui.principal import Principal
 
+if TYPE_CHECKING:
+    from synthora.messages import BaseMessage
+
 TITLE_TOKENS: Final = 1000
+_BACKEND: Final = "open_webui.chat.backend"
 
 
 def task_model(config: Config, catalogue: Models, target: Target) -> Target:
@@ -29,31 +34,22 @@ async def ask(
     prompt: str,
     *,
     fields: Mapping[str, Any] | None = None,
-) -> bytes:
-    """One question; returns the provider's whole answer as JSON. Raises ProviderError."""
-    payload = {"stream": False, "messages": [{"role": "user", "content": prompt}], **(fields or {})}
-    call, status = call_of(principal, target, "task"), 200
-    whole = b""
-    try:
-        reply = await target.connection.open(target.entry, payload, None)
-        async with reply:
-            whole = await reply.whole()
-    except ProviderError as error:
-        status = error.status
-        raise
-    finally:
-        recorder.count(call, status, usage_of(whole))
-    return whole
+    attempts: int = 1,
+) -> "BaseMessage":
+    """One question; the answer, with the provider's JSON as `original_response`. Raises ProviderError.
 
+    attempts: how often it is asked, where the provider is overloaded or the connection was lost.
+    """
+    if _BACKEND not in sys.modules:
+        await asyncio.to_thread(import_module, _BACKEND)
+    from open_webui.chat.backend import Accounting, ConnectionBackend  # noqa: PLC0415 -- not needed to start
+    from synthora.messages import user  # noqa: PLC0415
+    from synthora.models import RetryBackend  # noqa: PLC0415
 
-def said(whole: bytes) -> str:
-    """The text of a whole answer."""
-    chunk = decode(whole)
-    for choice in (chunk.choices if chunk else None) or ():
-        message = choice.message or choice.delta
-        if message is not None and message.content:
-            return message.content
-    return ""
+    asked = ConnectionBackend(target, fields, [Accounting(recorder, principal, target)])
+    backend = asked if attempts == 1 else RetryBackend(asked, attempts=attempts)
+    answer: BaseMessage = await backend.async_run(user(prompt), stream=False)
+    return answer
 
 
 def conversation(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -109,5 +109,5 @@ async def _asked(state: State, caller: Principal, model: str, prompt: str) -> Re
     except NotFound as error:
         raise NotFound(f"Model '{model}' was not found.", status=404) from error
     target = side.task_model(state.config, state.catalogue, target)
-    whole = await side.ask(state.turns.recorder, caller, target, prompt, fields=state.config["task.model.params"])
-    return Response(whole, media_type="application/json")
+    answer = await side.ask(state.turns.recorder, caller, target, prompt, fields=state.config["task.model.params"])
+    return Response(answer.original_response, media_type="application/json")

@@ -1,0 +1,171 @@
+"""The server's connections as a synthora backend: what asks a model beside the chat turn does it as scripts do.
+
+Imported with the first such question: synthora's messages take some 20 ms to load.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from typing import Any, Self
+
+import msgspec
+
+from open_webui.chat.delivery.record import Call, Recorder, call_of
+from open_webui.chat.wire import usage_of
+from open_webui.connections.base import Reply, Target
+from open_webui.errors import ProviderError
+from open_webui.principal import Principal
+from synthora.callbacks import BaseCallBackHandler
+from synthora.messages import BaseMessage
+from synthora.models.provider import ProviderBackend
+from synthora.types import ModelBackendType, Node
+
+NOT_UNDERSTOOD = "The model's answer could not be understood."
+
+
+class ConnectionBackend(ProviderBackend):
+    """A model of the catalogue. Made in the server's event loop; errors are ProviderError, with the provider's status.
+
+    `original_response` of a whole answer is the provider's JSON as it came, in bytes. `run` is for other threads than the
+    loop's. A RetryBackend around it understands what it raises.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        config: Mapping[str, Any] | None = None,
+        handlers: Iterable[BaseCallBackHandler] | None = None,
+        source: Node | None = None,
+        asker: dict[str, str] | None = None,
+    ) -> None:
+        """asker: who asks, for connections that are told."""
+        super().__init__(target.model_id, source, ModelBackendType.OPENAI_CHAT, config, None, handlers)
+        self._target = target
+        self._asker = asker
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+
+    @classmethod
+    def default(cls, target: Target, *args: Any, **kwargs: Any) -> Self:
+        """As the constructor."""
+        return cls(target, *args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A backend of its own for the same model, over the same connection."""
+        for shared in (self._target, self._loop):
+            memo[id(shared)] = shared
+        return super().__deepcopy__(memo)
+
+    def _input(self, messages: Any) -> dict[str, Any]:
+        """Without the authors' names, which some providers refuse."""
+        given = super()._input(messages)
+        return {"messages": [{k: v for k, v in m.items() if k != "name"} for m in given["messages"]]}
+
+    def _message(self, response: bytes) -> BaseMessage:
+        try:
+            message = super()._message(msgspec.json.decode(response))
+        except (ValueError, RecursionError) as error:
+            raise ProviderError(NOT_UNDERSTOOD) from error
+        message.original_response = response
+        return message
+
+    async def _aask(self, parameters: dict[str, Any]) -> bytes:
+        async with await self._open(parameters, stream=False) as reply:
+            return await reply.whole()
+
+    async def _aask_stream(self, parameters: dict[str, Any]) -> AsyncIterator[Any]:
+        reply = await self._open(parameters, stream=True)
+        return _Chunks(await reply.__aenter__())
+
+    def _ask(self, parameters: dict[str, Any]) -> bytes:
+        answer: bytes = self._wait(self._aask(parameters))
+        return answer
+
+    def _ask_stream(self, parameters: dict[str, Any]) -> Iterator[Any]:
+        return _Pulled(self, self._wait(self._aask_stream(parameters)))
+
+    async def _open(self, parameters: dict[str, Any], *, stream: bool) -> Reply:
+        payload = {k: v for k, v in parameters.items() if k != "model"} | {"stream": stream}
+        return await self._target.connection.open(self._target.entry, payload, self._asker)
+
+    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """What the server's loop makes of `work`. Raises RuntimeError in the loop itself, which would wait for ever."""
+        if threading.get_ident() == self._thread:
+            work.close()
+            raise RuntimeError("In the server's event loop a model is asked with async_run.")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+class _Chunks:
+    """The chunks of an opened reply, one by one."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._batches = reply.batches()
+        self._here: deque[bytes] = deque()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        while not self._here:
+            self._here.extend(await anext(self._batches))
+        return msgspec.json.decode(self._here.popleft())
+
+    async def next(self) -> Any:
+        """None at the end."""
+        return await anext(self, None)
+
+    async def aclose(self) -> None:
+        await self._reply.__aexit__(None, None, None)
+
+
+class _Pulled:
+    """The same for another thread than the loop's."""
+
+    def __init__(self, backend: ConnectionBackend, chunks: _Chunks) -> None:
+        self._backend = backend
+        self._chunks = chunks
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        chunk = self._backend._wait(self._chunks.next())  # noqa: SLF001 -- of the same module
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    def close(self) -> None:
+        self._backend._wait(self._chunks.aclose())  # noqa: SLF001
+
+
+class Accounting(BaseCallBackHandler):
+    """Notes every request of one backend as a call of the provider's: its usage, how long it took, how it ended."""
+
+    def __init__(self, recorder: Recorder, principal: Principal, target: Target) -> None:
+        self._recorder = recorder
+        self._principal = principal
+        self._target = target
+        self._call: Call | None = None
+
+    def on_llm_start(self, source: Node, messages: list[Any], stream: bool = False, *_: Any, **__: Any) -> None:  # noqa: ARG002 -- as published
+        self._call = call_of(self._principal, self._target, "task")
+
+    def on_llm_end(self, source: Node, message: BaseMessage, stream: bool = False, *_: Any, **__: Any) -> None:  # noqa: ARG002
+        if isinstance(message.original_response, bytes):
+            usage = usage_of(message.original_response)
+        else:
+            told = message.metadata.get("usage")
+            usage = None if told is None else told.model_dump(exclude_unset=True)
+        self._count(200, usage)
+
+    def on_llm_error(self, source: Node, e: BaseException, stream: bool = False, *_: Any, **__: Any) -> None:  # noqa: ARG002
+        status = 499 if isinstance(e, asyncio.CancelledError) else getattr(e, "status", 500)
+        self._count(status, None)
+
+    def _count(self, status: int, usage: dict[str, Any] | None) -> None:
+        if self._call is not None:
+            self._recorder.count(self._call, status, usage)
+            self._call = None
