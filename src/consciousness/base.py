@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -58,6 +59,16 @@ def text_of(answer: Any) -> str:
     if not isinstance(text, str):
         raise GenerationError(f"The backend returned {type(answer).__name__} instead of text.")
     return text
+
+
+@asynccontextmanager
+async def closed(pieces: AsyncIterator[str]) -> AsyncIterator[AsyncIterator[str]]:
+    """Closes an iterator in the end, if it can be: one that is left in the middle ends its generation now, not some day."""
+    try:
+        yield pieces
+    finally:
+        if hasattr(pieces, "aclose"):
+            await pieces.aclose()
 
 
 def checked_prompt(prompt: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -83,8 +84,8 @@ def checked_coordinate(name: str, value: object) -> float:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a finite number; True and False are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a finite number; True and False are none, nor is an integer beyond all floats."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def core_affect(state: State) -> tuple[float, float]:

@@ -39,7 +39,7 @@ def mood_to_temperature(mood: Mood = None) -> float:
     if mood is None:
         return float(DEFAULTS["temperature"])
     state = checked_state({mood: 1.0} if isinstance(mood, str) else mood)
-    return round(shaped({"temperature": DEFAULTS["temperature"]}, state)["temperature"], 4)
+    return round(float(shaped({"temperature": DEFAULTS["temperature"]}, state)["temperature"]), 4)
 
 
 def topic_requires_creativity(topic: str | None = None) -> bool:

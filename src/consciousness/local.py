@@ -9,7 +9,7 @@ from os import PathLike, fspath
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from consciousness.base import Parameters, TextGenerationBackend, checked_prompt
+from consciousness.base import Parameters, TextGenerationBackend, checked_prompt, closed
 from consciousness.express import Rule, Settings, merged
 from llamaforge.backends import get_backend
 from llamaforge.backends.base import BaseBackend
@@ -53,8 +53,9 @@ class LocalBackend(TextGenerationBackend):
 
     async def generate_stream(self, prompt: str, parameters: Parameters | None = None) -> AsyncIterator[str]:
         prompt, settings = checked_prompt(prompt), self.settings(parameters)
-        async for piece in (await self._ready()).agenerate_stream(prompt, settings):
-            yield piece
+        async with closed((await self._ready()).agenerate_stream(prompt, settings)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     def settings(self, parameters: Parameters | None = None) -> Settings:
         """All that the engine is given: the parameters over the documented defaults, changed by the state."""

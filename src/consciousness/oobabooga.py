@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
-from consciousness.base import Parameters, TextGenerationBackend, checked_prompt
+from consciousness.base import Parameters, TextGenerationBackend, checked_prompt, closed
 from consciousness.endpoint import Endpoint, Json
 from consciousness.express import Rule, Settings, merged
 from llamaforge.exceptions import APIError, LlamaForgeError, ModelLoadError, ModelNotFoundError, ParameterError
@@ -91,12 +91,9 @@ class OobaboogaBackend(TextGenerationBackend):
     async def generate_stream(self, prompt: str, parameters: Parameters | None = None) -> AsyncIterator[str]:
         path, body = self._request(prompt, self.settings(parameters))
         body |= await self._ready(None)
-        pieces = self._server.stream(path, body)
-        try:
+        async with closed(self._server.stream(path, body)) as pieces:
             async for piece in pieces:
                 yield piece
-        finally:
-            await pieces.aclose()
 
     def settings(self, parameters: Parameters | None = None) -> Settings:
         """All that is sent of sampling: the parameters over the documented defaults, changed by the state."""

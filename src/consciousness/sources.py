@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from consciousness.base import TextGenerationBackend, text_of
+from consciousness.base import TextGenerationBackend, closed, text_of
 from consciousness.endpoint import Endpoint
 from llamaforge.exceptions import ParameterError
 
@@ -89,7 +88,7 @@ class CustomSource:
         if not _writes(self.backend, "generate_stream"):
             yield await self.answer(question)
             return
-        async with aclosing(self.backend.generate_stream(question.script, question.parameters)) as pieces:
+        async with closed(self.backend.generate_stream(question.script, question.parameters)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -105,9 +104,10 @@ class LocalSource:
         return await self.forge.achat(question.prompt, question.history, question.parameters, model=self.name)
 
     async def stream(self, question: Question) -> AsyncIterator[str]:
-        pieces = self.forge.achat_stream(question.prompt, question.history, question.parameters, model=self.name)
-        async for piece in pieces:
-            yield piece
+        stream = self.forge.achat_stream(question.prompt, question.history, question.parameters, model=self.name)
+        async with closed(stream) as pieces:
+            async for piece in pieces:
+                yield piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class ConnectionSource:
         return await self._endpoint.complete("/v1/chat/completions", self._body(question))
 
     async def stream(self, question: Question) -> AsyncIterator[str]:
-        async with aclosing(self._endpoint.stream("/v1/chat/completions", self._body(question))) as pieces:
+        async with closed(self._endpoint.stream("/v1/chat/completions", self._body(question))) as pieces:
             async for piece in pieces:
                 yield piece
 

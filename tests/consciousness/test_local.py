@@ -50,6 +50,18 @@ async def test_it_is_loaded_once_and_the_loop_goes_on(backend):
     assert await backend.generate_text("hi") == HELLO
 
 
+async def test_leaving_a_stream_ends_its_generation(tmp_path):
+    from tests.support.tiny_gguf import write_random
+
+    backend = LlamaCppConsciousnessBackend(write_random(tmp_path / "r.gguf", dim=64, layers=1, heads=2), n_threads=1)
+    stream = backend.generate_stream("hi", {"max_tokens": 3000, "ignore_eos": True})
+    await anext(stream)
+    await stream.aclose()
+    # One request at a time is computed: this one need not wait for thousands of tokens.
+    await asyncio.wait_for(backend.generate_text("hi", {"max_tokens": 1}), 1.0)
+    backend.close()
+
+
 async def test_another_model_is_refused(backend):
     with pytest.raises(ValueError, match="not 'other'"):
         await backend.generate("hi", model="other")
