@@ -1,4 +1,5 @@
 """Handlers of both kinds in both kinds of runs, and those that fail or hang."""
+# ruff: noqa: ARG002 -- the signatures are those of interfaces
 
 import asyncio
 import logging

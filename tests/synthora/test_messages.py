@@ -69,7 +69,12 @@ def test_there_and_back(message):
     assert json.loads(json.dumps(wire)) == wire
     back = BaseMessage.from_openai_message(wire)
     assert back.to_openai_message() == wire
-    assert (back.role, back.content, back.images, back.id) == (message.role, message.content, message.images, message.id)
+    assert (back.role, back.content, back.images, back.id) == (
+        message.role,
+        message.content,
+        message.images,
+        message.id,
+    )
 
 
 def test_images():
@@ -111,7 +116,7 @@ def test_mistakes_are_told():
     for make, words in (
         (lambda: BaseMessage.create_message("robot", content="hi"), "'robot' is no role"),
         (lambda: BaseMessage.create_message(MessageRole.USER), "needs a content"),
-        (lambda: user(), "needs a content"),
+        (user, "needs a content"),
         (lambda: user(3), "must be text, not int"),
         (lambda: tool_response("3", ""), "needs the id"),
         (lambda: tool_response("3", None), "needs the id"),

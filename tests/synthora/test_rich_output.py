@@ -56,7 +56,12 @@ def run_in_terminal(program: str) -> bytes:
     """All that a program writes to a terminal of 80 x 24."""
     master, slave = pty.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT / "src"),
+        "TERM": "xterm-256color",
+        "LANG": "C.UTF-8",
+    }
     child = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", program], stdin=slave, stdout=slave, stderr=slave, env=environment
     )

@@ -37,7 +37,9 @@ async def test_all_kinds_of_answers():
 
 async def test_errors():
     error = OSError("cut")
-    backend = ScriptedBackend(answers=[error, Reply("a b", error=error), Reply("a", error=error), error, 3], repeat=False)
+    backend = ScriptedBackend(
+        answers=[error, Reply("a b", error=error), Reply("a", error=error), error, 3], repeat=False
+    )
     with pytest.raises(OSError, match="cut"):
         backend.run(user("x"), stream=True)  # at once, as by a provider that refuses
     got = []

@@ -87,7 +87,9 @@ def test_an_id_that_comes_with_every_delta():
 
 def test_thoughts_and_refusals_stand_beside_the_text():
     last = together(
-        chunk({"reasoning_content": "First "}), chunk({"reasoning_content": "think."}), chunk({"refusal": "No."}, "stop")
+        chunk({"reasoning_content": "First "}),
+        chunk({"reasoning_content": "think."}),
+        chunk({"refusal": "No."}, "stop"),
     )[-1]
     assert last.content == ""
     assert (last.metadata["reasoning"], last.metadata["refusal"]) == ("First think.", "No.")
@@ -99,9 +101,12 @@ def test_other_choices_do_not_mix_in():
     assert (last.content, last.is_complete) == ("a", False)
 
 
+NUMBER = {"choices": [{"delta": {"content": 3}}]}
+
+
 @pytest.mark.parametrize(
-    "junk", [{}, {"choices": "none"}, {"choices": [None]}, {"choices": [{"delta": None}]}, {"choices": [{"delta": {"content": 3}}]}]
-)  # fmt: skip
+    "junk", [{}, {"choices": "none"}, {"choices": [None]}, {"choices": [{"delta": None}]}, NUMBER, None]
+)
 def test_junk_adds_nothing(junk):
     assert together(junk)[-1].content == ""
     assert together(chunk({"content": "a"}), junk)[-1].content == "a"

@@ -1,4 +1,5 @@
 """Traces: spans by OpenTelemetry's own interface, and TraceEvents."""
+# ruff: noqa: ARG002 -- the signatures are those of interfaces
 
 import subprocess
 import sys

@@ -79,12 +79,16 @@ async def test_no_retry_after_the_first_message(asynchronous):
     inner = ScriptedBackend(answers=[Reply("a b", error=LOST), "never"])
     retry = RetryBackend(inner, delay=0)
     got = []
-    with pytest.raises(ConnectionError, match="lost"):
+
+    async def read():
         if asynchronous:
             async for message in await retry.async_run(user("x"), stream=True):
-                got.append(message.content)
+                got.append(message.content)  # noqa: PERF401 -- what comes before the error counts
         else:
             got.extend(m.content for m in retry.run(user("x"), stream=True))
+
+    with pytest.raises(ConnectionError, match="lost"):
+        await read()
     assert got == ["a ", "a b"]
     assert len(inner.requests) == 1
 
@@ -168,7 +172,7 @@ async def test_all_have_failed(stream, asynchronous):
     chain = FallbackBackend(
         [ScriptedBackend(name="first", answers=[LOST]), ScriptedBackend(name="second", answers=[ValueError("no")])]
     )
-    with pytest.raises(FallbackError, match="Every backend failed. first: lost; second: no") as raised:
+    with pytest.raises(FallbackError, match="first: lost; second: no") as raised:
         await ask(chain, stream, asynchronous)
     assert [name for name, _ in raised.value.failures] == ["first", "second"]
     assert isinstance(raised.value.__cause__, ValueError)
@@ -219,7 +223,12 @@ async def test_cache(store, stream, asynchronous):
     other_way = await ask(cache, not stream, not asynchronous)
     assert len(inner.requests) == 1
     for kept in (again, other_way):
-        assert (kept.content, kept.parsed, kept.id, kept.source) == (first.content, Answer(ok=True), first.id, first.source)
+        assert (kept.content, kept.parsed, kept.id, kept.source) == (
+            first.content,
+            Answer(ok=True),
+            first.id,
+            first.source,
+        )
         assert kept.metadata["usage"] == first.metadata["usage"]
         assert (kept.metadata["cached"], kept.metadata["cost"]) == (True, 0.0)
     assert first.metadata["cost"] > 0
