@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from llamaforge import LlamaForge, ModelNotFoundError, ParameterError
 from synthora.messages import system, user
-from synthora.models import LlamaForgeBackend
+from synthora.models import LlamaForgeBackend, OpenAIChatBackend, OpenAICompletionBackend
 from tests.support import tiny_gguf as writers
 from tests.support.tiny_gguf import HELLO
 from tests.synthora.support import Listener
@@ -140,3 +140,21 @@ def test_whose_forge_it_is(forge, tiny_gguf, tmp_path):
     own.close()
     assert own.run(user("x")).content == HELLO  # and it is loaded again
     own.close()
+
+
+def test_the_same_model_behind_a_server(forge, tiny_gguf):
+    """`llamaforge serve` and OpenAIChatBackend say what LlamaForgeBackend says, with the same usage."""
+    server = forge.start_server("127.0.0.1", 0, api_key="sk-local", block=False)
+    try:
+        remote = OpenAIChatBackend("tiny", "sk-local", f"{server.url}/v1", config={"temperature": 0}, max_retries=0)
+        here = LlamaForgeBackend("tiny", forge, config={"temperature": 0}).run(user("hi"))
+        for there in (remote.run(user("hi")), list(remote.run(user("hi"), stream=True))[-1]):
+            assert there.content == here.content == HELLO
+            assert there.metadata["usage"].completion_tokens == here.metadata["usage"].completion_tokens
+        plain = OpenAICompletionBackend("tiny", "sk-local", f"{server.url}/v1", config={"temperature": 0})
+        assert plain.run("hi").content == HELLO
+        assert list(plain.run("hi", stream=True))[-1].content == HELLO
+        remote.close()
+        plain.close()
+    finally:
+        server.stop()

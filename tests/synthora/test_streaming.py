@@ -135,3 +135,12 @@ def test_of_the_sdk():
     last = together(*sdk)[-1]
     assert (last.content, calls(last), last.metadata["usage"].total_tokens) == ("x", [("a", "add", "{}")], 3)
     assert last.origional_response is sdk[-1]
+
+
+def test_arguments_that_are_not_text():
+    function = {"name": "add", "arguments": {"x": 1}}
+    message = {"content": None, "tool_calls": [{"id": "a", "type": None, "function": function}]}
+    answer = BaseMessage.from_openai_chat_response({"choices": [{"message": message, "finish_reason": "tool_calls"}]})
+    assert calls(answer) == [("a", "add", '{"x": 1}')]
+    delta = {"index": 0, "id": "a", "function": function}
+    assert calls(together(chunk({"tool_calls": [delta]}))[-1]) == [("a", "add", '{"x": 1}')]

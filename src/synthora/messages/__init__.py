@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any
 
 from synthora.exceptions import MessageError
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-def user(content: str | None = None, images: Sequence[str] | None = None) -> BaseMessage:
+def user(content: str | None = None, images: Sequence[str | PathLike[str]] | None = None) -> BaseMessage:
     """What a person says. images: http(s) addresses, data: URIs or paths of files. Raises MessageError, ImageError."""
     return BaseMessage.create_message(MessageRole.USER, content=content, images=images)
 

@@ -170,4 +170,4 @@ def _continued(call: ToolCall, delta: Read) -> ToolCall:
 
 
 def _function(said: Read) -> FunctionCall:
-    return FunctionCall(name=said.get("name") or "", arguments=said.get("arguments") or "")
+    return FunctionCall.model_validate({"name": said.get("name"), "arguments": said.get("arguments")})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -98,7 +99,7 @@ class BaseMessage(BaseModel):
         role: MessageRole | str,
         id: str | None = None,  # noqa: A002
         content: Any = None,
-        images: Sequence[str] | None = None,
+        images: Sequence[str | PathLike[str]] | None = None,
         tool_calls: Sequence[Any] | None = None,
         tool_response: Any = None,
         source: Node | None = None,

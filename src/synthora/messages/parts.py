@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,14 @@ class FunctionCall(BaseModel):
 
     name: str = ""
     arguments: str = ""
+
+    @field_validator("name", "arguments", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        """Providers send null for what they leave out, and some send the arguments decoded."""
+        if value is None:
+            return ""
+        return json.dumps(value) if isinstance(value, dict) else value
 
 
 class ToolCall(BaseModel):

@@ -1,11 +1,22 @@
 """The small types that everything else is made of."""
 
-from synthora.types.enums import CallBackEvent, MessageRole, ModelBackendType, NodeType
+from synthora.types.enums import (
+    AgentType,
+    AutomationBlockType,
+    CallBackEvent,
+    MessageRole,
+    ModelBackendType,
+    NodeType,
+    TaskState,
+    TriggerRuntime,
+)
 from synthora.types.event import TraceEvent
 from synthora.types.node import Node
 from synthora.types.result import Err, Ok, Result
 
 __all__ = [
+    "AgentType",
+    "AutomationBlockType",
     "CallBackEvent",
     "Err",
     "MessageRole",
@@ -14,5 +25,7 @@ __all__ = [
     "NodeType",
     "Ok",
     "Result",
+    "TaskState",
     "TraceEvent",
+    "TriggerRuntime",
 ]

@@ -33,6 +33,43 @@ class ModelBackendType(StrEnum):
     SCRIPTED = "scripted"
 
 
+class AgentType(StrEnum):
+    """The kinds of agents that Synthora's configurations name. There are none in this package."""
+
+    VANILLA = "vanilla"
+    REACT = "react"
+    REWOO = "rewoo"
+    COT = "cot"
+    TOT = "tot"
+    REFLECTION = "reflection"
+
+
+class TaskState(StrEnum):
+    """Where a task of a workflow stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILURE = "failure"
+    SKIPPED = "skipped"
+
+
+class TriggerRuntime(StrEnum):
+    """How a trigger runs what it triggers."""
+
+    SYNC = "sync"
+    ASYNC = "async"
+
+
+class AutomationBlockType(StrEnum):
+    """The kinds of blocks of an automation."""
+
+    CODE = "code"
+    INPUT = "input"
+    CONDITION = "condition"
+    LOOP = "loop"
+
+
 class CallBackEvent(StrEnum):
     """What handlers are told. The value is the name of the handler's method."""
 
