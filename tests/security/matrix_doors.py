@@ -147,6 +147,10 @@ DOORS: dict[str, list[Case]] = {
         # Nothing waits for an answer yet: the owner is told so.
         Case({"call_id": "c", "action": "approve"}, owner="no"),
     ],
+    "GET /api/v1/affect/chats/{id}": [CASE, Case(path={"id": "$hidden"}, reader="no")],
+    "PUT /api/v1/affect/chats/{id}": [
+        Case({"enabled": True, "persona": "warm", "state": {"joy": 0.5}}), Case({"enabled": True}, path={"id": "$hidden"}),
+    ],
     f"PATCH {CHATS}/{{id}}/params": [Case({"system": "taken"})],
     f"POST {CHATS}/{{id}}/pin": [CASE],
     f"GET {CHATS}/{{id}}/pinned": [CASE],

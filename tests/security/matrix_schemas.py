@@ -61,6 +61,7 @@ BY_HAND: dict[str, list[Json]] = {
     "/api/v1/chats/import": [{"chats": [IMPORTED, IMPORTED]}],
     "/api/v1/chats/{id}": [CHAT],
     "/api/v1/chats/{id}/params": [_ANYTHING],
+    "/api/v1/affect/chats/{id}": [{"enabled": True, "persona": {"name": "warm"}, "state": {"joy": 1}}],
     "/api/v1/users/user/settings/update": [_ANYTHING | {"ui": {"models": ["m"]}}],
     "/api/v1/users/user/info/update": [_ANYTHING],
     **{f"/{path}": [CALL | {"input": "hi"}] for path in ("api/embeddings", "api/v1/embeddings", "openai/embeddings")},

@@ -5,6 +5,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from open_webui.chat.affect import feel
 from open_webui.chat.context import prepare
 from open_webui.chat.delivery.record import Live, Recorder, call_of
 from open_webui.chat.delivery.room import Room
@@ -57,7 +58,7 @@ async def answer(live: Live, recorder: Recorder) -> bool:
 
 async def _stream(live: Live) -> None:
     turn, reducer, room = live.turn, live.answer, live.room
-    draft = prepare(turn)
+    draft = prepare(await feel(live))
     payload = {"stream": turn.stream, "messages": list(draft.messages), **draft.fields}
     first = True
     # Silence counts from the request on: many providers answer nothing at all before their first word.

@@ -26,6 +26,7 @@ from open_webui.models import chats, generations, messages
 from open_webui.models import turns as chat_turns
 from open_webui.models.base import new_id
 from open_webui.principal import Principal
+from open_webui.services import affect
 
 log = get_logger(__name__)
 UNSTORED = "The end of this answer could not be stored. The log of the server has the reason."
@@ -220,6 +221,7 @@ class Turns:
             tasks=request.tasks,
             is_new_chat=stored.is_new,
             stream=request.stream,
+            felt=affect.resolve(stored.affect, target.meta, affect.moment()),
         )
 
     def _spawn(self, turn: Turn, title: str, *, first: bool) -> None:

@@ -13,6 +13,7 @@ from open_webui.models import chats, generations, messages
 from open_webui.models import turns as stored_turns
 from open_webui.models.base import now
 from open_webui.principal import Principal
+from open_webui.services.affect import NOTHING, Chosen, carried, chosen
 
 NEW_TITLE = "New Chat"
 
@@ -33,6 +34,7 @@ class Stored(msgspec.Struct, kw_only=True):
     wire: dict[str, dict[str, Any]]
     params: dict[str, Any]
     system: tuple[str, ...]
+    affect: Chosen = NOTHING
     continued: dict[str, Any] | None = None
 
 
@@ -86,6 +88,7 @@ async def store(place: Place, principal: Principal, request: PageRequest, asks: 
         wire={row.id: row.wire([r.id for r in rows if r.parent_id == row.id]) for row in rows},
         params=params if isinstance(params, dict) else {},
         system=systems,
+        affect=chosen(chat.meta),
         continued=None if earlier is None else {"output": earlier.body.get("output"), "content": earlier.content},
     )
 
@@ -205,7 +208,8 @@ async def _continued(connection: AsyncConnection, chat: chats.ChatRow, ask: Ask,
         raise NotFound
     wire = row.wire([])
     wire.pop("childrenIds", None)
-    return wire | {"done": False, "error": None, "meta": {"task_id": task_id}}
+    meta = carried(row.body["meta"]) if isinstance(row.body.get("meta"), dict) else {}
+    return wire | {"done": False, "error": None, "meta": meta | {"task_id": task_id}}
 
 
 async def _branch(

@@ -4,9 +4,18 @@ from typing import Any
 
 import msgspec
 
+from consciousness.affect import AffectState
 from open_webui.chat.request import Tasks
 from open_webui.connections.base import Target
 from open_webui.principal import Principal
+from open_webui.services.affect import Felt
+
+
+class Mood(msgspec.Struct, frozen=True):
+    """In which state an answer is given. sampling: whether it may change parameters, besides the wording."""
+
+    state: AffectState
+    sampling: bool = True
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,6 +23,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
     row: the message's row number, None for a temporary chat, which stores nothing. owner_id: whose chat it is, who may
     be another than the asker in a shared one. question: the user's text. follows: what is to happen afterwards.
+    felt: of what the mood is to be made, None where moods are off; mood: what became of it, once that is known.
     """
 
     task_id: str
@@ -37,6 +47,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     tasks: Tasks
     is_new_chat: bool
     stream: bool
+    felt: Felt | None = None
+    mood: Mood | None = None
 
     @property
     def is_temporary(self) -> bool:

@@ -142,6 +142,11 @@ async def get(
     return None if row is None else row_of(row)
 
 
+async def hold(connection: AsyncConnection, chat_id: str) -> None:
+    """Lets others who are about to change what they read of this chat wait until this transaction is over."""
+    await connection.execute(sa.select(t.c.n).where(t.c.id == chat_id).with_for_update())
+
+
 async def touch(
     connection: AsyncConnection,
     chat_id: str,

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from open_webui.routers import (
+    affect,
     auths,
     chats,
     completions,
@@ -36,6 +37,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     models.router,
     configs.router,
     configs.task_router,
+    affect.router,
     llamaforge.router,
     ollama.router,
     later.router,

@@ -18,6 +18,7 @@ from open_webui.models.chats import ChatRow
 from open_webui.models.messages import MessageRow
 from open_webui.principal import Principal
 from open_webui.schemas.chats import ChatBody, Document, EventForm, MessageForm, read_document
+from open_webui.services import affect
 from open_webui.utils.aside import aside
 
 # Chats with more messages than this go out piece by piece.
@@ -414,6 +415,7 @@ async def copied(
         None,
         current_message_id=source.current_message_id,
         next_position=source.next_position,
+        meta=affect.carried(source.meta),
     )
     await histories.copy(unit.connection, source, chat)
     return chat
@@ -444,7 +446,7 @@ async def fork(house: House, principal: Principal, chat_id: str, message_id: str
             {**body, "originalChatId": source.id, "branchPointMessageId": point},
             fields,
             point,
-            meta={"forked_from": source.id, "forked_from_message_id": point},
+            meta=affect.carried(source.meta) | {"forked_from": source.id, "forked_from_message_id": point},
         )
         if source.user_id == principal.id:
             await tags.link(unit.connection, principal.id, chat.id, tag_ids)

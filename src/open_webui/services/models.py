@@ -15,7 +15,7 @@ from open_webui.models import groups, models, users
 from open_webui.models.models import GrantTriple, Model
 from open_webui.principal import Principal
 from open_webui.schemas.models import ModelForm
-from open_webui.services import sharing
+from open_webui.services import affect, sharing
 from open_webui.utils.pictures import from_data_url
 
 PER_PAGE: Final = 30
@@ -254,9 +254,11 @@ def _parsed(number: int, document: Mapping[str, Any]) -> ModelForm:
 
 def _values(form: ModelForm) -> dict[str, Any]:
     try:
-        return form.values()
+        values = form.values()
     except ValueError as error:
         raise BadRequest(TOO_BIG.format(error)) from None
+    affect.check_model(values["meta"])
+    return values
 
 
 def _check_base(floor: Floor, principal: Principal, form: ModelForm, *, new: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from open_webui.chat.context.affect import affect
 from open_webui.chat.context.budget import budget
 from open_webui.chat.context.history import history
 from open_webui.chat.context.parameters import parameters
@@ -9,7 +10,7 @@ from open_webui.chat.context.prompt import prompt
 from open_webui.chat.turn import Draft, Turn
 
 Stage = Callable[[Turn, Draft], Draft]
-STAGES: tuple[Stage, ...] = (history, prompt, budget, parameters)
+STAGES: tuple[Stage, ...] = (history, prompt, budget, parameters, affect)
 
 
 def prepare(turn: Turn) -> Draft:
