@@ -1,5 +1,6 @@
 """Moods of conversations: what a provider is asked, what is shown and stored, and what the API takes."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -329,6 +330,14 @@ class TestTheApi:
         reply = await page.http.put(f"/api/v1/affect/chats/{chat_id}", content=body)
         assert reply.status_code == 400
         assert (await get(page, chat_id))["enabled"] is True
+
+    async def test_changes_at_once_are_all_kept(self, page: Page) -> None:
+        chat_id = (await begun(page, enabled=False))["chat_id"]
+        changes: list[dict[str, Any]] = [{"enabled": True}, {"persona": "warm"}, {"state": {"love": 1}}] * 3
+        await asyncio.gather(*(put(page, chat_id, **change) for change in changes))
+        shown = await get(page, chat_id)
+        assert (shown["enabled"], shown["persona"]["name"]) == (True, "warm")
+        assert shown["state"]["love"] > 0.9
 
     async def test_an_unknown_chat(self, page: Page) -> None:
         assert (await page.http.get("/api/v1/affect/chats/nowhere")).status_code == 404
