@@ -238,8 +238,10 @@ def test_a_file_that_cant_be_loaded_is_an_error_with_the_reason(client, model, w
         (b'{"model": "tiny", "messages": ["hi"]}', "'messages' must be a list of objects"),
         (b'{"model": 7, "messages": []}', "'model' must be text"),
         (
-            rb'{"model": "tiny", "messages": [{"role": "user", "content": [{"type": "image_url",'
-            rb' "image\u005furl": {"url": "http://127.0.0.1:1/secret"}}]}]}',
+            (
+                rb'{"model": "tiny", "messages": [{"role": "user", "content": [{"type": "image_url",'
+                rb' "image\u005furl": {"url": "http://127.0.0.1:1/secret"}}]}]}'
+            ),
             "An image must be given as a data: URL",
         ),
         (b'{"model": "tiny", "messages": [], "user": 7}', "'user' must be text"),
