@@ -21,6 +21,11 @@ t, message, link, folder = tables.chat, tables.message, tables.chat_tag, tables.
 MAX_WORDS: Final = 16
 SNIPPET: Final = 160
 LEAD: Final = 40
+# A page is first looked for among so many times as many of the newest chats, as long as they are not more than these.
+NEWEST: Final = 2
+MOST_NEWEST: Final = 1_000
+# Chats lie close together when there are at most so many others between them for each of them.
+CLOSE: Final = 8
 # Scripts that write no blanks between words; the index knows only the runs between punctuation.
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u303f\u3040-\u30ff\u3100-\u31bf\u3400-\u4dbf\u4e00-\u9fff"
@@ -126,35 +131,47 @@ def _looked_at(query: Query) -> "list[sa.ColumnElement[bool]]":
     return [message.c.done, *(_contains(message.c.content, word) for word in query.words)]
 
 
-def _found(user_id: str, query: Query, dialect: str) -> "sa.ColumnElement[bool]":
-    """A condition: a message of the chat holds all the words."""
+def _found(user_id: str, query: Query, dialect: str, within: tuple[int, int] | None = None) -> "sa.ColumnElement[bool]":
+    """A condition: a message of the chat holds all the words. within: the numbers of chats that are looked at."""
     if query.is_unspaced:
         # One range of row numbers a chat, and no further than the page needs.
         inside = sa.and_(message.c.n >= t.c.n.op("<<")(_BITS), message.c.n < (t.c.n + 1).op("<<")(_BITS))
         return sa.exists().where(inside, *_looked_at(query))
     matches = _matches(user_id, query, dialect)
-    return t.c.n.in_(matches.with_only_columns(matches.selected_columns[0].op(">>")(_BITS)))
+    number = matches.selected_columns[0]
+    if within is not None:
+        matches = matches.where(number >= within[0] << SHIFT, number < (within[1] + 1) << SHIFT)
+    return t.c.n.in_(matches.with_only_columns(number.op(">>")(_BITS)))
 
 
-async def _firsts(
+async def _snippets(
     connection: AsyncConnection, user_id: str, query: Query, chat_numbers: Sequence[int]
-) -> dict[int, int]:
-    """The first message with all the words in each of some chats, by the chats' numbers."""
-    if not chat_numbers:
+) -> dict[int, tuple[str, str]]:
+    """The first message with all the words in each of some chats, by the chats' numbers: its id, and what is around the word."""
+    if not query.words or not chat_numbers:
         return {}
-    if query.is_unspaced:
-        matches = sa.select(message.c.n).where(*_looked_at(query))
-    else:
-        matches = _matches(user_id, query, connection.dialect.name)
+    dialect = connection.dialect.name
+    matches = (
+        sa.select(message.c.n).where(*_looked_at(query)) if query.is_unspaced else _matches(user_id, query, dialect)
+    )
     number = matches.selected_columns[0]
     home = number.op(">>")(_BITS)
     # The newest chats mostly lie close together: the range spares the index the rest.
-    low, high = min(chat_numbers) << SHIFT, (max(chat_numbers) + 1) << SHIFT
-    statement = matches.with_only_columns(home, sa.func.min(number)).where(
-        number >= low, number < high, home.in_(chat_numbers)
+    low, high = min(chat_numbers), max(chat_numbers) + 1
+    matches = matches.with_only_columns(sa.func.min(number)).where(number >= low << SHIFT, number < high << SHIFT)
+    if high - low > CLOSE * len(chat_numbers):
+        matches = matches.where(home.in_(chat_numbers))
+    find = sa.func.strpos if dialect == "postgresql" else sa.func.instr
+    place = find(sa.func.lower(message.c.content), query.words[0].lower())
+    # min() and max() of several values have another name on each database.
+    start = sa.case((place > LEAD, place - LEAD), else_=1)
+    rows = await connection.execute(
+        sa.select(message.c.n, message.c.id, sa.func.substr(message.c.content, start, SNIPPET), start).where(
+            message.c.n.in_(matches.group_by(home))
+        )
     )
-    rows = await connection.execute(statement.group_by(home))
-    return {row[0]: row[1] for row in rows}
+    wanted = set(chat_numbers)
+    return {n >> SHIFT: (i, excerpt(text, begin > 1)) for n, i, text, begin in rows if n >> SHIFT in wanted}
 
 
 def _filters(user_id: str, query: Query) -> list["sa.ColumnElement[bool]"]:
@@ -187,43 +204,59 @@ async def chats(
     one_more: the first of the next page too, so that the caller knows whether there is one.
     """
     where = _filters(user_id, query)
-    if query.words:
-        in_title = sa.and_(*(_contains(t.c.title, word) for word in query.words))
-        where.append(sa.or_(_found(user_id, query, connection.dialect.name), in_title))
-    found = (
-        await connection.execute(
-            sa.select(*chat_lists.columns, t.c.n, t.c.pinned, t.c.share_id)
-            .where(*where)
-            .order_by(t.c.updated_at.desc(), t.c.id.desc())
-            .limit(size + one_more)
-            .offset((page - 1) * size)
-        )
-    ).all()
-    firsts = await _firsts(connection, user_id, query, [r.n for r in found]) if query.words else {}
-    snippets = await _snippets(connection, list(firsts.values()), query.words)
+    wanted = (page - 1) * size, size + one_more
+    found = await _among_newest(connection, user_id, query, where, wanted)
+    if found is None:
+        if query.words:
+            where.append(_said(user_id, query, connection.dialect.name))
+        found = (await connection.execute(_listed(where).offset(wanted[0]).limit(wanted[1]))).all()
+    snippets = await _snippets(connection, user_id, query, [r.n for r in found])
     out = []
     for r, line in zip(found, chat_lists.lines(found, active), strict=True):
-        message_id, line.snippet = snippets.get(firsts.get(r.n, -1), (None, None))
+        message_id, line.snippet = snippets.get(r.n, (None, None))
         out.append(Hit(line, r.n, message_id, bool(r.pinned), r.share_id))
     return out
 
 
-async def _snippets(
-    connection: AsyncConnection, numbers: Sequence[int], words: Sequence[str]
-) -> dict[int, tuple[str, str]]:
-    """The id of each message and the part of its text around the first word."""
-    if not numbers:
-        return {}
-    find = sa.func.strpos if connection.dialect.name == "postgresql" else sa.func.instr
-    place = find(sa.func.lower(message.c.content), words[0].lower())
-    # min() and max() of several values have another name on each database.
-    start = sa.case((place > LEAD, place - LEAD), else_=1)
-    rows = await connection.execute(
-        sa.select(message.c.n, message.c.id, sa.func.substr(message.c.content, start, SNIPPET), start).where(
-            message.c.n.in_(numbers)
-        )
-    )
-    return {n: (i, excerpt(text, begin > 1)) for n, i, text, begin in rows}
+def _said(user_id: str, query: Query, dialect: str, within: tuple[int, int] | None = None) -> "sa.ColumnElement[bool]":
+    """A condition: a message of the chat has all the words, or its title has."""
+    in_title = sa.and_(*(_contains(t.c.title, word) for word in query.words))
+    return sa.or_(_found(user_id, query, dialect, within), in_title)
+
+
+def _listed(where: "Sequence[sa.ColumnElement[bool]]") -> "sa.Select[Any]":
+    """Chats as lists show them, newest first."""
+    columns = sa.select(*chat_lists.columns, t.c.n, t.c.pinned, t.c.share_id)
+    return columns.where(*where).order_by(t.c.updated_at.desc(), t.c.id.desc())
+
+
+async def _among_newest(
+    connection: AsyncConnection,
+    user_id: str,
+    query: Query,
+    where: "Sequence[sa.ColumnElement[bool]]",
+    wanted: tuple[int, int],
+) -> Sequence[Any] | None:
+    """The page, if the newest chats fill it; None otherwise.
+
+    A word that stands in every other message has thousands of them in the index; most of them are no use to a page. The
+    newest chats mostly lie close together, so a short piece of the index has what they say.
+    """
+    offset, count = wanted
+    looked_at = NEWEST * (offset + count)
+    if not query.words or query.is_unspaced or looked_at > MOST_NEWEST:
+        return None
+    newest = sa.select(t.c.n, t.c.updated_at, t.c.id).where(*where)
+    newest = newest.order_by(t.c.updated_at.desc(), t.c.id.desc()).limit(looked_at)
+    rows = (await connection.execute(newest)).all()
+    if len(rows) < looked_at:
+        return None
+    numbers = [row[0] for row in rows]
+    _, at, chat_id = rows[-1]
+    among = sa.or_(t.c.updated_at > at, sa.and_(t.c.updated_at == at, t.c.id >= chat_id))
+    said = _said(user_id, query, connection.dialect.name, (min(numbers), max(numbers)))
+    found = (await connection.execute(_listed([*where, among, said]).offset(offset).limit(count))).all()
+    return found if len(found) == count else None
 
 
 def excerpt(text: object, cut_before: bool = False) -> str:

@@ -182,3 +182,26 @@ def test_any_text_is_parsed_within_bounds(text: str) -> None:
     query = parse(text)
     assert len(query.words) <= search.MAX_WORDS
     assert all(any(c.isalnum() for c in word) and "\x00" not in word for word in query.words)
+
+
+async def test_pages_are_those_of_the_whole_list_wherever_the_newest_chats_fill_them(
+    user: Actor, other: Actor, live: Live
+) -> None:
+    """Chats of two people in between each other, some of one second, with a word in the title, a message, or nowhere."""
+    expected = []
+    for k in range(40):
+        await put(other, f"Theirs {k}", "quokka")
+        said = [["a quokka"], ["nothing"], ["one", "a quokka", "quokka again"], ["eggs"]][k % 4]
+        chat = await put(user, "A quokka" if k % 8 == 3 else f"Mine {k}", *said)
+        if k % 4 in {0, 2} or k % 8 == 3:
+            expected.append((k // 3, chat, {0: "m0", 2: "m1"}.get(k % 4)))
+        async with live.app.state.oui.database.write() as unit:
+            changed = sa.text("UPDATE chat SET updated_at = :at WHERE id = :id")
+            await unit.connection.execute(changed, {"at": 1_000 + k // 3, "id": chat})
+    expected.sort(reverse=True)
+    found = []
+    async with live.app.state.oui.database.read() as connection:
+        for page in range(1, 12):
+            hits = await search.chats(connection, user.id, parse("quokka"), page=page, size=3)
+            found += [(hit.row.id, hit.message_id) for hit in hits]
+    assert found == [(chat, message) for _, chat, message in expected]
