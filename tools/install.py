@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 LOCKS = VENV / "locks"
 BINARIES = VENV / ("Scripts" if os.name == "nt" else "bin")
+# The commands beside Python, and the modules that they run.
+COMMANDS = {"oui-backend": "open_webui.cli", "llamaforge": "llamaforge"}
 PYTHON = BINARIES / ("python.exe" if os.name == "nt" else "python")
 
 
@@ -100,7 +102,7 @@ def point_at_sources() -> None:
     packages = next(VENV.glob("[Ll]ib/python3.*/site-packages"), VENV / "Lib" / "site-packages")
     (packages / "oui_backend.pth").write_text(f"{ROOT / 'src'}\n", encoding="utf-8")
     if os.name != "nt":
-        for name, module in (("oui-backend", "open_webui.cli"), ("llamaforge", "llamaforge.cli")):
+        for name, module in COMMANDS.items():
             command = BINARIES / name
             command.write_text(f'#!/bin/sh\nexec "{PYTHON}" -m {module} "$@"\n')
             command.chmod(0o755)

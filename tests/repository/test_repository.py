@@ -1,8 +1,10 @@
 """What a clone of the repository holds: locks that fit, settings that exist, scripts that start with nothing but Python."""
 
+import importlib.util
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -29,6 +31,20 @@ def test_a_lock_is_exact_and_hashed_and_names_no_registry(lock: Path) -> None:
     for entry in re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]:
         assert "==" in entry.splitlines()[0]
         assert "--hash=sha256:" in entry
+
+
+def test_every_command_that_the_installation_makes_runs() -> None:
+    spec = importlib.util.spec_from_file_location("install", ROOT / "tools" / "install.py")
+    assert spec is not None
+    assert spec.loader is not None
+    install = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(install)
+    assert install.COMMANDS.keys() == PROJECT["scripts"].keys()
+    for module in install.COMMANDS.values():
+        done = subprocess.run(
+            [sys.executable, "-m", module, "--help"], cwd=ROOT / "src", capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, "Usage" in done.stdout) == (0, True), done.stderr
 
 
 @pytest.mark.parametrize("extra", ["", *PROJECT["optional-dependencies"]])
