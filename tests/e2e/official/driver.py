@@ -42,6 +42,10 @@ class Frontend:
     async def sign_up(self) -> None:
         """Makes the first account and closes what greets it."""
         await self.open()
+        # Whoever leaves this page while its video is still about to play leaves a listener behind that fails with each click.
+        await self.page.wait_for_function(
+            "() => [...document.querySelectorAll('video')].some((video) => video.currentTime > 0)"
+        )
         await self.page.get_by_role("button", name="Get started").click()
         await self.page.get_by_label("Name").fill(NAME)
         await self.page.get_by_label("Email").fill(EMAIL)
