@@ -39,6 +39,7 @@ need_system_packages() {
     local missing=()
     find_python >/dev/null && "$(find_python)" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     command -v node >/dev/null || missing+=(nodejs)
+    command -v curl >/dev/null || missing+=(curl)
     command -v plantuml >/dev/null || missing+=(plantuml)
     command -v dot >/dev/null || missing+=(graphviz)
     has_chromium || on_ubuntu || missing+=(chromium)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -367,7 +366,6 @@ def test_metrics(client, http):
     assert status_of(http, "tiny")["slots"] == 2
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl(server):
     body = json.dumps({"model": "doctor", "messages": SAD, "stream": True})
     command = ["curl", "-sN", f"{server.url}/v1/chat/completions", "-H", "Content-Type: application/json", "-d", body]
