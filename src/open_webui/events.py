@@ -1,13 +1,17 @@
 """What the server tells clients over their sockets, and the two protocols that carry it (socket/ implements them)."""
 
 from collections.abc import Collection, Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
+# What is said of an answer while it is written. A tab that looks at another chat does not hear it: that the answer has
+# begun, that it ended, and what its chat is called, are other events.
+PROGRESS: Final = frozenset({"response:completion", "status"})
+
 
 class ChatEvent(msgspec.Struct, frozen=True):
-    """One event about a chat, sent to all tabs of a user. `data` is any JSON value, also an encoded one (msgspec.Raw)."""
+    """One event about a chat. `data` is any JSON value, also an encoded one (msgspec.Raw)."""
 
     chat_id: str
     message_id: str | None
@@ -24,6 +28,20 @@ class ChatEvent(msgspec.Struct, frozen=True):
             envelope["message_id"] = self.message_id
         return envelope
 
+    @property
+    def is_progress(self) -> bool:
+        """Whether it matters only to tabs that show the answer, or may."""
+        if self.type == "chat:completion":
+            return not (isinstance(self.data, dict) and self.data.get("done"))
+        return self.type in PROGRESS
+
+
+class Audience(msgspec.Struct, frozen=True):
+    """Whom an answer concerns. people: ids of its chat's owner and of who asked. session_id: the socket that asked."""
+
+    people: frozenset[str]
+    session_id: str = ""
+
 
 class Emitter(Protocol):
     """Sends events to people. Never raises for an absent or slow client: what is stored is the truth, events are news."""
@@ -34,6 +52,14 @@ class Emitter(Protocol):
 
     async def watchers(self, event: ChatEvent, besides: Collection[str]) -> None:
         """To the people who look at the event's chat now (it is shared with them), but for those in `besides`."""
+        ...
+
+    async def answer(self, event: ChatEvent, audience: Audience) -> None:
+        """An event of one answer: to its audience, and to others who look at its chat (it is shared with them).
+
+        Progress is kept from a tab that looks only at other chats. It goes to the tab that asked, to those that look at
+        this chat, and to those that look at none: a page that lost its connection does not say again what it shows.
+        """
         ...
 
     async def to_users(self, user_ids: Iterable[str], name: str, payload: dict[str, Any]) -> None:

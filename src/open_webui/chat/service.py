@@ -19,7 +19,7 @@ from open_webui.config import Config
 from open_webui.connections.base import Models, Target
 from open_webui.env import Settings
 from open_webui.errors import Conflict, Forbidden, NotFound, Unavailable
-from open_webui.events import ChatEvent, Emitter
+from open_webui.events import Audience, ChatEvent, Emitter
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
 from open_webui.models import chats, generations, messages
@@ -226,8 +226,8 @@ class Turns:
 
     def _spawn(self, turn: Turn, title: str, *, first: bool) -> None:
         earlier = items_of(turn.continues.get("output"), turn.continues.get("content", "")) if turn.continues else None
-        people = frozenset({turn.owner_id, turn.principal.id})
-        room = Room(self.emitter, self.load, people, turn.chat_id, turn.message_id)
+        audience = Audience(frozenset({turn.owner_id, turn.principal.id}), turn.session_id)
+        room = Room(self.emitter, self.load, audience, turn.chat_id, turn.message_id)
         live = Live(turn=turn, answer=Answer(time.time, earlier), room=room, body=turn.body, title=title)
         running = Running(live)
         self._running[turn.task_id] = running

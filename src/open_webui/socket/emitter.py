@@ -1,21 +1,14 @@
 """Sends typed events to rooms of sockets: events.Emitter and events.Caller over Socket.IO."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
 import socketio
 
-from open_webui.events import ChatEvent
+from open_webui.events import Audience, ChatEvent
 from open_webui.socket.presence import Presence
-
-
-def user_room(user_id: str) -> str:
-    return f"user:{user_id}"
-
-
-def chat_room(chat_id: str) -> str:
-    return f"chat:{chat_id}"
 
 
 class SocketEmitter:
@@ -26,31 +19,46 @@ class SocketEmitter:
         self._presence = presence
 
     async def chat(self, user_id: str, event: ChatEvent) -> None:
-        if self._presence.is_connected(user_id):
-            await self._server.emit("events", event.wire(), room=user_room(user_id))
+        await self._send(self._presence.sids_of(user_id), "events", event.wire)
 
     async def watchers(self, event: ChatEvent, besides: Collection[str]) -> None:
-        payload: dict[str, Any] | None = None
-        for person in self._presence.people_in(event.chat_id):
-            if person.id not in besides:
-                payload = payload or event.wire() | {"shared": True}
-                await self._server.emit("events", payload, room=user_room(person.id))
+        await self._send(self._presence.watching(event.chat_id, besides), "events", partial(_shared, event))
+
+    async def answer(self, event: ChatEvent, audience: Audience) -> None:
+        presence, only_showing = self._presence, event.is_progress
+        tabs: set[str] = set()
+        for user_id in audience.people:
+            tabs |= (
+                presence.tabs_showing(user_id, event.chat_id, audience.session_id)
+                if only_showing
+                else presence.sids_of(user_id)
+            )
+        await self._send(tabs, "events", event.wire)
+        await self.watchers(event, audience.people)
 
     async def to_users(self, user_ids: Iterable[str], name: str, payload: dict[str, Any]) -> None:
         for user_id in user_ids:
-            if self._presence.is_connected(user_id):
-                await self._server.emit(name, payload, room=user_room(user_id))
+            await self._send(self._presence.sids_of(user_id), name, lambda: payload)
 
     async def to_chat(self, event: ChatEvent, *, skip: str | None = None, user: dict[str, Any] | None = None) -> None:
         """To everyone who looks at a chat, as the wire's shared copy; `skip` is a socket that caused it."""
-        payload = event.wire() | {"shared": True}
+        payload = _shared(event)
         if user is not None:
             payload["user"] = user
-        await self._server.emit("events", payload, room=chat_room(event.chat_id), skip_sid=skip)
+        await self._send(self._presence.looking_at(event.chat_id) - {skip}, "events", lambda: payload)
+
+    async def to_tab(self, sid: str, name: str, payload: dict[str, Any]) -> None:
+        """A named event to one socket."""
+        await self._send([sid], name, lambda: payload)
+
+    async def _send(self, sids: Collection[str], name: str, make: Callable[[], dict[str, Any]]) -> None:
+        """To each of these sockets, in the order of the calls. The payload is made when somebody is there to get it."""
+        if sids:
+            await self._server.emit(name, make(), room=list(sids))
 
     async def disconnect_user(self, user_id: str) -> None:
         for sid in self._presence.sids_of(user_id):
-            await self._server.emit("access:updated", {}, to=sid)
+            await self.to_tab(sid, "access:updated", {})
             await self._server.disconnect(sid)
 
     def is_connected(self, user_id: str) -> bool:
@@ -64,6 +72,11 @@ class SocketEmitter:
             return await self._server.call("events", payload, to=session_id, timeout=timeout)
         except socketio.exceptions.TimeoutError:
             raise TimeoutError("The browser did not answer in time.") from None
+
+
+def _shared(event: ChatEvent) -> dict[str, Any]:
+    """The wire's copy for people whose chat it is not."""
+    return event.wire() | {"shared": True}
 
 
 class FastJson:

@@ -1,6 +1,7 @@
 """Who is connected: sockets by user, the token each came with, and which models are in use right now."""
 
 import time
+from collections.abc import Collection
 
 import msgspec
 
@@ -25,21 +26,29 @@ class Presence:
         self._sessions: dict[str, Session] = {}
         self._by_user: dict[str, set[str]] = {}
         self._models: dict[str, tuple[str, float]] = {}
-        self._rooms: dict[str, set[str]] = {}
+        # Who looks at a chat, what a socket looks at, and the sockets of a user that look at nothing.
+        self._looking: dict[str, set[str]] = {}
+        self._chats: dict[str, set[str]] = {}
+        self._idle: dict[str, set[str]] = {}
 
     def add(self, session: Session) -> None:
-        self.remove(session.sid)
+        """Adds a socket. One that was there already, for the same user, goes on looking at what it looked at."""
+        before = self._sessions.get(session.sid)
+        if before is not None and before.principal.id != session.principal.id:
+            self.remove(session.sid)
         self._sessions[session.sid] = session
-        self._by_user.setdefault(session.principal.id, set()).add(session.sid)
+        _put(self._by_user, session.principal.id, session.sid)
+        if session.sid not in self._chats:
+            _put(self._idle, session.principal.id, session.sid)
 
     def remove(self, sid: str) -> Session | None:
         """Forgets a socket and returns its session, if it had one."""
+        for chat_id in self.chats_of(sid):
+            self.leave(chat_id, sid)
         session = self._sessions.pop(sid, None)
         if session is not None:
-            sids = self._by_user[session.principal.id]
-            sids.discard(sid)
-            if not sids:
-                del self._by_user[session.principal.id]
+            _drop(self._by_user, session.principal.id, sid)
+            _drop(self._idle, session.principal.id, sid)
         self._models.pop(sid, None)
         return session
 
@@ -67,30 +76,61 @@ class Presence:
 
     def join(self, chat_id: str, sid: str) -> None:
         """Notes that a socket looks at a chat."""
-        self._rooms.setdefault(chat_id, set()).add(sid)
+        session = self._sessions.get(sid)
+        if session is None:
+            return
+        _put(self._looking, chat_id, sid)
+        _put(self._chats, sid, chat_id)
+        _drop(self._idle, session.principal.id, sid)
 
     def leave(self, chat_id: str, sid: str) -> None:
-        sids = self._rooms.get(chat_id)
-        if sids is not None:
-            sids.discard(sid)
-            if not sids:
-                del self._rooms[chat_id]
+        _drop(self._looking, chat_id, sid)
+        _drop(self._chats, sid, chat_id)
+        session = self._sessions.get(sid)
+        if session is not None and sid not in self._chats:
+            _put(self._idle, session.principal.id, sid)
 
-    def rooms_of(self, sid: str) -> list[str]:
-        return [chat_id for chat_id, sids in self._rooms.items() if sid in sids]
+    def chats_of(self, sid: str) -> list[str]:
+        """The chats that a socket looks at."""
+        return list(self._chats.get(sid, ()))
+
+    def tabs_showing(self, user_id: str, chat_id: str, session_id: str) -> set[str]:
+        """The sockets of a user that show a chat, or may: `session_id`, those that look at it and those that look at none."""
+        found = {sid for sid in self.looking_at(chat_id) if self._sessions[sid].principal.id == user_id}
+        found |= self._idle.get(user_id, frozenset())
+        asker = self._sessions.get(session_id)
+        if asker is not None and asker.principal.id == user_id:
+            found.add(session_id)
+        return found
+
+    def looking_at(self, chat_id: str) -> frozenset[str]:
+        """The sockets that look at a chat."""
+        return frozenset(self._looking.get(chat_id, ()))
+
+    def watching(self, chat_id: str, besides: Collection[str]) -> list[str]:
+        """The sockets that look at a chat, but for those of the users in `besides`."""
+        return [sid for sid in self.looking_at(chat_id) if self._sessions[sid].principal.id not in besides]
 
     def looking(self) -> dict[str, list[Session]]:
         """The sockets that look at each chat."""
-        return {c: [s for sid in sids if (s := self._sessions.get(sid))] for c, sids in self._rooms.items()}
+        return {chat_id: [self._sessions[sid] for sid in sids] for chat_id, sids in self._looking.items()}
 
     def is_in(self, chat_id: str, sid: str) -> bool:
-        return sid in self._rooms.get(chat_id, ())
+        return sid in self._looking.get(chat_id, ())
 
     def people_in(self, chat_id: str) -> list[Principal]:
         """The people who look at a chat, each once."""
-        people = {}
-        for sid in self._rooms.get(chat_id, ()):
-            session = self._sessions.get(sid)
-            if session is not None:
-                people[session.principal.id] = session.principal
-        return sorted(people.values(), key=lambda p: p.id)
+        found = [self._sessions[sid].principal for sid in self.looking_at(chat_id)]
+        return sorted({person.id: person for person in found}.values(), key=lambda p: p.id)
+
+
+def _put(index: dict[str, set[str]], key: str, value: str) -> None:
+    index.setdefault(key, set()).add(value)
+
+
+def _drop(index: dict[str, set[str]], key: str, value: str) -> None:
+    values = index.get(key)
+    if values is not None:
+        values.discard(value)
+        if not values:
+            del index[key]

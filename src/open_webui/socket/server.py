@@ -15,7 +15,7 @@ from open_webui.internal.log import get_logger
 from open_webui.models import chats, turns
 from open_webui.models import presence as seen
 from open_webui.principal import Principal
-from open_webui.socket.emitter import FastJson, SocketEmitter, chat_room, user_room
+from open_webui.socket.emitter import FastJson, SocketEmitter
 from open_webui.socket.presence import Presence, Session
 from open_webui.state import State
 
@@ -96,7 +96,7 @@ class Sockets:
         return {name: policy_of(handler) for name, handler in self.handlers.items()}
 
     async def _connect(self, sid: str, _environ: dict[str, Any], auth: Any = None) -> None:
-        """Always accepts: the sign-in page opens a socket too. With a good token the socket joins its user's room."""
+        """Always accepts: the sign-in page opens a socket too. With a good token the socket is its user's."""
         await self._sign_in(sid, auth.get("token") if isinstance(auth, dict) else None)
 
     async def _sign_in(self, sid: str, token: Any) -> Session | None:
@@ -109,11 +109,9 @@ class Sockets:
         if before is not None and before.principal.id != principal.id:
             # Somebody else signs in at this page: what the first one may see ends here.
             await self._leave_all(sid)
-            await self.server.leave_room(sid, user_room(before.principal.id))
         claims = self.state.tokens.verify(token)
         session = Session(sid, token, principal, "" if claims is None else claims.jti)
         self.presence.add(session)
-        await self.server.enter_room(sid, user_room(principal.id))
         return session
 
     async def _disconnect(self, sid: str, *_reason: Any) -> None:
@@ -121,12 +119,11 @@ class Sockets:
         self.presence.remove(sid)
 
     async def _leave_all(self, sid: str) -> None:
-        for chat_id in self.presence.rooms_of(sid):
+        for chat_id in self.presence.chats_of(sid):
             await self._leave(sid, chat_id)
 
     async def _leave(self, sid: str, chat_id: str) -> None:
         self.presence.leave(chat_id, sid)
-        await self.server.leave_room(sid, chat_room(chat_id))
         await self._tell_presence(chat_id)
 
     async def _event(self, name: str, sid: str, *args: Any) -> Any:
@@ -208,7 +205,6 @@ class Sockets:
         if not await self._may(session.principal, chat_id, "read"):
             return False
         self.presence.join(chat_id, session.sid)
-        await self.server.enter_room(session.sid, chat_room(chat_id))
         await self._tell_presence(chat_id)
         return True
 
@@ -250,7 +246,7 @@ class Sockets:
         if current is None:
             self.server.start_background_task(self._end, session.sid)
         elif current.principal.role != before.role:
-            await self.server.emit("access:updated", {}, to=session.sid)
+            await self.emitter.to_tab(session.sid, "access:updated", {})
             await self.server.disconnect(session.sid)
 
     async def _end(self, sid: str) -> None:
@@ -309,7 +305,7 @@ class Sockets:
         if self.presence.is_in(chat_id, session.sid) and not await self._may(session.principal, chat_id, "read"):
             await self._leave(session.sid, chat_id)
             event = ChatEvent(chat_id, None, "chat:access", {})
-            await self.server.emit("events", event.wire() | {"shared": True}, to=session.sid)
+            await self.emitter.to_tab(session.sid, "events", event.wire() | {"shared": True})
 
 
 def _origins(settings: Settings) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from open_webui.chat.request import Tasks
 from open_webui.chat.turn import Turn
 from open_webui.connections.base import Entry, Target
-from open_webui.events import ChatEvent
+from open_webui.events import Audience, ChatEvent
 from open_webui.principal import Principal
 
 ANN = Principal(id="ann", role="user", name="Ann", email="ann@example.com")
@@ -39,6 +39,11 @@ class Notes:
     async def watchers(self, event: ChatEvent, besides: Collection[str]) -> None:
         if "watcher" not in besides:
             self._note("watcher", event)
+
+    async def answer(self, event: ChatEvent, audience: Audience) -> None:
+        for user_id in sorted(audience.people):
+            self._note(user_id, event)
+        await self.watchers(event, audience.people)
 
     async def to_users(self, user_ids: Iterable[str], name: str, payload: dict[str, Any]) -> None:
         for user_id in user_ids:

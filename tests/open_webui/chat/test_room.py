@@ -6,11 +6,12 @@ from typing import Any
 from open_webui.chat.assemble import Answer
 from open_webui.chat.delivery.room import AT_ONCE, INTERVAL, SLOWEST, Load, Room
 from open_webui.chat.wire import Choice, Chunk, Delta
+from open_webui.events import Audience
 from tests.open_webui.chat.conftest import Notes
 
 
 def room_of(notes: Notes, load: Load | None = None, people: frozenset[str] = frozenset({"ann"})) -> Room:
-    return Room(notes, load or Load(), people, "c", "a")
+    return Room(notes, load or Load(), Audience(people), "c", "a")
 
 
 def says(answer: Answer, room: Room, text: str) -> None:

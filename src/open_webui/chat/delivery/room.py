@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, Final
 
 from open_webui.chat.assemble import Frame, joined
-from open_webui.events import ChatEvent, Emitter
+from open_webui.events import Audience, ChatEvent, Emitter
 
 # Deltas within this time go out as one frame: below what a reader notices, and 25 frames a second at most.
 INTERVAL: Final = 0.04
@@ -34,11 +34,10 @@ class Room:
     drops frames up to v.
     """
 
-    def __init__(self, emitter: Emitter, load: Load, people: frozenset[str], chat_id: str, message_id: str) -> None:
-        """people: ids of the chat's owner and of who asks, who are told in all their tabs."""
+    def __init__(self, emitter: Emitter, load: Load, audience: Audience, chat_id: str, message_id: str) -> None:
         self._emitter = emitter
         self._load = load
-        self._people = people
+        self._audience = audience
         self._chat_id = chat_id
         self._message_id = message_id
         self._batches: list[tuple[int, list[Frame]]] = []
@@ -91,10 +90,7 @@ class Room:
 
     async def event(self, kind: str, data: Any = None) -> None:
         """Sends one event about this message."""
-        event = ChatEvent(self._chat_id, self._message_id, kind, data)
-        for user_id in self._people:
-            await self._emitter.chat(user_id, event)
-        await self._emitter.watchers(event, self._people)
+        await self._emitter.answer(ChatEvent(self._chat_id, self._message_id, kind, data), self._audience)
 
     async def settle(self) -> None:
         """Waits, if the answer came at once, until its asker can have been told that it was started."""
