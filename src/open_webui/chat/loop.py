@@ -5,7 +5,6 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from open_webui.chat.affect import feel
 from open_webui.chat.context import prepare
 from open_webui.chat.delivery.record import Live, Recorder, call_of
 from open_webui.chat.delivery.room import Room
@@ -58,15 +57,15 @@ async def answer(live: Live, recorder: Recorder) -> bool:
 
 async def _stream(live: Live) -> None:
     turn, reducer, room = live.turn, live.answer, live.room
-    draft = prepare(await feel(live))
-    payload = {"stream": turn.stream, "messages": list(draft.messages), **draft.fields}
+    draft = await prepare(turn, _Context(live))
+    payload = {"stream": turn.request.stream, "messages": list(draft.messages), **draft.fields}
     first = True
     # Silence counts from the request on: many providers answer nothing at all before their first word.
     async with (
         _Waiting(room) as waiting,
         await turn.target.connection.open(turn.target.entry, payload, turn.asker(), waiting.tell) as reply,
     ):
-        if not turn.stream:
+        if not turn.request.stream:
             _feed(live, decode(await reply.whole()))
             return
         async for batch in reply.batches():
@@ -83,6 +82,35 @@ async def _stream(live: Live) -> None:
                         # The page expects the provider's first chunk as it came, when it says nothing yet.
                         await room.ordered("response:completion", msgspec.Raw(raw))
                 room.add(frames, reducer.version)
+
+
+class _Context:
+    """context.StageContext of a running answer."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    async def add_status(self, status: dict[str, Any]) -> None:
+        await self._append("statusHistory", "status", status)
+
+    async def add_source(self, source: dict[str, Any]) -> None:
+        await self._append("sources", "source", source)
+
+    async def replace_statuses(self, action: str, statuses: list[dict[str, Any]]) -> None:
+        body = self._live.body
+        kept = [s for s in body.get("statusHistory") or () if not (isinstance(s, dict) and s.get("action") == action)]
+        self._live.body = body | {"statusHistory": kept}
+        for status in statuses:
+            await self.add_status(status)
+
+    def set_meta(self, name: str, value: Any) -> None:
+        body = self._live.body
+        self._live.body = body | {"meta": (body.get("meta") or {}) | {name: value}}
+
+    async def _append(self, field: str, event: str, value: dict[str, Any]) -> None:
+        body = self._live.body
+        self._live.body = body | {field: [*(body.get(field) or ()), value]}
+        await self._live.room.event(event, value)
 
 
 class _Waiting:

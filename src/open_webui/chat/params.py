@@ -1,5 +1,6 @@
 """From the page's and a profile's parameters to the fields of a provider's request."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from open_webui.errors import BadRequest
@@ -51,7 +52,7 @@ def _stop(value: Any) -> list[str]:
     return [part.replace("\\n", "\n").replace("\\t", "\t") for part in value if part]
 
 
-def with_system(system: str, messages: list[Any]) -> list[Any]:
+def with_system(system: str, messages: Sequence[Any]) -> list[Any]:
     """The messages with a system prompt in front, joined to one that is there already."""
     if messages and isinstance(messages[0], dict) and messages[0].get("role") == "system":
         own = messages[0].get("content")

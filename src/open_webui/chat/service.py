@@ -12,11 +12,11 @@ from open_webui.chat.assemble import Answer, items_of
 from open_webui.chat.delivery.record import Live, Recorder
 from open_webui.chat.delivery.room import Load, Room
 from open_webui.chat.delivery.streams import Streams
-from open_webui.chat.request import Ask, PageRequest
+from open_webui.chat.request import PageRequest
 from open_webui.chat.store import Place, Stored, store
 from open_webui.chat.turn import Turn
 from open_webui.config import Config
-from open_webui.connections.base import Models, Target
+from open_webui.connections.base import Models
 from open_webui.env import Settings
 from open_webui.errors import Conflict, Forbidden, NotFound, Unavailable
 from open_webui.events import Audience, ChatEvent, Emitter
@@ -26,7 +26,6 @@ from open_webui.models import chats, generations, messages
 from open_webui.models import turns as chat_turns
 from open_webui.models.base import new_id
 from open_webui.principal import Principal
-from open_webui.services import affect
 
 log = get_logger(__name__)
 UNSTORED = "The end of this answer could not be stored. The log of the server has the reason."
@@ -172,7 +171,10 @@ class Turns:
         targets = [self.catalogue.resolve(principal, ask.model_id) for ask in request.asks]
         asks = list(zip(request.asks, targets, [new_id() for _ in targets], strict=True))
         stored = await store(self._place, principal, request, [(ask, task_id) for ask, _, task_id in asks])
-        turns = [self._turn(principal, request, stored, ask, target, task_id) for ask, target, task_id in asks]
+        turns = [
+            Turn(task_id=task_id, principal=principal, request=request, ask=ask, stored=stored, target=target)
+            for ask, target, task_id in asks
+        ]
         if self._closing:
             # Its generations stay noted, so the next start marks the answers as interrupted.
             raise Unavailable("The server is restarting. Try again in a moment.")
@@ -193,40 +195,9 @@ class Turns:
         turn = {"currentId": request.asks[0].message_id, "messages": stored.wire}
         await self.emitter.watchers(ChatEvent(stored.chat_id, about, "chat:messages", turn), people)
 
-    def _turn(
-        self, principal: Principal, request: PageRequest, stored: Stored, ask: Ask, target: Target, task_id: str
-    ) -> Turn:
-        systems = (target.system, *stored.system, request.params.get("system"))
-        message = stored.answers.get(ask.message_id)
-        return Turn(
-            task_id=task_id,
-            principal=principal,
-            owner_id=stored.owner_id,
-            session_id=request.session_id,
-            chat_id=stored.chat_id,
-            message_id=ask.message_id,
-            row=message.n if message else None,
-            body=message.body if message else {},
-            target=target,
-            question=stored.question,
-            folder_id=stored.folder_id,
-            history=stored.history,
-            truncated=stored.truncated,
-            params=stored.params | request.params,
-            fields=request.fields,
-            variables=request.variables,
-            # A page sends the chat's own prompt again; it is said once.
-            system=tuple(dict.fromkeys(text for text in systems if isinstance(text, str))),
-            continues=stored.continued if request.continued else None,
-            tasks=request.tasks,
-            is_new_chat=stored.is_new,
-            stream=request.stream,
-            felt=affect.resolve(stored.affect, target.meta, affect.moment()),
-        )
-
     def _spawn(self, turn: Turn, title: str, *, first: bool) -> None:
         earlier = items_of(turn.continues.get("output"), turn.continues.get("content", "")) if turn.continues else None
-        audience = Audience(frozenset({turn.owner_id, turn.principal.id}), turn.session_id)
+        audience = Audience(turn.people, turn.session_id)
         room = Room(self.emitter, self.load, audience, turn.chat_id, turn.message_id)
         live = Live(turn=turn, answer=Answer(time.time, earlier), room=room, body=turn.body, title=title)
         running = Running(live)

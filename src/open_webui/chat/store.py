@@ -18,7 +18,7 @@ from open_webui.services.affect import NOTHING, Chosen, carried, chosen
 NEW_TITLE = "New Chat"
 
 
-class Stored(msgspec.Struct, kw_only=True):
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """What a turn's transaction found and wrote."""
 
     chat_id: str

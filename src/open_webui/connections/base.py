@@ -33,6 +33,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     # False for one that is no language model: it is not asked for titles, tags and follow-up questions.
     answers_tasks: bool = True
+    # True for one whose provider wants a model's earlier thinking back with the conversation.
+    returns_reasoning: bool = False
     # True for one that needs nobody's permission: every account may use it.
     for_everybody: bool = False
 

@@ -52,6 +52,7 @@ class OllamaConnection:
             connection_type=self.spec.connection_type,
             raw=model,
             tags=self.spec.tags,
+            returns_reasoning=self.spec.returns_reasoning,
         )
 
     async def open(

@@ -63,6 +63,7 @@ class OpenAIConnection:
             connection_type=self.spec.connection_type,
             raw=model,
             tags=self.spec.tags,
+            returns_reasoning=self.spec.returns_reasoning,
         )
 
     async def open(

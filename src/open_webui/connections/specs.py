@@ -25,7 +25,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     index: its place in the admin's list. prefix: put before the ids of its models, with a dot. model_ids: what it
     offers, where the admin names it (nothing is asked for then, on OpenAI's wire). headers: sent with each request;
-    {{USER_ID}}, {{USER_NAME}}, {{USER_EMAIL}} and {{USER_ROLE}} in them stand for who asks.
+    {{USER_ID}}, {{USER_NAME}}, {{USER_EMAIL}} and {{USER_ROLE}} in them stand for who asks. returns_reasoning: models get
+    their earlier thinking back with the conversation (`send_reasoning` of the entry), which some providers need for tool
+    calls and others refuse.
     """
 
     kind: Kind
@@ -37,6 +39,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     connection_type: str = "external"
     headers: tuple[tuple[str, str], ...] = ()
+    returns_reasoning: bool = False
 
     @property
     def id(self) -> str:
@@ -104,6 +107,7 @@ def build(kind: Kind, index: int, url: str, key: str, entry: Mapping[str, Any]) 
         tags=_texts([t.get("name") if isinstance(t, dict) else t for t in _list(entry.get("tags"))]),
         connection_type=_text(entry.get("connection_type")) or ("local" if kind == "ollama" else "external"),
         headers=tuple((k, v) for k, v in headers.items() if isinstance(v, str)) if isinstance(headers, dict) else (),
+        returns_reasoning=entry.get("send_reasoning") is True,
     )
 
 

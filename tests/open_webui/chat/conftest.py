@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
-from open_webui.chat.request import Tasks
+from open_webui.chat.request import Ask, PageRequest, Tasks
+from open_webui.chat.store import Stored
 from open_webui.chat.turn import Turn
 from open_webui.connections.base import Entry, Target
 from open_webui.events import Audience, ChatEvent
+from open_webui.models.messages import MessageRow
 from open_webui.principal import Principal
+from open_webui.services.affect import NOTHING
 
 ANN = Principal(id="ann", role="user", name="Ann", email="ann@example.com")
 
@@ -59,6 +62,27 @@ class Notes:
         return [(event.type, event.data) for who, event in self.sent if who == user_id]
 
 
+class Noted:
+    """context.StageContext: what a stage shows and stores is noted."""
+
+    def __init__(self) -> None:
+        self.statuses: list[dict[str, Any]] = []
+        self.sources: list[dict[str, Any]] = []
+        self.meta: dict[str, Any] = {}
+
+    async def add_status(self, status: dict[str, Any]) -> None:
+        self.statuses.append(status)
+
+    async def add_source(self, source: dict[str, Any]) -> None:
+        self.sources.append(source)
+
+    async def replace_statuses(self, action: str, statuses: list[dict[str, Any]]) -> None:
+        self.statuses = [s for s in self.statuses if s.get("action") != action] + statuses
+
+    def set_meta(self, name: str, value: Any) -> None:
+        self.meta[name] = value
+
+
 class Mute:
     """A connection that is never asked."""
 
@@ -67,14 +91,36 @@ class Mute:
 
 
 def make_turn(**changes: Any) -> Turn:
+    """Ann's question to a model that is never asked; row and body say that its answer is stored."""
     entry = Entry(id="m", name="M", remote_id="m", connection="mute", kind="openai")
-    fields: dict[str, Any] = {
-        "task_id": "t", "principal": ANN, "owner_id": "ann", "session_id": "s", "chat_id": "c", "message_id": "a",
-        "row": None, "body": {}, "target": Target(model_id="m", entry=entry, connection=Mute()),  # type: ignore[arg-type]
-        "question": "Hi", "folder_id": None, "history": (), "truncated": False, "params": {}, "fields": {},
-        "variables": {}, "system": (), "continues": None, "tasks": Tasks(), "is_new_chat": True, "stream": True,
+    request: dict[str, Any] = {
+        "session_id": "s", "chat_id": "c", "parent_id": None, "user_message": None, "continued": False, "messages": None,
+        "params": {}, "fields": {}, "variables": {}, "chat_variables": {}, "files": [], "folder_id": None, "tasks": Tasks(),
+        "stream": True,
     }  # fmt: skip
-    return Turn(**(fields | changes))
+    stored: dict[str, Any] = {
+        "chat_id": "c", "owner_id": "ann", "title": "", "folder_id": None, "is_new": True, "history": (),
+        "truncated": False, "question": "Hi", "wire": {}, "params": {}, "system": (), "affect": NOTHING,
+    }  # fmt: skip
+    task_id, message_id = changes.pop("task_id", "t"), changes.pop("message_id", "a")
+    row, body = changes.pop("row", None), changes.pop("body", {})
+    target = changes.pop("target", Target(model_id="m", entry=entry, connection=Mute()))  # type: ignore[arg-type]
+    ask = Ask(target.model_id, message_id)
+    request |= {k: changes.pop(k) for k in list(changes) if k in request and k not in {"chat_id", "folder_id"}}
+    stored |= {k: changes.pop(k) for k in list(changes) if k in stored}
+    assert not changes, f"unknown: {changes}"
+    message = MessageRow(
+        n=row or 0, chat_id=stored["chat_id"], id=message_id, parent_id=None, role="assistant", content="", done=False,
+        model_id="m", body=body, created_at=0, updated_at=0,
+    )  # fmt: skip
+    return Turn(
+        task_id=task_id,
+        principal=ANN,
+        request=PageRequest(asks=(ask,), **request),
+        ask=ask,
+        stored=Stored(answers={} if row is None else {message_id: message}, **stored),
+        target=target,
+    )
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -10,12 +11,10 @@ import pytest
 from consciousness.affect import AffectState, decayed, heard, persona_named
 from consciousness.appraisal import LexiconAppraiser
 from consciousness.express import expression
-from open_webui.chat import affect as feeling
 from open_webui.chat.context import prepare
-from open_webui.chat.turn import Mood
 from open_webui.connections.base import Entry, Target
 from open_webui.services import affect
-from tests.open_webui.chat.conftest import Mute, make_turn
+from tests.open_webui.chat.conftest import Mute, Noted, make_turn
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live
 from tests.support.upstream import Upstream
@@ -218,7 +217,7 @@ class TestATurn:
     ) -> None:
         monkeypatch.setitem(sys.modules, "vaderSentiment", None)
         monkeypatch.setitem(sys.modules, "vaderSentiment.vaderSentiment", None)
-        feeling._lexicon.cache_clear()
+        import_module("open_webui.chat.context.affect")._lexicon.cache_clear()
         chat = await begun(page, state={"excitement": 1})
         _, first = await asked(page, GLAD, **chat)
         _, second = await asked(page, GLAD, **chat, parent_id=first)
@@ -372,14 +371,22 @@ class TestTheApi:
         assert (await get(page, chat_id))["persona"]["name"] == "calm"
 
 
+def chosen(emotions: dict[str, float]) -> affect.Chosen:
+    """A conversation that feels this, and whose question changes nothing."""
+    return affect.Chosen(enabled=True, state=AffectState(emotions, START))
+
+
+@pytest.mark.usefixtures("clock")
 class TestTheStage:
-    def sent(self, kind: str, emotions: dict[str, float], own: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    async def sent(self, kind: str, emotions: dict[str, float], own: dict[str, Any], **changes: Any) -> dict[str, Any]:
         entry = Entry(id="m", name="M", remote_id="m", connection="mute", kind=kind)  # type: ignore[arg-type]
         target = Target(model_id="m", entry=entry, connection=Mute(), params=own)  # type: ignore[arg-type]
-        return prepare(make_turn(target=target, mood=Mood(AffectState(emotions)), **changes)).fields
+        return (
+            await prepare(make_turn(target=target, affect=chosen(emotions), question="", **changes), Noted())
+        ).fields
 
-    def test_the_models_own_parameters_are_moved(self) -> None:
-        fields = self.sent("ollama", {"joy": 1}, {"temperature": 0.5, "num_predict": 100, "repeat_penalty": 1.2})
+    async def test_the_models_own_parameters_are_moved(self) -> None:
+        fields = await self.sent("ollama", {"joy": 1}, {"temperature": 0.5, "num_predict": 100, "repeat_penalty": 1.2})
         change = expression({"joy": 1})
         assert fields == {
             "temperature": round(0.5 + change.temperature, 4), "top_p": round(0.9 + change.top_p, 4),
@@ -387,37 +394,38 @@ class TestTheStage:
         }  # fmt: skip
 
     @pytest.mark.parametrize("kind", ["openai", "ollama", "local"])
-    def test_a_greedy_model_stays_greedy(self, kind: str) -> None:
-        fields = self.sent(kind, {"excitement": 1}, {"temperature": 0})
+    async def test_a_greedy_model_stays_greedy(self, kind: str) -> None:
+        fields = await self.sent(kind, {"excitement": 1}, {"temperature": 0})
         assert fields["temperature"] == 0
         assert "top_p" not in fields
 
-    def test_a_length_that_a_person_chose_stays(self) -> None:
-        assert self.sent("openai", {"joy": 1}, {"max_tokens": 100}, params={"max_tokens": 7})["max_tokens"] == 7
-        fields = self.sent("openai", {"joy": 1}, {"max_completion_tokens": 100}, fields={"top_p": 0.3})
+    async def test_a_length_that_a_person_chose_stays(self) -> None:
+        fields = await self.sent("openai", {"joy": 1}, {"max_tokens": 100}, params={"max_tokens": 7})
+        assert fields["max_tokens"] == 7
+        fields = await self.sent("openai", {"joy": 1}, {"max_completion_tokens": 100}, fields={"top_p": 0.3})
         assert fields["max_completion_tokens"] > 100
         assert fields["top_p"] == 0.3
 
     @pytest.mark.parametrize("own", [{"temperature": -1}, {"top_p": 7}, {"max_tokens": 0}])
-    def test_parameters_that_make_no_sense_are_left_to_the_provider(self, own: dict[str, Any]) -> None:
-        assert self.sent("openai", {"joy": 1}, own) == own
+    async def test_parameters_that_make_no_sense_are_left_to_the_provider(self, own: dict[str, Any]) -> None:
+        assert await self.sent("openai", {"joy": 1}, own) == own
 
-    def test_a_parameter_that_is_no_number_is_replaced_by_nothing(self) -> None:
-        fields = self.sent("openai", {"joy": 1}, {"temperature": "hot", "max_tokens": True})
+    async def test_a_parameter_that_is_no_number_is_replaced_by_nothing(self) -> None:
+        fields = await self.sent("openai", {"joy": 1}, {"temperature": "hot", "max_tokens": True})
         assert fields["max_tokens"] is True
 
-    def test_the_sentence_stands_behind_the_system_prompt(self) -> None:
+    async def test_the_sentence_stands_behind_the_system_prompt(self) -> None:
         ask = {"role": "user", "content": "Hi"}
-        mood, style = Mood(AffectState({"calm": 1})), expression({"calm": 1}).style
-        turn = make_turn(mood=mood, system=("S",), history=(ask,))
-        assert list(prepare(turn).messages) == [{"role": "system", "content": f"S\n\n{style}"}, ask]
-        assert list(prepare(make_turn(mood=mood, history=(ask,))).messages) == [
-            {"role": "system", "content": style},
-            ask,
-        ]
+        style = expression({"calm": 1}).style
+
+        async def sent(**changes: Any) -> list[dict[str, Any]]:
+            turn = make_turn(affect=chosen({"calm": 1}), question="", **changes)
+            return list((await prepare(turn, Noted())).messages)
+
+        assert await sent(system=("S",), history=(ask,)) == [{"role": "system", "content": f"S\n\n{style}"}, ask]
+        assert await sent(history=(ask,)) == [{"role": "system", "content": style}, ask]
         parts = {"role": "system", "content": [{"type": "text", "text": "S"}]}
-        sent = prepare(make_turn(mood=mood, history=(parts, ask))).messages
-        assert list(sent) == [{"role": "system", "content": style}, parts, ask]
+        assert await sent(history=(parts, ask)) == [{"role": "system", "content": style}, parts, ask]
 
 
 @pytest.mark.parametrize(

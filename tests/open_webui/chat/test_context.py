@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 
 from open_webui.chat.context import prepare
-from open_webui.chat.context.history import provider_message
+from open_webui.chat.context.history import NOT_CARRIED_OUT, provider_messages
 from open_webui.chat.turn import Turn
 from open_webui.connections.base import Entry, Target
-from tests.open_webui.chat.conftest import Mute, make_turn
+from tests.open_webui.chat.conftest import Mute, Noted, make_turn
 
 ASKED = {"role": "user", "content": "Hi"}
 
 
-def sent(**changes: Any) -> list[dict[str, Any]]:
-    return list(prepare(make_turn(**changes)).messages)
+async def sent(**changes: Any) -> list[dict[str, Any]]:
+    return list((await prepare(make_turn(**changes), Noted())).messages)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def sent(**changes: Any) -> list[dict[str, Any]]:
     ],
 )  # fmt: skip
 def test_messages_for_a_provider(raw: dict[str, Any], message: dict[str, Any] | None) -> None:
-    assert provider_message(raw) == message
+    assert provider_messages(raw) == ([] if message is None else [message])
 
 
 def test_pictures_become_parts_and_other_addresses_do_not() -> None:
@@ -52,18 +52,17 @@ def test_pictures_become_parts_and_other_addresses_do_not() -> None:
         {"type": "file", "content_type": 7, "url": picture},
         "nonsense",
     ]
-    message = provider_message(ASKED | {"files": files})
-    assert message is not None
+    (message,) = provider_messages(ASKED | {"files": files})
     assert message["content"] == [
         {"type": "text", "text": "Hi"},
         {"type": "image_url", "image_url": {"url": picture}},
         {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
     ]
-    assert provider_message(ASKED | {"files": "x"}) == ASKED
+    assert provider_messages(ASKED | {"files": "x"}) == [ASKED]
 
 
-def test_system_prompts_are_one_message_with_their_variables() -> None:
-    messages = sent(
+async def test_system_prompts_are_one_message_with_their_variables() -> None:
+    messages = await sent(
         history=(ASKED,),
         system=("I am {{USER_NAME}}'s.", " ", "Of {{FOLDER}}."),
         variables={"{{USER_NAME}}": "{{FOLDER}}"},
@@ -71,25 +70,107 @@ def test_system_prompts_are_one_message_with_their_variables() -> None:
     assert messages == [{"role": "system", "content": "I am {{FOLDER}}'s.\n\nOf {{FOLDER}}."}, ASKED]
 
 
-def test_the_conversations_own_system_message_is_joined() -> None:
+async def test_the_conversations_own_system_message_is_joined() -> None:
     own = {"role": "system", "content": "Own."}
-    assert sent(history=(own, ASKED), system=("First.",)) == [{"role": "system", "content": "First.\n\nOwn."}, ASKED]
-    assert sent(history=(own, ASKED)) == [own, ASKED]
+    assert await sent(history=(own, ASKED), system=("First.",)) == [
+        {"role": "system", "content": "First.\n\nOwn."},
+        ASKED,
+    ]
+    assert await sent(history=(own, ASKED)) == [own, ASKED]
 
 
-def test_a_window_begins_with_a_question() -> None:
+async def test_a_window_begins_with_a_question() -> None:
     old = {"role": "assistant", "content": "lost its question"}
     system = {"role": "system", "content": "S"}
-    assert sent(history=(old, ASKED), truncated=True) == [ASKED]
-    assert sent(history=(old, ASKED), truncated=True, system=("S",)) == [system, ASKED]
-    assert sent(history=(old, ASKED)) == [old, ASKED]
-    assert sent(history=(old,), truncated=True) == [old]
+    assert await sent(history=(old, ASKED), truncated=True) == [ASKED]
+    assert await sent(history=(old, ASKED), truncated=True, system=("S",)) == [system, ASKED]
+    assert await sent(history=(old, ASKED)) == [old, ASKED]
+    assert await sent(history=(old,), truncated=True) == [old]
 
 
-def test_fields_later_layers_win() -> None:
+async def test_fields_later_layers_win() -> None:
     entry = Entry(id="m", name="M", remote_id="m", connection="mute", kind="openai")
     target = Target(model_id="m", entry=entry, connection=Mute(), params={"temperature": 1, "seed": 1})  # type: ignore[arg-type]
     turn: Turn = make_turn(
         target=target, params={"temperature": 2, "top_p": 1}, fields={"top_p": 0.5, "logit_bias": {}}
     )
-    assert prepare(turn).fields == {"temperature": 2, "seed": 1, "top_p": 0.5, "logit_bias": {}}
+    assert (await prepare(turn, Noted())).fields == {"temperature": 2, "seed": 1, "top_p": 0.5, "logit_bias": {}}
+
+
+def item(kind: str, text: str = "", **more: Any) -> dict[str, Any]:
+    return {"type": kind, "content": [{"type": "output_text", "text": text}]} | more
+
+
+def called(call_id: str, name: str, arguments: str = "{}") -> dict[str, Any]:
+    return {"type": "function_call", "id": call_id, "call_id": call_id, "name": name, "arguments": arguments}
+
+
+def resulted(call_id: str, text: str) -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": call_id, "output": [{"type": "input_text", "text": text}]}
+
+
+def tool_call(call_id: str, name: str, arguments: str = "{}") -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+class TestToolCallsInTheHistory:
+    OUTPUT = (
+        item("reasoning", "I need both."), item("message", "Looking. "),
+        called("c1", "weather", '{"city":"Rome"}'), called("c2", "time"),
+        resulted("c2", "noon"), resulted("c1", "sunny"),
+        item("reasoning", "Good."), item("message", "Sunny at noon."),
+    )  # fmt: skip
+
+    def messages(self, *output: Any, content: str | None = None, reasoning: bool = False) -> list[dict[str, Any]]:
+        said = "".join(p["text"] for i in output if i.get("type") == "message" for p in i["content"])
+        raw = {"role": "assistant", "content": said if content is None else content, "output": list(output)}
+        return provider_messages(raw, reasoning=reasoning)
+
+    def test_calls_and_their_results_go_back_in_the_order_of_the_calls(self) -> None:
+        assert self.messages(*self.OUTPUT) == [
+            {"role": "assistant", "content": "Looking. ",
+             "tool_calls": [tool_call("c1", "weather", '{"city":"Rome"}'), tool_call("c2", "time")]},
+            {"role": "tool", "tool_call_id": "c1", "content": "sunny"},
+            {"role": "tool", "tool_call_id": "c2", "content": "noon"},
+            {"role": "assistant", "content": "Sunny at noon."},
+        ]  # fmt: skip
+
+    def test_thinking_goes_back_where_the_provider_wants_it(self) -> None:
+        messages = self.messages(*self.OUTPUT, reasoning=True)
+        assert [m.get("reasoning_content") for m in messages] == ["I need both.", None, None, "Good."]
+
+    def test_a_call_without_a_result_gets_one(self) -> None:
+        assert self.messages(called("c1", "weather"), called("c2", "time"), resulted("c2", "noon"))[1:] == [
+            {"role": "tool", "tool_call_id": "c1", "content": NOT_CARRIED_OUT},
+            {"role": "tool", "tool_call_id": "c2", "content": "noon"},
+        ]
+
+    def test_several_rounds_stay_several(self) -> None:
+        messages = self.messages(called("a", "x"), resulted("a", "1"), called("a", "x"), resulted("a", "2"))
+        assert [m["role"] for m in messages] == ["assistant", "tool", "assistant", "tool"]
+        assert [m["content"] for m in messages] == ["", "1", "", "2"]
+
+    def test_a_text_that_a_person_changed_counts(self) -> None:
+        assert self.messages(*self.OUTPUT, content="Rain.")[-1] == {"role": "assistant", "content": "Rain."}
+        assert self.messages(*self.OUTPUT, content="Rain.")[0]["content"] == ""
+        assert self.messages(item("message", "Yes"), content="No") == [{"role": "assistant", "content": "No"}]
+
+    @pytest.mark.parametrize(
+        "broken",
+        [{"type": "function_call"}, called("", "x"), {"type": "function_call", "call_id": 7, "name": "x"}, resulted("c9", "?"),
+         {"type": ["function_call"]}, {"type": "function_call_output", "call_id": ["c1"], "output": 7}, {}, {"type": "other"}],
+    )  # fmt: skip
+    def test_what_a_store_broke_is_left_out(self, broken: dict[str, Any]) -> None:
+        assert self.messages(broken, item("message", "Yes")) == [{"role": "assistant", "content": "Yes"}]
+
+    def test_arguments_that_are_none_become_an_empty_object(self) -> None:
+        for arguments in ("", "  ", None, 7):
+            (message, _) = self.messages(called("c", "x") | {"arguments": arguments})
+            assert message["tool_calls"] == [tool_call("c", "x")]
+
+    async def test_the_connection_decides_about_thinking(self) -> None:
+        entry = Entry(id="m", name="M", remote_id="m", connection="mute", kind="openai", returns_reasoning=True)
+        target = Target(model_id="m", entry=entry, connection=Mute())  # type: ignore[arg-type]
+        raw = {"role": "assistant", "content": "Yes", "output": [item("reasoning", "hm"), item("message", "Yes")]}
+        assert (await sent(history=(raw,), target=target))[0]["reasoning_content"] == "hm"
+        assert "reasoning_content" not in (await sent(history=(raw,)))[0]

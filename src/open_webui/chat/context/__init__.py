@@ -1,21 +1,22 @@
-"""The stages between a stored question and a provider's request, in order. A step is one function in one file."""
+"""The stages between a stored question and a provider's request, in order. A stage is one async function in one file."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Final
 
 from open_webui.chat.context.affect import affect
 from open_webui.chat.context.budget import budget
 from open_webui.chat.context.history import history
 from open_webui.chat.context.parameters import parameters
 from open_webui.chat.context.prompt import prompt
+from open_webui.chat.context.stage import Stage, StageContext
 from open_webui.chat.turn import Draft, Turn
 
-Stage = Callable[[Turn, Draft], Draft]
-STAGES: tuple[Stage, ...] = (history, prompt, budget, parameters, affect)
+STAGES: Final[tuple[Stage, ...]] = (history, prompt, budget, parameters, affect)
 
 
-def prepare(turn: Turn) -> Draft:
+async def prepare(turn: Turn, context: StageContext, stages: Sequence[Stage] = STAGES) -> Draft:
     """The draft of a turn after all stages."""
     draft = Draft()
-    for stage in STAGES:
-        draft = stage(turn, draft)
+    for stage in stages:
+        draft = await stage(turn, draft, context)
     return draft

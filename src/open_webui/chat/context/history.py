@@ -1,48 +1,112 @@
-"""The stage that turns stored messages into a provider's: texts, pictures, earlier thinking left out."""
+"""The stage that turns stored messages into a provider's: texts, pictures, tool calls with their results."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
+from msgspec.structs import replace
+
+from open_webui.chat.context.stage import StageContext
 from open_webui.chat.turn import Draft, Turn
 
+# Providers refuse a call without a result: what an interrupted answer had asked for is answered like this.
+NOT_CARRIED_OUT: Final = "This call was not carried out."
 
-def history(turn: Turn, draft: Draft) -> Draft:
+
+async def history(turn: Turn, draft: Draft, _context: StageContext) -> Draft:
     """Adds the conversation up to the question."""
-    messages = [message for raw in turn.history if (message := provider_message(raw)) is not None]
-    return Draft(messages=draft.messages + tuple(messages), fields=draft.fields)
+    reasoning = turn.target.entry.returns_reasoning
+    messages = [message for raw in turn.history for message in provider_messages(raw, reasoning=reasoning)]
+    return replace(draft, messages=draft.messages + tuple(messages))
 
 
-def provider_message(raw: dict[str, Any]) -> dict[str, Any] | None:
-    """One message for a provider from one of the wire; None for an answer that says nothing."""
+def provider_messages(raw: dict[str, Any], *, reasoning: bool = False) -> list[dict[str, Any]]:
+    """The messages for a provider of one of the wire; none for an answer that says nothing.
+
+    An answer with tool calls becomes several: what the model said and called, the results, what it said then.
+    reasoning: whether the provider wants the model's earlier thinking back.
+    """
     role = raw.get("role")
     if role == "assistant":
-        text = _answer_text(raw)
-        return {"role": "assistant", "content": text} if text else None
+        return _answer(raw, reasoning=reasoning)
     if role not in ("user", "system", "tool", "developer"):
-        return None
+        return []
     content = raw.get("content")
     if role == "user":
         pictures = _pictures(raw.get("files"))
         if pictures and isinstance(content, str):
-            return {"role": "user", "content": [{"type": "text", "text": content}, *pictures]}
+            return [{"role": "user", "content": [{"type": "text", "text": content}, *pictures]}]
     out = {"role": role, "content": content if content is not None else ""}
     for name in ("name", "tool_call_id"):
         if isinstance(raw.get(name), str):
             out[name] = raw[name]
-    return out
+    return [out]
 
 
-def _answer_text(raw: dict[str, Any]) -> str:
-    """What an answer said, from its content or, where only `output` is given, from its message items."""
+def _answer(raw: dict[str, Any], *, reasoning: bool) -> list[dict[str, Any]]:
+    items = _dicts(raw.get("output"))
     content = raw.get("content")
-    if isinstance(content, str) and content:
+    said = "".join(_text(item) for item in items if item.get("type") == "message")
+    # A person may have changed the text; the items beside it still hold the one before.
+    edited = content if isinstance(content, str) and content and content != said else None
+    if edited is not None:
+        items = [item for item in items if item.get("type") != "message"]
+        items.append({"type": "message", "content": [{"text": edited}]})
+    return round_messages(items, reasoning=reasoning)
+
+
+def round_messages(items: list[dict[str, Any]], *, reasoning: bool = False) -> list[dict[str, Any]]:
+    """The messages for a provider of an answer's items: of each round the model's words and calls, then the results."""
+    return [message for some in _rounds(items) for message in _round(some, reasoning=reasoning)]
+
+
+def _rounds(items: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """The items of each round: a new one begins with whatever the model says after results."""
+    some: list[dict[str, Any]] = []
+    for item in items:
+        if some and some[-1].get("type") == "function_call_output" and item.get("type") != "function_call_output":
+            yield some
+            some = []
+        some.append(item)
+    if some:
+        yield some
+
+
+def _round(items: list[dict[str, Any]], *, reasoning: bool) -> list[dict[str, Any]]:
+    of = {
+        kind: [item for item in items if item.get("type") == kind]
+        for kind in ("message", "reasoning", "function_call", "function_call_output")
+    }
+    calls = [call for call in of["function_call"] if isinstance(call.get("call_id"), str) and call["call_id"]]
+    text = "".join(_text(item) for item in of["message"])
+    if not text and not calls:
+        return []
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if reasoning and (thought := "".join(_text(item) for item in of["reasoning"])):
+        message["reasoning_content"] = thought
+    if calls:
+        message["tool_calls"] = [_tool_call(call) for call in calls]
+    results = {item.get("call_id"): _text(item, "output") for item in of["function_call_output"]}
+    return [message] + [
+        {"role": "tool", "tool_call_id": i, "content": results.get(i, NOT_CARRIED_OUT)}
+        for i in (call["call_id"] for call in calls)
+    ]
+
+
+def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
+    name, arguments = call.get("name"), call.get("arguments")
+    function = {
+        "name": name if isinstance(name, str) else "",
+        "arguments": arguments if isinstance(arguments, str) and arguments.strip() else "{}",
+    }
+    return {"id": call["call_id"], "type": "function", "function": function}
+
+
+def _text(item: dict[str, Any], field: str = "content") -> str:
+    """The text of an item's parts."""
+    content = item.get(field)
+    if isinstance(content, str):
         return content
-    return "".join(
-        part["text"]
-        for item in _dicts(raw.get("output"))
-        if item.get("type") == "message"
-        for part in _dicts(item.get("content"))
-        if isinstance(part.get("text"), str)
-    )
+    return "".join(part["text"] for part in _dicts(content) if isinstance(part.get("text"), str))
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
@@ -50,7 +114,7 @@ def _dicts(value: Any) -> list[dict[str, Any]]:
 
 
 def _pictures(files: Any) -> list[dict[str, Any]]:
-    """The pictures among a message's files, as data URLs; other addresses are for the file stage, which comes later."""
+    """The pictures among a message's files that have an address which a provider can be given."""
     out = []
     for file in _dicts(files):
         if file.get("type") == "image" or str(file.get("content_type", "")).startswith("image/"):

@@ -1,10 +1,13 @@
 """The stage that adds the provider's fields: the profile's parameters, the chat's, and what the request itself says."""
 
+from msgspec.structs import replace
+
+from open_webui.chat.context.stage import StageContext
 from open_webui.chat.params import merge
 from open_webui.chat.turn import Draft, Turn
 
 
-def parameters(turn: Turn, draft: Draft) -> Draft:
+async def parameters(turn: Turn, draft: Draft, _context: StageContext) -> Draft:
     """Later layers win: profile, then chat and page, then fields of the request."""
     fields = merge(turn.target.entry.kind, turn.target.params, turn.params)
-    return Draft(messages=draft.messages, fields=fields | turn.fields)
+    return replace(draft, fields=draft.fields | fields | turn.request.fields)

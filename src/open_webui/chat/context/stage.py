@@ -1,0 +1,25 @@
+"""What a stage is, and what it may use beside the values of its turn."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from open_webui.chat.tools import Progress
+from open_webui.chat.turn import Draft, Turn
+
+
+class StageContext(Progress, Protocol):
+    """The answer that is being prepared, as a stage may change it.
+
+    A stage is part of the answer's task: a person's stop cancels it wherever it waits.
+    """
+
+    async def replace_statuses(self, action: str, statuses: list[dict[str, Any]]) -> None:
+        """`add_status` for each, instead of the stored ones with the same `action`."""
+        ...
+
+    def set_meta(self, name: str, value: Any) -> None:
+        """Stores a value in the answer's `meta`."""
+        ...
+
+
+Stage = Callable[[Turn, Draft, StageContext], Awaitable[Draft]]
