@@ -54,11 +54,12 @@ class Emitter(Protocol):
         """To the people who look at the event's chat now (it is shared with them), but for those in `besides`."""
         ...
 
-    async def answer(self, event: ChatEvent, audience: Audience) -> None:
+    def answer(self, event: ChatEvent, audience: Audience) -> None:
         """An event of one answer: to its audience, and to others who look at its chat (it is shared with them).
 
         Progress is kept from a tab that looks only at other chats. It goes to the tab that asked, to those that look at
         this chat, and to those that look at none: a page that lost its connection does not say again what it shows.
+        Sent in the order of the calls.
         """
         ...
 

@@ -39,6 +39,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     # Imported after the port is ours: what can't listen fails at once.
     with _without("requests"):
         from open_webui.main import create_app
+        from open_webui.socket.frames import FrameProtocol
 
     app = create_app(settings)
     server = _Server(
@@ -50,7 +51,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
             lifespan="off",
             http="httptools",
             loop="none",
-            ws="websockets-sansio",
+            ws=FrameProtocol,
             ws_max_size=16 * 2**20,
             ws_per_message_deflate=False,
             proxy_headers=True,

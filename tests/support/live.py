@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from open_webui.env import Settings
 from open_webui.main import create_app
+from open_webui.socket.frames import FrameProtocol
 
 PASSWORD = "correct horse battery"
 
@@ -90,7 +91,7 @@ async def serve(settings: Settings) -> AsyncIterator[Live]:
     app = create_app(settings)
     server = _Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="on", log_config=None, access_log=False, loop="none",
-                       ws="websockets-sansio", timeout_graceful_shutdown=5)
+                       ws=FrameProtocol, timeout_graceful_shutdown=5)
     )  # fmt: skip
     running = asyncio.create_task(server.serve(), name="live server")
     ready = asyncio.create_task(server.ready.wait())

@@ -7,7 +7,7 @@ import msgspec
 
 from open_webui.chat.context import prepare
 from open_webui.chat.delivery.record import Live, Recorder, call_of
-from open_webui.chat.delivery.room import Room
+from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.wire import Chunk, decode
 from open_webui.errors import OuiError, ProviderError
 from open_webui.internal.log import get_logger
@@ -119,7 +119,7 @@ class _Waiting:
     One timer, moved lazily.
     """
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: AnswerSender) -> None:
         self._room = room
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()

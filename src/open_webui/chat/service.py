@@ -10,7 +10,7 @@ from open_webui.chat import loop
 from open_webui.chat.aftermath import Aftermath
 from open_webui.chat.assemble import Answer, items_of
 from open_webui.chat.delivery.record import Live, Recorder
-from open_webui.chat.delivery.room import Load, Room
+from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.request import PageRequest
 from open_webui.chat.store import Place, Stored, store
@@ -21,6 +21,7 @@ from open_webui.env import Settings
 from open_webui.errors import Conflict, Forbidden, NotFound, Unavailable
 from open_webui.events import Audience, ChatEvent, Emitter
 from open_webui.internal.db import Database
+from open_webui.internal.load import Load
 from open_webui.internal.log import get_logger
 from open_webui.models import chats, generations, messages
 from open_webui.models import turns as chat_turns
@@ -198,7 +199,7 @@ class Turns:
     def _spawn(self, turn: Turn, title: str, *, first: bool) -> None:
         earlier = items_of(turn.continues.get("output"), turn.continues.get("content", "")) if turn.continues else None
         audience = Audience(turn.people, turn.session_id)
-        room = Room(self.emitter, self.load, audience, turn.chat_id, turn.message_id)
+        room = AnswerSender(self.emitter, self.load, audience, turn.chat_id, turn.message_id)
         live = Live(turn=turn, answer=Answer(time.time, earlier), room=room, body=turn.body, title=title)
         running = Running(live)
         self._running[turn.task_id] = running

@@ -8,23 +8,25 @@ import msgspec
 import socketio
 
 from open_webui.events import Audience, ChatEvent
+from open_webui.socket.frames import FrameWriter
 from open_webui.socket.presence import Presence
 
 
 class SocketEmitter:
     """events.Emitter and events.Caller."""
 
-    def __init__(self, server: socketio.AsyncServer, presence: Presence) -> None:
+    def __init__(self, server: socketio.AsyncServer, writer: FrameWriter, presence: Presence) -> None:
         self._server = server
+        self._writer = writer
         self._presence = presence
 
     async def chat(self, user_id: str, event: ChatEvent) -> None:
-        await self._send(self._presence.sids_of(user_id), "events", event.wire)
+        self._send(self._presence.sids_of(user_id), "events", event.wire)
 
     async def watchers(self, event: ChatEvent, besides: Collection[str]) -> None:
-        await self._send(self._presence.watching(event.chat_id, besides), "events", partial(_shared, event))
+        self._send(self._presence.watching(event.chat_id, besides), "events", partial(_shared, event))
 
-    async def answer(self, event: ChatEvent, audience: Audience) -> None:
+    def answer(self, event: ChatEvent, audience: Audience) -> None:
         presence, only_showing = self._presence, event.is_progress
         tabs: set[str] = set()
         for user_id in audience.people:
@@ -33,32 +35,32 @@ class SocketEmitter:
                 if only_showing
                 else presence.sids_of(user_id)
             )
-        await self._send(tabs, "events", event.wire)
-        await self.watchers(event, audience.people)
+        self._send(tabs, "events", event.wire)
+        self._send(presence.watching(event.chat_id, audience.people), "events", partial(_shared, event))
 
     async def to_users(self, user_ids: Iterable[str], name: str, payload: dict[str, Any]) -> None:
         for user_id in user_ids:
-            await self._send(self._presence.sids_of(user_id), name, lambda: payload)
+            self._send(self._presence.sids_of(user_id), name, lambda: payload)
 
     async def to_chat(self, event: ChatEvent, *, skip: str | None = None, user: dict[str, Any] | None = None) -> None:
         """To everyone who looks at a chat, as the wire's shared copy; `skip` is a socket that caused it."""
         payload = _shared(event)
         if user is not None:
             payload["user"] = user
-        await self._send(self._presence.looking_at(event.chat_id) - {skip}, "events", lambda: payload)
+        self._send(self._presence.looking_at(event.chat_id) - {skip}, "events", lambda: payload)
 
-    async def to_tab(self, sid: str, name: str, payload: dict[str, Any]) -> None:
+    def to_tab(self, sid: str, name: str, payload: dict[str, Any]) -> None:
         """A named event to one socket."""
-        await self._send([sid], name, lambda: payload)
+        self._writer.send([sid], name, payload)
 
-    async def _send(self, sids: Collection[str], name: str, make: Callable[[], dict[str, Any]]) -> None:
-        """To each of these sockets, in the order of the calls. The payload is made when somebody is there to get it."""
+    def _send(self, sids: Collection[str], name: str, make: Callable[[], dict[str, Any]]) -> None:
+        """The payload is made when somebody is there to get it."""
         if sids:
-            await self._server.emit(name, make(), room=list(sids))
+            self._writer.send(sids, name, make())
 
     async def disconnect_user(self, user_id: str) -> None:
         for sid in self._presence.sids_of(user_id):
-            await self.to_tab(sid, "access:updated", {})
+            self.to_tab(sid, "access:updated", {})
             await self._server.disconnect(sid)
 
     def is_connected(self, user_id: str) -> bool:

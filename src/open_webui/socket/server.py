@@ -16,6 +16,7 @@ from open_webui.models import chats, turns
 from open_webui.models import presence as seen
 from open_webui.principal import Principal
 from open_webui.socket.emitter import FastJson, SocketEmitter
+from open_webui.socket.frames import FrameWriter
 from open_webui.socket.presence import Presence, Session
 from open_webui.state import State
 
@@ -56,8 +57,9 @@ class Sockets:
             # Handlers run in the order of a client's events; they are short.
             async_handlers=False,
         )
-        self.emitter = SocketEmitter(self.server, presence)
-        self.app = socketio.ASGIApp(self.server, socketio_path=PATH.lstrip("/"))
+        writer = FrameWriter(self.server)
+        self.emitter = SocketEmitter(self.server, writer, presence)
+        self.app = writer.watch(socketio.ASGIApp(self.server, socketio_path=PATH.lstrip("/")))
         self._state: State | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._active_at: dict[str, float] = {}
@@ -246,7 +248,7 @@ class Sockets:
         if current is None:
             self.server.start_background_task(self._end, session.sid)
         elif current.principal.role != before.role:
-            await self.emitter.to_tab(session.sid, "access:updated", {})
+            self.emitter.to_tab(session.sid, "access:updated", {})
             await self.server.disconnect(session.sid)
 
     async def _end(self, sid: str) -> None:
@@ -305,7 +307,7 @@ class Sockets:
         if self.presence.is_in(chat_id, session.sid) and not await self._may(session.principal, chat_id, "read"):
             await self._leave(session.sid, chat_id)
             event = ChatEvent(chat_id, None, "chat:access", {})
-            await self.emitter.to_tab(session.sid, "events", event.wire() | {"shared": True})
+            self.emitter.to_tab(session.sid, "events", event.wire() | {"shared": True})
 
 
 def _origins(settings: Settings) -> Any:

@@ -43,10 +43,11 @@ class Notes:
         if "watcher" not in besides:
             self._note("watcher", event)
 
-    async def answer(self, event: ChatEvent, audience: Audience) -> None:
+    def answer(self, event: ChatEvent, audience: Audience) -> None:
         for user_id in sorted(audience.people):
             self._note(user_id, event)
-        await self.watchers(event, audience.people)
+        if "watcher" not in audience.people:
+            self._note("watcher", event)
 
     async def to_users(self, user_ids: Iterable[str], name: str, payload: dict[str, Any]) -> None:
         for user_id in user_ids:

@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from open_webui.chat.assemble import Answer
 from open_webui.chat.delivery import record
 from open_webui.chat.delivery.record import Call, Live, Recorder
-from open_webui.chat.delivery.room import Load, Room
+from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.wire import Choice, Chunk, Delta
 from open_webui.env import Settings
 from open_webui.events import Audience
 from open_webui.internal.db import Database, UnitOfWork, open_database
+from open_webui.internal.load import Load
 from open_webui.models import accounts, chats, generations, messages, tables, users
 from tests.open_webui.chat.conftest import Notes, make_turn
 
@@ -64,7 +65,7 @@ class Desk:
             begun = {"task_id": f"t{number}", "chat_id": self.chat.id, "message_id": row.id, "user_id": "ann"}
             await generations.begin(unit.connection, [begun], "here")
         turn = make_turn(task_id=f"t{number}", chat_id=self.chat.id, message_id=row.id, row=row.n, body=row.body)
-        room = Room(Notes(), Load(), Audience(frozenset({"ann"})), self.chat.id, row.id)
+        room = AnswerSender(Notes(), Load(), Audience(frozenset({"ann"})), self.chat.id, row.id)
         live = Live(turn=turn, answer=Answer(lambda: 0.0), room=room, body=row.body, title="")
         say(live, text)
         self.running.append(live)

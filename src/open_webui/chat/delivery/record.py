@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.chat.assemble import Answer
-from open_webui.chat.delivery.room import Room
+from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.turn import Turn
 from open_webui.connections.base import Target
 from open_webui.internal.db import Database
@@ -36,7 +36,7 @@ class Live(msgspec.Struct, kw_only=True):
 
     turn: Turn
     answer: Answer
-    room: Room
+    room: AnswerSender
     body: dict[str, Any]
     title: str
     written: int = -1
