@@ -7,7 +7,7 @@ ever meets "database is locked" from this process; reads run on their own connec
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from open_webui.env import Settings
 from open_webui.errors import StartupError
+from open_webui.internal.log import get_logger
 from open_webui.internal.prepared import driver_of
+from open_webui.internal.shielding import to_the_end
 from open_webui.internal.sqlite import Connection, ReadConnection, creator
 
+log = get_logger(__name__)
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
@@ -62,7 +65,7 @@ def database_url(settings: Settings) -> URL:
 
 def _sqlite_pragmas(settings: Settings) -> Callable[[Any, Any], None]:
     def on_connect(connection: Any, _record: Any) -> None:
-        # The driver's own implicit BEGIN comes too late for IMMEDIATE; we begin ourselves (see _begin_immediate).
+        # The driver's own implicit BEGIN comes too late for IMMEDIATE; we begin ourselves (see _begin_sqlite).
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in (
@@ -79,20 +82,43 @@ def _sqlite_pragmas(settings: Settings) -> Callable[[Any, Any], None]:
     return on_connect
 
 
-def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _begin_deferred(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # The driver knows how: IMMEDIATE for writing. It travels with the first statement.
+    driver = connection.connection.driver_connection
+    if isinstance(driver, Connection):
+        driver.begin()
 
 
 class UnitOfWork:
     """One transaction: a connection, and what is to happen once it has committed."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        self.connection = connection
+    connection: AsyncConnection
+
+    def __init__(self) -> None:
         self._after: list[Callable[[], Awaitable[None]]] = []
+        self._committed = False
+
+    async def begin(self, engine: AsyncEngine) -> None:
+        """Takes a connection out of the pool and begins."""
+        self.connection = await engine.connect()
+        await self.connection.begin()
+
+    async def commit(self) -> None:
+        """Commits, and gives the connection back. Raises what the database raises; nothing is stored then."""
+        try:
+            await self.connection.commit()
+            self._committed = True
+        finally:
+            await self.end()
+
+    async def end(self) -> None:
+        """Gives the connection back; what has not been committed is rolled back."""
+        try:
+            if not self._committed:
+                # Said here: closing alone leaves a transaction open whose commit has failed.
+                await self.connection.rollback()
+        finally:
+            await self.connection.close()
 
     def after_commit(self, action: Callable[[], Awaitable[None]]) -> None:
         """Runs the action when, and only when, this unit of work has committed."""
@@ -115,9 +141,19 @@ class UnitOfWork:
         finally:
             driver.deferring = False
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether it has committed and something is to happen now."""
+        return self._committed and bool(self._after)
+
     async def run_after(self) -> None:
+        """Does what follows the commit. One action that fails keeps none from the others."""
         for action in self._after:
-            await action()
+            try:
+                await action()
+            except Exception:
+                # What is stored is stored: whoever stored it must not be told that it failed.
+                log.exception("what follows a commit failed")
 
 
 class Database:
@@ -126,7 +162,8 @@ class Database:
     def __init__(self, readers: AsyncEngine, writer: AsyncEngine, dialect: str) -> None:
         self._readers = readers
         self._writer = writer
-        self._lock: asyncio.Lock | None = asyncio.Lock() if dialect == "sqlite" else None
+        # Whose turn it is to write.
+        self._turn: AbstractAsyncContextManager[None] = asyncio.Lock() if dialect == "sqlite" else nullcontext()
         self.dialect = dialect
 
     @property
@@ -141,16 +178,23 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[UnitOfWork]:
-        """A unit of work: commits at the end of the block, rolls back when it raises."""
-        if self._lock is None:
-            async with self._writer.begin() as connection:
-                unit = UnitOfWork(connection)
-                yield unit
-        else:
-            async with self._lock, self._writer.begin() as connection:
-                unit = UnitOfWork(connection)
-                yield unit
-        await unit.run_after()
+        """A unit of work: commits at the end of the block, rolls back when it raises or is cancelled.
+
+        A commit that has begun is not cut: a cancellation meanwhile is raised when it is over and what follows it is done.
+        """
+        unit = UnitOfWork()
+        try:
+            async with self._turn:
+                await unit.begin(self._writer)
+                try:
+                    yield unit
+                except BaseException:
+                    await to_the_end(unit.end())
+                    raise
+                await to_the_end(unit.commit())
+        finally:
+            if unit.is_followed:
+                await to_the_end(unit.run_after())
 
     async def answers(self) -> bool:
         """Whether a statement gets through."""
@@ -189,9 +233,9 @@ def open_database(settings: Settings) -> Database:
     size = max(2, min(8, os.cpu_count() or 2))
     readers = create_async_engine(url, poolclass=pool, pool_size=size, max_overflow=0, connect_args=reading, **common)
     writer = create_async_engine(url, poolclass=pool, pool_size=1, max_overflow=0, connect_args=writing, **common)
-    for engine, begin in ((readers, _begin_deferred), (writer, _begin_immediate)):
+    for engine in (readers, writer):
         sa.event.listen(engine.sync_engine, "connect", _sqlite_pragmas(settings))
-        sa.event.listen(engine.sync_engine, "begin", begin)
+        sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return Database(readers, writer, "sqlite")
 
 

@@ -85,7 +85,7 @@ class _Compiled:
 
     async def run(self, driver: Connection, parameters: Any, *, many: bool) -> Result:
         # SQLAlchemy has begun a transaction for writing already, but not one for reading, which gives one snapshot.
-        driver.begin("BEGIN")
+        driver.begin()
         try:
             return await driver.run(self.sql, parameters, many=many)
         except sqlite3.Error as error:

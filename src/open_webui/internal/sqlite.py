@@ -5,14 +5,17 @@ closed in one visit; BEGIN rides along with the first statement; a reader's ROLL
 result nobody looks at can wait for the next one (`deferring`).
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Final, Self
 
 import aiosqlite
 
-_BEGINS: Final = frozenset({"BEGIN", "BEGIN IMMEDIATE"})
+from open_webui.internal.shielding import to_the_end
+
+# Between two tries to end a cancelled query.
+_HURRY_SECONDS: Final = 0.05
 _WRITES: Final = ("INSERT", "UPDATE", "DELETE")
 # A statement, its parameters, and whether they are many rows of them.
 Statement = tuple[str, Any, bool]
@@ -35,10 +38,7 @@ class Cursor:
         return self
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Self:
-        if sql in _BEGINS:
-            self._connection.begin(sql)
-        else:
-            await self._visit(sql, parameters, many=False)
+        await self._visit(sql, parameters, many=False)
         return self
 
     async def executemany(self, sql: str, parameters: Sequence[Sequence[Any]]) -> Self:
@@ -66,65 +66,106 @@ class Cursor:
 
 
 class Connection(aiosqlite.Connection):
-    """waiting: statements that travel with the next one, a BEGIN first. deferring: writes wait, their result unseen."""
+    """waiting: statements that travel with the next one, a BEGIN first. deferring: writes wait, their result unseen.
+
+    Who is cancelled while the thread works hears of it when the thread is done: then it is known what has happened.
+    """
+
+    how_to_begin = "BEGIN IMMEDIATE"
 
     def __init__(self, connector: Callable[[], sqlite3.Connection], iter_chunk_size: int) -> None:
         super().__init__(connector, iter_chunk_size)
         self.waiting: list[Statement] = []
         self.deferring = False
+        self._has_begun = False
+        # SQLite has ended the transaction by itself, after an error.
+        self._is_lost = False
 
     def cursor(self) -> Any:
         return Cursor(self)
 
-    def begin(self, how: str) -> None:
-        """A transaction begins with the next statement, if none is open."""
-        if not self.waiting and not self._conn.in_transaction:
-            self.waiting.append((how, (), False))
+    def begin(self) -> None:
+        """A transaction begins with the next statement, if none has begun."""
+        if not self._has_begun:
+            self._has_begun = True
+            self.waiting.append((self.how_to_begin, (), False))
 
     async def run(self, sql: str, parameters: Any, *, many: bool) -> Result:
         """Runs one statement, after those that wait; puts it off itself where writes are deferred."""
         if self.deferring and sql.startswith(_WRITES) and "RETURNING" not in sql:
             self.waiting.append((sql, parameters, many))
             return _NOTHING
-        return await self.visit((sql, parameters, many))
+        return await self._visit((sql, parameters, many))
 
-    async def visit(self, last: Statement) -> Result:
+    async def _visit(self, last: Statement) -> Result:
         """Runs what waits and then this statement: its description, row count, last row id and rows."""
+        if self._is_lost:
+            raise sqlite3.OperationalError("The transaction has ended with an earlier error.")
         statements, self.waiting = [*self.waiting, last], []
-        run = partial(_run, self._conn, statements)
-        result: Result = await self._execute(run)  # type: ignore[no-untyped-call]  # aiosqlite's own
+        try:
+            result: Result = await self._execute(_run, self._conn, statements)
+        except sqlite3.Error:
+            # Without this, what follows would be stored one by one, outside of any transaction.
+            self._is_lost = self._has_begun and not self._conn.in_transaction
+            raise
         return result
 
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # aiosqlite's own
+        except asyncio.CancelledError:
+            await to_the_end(self._until_idle())
+            raise
+
+    async def _until_idle(self) -> None:
+        # The thread takes its work in turn: when it has done this nothing, it has done all that came before.
+        idle = asyncio.ensure_future(super()._execute(_nothing))  # type: ignore[no-untyped-call]
+        while not idle.done():
+            self._hurry()
+            await asyncio.wait((idle,), timeout=_HURRY_SECONDS)
+
+    def _hurry(self) -> None:
+        """What the thread does now is for nobody any more. A write is let end: it is short, and may be a COMMIT."""
+
     async def commit(self) -> None:
-        if self._is_idle():
-            return
-        if self.waiting:
-            await self.visit(("COMMIT", (), False))
-        else:
-            await super().commit()
+        if self._has_begun and not self._drop_begin():
+            await self._visit(("COMMIT", (), False))
+        self._has_begun = False
 
     async def rollback(self) -> None:
-        if not self._is_idle():
+        """The pool rolls back whatever connection it gets back, also one that has just committed."""
+        if self._has_begun and not self._drop_begin():
             self.waiting.clear()
-            await super().rollback()
+            await self._roll_back()
+        self._has_begun = self._is_lost = False
 
-    def _is_idle(self) -> bool:
-        """Whether there is nothing to end: no transaction is open, or only a BEGIN that still waits, which is dropped.
+    async def _roll_back(self) -> None:
+        await super().rollback()
 
-        The pool rolls back whatever connection it gets back, also one that has just committed.
-        """
-        if len(self.waiting) == 1 and self.waiting[0][0] in _BEGINS:
+    def _drop_begin(self) -> bool:
+        """Whether nothing but a BEGIN has been asked for, which still waits; it is dropped then."""
+        if len(self.waiting) == 1 and self.waiting[0][0] == self.how_to_begin:
             self.waiting.clear()
             return True
-        return not self.waiting and self._connection is not None and not self._connection.in_transaction
+        return False
 
 
 class ReadConnection(Connection):
     """For reading only: its ROLLBACK changes nothing that anybody waits for."""
 
-    async def rollback(self) -> None:
-        if not self._is_idle() and self._connection is not None:
+    how_to_begin = "BEGIN"
+
+    def _hurry(self) -> None:
+        # Does nothing if the statement has not begun yet, so it is done again.
+        self._conn.interrupt()
+
+    async def _roll_back(self) -> None:
+        if self._connection is not None:
             self._tx.put_nowait((None, self._connection.rollback))
+
+
+def _nothing() -> None:
+    pass
 
 
 def _run(connection: sqlite3.Connection, statements: Sequence[Statement]) -> Result:

@@ -1,6 +1,7 @@
 """Units of work: all or nothing, in turn, with what follows the commit; the same on both databases."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -135,6 +136,43 @@ async def test_what_travels_together_is_dropped_with_its_unit(database: Database
     with pytest.raises(KeyError):
         await work()
     assert await names(database) == []
+
+
+async def test_after_an_error_that_ended_the_transaction_nothing_more_is_stored(database: Database) -> None:
+    # Any error ends it on PostgreSQL; on SQLite this conflict does, and a full disk.
+    insert = t.insert().prefix_with("OR ROLLBACK", dialect="sqlite")
+
+    async def work() -> None:
+        async with database.write() as unit:
+            await unit.connection.execute(insert, row("a"))
+            with pytest.raises(sa.exc.IntegrityError):
+                await unit.connection.execute(insert, row("a"))
+            with pytest.raises(sa.exc.DBAPIError):
+                await unit.connection.execute(insert, row("b"))
+
+    with contextlib.suppress(sa.exc.DBAPIError):
+        await work()
+    assert await names(database) == []
+    async with database.write() as unit:
+        await unit.connection.execute(insert, row("c"))
+    assert await names(database) == ["c"]
+
+
+async def test_what_follows_is_all_done_and_fails_nobody(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    told = []
+
+    async def fail() -> None:
+        raise KeyError("told nobody")
+
+    async def tell() -> None:
+        told.append(await names(database))
+
+    async with database.write() as unit:
+        unit.after_commit(fail)
+        unit.after_commit(tell)
+        await unit.connection.execute(t.insert(), row("a"))
+    assert told == [["a"]]
+    assert "told nobody" in caplog.text
 
 
 async def test_foreign_keys_are_kept(database: Database) -> None:
