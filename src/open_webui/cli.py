@@ -47,11 +47,12 @@ def serve(
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to this release's schema."""
+    """Bring the database to this release's schema. While a server uses a SQLite file, only if there is nothing to do."""
+    from open_webui.internal.folder_lock import lock_folder
     from open_webui.migrations.runner import migrate as upgrade
 
     settings = _settings()
-    _guard(lambda: print("migrated" if asyncio.run(upgrade(settings)) else "already current"))
+    _guard(lambda: print("migrated" if asyncio.run(upgrade(settings, lock_folder(settings))) else "already current"))
 
 
 @app.command()

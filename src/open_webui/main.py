@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from open_webui import __version__, constants, failures
 from open_webui.env import Settings, load
 from open_webui.internal import log
+from open_webui.internal.folder_lock import lock_folder
 from open_webui.middleware import Around, Origins
 from open_webui.migrations.runner import migrate
 from open_webui.routers import ROUTERS, pages
@@ -30,15 +31,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.set_up(settings)
-        await migrate(settings)
-        async with open_state(settings, sockets.emitter) as state:
-            app.state.oui = state
-            app.state.site = Site(settings, state.config, state.database, presence)
-            sockets.open(state)
-            try:
-                yield
-            finally:
-                await sockets.close()
+        with lock_folder(settings):
+            await migrate(settings)
+            async with open_state(settings, sockets.emitter) as state:
+                app.state.oui = state
+                app.state.site = Site(settings, state.config, state.database, presence)
+                sockets.open(state)
+                try:
+                    yield
+                finally:
+                    await sockets.close()
 
     app = FastAPI(
         title=constants.PRODUCT,

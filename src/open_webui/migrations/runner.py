@@ -5,6 +5,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,8 +24,11 @@ log = get_logger(__name__)
 LOCK_KEY = 0x6F7569
 
 
-async def migrate(settings: Settings) -> bool:
-    """Upgrades if needed and tells whether it did. Raises StartupError with one sentence for a person."""
+async def migrate(settings: Settings, alone: AbstractContextManager[None] | None = None) -> bool:
+    """Upgrades if needed and tells whether it did. Raises StartupError with one sentence for a person.
+
+    alone: entered around an upgrade, for a caller that does not hold the lock of the data folder.
+    """
     url = database_url(settings)
     if url.drivername.startswith("sqlite") and url.database:
         ensure_folder(Path(url.database).parent)
@@ -42,7 +46,8 @@ async def migrate(settings: Settings) -> bool:
             )
         if url.drivername.startswith("sqlite"):
             # An own thread: Alembic is synchronous, and so are a file and the lock on it.
-            done = await asyncio.to_thread(_upgrade_sqlite, Path(str(url.database)))
+            with alone or nullcontext():
+                done = await asyncio.to_thread(_upgrade_sqlite, Path(str(url.database)))
         else:
             done = await _upgrade_postgresql(engine)
         if done:
