@@ -22,12 +22,13 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from measure import Client, cpu, load, memory_mb, percentile
+from tabs import Tab
 
 ROOT = Path(__file__).resolve().parent.parent
 ADMIN = {"name": "Bench", "email": "bench@example.com", "password": "correct-horse-9"}
@@ -69,12 +70,20 @@ class Bench:
     provider_pid: int
     token: str
     results: dict[str, str]
+    people: list[str] = field(default_factory=list)
 
     def client(self) -> Client:
         return Client(self.port, self.token)
 
     def clients(self, count: int) -> list[Client]:
         return [self.client() for _ in range(count)]
+
+    async def tokens_of(self, count: int) -> list[str]:
+        """Session tokens of so many people, who are added when they are needed."""
+        while len(self.people) < count:
+            form = ADMIN | {"email": f"person{len(self.people)}@example.com", "role": "admin"}
+            self.people.append((await self.client().post("/api/v1/auths/add", form)).json()["token"])
+        return self.people[:count]
 
     def report(self, name: str, text: str) -> None:
         self.results[name] = text
@@ -222,17 +231,65 @@ async def seed(b: Bench) -> None:
     await per_request(b, "search rare", 100, 4, lambda c: c.get("/api/v1/chats/search?text=1234&page=1"))
 
 
-async def many(b: Bench) -> None:
-    """500 slow streams at once through one process, and /health meanwhile."""
-    body = completion("slow", 200, stream=True)
-    # A process of its own: this one reads 500 streams and would measure its own delays.
+async def reading(b: Bench) -> None:
+    """Chats at the pace of reading, each of a person of their own: CPU per token at 1, 100 and 300 of them."""
+    for width in (1, 100, 300):
+        await at_reading_pace(b, f"reading {width}", await b.tokens_of(width))
+
+
+async def tabs(b: Bench) -> None:
+    """The same with many tabs of one person, each with a chat of its own."""
+    for width in (100, 180):
+        await at_reading_pace(b, f"tabs {width}", [b.token] * width)
+
+
+async def at_reading_pace(b: Bench, name: str, tokens: list[str]) -> None:
+    """One answer of 200 tokens in each tab, all begun at once."""
+    length = 200
+    opened = [Tab(b.port, token) for token in tokens]
+    await asyncio.gather(*(tab.open() for tab in opened))
+    before = cpu(b.pid)
+    async with health_asked(b, often=len(tokens) > 1) as health:
+        chats = await asyncio.gather(*(tab.chat("slow", length) for tab in opened))
+    used = cpu(b.pid) - before
+    up = sum(tab.is_open for tab in opened)
+    frames = sum(chat.frames for chat in chats) / len(chats)
+    foreign = sum(tab.foreign for tab in opened) / len(chats)
+    await asyncio.gather(*(tab.close() for tab in opened))
+    whole = sum(chat.whole for chat in chats)
+    if (whole, up) != (len(chats), len(chats)):
+        raise RuntimeError(f"{name}: {whole} of {len(chats)} answers were whole, {up} sockets stayed open")
+    first, last = percentile((c.first for c in chats), 0.5), percentile((c.total for c in chats), 0.99)
+    told = f"first token p50 {first * 1000:.0f} ms, whole p99 {last:.1f} s, {frames:.0f} frames a chat, {foreign:.0f} foreign"
+    if health:
+        told += f", /health p99 {percentile(health, 0.99):.0f} ms"
+    b.report(name, f"{used / len(chats) / length * 1e6:.0f} us CPU per token, {told}")
+
+
+@contextlib.asynccontextmanager
+async def health_asked(b: Bench, *, often: bool = True) -> AsyncIterator[list[float]]:
+    """Asks /health meanwhile, twenty times a second unless told not to; the list has the times in ms afterwards.
+
+    A process of its own asks: this one is busy and would measure its own delays.
+    """
+    times: list[float] = []
+    if not often:
+        yield times
+        return
     probe = await asyncio.create_subprocess_exec(
         sys.executable, str(ROOT / "benchmarks/probe.py"), str(b.port), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
+    yield times
+    times += json.loads((await probe.communicate(b""))[0])
+
+
+async def many(b: Bench) -> None:
+    """500 slow streams at once through one process, and /health meanwhile."""
+    body = completion("slow", 200, stream=True)
     before = cpu(b.pid)
-    answers = await load(b.clients(500), 500, lambda c: c.post("/api/chat/completions", body))
+    async with health_asked(b) as health:
+        answers = await load(b.clients(500), 500, lambda c: c.post("/api/chat/completions", body))
     used = cpu(b.pid) - before
-    health = json.loads((await probe.communicate(b""))[0])
     first = percentile((a.first for a in answers), 0.99)
     whole = sum(a.whole and a.chunks == 203 for a in answers)
     took = max(a.total for a in answers)
@@ -265,7 +322,7 @@ async def long(b: Bench) -> None:
 
 
 SCENARIOS = {"stream": stream, "one": one, "models": models, "config": config, "page": page, "seed": seed}
-SCENARIOS |= {"many": many, "long": long}
+SCENARIOS |= {"reading": reading, "tabs": tabs, "many": many, "long": long}
 
 
 async def measure(b: Bench, wanted: list[str]) -> None:

@@ -30,13 +30,25 @@ _CONNECTED: Final = "40{"
 class FrameProtocol(WebSocketsSansIOProtocol):
     """uvicorn's WebSocket connection, which also takes frames that are ready (scope extension `open_webui.frames`)."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._ready: list[bytes] = []
+
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if not self.close_sent:
             self.scope["extensions"][EXTENSION] = self  # type: ignore[assignment]  # uvicorn's type knows only its own
 
     def write_frame(self, frame: bytes) -> None:
-        """Writes a frame after all that was written before. One that can't be sent any more is dropped."""
+        """Writes a frame after those before it, together with others of this turn of the event loop. One that can't be
+        sent any more is dropped.
+        """
+        if not self._ready:
+            self.loop.call_soon(self._write_ready)
+        self._ready.append(frame)
+
+    def _write_ready(self) -> None:
+        frames, self._ready = self._ready, []
         transport = self.transport
         if self.close_sent or transport.is_closing():
             return
@@ -44,7 +56,7 @@ class FrameProtocol(WebSocketsSansIOProtocol):
             log.info("a client that reads too slowly was let go", client=self.client)
             transport.abort()
             return
-        transport.write(frame)
+        transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
     def keepalive_timeout(self) -> None:
         """A client that is gone does not read what waits for it, either."""

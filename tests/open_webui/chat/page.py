@@ -66,8 +66,8 @@ class Page:
         chosen = self.events if message_id is None else self.of(message_id)
         return [event["data"].get("data") for event in chosen if event["data"]["type"] == kind]
 
-    def kinds(self) -> list[str]:
-        """The events' types, deltas by their own; neighbours that are the same once."""
+    def kinds(self, besides: str = "") -> list[str]:
+        """The events' types but for one, deltas by their own; neighbours that are the same once."""
         out: list[str] = []
         for event in self.events:
             kind, data = event["data"]["type"], event["data"].get("data")
@@ -77,7 +77,7 @@ class Page:
                 kind += " " + ("done" if data.get("done") else "usage" if "usage" in data else "chunk")
             if kind == "chat:active":
                 kind += f" {data['active']}".lower()
-            if not out or out[-1] != kind:
+            if kind != besides and (not out or out[-1] != kind):
                 out.append(kind)
         return out
 
