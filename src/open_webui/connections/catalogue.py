@@ -94,7 +94,7 @@ class Catalogue:
     async def reload(self) -> None:
         """Takes over the model rows and grants as the database holds them now; to be called after they changed."""
         async with self._database.read() as connection:
-            self._rows = await models.all_models(connection)
+            self._rows = await models.repository.all(connection)
         self._rebuild()
 
     async def _keep_rows(self) -> None:

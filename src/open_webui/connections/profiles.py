@@ -6,7 +6,8 @@ from typing import Any, Final
 import msgspec
 
 from open_webui.connections.base import Connection, Entry, Target
-from open_webui.models.models import Model, concerns
+from open_webui.models.grants import concerns
+from open_webui.models.models import Model
 from open_webui.principal import Principal
 
 MAX_CHAIN: Final = 8

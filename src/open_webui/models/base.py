@@ -5,6 +5,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -63,3 +64,11 @@ def clean_json(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict):
         return {clean(k): clean_json(v, depth + 1) for k, v in value.items()}
     return value
+
+
+def decode_json(text: Any) -> Any:
+    """The value of a JSON column's text; None for what is not JSON."""
+    try:
+        return msgspec.json.decode(text) if isinstance(text, str | bytes) else None
+    except (msgspec.DecodeError, RecursionError):
+        return None

@@ -1,18 +1,16 @@
 """Folders: a tree of places for chats."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from open_webui.models import grants, tables
-from open_webui.models.base import clean, clean_json, new_id, now
+from open_webui.models import tables
+from open_webui.models.resource import Resource, Sharing
 from open_webui.principal import Principal
 
 t, chat, user = tables.folder, tables.chat, tables.user
-RESOURCE = "folder"
 MAX_FOLDERS = 5_000
 
 
@@ -72,7 +70,7 @@ class ChatInFolder(msgspec.Struct, frozen=True):
     folder_id: str
 
 
-_columns = tuple(t.c[name] for name in Folder.__struct_fields__)
+repository: Final = Resource("folder", t, Folder, sharing=Sharing(people="sharing.folders", public="sharing.folders"))
 unread = sa.and_(sa.not_(chat.c.archived), sa.func.coalesce(chat.c.last_read_at, 0) < chat.c.updated_at)
 _unread_count = (
     sa.select(sa.func.count())
@@ -81,29 +79,6 @@ _unread_count = (
     .correlate(t)
     .scalar_subquery()
 )
-
-
-def readable_by(principal: Principal) -> "sa.ColumnElement[bool]":
-    return sa.or_(t.c.user_id == principal.id, grants.granted(RESOURCE, t.c.id, principal, "read"))
-
-
-def writable_by(principal: Principal) -> "sa.ColumnElement[bool]":
-    return sa.or_(t.c.user_id == principal.id, grants.granted(RESOURCE, t.c.id, principal, "write"))
-
-
-async def own(connection: AsyncConnection, user_id: str, folder_id: str) -> Folder | None:
-    """A folder of this user."""
-    row = (await connection.execute(sa.select(*_columns).where(t.c.id == folder_id, t.c.user_id == user_id))).first()
-    return None if row is None else Folder(*row)
-
-
-async def get(
-    connection: AsyncConnection, principal: Principal, folder_id: str, action: Literal["read", "write"] = "read"
-) -> Folder | None:
-    """A folder that the principal may open, or put chats into (write)."""
-    allowed = writable_by(principal) if action == "write" else readable_by(principal)
-    row = (await connection.execute(sa.select(*_columns).where(t.c.id == folder_id, allowed))).first()
-    return None if row is None else Folder(*row)
 
 
 async def of_user(connection: AsyncConnection, user_id: str) -> list[FolderRow]:
@@ -140,31 +115,9 @@ async def name_taken(
     return any(i != but and str(other).casefold() == name.casefold() for i, other in names)
 
 
-async def create(
-    connection: AsyncConnection, user_id: str, *, name: str, parent_id: str | None, data: Any, meta: Any
-) -> Folder:
-    at = now()
-    folder = Folder(new_id(), parent_id, user_id, clean(name), None, clean_json(meta), clean_json(data), False, at, at)
-    await connection.execute(t.insert().values(msgspec.structs.asdict(folder)))
-    return folder
-
-
-async def change(connection: AsyncConnection, folder_id: str, **values: Any) -> None:
-    """Stores some columns of a folder. Opening and closing it (is_expanded) is no change of the folder."""
-    if values.keys() - {"is_expanded"}:
-        values["updated_at"] = now()
-    await connection.execute(t.update().where(t.c.id == folder_id).values(values))
-
-
-async def delete(connection: AsyncConnection, folder_ids: Sequence[str]) -> None:
-    """Removes folders and the grants on them; chats in them lose their folder by the foreign key."""
-    await grants.clear(connection, RESOURCE, folder_ids)
-    await connection.execute(t.delete().where(t.c.id.in_(folder_ids)))
-
-
 async def shared_with(connection: AsyncConnection, principal: Principal) -> list[SharedFolder]:
     """Folders of other people that a grant lets the principal into."""
-    may_write = grants.granted(RESOURCE, t.c.id, principal, "write")
+    may_write = repository.granted(principal, "write")
     rows: Any = await connection.execute(
         sa.select(
             t.c.id,
@@ -179,7 +132,7 @@ async def shared_with(connection: AsyncConnection, principal: Principal) -> list
             t.c.updated_at,
         )
         .join(user, user.c.id == t.c.user_id)
-        .where(t.c.user_id != principal.id, grants.granted(RESOURCE, t.c.id, principal, "read"))
+        .where(t.c.user_id != principal.id, repository.granted(principal, "read"))
         .order_by(t.c.created_at, t.c.id)
         .limit(MAX_FOLDERS)
     )

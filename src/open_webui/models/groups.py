@@ -1,14 +1,16 @@
 """Groups of people, which carry permissions and may inherit from one parent."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
-from open_webui.models.base import inserting, new_id, now
+from open_webui.models.grants import Action, in_parts
+from open_webui.models.repository import Condition, Repository
+from open_webui.principal import Principal
 
 t, member = tables.group, tables.group_member
 
@@ -35,72 +37,37 @@ class Group(msgspec.Struct, frozen=True):
         return config.get("share", "members") if isinstance(config, dict) else "members"
 
 
+class _Groups(Repository[Group]):
+    """Admins see and change all groups, others see those that they are in."""
+
+    def allowed(self, principal: Principal | None, action: Action) -> Condition:
+        if principal is not None and principal.is_admin:
+            return sa.true()
+        return sa.false() if principal is None or action == "write" else _joined_by(principal.id)
+
+    async def delete(self, connection: AsyncConnection, ids: Collection[str]) -> int:
+        """Removes groups and what was granted to them."""
+        grant = tables.access_grant
+        for part in in_parts(ids):
+            await connection.execute(
+                grant.delete().where(grant.c.principal_type == "group", grant.c.principal_id.in_(part))
+            )
+        return await super().delete(connection, ids)
+
+
 _count = sa.select(sa.func.count()).where(member.c.group_id == t.c.id).scalar_subquery()
-_select = sa.select(
-    *(t.c[name] for name in Group.__struct_fields__ if name != "member_count"), _count.label("member_count")
-)
+repository: Final = _Groups(t, Group, computed={"member_count": _count}, order=(t.c.created_at, t.c.id))
 
 
-async def all_groups(connection: AsyncConnection) -> list[Group]:
-    rows = await connection.execute(_select.order_by(t.c.created_at, t.c.id))
-    return [Group(*row) for row in rows]
+def _joined_by(user_id: str) -> Condition:
+    return t.c.id.in_(sa.select(member.c.group_id).where(member.c.user_id == user_id))
 
 
 async def of_user(connection: AsyncConnection, user_id: str) -> list[Group]:
     """The groups that a person is in."""
-    own = sa.select(member.c.group_id).where(member.c.user_id == user_id)
-    rows = await connection.execute(_select.where(t.c.id.in_(own)).order_by(t.c.created_at, t.c.id))
-    return [Group(*row) for row in rows]
+    return await repository.all(connection, _joined_by(user_id))
 
 
-async def get(connection: AsyncConnection, group_id: str) -> Group | None:
-    row = (await connection.execute(_select.where(t.c.id == group_id))).first()
-    return None if row is None else Group(*row)
-
-
-async def children(connection: AsyncConnection, group_id: str) -> list[str]:
-    """Ids of the groups that inherit from this one."""
-    return list(await connection.scalars(sa.select(t.c.id).where(t.c.parent_group_id == group_id)))
-
-
-async def insert(connection: AsyncConnection, user_id: str, values: Mapping[str, Any]) -> str:
-    """A new group. Returns its id."""
-    group_id, at = new_id(), now()
-    await connection.execute(t.insert().values(id=group_id, user_id=user_id, created_at=at, updated_at=at, **values))
-    return group_id
-
-
-async def update(connection: AsyncConnection, group_id: str, values: Mapping[str, Any]) -> None:
-    await connection.execute(t.update().where(t.c.id == group_id).values(updated_at=now(), **values))
-
-
-async def delete(connection: AsyncConnection, group_id: str) -> bool:
-    """Removes a group and what was granted to it."""
-    grant = tables.access_grant
-    await connection.execute(grant.delete().where(grant.c.principal_type == "group", grant.c.principal_id == group_id))
-    return (await connection.execute(t.delete().where(t.c.id == group_id))).rowcount == 1
-
-
-async def member_ids(connection: AsyncConnection, group_ids: Iterable[str]) -> list[tuple[str, str]]:
-    """(group id, user id) of the direct members of several groups."""
-    rows = await connection.execute(
-        sa.select(member.c.group_id, member.c.user_id)
-        .where(member.c.group_id.in_(list(group_ids)))
-        .order_by(member.c.created_at, member.c.user_id)
-    )
-    return [(group_id, user_id) for group_id, user_id in rows]
-
-
-async def add_members(connection: AsyncConnection, group_id: str, user_ids: Iterable[str]) -> None:
-    """Puts people into a group; ids of nobody, and of those who are in it, are passed over."""
-    people = sa.select(sa.literal(group_id), tables.user.c.id, sa.literal(now())).where(
-        tables.user.c.id.in_(list(user_ids))
-    )
-    statement = inserting(connection, member).from_select(
-        [member.c.group_id, member.c.user_id, member.c.created_at], people
-    )
-    await connection.execute(statement.on_conflict_do_nothing(index_elements=[member.c.group_id, member.c.user_id]))
-
-
-async def remove_members(connection: AsyncConnection, group_id: str, user_ids: Iterable[str]) -> None:
-    await connection.execute(member.delete().where(member.c.group_id == group_id, member.c.user_id.in_(list(user_ids))))
+async def has_children(connection: AsyncConnection, group_id: str) -> bool:
+    """Whether groups inherit from this one."""
+    return await connection.scalar(sa.select(t.c.id).where(t.c.parent_group_id == group_id).limit(1)) is not None

@@ -1,7 +1,7 @@
 """Shared chats: the link under which others see a chat, as it was (snapshot) or as it is (continue)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -9,12 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import grants, tables
 from open_webui.models.base import new_id, now
+from open_webui.models.repository import contains
+from open_webui.models.resource import Resource, Sharing
 from open_webui.principal import Principal
 
 t, chat = tables.shared_chat, tables.chat
 Mode = Literal["snapshot", "continue"]
 PAGE = 60
-RESOURCE = "shared_chat"
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -41,32 +42,34 @@ class SharedRow(msgspec.Struct, frozen=True):
     created_at: int
 
 
-_columns = (t.c.id, t.c.chat_id, t.c.user_id, t.c.title, t.c.mode, t.c.chat, t.c.created_at, t.c.updated_at)
+class _Shares(Resource[Share]):
+    """Grants are on the chat, so that they stay when its link is made anew, and may be there before it."""
+
+    async def clear_of(self, connection: AsyncConnection, user_id: str) -> None:
+        await grants.clear_where(connection, self.name, sa.select(chat.c.id).where(chat.c.user_id == user_id))
 
 
-def readable_by(principal: Principal | None, *, admin_access: bool = False) -> "sa.ColumnElement[bool]":
-    """The shares that somebody may open: their own, and those that a grant opens to them (or to anyone)."""
-    allowed = grants.granted(RESOURCE, t.c.chat_id, principal, "read")
-    if principal is None:
-        return allowed
-    if admin_access and principal.is_admin:
-        return sa.true()
-    return sa.or_(t.c.user_id == principal.id, allowed)
+repository: Final = _Shares(
+    "shared_chat",
+    t,
+    Share,
+    sharing=Sharing(people="chat.share", public="sharing.public_chats", anyone="sharing.open_chats"),
+    granted_on="chat_id",
+    searches=("title",),
+    sorts=("title", "created_at", "updated_at"),
+)
 
 
 async def get(
     connection: AsyncConnection, principal: Principal | None, share_id: str, *, admin_access: bool = False
 ) -> Share | None:
-    """A share by the id in its link, if the principal (None: somebody without an account) may open it."""
-    allowed = readable_by(principal, admin_access=admin_access)
-    row = (await connection.execute(sa.select(*_columns).where(t.c.id == share_id, allowed))).first()
-    return None if row is None else Share(*row)
+    """A share by the id in its link, if the principal (None: somebody without an account) may open it.
 
-
-async def mode_of(connection: AsyncConnection, chat_id: str) -> Mode | None:
-    """How a chat is shared, None when it isn't."""
-    mode: Mode | None = await connection.scalar(sa.select(t.c.mode).where(t.c.chat_id == chat_id))
-    return mode
+    admin_access: admins may open all (settings.enable_admin_chat_access).
+    """
+    if admin_access and principal is not None and principal.is_admin:
+        return await repository.get(connection, share_id)
+    return await repository.get_for(connection, principal, share_id)
 
 
 async def put(
@@ -89,9 +92,8 @@ async def delete(connection: AsyncConnection, user_id: str, chat_id: str | None 
     """Ends the share of one chat of a user, or of all, with the grants on it. Says how many there were."""
     mine = [t.c.user_id == user_id] + ([] if chat_id is None else [t.c.chat_id == chat_id])
     ids = list(await connection.scalars(t.delete().where(*mine).returning(t.c.chat_id)))
-    for k in range(0, len(ids), 500):
-        part = ids[k : k + 500]
-        await grants.clear(connection, RESOURCE, part)
+    for part in grants.in_parts(ids):
+        await grants.clear(connection, repository.name, part)
         await connection.execute(chat.update().where(chat.c.id.in_(part)).values(share_id=None))
     return len(ids)
 
@@ -110,5 +112,5 @@ async def of_user(
         .offset((page - 1) * PAGE)
     )
     if query:
-        statement = statement.where(sa.func.lower(chat.c.title).contains(query.lower(), autoescape=True))
+        statement = statement.where(contains([chat.c.title], query))
     return [SharedRow(*row) for row in await connection.execute(statement)]

@@ -1,7 +1,7 @@
 """People: their profiles, settings and state, as the wire shows them. Credentials are in accounts.py."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
 from open_webui.errors import BadRequest
-from open_webui.models import tables
+from open_webui.models import resources, tables
 from open_webui.models.base import inserting, now
+from open_webui.models.repository import contains
 from open_webui.principal import Role
 
 t, member = tables.user, tables.group_member
@@ -52,6 +53,27 @@ class User(msgspec.Struct, frozen=True):
         return self.last_active_at >= now() - ACTIVE_SECONDS
 
 
+class Person(msgspec.Struct, frozen=True):
+    """The part of a row that lists show to others. Settings alone may be megabytes."""
+
+    id: str
+    email: str
+    role: Role
+    name: str
+    bio: str | None
+    timezone: str | None
+    status_emoji: str | None
+    status_message: str | None
+    status_expires_at: int | None
+    last_active_at: int
+
+    @property
+    def is_active(self) -> bool:
+        return self.last_active_at >= now() - ACTIVE_SECONDS
+
+
+P = TypeVar("P", User, Person)
+_EVERYBODY: Final = sa.true()
 _columns = [t.c[name] for name in User.__struct_fields__]
 ORDERS: Mapping[str, "sa.ColumnElement[Any]"] = {
     "name": sa.func.lower(t.c.name),
@@ -77,9 +99,14 @@ async def get_by_email(connection: AsyncConnection, email: str) -> User | None:
     return _one((await connection.execute(sa.select(*_columns).where(t.c.email == email))).first())
 
 
-async def get_many(connection: AsyncConnection, ids: Iterable[str]) -> list[User]:
-    rows = await connection.execute(sa.select(*_columns).where(t.c.id.in_(list(ids))).order_by(t.c.created_at))
-    return [User(*row) for row in rows]
+async def people(connection: AsyncConnection, *where: "sa.ColumnElement[bool]") -> list[Person]:
+    """Some people, the oldest account first."""
+    rows = await connection.execute(sa.select(*_columns_of(Person)).where(*where).order_by(t.c.created_at, t.c.id))
+    return [Person(*row) for row in rows]
+
+
+def _columns_of(row: type[User] | type[Person]) -> "list[sa.ColumnElement[Any]]":
+    return [t.c[name] for name in row.__struct_fields__]
 
 
 async def any_exists(connection: AsyncConnection) -> bool:
@@ -114,9 +141,8 @@ async def delete(connection: AsyncConnection, user_id: str, heir: str) -> bool:
     Groups belong to the server rather than to the admin who made them, so they pass to `heir`.
     """
     grant = tables.access_grant
-    for kind, resource in (("shared_chat", tables.shared_chat), ("model", tables.model), ("folder", tables.folder)):
-        ids = sa.select(resource.c.id).where(resource.c.user_id == user_id)
-        await connection.execute(grant.delete().where(grant.c.resource_type == kind, grant.c.resource_id.in_(ids)))
+    for resource in resources.ALL:
+        await resource.clear_of(connection, user_id)
     await connection.execute(grant.delete().where(grant.c.principal_type == "user", grant.c.principal_id == user_id))
     await connection.execute(tables.group.update().where(tables.group.c.user_id == user_id).values(user_id=heir))
     return (await connection.execute(t.delete().where(t.c.id == user_id))).rowcount == 1
@@ -124,21 +150,23 @@ async def delete(connection: AsyncConnection, user_id: str, heir: str) -> bool:
 
 async def page(
     connection: AsyncConnection,
+    row: type[P],
     *,
     query: str | None = None,
     order_by: str | None = None,
     direction: str | None = None,
     number: int | None = 1,
-) -> tuple[list[User], int]:
+    where: "sa.ColumnElement[bool]" = _EVERYBODY,
+) -> tuple[list[P], int]:
     """One page of people (all of them when `number` is None) and how many there are; the newest first by default.
 
-    query: a part of a name or an e-mail address.
+    row: whole rows, or what others may see. query: a part of a name or an e-mail address. where: of these people.
     """
-    matching = _matching(query)
+    matching = sa.and_(where, contains([t.c.name, t.c.email], query)) if query else where
     column = ORDERS.get(order_by or "created_at", t.c.created_at)
     ascending = direction == "asc"
     statement = (
-        sa.select(*_columns)
+        sa.select(*_columns_of(row))
         .where(matching)
         .order_by(column.asc() if ascending else column.desc(), t.c.id.asc() if ascending else t.c.id.desc())
     )
@@ -146,14 +174,7 @@ async def page(
         statement = statement.limit(constants.USERS_PER_PAGE).offset((number - 1) * constants.USERS_PER_PAGE)
     rows = await connection.execute(statement)
     total = await connection.scalar(sa.select(sa.func.count()).select_from(t).where(matching))
-    return [User(*row) for row in rows], total or 0
-
-
-def _matching(query: str | None) -> "sa.ColumnElement[bool]":
-    if not query:
-        return sa.true()
-    escaped = query.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return sa.or_(t.c.name.ilike(f"%{escaped}%", escape="\\"), t.c.email.ilike(f"%{escaped}%", escape="\\"))
+    return [row(*values) for values in rows], total or 0
 
 
 async def group_ids(connection: AsyncConnection, user_ids: Iterable[str]) -> dict[str, list[str]]:

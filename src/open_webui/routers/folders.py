@@ -8,20 +8,16 @@ from fastapi import Path, Query
 from open_webui import constants
 from open_webui.access.policy import USER
 from open_webui.deps import AppState, Caller, Page
-from open_webui.errors import NotFound
 from open_webui.models import folders as stored
-from open_webui.models import grants
 from open_webui.models.folders import Folder, FolderRow, SharedFolder
-from open_webui.principal import Principal
 from open_webui.routing import allow, new_router
 from open_webui.schemas.chats import GrantsForm
 from open_webui.schemas.folders import ExpandedForm, FolderForm, FolderUpdateForm, ParentForm
-from open_webui.services import folders, sharing
+from open_webui.services import folders
 
 router = new_router(prefix="/api/v1/folders", tag="folders")
 READ, WRITE = USER.on("folder", "read").needs("features.folders"), USER.on("folder", "write").needs("features.folders")
 FolderId = Annotated[str, Path(alias="id", max_length=constants.MAX_ID)]
-PAGE = 10
 
 
 @router.get("/")
@@ -48,18 +44,7 @@ async def shared(state: AppState, caller: Caller) -> list[SharedFolder]:
 @router.get("/{id}")
 @allow(READ)
 async def get(state: AppState, caller: Caller, folder_id: FolderId) -> dict[str, Any]:
-    async with state.database.read() as connection:
-        folder = await stored.get(connection, caller, folder_id)
-        if folder is None:
-            raise NotFound
-        is_owner = folder.user_id == caller.id
-        may_write = is_owner or await stored.get(connection, caller, folder_id, "write") is not None
-        given = await grants.of(connection, stored.RESOURCE, folder.id) if is_owner else []
-    wire: dict[str, Any] = msgspec.structs.asdict(folder)
-    if not may_write and isinstance(folder.data, dict):
-        # The prompt of a folder is for those who may change it.
-        wire["data"] = {k: v for k, v in folder.data.items() if k != "system_prompt"}
-    return wire | {"access_grants": given, "write_access": may_write}
+    return await folders.get(state, caller, folder_id)
 
 
 @router.delete("/{id}")
@@ -91,7 +76,7 @@ async def expand(state: AppState, caller: Caller, folder_id: FolderId, form: Exp
 @router.post("/{id}/access/update")
 @allow(USER.on("folder", "share").needs("features.folders"))
 async def set_access(state: AppState, caller: Caller, folder_id: FolderId, form: GrantsForm) -> dict[str, Any]:
-    folder, given = await sharing.set_folder_access(state, caller, folder_id, form)
+    folder, given = await folders.set_access(state, caller, folder_id, form)
     return msgspec.structs.asdict(folder) | {"access_grants": given, "write_access": True}
 
 
@@ -113,33 +98,4 @@ async def chats_in(
     sort_dir: Annotated[str, Query(max_length=50)] = "desc",
 ) -> dict[str, Any]:
     """The chats in a folder, whosever they are."""
-    async with state.database.read() as connection:
-        folder = await stored.get(connection, caller, folder_id)
-        if folder is None:
-            raise NotFound
-        may_write = await stored.get(connection, caller, folder_id, "write") is not None
-        size = PAGE if page else stored.MAX_FOLDERS
-        offset = (page - 1) * PAGE if page else 0
-        rows, total = await stored.chats_in(connection, folder_id, size, offset, sort_by, sort_dir != "asc")
-    reply: dict[str, Any] = {
-        "chats": [_line(row, caller, may_write, state.active_chats()) for row in rows],
-        "folder_permission": "write" if may_write else "read",
-    }
-    if page:
-        reply |= {"total": total, "has_more": page * PAGE < total}
-    return reply
-
-
-def _line(row: stored.ChatInFolder, caller: Principal, may_write: bool, active: frozenset[str]) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "title": row.title,
-        "user_id": row.user_id,
-        "updated_at": row.updated_at,
-        "created_at": row.created_at,
-        "last_read_at": row.last_read_at if row.user_id == caller.id else row.updated_at,
-        "owner_name": row.owner_name,
-        "participants": [{"id": row.user_id, "name": row.owner_name}],
-        "active": row.id in active,
-        "readonly": row.user_id != caller.id and not may_write,
-    }
+    return await folders.chats_in(state, caller, folder_id, page, sort_by, descending=sort_dir != "asc")

@@ -11,6 +11,7 @@ from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.profiles import row_wire
 from open_webui.deps import AppState, Caller
 from open_webui.errors import BadRequest, NotFound, OuiError, ProviderError
+from open_webui.models.repository import Query as Listing
 from open_webui.routing import allow, new_router
 from open_webui.schemas.models import AccessForm, ImportForm, ModelForm, ModelId, ModelIdForm, UnloadForm, VersionForm
 from open_webui.services import models
@@ -67,12 +68,17 @@ class Filters(BaseModel):
     direction: Text = None
     page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
 
+    def asked(self) -> Listing:
+        return Listing(
+            text=self.query, view=self.view_option, sort=self.order_by, direction=self.direction, number=self.page
+        )
+
 
 @router.get("/list")
 @allow(READ)
 async def workspace(state: AppState, caller: Caller, filters: Annotated[Filters, Query()]) -> dict[str, Any]:
     """The custom models that the caller may read, 30 a page."""
-    return await models.listed(state, caller, filters.model_dump(), filters.page)
+    return await models.listed(state, caller, filters.asked(), filters.tag)
 
 
 @router.get("/all")
@@ -91,7 +97,7 @@ async def base(state: AppState) -> list[dict[str, Any]]:
 @router.get("/base/tags")
 @allow(ADMIN)
 async def base_tags(state: AppState) -> list[str]:
-    return models.tags_of(await models.overrides(state))
+    return await models.override_tags(state)
 
 
 @router.get("/tags")

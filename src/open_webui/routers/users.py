@@ -12,7 +12,7 @@ from open_webui.deps import AppState, Caller, Page
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.models import groups, users
 from open_webui.models.groups import Group
-from open_webui.models.users import User
+from open_webui.models.users import Person, User
 from open_webui.routing import allow, new_router
 from open_webui.schemas.users import Permissions, Status, UpdateUser, UserInfo, Variables
 from open_webui.services import activity, people
@@ -33,7 +33,9 @@ async def list_users(
     state: AppState, query: Search = None, order_by: Word = None, direction: Word = None, page: Page = 1
 ) -> dict[str, Any]:
     async with state.database.read() as connection:
-        found, total = await users.page(connection, query=query, order_by=order_by, direction=direction, number=page)
+        found, total = await users.page(
+            connection, User, query=query, order_by=order_by, direction=direction, number=page
+        )
         group_ids = await users.group_ids(connection, [u.id for u in found])
     return {
         "users": [people.without_secrets(u) | {"group_ids": group_ids.get(u.id, [])} for u in found],
@@ -45,7 +47,7 @@ async def list_users(
 @allow(ADMIN.on("user", "list"))
 async def all_users(state: AppState) -> dict[str, Any]:
     async with state.database.read() as connection:
-        found, total = await users.page(connection, number=None)
+        found, total = await users.page(connection, Person, number=None)
     return {"users": [people.info(u) for u in found], "total": total}
 
 
@@ -55,7 +57,9 @@ async def search(
     state: AppState, query: Search = None, order_by: Word = None, direction: Word = None, page: Page = 1
 ) -> dict[str, Any]:
     async with state.database.read() as connection:
-        found, total = await users.page(connection, query=query, order_by=order_by, direction=direction, number=page)
+        found, total = await users.page(
+            connection, Person, query=query, order_by=order_by, direction=direction, number=page
+        )
     return {"users": [people.info(u) for u in found], "total": total}
 
 

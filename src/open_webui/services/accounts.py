@@ -16,7 +16,7 @@ from open_webui.env import Settings
 from open_webui.errors import BadRequest, Forbidden, NotFound, StartupError
 from open_webui.internal.db import Database, UnitOfWork
 from open_webui.internal.log import get_logger
-from open_webui.models import accounts, api_keys, configs, groups, users
+from open_webui.models import accounts, api_keys, configs, group_members, groups, users
 from open_webui.models.base import new_id
 from open_webui.models.users import DEFAULT_IMAGE, User
 from open_webui.principal import ROLES, Principal, Role
@@ -126,8 +126,8 @@ class Accounts:
 
     async def _join_default_group(self, unit: UnitOfWork, user_id: str) -> None:
         group_id = self._config["ui.default_group_id"]
-        if group_id and await groups.get(unit.connection, group_id) is not None:
-            await groups.add_members(unit.connection, group_id, [user_id])
+        if group_id and await groups.repository.get(unit.connection, group_id) is not None:
+            await group_members.add(unit.connection, group_id, [user_id])
 
     async def add(self, form: AddUser) -> SignedIn:
         """An account made by an admin."""

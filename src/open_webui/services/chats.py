@@ -155,7 +155,10 @@ def news(house: House, unit: UnitOfWork, chat: ChatRow, event: str = "chat:list"
 
 async def check_folder(unit: UnitOfWork, principal: Principal, folder_id: str | None) -> None:
     """Raises NotFound for a folder that the principal may not put chats into."""
-    if folder_id is not None and await folders.get(unit.connection, principal, folder_id, "write") is None:
+    if (
+        folder_id is not None
+        and await folders.repository.get_for(unit.connection, principal, folder_id, "write") is None
+    ):
         raise NotFound
 
 

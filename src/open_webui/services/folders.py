@@ -1,22 +1,28 @@
 """What can be done with folders."""
 
-from typing import Any
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.internal.db import UnitOfWork
 from open_webui.models import chat_lists, chats, folders
 from open_webui.models.base import clean, clean_json
-from open_webui.models.folders import Folder
+from open_webui.models.folders import ChatInFolder, Folder
+from open_webui.models.grants import Grant
 from open_webui.principal import Principal
+from open_webui.schemas.chats import GrantsForm
 from open_webui.schemas.folders import FolderForm, FolderUpdateForm
 from open_webui.services.chats import House
 
-TAKEN = "There is a folder with this name here already."
+PAGE: Final = 10
+TAKEN: Final = "There is a folder with this name here already."
 
 
 async def own(unit: UnitOfWork, principal: Principal, folder_id: str) -> Folder:
     """A folder of the principal, in a transaction that is going to change it. Raises NotFound."""
-    folder = await folders.own(unit.connection, principal.id, folder_id)
+    folder = await folders.repository.get_own(unit.connection, principal.id, folder_id, lock=True)
     if folder is None:
         raise NotFound
     return folder
@@ -31,9 +37,12 @@ async def create(house: House, principal: Principal, given: FolderForm) -> Folde
         name = _name(given.name)
         if await folders.name_taken(unit.connection, principal.id, given.parent_id, name):
             raise BadRequest(TAKEN)
-        return await folders.create(
-            unit.connection, principal.id, name=name, parent_id=given.parent_id, data=given.data, meta=given.meta
+        values = {"parent_id": given.parent_id, "name": name, "data": clean_json(given.data)}
+        made = await folders.repository.create(
+            unit.connection, principal.id, values | {"meta": clean_json(given.meta), "items": None}
         )
+    assert made is not None, "a new id is taken by nobody"
+    return made
 
 
 def _name(given: str) -> str:
@@ -57,14 +66,15 @@ async def update(house: House, principal: Principal, folder_id: str, given: Fold
             if new is not None:
                 values[field] = clean_json((stored if isinstance(stored, dict) else {}) | new)
         if values:
-            await folders.change(unit.connection, folder.id, **values)
+            await folders.repository.change(unit.connection, folder.id, values)
         return await own(unit, principal, folder_id)
 
 
 async def set_expanded(house: House, principal: Principal, folder_id: str, is_expanded: bool) -> Folder:
     async with house.database.write() as unit:
         await own(unit, principal, folder_id)
-        await folders.change(unit.connection, folder_id, is_expanded=is_expanded)
+        # Opening and closing a folder is no change of it.
+        await folders.repository.change(unit.connection, folder_id, {"is_expanded": is_expanded}, touch=False)
         return await own(unit, principal, folder_id)
 
 
@@ -78,7 +88,7 @@ async def move(house: House, principal: Principal, folder_id: str, parent_id: st
                 raise BadRequest("A folder can't be moved into itself.")
         if await folders.name_taken(unit.connection, principal.id, parent_id, folder.name, folder.id):
             raise BadRequest(TAKEN)
-        await folders.change(unit.connection, folder_id, parent_id=parent_id)
+        await folders.repository.change(unit.connection, folder_id, {"parent_id": parent_id})
         return await own(unit, principal, folder_id)
 
 
@@ -96,6 +106,67 @@ def below(parents: dict[str, str | None], folder_id: str) -> list[str]:
     return out
 
 
+async def set_access(
+    house: House, principal: Principal, folder_id: str, given: GrantsForm
+) -> tuple[Folder, list[Grant]]:
+    """Puts grants in the place of those on one's folder."""
+    async with house.database.write() as unit:
+        folder = await own(unit, principal, folder_id)
+        await folders.repository.set_grants(unit.connection, principal, folder.id, given.access_grants, strict=True)
+        return folder, await folders.repository.grants_on(unit.connection, folder.id)
+
+
+async def get(house: House, principal: Principal, folder_id: str) -> dict[str, Any]:
+    """A folder as one who may read it sees it. Raises NotFound."""
+    async with house.database.read() as connection:
+        folder = await folders.repository.require(connection, principal, folder_id)
+        may_write = await _may_write(connection, principal, folder_id)
+        is_owner = folder.user_id == principal.id
+        given = await folders.repository.grants_on(connection, folder.id) if is_owner else []
+    wire: dict[str, Any] = msgspec.structs.asdict(folder)
+    if not may_write and isinstance(folder.data, dict):
+        # The prompt of a folder is for those who may change it.
+        wire["data"] = {k: v for k, v in folder.data.items() if k != "system_prompt"}
+    return wire | {"access_grants": given, "write_access": may_write}
+
+
+async def _may_write(connection: AsyncConnection, principal: Principal, folder_id: str) -> bool:
+    return await folders.repository.get_for(connection, principal, folder_id, "write") is not None
+
+
+async def chats_in(
+    house: House, principal: Principal, folder_id: str, page: int | None, sort_by: str, *, descending: bool
+) -> dict[str, Any]:
+    """The chats in a folder, whosever they are: a page of them, or (page None) all. Raises NotFound."""
+    async with house.database.read() as connection:
+        await folders.repository.require(connection, principal, folder_id)
+        may_write = await _may_write(connection, principal, folder_id)
+        size = PAGE if page else folders.MAX_FOLDERS
+        offset = (page - 1) * PAGE if page else 0
+        rows, total = await folders.chats_in(connection, folder_id, size, offset, sort_by, descending)
+    active = house.active_chats()
+    reply: dict[str, Any] = {
+        "chats": [_line(row, principal, may_write, active) for row in rows],
+        "folder_permission": "write" if may_write else "read",
+    }
+    return reply | ({"total": total, "has_more": page * PAGE < total} if page else {})
+
+
+def _line(row: ChatInFolder, principal: Principal, may_write: bool, active: frozenset[str]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "title": row.title,
+        "user_id": row.user_id,
+        "updated_at": row.updated_at,
+        "created_at": row.created_at,
+        "last_read_at": row.last_read_at if row.user_id == principal.id else row.updated_at,
+        "owner_name": row.owner_name,
+        "participants": [{"id": row.user_id, "name": row.owner_name}],
+        "active": row.id in active,
+        "readonly": row.user_id != principal.id and not may_write,
+    }
+
+
 async def delete(house: House, principal: Principal, folder_id: str, delete_contents: bool) -> bool:
     """Removes a folder and those in it. Their chats go too, or (delete_contents false) come out of the folder."""
     async with house.database.write() as unit:
@@ -105,7 +176,7 @@ async def delete(house: House, principal: Principal, folder_id: str, delete_cont
             if not principal.may("chat.delete"):
                 raise Forbidden("You may not delete chats, so this folder can only be removed without its contents.")
             await chats.delete_all(unit.connection, principal.id, gone)
-        await folders.delete(unit.connection, gone)
+        await folders.repository.delete(unit.connection, gone)
     return True
 
 

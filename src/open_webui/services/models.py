@@ -11,14 +11,15 @@ from open_webui.connections.catalogue import Catalogue
 from open_webui.connections.profiles import listed_meta, row_wire
 from open_webui.errors import BadRequest, Forbidden, NotFound, OuiError
 from open_webui.internal.db import Database
-from open_webui.models import groups, models, users
-from open_webui.models.models import GrantTriple, Model
+from open_webui.models import models
+from open_webui.models.base import new_id
+from open_webui.models.models import Model
+from open_webui.models.repository import Query
 from open_webui.principal import Principal
 from open_webui.schemas.models import ModelForm
-from open_webui.services import affect, sharing
+from open_webui.services import affect
 from open_webui.utils.pictures import from_data_url
 
-PER_PAGE: Final = 30
 TAKEN: Final = "This model id is taken. Choose another one."
 BAD_BASE: Final = "A model can't be made of itself."
 NO_OVERRIDE: Final = "Only administrators may change what connections offer. Choose a base model for yours."
@@ -42,61 +43,32 @@ def wire(row: Model, principal: Principal) -> Wire:
 # Reading
 
 
-async def listed(floor: Floor, principal: Principal, filters: Mapping[str, Any], page: int) -> Wire:
+async def listed(floor: Floor, principal: Principal, query: Query, tag: str | None) -> Wire:
     """The custom models that the caller may read, a page of them."""
     async with floor.database.read() as connection:
-        rows = _filtered(await models.accessible(connection, principal, "read"), principal, filters)
-        shown = rows[(page - 1) * PER_PAGE : page * PER_PAGE]
-        owners = {u.id: u for u in await users.get_many(connection, {row.user_id for row in shown})}
-    items = []
-    for row in shown:
-        owner = owners.get(row.user_id)
-        person = {"id": owner.id, "name": owner.name, "role": owner.role, "email": owner.email} if owner else None
-        item = wire(row, principal)
-        item |= {"meta": listed_meta(row.meta), "user": person, "write_access": row.may(principal, "write")}
-        items.append(item)
-    return {"items": items, "total": len(rows)}
-
-
-def _filtered(rows: list[Model], principal: Principal, filters: Mapping[str, Any]) -> list[Model]:
-    text = (filters.get("query") or "").casefold()
-    tag, view = filters.get("tag"), filters.get("view_option")
-    out = [
-        row
-        for row in rows
-        if (not text or text in row.name.casefold() or text in row.id.casefold())
-        and (not tag or tag in tags_of([row]))
-        and (view != "created" or row.user_id == principal.id)
-        and (view != "shared" or row.user_id != principal.id)
-    ]
-    order, descending = filters.get("order_by"), filters.get("direction") != "asc"
-    if order == "name":
-        out.sort(key=lambda row: row.name.casefold(), reverse=filters.get("direction") == "desc")
-    elif order in {"created_at", "updated_at"}:
-        out.sort(key=lambda row: row.created_at if order == "created_at" else row.updated_at, reverse=descending)
-    return out
-
-
-def tags_of(rows: Sequence[Model]) -> list[str]:
-    """The names of the tags on some models, sorted."""
-    found = set()
-    for row in rows:
-        tags = row.meta.get("tags")
-        for tag in tags if isinstance(tags, list) else ():
-            name = tag.get("name") if isinstance(tag, dict) else tag
-            if isinstance(name, str) and name:
-                found.add(name)
-    return sorted(found)
+        page = await models.page(connection, principal, query, tag)
+    shown = []
+    for row in page.items:
+        more = {"meta": listed_meta(row.meta), "user": page.owners.get(row.user_id)}
+        shown.append(wire(row, principal) | more | {"write_access": row.may(principal, "write")})
+    return {"items": shown, "total": page.total}
 
 
 async def tags(floor: Floor, principal: Principal) -> list[str]:
+    """The names of the tags on the custom models that the caller may read."""
     async with floor.database.read() as connection:
-        return tags_of(await models.accessible(connection, principal, "read"))
+        return await models.tags(connection, principal)
+
+
+async def override_tags(floor: Floor) -> list[str]:
+    """The names of the tags on the rows about connections' own models."""
+    async with floor.database.read() as connection:
+        return await models.tags(connection, None)
 
 
 async def get(floor: Floor, principal: Principal, model_id: str) -> Wire:
     async with floor.database.read() as connection:
-        row = await models.get(connection, model_id)
+        row = await models.repository.get(connection, model_id)
     if row is None:
         raise NotFound
     if not row.may(principal, "read"):
@@ -112,7 +84,7 @@ async def check_readable(floor: Floor, principal: Principal, model_id: str) -> N
 async def every(floor: Floor) -> list[Wire]:
     """All rows, for admins."""
     async with floor.database.read() as connection:
-        return [row_wire(row, params=True) for row in await models.all_models(connection)]
+        return [row_wire(row, params=True) for row in await models.repository.all(connection)]
 
 
 async def overrides(floor: Floor) -> list[Model]:
@@ -137,7 +109,7 @@ async def exported(floor: Floor, principal: Principal, ids: Sequence[str] | None
     wanted = None if ids is None else set(ids)
     return [
         row_wire(row, params=True) | {"background_image_data": None}
-        for row in rows
+        for row in sorted(rows, key=lambda row: (-row.updated_at, row.id))
         if wanted is None or row.id in wanted
     ]
 
@@ -150,13 +122,24 @@ async def create(floor: Floor, principal: Principal, form: ModelForm) -> Wire:
     values = _values(form)
     _check_base(floor, principal, form)
     async with floor.database.write() as unit:
-        given = await _givable(unit.connection, principal, form.access_grants or [])
-        if not await models.insert(unit.connection, principal.id, form.id, values):
-            raise OuiError(TAKEN, status=401)
-        await models.set_grants(unit.connection, form.id, given)
-        row = await _changed(unit.connection, form.id)
+        row = await _insert(unit.connection, principal, form, values)
     await floor.catalogue.reload()
     return wire(row, principal)
+
+
+async def _insert(
+    connection: AsyncConnection, principal: Principal, form: ModelForm, values: Mapping[str, Any]
+) -> Model:
+    made = await models.repository.create(connection, principal.id, _versioned(values), row_id=form.id)
+    if made is None:
+        raise OuiError(TAKEN, status=401)
+    await models.repository.set_grants(connection, principal, form.id, form.access_grants or [], strict=False)
+    return await _changed(connection, form.id)
+
+
+def _versioned(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of another version of a model."""
+    return {"version_id": new_id()} | dict(values)
 
 
 async def update(floor: Floor, principal: Principal, form: ModelForm) -> Wire:
@@ -180,29 +163,26 @@ async def _replace(
 ) -> None:
     if form.base_model_id != row.base_model_id:
         _check_base(floor, principal, form)
-    await models.update(connection, row.id, values)
+    await models.repository.change(connection, row.id, _versioned(values))
     if form.access_grants is not None:
-        kept = {(g.principal_type, g.principal_id, g.permission) for g in row.access_grants}
-        given = await _givable(connection, principal, form.access_grants, kept)
-        await models.set_grants(connection, row.id, given)
+        await models.repository.set_grants(connection, principal, row.id, form.access_grants, strict=False)
 
 
 async def toggle(floor: Floor, principal: Principal, model_id: str) -> Wire:
+    """Switches a model off or on; it stays the version that it is."""
     async with floor.database.write() as unit:
         row = await _writable(unit.connection, principal, model_id)
-        await models.update(unit.connection, model_id, {"is_active": not row.is_active}, version=False)
+        await models.repository.change(unit.connection, model_id, {"is_active": not row.is_active})
         row = await _changed(unit.connection, model_id)
     await floor.catalogue.reload()
     return wire(row, principal)
 
 
-async def set_access(floor: Floor, principal: Principal, model_id: str, grants: Sequence[Mapping[str, Any]]) -> Wire:
+async def set_access(floor: Floor, principal: Principal, model_id: str, given: Sequence[Mapping[str, Any]]) -> Wire:
     """Replaces the grants on a model. Raises Forbidden (403) when a new one is not the caller's to give."""
     async with floor.database.write() as unit:
-        row = await _writable(unit.connection, principal, model_id)
-        kept = {(g.principal_type, g.principal_id, g.permission) for g in row.access_grants}
-        given = await _givable(unit.connection, principal, grants, kept, strict=True)
-        await models.set_grants(unit.connection, model_id, given)
+        await _writable(unit.connection, principal, model_id)
+        await models.repository.set_grants(unit.connection, principal, model_id, given, strict=True)
         row = await _changed(unit.connection, model_id)
     await floor.catalogue.reload()
     return wire(row, principal)
@@ -210,15 +190,15 @@ async def set_access(floor: Floor, principal: Principal, model_id: str, grants: 
 
 async def delete(floor: Floor, principal: Principal, model_id: str) -> bool:
     async with floor.database.write() as unit:
-        await _writable(unit.connection, principal, model_id, missing=401)
-        await models.delete(unit.connection, [model_id])
+        await _writable(unit.connection, principal, model_id)
+        await models.repository.delete(unit.connection, [model_id])
     await floor.catalogue.reload()
     return True
 
 
 async def delete_all(floor: Floor) -> bool:
     async with floor.database.write() as unit:
-        await models.delete_all(unit.connection)
+        await models.repository.delete_all(unit.connection)
     await floor.catalogue.reload()
     return True
 
@@ -229,16 +209,14 @@ async def import_models(floor: Floor, principal: Principal, documents: Sequence[
     async with floor.database.write() as unit:
         for form in forms:
             values = _values(form)
-            row = await models.get(unit.connection, form.id, lock=True)
-            if row is not None:
-                if not row.may(principal, "write"):
-                    raise Forbidden
+            row = await models.repository.get(unit.connection, form.id, lock=True)
+            if row is None:
+                _check_base(floor, principal, form, new=False)
+                await _insert(unit.connection, principal, form, values)
+            elif row.may(principal, "write"):
                 await _replace(floor, unit.connection, principal, row, form, values)
-                continue
-            _check_base(floor, principal, form, new=False)
-            await models.insert(unit.connection, principal.id, form.id, values)
-            given = await _givable(unit.connection, principal, form.access_grants or [])
-            await models.set_grants(unit.connection, form.id, given)
+            else:
+                raise Forbidden
     await floor.catalogue.reload()
     return True
 
@@ -282,61 +260,15 @@ def _check_base(floor: Floor, principal: Principal, form: ModelForm, *, new: boo
         raise BadRequest(NO_BASE if new else f"{NO_BASE} ({form.id})")
 
 
-async def _writable(connection: AsyncConnection, principal: Principal, model_id: str, *, missing: int = 401) -> Model:
-    row = await models.get(connection, model_id, lock=True)
-    if row is None:
-        raise NotFound(status=missing)
-    if not row.may(principal, "write"):
-        # Nothing tells a model that isn't there from one that is somebody else's.
-        raise Forbidden if row.may(principal, "read") else NotFound(status=missing)
-    return row
+async def _writable(connection: AsyncConnection, principal: Principal, model_id: str) -> Model:
+    return await models.repository.require(connection, principal, model_id, "write", missing=401, lock=True)
 
 
 async def _changed(connection: AsyncConnection, model_id: str) -> Model:
-    row = await models.get(connection, model_id)
+    row = await models.repository.get(connection, model_id)
     if row is None:
         raise NotFound
     return row
-
-
-async def _givable(
-    connection: AsyncConnection,
-    principal: Principal,
-    grants: Sequence[Mapping[str, Any]],
-    kept: set[GrantTriple] | frozenset[GrantTriple] = frozenset(),
-    *,
-    strict: bool = False,
-) -> list[GrantTriple]:
-    """The grants that may be set: those that stand already, and those that the caller may give.
-
-    strict: raises Forbidden (403) for another, which is left out otherwise. Raises BadRequest for what is no grant.
-    """
-    out = []
-    for grant in grants:
-        triple: GrantTriple = tuple(str(grant.get(k)) for k in ("principal_type", "principal_id", "permission"))  # type: ignore[assignment]
-        if triple not in kept:
-            try:
-                (triple,) = sharing.checked(principal, [grant], public="sharing.public_models", anyone=None)
-                await _check_audience(connection, principal, triple)
-            except Forbidden:
-                if strict:
-                    raise
-                continue
-        out.append(triple)
-    return out
-
-
-async def _check_audience(connection: AsyncConnection, principal: Principal, grant: GrantTriple) -> None:
-    """Raises Forbidden (403) when the caller may not share models, or not with this group."""
-    if principal.is_admin:
-        return
-    kind, who, _ = grant
-    allowed = who == "*" or principal.may("sharing.models")
-    if allowed and kind == "group":
-        group = await groups.get(connection, who)
-        allowed = group is not None and (group.share is True or (group.share == "members" and who in principal.groups))
-    if not allowed:
-        raise Forbidden(sharing.REFUSED, status=403)
 
 
 def check_permission(principal: Principal, *paths: str) -> None:

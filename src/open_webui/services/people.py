@@ -10,7 +10,7 @@ from open_webui.config import Config
 from open_webui.errors import BadRequest, TooLarge
 from open_webui.internal.db import dumps
 from open_webui.models.base import clean_json
-from open_webui.models.users import User
+from open_webui.models.users import Person, User
 from open_webui.principal import Principal
 from open_webui.schemas.users import UserInfo
 from open_webui.utils import pictures
@@ -54,7 +54,7 @@ def nobody() -> Picture:
     return Picture(pictures.nobody())
 
 
-def info(user: User, groups: list[Any] | None = None) -> UserInfo:
+def info(user: User | Person, groups: list[Any] | None = None) -> UserInfo:
     """What signed-in people may know of somebody."""
     return UserInfo(
         status_emoji=user.status_emoji,

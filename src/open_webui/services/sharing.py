@@ -1,57 +1,18 @@
 """Sharing: links to chats, and grants that people ask for, checked against what they may give."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from open_webui import constants
-from open_webui.errors import BadRequest, Forbidden, NotFound
+from open_webui.errors import NotFound
 from open_webui.internal.db import UnitOfWork
-from open_webui.models import chats, folders, grants, messages, shares
+from open_webui.models import chats, grants, messages, shares
 from open_webui.models.chats import ChatRow
-from open_webui.models.folders import Folder
 from open_webui.models.grants import Grant
 from open_webui.models.shares import Share
 from open_webui.principal import Principal
 from open_webui.schemas.chats import GrantsForm
 from open_webui.services.chats import Gone, House, Refused, Reply, copied, for_reader, news, owned, reply
 from open_webui.utils.aside import aside
-
-_KINDS: Final = frozenset({"user", "group", "anyone"})
-REFUSED: Final = "You may not share with these people. An administrator of this server can allow it."
-
-
-def checked(
-    principal: Principal, given: Sequence[Mapping[str, Any]], *, public: str | None, anyone: str | None
-) -> list[tuple[str, str, str]]:
-    """Grants as (principal type, principal id, permission), if the principal may give every one of them.
-
-    public, anyone: the permissions needed to share with all who have an account, and with people without one; None
-    where a thing can't be shared so. Raises BadRequest for what is no grant, Forbidden (403) for one too many.
-    """
-    out = [_grant(grant) for grant in given]
-    for kind, who, _ in out:
-        if kind == "anyone":
-            needed = anyone
-        elif who == "*":
-            needed = public
-        else:
-            needed = "access_grants.allow_groups" if kind == "group" else "access_grants.allow_users"
-        if needed is None or not principal.may(needed):
-            raise Forbidden(REFUSED, status=403)
-    return out
-
-
-def _grant(grant: Mapping[str, Any]) -> tuple[str, str, str]:
-    kind, who, permission = (grant.get(k) for k in ("principal_type", "principal_id", "permission"))
-    if kind not in _KINDS or permission not in {"read", "write"}:
-        raise BadRequest("A grant names a user, a group or anyone, and whether they may read or write.")
-    if not isinstance(who, str) or not 0 < len(who) <= constants.MAX_ID or "\x00" in who:
-        raise BadRequest("A grant names whom it is for.")
-    if who == "*" and kind == "group":
-        raise BadRequest("A grant for a group names the group.")
-    if kind == "anyone" and (who != "*" or permission != "read"):
-        raise BadRequest("People without an account can only be allowed to read.")
-    return kind, who, permission
 
 
 async def share(house: House, principal: Principal, chat_id: str, mode: str | None) -> Reply:
@@ -77,7 +38,7 @@ async def unshare(house: House, principal: Principal, chat_id: str) -> bool:
     async with house.database.write() as unit:
         chat = await owned(unit, principal, chat_id, Refused)
         await shares.delete(unit.connection, principal.id, chat.id)
-        await grants.clear(unit.connection, shares.RESOURCE, [chat.id])
+        await grants.clear(unit.connection, shares.repository.name, [chat.id])
     return True
 
 
@@ -163,31 +124,15 @@ async def access(house: House, principal: Principal, chat_id: str) -> list[Grant
     async with house.database.read() as connection:
         if await chats.own(connection, principal.id, chat_id) is None:
             raise NotFound
-        return await grants.of(connection, shares.RESOURCE, chat_id)
+        return await shares.repository.grants_on(connection, chat_id)
 
 
 async def set_access(house: House, principal: Principal, chat_id: str, given: GrantsForm) -> Reply:
     """Puts grants in the place of those on one's chat. share_mode, where the form has it, changes how it is shared."""
-    wanted = checked(principal, given.access_grants, public="sharing.public_chats", anyone="sharing.open_chats")
     async with house.database.write() as unit:
         chat = await owned(unit, principal, chat_id, NotFound)
-        await grants.replace(unit.connection, shares.RESOURCE, chat.id, wanted)
+        await shares.repository.set_grants(unit.connection, principal, chat.id, given.access_grants, strict=True)
         if "share_mode" in given.model_fields_set:
             chat = await _share(unit, chat, given.share_mode)
         news(house, unit, chat, "chat:access", {})
     return await reply(house, principal, chat)
-
-
-async def set_folder_access(
-    house: House, principal: Principal, folder_id: str, given: GrantsForm
-) -> tuple[Folder, list[Grant]]:
-    """Puts grants in the place of those on one's folder."""
-    wanted = checked(principal, given.access_grants, public="sharing.folders", anyone=None)
-    if wanted and not principal.may("sharing.folders"):
-        raise Forbidden(REFUSED, status=403)
-    async with house.database.write() as unit:
-        folder = await folders.own(unit.connection, principal.id, folder_id)
-        if folder is None:
-            raise NotFound
-        await grants.replace(unit.connection, folders.RESOURCE, folder.id, wanted)
-        return folder, await grants.of(unit.connection, folders.RESOURCE, folder.id)
