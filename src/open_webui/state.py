@@ -25,7 +25,6 @@ from open_webui.internal.log import get_logger
 from open_webui.models import configs
 from open_webui.principal import Principal
 from open_webui.services.accounts import Accounts
-from open_webui.services.groups import Groups
 from open_webui.services.llamaforge import Llamaforge
 
 log = get_logger(__name__)
@@ -42,7 +41,6 @@ class State:
     tokens: Tokens
     identifier: Identifier
     accounts: Accounts
-    groups: Groups
     started_at: float
     # Set by the lifespan before anything is opened: the socket layer is above this one.
     emitter: Emitter
@@ -101,7 +99,6 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.identifier = Identifier(state.database, state.tokens, state.config)
         stack.push_async_callback(state.identifier.close)
         state.accounts = Accounts(settings, state, Sealer(secret))
-        state.groups = Groups(state.database, state.identifier)
         await state.accounts.ensure_admin()
         # Nobody reads along with a test.
         word_seconds = 0.0 if settings.env == "test" else WORD_SECONDS

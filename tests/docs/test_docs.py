@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from llamaforge import config as llamaforge_config
 from open_webui import errors
-from open_webui.config import BY_KEY, SETTINGS
+from open_webui.config import BY_KEY, DEFAULT_PERMISSIONS, SETTINGS
 from open_webui.env import Settings
 from open_webui.socket.presence import Presence
 from open_webui.socket.server import Sockets
@@ -28,6 +28,7 @@ DIAGRAMS = sorted(DOCS.rglob("*.puml"))
 # Where a path in a text may begin.
 PLACES = (ROOT, ROOT / "src", ROOT / "src" / "open_webui", ROOT / "docs")
 LONGEST_DEFAULT = 40
+PERMISSIONS = {f"{section}.{name}" for section, names in DEFAULT_PERMISSIONS.items() for name in names}
 
 
 def title(page: Path) -> str:
@@ -136,7 +137,7 @@ def test_functions_that_are_named_exist() -> None:
     for page in PAGES:
         sources = of_library if page == LLAMAFORGE else of_server
         for home, name in re.findall(r"`(\w+)\.(\w+)(?:\([^`]*)?`", page.read_text(encoding="utf-8")):
-            if home not in sources or name in {"py", "md", "db", "gguf", "json"} or f"{home}.{name}" in BY_KEY:
+            if home not in sources or name in {"py", "md", "db", "gguf", "json"} or f"{home}.{name}" in {*BY_KEY, *PERMISSIONS}:
                 continue
             defined = rf"\b(?:def|class) {name}\b|^\s*{name}\b(?:: .*)? ="
             declared = rf"^\s*(?:Column\(\"{name}\"|{name}:)"

@@ -13,6 +13,7 @@ import httpx
 import sqlalchemy as sa
 
 from open_webui.access.policy import Policy
+from open_webui.models import resources
 from open_webui.models.base import metadata
 from open_webui.printing import Declared
 from tests.support import live as people
@@ -24,10 +25,31 @@ MARK = "victim-canary"
 # What the server may say to somebody who has no right to a thing.
 REFUSALS = frozenset({400, 401, 403, 404})
 Outcome = Literal["ok", "own", "no"]
-Role = Literal["owner", "reader", "stranger", "pending", "admin"]
+Role = Literal["owner", "writer", "reader", "stranger", "pending", "admin"]
 Rows = dict[str, dict[Any, tuple[Any, ...]]]
 Ids = dict[str, str]
 _numbers = itertools.count(1)
+# Actions that change nothing of the thing.
+READS = frozenset({"read", "use", "list", "search"})
+# Of folders a write grant lets others put chats in, no more; of chats it lets them write messages.
+OWNERS_ALONE = {("folder", "write"), ("folder", "delete"), ("folder", "share"), ("chat", "delete"), ("chat", "share")}
+
+
+def admin_may(policy: Policy) -> bool:
+    """Whether an admin gets at other people's things without a grant."""
+    given = {"chat": {"read"}} | {resource.name: resource.admins for resource in resources.ALL}
+    return ("read" if policy.action in READS else "write") in given.get(policy.resource or "", ())
+
+
+def writer_may(policy: Policy) -> bool:
+    """Whether somebody with a write grant gets what a policy names."""
+    if policy.action in READS:
+        return True
+    granted_ = {"chat", *(resource.name for resource in resources.ALL)}
+    changes = policy.action in {"write", "delete", "share"} and policy.resource in granted_
+    return changes and (policy.resource, policy.action) not in OWNERS_ALONE
+
+
 # What the server notes about callers by itself.
 _NOTED = {"user": {"last_active_at", "updated_at"}}
 _APART = {"usage", "revoked_token", "generation", "alembic_version"}
@@ -37,6 +59,10 @@ _APART = {"usage", "revoked_token", "generation", "alembic_version"}
 class Case:
     """A call of a door with a victim's ids in it. Texts that begin with "$" are ids of `World.ids`.
 
+    A resource and an action of a policy are promises, and this is what holds them: an outcome that a case doesn't give
+    follows from them, so a door that does more or less than its policy names fails. Who may read may not write; who may
+    write (by a grant) gets what `writer_may` says.
+
     An outcome is "ok" (answered), "own" (answered, without anything of the victim's) or "no" (refused, nothing changed);
     None: what the door's policy says. turn: the call comes last where its owner makes it, since it takes things away.
     """
@@ -45,6 +71,7 @@ class Case:
     query: dict[str, str] = field(default_factory=dict)
     path: dict[str, str] = field(default_factory=dict)
     owner: Outcome | None = None
+    writer: Outcome | None = None
     reader: Outcome | None = None
     stranger: Outcome | None = None
     admin: Outcome | None = None
@@ -60,21 +87,23 @@ class Case:
             return "ok" if role == "admin" else "no"
         if role == "owner":
             return "ok"
-        reads = policy.action in {"read", "use", "list", "search"}
-        if role == "reader":
-            return "ok" if reads else "no"
-        if role == "stranger":
-            return "no"
-        may = policy.resource == "model" or (policy.resource == "chat" and policy.action == "read")
-        return "ok" if may else "no"
+        reads = policy.action in READS
+        if role == "admin":
+            return "ok" if admin_may(policy) else "no"
+        if role == "writer":
+            if self.reader is not None and (reads or self.reader == "own"):
+                return self.reader
+            return "ok" if writer_may(policy) else "no"
+        return "ok" if role == "reader" and reads else "no"
 
 
 @dataclass(slots=True)
 class World:
-    """Five people, one of whom has things."""
+    """Six people, one of whom has things."""
 
     live: Live
     owner: Actor
+    writer: Actor
     reader: Actor
     stranger: Actor
     pending: Actor
@@ -161,7 +190,7 @@ async def make_chats(world: World) -> Ids:
     ids = {"folder": (await ok(owner, "POST", "/api/v1/folders/", folder))["id"]}
     inner = {"name": f"{MARK} inner", "parent_id": ids["folder"]}
     ids["subfolder"] = (await ok(owner, "POST", "/api/v1/folders/", inner))["id"]
-    grants = {"access_grants": [granted(reader.id)]}
+    grants = {"access_grants": [granted(reader.id), granted(world.writer.id, "write")]}
     await ok(owner, "POST", f"/api/v1/folders/{ids['folder']}/access/update", grants)
     for name, mode, folder_id in (("chat", "continue", ids["folder"]), ("snap", None, None), ("hidden", None, None)):
         body = {"chat": document(name), "folder_id": folder_id, "variables": {"secret": MARK}}
@@ -179,10 +208,11 @@ async def make_models(world: World) -> Ids:
     """A model of the victim; a provider's model that the victim and the reader may use; one that all may use."""
     number = next(_numbers)
     row = {"base_model_id": "echo", "name": f"{MARK} model", "meta": {}, "params": {"system": f"{MARK} model prompt"}}
-    mine = row | {"id": f"victims-{number}", "access_grants": [granted(world.reader.id)]}
+    grants = [granted(world.reader.id), granted(world.writer.id, "write")]
+    mine = row | {"id": f"victims-{number}", "access_grants": grants}
     if "local" not in world.ids:
         bare: dict[str, Any] = {"base_model_id": None, "params": {}, "meta": {}, "name": f"{MARK} local"}
-        both = [granted(world.reader.id), granted(world.owner.id)]
+        both = [granted(who.id) for who in (world.reader, world.writer, world.owner)]
         for form in (
             bare | {"id": "oll.fixed:latest", "access_grants": both},
             bare | {"id": "echo", "name": "Echo", "access_grants": [granted("*")]},
@@ -193,11 +223,11 @@ async def make_models(world: World) -> Ids:
 
 
 async def make_groups(world: World) -> Ids:
-    """A group that the victim is in."""
+    """A group that the victim is in, with those whom its things are open to."""
     # The names of people's groups stand with their own names.
     form = {"name": f"Group {next(_numbers)}", "description": MARK}
     group = (await ok(world.admin, "POST", "/api/v1/groups/create", form))["id"]
-    members = {"user_ids": [world.owner.id, world.reader.id]}
+    members = {"user_ids": [world.owner.id, world.reader.id, world.writer.id]}
     await ok(world.admin, "POST", f"/api/v1/groups/id/{group}/users/add", members)
     return {"group": group}
 
@@ -252,7 +282,7 @@ async def make_world(live: Live, upstream: Upstream) -> World:
         name: await people.sign_up(
             live, f"{name.title()} One", role="pending" if name == "pending" else "user", admin=admin
         )
-        for name in ("owner", "reader", "stranger", "pending")
+        for name in ("owner", "writer", "reader", "stranger", "pending")
     }
     world = World(live, admin=admin, **made)
     await world.furnish()
@@ -260,11 +290,8 @@ async def make_world(live: Live, upstream: Upstream) -> World:
 
 
 async def close(world: World) -> None:
-    for role in ("owner", "reader", "stranger", "pending", "admin"):
+    for role in ("owner", "writer", "reader", "stranger", "pending", "admin"):
         await getattr(world, role).client.aclose()
-
-
-_KEYS = {table.name: [c.name for c in table.primary_key] for table in metadata.sorted_tables}
 
 
 async def rows_of(live: Live) -> Rows:
@@ -276,7 +303,7 @@ async def rows_of(live: Live) -> Rows:
                 continue
             columns = [c for c in table.columns if c.name not in _NOTED.get(table.name, ())]
             raw = sa.select(*(sa.cast(c, sa.Text) for c in columns))
-            at = [i for i, c in enumerate(columns) if c.name in _KEYS[table.name]]
+            at = [i for i, c in enumerate(columns) if c.primary_key]
             found = (tuple(row) for row in await connection.execute(raw))
             out[table.name] = {tuple(row[i] for i in at): row for row in found}
     return out
@@ -310,7 +337,7 @@ def _child_of(name: str, row: tuple[Any, ...] | None, rows: Rows, caller: str) -
     if place is None:
         return False
     parent = row[_columns(name).index(place)]
-    for table in ("chat", "folder", "model"):
+    for table in {"chat"} | {resource.table.name for resource in resources.ALL}:
         columns = _columns(table)
         for other in rows[table].values():
             if other[columns.index("id")] == parent:

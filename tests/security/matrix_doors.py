@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.security.matrix import Case, granted
+from tests.security.matrix import Case, Outcome, granted
 
 CHATS, FOLDERS, MODELS, GROUPS, USERS = (f"/api/v1/{n}" for n in ("chats", "folders", "models", "groups", "users"))
 LOCALS = "/api/v1/llamaforge"
@@ -18,17 +18,19 @@ LIST = Case(reader="own", stranger="own", admin="own")
 ALL_OWN = Case(reader="own", stranger="own", admin="own", turn=1)
 READ_ONLY_OWN = Case(reader="no", admin="no")
 CASE, LAST = Case(), Case(turn=1)
+# A write grant is not enough.
+OWNERS, OWNERS_LAST = Case(writer="no"), Case(writer="no", turn=1)
 USE, LOCAL = Case(ASK | {"model": "$model"}), Case(ASK | {"model": "$local"})
 
 
-def ask(**fields: Any) -> Case:
-    """A page's turn."""
+def ask(writer: Outcome = "ok", **fields: Any) -> Case:
+    """A page's turn. writer: whether a write grant on what it names is enough."""
     question = {"id": "q-new", "parentId": None, "role": "user", "content": "hi"}
     body = {
         "model": "echo", "session_id": "s", "id": "a-new", "parent_id": None, "user_message": question,
         "message_ids": [{"model_id": fields.get("model", "echo"), "message_id": fields.get("id", "a-new")}],
     }  # fmt: skip
-    return Case(body | fields, reader="no", admin="no")
+    return Case(body | fields, reader="no", writer=writer, admin="no")
 
 
 def asked() -> list[Case]:
@@ -38,14 +40,18 @@ def asked() -> list[Case]:
     return [
         USE,
         ask(**on, parent_id="$answer"),
-        ask(**on, id="$answer", user_message=None, parent_id="$message"),
-        ask(**on, id="$answer", user_message=None, assistant_message_id="$answer"),
+        # An answer that somebody else got stays theirs.
+        ask("no", **on, id="$answer", user_message=None, parent_id="$message"),
+        ask("no", **on, id="$answer", user_message=None, assistant_message_id="$answer"),
         ask(**on, **over),
-        ask(chat_id="$hidden"),
+        ask("no", chat_id="$hidden"),
         ask(folder_id="$folder"),
         Case(ask(model="$model").body, admin="ok", stranger="no"),
     ]
 
+
+# No versions of models are kept yet, so that nobody finds one.
+NO_VERSION = Case(query={"id": "$model"}, owner="no", writer="no", reader="no", admin="no")
 
 DOORS: dict[str, list[Case]] = {
     "POST /api/chat/completed": [
@@ -105,7 +111,7 @@ DOORS: dict[str, list[Case]] = {
     f"GET {CHATS}/list": [LIST],
     f"GET {CHATS}/list/user/{{user_id}}": [CASE],
     f"POST {CHATS}/new": [
-        Case({"chat": {"title": "x"}, "folder_id": "$folder"}, reader="no"),
+        Case({"chat": {"title": "x"}, "folder_id": "$folder"}, reader="no", writer="ok"),
         Case({"chat": {"id": "$chat", "title": "x"}, "id": "$chat", "user_id": "$user"},
              reader="own", stranger="own", admin="own"),
     ],
@@ -132,34 +138,37 @@ DOORS: dict[str, list[Case]] = {
         Case({"chat": {"title": "taken"}}), Case({"chat": {"history": {"messages": {}}}}, turn=1),
         Case({"chat": {}, "folder_id": "$folder"}),
     ],
-    f"POST {CHATS}/{{id}}/archive": [LAST],
+    f"POST {CHATS}/{{id}}/archive": [OWNERS_LAST],
     f"POST {CHATS}/{{id}}/clone": [Case({}, reader="no", admin="no"), Case({}, path={"id": "$hidden"}, reader="no", admin="no")],
     f"POST {CHATS}/{{id}}/clone/shared": [CASE, Case(path={"id": "$share"}), Case(path={"id": "$hidden"}, reader="no")],
     f"POST {CHATS}/{{id}}/compact": [Case({})],
-    f"POST {CHATS}/{{id}}/folder": [Case({"folder_id": None}, turn=1), Case({"folder_id": "$subfolder"}, turn=1)],
-    f"POST {CHATS}/{{id}}/fork": [Case({}), Case({"message_id": "$message"})],
-    f"DELETE {CHATS}/{{id}}/messages/{{message_id}}": [LAST],
-    f"POST {CHATS}/{{id}}/messages/{{message_id}}": [
-        Case({"content": "taken"}), Case({"content": "taken"}, path={"message_id": "m-new"}),
+    f"POST {CHATS}/{{id}}/folder": [
+        Case({"folder_id": None}, writer="no", turn=1), Case({"folder_id": "$subfolder"}, writer="no", turn=1),
     ],
-    f"POST {CHATS}/{{id}}/messages/{{message_id}}/event": [Case({"type": "message", "data": {"content": "taken"}})],
+    f"POST {CHATS}/{{id}}/fork": [Case({}), Case({"message_id": "$message"})],
+    f"DELETE {CHATS}/{{id}}/messages/{{message_id}}": [OWNERS_LAST],
+    f"POST {CHATS}/{{id}}/messages/{{message_id}}": [
+        Case({"content": "taken"}, writer="no"), Case({"content": "taken"}, path={"message_id": "m-new"}),
+    ],
+    f"POST {CHATS}/{{id}}/messages/{{message_id}}/event": [Case({"type": "message", "data": {"content": "taken"}}, writer="no")],
     f"POST {CHATS}/{{id}}/messages/{{message_id}}/resolve": [
         # Nothing waits for an answer yet: the owner is told so.
-        Case({"call_id": "c", "action": "approve"}, owner="no"),
+        Case({"call_id": "c", "action": "approve"}, owner="no", writer="no"),
     ],
     "GET /api/v1/affect/chats/{id}": [CASE, Case(path={"id": "$hidden"}, reader="no")],
     "PUT /api/v1/affect/chats/{id}": [
-        Case({"enabled": True, "persona": "warm", "state": {"joy": 0.5}}), Case({"enabled": True}, path={"id": "$hidden"}),
+        Case({"enabled": True, "persona": "warm", "state": {"joy": 0.5}}),
+        Case({"enabled": True}, path={"id": "$hidden"}, writer="no"),
     ],
-    f"PATCH {CHATS}/{{id}}/params": [Case({"system": "taken"})],
-    f"POST {CHATS}/{{id}}/pin": [CASE],
+    f"PATCH {CHATS}/{{id}}/params": [Case({"system": "taken"}, writer="no")],
+    f"POST {CHATS}/{{id}}/pin": [OWNERS],
     f"GET {CHATS}/{{id}}/pinned": [CASE],
     f"DELETE {CHATS}/{{id}}/share": [LAST],
     f"POST {CHATS}/{{id}}/share": [Case({}), Case({"share_mode": "continue"})],
-    f"DELETE {CHATS}/{{id}}/tags": [Case({"name": "$tag"}, turn=1)],
+    f"DELETE {CHATS}/{{id}}/tags": [Case({"name": "$tag"}, writer="no", turn=1)],
     f"GET {CHATS}/{{id}}/tags": [CASE],
-    f"POST {CHATS}/{{id}}/tags": [Case({"name": "taken"})],
-    f"POST {CHATS}/{{id}}/unread": [CASE],
+    f"POST {CHATS}/{{id}}/tags": [Case({"name": "taken"}, writer="no")],
+    f"POST {CHATS}/{{id}}/unread": [OWNERS],
     # Folders
     f"GET {FOLDERS}/": [LIST],
     f"POST {FOLDERS}/": [Case({"name": "inside", "parent_id": "$folder"})],
@@ -177,15 +186,14 @@ DOORS: dict[str, list[Case]] = {
     # Models
     f"POST {MODELS}/create": [Case(MODEL_ROW, owner="no", reader="no", admin="no")],
     f"GET {MODELS}/export": [Case(reader="own", stranger="own"), Case(query={"ids": "$model"}, reader="own", stranger="own")],
-    f"POST {MODELS}/import": [Case({"models": [MODEL_ROW]}, turn=1)],
+    f"POST {MODELS}/import": [Case({"models": [MODEL_ROW]}, writer="ok", turn=1)],
     f"GET {MODELS}/list": [Case(stranger="own")],
     f"GET {MODELS}/model": [Case(query={"id": "$model"})],
     f"POST {MODELS}/model/access/update": [Case({"id": "$model"} | GRANTS, turn=1)],
     f"POST {MODELS}/model/delete": [Case({"id": "$model"}, turn=1)],
     f"GET {MODELS}/model/history": [Case(query={"id": "$model"})],
-    # No versions are kept yet, so that nobody finds one.
-    f"DELETE {MODELS}/model/history/{{history_id}}": [Case(query={"id": "$model"}, owner="no", reader="no", admin="no")],
-    f"GET {MODELS}/model/history/{{history_id}}": [Case(query={"id": "$model"}, owner="no", reader="no", admin="no")],
+    f"DELETE {MODELS}/model/history/{{history_id}}": [NO_VERSION],
+    f"GET {MODELS}/model/history/{{history_id}}": [NO_VERSION],
     f"GET {MODELS}/model/profile/image": [
         # Everybody is sent on to the picture that all models have.
         Case(query={"id": "$model"}, owner="own", reader="own", stranger="own", admin="own"),
@@ -193,7 +201,7 @@ DOORS: dict[str, list[Case]] = {
     f"POST {MODELS}/model/toggle": [Case(query={"id": "$model"}, turn=1)],
     f"POST {MODELS}/model/update": [Case(MODEL_ROW)],
     f"POST {MODELS}/model/update/version": [
-        Case({"version_id": "v"}, query={"id": "$model"}, owner="no", reader="no", admin="no"),
+        Case({"version_id": "v"}, query={"id": "$model"}, owner="no", writer="no", reader="no", admin="no"),
     ],
     f"GET {MODELS}/tags": [Case(stranger="own")],
     # Models of this machine: the admin's alone

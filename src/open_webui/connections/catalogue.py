@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from open_webui.config import Config
 from open_webui.connections import profiles
 from open_webui.connections.base import Connection, Entry, Target
+from open_webui.connections.listing import Listing
 from open_webui.connections.local.connection import LocalConnection
 from open_webui.connections.local.eliza import WORD_SECONDS, ElizaConnection
 from open_webui.connections.local.models import LocalModels
@@ -21,7 +22,7 @@ from open_webui.connections.specs import KEYS, Spec, specs
 from open_webui.constants import MODEL_NOT_FOUND
 from open_webui.env import Settings
 from open_webui.errors import NotFound, OuiError
-from open_webui.internal.db import Database, dumps
+from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
 from open_webui.models import models
 from open_webui.models.models import Model
@@ -32,7 +33,6 @@ log = get_logger(__name__)
 FIRST_SECONDS: Final = 0.3
 # The most that a list waits which an admin asks to be fresh.
 FRESH_SECONDS: Final = 2.0
-_MAX_CACHED: Final = 2_000
 _DEFAULTS: Final = frozenset({"models.default_params", "models.default_metadata", "ui.model_order_list"})
 Remote = OpenAIConnection | OllamaConnection
 
@@ -64,7 +64,7 @@ class Catalogue:
         self._rows: list[Model] = []
         self._reloader: asyncio.Task[None] | None = None
         self._snapshot = Snapshot()
-        self._encoded: dict[tuple[str, str, frozenset[str]], bytes] = {}
+        self._listing = Listing(self._snapshot, bypass=settings.bypass_model_access_control)
 
     # Its life
 
@@ -81,6 +81,7 @@ class Catalogue:
             timeout = self._settings.aiohttp_client_timeout_model_list
             self._local_source = Source(self._local, pause, timeout, self._rebuild)
         await self.reload()
+        self._rebuild()
         self._reloader = asyncio.create_task(self._keep_rows(), name="model rows")
         await self.settle()
 
@@ -94,8 +95,10 @@ class Catalogue:
     async def reload(self) -> None:
         """Takes over the model rows and grants as the database holds them now; to be called after they changed."""
         async with self._database.read() as connection:
-            self._rows = await models.repository.all(connection)
-        self._rebuild()
+            rows = await models.repository.all(connection)
+        if rows != self._rows:
+            self._rows = rows
+            self._rebuild()
 
     async def _keep_rows(self) -> None:
         """Sees what other replicas changed."""
@@ -142,7 +145,6 @@ class Catalogue:
         nothing = all(s.tried and not s.entries for s in self._watched())
         if builtin == "always" or (builtin != "never" and nothing):
             offered.append((self._eliza, self._eliza_entries))
-        self._encoded.clear()
         self._snapshot = profiles.build(
             self._snapshot.version + 1,
             [(connection, list(entries)) for connection, entries in offered],
@@ -153,6 +155,7 @@ class Catalogue:
                 order=[m for m in self._config["ui.model_order_list"] if isinstance(m, str)],
             ),
         )
+        self._listing = Listing(self._snapshot, bypass=self._settings.bypass_model_access_control)
 
     # What is asked of it
 
@@ -210,14 +213,7 @@ class Catalogue:
         asked again first (admins only; one that is known to be dead is not waited for).
         """
         await self.settle(refresh=refresh and principal.is_admin)
-        key = (principal.id, principal.role, principal.groups)
-        hit = self._encoded.get(key)
-        if hit is None:
-            if len(self._encoded) >= _MAX_CACHED:
-                self._encoded.clear()
-            shown = [profiles.shown_to(profile, principal) for profile in self.visible(principal)]
-            hit = self._encoded[key] = dumps({"data": shown}).encode()
-        return hit
+        return self._listing.encoded(principal)
 
     async def heard_of(self, model_id: str) -> None:
         """See `base.Models`."""

@@ -11,6 +11,7 @@ from open_webui.deps import AppState, Caller, Page
 from open_webui.models.groups import Group
 from open_webui.routing import allow, new_router
 from open_webui.schemas.users import GroupForm, UserIds, UserInfo
+from open_webui.services import groups
 
 router = new_router(prefix="/api/v1/groups", tag="groups")
 Membership = Literal["direct", "inherited", "effective"]
@@ -20,39 +21,39 @@ Text = Annotated[str, Query(max_length=500)]
 @router.get("/")
 @allow(USER.on("group", "list"))
 async def list_groups(state: AppState, caller: Caller, share: bool | None = None) -> list[Group]:
-    return await state.groups.visible(caller, share)
+    return await groups.list_visible(state, caller, share)
 
 
 @router.post("/create")
 @allow(ADMIN.on("group", "create"))
 async def create(form: GroupForm, state: AppState, caller: Caller) -> Group:
-    return await state.groups.create(caller, form)
+    return await groups.create(state, caller, form)
 
 
 @router.get("/id/{group_id}")
 @allow(ADMIN.on("group", "read"))
 async def get(group_id: str, state: AppState) -> Group:
-    return await state.groups.get(group_id)
+    return await groups.get(state, group_id)
 
 
 @router.get("/id/{group_id}/info")
 @allow(USER.on("group", "read"))
 async def info(group_id: str, state: AppState, caller: Caller) -> dict[str, Any]:
-    row = msgspec.structs.asdict(await state.groups.info(caller, group_id))
+    row = msgspec.structs.asdict(await groups.get_info(state, caller, group_id))
     return {k: v for k, v in row.items() if k not in {"data", "meta", "permissions"}}
 
 
 @router.get("/id/{group_id}/export")
 @allow(ADMIN.on("group", "read"))
 async def export(group_id: str, state: AppState) -> dict[str, Any]:
-    group = await state.groups.get(group_id)
-    return msgspec.structs.asdict(group) | {"user_ids": await state.groups.member_ids(group_id)}
+    group = await groups.get(state, group_id)
+    return msgspec.structs.asdict(group) | {"user_ids": await groups.list_member_ids(state, group_id)}
 
 
 @router.post("/id/{group_id}/users")
 @allow(ADMIN.on("group", "read"))
 async def users_of(group_id: str, state: AppState) -> list[UserInfo]:
-    return await state.groups.people(group_id)
+    return await groups.list_members(state, group_id)
 
 
 @router.get("/id/{group_id}/members")
@@ -60,40 +61,40 @@ async def users_of(group_id: str, state: AppState) -> list[UserInfo]:
 async def members(
     group_id: str, state: AppState, membership: Membership = "effective", query: Text = "", page: Page = 1
 ) -> dict[str, Any]:
-    return await state.groups.members(group_id, membership, query, page)
+    return await groups.page_members(state, group_id, membership, query, page)
 
 
 @router.get("/id/{group_id}/preview")
 @allow(ADMIN.on("group", "read"))
 async def preview(group_id: str, state: AppState) -> dict[str, Any]:
     """What a member may do by the defaults and this group."""
-    group = await state.groups.get(group_id)
+    group = await groups.get(state, group_id)
     trees = [state.config["user.permissions"], group.permissions or {}]
     if group.parent_group_id is not None:
-        trees.append((await state.groups.get(group.parent_group_id)).permissions or {})
+        trees.append((await groups.get(state, group.parent_group_id)).permissions or {})
     return {"group": group, "permissions": tree(effective(trees))}
 
 
 @router.post("/id/{group_id}/update")
 @allow(ADMIN.on("group", "write"))
 async def update(group_id: str, form: GroupForm, state: AppState) -> Group:
-    return await state.groups.update(group_id, form)
+    return await groups.update(state, group_id, form)
 
 
 @router.post("/id/{group_id}/users/add")
 @allow(ADMIN.on("group", "write"))
 async def add_users(group_id: str, form: UserIds, state: AppState) -> Group:
-    return await state.groups.add(group_id, form.user_ids or [])
+    return await groups.add_members(state, group_id, form.user_ids or [])
 
 
 @router.post("/id/{group_id}/users/remove")
 @allow(ADMIN.on("group", "write"))
 async def remove_users(group_id: str, form: UserIds, state: AppState) -> Group:
-    return await state.groups.remove(group_id, form.user_ids or [])
+    return await groups.remove_members(state, group_id, form.user_ids or [])
 
 
 @router.delete("/id/{group_id}/delete")
 @allow(ADMIN.on("group", "delete"))
 async def delete(group_id: str, state: AppState) -> bool:
-    await state.groups.delete(group_id)
+    await groups.delete(state, group_id)
     return True

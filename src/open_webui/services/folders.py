@@ -14,7 +14,7 @@ from open_webui.models.grants import Grant
 from open_webui.principal import Principal
 from open_webui.schemas.chats import GrantsForm
 from open_webui.schemas.folders import FolderForm, FolderUpdateForm
-from open_webui.services.chats import House
+from open_webui.services.deps import Deps
 
 PAGE: Final = 10
 TAKEN: Final = "There is a folder with this name here already."
@@ -28,8 +28,8 @@ async def own(unit: UnitOfWork, principal: Principal, folder_id: str) -> Folder:
     return folder
 
 
-async def create(house: House, principal: Principal, given: FolderForm) -> Folder:
-    async with house.database.write() as unit:
+async def create(deps: Deps, principal: Principal, given: FolderForm) -> Folder:
+    async with deps.database.write() as unit:
         if given.parent_id is not None:
             await own(unit, principal, given.parent_id)
         if len(await folders.parents(unit.connection, principal.id)) >= folders.MAX_FOLDERS:
@@ -52,9 +52,9 @@ def _name(given: str) -> str:
     return name
 
 
-async def update(house: House, principal: Principal, folder_id: str, given: FolderUpdateForm) -> Folder:
+async def update(deps: Deps, principal: Principal, folder_id: str, given: FolderUpdateForm) -> Folder:
     """Renames a folder; merges what is given over its data and meta."""
-    async with house.database.write() as unit:
+    async with deps.database.write() as unit:
         folder = await own(unit, principal, folder_id)
         values: dict[str, Any] = {}
         if given.name is not None:
@@ -70,17 +70,17 @@ async def update(house: House, principal: Principal, folder_id: str, given: Fold
         return await own(unit, principal, folder_id)
 
 
-async def set_expanded(house: House, principal: Principal, folder_id: str, is_expanded: bool) -> Folder:
-    async with house.database.write() as unit:
+async def set_expanded(deps: Deps, principal: Principal, folder_id: str, is_expanded: bool) -> Folder:
+    async with deps.database.write() as unit:
         await own(unit, principal, folder_id)
         # Opening and closing a folder is no change of it.
         await folders.repository.change(unit.connection, folder_id, {"is_expanded": is_expanded}, touch=False)
         return await own(unit, principal, folder_id)
 
 
-async def move(house: House, principal: Principal, folder_id: str, parent_id: str | None) -> Folder:
+async def move(deps: Deps, principal: Principal, folder_id: str, parent_id: str | None) -> Folder:
     """Puts a folder into another, or to the top. A folder can't lie in itself."""
-    async with house.database.write() as unit:
+    async with deps.database.write() as unit:
         folder = await own(unit, principal, folder_id)
         if parent_id is not None:
             await own(unit, principal, parent_id)
@@ -106,19 +106,17 @@ def below(parents: dict[str, str | None], folder_id: str) -> list[str]:
     return out
 
 
-async def set_access(
-    house: House, principal: Principal, folder_id: str, given: GrantsForm
-) -> tuple[Folder, list[Grant]]:
+async def set_access(deps: Deps, principal: Principal, folder_id: str, given: GrantsForm) -> tuple[Folder, list[Grant]]:
     """Puts grants in the place of those on one's folder."""
-    async with house.database.write() as unit:
+    async with deps.database.write() as unit:
         folder = await own(unit, principal, folder_id)
         await folders.repository.set_grants(unit.connection, principal, folder.id, given.access_grants, strict=True)
         return folder, await folders.repository.grants_on(unit.connection, folder.id)
 
 
-async def get(house: House, principal: Principal, folder_id: str) -> dict[str, Any]:
+async def get(deps: Deps, principal: Principal, folder_id: str) -> dict[str, Any]:
     """A folder as one who may read it sees it. Raises NotFound."""
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         folder = await folders.repository.require(connection, principal, folder_id)
         may_write = await _may_write(connection, principal, folder_id)
         is_owner = folder.user_id == principal.id
@@ -135,16 +133,16 @@ async def _may_write(connection: AsyncConnection, principal: Principal, folder_i
 
 
 async def chats_in(
-    house: House, principal: Principal, folder_id: str, page: int | None, sort_by: str, *, descending: bool
+    deps: Deps, principal: Principal, folder_id: str, page: int | None, sort_by: str, *, descending: bool
 ) -> dict[str, Any]:
     """The chats in a folder, whosever they are: a page of them, or (page None) all. Raises NotFound."""
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         await folders.repository.require(connection, principal, folder_id)
         may_write = await _may_write(connection, principal, folder_id)
         size = PAGE if page else folders.MAX_FOLDERS
         offset = (page - 1) * PAGE if page else 0
         rows, total = await folders.chats_in(connection, folder_id, size, offset, sort_by, descending)
-    active = house.active_chats()
+    active = deps.active_chats()
     reply: dict[str, Any] = {
         "chats": [_line(row, principal, may_write, active) for row in rows],
         "folder_permission": "write" if may_write else "read",
@@ -167,9 +165,9 @@ def _line(row: ChatInFolder, principal: Principal, may_write: bool, active: froz
     }
 
 
-async def delete(house: House, principal: Principal, folder_id: str, delete_contents: bool) -> bool:
+async def delete(deps: Deps, principal: Principal, folder_id: str, delete_contents: bool) -> bool:
     """Removes a folder and those in it. Their chats go too, or (delete_contents false) come out of the folder."""
-    async with house.database.write() as unit:
+    async with deps.database.write() as unit:
         await own(unit, principal, folder_id)
         gone = below(await folders.parents(unit.connection, principal.id), folder_id)
         if delete_contents:
@@ -180,9 +178,9 @@ async def delete(house: House, principal: Principal, folder_id: str, delete_cont
     return True
 
 
-async def mark_read(house: House, principal: Principal, folder_id: str) -> dict[str, Any]:
+async def mark_read(deps: Deps, principal: Principal, folder_id: str) -> dict[str, Any]:
     """Marks the chats in a folder and in those in it as read."""
-    async with house.database.write() as unit:
+    async with deps.database.write() as unit:
         await own(unit, principal, folder_id)
         ids = below(await folders.parents(unit.connection, principal.id), folder_id)
         count = await chat_lists.mark_read(unit.connection, principal.id, ids)

@@ -1,112 +1,121 @@
 """Groups of people: what may be changed, who inherits, and that the change is in force at once."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from open_webui.access.identify import Identifier
 from open_webui.errors import BadRequest, NotFound
-from open_webui.internal.db import Database, UnitOfWork
+from open_webui.internal.db import UnitOfWork
 from open_webui.models import group_members, groups
 from open_webui.models.group_members import Membership
 from open_webui.models.groups import Group
 from open_webui.principal import Principal
 from open_webui.schemas.users import GroupForm, GroupMember, UserInfo
 from open_webui.services import people
+from open_webui.services.deps import Deps
 
-NO_GROUP = "There is no such group."
-
-
-class Groups:
-    """Reads and changes groups."""
-
-    def __init__(self, database: Database, identifier: Identifier) -> None:
-        self._database = database
-        self._identifier = identifier
-
-    async def visible(self, caller: Principal, share: bool | None) -> list[Group]:
-        """For admins all groups, for others their own.
-
-        share=True asks for those that the caller may share something with: open to everybody, or to their members.
-        """
-        async with self._database.read() as connection:
-            own = await groups.repository.all(connection, groups.repository.allowed(caller, "read"))
-            every = await groups.repository.all(connection) if share else []
-        if not share:
-            return own
-        inside = {group.id for group in own}
-        return [g for g in every if g.share is True or (g.share == "members" and g.id in inside)]
-
-    async def get(self, group_id: str, missing: str | None = None) -> Group:
-        async with self._database.read() as connection:
-            return await _found(connection, group_id, missing)
-
-    async def info(self, caller: Principal, group_id: str) -> Group:
-        """A group that the caller can see."""
-        async with self._database.read() as connection:
-            group = await _found(connection, group_id)
-        if not caller.is_admin and group_id not in caller.groups and group.share is not True:
-            raise NotFound
-        return group
-
-    async def create(self, caller: Principal, form: GroupForm) -> Group:
-        async with self._database.write() as unit:
-            await _check_parent(unit, None, form.parent_group_id)
-            group = await groups.repository.create(unit.connection, caller.id, _values(form))
-        assert group is not None, "a new id is taken by nobody"
-        return group
-
-    async def update(self, group_id: str, form: GroupForm) -> Group:
-        """Replaces name and description; parent, permissions and data when they are given."""
-        async with self._database.write() as unit:
-            await _found(unit.connection, group_id, lock=True)
-            values = {k: v for k, v in _values(form).items() if k in form.model_fields_set}
-            await _check_parent(unit, group_id, values.get("parent_group_id"))
-            await groups.repository.change(unit.connection, group_id, values)
-            group = await _found(unit.connection, group_id)
-        self._identifier.drop_all()
-        return group
-
-    async def delete(self, group_id: str) -> None:
-        async with self._database.write() as unit:
-            if not await groups.repository.delete(unit.connection, [group_id]):
-                raise NotFound(NO_GROUP)
-        self._identifier.drop_all()
-
-    async def add(self, group_id: str, user_ids: list[str]) -> Group:
-        return await self._change_members(group_id, user_ids, group_members.add)
-
-    async def remove(self, group_id: str, user_ids: list[str]) -> Group:
-        return await self._change_members(group_id, user_ids, group_members.remove)
-
-    async def _change_members(self, group_id: str, user_ids: list[str], change: Any) -> Group:
-        async with self._database.write() as unit:
-            await _found(unit.connection, group_id, NO_GROUP)
-            await change(unit.connection, group_id, user_ids)
-            group = await _found(unit.connection, group_id)
-        for user_id in user_ids:
-            self._identifier.drop(user_id)
-        return group
-
-    async def member_ids(self, group_id: str) -> list[str]:
-        async with self._database.read() as connection:
-            return await group_members.ids(connection, group_id)
-
-    async def people(self, group_id: str) -> list[UserInfo]:
-        """The direct members."""
-        async with self._database.read() as connection:
-            return [people.info(person) for person in await group_members.everyone(connection, group_id)]
-
-    async def members(self, group_id: str, membership: str, query: str, page: int) -> dict[str, Any]:
-        """A page of members: direct ones, and those of groups that inherit from this one."""
-        async with self._database.read() as connection:
-            await _found(connection, group_id, NO_GROUP)
-            shown, total = await group_members.page(connection, group_id, membership, query, page)
-            counts = await group_members.count(connection, group_id)
-        return {"items": [_member(one) for one in shown], "total": total, "counts": counts}
+Change = Callable[[AsyncConnection, str, list[str]], Awaitable[None]]
+NO_GROUP: Final = "There is no such group."
 
 
-async def _found(connection: Any, group_id: str, missing: str | None = None, *, lock: bool = False) -> Group:
+async def list_visible(deps: Deps, caller: Principal, share: bool | None) -> list[Group]:
+    """For admins all groups, for others their own.
+
+    share=True asks for those that the caller may share something with: open to everybody, or to their members.
+    """
+    async with deps.database.read() as connection:
+        own = await groups.repository.all(connection, groups.repository.allowed(caller, "read"))
+        every = await groups.repository.all(connection) if share else []
+    if not share:
+        return own
+    inside = {group.id for group in own}
+    return [g for g in every if g.share is True or (g.share == "members" and g.id in inside)]
+
+
+async def get(deps: Deps, group_id: str, missing: str | None = None) -> Group:
+    async with deps.database.read() as connection:
+        return await _found(connection, group_id, missing)
+
+
+async def get_info(deps: Deps, caller: Principal, group_id: str) -> Group:
+    """A group that the caller can see."""
+    async with deps.database.read() as connection:
+        group = await _found(connection, group_id)
+    if not caller.is_admin and group_id not in caller.groups and group.share is not True:
+        raise NotFound
+    return group
+
+
+async def create(deps: Deps, caller: Principal, form: GroupForm) -> Group:
+    async with deps.database.write() as unit:
+        await _check_parent(unit, None, form.parent_group_id)
+        group = await groups.repository.create(unit.connection, caller.id, _values(form))
+    assert group is not None, "a new id is taken by nobody"
+    return group
+
+
+async def update(deps: Deps, group_id: str, form: GroupForm) -> Group:
+    """Replaces name and description; parent, permissions and data when they are given."""
+    async with deps.database.write() as unit:
+        await _found(unit.connection, group_id, lock=True)
+        values = {k: v for k, v in _values(form).items() if k in form.model_fields_set}
+        await _check_parent(unit, group_id, values.get("parent_group_id"))
+        await groups.repository.change(unit.connection, group_id, values)
+        group = await _found(unit.connection, group_id)
+    deps.identifier.drop_all()
+    return group
+
+
+async def delete(deps: Deps, group_id: str) -> None:
+    async with deps.database.write() as unit:
+        if not await groups.repository.delete(unit.connection, [group_id]):
+            raise NotFound(NO_GROUP)
+    deps.identifier.drop_all()
+
+
+async def add_members(deps: Deps, group_id: str, user_ids: list[str]) -> Group:
+    return await _change_members(deps, group_id, user_ids, group_members.add)
+
+
+async def remove_members(deps: Deps, group_id: str, user_ids: list[str]) -> Group:
+    return await _change_members(deps, group_id, user_ids, group_members.remove)
+
+
+async def _change_members(deps: Deps, group_id: str, user_ids: list[str], change: Change) -> Group:
+    async with deps.database.write() as unit:
+        await _found(unit.connection, group_id, NO_GROUP, lock=True)
+        await change(unit.connection, group_id, user_ids)
+        group = await _found(unit.connection, group_id)
+    for user_id in user_ids:
+        deps.identifier.drop(user_id)
+    return group
+
+
+async def list_member_ids(deps: Deps, group_id: str) -> list[str]:
+    async with deps.database.read() as connection:
+        return await group_members.ids(connection, group_id)
+
+
+async def list_members(deps: Deps, group_id: str) -> list[UserInfo]:
+    """The direct members."""
+    async with deps.database.read() as connection:
+        return [people.info(person) for person in await group_members.everyone(connection, group_id)]
+
+
+async def page_members(deps: Deps, group_id: str, membership: str, query: str, page: int) -> dict[str, Any]:
+    """A page of members: direct ones, and those of groups that inherit from this one."""
+    async with deps.database.read() as connection:
+        await _found(connection, group_id, NO_GROUP)
+        shown, total = await group_members.page(connection, group_id, membership, query, page)
+        counts = await group_members.count(connection, group_id)
+    return {"items": [_member(one) for one in shown], "total": total, "counts": counts}
+
+
+async def _found(
+    connection: AsyncConnection, group_id: str, missing: str | None = None, *, lock: bool = False
+) -> Group:
     group = await groups.repository.get(connection, group_id, lock=lock)
     if group is None:
         raise NotFound(missing)

@@ -1,16 +1,14 @@
 """The workspace of models: making, changing, sharing and moving them, with every rule on who may."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
-from open_webui.connections.catalogue import Catalogue
 from open_webui.connections.profiles import listed_meta, row_wire
 from open_webui.errors import BadRequest, Forbidden, NotFound, OuiError
-from open_webui.internal.db import Database
 from open_webui.models import models
 from open_webui.models.base import new_id
 from open_webui.models.models import Model
@@ -18,6 +16,7 @@ from open_webui.models.repository import Query
 from open_webui.principal import Principal
 from open_webui.schemas.models import ModelForm
 from open_webui.services import affect
+from open_webui.services.deps import Deps
 from open_webui.utils.pictures import from_data_url
 
 TAKEN: Final = "This model id is taken. Choose another one."
@@ -28,13 +27,6 @@ TOO_BIG: Final = "The model can't be stored: {}."
 Wire = dict[str, Any]
 
 
-class Floor(Protocol):
-    """The part of the state that this needs."""
-
-    database: Database
-    catalogue: Catalogue
-
-
 def wire(row: Model, principal: Principal) -> Wire:
     """One row for one person: parameters hold the system prompt and are for those who may change it."""
     return row_wire(row, params=row.may(principal, "write"))
@@ -43,9 +35,9 @@ def wire(row: Model, principal: Principal) -> Wire:
 # Reading
 
 
-async def listed(floor: Floor, principal: Principal, query: Query, tag: str | None) -> Wire:
+async def listed(deps: Deps, principal: Principal, query: Query, tag: str | None) -> Wire:
     """The custom models that the caller may read, a page of them."""
-    async with floor.database.read() as connection:
+    async with deps.database.read() as connection:
         page = await models.page(connection, principal, query, tag)
     shown = []
     for row in page.items:
@@ -54,20 +46,20 @@ async def listed(floor: Floor, principal: Principal, query: Query, tag: str | No
     return {"items": shown, "total": page.total}
 
 
-async def tags(floor: Floor, principal: Principal) -> list[str]:
+async def tags(deps: Deps, principal: Principal) -> list[str]:
     """The names of the tags on the custom models that the caller may read."""
-    async with floor.database.read() as connection:
+    async with deps.database.read() as connection:
         return await models.tags(connection, principal)
 
 
-async def override_tags(floor: Floor) -> list[str]:
+async def override_tags(deps: Deps) -> list[str]:
     """The names of the tags on the rows about connections' own models."""
-    async with floor.database.read() as connection:
+    async with deps.database.read() as connection:
         return await models.tags(connection, None)
 
 
-async def get(floor: Floor, principal: Principal, model_id: str) -> Wire:
-    async with floor.database.read() as connection:
+async def get(deps: Deps, principal: Principal, model_id: str) -> Wire:
+    async with deps.database.read() as connection:
         row = await models.repository.get(connection, model_id)
     if row is None:
         raise NotFound
@@ -76,25 +68,25 @@ async def get(floor: Floor, principal: Principal, model_id: str) -> Wire:
     return wire(row, principal) | {"user": None, "write_access": row.may(principal, "write")}
 
 
-async def check_readable(floor: Floor, principal: Principal, model_id: str) -> None:
+async def check_readable(deps: Deps, principal: Principal, model_id: str) -> None:
     """Raises NotFound or Forbidden."""
-    await get(floor, principal, model_id)
+    await get(deps, principal, model_id)
 
 
-async def every(floor: Floor) -> list[Wire]:
+async def every(deps: Deps) -> list[Wire]:
     """All rows, for admins."""
-    async with floor.database.read() as connection:
+    async with deps.database.read() as connection:
         return [row_wire(row, params=True) for row in await models.repository.all(connection)]
 
 
-async def overrides(floor: Floor) -> list[Model]:
-    async with floor.database.read() as connection:
+async def overrides(deps: Deps) -> list[Model]:
+    async with deps.database.read() as connection:
         return await models.overrides(connection)
 
 
-def picture(floor: Floor, principal: Principal, model_id: str) -> tuple[bytes, str] | None:
+def picture(deps: Deps, principal: Principal, model_id: str) -> tuple[bytes, str] | None:
     """A model's own picture and its media type; None where there is none that the caller may see."""
-    snapshot = floor.catalogue.snapshot
+    snapshot = deps.catalogue.snapshot
     row = snapshot.rows.get(model_id)
     if row is None or not row.may(principal, "read"):
         return None
@@ -102,9 +94,9 @@ def picture(floor: Floor, principal: Principal, model_id: str) -> tuple[bytes, s
     return from_data_url(url) if isinstance(url, str) else None
 
 
-async def exported(floor: Floor, principal: Principal, ids: Sequence[str] | None) -> list[Wire]:
+async def exported(deps: Deps, principal: Principal, ids: Sequence[str] | None) -> list[Wire]:
     """The custom models that the caller may change, whole."""
-    async with floor.database.read() as connection:
+    async with deps.database.read() as connection:
         rows = await models.accessible(connection, principal, "write")
     wanted = None if ids is None else set(ids)
     return [
@@ -117,13 +109,13 @@ async def exported(floor: Floor, principal: Principal, ids: Sequence[str] | None
 # Writing
 
 
-async def create(floor: Floor, principal: Principal, form: ModelForm) -> Wire:
+async def create(deps: Deps, principal: Principal, form: ModelForm) -> Wire:
     """A new model. Grants that the caller may not give are left out."""
     values = _values(form)
-    _check_base(floor, principal, form)
-    async with floor.database.write() as unit:
+    _check_base(deps, principal, form)
+    async with deps.database.write() as unit:
         row = await _insert(unit.connection, principal, form, values)
-    await floor.catalogue.reload()
+    await deps.catalogue.reload()
     return wire(row, principal)
 
 
@@ -142,19 +134,19 @@ def _versioned(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"version_id": new_id()} | dict(values)
 
 
-async def update(floor: Floor, principal: Principal, form: ModelForm) -> Wire:
+async def update(deps: Deps, principal: Principal, form: ModelForm) -> Wire:
     """Replaces a model. Grants that stand may stay; of new ones, those that the caller may give are added."""
     values = _values(form)
-    async with floor.database.write() as unit:
+    async with deps.database.write() as unit:
         row = await _writable(unit.connection, principal, form.id)
-        await _replace(floor, unit.connection, principal, row, form, values)
+        await _replace(deps, unit.connection, principal, row, form, values)
         row = await _changed(unit.connection, form.id)
-    await floor.catalogue.reload()
+    await deps.catalogue.reload()
     return wire(row, principal)
 
 
 async def _replace(
-    floor: Floor,
+    deps: Deps,
     connection: AsyncConnection,
     principal: Principal,
     row: Model,
@@ -162,62 +154,62 @@ async def _replace(
     values: Mapping[str, Any],
 ) -> None:
     if form.base_model_id != row.base_model_id:
-        _check_base(floor, principal, form)
+        _check_base(deps, principal, form)
     await models.repository.change(connection, row.id, _versioned(values))
     if form.access_grants is not None:
         await models.repository.set_grants(connection, principal, row.id, form.access_grants, strict=False)
 
 
-async def toggle(floor: Floor, principal: Principal, model_id: str) -> Wire:
+async def toggle(deps: Deps, principal: Principal, model_id: str) -> Wire:
     """Switches a model off or on; it stays the version that it is."""
-    async with floor.database.write() as unit:
+    async with deps.database.write() as unit:
         row = await _writable(unit.connection, principal, model_id)
         await models.repository.change(unit.connection, model_id, {"is_active": not row.is_active})
         row = await _changed(unit.connection, model_id)
-    await floor.catalogue.reload()
+    await deps.catalogue.reload()
     return wire(row, principal)
 
 
-async def set_access(floor: Floor, principal: Principal, model_id: str, given: Sequence[Mapping[str, Any]]) -> Wire:
+async def set_access(deps: Deps, principal: Principal, model_id: str, given: Sequence[Mapping[str, Any]]) -> Wire:
     """Replaces the grants on a model. Raises Forbidden (403) when a new one is not the caller's to give."""
-    async with floor.database.write() as unit:
+    async with deps.database.write() as unit:
         await _writable(unit.connection, principal, model_id)
         await models.repository.set_grants(unit.connection, principal, model_id, given, strict=True)
         row = await _changed(unit.connection, model_id)
-    await floor.catalogue.reload()
+    await deps.catalogue.reload()
     return wire(row, principal)
 
 
-async def delete(floor: Floor, principal: Principal, model_id: str) -> bool:
-    async with floor.database.write() as unit:
+async def delete(deps: Deps, principal: Principal, model_id: str) -> bool:
+    async with deps.database.write() as unit:
         await _writable(unit.connection, principal, model_id)
         await models.repository.delete(unit.connection, [model_id])
-    await floor.catalogue.reload()
+    await deps.catalogue.reload()
     return True
 
 
-async def delete_all(floor: Floor) -> bool:
-    async with floor.database.write() as unit:
+async def delete_all(deps: Deps) -> bool:
+    async with deps.database.write() as unit:
         await models.repository.delete_all(unit.connection)
-    await floor.catalogue.reload()
+    await deps.catalogue.reload()
     return True
 
 
-async def import_models(floor: Floor, principal: Principal, documents: Sequence[Mapping[str, Any]]) -> bool:
+async def import_models(deps: Deps, principal: Principal, documents: Sequence[Mapping[str, Any]]) -> bool:
     """Makes or replaces models as they were exported: all or none. Owner and dates are not taken over."""
     forms = [_parsed(number, document) for number, document in enumerate(documents, 1)]
-    async with floor.database.write() as unit:
+    async with deps.database.write() as unit:
         for form in forms:
             values = _values(form)
             row = await models.repository.get(unit.connection, form.id, lock=True)
             if row is None:
-                _check_base(floor, principal, form, new=False)
+                _check_base(deps, principal, form, new=False)
                 await _insert(unit.connection, principal, form, values)
             elif row.may(principal, "write"):
-                await _replace(floor, unit.connection, principal, row, form, values)
+                await _replace(deps, unit.connection, principal, row, form, values)
             else:
                 raise Forbidden
-    await floor.catalogue.reload()
+    await deps.catalogue.reload()
     return True
 
 
@@ -239,7 +231,7 @@ def _values(form: ModelForm) -> dict[str, Any]:
     return values
 
 
-def _check_base(floor: Floor, principal: Principal, form: ModelForm, *, new: bool = True) -> None:
+def _check_base(deps: Deps, principal: Principal, form: ModelForm, *, new: bool = True) -> None:
     """The base model must be one that the caller may use: naming it is using it. Raises an OuiError.
 
     new: the base must be there now; an import may bring both in any order, by an admin.
@@ -250,13 +242,13 @@ def _check_base(floor: Floor, principal: Principal, form: ModelForm, *, new: boo
         return
     if form.base_model_id == form.id:
         raise BadRequest(BAD_BASE)
-    if form.id in floor.catalogue.snapshot.entries:
+    if form.id in deps.catalogue.snapshot.entries:
         # It would take the place of a connection's model.
         raise OuiError(TAKEN, status=401)
     if principal.is_admin:
         return
-    found = floor.catalogue.snapshot.find(form.base_model_id)
-    if found is None or not floor.catalogue.may_use(principal, found):
+    found = deps.catalogue.snapshot.find(form.base_model_id)
+    if found is None or not deps.catalogue.may_use(principal, found):
         raise BadRequest(NO_BASE if new else f"{NO_BASE} ({form.id})")
 
 

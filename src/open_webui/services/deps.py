@@ -1,0 +1,32 @@
+"""What services work with. A service is functions that take it first; `State` is what they get.
+
+What has a life of its own (tasks, connections, limits, caches) is an object that the state opens and that is named here.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from open_webui.access.identify import Identifier
+from open_webui.config import Config
+from open_webui.connections.catalogue import Catalogue
+from open_webui.connections.local.models import LocalModels
+from open_webui.env import Settings
+from open_webui.events import Emitter
+from open_webui.internal.db import Database
+
+
+class Deps(Protocol):
+    """The part of the state that services use.
+
+    overlays: of a chat that is being answered, what the answers are by now, by message id. active_chats: which are.
+    """
+
+    settings: Settings
+    config: Config
+    database: Database
+    emitter: Emitter
+    identifier: Identifier
+    catalogue: Catalogue
+    local_models: LocalModels
+    overlays: Callable[[str], dict[str, dict[str, Any]]]
+    active_chats: Callable[[], frozenset[str]]
