@@ -137,7 +137,11 @@ def test_functions_that_are_named_exist() -> None:
     for page in PAGES:
         sources = of_library if page == LLAMAFORGE else of_server
         for home, name in re.findall(r"`(\w+)\.(\w+)(?:\([^`]*)?`", page.read_text(encoding="utf-8")):
-            if home not in sources or name in {"py", "md", "db", "gguf", "json"} or f"{home}.{name}" in {*BY_KEY, *PERMISSIONS}:
+            if (
+                home not in sources
+                or name in {"py", "md", "db", "gguf", "json"}
+                or f"{home}.{name}" in {*BY_KEY, *PERMISSIONS}
+            ):
                 continue
             defined = rf"\b(?:def|class) {name}\b|^\s*{name}\b(?:: .*)? ="
             declared = rf"^\s*(?:Column\(\"{name}\"|{name}:)"
