@@ -18,6 +18,7 @@ from open_webui.access.api_keys import check_endpoint
 from open_webui.access.policy import Policy, declare, policy_of
 from open_webui.errors import BadRequest, Forbidden, Unauthenticated
 from open_webui.principal import Principal
+from open_webui.services import intake
 from open_webui.state import State
 from open_webui.utils.values import MAX_VALUES, too_many
 
@@ -69,6 +70,10 @@ class FastRequest(Request):
             raise json.JSONDecodeError(str(error), "", 0) from None
         except RecursionError:
             raise json.JSONDecodeError("nested too deeply", "", 0) from None
+
+    async def keep_files(self, state: State, principal: Principal) -> None:
+        """Puts addresses of stored files in the place of the body's data: URLs."""
+        self._body = await intake.keep(state, principal, await self.body())
 
 
 def allow(policy: Policy) -> Callable[[Handler], Handler]:
@@ -137,6 +142,8 @@ class PolicyRoute(APIRoute):
         async def handler(request: Request) -> Response:
             fast = FastRequest(request.scope, request.receive)
             fast.state.principal = await authorize(policy, fast)
+            if policy.keeps_files and fast.state.principal is not None:
+                await fast.keep_files(fast.app.state.oui, fast.state.principal)
             return await inner(fast)
 
         return handler

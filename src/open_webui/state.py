@@ -26,6 +26,8 @@ from open_webui.models import configs
 from open_webui.principal import Principal
 from open_webui.services.accounts import Accounts
 from open_webui.services.llamaforge import Llamaforge
+from open_webui.storage import open_store
+from open_webui.storage.base import BlobStore
 
 log = get_logger(__name__)
 
@@ -36,6 +38,7 @@ class State:
     settings: Settings
     config: Config
     database: Database
+    blobs: BlobStore
     http: aiohttp.ClientSession
     passwords: Passwords
     tokens: Tokens
@@ -90,6 +93,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.config = Config()
         state.database = open_database(settings)
         stack.push_async_callback(state.database.close)
+        state.blobs = open_store(settings)
         await state.load_config()
         state.http = await stack.enter_async_context(open_http(settings))
         state.passwords = Passwords()

@@ -18,6 +18,7 @@ from open_webui.models.base import metadata
 from open_webui.printing import Declared
 from tests.support import live as people
 from tests.support.live import Actor, Live
+from tests.support.pictures import picture
 from tests.support.upstream import Upstream
 
 # In every text of the victim: it is nobody else's to see.
@@ -160,6 +161,8 @@ def parameter(path: str, name: str) -> str:
     """What stands for a parameter of a path where a case does not say it."""
     if name != "id":
         return PARAMETERS[name]
+    if path.startswith("/api/v1/files/"):
+        return "$picture"
     return "$folder" if path.startswith("/api/v1/folders/") else "$chat"
 
 
@@ -179,6 +182,7 @@ def document(title: str) -> dict[str, Any]:
         i: {"id": i, "parentId": parent, "childrenIds": children, "role": role, "content": f"{MARK} {i}"}
         for i, (role, parent, children) in said.items()
     }
+    messages["question"]["files"] = [{"type": "image", "url": picture()}]
     history = {"messages": messages, "currentId": "answer"}
     return {"title": f"{MARK} {title}", "params": {"system": f"{MARK} chat prompt"}, "history": history}
 
@@ -201,7 +205,9 @@ async def make_chats(world: World) -> Ids:
             shared = await ok(owner, "POST", f"/api/v1/chats/{chat}/share", {"share_mode": mode})
             ids["share" if mode is None else "live_share"] = shared["share_id"]
             await ok(owner, "POST", f"/api/v1/chats/shared/{chat}/access/update", grants)
-    return ids | {"message": "question", "answer": "answer", "tag": f"{MARK} tag"}
+    shown = await ok(owner, "GET", f"/api/v1/chats/{ids['chat']}")
+    picture_url = shown["chat"]["history"]["messages"]["question"]["files"][0]["url"]
+    return ids | {"picture": picture_url.split("/")[4], "message": "question", "answer": "answer", "tag": f"{MARK} tag"}
 
 
 async def make_models(world: World) -> Ids:

@@ -21,6 +21,7 @@ OPEN = {
     "GET /api/changelog",
     "GET /api/config",
     "GET /api/v1/chats/share/{share_id}",
+    "GET /api/v1/files/{id}/content",
     "GET /api/version",
     "GET /health",
     "GET /health/db",

@@ -21,7 +21,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     level: public (nobody is looked up), optional (a principal or None), pending (any account), user, admin.
     session_only: an API key is refused. permission: a permission path that is needed besides.
     resource, action: whose rights the operation checks inside, through the repository's base select (the two-user
-    matrix of tests/security reads them).
+    matrix of tests/security reads them). keeps_files: data: URLs in the body become files of the caller before the
+    operation sees it; what it stores must note which files it uses (models/file_uses.py).
     """
 
     level: Level
@@ -29,6 +30,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     permission: str | None = None
     resource: str | None = None
     action: Action | None = None
+    keeps_files: bool = False
 
     def needs(self, permission: str) -> "Policy":
         """The same policy, with a permission path besides."""
@@ -37,6 +39,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     def on(self, resource: str, action: Action) -> "Policy":
         """The same policy for an operation on a resource."""
         return msgspec.structs.replace(self, resource=resource, action=action)
+
+    def keeping_files(self) -> "Policy":
+        """The same policy for an operation that stores documents with pictures in them."""
+        return msgspec.structs.replace(self, keeps_files=True)
 
     def check(self, principal: Principal | None) -> None:
         """Raises Unauthenticated or Forbidden when the principal does not satisfy the policy."""
@@ -61,6 +67,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             parts.append(f"permission {self.permission}")
         if self.resource:
             parts.append(f"{self.action} {self.resource}")
+        if self.keeps_files:
+            parts.append("keeps files")
         return ", ".join(parts)
 
 

@@ -94,7 +94,7 @@ def row_of(r: Sequence[Any]) -> ChatRow:
     )
 
 
-def _granted(principal: Principal, action: Action) -> "sa.ColumnElement[bool]":
+def _granted(principal: Principal | None, action: Action) -> "sa.ColumnElement[bool]":
     """Not the owner, but let in: by a live share, or by the folder that the chat lies in."""
     live = sa.exists().where(shared.c.chat_id == t.c.id, shared.c.mode == "continue")
     return sa.or_(
@@ -103,8 +103,12 @@ def _granted(principal: Principal, action: Action) -> "sa.ColumnElement[bool]":
     )
 
 
-def readable_by(principal: Principal, *, admin_access: bool = False) -> "sa.ColumnElement[bool]":
-    """The chats that somebody may read. admin_access: admins read all (settings.enable_admin_chat_access)."""
+def readable_by(principal: Principal | None, *, admin_access: bool = False) -> "sa.ColumnElement[bool]":
+    """The chats that somebody (None: without an account) may read. admin_access: admins read all
+    (settings.enable_admin_chat_access).
+    """
+    if principal is None:
+        return _granted(None, "read")
     if admin_access and principal.is_admin:
         return sa.true()
     return sa.or_(t.c.user_id == principal.id, _granted(principal, "read"))

@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from open_webui.models import messages, tables
+from open_webui.models import file_uses, messages, tables
 from open_webui.models.base import clean, now
 from open_webui.models.messages import (
     BATCH,
@@ -137,6 +137,7 @@ async def copy(connection: AsyncConnection, source: Home, target: Home) -> None:
             sa.select(*columns).where(t.c.n >= low, t.c.n < low + POSITIONS, t.c.chat_id == source.id),
         )
     )
+    await file_uses.copy_messages(connection, low, low + POSITIONS, first_number(target.n) - low)
 
 
 class Outline(msgspec.Struct, frozen=True):

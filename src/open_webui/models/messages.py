@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from open_webui import constants
 from open_webui.errors import BadRequest
 from open_webui.internal.prepared import Prepared
-from open_webui.models import tables
+from open_webui.models import file_uses, tables
 from open_webui.models.base import clean, clean_json, now
 from open_webui.utils import tree
 from open_webui.utils.aside import aside
@@ -466,6 +466,7 @@ async def insert_at(connection: AsyncConnection, chat: Home, rows: Sequence[Mess
         row.n = k
     for k in range(0, len(rows), BATCH):
         await _insert.run_many(connection, [_values(row, owner) for row in rows[k : k + BATCH]])
+    await file_uses.link_messages(connection, rows, new=True)
 
 
 _insert = Prepared(t.insert(), [column.name for column in t.c])
@@ -523,6 +524,7 @@ async def update(connection: AsyncConnection, rows: Sequence[MessageRow]) -> Non
                 for r in rows[k : k + BATCH]
             ],
         )
+    await file_uses.link_messages(connection, rows, new=False)
 
 
 _save_answer = Prepared(

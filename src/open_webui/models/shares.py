@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from open_webui.models import grants, tables
+from open_webui.models import file_uses, grants, tables
 from open_webui.models.base import new_id, now
 from open_webui.models.repository import contains
 from open_webui.models.resource import Resource, Sharing
@@ -85,6 +85,7 @@ async def put(
             t.insert().values(id=share_id, chat_id=chat_id, user_id=user_id, created_at=at, **values)
         )
         await connection.execute(chat.update().where(chat.c.id == chat_id).values(share_id=share_id))
+    await file_uses.share(connection, str(share_id), None if document is None else chat_id)
     return str(share_id)
 
 

@@ -284,3 +284,51 @@ local_model = sa.Table(
     Column("created_at", Seconds, nullable=False),
     Column("updated_at", Seconds, nullable=False),
 )
+
+# What a blob store keeps: bytes under their SHA-256. Files refer to them, and a blob without a file is collected.
+blob = sa.Table(
+    "blob",
+    metadata,
+    Column("hash", sa.Text, primary_key=True),
+    Column("size", RowNumber, nullable=False),
+    # By its first bytes.
+    Column("mime", sa.Text, nullable=False),
+    Column("created_at", Seconds, nullable=False),
+    # When somebody last put the same content: it is not collected for a while after that.
+    Column("touched_at", Seconds, nullable=False),
+)
+
+file = sa.Table(
+    "file",
+    metadata,
+    Column("id", sa.Text, primary_key=True),
+    # A file that others still use outlives its owner.
+    Column("user_id", sa.Text, sa.ForeignKey("user.id", ondelete="SET NULL"), index=True),
+    Column("filename", sa.Text, nullable=False),
+    Column("blob", sa.Text, sa.ForeignKey("blob.hash"), nullable=False, index=True),
+    # True: it came inside a document and goes with the last thing that uses it. False: it was uploaded, and stays.
+    Column("embedded", sa.Boolean, nullable=False),
+    # The wire's `hash`: of the text that was taken out of it.
+    Column("hash", sa.Text),
+    Column("data", Json),
+    Column("meta", Json),
+    Column("created_at", Seconds, nullable=False),
+    Column("updated_at", Seconds, nullable=False),
+)
+
+# What uses a file: exactly one of the columns says it. The use goes with the thing, by the foreign keys; a file can't go
+# while it is used.
+file_use = sa.Table(
+    "file_use",
+    metadata,
+    Column("n", RowNumber, primary_key=True, autoincrement=True),
+    Column("file_id", sa.Text, sa.ForeignKey("file.id"), nullable=False, index=True),
+    Column("message_n", RowNumber, sa.ForeignKey("chat_message.n", ondelete="CASCADE"), index=True),
+    Column("chat_id", sa.Text, sa.ForeignKey("chat.id", ondelete="CASCADE"), index=True),
+    Column("share_id", sa.Text, sa.ForeignKey("shared_chat.id", ondelete="CASCADE"), index=True),
+    Column("folder_id", sa.Text, sa.ForeignKey("folder.id", ondelete="CASCADE"), index=True),
+    Column("model_id", sa.Text, sa.ForeignKey("model.id", ondelete="CASCADE"), index=True),
+    # What a person shows to others, and what they keep for themselves.
+    Column("profile_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), index=True),
+    Column("settings_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), index=True),
+)

@@ -76,7 +76,7 @@ router.get("/list")(list_chats)
 
 
 @router.post("/new")
-@allow(USER.on("chat", "create"))
+@allow(USER.on("chat", "create").keeping_files())
 async def new(state: AppState, caller: Caller, request: Request) -> Any:
     return _send(await chats.create(state, caller, await read_body(request, ChatBody)))
 
@@ -257,7 +257,7 @@ async def list_tagged(state: AppState, caller: Caller, form: TagFilterForm) -> l
 
 
 @router.post("/import")
-@allow(USER.on("chat", "create").needs("chat.import"))
+@allow(USER.on("chat", "create").needs("chat.import").keeping_files())
 async def import_chats(state: AppState, caller: Caller, request: Request) -> Response:
     """Stores all chats of an export or, when one of them can't be, none."""
     numbers = await transfer.take_in(state, caller, await read_body(request, ImportBody))
@@ -382,7 +382,7 @@ async def get(state: AppState, caller: Caller, chat_id: ChatId) -> Any:
 
 
 @router.post("/{id}")
-@allow(WRITE)
+@allow(WRITE.keeping_files())
 async def update(state: AppState, caller: Caller, chat_id: ChatId, request: Request) -> Any:
     return _send(await chats.update(state, caller, chat_id, await read_body(request, ChatBody)))
 
@@ -404,7 +404,7 @@ async def set_params(
 
 
 @router.post("/{id}/messages/{message_id}")
-@allow(WRITE)
+@allow(WRITE.keeping_files())
 async def set_message(state: AppState, caller: Caller, chat_id: ChatId, message_id: str, form: MessageForm) -> Any:
     return _send(await chats.set_message(state, caller, chat_id, message_id, form))
 
@@ -416,7 +416,7 @@ async def delete_message(state: AppState, caller: Caller, chat_id: ChatId, messa
 
 
 @router.post("/{id}/messages/{message_id}/event")
-@allow(WRITE)
+@allow(WRITE.keeping_files())
 async def add_event(state: AppState, caller: Caller, chat_id: ChatId, message_id: str, form: EventForm) -> bool:
     return await chats.add_event(state, caller, chat_id, message_id, form)
 

@@ -3,17 +3,18 @@
 from collections.abc import Coroutine
 from typing import Any
 
+import msgspec
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from open_webui.access.policy import USER
 from open_webui.chat import api, ollama
 from open_webui.chat.delivery.sse import Stream
-from open_webui.chat.request import is_page_request, parse_api_request, parse_page_request
+from open_webui.chat.request import PageRequest, is_page_request, parse_api_request, parse_page_request
 from open_webui.deps import AppState, Caller
 from open_webui.principal import Principal
 from open_webui.routing import Json, allow, credential, json_object, new_router, unless_gone
-from open_webui.services import local_ollama
+from open_webui.services import intake, local_ollama
 from open_webui.state import State
 
 router = new_router()
@@ -31,6 +32,13 @@ async def bound(request: Request, state: State, caller: Principal, answer: Corou
     return state.turns.streams.bind(token, caller, response)
 
 
+async def with_files(state: State, caller: Principal, asked: PageRequest) -> PageRequest:
+    """The request with its question's pictures as files of the caller; a temporary chat stores nothing."""
+    if asked.user_message is None or asked.is_temporary:
+        return asked
+    return msgspec.structs.replace(asked, user_message=await intake.keep_value(state, caller, asked.user_message))
+
+
 @router.post("/api/chat/completions")
 @router.post("/api/v1/chat/completions")
 @allow(USER.on("model", "use"))
@@ -38,7 +46,7 @@ async def chat_completions(request: Request, state: AppState, caller: Caller) ->
     """An OpenAI chat completion. With `session_id` and message ids the answer comes over the socket instead."""
     body = await json_object(request)
     if is_page_request(body):
-        return await state.turns.start(caller, parse_page_request(body))
+        return await state.turns.start(caller, await with_files(state, caller, parse_page_request(body)))
     return await bound(request, state, caller, api.complete(state.turns, caller, parse_api_request(body)))
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import codecs
 import functools
 import struct
 import zlib
@@ -17,6 +18,42 @@ def sniff(data: bytes) -> str | None:
         if data.startswith(signature):
             return media_type
     return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+
+RASTER: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+TEXT: Final = "text/plain; charset=utf-8"
+UNKNOWN: Final = "application/octet-stream"
+_EXTENSIONS: Final = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/gif": ".gif",
+    "image/webp": ".webp",
+    "application/pdf": ".pdf",
+    TEXT: ".txt",
+}
+
+
+def media_type(head: bytes) -> str:
+    """The media type of a file by its first bytes: a picture as `sniff` knows it, PDF, text, or UNKNOWN.
+
+    Never one that a browser runs: HTML and SVG are text.
+    """
+    picture = sniff(head)
+    if picture is not None:
+        return picture
+    if head.startswith(b"%PDF-"):
+        return "application/pdf"
+    try:
+        # The last character may be cut in two.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return UNKNOWN
+    return UNKNOWN if "\x00" in text else TEXT
+
+
+def extension(mime: str) -> str:
+    """The end of a file's name, with its dot, for a type that `media_type` gives."""
+    return _EXTENSIONS.get(mime, ".bin")
 
 
 def from_data_url(url: str) -> tuple[bytes, str] | None:

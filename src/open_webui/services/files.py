@@ -1,0 +1,109 @@
+"""Files as they are served, and the collection of what nothing needs any more."""
+
+import time
+from typing import Final, Protocol
+
+import msgspec
+
+from open_webui import constants
+from open_webui.env import Settings
+from open_webui.errors import NotFound, Unauthenticated
+from open_webui.internal.db import Database
+from open_webui.internal.log import get_logger
+from open_webui.models import files
+from open_webui.models.files import File
+from open_webui.principal import Principal
+from open_webui.storage.base import BlobStore
+from open_webui.utils.pictures import RASTER
+
+log = get_logger(__name__)
+# What nothing refers to is kept for so many seconds: an upload of the same content may be under way.
+GRACE: Final = 3600
+
+
+class FileDeps(Protocol):
+    """The part of the state that files need."""
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A part of a file's bytes: from `start`, `length` of them."""
+
+    start: int
+    length: int
+
+
+class UnsatisfiableRange(NotFound):
+    """A range that begins behind the end of the file."""
+
+    status = 416
+    detail = "The file ends before the range that was asked for."
+
+
+async def get(deps: FileDeps, principal: Principal | None, file_id: str) -> File:
+    """A file that the caller may read. Raises NotFound, for somebody without an account Unauthenticated."""
+    async with deps.database.read() as connection:
+        found = await files.get(connection, principal, file_id, admin_access=deps.settings.enable_admin_chat_access)
+    if found is None:
+        raise Unauthenticated(constants.NOT_AUTHENTICATED) if principal is None else NotFound()
+    return found
+
+
+def is_shown(file: File) -> bool:
+    """Whether a browser may show it in a page; anything but a raster picture is for saving only."""
+    return file.mime in RASTER
+
+
+def span_of(header: str | None, size: int) -> Span | None:
+    """The part that a Range header asks for; None for the whole: there is no header, or one that means nothing to us.
+
+    Raises UnsatisfiableRange.
+    """
+    unit, _, given = (header or "").partition("=")
+    first, dash, last = given.strip().partition("-")
+    if unit.strip().lower() != "bytes" or not dash or not all(_is_number(part) for part in (first, last)):
+        return None
+    if not first:
+        start, end = max(0, size - int(last or 0)), size
+        if not last:
+            return None
+    else:
+        start, end = int(first), min(size, int(last) + 1 if last else size)
+        if last and int(last) < start:
+            return None
+    if start >= size or start >= end:
+        raise UnsatisfiableRange(headers={"content-range": f"bytes */{size}"})
+    return Span(start, end - start)
+
+
+def _is_number(text: str) -> bool:
+    return not text or (text.isascii() and text.isdigit() and len(text) < 20)
+
+
+async def collect(deps: FileDeps, *, grace: float = GRACE) -> int:
+    """Removes files that nothing uses and blobs that no file needs, once they are older than the grace (seconds).
+
+    Gives the number of blobs whose bytes are gone. A crash between the rows and the bytes leaves bytes that the next
+    collection finds.
+    """
+    before = time.time() - grace
+    gone = 0
+    while True:
+        async with deps.database.write() as unit:
+            hashes = await files.collect(unit.connection, int(before))
+        for key in hashes:
+            gone += await deps.blobs.delete(key, before)
+        if len(hashes) < files.BATCH:
+            break
+    async for keys in deps.blobs.untouched(before):
+        async with deps.database.read() as connection:
+            known = await files.known_blobs(connection, keys)
+        for key in keys:
+            if key not in known:
+                gone += await deps.blobs.delete(key, before)
+    if gone:
+        log.info("blobs collected", count=gone)
+    return gone

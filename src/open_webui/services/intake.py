@@ -1,0 +1,91 @@
+"""Where pictures come in: data: URLs in a document become files of whoever sends it, and their addresses stand there instead.
+
+It works on JSON as it arrives, so one place serves every document: routes whose policy says `keeping_files` pass their
+bodies through here before anybody decodes them (routing.py). What refers to a file notes that itself (models/file_uses.py).
+"""
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+
+from open_webui.errors import BadRequest, TooLarge
+from open_webui.models import files
+from open_webui.models.file_uses import address
+from open_webui.models.files import NewFile, embedded_id
+from open_webui.principal import Principal
+from open_webui.services.files import FileDeps
+from open_webui.utils import data_urls
+from open_webui.utils.pictures import extension, media_type
+
+# Of one request. Each picture is written to disk and waited for.
+MAX_PICTURES: Final = 2_000
+MAX_SIZE: Final = 32 * 2**20
+# Of one message.
+MAX_IN_MESSAGE: Final = 64
+_BIG: Final = 64 * 1024
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """A document without its data: URLs, and the files that they are now; their bytes are stored, their rows not yet."""
+
+    document: bytes
+    files: list[NewFile]
+
+
+async def take(deps: FileDeps, owner_id: str, document: bytes, *, at_most: int = MAX_PICTURES) -> Taken:
+    """Puts the pictures of a document into the store.
+
+    Raises BadRequest for a picture that can't be read, TooLarge for one that is too large or one too many.
+    """
+    if data_urls.MARK not in document:
+        return Taken(document, [])
+    parts: list[bytes] = []
+    new: list[NewFile] = []
+    at = 0
+    while (found := await _find(document, at)) is not None:
+        if len(new) == at_most:
+            raise TooLarge(f"At most {at_most:,} pictures can come at once.")
+        if len(found.data) > MAX_SIZE:
+            raise TooLarge(f"A picture may have at most {MAX_SIZE // 2**20} MB.")
+        file = await put(deps, owner_id, found.data)
+        new.append(file)
+        parts += [document[at : found.start], address(file.id).encode()]
+        at = found.end
+    return Taken(b"".join([*parts, document[at:]]), new) if new else Taken(document, [])
+
+
+async def _find(document: bytes, at: int) -> data_urls.Found | None:
+    try:
+        if len(document) <= _BIG:
+            return data_urls.find(document, at)
+        return await asyncio.to_thread(data_urls.find, document, at)
+    except data_urls.BadDataUrl as error:
+        raise BadRequest(str(error)) from None
+
+
+async def put(deps: FileDeps, owner_id: str, data: bytes, filename: str | None = None) -> NewFile:
+    """Stores bytes as an embedded file of somebody, whose row the caller adds."""
+    stored = await deps.blobs.put(data)
+    mime = media_type(data[:512])
+    name = filename or ("picture" if mime.startswith("image/") else "file") + extension(mime)
+    return NewFile(embedded_id(owner_id, stored.hash), name, stored.hash, stored.size, mime)
+
+
+async def keep(deps: FileDeps, principal: Principal, document: bytes, *, at_most: int = MAX_PICTURES) -> bytes:
+    """The document with addresses in place of its data: URLs, which are stored files of the principal then.
+
+    A file that nothing comes to use, since the request is refused, is collected like any other.
+    """
+    taken = await take(deps, principal.id, document, at_most=at_most)
+    if taken.files:
+        async with deps.database.write() as unit:
+            await files.add(unit.connection, principal.id, taken.files)
+    return taken.document
+
+
+async def keep_value(deps: FileDeps, principal: Principal, value: Any) -> Any:
+    """The same for one decoded message."""
+    encoded = msgspec.json.encode(value)
+    document = await keep(deps, principal, encoded, at_most=MAX_IN_MESSAGE)
+    return value if document is encoded else msgspec.json.decode(document)

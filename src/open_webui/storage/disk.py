@@ -1,0 +1,199 @@
+"""Blobs as files: `<folder>/aa/bb/<sha256>`, for the server's user only."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import IO, Final
+from uuid import uuid4
+
+from open_webui.storage.base import PIECE, BlobMissing, Stored, check_hash
+
+FILE_MODE: Final = 0o600
+FOLDER_MODE: Final = 0o700
+
+
+class DiskStore:
+    """A folder of blobs, which several processes of one machine may share.
+
+    A blob is written beside its place, synced and renamed, so a crash leaves a whole blob or a leftover in `new`.
+    A blob's modification time is the time of its last `put`. Finishing a put and deleting exclude each other by a lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._new = folder / "new"
+        self._lock = threading.Lock()
+
+    async def put(self, content: bytes | AsyncIterator[bytes]) -> Stored:
+        if isinstance(content, bytes):
+            return await asyncio.to_thread(self._put_bytes, content)
+        digest = hashlib.sha256()
+        size = 0
+        handle, temporary = await asyncio.to_thread(self._begin)
+        try:
+            with handle:
+                async for piece in content:
+                    size += len(piece)
+                    await asyncio.to_thread(_add, handle, digest, piece)
+                await asyncio.to_thread(_sync, handle)
+            await asyncio.to_thread(self._finish, temporary, digest.hexdigest(), size)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return Stored(digest.hexdigest(), size)
+
+    async def size(self, key: str) -> int | None:
+        return await asyncio.to_thread(self._size, check_hash(key))
+
+    async def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        try:
+            handle = await asyncio.to_thread(self._path(check_hash(key)).open, "rb")
+        except FileNotFoundError:
+            raise BlobMissing from None
+        with handle:
+            handle.seek(start)
+            left = length
+            while left is None or left > 0:
+                piece = await asyncio.to_thread(handle.read, PIECE if left is None else min(PIECE, left))
+                if not piece:
+                    return
+                if left is not None:
+                    left -= len(piece)
+                yield piece
+
+    async def delete(self, key: str, before: float) -> bool:
+        return await asyncio.to_thread(self._delete, check_hash(key), before)
+
+    async def untouched(self, before: float) -> AsyncIterator[list[str]]:
+        await asyncio.to_thread(self._clear_leftovers, before)
+        for folder in await asyncio.to_thread(self._shelves):
+            found = await asyncio.to_thread(_older, folder, before)
+            if found:
+                yield found
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key[:2] / key[2:4] / key
+
+    def _size(self, key: str) -> int | None:
+        try:
+            return self._path(key).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def _put_bytes(self, content: bytes) -> Stored:
+        key = hashlib.sha256(content).hexdigest()
+        if not self._touch(key, len(content)):
+            handle, temporary = self._begin()
+            try:
+                with handle:
+                    handle.write(content)
+                    _sync(handle)
+                self._finish(temporary, key, len(content))
+            finally:
+                temporary.unlink(missing_ok=True)
+        return Stored(key, len(content))
+
+    def _begin(self) -> tuple[IO[bytes], Path]:
+        _make_folder(self._new)
+        temporary = self._new / uuid4().hex
+        return os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb"), temporary
+
+    def _finish(self, temporary: Path, key: str, size: int) -> None:
+        if self._touch(key, size):
+            return
+        target = self._path(key)
+        _make_folder(target.parent)
+        with self._locked():
+            temporary.replace(target)
+            os.utime(target)
+        _sync_folder(target.parent)
+
+    def _touch(self, key: str, size: int) -> bool:
+        """Marks a blob as put now; False where there is none, or one that is not whole."""
+        target = self._path(key)
+        with self._locked():
+            try:
+                if target.stat().st_size != size:
+                    return False
+                os.utime(target)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def _delete(self, key: str, before: float) -> bool:
+        target = self._path(key)
+        with self._locked():
+            try:
+                if target.stat().st_mtime >= before:
+                    return False
+                target.unlink()
+            except FileNotFoundError:
+                return True
+        return True
+
+    def _clear_leftovers(self, before: float) -> None:
+        for name in _older(self._new, before):
+            (self._new / name).unlink(missing_ok=True)
+
+    def _shelves(self) -> list[Path]:
+        return sorted(self._folder.glob("[0-9a-f][0-9a-f]/[0-9a-f][0-9a-f]"))
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One at a time in this process and, where the system has flock, among all that share the folder."""
+        with self._lock:
+            try:
+                import fcntl  # noqa: PLC0415 - not on every system
+            except ImportError:
+                yield
+                return
+            _make_folder(self._folder)
+            handle = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, FILE_MODE)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(handle)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(FOLDER_MODE)
+        _sync_folder(folder.parent)
+
+
+def _add(handle: IO[bytes], digest: "hashlib._Hash", piece: bytes) -> None:
+    digest.update(piece)
+    handle.write(piece)
+
+
+def _sync(handle: IO[bytes]) -> None:
+    handle.flush()
+    os.fsync(handle.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename durable; systems that can't open a folder have no need to."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _older(folder: Path, before: float) -> list[str]:
+    """The names of files in a folder that were touched before a moment."""
+    found = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                if entry.stat().st_mtime < min(before, time.time()):
+                    found.append(entry.name)
+    return found

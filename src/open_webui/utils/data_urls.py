@@ -1,0 +1,110 @@
+"""Finds data: URLs in JSON before it is decoded. Pure functions over bytes, for threads: none holds the interpreter for long."""
+
+import binascii
+import re
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from open_webui.utils.pictures import sniff
+
+# Shorter ones cost less in a row than as a file.
+LEAST: Final = 1024
+_HEAD: Final = re.compile(rb"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+=-]+)*),")
+_RASTER: Final = frozenset({b"image/png", b"image/jpeg", b"image/jpg", b"image/gif", b"image/webp"})
+_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/=\\]")
+# Characters of base64 that are looked at or decoded in one go, a multiple of four.
+_PIECE: Final = 1 << 20
+MARK: Final = b"data:"
+
+
+class BadDataUrl(ValueError):
+    """A picture's data: URL that can't be decoded; the text says why."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A data: URL in a document, which stands at [start:end]. data: what it holds."""
+
+    start: int
+    end: int
+    data: bytes
+
+
+def find(document: bytes, at: int = 0) -> Found | None:
+    """The first data: URL from a position on that is to be a file: one that is long and is either a whole string or,
+    inside of a text, a raster picture. Raises BadDataUrl for a string that says it is a picture and can't be decoded.
+    """
+    while (start := document.find(MARK, at)) >= 0:
+        head = _HEAD.match(document, start, start + 300)
+        at = start + len(MARK)
+        if head is None:
+            continue
+        found = _whole(document, head) if document[start - 1 : start] == b'"' else None
+        found = found or _inside(document, head)
+        if found is not None:
+            return found
+    return None
+
+
+def _whole(document: bytes, head: "re.Match[bytes]") -> Found | None:
+    """The URL that takes all of a JSON string."""
+    end = _closing_quote(document, head.end())
+    if end - head.start() < LEAST:
+        return None
+    body = document[head.end() : end]
+    is_picture = (head[1] or b"").startswith(b"image/")
+    if head[2].endswith(b";base64"):
+        data = decoded(body.replace(b"\\/", b"/"))
+        if data is None and is_picture and _inside(document, head) is None:
+            raise BadDataUrl("A picture in this request is not valid base64.")
+    else:
+        data = unquote_to_bytes(_text(body)) if is_picture else None
+    return None if data is None else Found(head.start(), end, data)
+
+
+def _inside(document: bytes, head: "re.Match[bytes]") -> Found | None:
+    """A raster picture in the middle of a text, such as Markdown."""
+    if head[1] not in _RASTER or not head[2].endswith(b";base64"):
+        return None
+    start = end = head.end()
+    while (other := _NOT_BASE64.search(document, end, end + _PIECE)) is None and end < len(document):
+        end += _PIECE
+    end = min(len(document), end) if other is None else other.start()
+    body = document[start:end]
+    # What follows a backslash that escapes no slash is not the picture's any more.
+    escape = re.search(rb"\\(?!/)", body)
+    if escape is not None:
+        end = start + escape.start()
+        body = body[: escape.start()]
+    if end - head.start() < LEAST:
+        return None
+    data = decoded(body.replace(b"\\/", b"/"))
+    return None if data is None or sniff(data) is None else Found(head.start(), end, data)
+
+
+def _closing_quote(document: bytes, at: int) -> int:
+    while (end := document.find(b'"', at)) >= 0:
+        before = document[max(0, end - 64) : end]
+        if (len(before) - len(before.rstrip(b"\\"))) % 2 == 0:
+            return end
+        at = end + 1
+    return len(document)
+
+
+def _text(body: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(b'"' + body + b'"'))
+    except msgspec.DecodeError:
+        return body.decode(errors="replace")
+
+
+def decoded(body: bytes) -> bytes | None:
+    """The bytes of a base64 text; None for one that is not valid."""
+    out = bytearray()
+    try:
+        for k in range(0, len(body), _PIECE):
+            out += binascii.a2b_base64(body[k : k + _PIECE], strict_mode=True)
+    except binascii.Error:
+        return None
+    return bytes(out)

@@ -1,0 +1,76 @@
+"""Pictures for tests, and what a database holds of any."""
+
+import base64
+import random
+import re
+import struct
+import zlib
+from typing import Any
+
+import sqlalchemy as sa
+
+from open_webui.models.base import metadata
+from tests.support.live import Live
+
+PARTS = re.compile(r"[A-Za-z0-9+/=]{1024,}")
+ADDRESS = re.compile(r"/api/v1/files/([0-9a-f-]{36})/content")
+
+
+def png(seed: int = 1, size: int = 4000) -> bytes:
+    """A PNG that does not compress, of about so many bytes."""
+    side = max(1, int((size / 3) ** 0.5))
+    noise = random.Random(seed)
+    rows = b"".join(b"\x00" + noise.randbytes(3 * side) for _ in range(side))
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
+def data_url(data: bytes, mime: str = "image/png") -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+
+
+def picture(seed: int = 1, size: int = 4000) -> str:
+    """A data: URL of a PNG."""
+    return data_url(png(seed, size))
+
+
+async def texts(live: Live) -> list[tuple[str, str]]:
+    """Every value of every table as (table.column, text)."""
+    out = []
+    async with live.app.state.oui.database.read() as connection:
+        for table in metadata.sorted_tables:
+            for column in table.columns:
+                rows = await connection.scalars(sa.select(sa.cast(column, sa.Text)))
+                out += [(f"{table.name}.{column.name}", text) for text in rows if text]
+    return out
+
+
+async def base64_in(live: Live) -> list[str]:
+    """The columns that hold a data: URL or base64 of more than 1 KB."""
+    return [name for name, text in await texts(live) if PARTS.search(text) or re.search(r"data:[^\"]{1024,}", text)]
+
+
+async def unused_references(live: Live) -> list[tuple[str, str]]:
+    """Addresses of files anywhere in the database that no use was noted for."""
+    async with live.app.state.oui.database.read() as connection:
+        used = set(await connection.scalars(sa.select(metadata.tables["file_use"].c.file_id)))
+    return [(name, i) for name, text in await texts(live) for i in ADDRESS.findall(text) if i not in used]
+
+
+def chat(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A chat document of messages that follow each other; each has at least an id and a role."""
+    history: dict[str, Any] = {}
+    before = None
+    for given in messages:
+        history[given["id"]] = {"content": "", **given, "parentId": before, "childrenIds": []}
+        if before is not None:
+            history[before]["childrenIds"] = [given["id"]]
+        before = given["id"]
+    return {"title": "Pictures", "history": {"messages": history, "currentId": before}} | more
+
+
+def question(url: str, key: str = "q") -> dict[str, Any]:
+    return {"id": key, "role": "user", "content": "What is this?", "files": [{"type": "image", "url": url}]}
