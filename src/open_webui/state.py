@@ -25,6 +25,7 @@ from open_webui.internal.log import get_logger
 from open_webui.models import configs
 from open_webui.principal import Principal
 from open_webui.services.accounts import Accounts
+from open_webui.services.files import keep_collecting
 from open_webui.services.llamaforge import Llamaforge
 from open_webui.storage import open_store
 from open_webui.storage.base import BlobStore
@@ -121,4 +122,6 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.active_chats = state.turns.active_chats
         stack.push_async_callback(state.turns.close)
         await state.turns.open()
+        collecting = asyncio.create_task(keep_collecting(state), name="collecting blobs")
+        stack.callback(collecting.cancel)
         yield state

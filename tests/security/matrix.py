@@ -18,7 +18,7 @@ from open_webui.models.base import metadata
 from open_webui.printing import Declared
 from tests.support import live as people
 from tests.support.live import Actor, Live
-from tests.support.pictures import picture
+from tests.support.pictures import data_url, png
 from tests.support.upstream import Upstream
 
 # In every text of the victim: it is nobody else's to see.
@@ -182,7 +182,7 @@ def document(title: str) -> dict[str, Any]:
         i: {"id": i, "parentId": parent, "childrenIds": children, "role": role, "content": f"{MARK} {i}"}
         for i, (role, parent, children) in said.items()
     }
-    messages["question"]["files"] = [{"type": "image", "url": picture()}]
+    messages["question"]["files"] = [{"type": "image", "url": data_url(png() + MARK.encode())}]
     history = {"messages": messages, "currentId": "answer"}
     return {"title": f"{MARK} {title}", "params": {"system": f"{MARK} chat prompt"}, "history": history}
 
@@ -259,7 +259,7 @@ async def make_local_models(world: World) -> Ids:
 
 
 MAKERS: dict[tuple[str, ...], Callable[[World], Awaitable[Ids]]] = {
-    ("user",): make_users, ("group",): make_groups, ("model",): make_models, ("chat", "folder"): make_chats,
+    ("user",): make_users, ("group",): make_groups, ("model",): make_models, ("chat", "folder", "file"): make_chats,
     ("local_model",): make_local_models,
 }  # fmt: skip
 
@@ -339,6 +339,11 @@ def _child_of(name: str, row: tuple[Any, ...] | None, rows: Rows, caller: str) -
     """Whether a row without an owner's column belongs to a chat or thing of the caller's."""
     if row is None:
         return False
+    if name == "file_use":
+        numbers = {row[_columns(name).index("message_n")]}
+        messages = [m for m in rows["chat_message"].values() if m[_columns("chat_message").index("n")] in numbers]
+        # A message that is gone took its uses along, which its own row tells.
+        return numbers != {None} and all(_child_of("chat_message", m, rows, caller) for m in messages)
     place = {"chat_message": "chat_id", "access_grant": "resource_id"}.get(name)
     if place is None:
         return False

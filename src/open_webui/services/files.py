@@ -1,9 +1,11 @@
 """Files as they are served, and the collection of what nothing needs any more."""
 
+import asyncio
 import time
 from typing import Final, Protocol
 
 import msgspec
+from sqlalchemy.exc import SQLAlchemyError
 
 from open_webui import constants
 from open_webui.env import Settings
@@ -19,6 +21,9 @@ from open_webui.utils.pictures import RASTER
 log = get_logger(__name__)
 # What nothing refers to is kept for so many seconds: an upload of the same content may be under way.
 GRACE: Final = 3600
+# Seconds between two collections, and before the first.
+EVERY: Final = 3600.0
+FIRST: Final = 60.0
 
 
 class FileDeps(Protocol):
@@ -107,3 +112,14 @@ async def collect(deps: FileDeps, *, grace: float = GRACE) -> int:
     if gone:
         log.info("blobs collected", count=gone)
     return gone
+
+
+async def keep_collecting(deps: FileDeps, *, first: float = FIRST, every: float = EVERY) -> None:
+    """Collects again and again, until it is cancelled. A database or a disk that fails is tried again an hour later."""
+    await asyncio.sleep(first)
+    while True:
+        try:
+            await collect(deps)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("blobs could not be collected", error=str(error))
+        await asyncio.sleep(every)
