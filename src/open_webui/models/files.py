@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from open_webui.models import chats, folders, grants, shares, tables
+from open_webui.models import chats, folders, models, shares, tables
 from open_webui.models.base import clean, inserting, now
 from open_webui.principal import Principal
 
@@ -63,25 +63,25 @@ _files = sa.select(*_columns).join(blob, blob.c.hash == t.c.blob)
 def readable_by(principal: Principal | None, *, admin_access: bool = False) -> "sa.ColumnElement[bool]":
     """The files that somebody (None: without an account) may read: own ones, and what readable things use."""
     in_chats = chats.readable_by(principal, admin_access=admin_access)
+    sees_all = admin_access and principal is not None and principal.is_admin
+    shared = sa.true() if sees_all else shares.repository.readable_by(principal)
     ways = [
-        _used(sa.select(message.c.n).join(chat, chat.c.id == message.c.chat_id).where(in_chats), use.c.message_n,
-              message.c.n),
+        _used(
+            sa.select(message.c.n).join(chat, chat.c.id == message.c.chat_id).where(in_chats),
+            use.c.message_n,
+            message.c.n,
+        ),
         _used(sa.select(chat.c.id).where(in_chats), use.c.chat_id, chat.c.id),
-        _used(sa.select(share.c.id).where(shares.readable_by(principal, admin_access=admin_access)), use.c.share_id,
-              share.c.id),
-    ]  # fmt: skip
-    if principal is None:
-        return sa.or_(*ways)
-    ways.append(t.c.user_id == principal.id)
-    ways.append(sa.exists().where(use.c.file_id == t.c.id, use.c.settings_id == principal.id))
-    if principal.is_active:
+        _used(sa.select(share.c.id).where(shared), use.c.share_id, share.c.id),
+    ]
+    if principal is not None:
+        ways.append(t.c.user_id == principal.id)
+        ways.append(sa.exists().where(use.c.file_id == t.c.id, use.c.settings_id == principal.id))
+    if principal is not None and principal.is_active:
+        in_folders, in_models = folders.repository.readable_by(principal), models.repository.readable_by(principal)
         ways.append(sa.exists().where(use.c.file_id == t.c.id, use.c.profile_id.is_not(None)))
-        ways.append(_used(sa.select(folder.c.id).where(folders.readable_by(principal)), use.c.folder_id, folder.c.id))
-        readable = sa.or_(
-            sa.true() if principal.is_admin else model.c.user_id == principal.id,
-            grants.granted("model", model.c.id, principal, "read"),
-        )
-        ways.append(_used(sa.select(model.c.id).where(readable), use.c.model_id, model.c.id))
+        ways.append(_used(sa.select(folder.c.id).where(in_folders), use.c.folder_id, folder.c.id))
+        ways.append(_used(sa.select(model.c.id).where(in_models), use.c.model_id, model.c.id))
     return sa.or_(*ways)
 
 
