@@ -35,6 +35,7 @@ class Settings(BaseSettings):
 
     database_url: str = ""
     database_pool_size: int = Field(default=10, ge=1, le=200)
+    database_prepared_statements: bool = True
     database_sqlite_pragma_busy_timeout: int = Field(default=5000, ge=0)
     enable_db_migrations: bool = True
 

@@ -40,6 +40,7 @@ CATCH_ALL = {
     "open_webui/chat/tools.py": "a tool is other people's code: what it raises is an answer to the model",
     "open_webui/chat/delivery/record.py": "task runner: what is finished must not be lost, whatever a database raises",
     "open_webui/internal/db.py": "a unit of work: whatever ends it, it is rolled back; what follows a commit can't undo it",
+    "open_webui/internal/postgres.py": "whatever the driver raises is handed to SQLAlchemy, which raises it as its own",
     "open_webui/utils/aside.py": "what a thread raises is raised where its work is awaited",
     "open_webui/socket/server.py": "task runner: a lost database must not end the sweep",
     "llamaforge/plugins/manager.py": "plugins are other people's code: one that fails is skipped",

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.internal.log import get_logger
+from open_webui.internal.postgres import UNPREPARED, read_one_snapshot, watch_pool
 from open_webui.internal.prepared import driver_of
 from open_webui.internal.shielding import to_the_end
 from open_webui.internal.sqlite import Connection, ReadConnection, creator
@@ -63,7 +64,7 @@ def database_url(settings: Settings) -> URL:
     raise StartupError(f"DATABASE_URL asks for '{backend}', but only SQLite and PostgreSQL are supported.")
 
 
-def _sqlite_pragmas(settings: Settings) -> Callable[[Any, Any], None]:
+def _sqlite_pragmas(settings: Settings, *, writes: bool) -> Callable[[Any, Any], None]:
     def on_connect(connection: Any, _record: Any) -> None:
         # The driver's own implicit BEGIN comes too late for IMMEDIATE; we begin ourselves (see _begin_sqlite).
         connection.isolation_level = None
@@ -75,6 +76,7 @@ def _sqlite_pragmas(settings: Settings) -> Callable[[Any, Any], None]:
             f"busy_timeout={settings.database_sqlite_pragma_busy_timeout}",
             "temp_store=MEMORY",
             "cache_size=-8000",
+            f"query_only={'OFF' if writes else 'ON'}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -172,8 +174,13 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading, one consistent snapshot while it is open. Hold none while a provider talks."""
+        """A connection for reading: all its statements see the same state of the database, and none may write.
+
+        Hold none while a provider talks.
+        """
         async with self._readers.connect() as connection:
+            if not self.is_sqlite:
+                read_one_snapshot(connection)
             yield connection
 
     @asynccontextmanager
@@ -221,9 +228,10 @@ def open_database(settings: Settings) -> Database:
             url,
             pool_size=settings.database_pool_size,
             max_overflow=settings.database_pool_size,
-            pool_pre_ping=True,
+            connect_args={} if settings.database_prepared_statements else dict(UNPREPARED),
             **common,
         )
+        watch_pool(engine.sync_engine)
         return Database(engine, engine, "postgresql")
     if url.database and url.database != ":memory:":
         ensure_folder(Path(url.database).parent)
@@ -234,7 +242,7 @@ def open_database(settings: Settings) -> Database:
     readers = create_async_engine(url, poolclass=pool, pool_size=size, max_overflow=0, connect_args=reading, **common)
     writer = create_async_engine(url, poolclass=pool, pool_size=1, max_overflow=0, connect_args=writing, **common)
     for engine in (readers, writer):
-        sa.event.listen(engine.sync_engine, "connect", _sqlite_pragmas(settings))
+        sa.event.listen(engine.sync_engine, "connect", _sqlite_pragmas(settings, writes=engine is writer))
         sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return Database(readers, writer, "sqlite")
 

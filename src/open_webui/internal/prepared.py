@@ -1,6 +1,7 @@
-"""Statements that are run again and again: compiled once for SQLite, where SQLAlchemy costs several times what SQLite does.
+"""Statements that are run again and again: compiled once, and run by the driver directly, since SQLAlchemy costs several
+times what the database does.
 
-On PostgreSQL a prepared statement is an ordinary one. Only for statements whose rows need no conversion: text, numbers, null.
+Only for statements whose rows need no conversion: text, numbers, null, and on PostgreSQL true and false.
 """
 
 import sqlite3
@@ -10,7 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from open_webui.internal.sqlite import Connection, Result
+from open_webui.internal.postgres import run_directly
+from open_webui.internal.sqlite import Connection
 
 Row = Sequence[Any]
 Values = Mapping[str, Any]
@@ -22,16 +24,12 @@ class Prepared:
     def __init__(self, statement: "sa.Executable", columns: Sequence[str] | None = None) -> None:
         self.statement = statement
         self._columns = columns
-        self._compiled: _Compiled | None = None
+        self._compiled: dict[str, _Compiled] = {}
 
     async def all(self, connection: AsyncConnection, values: Values) -> Sequence[Row]:
         """All rows that it gives."""
-        driver = driver_of(connection)
-        if driver is None:
-            return (await connection.execute(self.statement, values)).all()
         compiled = self._for(connection)
-        *_, rows = await compiled.run(driver, compiled.take(values), many=False)
-        return rows
+        return await compiled.run(connection, compiled.take(values), many=False)
 
     async def first(self, connection: AsyncConnection, values: Values) -> Row | None:
         """The first row, if there is one."""
@@ -40,33 +38,26 @@ class Prepared:
 
     async def run(self, connection: AsyncConnection, values: Values) -> None:
         """Runs it for its effect. Within `UnitOfWork.together` it may wait."""
-        driver = driver_of(connection)
-        if driver is None:
-            await connection.execute(self.statement, values)
-        else:
-            compiled = self._for(connection)
-            await compiled.run(driver, compiled.take(values), many=False)
+        await self.all(connection, values)
 
     async def run_many(self, connection: AsyncConnection, rows: Sequence[Values]) -> None:
-        """`run` for each of these sets of values, at least one."""
-        driver = driver_of(connection)
-        if driver is None:
-            await connection.execute(self.statement, rows)
-        else:
-            compiled = self._for(connection)
-            await compiled.run(driver, [compiled.take(values) for values in rows], many=True)
+        """`run` for each of these sets of values, at least one; PostgreSQL gets them in one message."""
+        compiled = self._for(connection)
+        await compiled.run(connection, [compiled.take(values) for values in rows], many=True)
 
     def _for(self, connection: AsyncConnection) -> "_Compiled":
-        if self._compiled is None:
-            self._compiled = _Compiled(self.statement, connection.dialect, self._columns)
-        return self._compiled
+        name = connection.dialect.name
+        if name not in self._compiled:
+            self._compiled[name] = _Compiled(self.statement, connection.dialect, self._columns)
+        return self._compiled[name]
 
 
 class _Compiled:
-    """SQLite's text of a statement, and how its parameters are laid out."""
+    """A database's text of a statement, and how its parameters are laid out."""
 
     def __init__(self, statement: Any, dialect: sa.Dialect, columns: Sequence[str] | None) -> None:
-        compiled = statement.compile(dialect=dialect, column_keys=columns)
+        # As for many rows: it gives what it is asked to give, and no keys of its own accord.
+        compiled = statement.compile(dialect=dialect, column_keys=columns, for_executemany=True)
         self.sql = str(compiled)
         self._names = compiled.positiontup
         self._fixed = compiled.params
@@ -76,20 +67,24 @@ class _Compiled:
         self._processors = [processors[name] for name in self._names]
 
     def take(self, values: Values) -> tuple[Any, ...]:
-        """The values in the order of the statement, as SQLite stores them."""
+        """The values in the order of the statement, as the driver takes them."""
         return tuple(
             process(value) if process is not None else value
             for name, process in zip(self._names, self._processors, strict=True)
             for value in (values[name] if name in values else self._fixed[name],)
         )
 
-    async def run(self, driver: Connection, parameters: Any, *, many: bool) -> Result:
+    async def run(self, connection: AsyncConnection, parameters: Any, *, many: bool) -> Sequence[Row]:
+        driver = driver_of(connection)
+        if driver is None:
+            return await run_directly(connection, self.sql, parameters, many=many)
         # SQLAlchemy has begun a transaction for writing already, but not one for reading, which gives one snapshot.
         driver.begin()
         try:
-            return await driver.run(self.sql, parameters, many=many)
+            *_, rows = await driver.run(self.sql, parameters, many=many)
         except sqlite3.Error as error:
             raise sa.exc.DBAPIError.instance(self.sql, parameters, error, sqlite3.Error) from error
+        return rows
 
 
 def driver_of(connection: AsyncConnection) -> Connection | None:

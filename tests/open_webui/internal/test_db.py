@@ -99,6 +99,31 @@ async def test_writers_take_turns_and_readers_see_the_last_commit(database: Data
     assert len(await names(database)) == 30
 
 
+async def test_what_is_read_is_one_snapshot(database: Database) -> None:
+    count = sa.select(sa.func.count()).select_from(t)
+    async with database.read() as connection:
+        assert await connection.scalar(count) == 0
+        async with database.write() as unit:
+            await unit.connection.execute(t.insert(), row("a"))
+        assert await connection.scalar(count) == 0
+    # The next one begins anew, on the same connection.
+    assert await names(database) == ["a"]
+
+
+async def test_who_reads_does_not_write(database: Database) -> None:
+    async def work() -> None:
+        async with database.read() as connection:
+            await connection.execute(t.insert(), row("a"))
+
+    with pytest.raises(sa.exc.DBAPIError, match=r"read-?only"):
+        await work()
+    # Not what the connection is for ever, where one pool serves both.
+    for name in "bc":
+        async with database.write() as unit:
+            await unit.connection.execute(t.insert(), row(name))
+        assert name in await names(database)
+
+
 async def test_writes_that_travel_together_are_all_there_and_in_order(database: Database) -> None:
     async with database.write() as unit:
         with unit.together():

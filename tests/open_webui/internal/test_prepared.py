@@ -64,8 +64,6 @@ async def test_what_travels_together_is_stored_with_the_rest(database: Database)
     assert await everything(database) == {"a": "1", "b": "2"}
 
 
-# PostgreSQL reads what is committed, statement by statement.
-@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_a_reader_sees_one_snapshot_with_statements_of_both_kinds(database: Database) -> None:
     async with database.read() as connection:
         assert await ALL.all(connection, {}) == []
@@ -74,6 +72,22 @@ async def test_a_reader_sees_one_snapshot_with_statements_of_both_kinds(database
         assert await ALL.all(connection, {}) == []
         assert (await connection.execute(sa.select(t.c.name))).all() == []
     assert await everything(database) == {"a": "1"}
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("kept", [True, False])
+async def test_statements_stay_on_a_connection_unless_a_pooler_forbids_it(settings: Settings, kept: bool) -> None:
+    database = open_database(settings.model_copy(update={"database_prepared_statements": kept}))
+    for _ in range(3):
+        async with database.write() as unit:
+            await INSERT.run_many(unit.connection, [{"name": "a", "value": "1"}])
+            await unit.connection.execute(t.delete().where(t.c.name == "a"))
+            assert await ALL.all(unit.connection, {}) == []
+            asked = sa.text("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%singleton%'")
+            found = await unit.connection.scalar(asked)
+    await database.close()
+    # Its own question names the table, too.
+    assert found == (4 if kept else 0)
 
 
 async def test_json_and_truth_are_stored_as_sqlalchemy_stores_them(database: Database) -> None:
