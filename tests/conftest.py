@@ -166,10 +166,15 @@ def connections(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def make_live(settings: Settings) -> AsyncIterator[Callable[..., Awaitable[Live]]]:
-    """Starts applications with `settings`, changed by the arguments; `connections` is asked for separately."""
+    """Starts applications with `settings`, changed by the arguments; `connections` is asked for separately.
+
+    On SQLite, which serves one at a time, the one before it ends first.
+    """
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(**changes: Any) -> Live:
+            if settings.database_url.startswith("sqlite"):
+                await stack.aclose()
             changed = Settings(_env_file=None, **(settings.model_dump() | changes))
             return await stack.enter_async_context(live_module.serve(changed))
 

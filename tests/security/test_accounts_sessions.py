@@ -68,6 +68,7 @@ async def test_access_ends_at_once_and_sockets_are_told(live: Live, admin: Actor
     assert (await admin.client.get(PROBE)).status_code == 200
 
 
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("ending", [sign_out, admin_revokes, demote, delete], ids=lambda e: e.__name__)
 async def test_access_ends_on_other_replicas(
     make_live: MakeLive, live: Live, admin: Actor, user: Actor, ending: Ending, monkeypatch: pytest.MonkeyPatch

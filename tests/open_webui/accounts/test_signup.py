@@ -62,6 +62,7 @@ async def test_with_sign_up_held_on_there_is_still_one_admin(
     assert sorted(r.json()["role"] for r in replies) == ["admin"] + ["user"] * 11
 
 
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 async def test_two_replicas_make_one_admin(make_live: MakeLive) -> None:
     lives = [await make_live(), await make_live()]
 
