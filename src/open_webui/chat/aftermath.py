@@ -7,10 +7,12 @@ from open_webui.chat import prompts, side
 from open_webui.chat.delivery.record import Live, Recorder
 from open_webui.config import Config
 from open_webui.connections.base import Models
-from open_webui.errors import OuiError
+from open_webui.errors import NotFound, OuiError
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
+from open_webui.models import tags
 from open_webui.models import turns as stored
+from open_webui.services.changes import change_chat
 
 log = get_logger(__name__)
 ATTEMPTS: Final = 2
@@ -77,9 +79,11 @@ class Aftermath:
             answer = await self._ask("task.title.prompt_template", prompts.TITLE, {"max_tokens": side.TITLE_TOKENS})
             title = prompts.title_of(answer)
         title = title or prompts.short_title(turn.question)
-        async with self._database.write() as unit:
-            if not await stored.set_title(unit.connection, turn.chat_id, title):
-                return
+        try:
+            async with change_chat(self._database, None, turn.chat_id) as (unit, chat):
+                await stored.set_title(unit.connection, chat, title)
+        except NotFound:
+            return
         self._live.title = title
         await self._live.room.event("chat:title", title)
 
@@ -90,8 +94,12 @@ class Aftermath:
         if not texts:
             return
         if not turn.is_temporary:
-            async with self._database.write() as unit:
-                await stored.patch_body(unit.connection, turn.chat_id, turn.message_id, {"followUps": texts})
+            try:
+                async with change_chat(self._database, None, turn.chat_id) as (unit, chat):
+                    if not await stored.patch_body(unit.connection, chat, turn.message_id, {"followUps": texts}):
+                        return
+            except NotFound:
+                return
         await self._live.room.event("chat:message:follow_ups", {"follow_ups": texts})
 
     async def _tags(self) -> None:
@@ -101,6 +109,9 @@ class Aftermath:
         names = [name for name in names if name.lower() != "none"]
         if not names:
             return
-        async with self._database.write() as unit:
-            await stored.replace_tags(unit.connection, turn.owner_id, turn.chat_id, names)
+        try:
+            async with change_chat(self._database, None, turn.chat_id) as (unit, chat):
+                await tags.replace(unit.connection, chat, names)
+        except NotFound:
+            return
         await self._live.room.event("chat:tags", names)

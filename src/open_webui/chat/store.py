@@ -9,9 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from open_webui.chat.request import Ask, PageRequest
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.internal.db import Database
-from open_webui.models import chats, generations, messages
+from open_webui.models import chats, folders, generations, messages
 from open_webui.models import turns as stored_turns
 from open_webui.models.base import now
+from open_webui.models.chat_rows import ChatRow, LockedChat
 from open_webui.principal import Principal
 from open_webui.services.affect import NOTHING, Chosen, carried, chosen
 
@@ -60,11 +61,12 @@ async def store(place: Place, principal: Principal, request: PageRequest, asks: 
             wire = [await _continued(connection, chat, asks[0][0], asks[0][1])]
         else:
             wire = _placeholders(principal, request, asks)
+        stale = frozenset({"error"}) if request.continued else messages.ANSWER_FIELDS
         if chat.user_id != principal.id:
             wire = await _spared(connection, chat, principal, wire)
         with unit.together():
-            rows = await messages.put(connection, chat, principal.id, wire)
-            await stored_turns.advance(connection, chat.id, asks[0][0].message_id)
+            rows = await messages.put(connection, chat, principal.id, wire, {ask.message_id: stale for ask, _ in asks})
+            await stored_turns.advance(connection, chat, asks[0][0].message_id)
             await generations.begin(connection, _begun(principal, chat, asks), place.instance)
         answers = {row.id: row for row in rows if row.id in {ask.message_id for ask, _ in asks}}
         first = answers[asks[0][0].message_id]
@@ -93,7 +95,7 @@ async def store(place: Place, principal: Principal, request: PageRequest, asks: 
     )
 
 
-def _begun(principal: Principal, chat: chats.ChatRow, asks: Sequence[tuple[Ask, str]]) -> list[dict[str, str]]:
+def _begun(principal: Principal, chat: ChatRow, asks: Sequence[tuple[Ask, str]]) -> list[dict[str, str]]:
     """The rows that say that these answers are being written."""
     return [
         {"task_id": task_id, "chat_id": chat.id, "message_id": ask.message_id, "user_id": principal.id}
@@ -123,10 +125,10 @@ def _temporary(principal: Principal, request: PageRequest) -> Stored:
     )
 
 
-async def _chat(connection: AsyncConnection, principal: Principal, request: PageRequest) -> chats.ChatRow | None:
+async def _chat(connection: AsyncConnection, principal: Principal, request: PageRequest) -> LockedChat | None:
     if request.chat_id is None:
         return None
-    chat = await chats.get(connection, principal, request.chat_id, "write")
+    chat = await chats.lock(connection, principal, request.chat_id)
     if chat is None:
         raise NotFound
     return chat
@@ -134,12 +136,10 @@ async def _chat(connection: AsyncConnection, principal: Principal, request: Page
 
 async def _create(
     connection: AsyncConnection, principal: Principal, request: PageRequest, asks: Sequence[tuple[Ask, str]]
-) -> chats.ChatRow:
+) -> LockedChat:
     if request.user_message is None:
         raise BadRequest("A new chat begins with a 'user_message'.")
-    if request.folder_id is not None and not await stored_turns.folder_is_writable(
-        connection, principal, request.folder_id
-    ):
+    if request.folder_id is not None and not await folders.hold(connection, principal, request.folder_id):
         raise NotFound
     body: dict[str, Any] = {
         "models": [ask.model_id for ask, _ in asks],
@@ -185,7 +185,7 @@ def _placeholders(principal: Principal, request: PageRequest, asks: Sequence[tup
 
 
 async def _spared(
-    connection: AsyncConnection, chat: chats.ChatRow, principal: Principal, wire: list[dict[str, Any]]
+    connection: AsyncConnection, chat: ChatRow, principal: Principal, wire: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """What of the messages somebody may write over stored ones in a chat of somebody else: own ones.
 
@@ -202,14 +202,12 @@ async def _spared(
     return out
 
 
-async def _continued(connection: AsyncConnection, chat: chats.ChatRow, ask: Ask, task_id: str) -> dict[str, Any]:
+async def _continued(connection: AsyncConnection, chat: ChatRow, ask: Ask, task_id: str) -> dict[str, Any]:
     row = await messages.get(connection, chat.id, ask.message_id)
     if row is None or row.role != "assistant":
         raise NotFound
-    wire = row.wire([])
-    wire.pop("childrenIds", None)
     meta = carried(row.body["meta"]) if isinstance(row.body.get("meta"), dict) else {}
-    return wire | {"done": False, "error": None, "meta": meta | {"task_id": task_id}}
+    return {"id": row.id, "role": row.role, "done": False, "meta": meta | {"task_id": task_id}}
 
 
 async def _branch(
@@ -220,7 +218,7 @@ async def _branch(
     return await messages.branch(connection, chat_id, message_id, max_chars)
 
 
-async def _systems(connection: AsyncConnection, chat: chats.ChatRow) -> tuple[str, ...]:
+async def _systems(connection: AsyncConnection, chat: ChatRow) -> tuple[str, ...]:
     """The system prompts of the chat's folder and of the chat itself."""
     out = []
     if chat.folder_id is not None:

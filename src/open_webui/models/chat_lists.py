@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
 from open_webui.models import folders, tables
-from open_webui.models.base import clean, now
+from open_webui.models.base import clean
 
 t, link = tables.chat, tables.chat_tag
 PAGE = constants.CHATS_PER_PAGE
@@ -126,22 +126,6 @@ async def tagged(
 async def count_archived(connection: AsyncConnection, user_id: str) -> int:
     count = sa.select(sa.func.count()).select_from(t).where(t.c.user_id == user_id, t.c.archived)
     return int(await connection.scalar(count) or 0)
-
-
-async def mark_read(connection: AsyncConnection, user_id: str, folder_ids: Sequence[str] | None = None) -> int:
-    """Marks one's unread chats as read, all or those in some folders. Says how many there were."""
-    where = [t.c.user_id == user_id, folders.unread]
-    if folder_ids is not None:
-        where.append(t.c.folder_id.in_(folder_ids))
-    result = await connection.execute(t.update().where(*where).values(last_read_at=now()))
-    return int(result.rowcount)
-
-
-async def archive_all(connection: AsyncConnection, user_id: str, archived: bool) -> int:
-    """Archives all of one's chats, or takes all out of the archive."""
-    where = t.c.user_id == user_id, t.c.archived != archived
-    result = await connection.execute(t.update().where(*where).values(archived=archived))
-    return int(result.rowcount)
 
 
 async def numbers(

@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.internal.prepared import Prepared
-from open_webui.models import grants, messages, tables, tags
+from open_webui.models import folders, grants, messages, tables, tags
 from open_webui.models.base import clean, new_id, now
+from open_webui.models.chat_rows import ChatRow, LockedChat, LockedChats, columns, decode, locked_row_of, row_of
 from open_webui.models.messages import MessageRow, fields_of
 from open_webui.principal import Principal
 from open_webui.utils import tree
@@ -19,79 +20,6 @@ t, shared, folder, user = tables.chat, tables.shared_chat, tables.folder, tables
 Action = Literal["read", "write"]
 # What the document's `chat` object holds in places of its own.
 OWN_KEYS = frozenset({"history", "messages", "title", "share_mode"})
-
-
-class ChatRow(msgspec.Struct):
-    """A chat without its messages. body: what a page keeps in the document beside title and history."""
-
-    n: int
-    id: str
-    user_id: str
-    title: str
-    body: dict[str, Any]
-    current_message_id: str | None
-    next_position: int
-    meta: dict[str, Any]
-    variables: dict[str, Any] | None
-    tasks: Any
-    summary: str | None
-    archived: bool
-    pinned: bool
-    folder_id: str | None
-    share_id: str | None
-    last_read_at: int | None
-    created_at: int
-    updated_at: int
-
-
-_JSON = {"body", "meta", "variables", "tasks"}
-# JSON columns as text, decoded below: one that somebody broke must not take the list of chats with it.
-columns = tuple(
-    sa.cast(t.c[name], sa.Text).label(name) if name in _JSON else t.c[name] for name in ChatRow.__struct_fields__
-)
-
-
-def decode(text: Any) -> Any:
-    """The value of a JSON column's text; None for one that is not JSON."""
-    if not isinstance(text, str | bytes):
-        return None
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-
-
-def _object(text: Any) -> dict[str, Any]:
-    value = decode(text)
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
-
-
-def row_of(r: Sequence[Any]) -> ChatRow:
-    """The chat of a row of `columns`."""
-    return ChatRow(
-        n=r[0],
-        id=r[1],
-        user_id=r[2],
-        title=_text(r[3]),
-        body=_object(r[4]),
-        current_message_id=None if r[5] is None else _text(r[5]),
-        next_position=r[6] if isinstance(r[6], int) else 0,
-        meta=_object(r[7]),
-        variables=_object(r[8]),
-        tasks=decode(r[9]),
-        summary=None if r[10] is None else _text(r[10]),
-        archived=bool(r[11]),
-        pinned=bool(r[12]),
-        folder_id=r[13],
-        share_id=r[14],
-        last_read_at=r[15] if isinstance(r[15], int) else None,
-        created_at=r[16] if isinstance(r[16], int) else 0,
-        updated_at=r[17] if isinstance(r[17], int) else 0,
-    )
 
 
 def _granted(principal: Principal | None, action: Action) -> "sa.ColumnElement[bool]":
@@ -146,26 +74,74 @@ async def get(
     return None if row is None else row_of(row)
 
 
-async def hold(connection: AsyncConnection, chat_id: str) -> None:
-    """Lets others who are about to change what they read of this chat wait until this transaction is over."""
-    await connection.execute(sa.select(t.c.n).where(t.c.id == chat_id).with_for_update())
+_own_locked = Prepared(
+    sa.select(*columns)
+    .where(t.c.id == sa.bindparam("chat"), t.c.user_id == sa.bindparam("owner"))
+    .with_for_update(of=t)
+)
 
 
-async def touch(
+async def lock(
     connection: AsyncConnection,
+    principal: Principal,
     chat_id: str,
+    action: Literal["own", "write"] = "write",
     *,
-    current_message_id: str | None = None,
-    title: str | None = None,
-    at: int | None = None,
-) -> None:
-    """Marks a chat as changed now (or at a time); moves its current message and its title if given."""
-    values: dict[str, Any] = {"updated_at": now() if at is None else at}
-    if current_message_id is not None:
-        values["current_message_id"] = current_message_id
-    if title is not None:
-        values["title"] = clean(title)
-    await connection.execute(t.update().where(t.c.id == chat_id).values(values))
+    admin_access: bool = False,
+) -> LockedChat | None:
+    """The chat, held until this transaction is over, if the principal may change it; None otherwise.
+
+    Taking the row and asking for the right is one statement: nobody changes the chat between what is read here and what
+    is written by it. On SQLite a transaction that writes is alone anyway. action: "own" is for owners only.
+    admin_access: admins may do it with any chat.
+    """
+    row = await _own_locked.first(connection, {"chat": chat_id, "owner": principal.id})
+    if row is not None:
+        return locked_row_of(row)
+    if admin_access and principal.is_admin:
+        allowed: sa.ColumnElement[bool] = sa.true()
+    elif action == "write":
+        allowed = writable_by(principal)
+    else:
+        return None
+    wanted = sa.select(*columns).where(t.c.id == chat_id, allowed)
+    row = (await connection.execute(wanted.with_for_update(of=t))).first()
+    # Grants are other rows: what was granted when the wait for the chat began may be gone now, and is asked for again.
+    if row is None or (await connection.execute(sa.select(t.c.n).where(t.c.id == chat_id, allowed))).first() is None:
+        return None
+    return locked_row_of(row)
+
+
+_any_locked = Prepared(sa.select(*columns).where(t.c.id == sa.bindparam("chat")).with_for_update(of=t))
+
+
+async def lock_for_server(connection: AsyncConnection, chat_id: str) -> LockedChat | None:
+    """The chat, held for what the server itself writes after an answer; None when it is gone."""
+    row = await _any_locked.first(connection, {"chat": chat_id})
+    return None if row is None else locked_row_of(row)
+
+
+Which = Literal["all", "active", "archived", "unread", "shared"]
+
+
+async def lock_all(
+    connection: AsyncConnection, user_id: str, which: Which = "all", folder_ids: Sequence[str] | None = None
+) -> LockedChats:
+    """A user's chats, or those of a kind, or in some folders, held in the order of their ids.
+
+    Whoever holds several chats takes them in this order; otherwise two could wait for each other.
+    """
+    kinds = {
+        "all": sa.true(),
+        "active": sa.not_(t.c.archived),
+        "archived": t.c.archived,
+        "unread": folders.unread,
+        "shared": t.c.share_id.is_not(None),
+    }
+    wanted = sa.select(t.c.id).where(t.c.user_id == user_id, kinds[which]).order_by(t.c.id).with_for_update()
+    if folder_ids is not None:
+        wanted = wanted.where(t.c.folder_id.in_(folder_ids))
+    return LockedChats(user_id, tuple(await connection.scalars(wanted)))
 
 
 async def create(
@@ -178,7 +154,7 @@ async def create(
     messages: Sequence[dict[str, Any]] = (),
     current_id: str | None = None,
     **more: Any,
-) -> ChatRow:
+) -> LockedChat:
     """A new chat with its wire messages. `more` are further columns (meta, variables, archived, pinned, times).
 
     The folder must have been checked. The current message is current_id if that exists, else the last one.
@@ -195,7 +171,7 @@ async def create_from(
     fields: Sequence[tree.Fields],
     current_id: str | None,
     **more: Any,
-) -> tuple[ChatRow, list[MessageRow]]:
+) -> tuple[LockedChat, list[MessageRow]]:
     """The same with messages that are taken apart already; gives their rows too, in row order."""
     at = now()
     values: dict[str, Any] = {
@@ -220,7 +196,7 @@ async def create_from(
     values.setdefault("current_message_id", current_id if current_id in ids else rows[-1].id if rows else None)
     values.setdefault("next_position", len(rows))
     number = await _insert.first(connection, values)
-    chat = ChatRow(n=0 if number is None else number[0], **values)
+    chat = LockedChat(n=0 if number is None else number[0], **values)
     await messages.insert_at(connection, chat, rows, 0)
     return chat, rows
 
@@ -322,29 +298,34 @@ async def tags_of(connection: AsyncConnection, chat_id: str) -> list[str]:
     return [row[0] for row in await _tags.all(connection, {"chat": chat_id})]
 
 
-async def change(connection: AsyncConnection, chat: ChatRow, **values: Any) -> ChatRow:
-    """Stores some columns and gives the chat as it is now."""
+async def change(connection: AsyncConnection, chat: LockedChat, **values: Any) -> LockedChat:
+    """Stores these columns, and no others, and gives the chat as it is now."""
     await connection.execute(t.update().where(t.c.n == chat.n).values(values))
     return msgspec.structs.replace(chat, **values)
 
 
-async def delete(connection: AsyncConnection, chat: ChatRow) -> None:
+async def change_all(connection: AsyncConnection, chats: LockedChats, **values: Any) -> None:
+    """Stores these columns of several chats."""
+    for ids in portions(chats):
+        await connection.execute(t.update().where(t.c.id.in_(ids)).values(values))
+
+
+def portions(chats: LockedChats) -> Iterable[tuple[str, ...]]:
+    """The ids, as many at a time as a statement takes."""
+    return (chats.ids[k : k + messages.BATCH] for k in range(0, len(chats.ids), messages.BATCH))
+
+
+async def delete(connection: AsyncConnection, chat: LockedChat) -> None:
     """Removes a chat with its messages, its share and the grants on it; tags without another chat go too."""
-    await grants.clear(connection, "shared_chat", [chat.id])
-    await connection.execute(t.delete().where(t.c.n == chat.n))
-    await tags.prune(connection, chat.user_id)
+    await delete_all(connection, chat.alone())
 
 
-async def delete_all(connection: AsyncConnection, user_id: str, folder_ids: Sequence[str] | None = None) -> int:
-    """Removes all chats of a user, or those in some folders."""
-    mine = (
-        t.c.user_id == user_id if folder_ids is None else sa.and_(t.c.user_id == user_id, t.c.folder_id.in_(folder_ids))
-    )
-    ids = sa.select(t.c.id).where(mine)
-    await grants.clear(connection, "shared_chat", list(await connection.scalars(ids)))
-    result = await connection.execute(t.delete().where(mine))
-    await tags.prune(connection, user_id)
-    return int(result.rowcount)
+async def delete_all(connection: AsyncConnection, chats: LockedChats) -> None:
+    """Removes several chats of one person with all that hangs on them."""
+    for ids in portions(chats):
+        await grants.clear(connection, "shared_chat", ids)
+        await connection.execute(t.delete().where(t.c.id.in_(ids)))
+    await tags.prune(connection, chats.user_id)
 
 
 async def by_numbers(connection: AsyncConnection, numbers: Sequence[int]) -> list[ChatRow]:

@@ -81,6 +81,13 @@ _unread_count = (
 )
 
 
+async def hold(connection: AsyncConnection, principal: Principal, folder_id: str) -> bool:
+    """Whether the principal may put chats into a folder, which then stays until this transaction is over."""
+    wanted = sa.select(t.c.id).where(t.c.id == folder_id, repository.writable_by(principal))
+    held = wanted.with_for_update(read=True, key_share=True, of=t)
+    return (await connection.execute(held)).first() is not None
+
+
 async def of_user(connection: AsyncConnection, user_id: str) -> list[FolderRow]:
     """One's folders with their numbers of unread chats."""
     rows = await connection.execute(

@@ -50,5 +50,7 @@ async def leftovers(connection: AsyncConnection, *, exclusive: bool) -> list[Lef
 
 async def running_messages(connection: AsyncConnection, chat_id: str) -> set[str]:
     """Ids of a chat's messages that are being written now, by any process."""
-    rows = await connection.execute(sa.select(t.c.message_id).where(t.c.chat_id == chat_id))
-    return {row[0] for row in rows}
+    return {row[0] for row in await _running.all(connection, {"chat": chat_id})}
+
+
+_running = Prepared(sa.select(t.c.message_id).where(t.c.chat_id == sa.bindparam("chat")))

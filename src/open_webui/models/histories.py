@@ -7,8 +7,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from open_webui.models import file_uses, messages, tables
+from open_webui.models import file_uses, generations, messages, tables
 from open_webui.models.base import clean, now
+from open_webui.models.chat_rows import LockedChat
 from open_webui.models.messages import (
     BATCH,
     PAGE,
@@ -29,7 +30,7 @@ t = tables.message
 _encode = msgspec.json.encode
 
 
-async def replace(connection: AsyncConnection, chat: Home, author: str, given: Sequence[tree.Fields]) -> None:
+async def replace(connection: AsyncConnection, chat: LockedChat, author: str, given: Sequence[tree.Fields]) -> None:
     """Makes a chat's messages what a page says they all are, writing only rows that differ.
 
     Messages that are being answered keep what they are, and stay with all that they answer to, also when the page does
@@ -38,7 +39,8 @@ async def replace(connection: AsyncConnection, chat: Home, author: str, given: S
     """
     fields = {f.id: f for f in given}
     before = await messages.links(connection, chat)
-    live = await _live(connection, chat.id)
+    # Read before the rows: an answer that ends in between is left alone too, and new ones need the chat first.
+    live = await generations.running_messages(connection, chat.id)
     kept = _with_ancestors(before, live)
     parents = await aside(len(fields) + len(before), _merged, fields, before, live, kept)
     changed: list[MessageRow] = []
@@ -55,8 +57,8 @@ async def replace(connection: AsyncConnection, chat: Home, author: str, given: S
                     changed.append(row)
             elif i not in kept:
                 gone.append(r[0])
-    await messages.delete(connection, gone)
-    await messages.update(connection, changed)
+    await messages.delete(connection, chat, gone)
+    await messages.update(connection, chat, changed)
     fresh = tree.in_order([f for f in fields.values() if f.id not in before])
     for k in range(0, len(fresh), BATCH):
         part = [messages.new_row(f, chat.id, parents[f.id], author, chat.user_id, at) for f in fresh[k : k + BATCH]]
@@ -114,16 +116,7 @@ def _changed(r: Sequence[Any], f: tree.Fields, parent: str | None, at: int) -> M
     return None if same else row
 
 
-_generation = tables.generation
-_live_ids = sa.select(_generation.c.message_id).where(_generation.c.chat_id == sa.bindparam("chat"))
-
-
-async def _live(connection: AsyncConnection, chat_id: str) -> set[str]:
-    """The messages of a chat that are being answered now."""
-    return set(await connection.scalars(_live_ids, {"chat": chat_id}))
-
-
-async def copy(connection: AsyncConnection, source: Home, target: Home) -> None:
+async def copy(connection: AsyncConnection, source: Home, target: LockedChat) -> None:
     """Copies all messages of a chat into a new one, inside the database. The target has the source's next position."""
     low = first_number(source.n)
     given = {"n": t.c.n + (first_number(target.n) - low), "chat_id": sa.literal(target.id)} | {

@@ -1,7 +1,8 @@
 """Messages: rows of a tree, read as branches and documents, written by what changed."""
 
 import functools
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -13,6 +14,7 @@ from open_webui.errors import BadRequest
 from open_webui.internal.prepared import Prepared
 from open_webui.models import file_uses, tables
 from open_webui.models.base import clean, clean_json, now
+from open_webui.models.chat_rows import LockedChat
 from open_webui.utils import tree
 from open_webui.utils.aside import aside
 
@@ -25,15 +27,22 @@ BATCH: Final = 500
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 _raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# The fields of a message, beside its columns, that come of answering. They go when it is answered anew; who continues an
+# answer keeps them all but the error.
+ANSWER_FIELDS: Final = frozenset(
+    {
+        "annotation", "code_executions", "embeds", "error", "feedbackId", "files", "followUps", "info", "merged",
+        "output", "selectedModelId", "sources", "statusHistory", "usage",
+    }
+)  # fmt: skip
 
 
 class Home(Protocol):
-    """What messages need to know of their chat (models.chats.ChatRow has it)."""
+    """What readers of messages need to know of their chat (ChatRow has it)."""
 
     n: int
     id: str
     user_id: str
-    next_position: int
 
 
 class MessageRow(msgspec.Struct):
@@ -131,12 +140,20 @@ def _row(r: Sequence[Any]) -> MessageRow:
     )
 
 
-_one = Prepared(sa.select(*_columns).where(t.c.chat_id == sa.bindparam("chat"), t.c.id == sa.bindparam("message")))
+_this = sa.select(*_columns).where(t.c.chat_id == sa.bindparam("chat"), t.c.id == sa.bindparam("message"))
+_one = Prepared(_this)
+_one_locked = Prepared(_this.with_for_update())
 
 
 async def get(connection: AsyncConnection, chat_id: str, message_id: str) -> MessageRow | None:
     """One message of one chat."""
     row = await _one.first(connection, {"chat": chat_id, "message": message_id})
+    return None if row is None else _row(row)
+
+
+async def lock(connection: AsyncConnection, chat: LockedChat, message_id: str) -> MessageRow | None:
+    """One message that is about to change, held against the journal too, which writes running answers without the chat."""
+    row = await _one_locked.first(connection, {"chat": chat.id, "message": message_id})
     return None if row is None else _row(row)
 
 
@@ -228,13 +245,8 @@ def _sound(rows: Sequence[Any]) -> dict[str, str | None]:
     return tree.repair({as_text(r[0]): None if r[1] is None else as_text(r[1]) for r in rows})
 
 
-async def pages(connection: AsyncConnection, chat: Home, size: int = PAGE) -> AsyncIterator[list[MessageRow]]:
-    """All rows of a chat in row order, some at a time."""
-    async for rows in raw_pages(connection, chat, size):
-        yield [_row(r) for r in rows]
-
-
 async def raw_pages(connection: AsyncConnection, chat: Home, size: int) -> AsyncIterator[Sequence[Any]]:
+    """All rows of a chat in row order, some at a time."""
     low = first_number(chat.n)
     high = low + POSITIONS
     while True:
@@ -325,15 +337,20 @@ def new_rows(chat_id: str, user_id: str, given: Sequence[tree.Fields]) -> list[M
 
 
 async def put(
-    connection: AsyncConnection, chat: Home, owner_id: str, messages: Sequence[dict[str, Any]]
+    connection: AsyncConnection,
+    chat: LockedChat,
+    owner_id: str,
+    messages: Sequence[dict[str, Any]],
+    forget: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> list[MessageRow]:
     """Inserts wire messages, or merges them by id over the stored ones; fields that are not given stay.
 
-    owner_id: who wrote them (it is noted on messages that are not the chat owner's). A parent that the chat does not
-    have becomes None; children follow from parents. Raises BadRequest. Gives the rows in the given order.
+    owner_id: who wrote them (it is noted on messages that are not the chat owner's). forget: by id, stored fields that
+    go. A parent that the chat does not have becomes None; children follow from parents. Raises BadRequest. Gives the
+    rows in the given order.
     """
     given = fields_of(messages)
-    stored = await _stored(connection, chat.id, [f.id for f in given])
+    stored = await _locked(connection, chat.id, [f.id for f in given])
     said = tree.parents_of(given) | {f.id: stored[f.id].parent_id for f in given if f.id in stored and not f.has_parent}
     if any(f.id in stored and stored[f.id].parent_id != said[f.id] for f in given):
         # Only a message that gets another parent can close a cycle with stored ones; then the whole tree is looked at.
@@ -343,8 +360,8 @@ async def put(
     parents = tree.repair(others | said)
     at = now()
     new: list[MessageRow] = []
-    changed: list[MessageRow] = []
     out: list[MessageRow] = []
+    changed: dict[frozenset[str], list[MessageRow]] = {}
     for f in given:
         row = stored.get(f.id)
         if row is None:
@@ -352,12 +369,14 @@ async def put(
             new.append(row)
             stored[f.id] = row
         else:
-            _merge(row, f, parents[f.id], at)
+            forgotten = set().union(*(_taken_out(row, name) for name in forget.get(f.id, ())))
+            columns = _merge(row, f, parents[f.id], at) | forgotten
             if row not in new:
-                changed.append(row)
+                changed.setdefault(columns, []).append(row)
         out.append(row)
     await insert(connection, chat, new)
-    await update(connection, changed)
+    for columns, rows in changed.items():
+        await update(connection, chat, rows, columns)
     return out
 
 
@@ -375,10 +394,11 @@ FEW: Final = 4
 @functools.cache
 def _by_ids(count: int) -> Prepared:
     ids = [sa.bindparam(f"id{i}", type_=t.c.id.type) for i in range(count)]
-    return Prepared(sa.select(*_columns).where(t.c.chat_id == sa.bindparam("chat"), t.c.id.in_(ids)))
+    wanted = sa.select(*_columns).where(t.c.chat_id == sa.bindparam("chat"), t.c.id.in_(ids))
+    return Prepared(wanted.order_by(t.c.n).with_for_update())
 
 
-async def _stored(connection: AsyncConnection, chat_id: str, ids: Sequence[str]) -> dict[str, MessageRow]:
+async def _locked(connection: AsyncConnection, chat_id: str, ids: Sequence[str]) -> dict[str, MessageRow]:
     out: dict[str, MessageRow] = {}
     for k in range(0, len(ids), BATCH):
         some = ids[k : k + BATCH]
@@ -386,9 +406,8 @@ async def _stored(connection: AsyncConnection, chat_id: str, ids: Sequence[str])
             given = {f"id{i}": message_id for i, message_id in enumerate(some)}
             rows = await _by_ids(len(some)).all(connection, given | {"chat": chat_id})
         else:
-            rows = (
-                await connection.execute(sa.select(*_columns).where(t.c.chat_id == chat_id, t.c.id.in_(some)))
-            ).all()
+            wanted = sa.select(*_columns).where(t.c.chat_id == chat_id, t.c.id.in_(some))
+            rows = (await connection.execute(wanted.order_by(t.c.n).with_for_update())).all()
         out.update((row.id, row) for row in map(_row, rows))
     return out
 
@@ -422,26 +441,40 @@ def new_row(f: tree.Fields, chat_id: str, parent: str | None, author: str, owner
     )
 
 
-def _merge(row: MessageRow, f: tree.Fields, parent: str | None, at: int) -> None:
+def _merge(row: MessageRow, f: tree.Fields, parent: str | None, at: int) -> frozenset[str]:
+    """Changes the row to what is given, and names the columns that are to be written."""
+    columns = {"body"} if f.body else set()
     if f.role and f.role != row.role:
         raise BadRequest("A message of this chat has the same id and another role.")
-    row.parent_id = parent
+    if parent != row.parent_id:
+        row.parent_id = parent
+        columns.add("parent_id")
     if f.content is not None:
         row.content = clean(f.content)
-        row.body.pop("content", None)
+        columns |= {"content"} | _taken_out(row, "content")
     if f.done is not None:
         row.done = f.done
+        columns.add("done")
     if f.model is not None:
         row.model_id = clean(f.model)
-        row.body.pop("model", None)
+        columns |= {"model_id"} | _taken_out(row, "model")
     if f.at is not None:
         row.created_at = f.at
-        row.body.pop("timestamp", None)
+        columns |= {"created_at"} | _taken_out(row, "timestamp")
     row.body.update(f.body)
     row.updated_at = at
+    return frozenset(columns)
 
 
-async def insert(connection: AsyncConnection, chat: Home, rows: Sequence[MessageRow]) -> None:
+def _taken_out(row: MessageRow, name: str) -> set[str]:
+    """Takes a field out of the body, and names the column that is to be written then."""
+    if name not in row.body:
+        return set()
+    del row.body[name]
+    return {"body"}
+
+
+async def insert(connection: AsyncConnection, chat: LockedChat, rows: Sequence[MessageRow]) -> None:
     """Gives new rows their numbers and stores them; advances the chat's next position, in `chat` too."""
     if not rows:
         return
@@ -457,7 +490,7 @@ async def insert(connection: AsyncConnection, chat: Home, rows: Sequence[Message
     await insert_at(connection, chat, rows, chat.next_position - len(rows))
 
 
-async def insert_at(connection: AsyncConnection, chat: Home, rows: Sequence[MessageRow], position: int) -> None:
+async def insert_at(connection: AsyncConnection, chat: LockedChat, rows: Sequence[MessageRow], position: int) -> None:
     """Numbers rows from a position that was reserved for them, and stores them."""
     if not rows:
         return
@@ -494,37 +527,32 @@ def storable(body: dict[str, Any]) -> dict[str, Any]:
     return clean_json(body) if b"\\u0000" in _encode(body) else body
 
 
-_update = Prepared(
-    t.update()
-    .where(t.c.n == sa.bindparam("b_n"))
-    .values(
-        {c: sa.bindparam(f"b_{c}") for c in ("parent_id", "role", "content", "done", "model_id", "created_at")}
-        | {"updated_at": sa.bindparam("b_updated_at"), "body": sa.bindparam("b_body", type_=t.c.body.type)}
+# The columns of a message that change after it was made.
+CHANGING: Final = frozenset({"parent_id", "role", "content", "done", "model_id", "body", "created_at"})
+
+
+@functools.cache
+def _update(columns: frozenset[str]) -> Prepared:
+    values = {c: sa.bindparam(f"b_{c}", type_=t.c[c].type) for c in sorted(columns | {"updated_at"})}
+    return Prepared(
+        t.update().where(t.c.n == sa.bindparam("b_n"), t.c.chat_id == sa.bindparam("b_chat")).values(values)
     )
-)
 
 
-async def update(connection: AsyncConnection, rows: Sequence[MessageRow]) -> None:
-    """Stores changed rows, by number."""
+async def update(
+    connection: AsyncConnection, chat: LockedChat, rows: Sequence[MessageRow], columns: Collection[str] = CHANGING
+) -> None:
+    """Stores these columns of changed rows of the chat, and when they changed; other columns stay as they are."""
+    named = frozenset(columns)
     for k in range(0, len(rows), BATCH):
-        await _update.run_many(
-            connection,
-            [
-                {
-                    "b_n": r.n,
-                    "b_parent_id": r.parent_id,
-                    "b_role": r.role,
-                    "b_content": r.content,
-                    "b_done": r.done,
-                    "b_model_id": r.model_id,
-                    "b_body": storable(r.body),
-                    "b_created_at": r.created_at,
-                    "b_updated_at": r.updated_at,
-                }
-                for r in rows[k : k + BATCH]
-            ],
-        )
-    await file_uses.link_messages(connection, rows, new=False)
+        given = [
+            {f"b_{c}": storable(r.body) if c == "body" else getattr(r, c) for c in named}
+            | {"b_n": r.n, "b_chat": chat.id, "b_updated_at": r.updated_at}
+            for r in rows[k : k + BATCH]
+        ]
+        await _update(named).run_many(connection, given)
+    if named & {"content", "body"}:
+        await file_uses.link_messages(connection, rows, new=False)
 
 
 _save_answer = Prepared(
@@ -552,15 +580,15 @@ async def save_answers(connection: AsyncConnection, answers: Sequence[tuple[int,
         )
 
 
-async def delete(connection: AsyncConnection, numbers: Sequence[int]) -> None:
-    """Removes rows by number."""
+async def delete(connection: AsyncConnection, chat: LockedChat, numbers: Sequence[int]) -> None:
+    """Removes rows of a chat by number."""
     for k in range(0, len(numbers), BATCH):
-        await connection.execute(t.delete().where(t.c.n.in_(numbers[k : k + BATCH])))
+        await connection.execute(t.delete().where(t.c.chat_id == chat.id, t.c.n.in_(numbers[k : k + BATCH])))
 
 
-async def remove(connection: AsyncConnection, chat: Home, row: MessageRow) -> None:
+async def remove(connection: AsyncConnection, chat: LockedChat, row: MessageRow) -> None:
     """Removes one message; those that answer it answer its parent then."""
     await connection.execute(
         t.update().where(t.c.chat_id == chat.id, t.c.parent_id == row.id).values(parent_id=row.parent_id)
     )
-    await delete(connection, [row.n])
+    await delete(connection, chat, [row.n])

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import file_uses, grants, tables
 from open_webui.models.base import new_id, now
+from open_webui.models.chat_rows import LockedChat, LockedChats
 from open_webui.models.repository import contains
 from open_webui.models.resource import Resource, Sharing
 from open_webui.principal import Principal
@@ -73,30 +74,28 @@ async def get(
 
 
 async def put(
-    connection: AsyncConnection, chat_id: str, user_id: str, title: str, mode: Mode, document: Mapping[str, Any] | None
-) -> str:
-    """Shares a chat, or brings its share up to date. Gives the id of its link, which stays the same."""
+    connection: AsyncConnection, held: LockedChat, mode: Mode, document: Mapping[str, Any] | None
+) -> LockedChat:
+    """Shares a chat, or brings its share up to date: the id in its link stays the same. Gives the chat as it is now."""
     at = now()
-    values = {"title": title, "mode": mode, "chat": document, "updated_at": at}
-    share_id = await connection.scalar(t.update().where(t.c.chat_id == chat_id).values(values).returning(t.c.id))
+    values = {"title": held.title, "mode": mode, "chat": document, "updated_at": at}
+    share_id = await connection.scalar(t.update().where(t.c.chat_id == held.id).values(values).returning(t.c.id))
     if share_id is None:
         share_id = new_id()
         await connection.execute(
-            t.insert().values(id=share_id, chat_id=chat_id, user_id=user_id, created_at=at, **values)
+            t.insert().values(id=share_id, chat_id=held.id, user_id=held.user_id, created_at=at, **values)
         )
-        await connection.execute(chat.update().where(chat.c.id == chat_id).values(share_id=share_id))
-    await file_uses.share(connection, str(share_id), None if document is None else chat_id)
-    return str(share_id)
+        await connection.execute(chat.update().where(chat.c.n == held.n).values(share_id=share_id))
+    await file_uses.share(connection, str(share_id), None if document is None else held.id)
+    return msgspec.structs.replace(held, share_id=str(share_id))
 
 
-async def delete(connection: AsyncConnection, user_id: str, chat_id: str | None = None) -> int:
-    """Ends the share of one chat of a user, or of all, with the grants on it. Says how many there were."""
-    mine = [t.c.user_id == user_id] + ([] if chat_id is None else [t.c.chat_id == chat_id])
-    ids = list(await connection.scalars(t.delete().where(*mine).returning(t.c.chat_id)))
-    for part in grants.in_parts(ids):
+async def delete(connection: AsyncConnection, held: LockedChats) -> None:
+    """Ends the shares of chats, with the grants on them."""
+    for part in grants.in_parts(held.ids):
+        await connection.execute(t.delete().where(t.c.chat_id.in_(part)))
         await grants.clear(connection, repository.name, part)
         await connection.execute(chat.update().where(chat.c.id.in_(part)).values(share_id=None))
-    return len(ids)
 
 
 async def of_user(

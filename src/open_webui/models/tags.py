@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
 from open_webui.models.base import clean, inserting
+from open_webui.models.chat_rows import LockedChat
 
 t, t_link = tables.tag, tables.chat_tag
 
@@ -32,6 +33,7 @@ _of_chat = (
     .where(t_link.c.chat_id == sa.bindparam("chat"))
     .order_by(t.c.id)
 )
+_names_of_chat = _of_chat.with_only_columns(t.c.name)
 _of_user = sa.select(*_columns).where(t.c.user_id == sa.bindparam("user")).order_by(t.c.id)
 
 
@@ -43,39 +45,53 @@ async def of_user(connection: AsyncConnection, user_id: str) -> list[Tag]:
     return [Tag(*row) for row in await connection.execute(_of_user, {"user": user_id})]
 
 
-async def add(connection: AsyncConnection, user_id: str, chat_ids: Iterable[str], names: Sequence[str]) -> None:
-    """Gives chats of this user tags; those that they have already stay as they are."""
+async def add(connection: AsyncConnection, chat: LockedChat, names: Iterable[str]) -> None:
+    """Gives a chat tags of its owner, which are made if there are none of that name; those that it has stay."""
     named = {id_of(name): clean(name).strip() for name in names if id_of(name)}
-    chats = list(chat_ids)
-    if not named or not chats:
+    if not named:
         return
+    # Also a tag that is there is taken, unchanged: who removes unused tags (`prune`) waits, and then sees the link.
+    statement = inserting(connection, t)
+    statement = statement.on_conflict_do_update(index_elements=[t.c.id, t.c.user_id], set_={"name": t.c.name})
     await connection.execute(
-        inserting(connection, t).on_conflict_do_nothing(),
-        [{"id": i, "name": name, "user_id": user_id, "meta": None} for i, name in named.items()],
+        statement,
+        [{"id": i, "name": name, "user_id": chat.user_id, "meta": None} for i, name in sorted(named.items())],
     )
     await connection.execute(
         inserting(connection, t_link).on_conflict_do_nothing(),
-        [{"chat_id": c, "tag_id": i, "user_id": user_id} for c in chats for i in named],
+        [{"chat_id": chat.id, "tag_id": i, "user_id": chat.user_id} for i in named],
     )
 
 
-async def link(connection: AsyncConnection, user_id: str, chat_id: str, tag_ids: Sequence[str]) -> None:
-    """Gives a chat tags that its user has already."""
-    if tag_ids:
-        rows = [{"chat_id": chat_id, "tag_id": i, "user_id": user_id} for i in tag_ids]
-        await connection.execute(t_link.insert(), rows)
+async def replace(connection: AsyncConnection, chat: LockedChat, names: Iterable[str]) -> None:
+    """Gives a chat exactly these tags."""
+    await connection.execute(t_link.delete().where(t_link.c.chat_id == chat.id))
+    await add(connection, chat, names)
+    await prune(connection, chat.user_id)
 
 
-async def remove(connection: AsyncConnection, user_id: str, chat_id: str, name: str) -> None:
+async def copy(connection: AsyncConnection, source_id: str, chat: LockedChat) -> None:
+    """Gives a chat the tags of another one of the same owner."""
+    names = await connection.scalars(_names_of_chat, {"chat": source_id})
+    await add(connection, chat, names)
+
+
+async def remove(connection: AsyncConnection, chat: LockedChat, name: str) -> None:
     """Takes a tag from a chat."""
-    await connection.execute(t_link.delete().where(t_link.c.chat_id == chat_id, t_link.c.tag_id == id_of(name)))
-    await prune(connection, user_id)
+    await connection.execute(t_link.delete().where(t_link.c.chat_id == chat.id, t_link.c.tag_id == id_of(name)))
+    await prune(connection, chat.user_id)
 
 
 async def prune(connection: AsyncConnection, user_id: str) -> None:
-    """Removes the tags that no chat of this user has any more."""
-    used = sa.exists().where(t_link.c.tag_id == t.c.id, t_link.c.user_id == t.c.user_id)
-    await connection.execute(t.delete().where(t.c.user_id == user_id, sa.not_(used)))
+    """Removes the tags that no chat of this user has any more.
+
+    They are taken first and looked at again then: another unit may just have given one of them to a chat.
+    """
+    unused = sa.not_(sa.exists().where(t_link.c.tag_id == t.c.id, t_link.c.user_id == t.c.user_id))
+    found = sa.select(t.c.id).where(t.c.user_id == user_id, unused).order_by(t.c.id).with_for_update(of=t)
+    ids = list(await connection.scalars(found))
+    if ids:
+        await connection.execute(t.delete().where(t.c.user_id == user_id, t.c.id.in_(ids), unused))
 
 
 async def of_chats(connection: AsyncConnection, chat_ids: Sequence[str]) -> dict[str, list[str]]:

@@ -1,17 +1,17 @@
 """The small writes of a chat turn: titles, follow-ups, tags, times, and what a folder says to a model."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.internal.prepared import Prepared
-from open_webui.models import grants, tables
-from open_webui.models.base import clean, clean_json, inserting, now
-from open_webui.principal import Principal
+from open_webui.models import messages, tables
+from open_webui.models.base import clean, clean_json, now
+from open_webui.models.chat_rows import LockedChat
 
-chat, message, folder, tag, chat_tag = tables.chat, tables.message, tables.folder, tables.tag, tables.chat_tag
+chat, message, folder = tables.chat, tables.message, tables.folder
 
 
 # Statements of every turn are built once: putting one together costs more than running it.
@@ -24,61 +24,40 @@ _advance = Prepared(
 
 
 async def touch(connection: AsyncConnection, chat_ids: Collection[str]) -> None:
-    """Marks chats as changed now."""
+    """Marks chats as changed now, in the order of their ids. For the journal, before it writes messages of theirs."""
     if chat_ids:
         at = now()
-        await _touch.run_many(connection, [{"chat": chat_id, "at": at} for chat_id in chat_ids])
+        await _touch.run_many(connection, [{"chat": chat_id, "at": at} for chat_id in sorted(chat_ids)])
 
 
-async def advance(connection: AsyncConnection, chat_id: str, message_id: str) -> None:
+async def advance(connection: AsyncConnection, held: LockedChat, message_id: str) -> None:
     """Moves a chat to a message, and marks it as changed now."""
-    await _advance.run(connection, {"chat": chat_id, "message": message_id, "at": now()})
+    await _advance.run(connection, {"chat": held.id, "message": message_id, "at": now()})
 
 
-async def set_title(connection: AsyncConnection, chat_id: str, title: str) -> bool:
-    """Gives a chat its title; False when it is gone."""
-    changed = await connection.execute(chat.update().where(chat.c.id == chat_id).values(title=clean(title)))
-    return changed.rowcount > 0
+async def set_title(connection: AsyncConnection, held: LockedChat, title: str) -> None:
+    """Gives a chat its title. Its place in lists stays."""
+    await connection.execute(chat.update().where(chat.c.n == held.n).values(title=clean(title)))
 
 
-async def mark_read(connection: AsyncConnection, user_id: str, chat_id: str, at: int) -> bool:
-    """Notes that the owner has seen a chat; False when it isn't his."""
-    mine = (chat.c.id == chat_id) & (chat.c.user_id == user_id)
-    changed = await connection.execute(chat.update().where(mine).values(last_read_at=at))
-    return changed.rowcount > 0
+async def patch_body(connection: AsyncConnection, held: LockedChat, message_id: str, fields: dict[str, Any]) -> bool:
+    """Sets further fields of an answer that is done.
 
-
-async def patch_body(connection: AsyncConnection, chat_id: str, message_id: str, fields: dict[str, Any]) -> None:
-    """Sets further fields of one message."""
-    key = (message.c.chat_id == chat_id) & (message.c.id == message_id)
-    body = await connection.scalar(sa.select(message.c.body).where(key))
-    if isinstance(body, dict):
-        await connection.execute(message.update().where(key).values(body=body | clean_json(fields)))
-
-
-async def replace_tags(connection: AsyncConnection, user_id: str, chat_id: str, names: Sequence[str]) -> None:
-    """Gives a chat exactly these tags; ids are the names in lower case with _ for blanks."""
-    found = {name.strip().lower().replace(" ", "_"): clean(name.strip()) for name in names if name.strip()}
-    await connection.execute(chat_tag.delete().where(chat_tag.c.chat_id == chat_id))
-    if not found or not await connection.scalar(sa.select(sa.exists().where(chat.c.id == chat_id))):
-        return
-    rows = [{"id": key, "user_id": user_id, "name": name} for key, name in found.items()]
-    await connection.execute(inserting(connection, tag).on_conflict_do_nothing(), rows)
-    await connection.execute(
-        chat_tag.insert(), [{"chat_id": chat_id, "tag_id": key, "user_id": user_id} for key in found]
-    )
+    False when it is gone, or is being given anew: what is said is about the former one.
+    """
+    row = await messages.lock(connection, held, message_id)
+    if row is None or not row.done:
+        return False
+    row.body |= clean_json(fields)
+    row.updated_at = now()
+    await messages.update(connection, held, [row], {"body"})
+    return True
 
 
 async def existing(connection: AsyncConnection, chat_ids: Collection[str]) -> set[str]:
     """Those of the chats that exist."""
     rows = await connection.execute(sa.select(chat.c.id).where(chat.c.id.in_(list(chat_ids))))
     return {row[0] for row in rows}
-
-
-async def folder_is_writable(connection: AsyncConnection, principal: Principal, folder_id: str) -> bool:
-    """Whether somebody may put a chat into a folder."""
-    mine = sa.or_(folder.c.user_id == principal.id, grants.granted("folder", folder.c.id, principal, "write"))
-    return bool(await connection.scalar(sa.select(sa.exists().where(folder.c.id == folder_id, mine))))
 
 
 async def folder_prompt(connection: AsyncConnection, folder_id: str) -> str | None:

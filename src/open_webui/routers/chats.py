@@ -12,6 +12,7 @@ from open_webui.deps import AppState, Caller, OptionalCaller, OptionalPage, Page
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.models import chat_lists, folders, search, shares, tags
 from open_webui.models import chats as stored
+from open_webui.models.base import now
 from open_webui.models.chat_lists import ListRow, Wanted
 from open_webui.models.shares import SharedRow
 from open_webui.models.tags import Tag
@@ -34,7 +35,8 @@ from open_webui.schemas.chats import (
     read_body,
 )
 from open_webui.services import chats, sharing, transfer
-from open_webui.services.chats import Reply
+from open_webui.services.changes import change_chat
+from open_webui.services.chats import Gone, Reply
 
 router = new_router(prefix="/api/v1/chats", tag="chats")
 READ, WRITE, LIST = USER.on("chat", "read"), USER.on("chat", "write"), USER.on("chat", "list")
@@ -86,7 +88,7 @@ async def new(state: AppState, caller: Caller, request: Request) -> Any:
 async def delete_all(state: AppState, caller: Caller) -> bool:
     """Removes all of one's chats."""
     async with state.database.write() as unit:
-        await stored.delete_all(unit.connection, caller.id)
+        await stored.delete_all(unit.connection, await stored.lock_all(unit.connection, caller.id))
     await state.turns.stop_gone()
     return True
 
@@ -96,9 +98,10 @@ async def delete_all(state: AppState, caller: Caller) -> bool:
 async def read_all(state: AppState, caller: Caller) -> dict[str, Any]:
     """Marks all of one's chats as read."""
     async with state.database.write() as unit:
-        count = await chat_lists.mark_read(unit.connection, caller.id)
+        unread = await stored.lock_all(unit.connection, caller.id, "unread")
+        await stored.change_all(unit.connection, unread, last_read_at=now())
         counts = await folders.unread_counts(unit.connection, caller.id)
-    return {"updated_count": count, "folder_unread_counts": counts}
+    return {"updated_count": len(unread.ids), "folder_unread_counts": counts}
 
 
 @router.get("/search")
@@ -147,7 +150,9 @@ async def archived_count(state: AppState, caller: Caller) -> int:
 @allow(WRITE)
 async def archive_all(state: AppState, caller: Caller) -> bool:
     async with state.database.write() as unit:
-        await chat_lists.archive_all(unit.connection, caller.id, True)
+        await stored.change_all(
+            unit.connection, await stored.lock_all(unit.connection, caller.id, "active"), archived=True
+        )
     return True
 
 
@@ -155,7 +160,9 @@ async def archive_all(state: AppState, caller: Caller) -> bool:
 @allow(WRITE)
 async def unarchive_all(state: AppState, caller: Caller) -> bool:
     async with state.database.write() as unit:
-        await chat_lists.archive_all(unit.connection, caller.id, False)
+        await stored.change_all(
+            unit.connection, await stored.lock_all(unit.connection, caller.id, "archived"), archived=False
+        )
     return True
 
 
@@ -319,9 +326,7 @@ async def list_shared(
 @router.delete("/share/all")
 @allow(USER.on("chat", "share"))
 async def unshare_all(state: AppState, caller: Caller) -> bool:
-    async with state.database.write() as unit:
-        await shares.delete(unit.connection, caller.id)
-    return True
+    return await sharing.unshare_all(state, caller)
 
 
 # Features that are not there: context is cut by length, tools come later.
@@ -488,9 +493,8 @@ async def unshare(state: AppState, caller: Caller, chat_id: ChatId) -> bool:
 @router.post("/{id}/unread")
 @allow(WRITE)
 async def unread(state: AppState, caller: Caller, chat_id: ChatId) -> dict[str, Any]:
-    async with state.database.write() as unit:
-        chat = await chats.owned(unit, caller, chat_id, NotFound)
-        chat = await stored.change(unit.connection, chat, last_read_at=0)
+    async with change_chat(state.database, caller, chat_id, "own") as (unit, held):
+        chat = await stored.change(unit.connection, held, last_read_at=0)
         counts = await folders.unread_counts(unit.connection, caller.id)
     return {"chat_id": chat.id, "last_read_at": 0, "folder_id": chat.folder_id, "folder_unread_counts": counts}
 
@@ -514,16 +518,14 @@ async def tags_of(state: AppState, caller: Caller, chat_id: ChatId) -> Sequence[
 async def add_tag(state: AppState, caller: Caller, chat_id: ChatId, form: TagForm) -> Sequence[Tag]:
     if tags.id_of(form.name) in {"", "none"}:
         raise BadRequest("A tag can't be named so.")
-    async with state.database.write() as unit:
-        chat = await chats.owned(unit, caller, chat_id)
-        await tags.add(unit.connection, caller.id, [chat.id], [form.name])
+    async with change_chat(state.database, caller, chat_id, "own", error=Gone) as (unit, chat):
+        await tags.add(unit.connection, chat, [form.name])
         return await tags.of_chat(unit.connection, chat.id)
 
 
 @router.delete("/{id}/tags")
 @allow(WRITE)
 async def remove_tag(state: AppState, caller: Caller, chat_id: ChatId, form: TagForm) -> Sequence[Tag]:
-    async with state.database.write() as unit:
-        chat = await chats.owned(unit, caller, chat_id)
-        await tags.remove(unit.connection, caller.id, chat.id, form.name)
+    async with change_chat(state.database, caller, chat_id, "own", error=Gone) as (unit, chat):
+        await tags.remove(unit.connection, chat, form.name)
         return await tags.of_chat(unit.connection, chat.id)

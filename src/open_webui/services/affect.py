@@ -21,8 +21,9 @@ from open_webui.errors import BadRequest, NotFound
 from open_webui.events import ChatEvent, Emitter
 from open_webui.internal.db import Database
 from open_webui.models import chats, messages
-from open_webui.models.chats import ChatRow
+from open_webui.models.chat_rows import ChatRow
 from open_webui.principal import Principal
+from open_webui.services.changes import change_chat
 
 KEY: Final = "affect"
 # Weaker emotions are not mentioned.
@@ -209,17 +210,13 @@ async def change(house: House, principal: Principal, chat_id: str, given: Mappin
     if values.get("state") is not None:
         values["state"] = {"emotions": _state(values["state"]), "at": moment()}
     _read(values, _SET_FOR_CHATS)
-    async with house.database.write() as unit:
-        await chats.hold(unit.connection, chat_id)
-        chat = await chats.get(unit.connection, principal, chat_id, "write")
-        if chat is None:
-            raise NotFound
+    async with change_chat(house.database, principal, chat_id) as (unit, held):
         # What can't be understood counts for nothing; it goes with the first change.
-        stored = chat.meta[KEY] if chosen(chat.meta) is not NOTHING else {}
+        stored = held.meta[KEY] if chosen(held.meta) is not NOTHING else {}
         merged = stored | values
         kept = {name: value for name, value in merged.items() if value is not None}
-        meta = {name: value for name, value in chat.meta.items() if name != KEY} | ({KEY: kept} if kept else {})
-        chat = await chats.change(unit.connection, chat, meta=meta)
+        meta = {name: value for name, value in held.meta.items() if name != KEY} | ({KEY: kept} if kept else {})
+        chat = await chats.change(unit.connection, held, meta=meta)
         shown = _shown(house, chat, await _branch(house, unit.connection, chat))
         people = {chat.user_id, principal.id}
         event = ChatEvent(chat.id, None, "chat:affect", shown)

@@ -14,11 +14,12 @@ from open_webui.events import ChatEvent, Emitter
 from open_webui.internal.db import Database, UnitOfWork
 from open_webui.models import chats, folders, histories, messages, tags
 from open_webui.models.base import clean_json, new_id, now
-from open_webui.models.chats import ChatRow
+from open_webui.models.chat_rows import ChatRow, LockedChat
 from open_webui.models.messages import MessageRow
 from open_webui.principal import Principal
 from open_webui.schemas.chats import ChatBody, Document, EventForm, MessageForm, read_document
 from open_webui.services import affect
+from open_webui.services.changes import change_chat
 from open_webui.utils.aside import aside
 
 # Chats with more messages than this go out piece by piece.
@@ -60,14 +61,6 @@ async def find(house: House, principal: Principal, chat_id: str, action: chats.A
         )
     if chat is None:
         raise Gone
-    return chat
-
-
-async def owned(unit: UnitOfWork, principal: Principal, chat_id: str, error: type[Exception] = Gone) -> ChatRow:
-    """A chat of the principal, in a transaction that is going to change it."""
-    chat = await chats.own(unit.connection, principal.id, chat_id)
-    if chat is None:
-        raise error
     return chat
 
 
@@ -153,21 +146,13 @@ def news(house: House, unit: UnitOfWork, chat: ChatRow, event: str = "chat:list"
         unit.after_commit(partial(house.emitter.chat, chat.user_id, ChatEvent(chat.id, None, event, payload)))
 
 
-async def check_folder(unit: UnitOfWork, principal: Principal, folder_id: str | None) -> None:
-    """Raises NotFound for a folder that the principal may not put chats into."""
-    if (
-        folder_id is not None
-        and await folders.repository.get_for(unit.connection, principal, folder_id, "write") is None
-    ):
-        raise NotFound
-
-
 async def create(house: House, principal: Principal, given: ChatBody) -> Reply:
     """Stores a new chat and answers with its document."""
     document = await read_document(given.chat, creating=True)
     variables = _variables(given.variables)
     async with house.database.write() as unit:
-        await check_folder(unit, principal, given.folder_id)
+        if given.folder_id is not None and not await folders.hold(unit.connection, principal, given.folder_id):
+            raise NotFound
         # A long chat's rows go a portion at a time, or making them would hold everybody up.
         with unit.together() if len(document.fields or ()) <= WHOLE else nullcontext():
             chat, rows = await chats.create_from(
@@ -201,20 +186,18 @@ async def update(house: House, principal: Principal, chat_id: str, given: ChatBo
     """Merges the given keys over the document; a history that is given takes the place of the stored one."""
     document = await read_document(given.chat, creating=False)
     variables = _variables(given.variables)
-    async with house.database.write() as unit:
-        chat = await chats.get(unit.connection, principal, chat_id, "write")
-        if chat is None:
-            raise Refused
+    changing = change_chat(house.database, principal, chat_id, error=Refused, folder_id=given.folder_id)
+    async with changing as (unit, held):
         if document.fields is not None:
-            await histories.replace(unit.connection, chat, principal.id, document.fields)
+            await histories.replace(unit.connection, held, principal.id, document.fields)
         values: dict[str, Any] = {"updated_at": now()}
-        if document.current_id is not None and await _has(unit, chat, document):
+        if document.current_id is not None and await _has(unit, held, document):
             values["current_message_id"] = document.current_id
-        if principal.id == chat.user_id:
-            values |= await _owners_changes(unit, principal, chat, document, given)
-        if variables is not None and principal.id == chat.user_id:
+        if principal.id == held.user_id:
+            values |= _owners_changes(held, document, given)
+        if variables is not None and principal.id == held.user_id:
             values["variables"] = variables
-        chat = await chats.change(unit.connection, chat, **values)
+        chat = await chats.change(unit.connection, held, **values)
         news(house, unit, chat)
     return await reply(house, principal, chat)
 
@@ -224,9 +207,7 @@ async def _has(unit: UnitOfWork, chat: ChatRow, document: Document) -> bool:
     return await messages.get(unit.connection, chat.id, current) is not None
 
 
-async def _owners_changes(
-    unit: UnitOfWork, principal: Principal, chat: ChatRow, document: Document, given: ChatBody
-) -> dict[str, Any]:
+def _owners_changes(chat: ChatRow, document: Document, given: ChatBody) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if document.title is not None:
         values["title"] = document.title.replace("\x00", "")
@@ -234,19 +215,14 @@ async def _owners_changes(
         merged = chat.body | {k: v for k, v in document.body.items() if k not in chats.OWN_KEYS}
         values["body"] = messages.storable(merged)
     if given.folder_id is not None:
-        await check_folder(unit, principal, given.folder_id)
         values["folder_id"] = given.folder_id
     return values
 
 
 async def delete(house: House, principal: Principal, chat_id: str) -> bool:
     """Removes one's chat; an admin who may see chats may remove them too."""
-    async with house.database.write() as unit:
-        chat = await chats.own(unit.connection, principal.id, chat_id)
-        if chat is None and principal.is_admin and house.settings.enable_admin_chat_access:
-            chat = await chats.get(unit.connection, principal, chat_id, admin_access=True)
-        if chat is None:
-            raise NotFound
+    admin = house.settings.enable_admin_chat_access
+    async with change_chat(house.database, principal, chat_id, "own", admin_access=admin) as (unit, chat):
         await chats.delete(unit.connection, chat)
         news(house, unit, chat)
     return True
@@ -254,23 +230,20 @@ async def delete(house: House, principal: Principal, chat_id: str) -> bool:
 
 async def change(house: House, principal: Principal, chat_id: str, **values: Any) -> Reply:
     """Stores some columns of one's chat and answers with its document."""
-    async with house.database.write() as unit:
-        chat = await owned(unit, principal, chat_id)
-        if values.get("folder_id") is not None:
-            await check_folder(unit, principal, values["folder_id"])
-        chat = await chats.change(unit.connection, chat, **values)
+    folder_id = values.get("folder_id")
+    async with change_chat(house.database, principal, chat_id, "own", error=Gone, folder_id=folder_id) as (unit, held):
+        chat = await chats.change(unit.connection, held, **values)
         news(house, unit, chat)
     return await reply(house, principal, chat)
 
 
 async def toggle(house: House, principal: Principal, chat_id: str, column: str) -> Reply:
     """Turns a flag of one's chat over. Archived chats are not pinned."""
-    async with house.database.write() as unit:
-        chat = await owned(unit, principal, chat_id)
-        values = {column: not getattr(chat, column)}
+    async with change_chat(house.database, principal, chat_id, "own", error=Gone) as (unit, held):
+        values = {column: not getattr(held, column)}
         if values.get("archived"):
             values["pinned"] = False
-        chat = await chats.change(unit.connection, chat, **values)
+        chat = await chats.change(unit.connection, held, **values)
         news(house, unit, chat)
     return await reply(house, principal, chat)
 
@@ -281,8 +254,7 @@ async def set_params(house: House, principal: Principal, chat_id: str, given: di
         given = clean_json(given)
     except ValueError as error:
         raise BadRequest(f"The parameters can't be stored: this {error}.") from None
-    async with house.database.write() as unit:
-        chat = await owned(unit, principal, chat_id, Refused)
+    async with change_chat(house.database, principal, chat_id, "own", error=Refused) as (unit, chat):
         stored = chat.body.get("params")
         merged = (stored if isinstance(stored, dict) else {}) | given
         params = {k: v for k, v in merged.items() if v is not None}
@@ -294,21 +266,18 @@ async def set_message(house: House, principal: Principal, chat_id: str, message_
     """Changes the text of a message; one that isn't there is made, as an answer without a question."""
     if not 0 < len(message_id) <= constants.MAX_ID:
         raise BadRequest("The id of this message is too long.")
-    async with house.database.write() as unit:
-        chat = await chats.get(unit.connection, principal, chat_id, "write")
-        if chat is None:
-            raise Refused
-        row = await messages.get(unit.connection, chat.id, message_id)
-        _check_author(principal, chat, row)
+    async with change_chat(house.database, principal, chat_id, error=Refused) as (unit, held):
+        row = await messages.lock(unit.connection, held, message_id)
+        _check_author(principal, held, row)
         wire: dict[str, Any] = {"id": message_id}
         wire |= {k: v for k, v in given.model_dump(exclude_unset=True).items() if v is not None}
         if row is None:
             wire |= {"role": "assistant", "content": given.content or "", "parentId": None}
-        await messages.put(unit.connection, chat, principal.id, [wire])
+        await messages.put(unit.connection, held, principal.id, [wire])
         values: dict[str, Any] = {"updated_at": now()}
         if row is None:
             values["current_message_id"] = message_id
-        chat = await chats.change(unit.connection, chat, **values)
+        chat = await chats.change(unit.connection, held, **values)
         data = {"chat_id": chat.id, "message_id": message_id, "content": given.content}
         if given.content is not None and house.emitter.is_connected(chat.user_id):
             event = ChatEvent(chat.id, message_id, "chat:message", data)
@@ -324,15 +293,14 @@ def _check_author(principal: Principal, chat: ChatRow, row: MessageRow | None) -
 
 async def delete_message(house: House, principal: Principal, chat_id: str, message_id: str) -> Reply:
     """Removes a message; what answered it answers its parent then. The parent becomes the current one if it was that."""
-    async with house.database.write() as unit:
-        chat = await chats.get(unit.connection, principal, chat_id, "write")
-        row = None if chat is None else await messages.get(unit.connection, chat.id, message_id)
-        if chat is None or row is None:
+    async with change_chat(house.database, principal, chat_id, error=Refused) as (unit, held):
+        row = await messages.lock(unit.connection, held, message_id)
+        if row is None:
             raise Refused
-        _check_author(principal, chat, row)
-        await messages.remove(unit.connection, chat, row)
+        _check_author(principal, held, row)
+        await messages.remove(unit.connection, held, row)
         # The page shows the branch that the removed message was on, from where it leaves the tree.
-        chat = await chats.change(unit.connection, chat, updated_at=now(), current_message_id=row.parent_id)
+        chat = await chats.change(unit.connection, held, updated_at=now(), current_message_id=row.parent_id)
         news(house, unit, chat)
     return await reply(house, principal, chat)
 
@@ -353,36 +321,38 @@ async def add_event(house: House, principal: Principal, chat_id: str, message_id
         data = clean_json(given.data)
     except ValueError as error:
         raise BadRequest(f"The event can't be stored: this {error}.") from None
-    async with house.database.write() as unit:
-        chat = await chats.get(unit.connection, principal, chat_id, "write")
-        row = None if chat is None else await messages.get(unit.connection, chat.id, message_id)
-        if chat is None or row is None:
+    async with change_chat(house.database, principal, chat_id, error=Refused) as (unit, chat):
+        row = await messages.lock(unit.connection, chat, message_id)
+        if row is None:
             raise Refused
         _check_author(principal, chat, row)
-        if _apply(row, given.type, data):
-            await messages.update(unit.connection, [row])
+        columns = _apply(row, given.type, data)
+        if columns:
+            await messages.update(unit.connection, chat, [row], columns)
         if house.emitter.is_connected(chat.user_id):
             event = ChatEvent(chat.id, message_id, given.type, data)
             unit.after_commit(partial(house.emitter.chat, chat.user_id, event))
     return True
 
 
-def _apply(row: MessageRow, kind: str, data: dict[str, Any]) -> bool:
+def _apply(row: MessageRow, kind: str, data: dict[str, Any]) -> set[str]:
+    """Changes the message as an event of this type says, and names the columns that are to be stored."""
+    row.updated_at = now()
     if kind in _TEXT:
         text = data.get("content")
         if not isinstance(text, str):
             raise BadRequest("The event has no text in `content`.")
         row.content = row.content + text if _TEXT[kind] else text
-        row.body.pop("content", None)
-    elif kind in _APPENDED:
+        had_parts = row.body.pop("content", None) is not None
+        return {"content", "body"} if had_parts else {"content"}
+    if kind in _APPENDED:
         _extend(row, _APPENDED[kind], [data])
     elif kind in _LISTED:
         more = data.get(_LISTED[kind])
         _extend(row, _LISTED[kind], more if isinstance(more, list) else [])
     else:
-        return False
-    row.updated_at = now()
-    return True
+        return set()
+    return {"body"}
 
 
 def _extend(row: MessageRow, name: str, more: list[Any]) -> None:
@@ -395,18 +365,16 @@ def _extend(row: MessageRow, name: str, more: list[Any]) -> None:
 
 async def clone(house: House, principal: Principal, chat_id: str, title: str | None) -> Reply:
     """Copies one's chat, with all its branches and tags."""
-    async with house.database.write() as unit:
-        source = await owned(unit, principal, chat_id)
+    async with change_chat(house.database, principal, chat_id, "own", error=Gone) as (unit, source):
         chat = await copied(unit, principal, source, title or _titled("Clone of ", source.title), source.body)
-        tag_ids = await chats.tags_of(unit.connection, source.id)
-        await tags.link(unit.connection, principal.id, chat.id, tag_ids)
+        await tags.copy(unit.connection, source.id, chat)
         news(house, unit, chat)
     return await reply(house, principal, chat)
 
 
 async def copied(
     unit: UnitOfWork, principal: Principal, source: ChatRow, title: str, body: Mapping[str, Any], origin: str = ""
-) -> ChatRow:
+) -> LockedChat:
     """A new chat of the principal with all messages of the source, which says where it comes from."""
     noted = {"originalChatId": origin or source.id, "branchPointMessageId": source.current_message_id}
     chat, _ = await chats.create_from(
@@ -436,7 +404,6 @@ async def fork(house: House, principal: Principal, chat_id: str, message_id: str
         raise BadRequest("This chat has no message to branch off from.")
     async with house.database.read() as connection:
         rows, _ = await messages.branch(connection, source.id, point, 2**40)
-        tag_ids = await chats.tags_of(connection, source.id)
     if not rows:
         raise Gone
     fields = await aside(len(rows), lambda: messages.fields_of(row.wire([]) for row in rows))
@@ -452,6 +419,6 @@ async def fork(house: House, principal: Principal, chat_id: str, message_id: str
             meta=affect.carried(source.meta) | {"forked_from": source.id, "forked_from_message_id": point},
         )
         if source.user_id == principal.id:
-            await tags.link(unit.connection, principal.id, chat.id, tag_ids)
+            await tags.copy(unit.connection, source.id, chat)
         news(house, unit, chat)
     return await reply(house, principal, chat)

@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.internal.db import UnitOfWork
-from open_webui.models import chat_lists, chats, folders
-from open_webui.models.base import clean, clean_json
+from open_webui.models import chats, folders
+from open_webui.models.base import clean, clean_json, now
 from open_webui.models.folders import ChatInFolder, Folder
 from open_webui.models.grants import Grant
 from open_webui.principal import Principal
@@ -173,7 +173,7 @@ async def delete(deps: Deps, principal: Principal, folder_id: str, delete_conten
         if delete_contents:
             if not principal.may("chat.delete"):
                 raise Forbidden("You may not delete chats, so this folder can only be removed without its contents.")
-            await chats.delete_all(unit.connection, principal.id, gone)
+            await chats.delete_all(unit.connection, await chats.lock_all(unit.connection, principal.id, "all", gone))
         await folders.repository.delete(unit.connection, gone)
     return True
 
@@ -183,6 +183,7 @@ async def mark_read(deps: Deps, principal: Principal, folder_id: str) -> dict[st
     async with deps.database.write() as unit:
         await own(unit, principal, folder_id)
         ids = below(await folders.parents(unit.connection, principal.id), folder_id)
-        count = await chat_lists.mark_read(unit.connection, principal.id, ids)
+        unread = await chats.lock_all(unit.connection, principal.id, "unread", ids)
+        await chats.change_all(unit.connection, unread, last_read_at=now())
         counts = await folders.unread_counts(unit.connection, principal.id)
-    return {"folder_id": folder_id, "folder_ids": ids, "updated_count": count, "folder_unread_counts": counts}
+    return {"folder_id": folder_id, "folder_ids": ids, "updated_count": len(unread.ids), "folder_unread_counts": counts}

@@ -5,40 +5,43 @@ from typing import Any
 from open_webui import constants
 from open_webui.errors import NotFound
 from open_webui.internal.db import UnitOfWork
-from open_webui.models import chats, grants, messages, shares
-from open_webui.models.chats import ChatRow
+from open_webui.models import chats, messages, shares
+from open_webui.models.chat_rows import LockedChat
 from open_webui.models.grants import Grant
 from open_webui.models.shares import Share
 from open_webui.principal import Principal
 from open_webui.schemas.chats import GrantsForm
-from open_webui.services.chats import Gone, House, Refused, Reply, copied, for_reader, news, owned, reply
+from open_webui.services.changes import change_chat
+from open_webui.services.chats import Gone, House, Refused, Reply, copied, for_reader, news, reply
 from open_webui.utils.aside import aside
 
 
 async def share(house: House, principal: Principal, chat_id: str, mode: str | None) -> Reply:
     """Makes a link to one's chat, or brings it up to date: to the chat as it is now, or (mode "continue") to the chat."""
-    async with house.database.write() as unit:
-        chat = await owned(unit, principal, chat_id, Refused)
-        chat = await _share(unit, chat, mode)
+    async with change_chat(house.database, principal, chat_id, "own", error=Refused) as (unit, held):
+        chat = await _share(unit, held, mode)
     return await reply(house, principal, chat)
 
 
-async def _share(unit: UnitOfWork, chat: ChatRow, mode: str | None) -> ChatRow:
+async def _share(unit: UnitOfWork, chat: LockedChat, mode: str | None) -> LockedChat:
     document = None
     if mode != "continue":
         document = (await chats.document(unit.connection, chat))["chat"]
     kind: shares.Mode = "continue" if mode == "continue" else "snapshot"
-    share_id = await shares.put(unit.connection, chat.id, chat.user_id, chat.title, kind, document)
-    chat.share_id = share_id
-    return chat
+    return await shares.put(unit.connection, chat, kind, document)
 
 
 async def unshare(house: House, principal: Principal, chat_id: str) -> bool:
     """Ends the sharing of one's chat."""
+    async with change_chat(house.database, principal, chat_id, "own", error=Refused) as (unit, chat):
+        await shares.delete(unit.connection, chat.alone())
+    return True
+
+
+async def unshare_all(house: House, principal: Principal) -> bool:
+    """Ends the sharing of all of one's chats."""
     async with house.database.write() as unit:
-        chat = await owned(unit, principal, chat_id, Refused)
-        await shares.delete(unit.connection, principal.id, chat.id)
-        await grants.clear(unit.connection, shares.repository.name, [chat.id])
+        await shares.delete(unit.connection, await chats.lock_all(unit.connection, principal.id, "shared"))
     return True
 
 
@@ -103,7 +106,7 @@ async def clone_shared(house: House, principal: Principal, share_id: str) -> Rep
     return await reply(house, principal, chat)
 
 
-async def _from_snapshot(unit: UnitOfWork, principal: Principal, found: Share) -> ChatRow:
+async def _from_snapshot(unit: UnitOfWork, principal: Principal, found: Share) -> LockedChat:
     document = _snapshot(found, principal)["chat"]
     history = document.get("history") or {}
     wire = history.get("messages") or {}
@@ -129,10 +132,9 @@ async def access(house: House, principal: Principal, chat_id: str) -> list[Grant
 
 async def set_access(house: House, principal: Principal, chat_id: str, given: GrantsForm) -> Reply:
     """Puts grants in the place of those on one's chat. share_mode, where the form has it, changes how it is shared."""
-    async with house.database.write() as unit:
-        chat = await owned(unit, principal, chat_id, NotFound)
-        await shares.repository.set_grants(unit.connection, principal, chat.id, given.access_grants, strict=True)
-        if "share_mode" in given.model_fields_set:
-            chat = await _share(unit, chat, given.share_mode)
+    async with change_chat(house.database, principal, chat_id, "own") as (unit, held):
+        await shares.repository.set_grants(unit.connection, principal, held.id, given.access_grants, strict=True)
+        reshared = "share_mode" in given.model_fields_set
+        chat = await _share(unit, held, given.share_mode) if reshared else held
         news(house, unit, chat, "chat:access", {})
     return await reply(house, principal, chat)

@@ -9,7 +9,7 @@ import msgspec
 from open_webui.errors import BadRequest
 from open_webui.models import chat_lists, chats, folders, histories, tags
 from open_webui.models.base import clean_json
-from open_webui.models.chats import ChatRow
+from open_webui.models.chat_rows import ChatRow
 from open_webui.principal import Principal
 from open_webui.schemas.chats import (
     MAX_IMPORT,
@@ -84,7 +84,7 @@ async def take_in(house: House, principal: Principal, given: ImportBody) -> list
                 folder_id=form.folder_id if form.folder_id in own else None,
                 **columns,
             )
-            await tags.add(unit.connection, principal.id, [chat.id], _tags(form))
+            await tags.add(unit.connection, chat, _tags(form))
             out.append(chat.n)
     return out
 

@@ -10,11 +10,13 @@ import socketio
 
 from open_webui.access.policy import PUBLIC, USER, Policy, declare, policy_of
 from open_webui.env import Settings
+from open_webui.errors import NotFound
 from open_webui.events import ChatEvent
 from open_webui.internal.log import get_logger
-from open_webui.models import chats, turns
+from open_webui.models import chats
 from open_webui.models import presence as seen
 from open_webui.principal import Principal
+from open_webui.services.changes import change_chat
 from open_webui.socket.emitter import FastJson, SocketEmitter
 from open_webui.socket.frames import FrameWriter
 from open_webui.socket.presence import Presence, Session
@@ -225,13 +227,13 @@ class Sockets:
 
     async def _mark_read(self, session: Session, chat_id: str) -> None:
         at = int(time.time())
-        async with self.state.database.write() as unit:
-            found = await turns.mark_read(unit.connection, session.principal.id, chat_id, at)
-        if found:
-            event = ChatEvent(
-                chat_id, None, "chat:list", {"chat_id": chat_id, "last_read_at": at, "folder_unread_counts": {}}
-            )
-            await self.emitter.chat(session.principal.id, event)
+        try:
+            async with change_chat(self.state.database, session.principal, chat_id, "own") as (unit, chat):
+                await chats.change(unit.connection, chat, last_read_at=at)
+        except NotFound:
+            return
+        data = {"chat_id": chat_id, "last_read_at": at, "folder_unread_counts": {}}
+        await self.emitter.chat(session.principal.id, ChatEvent(chat_id, None, "chat:list", data))
 
     async def _forgotten(self, user_id: str) -> None:
         """Called when a user's access changed in this process: what no longer has a right to be open ends at once."""

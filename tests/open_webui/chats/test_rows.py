@@ -54,7 +54,7 @@ async def create(database: Database, *given_: dict[str, Any]) -> ChatRow:
 
 async def history(database: Database, chat: ChatRow) -> dict[str, dict[str, Any]]:
     async with database.read() as connection:
-        rows = [row async for page in messages.pages(connection, chat) for row in page]
+        rows = [messages._row(r) async for page in messages.raw_pages(connection, chat, 100) for r in page]
         parents = await messages.links(connection, chat)
     kids = messages.children(parents)
     wire = {row.id: row.wire(kids[row.id]) for row in rows}

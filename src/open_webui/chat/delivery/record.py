@@ -266,6 +266,9 @@ class Recorder:
         *,
         beat: bool,
     ) -> None:
+        if finished:
+            # Chats before messages, as everybody takes them.
+            await turns.touch(connection, {f.live.turn.chat_id for f in finished if f.live.turn.row is not None})
         if rows:
             await messages.save_answers(connection, rows)
         if beat:
@@ -273,7 +276,6 @@ class Recorder:
             self._beat_at = time.monotonic()
         if finished:
             await generations.end(connection, [f.live.turn.task_id for f in finished])
-            await turns.touch(connection, {f.live.turn.chat_id for f in finished if f.live.turn.row is not None})
         if usage:
             await usages.add(connection, usage)
 
