@@ -85,9 +85,11 @@ async def both(
         one = asyncio.create_task(stopped())
         await _any_of(one, stop.reached)
         two = asyncio.ensure_future(second())
-        await until_it_waits(database, two)
-        stop.let_go()
-        results = await asyncio.gather(one, two, return_exceptions=True)
+        try:
+            await until_it_waits(database, two)
+        finally:
+            stop.let_go()
+            results = await asyncio.gather(one, two, return_exceptions=True)
     return results[0], results[1]
 
 
@@ -105,7 +107,7 @@ async def until_it_waits(database: Database, task: "asyncio.Future[Any]") -> Non
 
 
 async def _is_waiting(database: Database) -> bool:
-    if database._lock is not None:
-        return bool(database._lock._waiters)  # type: ignore[attr-defined]  # the standard library's own
+    if isinstance(database._turn, asyncio.Lock):
+        return bool(database._turn._waiters)  # type: ignore[attr-defined]  # the standard library's own
     async with database._readers.connect() as connection:
         return bool(await connection.scalar(_WAITING))
