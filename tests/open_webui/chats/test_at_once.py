@@ -63,7 +63,7 @@ async def house(settings: Settings) -> AsyncIterator[House]:
             await users.insert(unit.connection, values)
             await accounts.insert_credential(unit.connection, who.id, None)
         for name in ("one", "two"):
-            await folders.create(unit.connection, ANN.id, name=name, parent_id=None, data=None, meta=None)
+            await folders.repository.create(unit.connection, ANN.id, {"name": name, "parent_id": None})
     yield House(settings, database)
     await database.close()
 
@@ -169,9 +169,8 @@ async def test_a_right_that_is_taken_away_meanwhile_is_gone(house: House, stop_a
     """Bob writes into a chat that is shared with him while Ann ends that: he comes before, or is refused."""
     chat_id = await new_chat(house)
     grant = {"principal_type": "user", "principal_id": BOB.id, "permission": "write"}
-    giving = Principal(
-        id=ANN.id, role="user", name="Ann", email=ANN.email, permissions=frozenset({"access_grants.allow_users"})
-    )
+    may = frozenset({"access_grants.allow_users", "chat.share"})
+    giving = Principal(id=ANN.id, role="user", name="Ann", email=ANN.email, permissions=may)
     await sharing.set_access(house, giving, chat_id, GrantsForm(access_grants=[grant], share_mode="continue"))
     ended, said = await both(
         house.database,
