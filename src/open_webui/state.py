@@ -24,7 +24,8 @@ from open_webui.internal.http import open_http
 from open_webui.internal.log import get_logger
 from open_webui.models import configs
 from open_webui.principal import Principal
-from open_webui.services.accounts import Accounts
+from open_webui.services import accounts
+from open_webui.services.attempts import SignInAttempts
 from open_webui.services.files import keep_collecting
 from open_webui.services.llamaforge import Llamaforge
 from open_webui.storage import open_store
@@ -44,7 +45,8 @@ class State:
     passwords: Passwords
     tokens: Tokens
     identifier: Identifier
-    accounts: Accounts
+    sealer: Sealer
+    attempts: SignInAttempts
     started_at: float
     # Set by the lifespan before anything is opened: the socket layer is above this one.
     emitter: Emitter
@@ -103,8 +105,10 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.tokens = Tokens(secret)
         state.identifier = Identifier(state.database, state.tokens, state.config)
         stack.push_async_callback(state.identifier.close)
-        state.accounts = Accounts(settings, state, Sealer(secret))
-        await state.accounts.ensure_admin()
+        state.sealer = Sealer(secret)
+        state.attempts = SignInAttempts()
+        accounts.check_environment(state.config)
+        await accounts.ensure_admin(state)
         # Nobody reads along with a test.
         word_seconds = 0.0 if settings.env == "test" else WORD_SECONDS
         state.local_models = LocalModels(settings, state.database)

@@ -26,7 +26,7 @@ from open_webui.schemas.auths import (
     UpdateProfile,
     UpdateTimezone,
 )
-from open_webui.services import admin_config
+from open_webui.services import accounts, admin_config
 from open_webui.services.accounts import SignedIn
 from open_webui.state import State
 
@@ -45,7 +45,7 @@ async def session(request: Request, state: AppState, caller: Caller) -> Response
     claims = state.tokens.verify(token) if token else None
     if token is None or claims is None:
         raise Unauthenticated
-    user = await state.accounts.get(caller.id)
+    user = await accounts.get(state, caller.id)
     info = SessionInfo(
         status_emoji=user.status_emoji,
         status_message=user.status_message,
@@ -68,13 +68,13 @@ async def session(request: Request, state: AppState, caller: Caller) -> Response
 @router.post("/signup")
 @allow(PUBLIC)
 async def sign_up(form: SignUp, request: Request, state: AppState) -> Response:
-    return await _session_reply(request, state, await state.accounts.sign_up(form, _address(request)))
+    return await _session_reply(request, state, await accounts.sign_up(state, form, _address(request)))
 
 
 @router.post("/signin")
 @allow(PUBLIC)
 async def sign_in(form: SignIn, request: Request, state: AppState) -> Response:
-    return await _session_reply(request, state, await state.accounts.sign_in(form, _address(request)))
+    return await _session_reply(request, state, await accounts.sign_in(state, form, _address(request)))
 
 
 # Optional, so that the Origin of a cookie is checked and yet a stale session can be left.
@@ -83,7 +83,7 @@ async def sign_in(form: SignIn, request: Request, state: AppState) -> Response:
 async def sign_out(request: Request, state: AppState) -> Response:
     token, _ = credential(request)
     if token is not None:
-        await state.accounts.sign_out(token)
+        await accounts.sign_out(state, token)
     response = Json({"status": True})
     response.delete_cookie(TOKEN_COOKIE, httponly=True, **_flags(request, state))
     return response
@@ -92,7 +92,7 @@ async def sign_out(request: Request, state: AppState) -> Response:
 @router.post("/add")
 @allow(ADMIN.on("user", "create"))
 async def add(form: AddUser, state: AppState) -> AddedUser:
-    made = await state.accounts.add(form)
+    made = await accounts.add(state, form)
     user = made.user
     return AddedUser(
         id=user.id,
@@ -107,7 +107,7 @@ async def add(form: AddUser, state: AppState) -> AddedUser:
 @router.post("/update/profile")
 @allow(USER)
 async def update_profile(form: UpdateProfile, state: AppState, caller: Caller) -> Profile:
-    user = await state.accounts.update_profile(caller.id, form)
+    user = await accounts.update_profile(state, caller.id, form)
     return Profile(
         id=user.id, name=user.name, role=user.role, email=user.email, profile_image_url=user.profile_image_url
     )
@@ -116,7 +116,7 @@ async def update_profile(form: UpdateProfile, state: AppState, caller: Caller) -
 @router.post("/update/timezone")
 @allow(PENDING)
 async def update_timezone(form: UpdateTimezone, state: AppState, caller: Caller) -> dict[str, bool]:
-    await state.accounts.change(caller.id, {"timezone": form.timezone or None})
+    await accounts.change(state, caller.id, {"timezone": form.timezone or None})
     return {"status": True}
 
 
@@ -125,26 +125,26 @@ async def update_timezone(form: UpdateTimezone, state: AppState, caller: Caller)
 @allow(SESSION)
 async def update_password(form: UpdatePassword, request: Request, state: AppState, caller: Caller) -> Response:
     """All sessions end; the page that asked goes on with a fresh cookie."""
-    fresh = await state.accounts.change_password(caller.id, form)
+    fresh = await accounts.change_password(state, caller.id, form)
     return _with_cookie(Json(True), request, state, fresh.token, fresh.claims)
 
 
 @router.post("/api_key")
 @allow(PENDING)
 async def create_api_key(state: AppState, caller: Caller) -> dict[str, str]:
-    return {"api_key": await state.accounts.create_key(caller)}
+    return {"api_key": await accounts.create_key(state, caller)}
 
 
 @router.get("/api_key")
 @allow(PENDING)
 async def show_api_key(state: AppState, caller: Caller) -> dict[str, str]:
-    return {"api_key": await state.accounts.show_key(caller.id)}
+    return {"api_key": await accounts.show_key(state, caller.id)}
 
 
 @router.delete("/api_key")
 @allow(PENDING)
 async def delete_api_key(state: AppState, caller: Caller) -> bool:
-    return await state.accounts.delete_key(caller.id)
+    return await accounts.delete_key(state, caller.id)
 
 
 @router.get("/mfa/status")
@@ -158,7 +158,7 @@ async def mfa_status() -> dict[str, Any]:
 @allow(PENDING)
 async def admin_details(state: AppState) -> dict[str, str]:
     """Whom somebody who waits to be let in may write to."""
-    admin = await state.accounts.admin_contact()
+    admin = await accounts.admin_contact(state)
     if admin is None:
         raise Forbidden(constants.ACTION_PROHIBITED, status=403)
     return {"name": admin.name, "email": admin.email}

@@ -15,7 +15,7 @@ from open_webui.models.groups import Group
 from open_webui.models.users import Person, User
 from open_webui.routing import allow, new_router
 from open_webui.schemas.users import Permissions, Status, UpdateUser, UserInfo, Variables
-from open_webui.services import activity, people
+from open_webui.services import accounts, activity, people
 from open_webui.services.people import Picture
 
 router = new_router(prefix="/api/v1/users", tag="users")
@@ -100,7 +100,7 @@ async def shipped_permissions() -> dict[str, Any]:
 @allow(USER)
 async def settings(state: AppState, caller: Caller, raw: bool = False) -> dict[str, Any] | None:
     """One's own settings; over the page's defaults, unless `raw`."""
-    stored = (await state.accounts.get(caller.id)).settings
+    stored = (await accounts.get(state, caller.id)).settings
     return stored if raw else people.effective_settings(stored, state.config)
 
 
@@ -119,7 +119,7 @@ async def update_settings(form: dict[str, Any], state: AppState, caller: Caller)
 @router.get("/user/status")
 @allow(USER)
 async def status(state: AppState, caller: Caller) -> User:
-    return await state.accounts.get(caller.id)
+    return await accounts.get(state, caller.id)
 
 
 @router.post("/user/status/update")
@@ -127,7 +127,7 @@ async def status(state: AppState, caller: Caller) -> User:
 async def update_status(form: Status, state: AppState, caller: Caller) -> User:
     if not state.config["users.enable_status"]:
         raise Forbidden(constants.ACTION_PROHIBITED, status=403)
-    return await state.accounts.change(caller.id, form.model_dump())
+    return await accounts.change(state, caller.id, form.model_dump())
 
 
 @router.get("/user/variables")
@@ -141,14 +141,14 @@ async def variables(state: AppState, caller: Caller) -> dict[str, Any]:
 @allow(USER)
 async def update_variables(form: Variables, state: AppState, caller: Caller) -> dict[str, Any]:
     values = people.bounded(people.document(form.variables))
-    await state.accounts.change(caller.id, {"variables": values})
+    await accounts.change(state, caller.id, {"variables": values})
     return {"variables": values}
 
 
 @router.get("/user/info")
 @allow(USER)
 async def own_info(state: AppState, caller: Caller) -> dict[str, Any] | None:
-    return (await state.accounts.get(caller.id)).info
+    return (await accounts.get(state, caller.id)).info
 
 
 @router.post("/user/info/update")
@@ -178,7 +178,7 @@ async def usage(
 @router.get("/{user_id}")
 @allow(ADMIN.on("user", "read"))
 async def get_user(user_id: str, state: AppState) -> dict[str, Any]:
-    user = await state.accounts.get(user_id)
+    user = await accounts.get(state, user_id)
     async with state.database.read() as connection:
         theirs = await groups.of_user(connection, user_id)
     return people.without_secrets(user) | {"groups": _named(theirs), "is_active": user.is_active}
@@ -187,7 +187,7 @@ async def get_user(user_id: str, state: AppState) -> dict[str, Any]:
 @router.get("/{user_id}/info")
 @allow(USER.on("user", "search"))
 async def user_info(user_id: str, state: AppState) -> UserInfo:
-    user = await state.accounts.get(user_id)
+    user = await accounts.get(state, user_id)
     async with state.database.read() as connection:
         return people.info(user, _named(await groups.of_user(connection, user_id)))
 
@@ -222,26 +222,26 @@ async def preview(user_id: str, state: AppState) -> dict[str, Any]:
 @router.get("/{user_id}/profile/image")
 @allow(USER)
 async def profile_image(user_id: str, request: Request, state: AppState) -> Response:
-    return _show(people.picture(await state.accounts.get(user_id)), request)
+    return _show(people.picture(await accounts.get(state, user_id)), request)
 
 
 @router.post("/{user_id}/update")
 @allow(ADMIN.on("user", "write"))
 async def update_user(user_id: str, form: UpdateUser, state: AppState, caller: Caller) -> dict[str, Any]:
-    return people.without_secrets(await state.accounts.update(caller, user_id, form))
+    return people.without_secrets(await accounts.update(state, caller, user_id, form))
 
 
 @router.post("/{user_id}/sessions/revoke")
 @allow(ADMIN.on("user", "write"))
 async def revoke_sessions(user_id: str, state: AppState) -> bool:
-    await state.accounts.revoke_sessions(user_id)
+    await accounts.revoke_sessions(state, user_id)
     return True
 
 
 @router.delete("/{user_id}")
 @allow(ADMIN.on("user", "delete"))
 async def delete_user(user_id: str, state: AppState, caller: Caller) -> bool:
-    await state.accounts.delete(caller, user_id)
+    await accounts.delete(state, caller, user_id)
     await state.turns.stop_user(user_id)
     await state.turns.stop_gone()
     return True

@@ -2,19 +2,17 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import ValidationError
 
 from open_webui import constants
-from open_webui.access.api_keys import Sealer, key_hash, new_key
-from open_webui.access.identify import API_KEYS, Identifier
-from open_webui.access.passwords import Passwords
-from open_webui.access.tokens import Claims, Tokens, parse_duration
+from open_webui.access.api_keys import key_hash, new_key
+from open_webui.access.identify import API_KEYS
+from open_webui.access.tokens import Claims, parse_duration
 from open_webui.config import Config
-from open_webui.env import Settings
 from open_webui.errors import BadRequest, Forbidden, NotFound, StartupError
-from open_webui.internal.db import Database, UnitOfWork
+from open_webui.internal.db import UnitOfWork
 from open_webui.internal.log import get_logger
 from open_webui.models import accounts, api_keys, configs, group_members, groups, users
 from open_webui.models.base import new_id
@@ -22,7 +20,7 @@ from open_webui.models.users import DEFAULT_IMAGE, User
 from open_webui.principal import ROLES, Principal, Role
 from open_webui.schemas.auths import AddUser, SignIn, SignUp, UpdatePassword, UpdateProfile
 from open_webui.schemas.users import UpdateUser
-from open_webui.services.attempts import PER_ACCOUNT, PER_ADDRESS, Attempts
+from open_webui.services.deps import Deps
 from open_webui.utils.pictures import from_data_url
 
 log = get_logger(__name__)
@@ -43,18 +41,6 @@ SIGNUP_OFF = "Signing up is switched off on this server. An administrator can ad
 KEYS_OFF = "You may not create an API key on this server. An administrator can allow it."
 
 
-class Floor(Protocol):
-    """What accounts stand on: the part of the state that is open before them."""
-
-    config: Config
-    database: Database
-    passwords: Passwords
-    tokens: Tokens
-    identifier: Identifier
-
-    async def load_config(self) -> None: ...
-
-
 class SignedIn:
     """A fresh session: the person and the token."""
 
@@ -66,272 +52,275 @@ class SignedIn:
         self.claims = claims
 
 
-class Accounts:
-    """Everything that changes who may sign in, and as what."""
+# Signing up and in
 
-    def __init__(self, settings: Settings, floor: Floor, sealer: Sealer) -> None:
-        """Raises StartupError when the environment fixes a role or lifetime that there is not."""
-        self._settings = settings
-        self._config = floor.config
-        self._database = floor.database
-        self._passwords = floor.passwords
-        self._tokens = floor.tokens
-        self._identifier = floor.identifier
-        self._reload_config = floor.load_config
-        self._sealer = sealer
-        self._by_email = Attempts(PER_ACCOUNT)
-        self._by_address = Attempts(PER_ADDRESS)
-        self._by_password = Attempts(PER_ACCOUNT)
-        _check_environment(floor.config)
 
-    # Signing up and in
+async def sign_up(deps: Deps, form: SignUp, address: str) -> SignedIn:
+    """The first account of all becomes the admin and switches sign-up off; later ones get the default role."""
+    deps.attempts.by_address.take(address)
+    if not deps.config[SIGNUP]:
+        raise Forbidden(SIGNUP_OFF, status=403)
+    values = _new_person(form, "pending")
+    password_hash = await _hash(deps, form.password)
+    async with deps.database.write() as unit:
+        if await accounts.claim_first_admin(unit.connection, values["id"]):
+            values["role"] = "admin"
+            await _close_sign_up(deps, unit)
+        else:
+            values["role"] = await _later_role(deps, unit)
+        stamp = await _insert(unit, values, password_hash)
+        await _join_default_group(deps, unit, values["id"])
+    return await _open_session(deps, values["id"], stamp)
 
-    async def sign_up(self, form: SignUp, address: str) -> SignedIn:
-        """The first account of all becomes the admin and switches sign-up off; later ones get the default role."""
-        self._by_address.take(address)
-        if not self._config[SIGNUP]:
+
+async def _close_sign_up(deps: Deps, unit: UnitOfWork) -> None:
+    await configs.put(unit.connection, deps.config.storable({SIGNUP: False}))
+    unit.after_commit(deps.load_config)
+
+
+async def _later_role(deps: Deps, unit: UnitOfWork) -> Role:
+    """The role of an account that isn't the first.
+
+    Looks again whether sign-up is on: the first account may have been made since, here or by another replica.
+    """
+    if deps.config.locked_by(SIGNUP) is None:
+        stored = await configs.get_all(unit.connection)
+        if stored.get(SIGNUP, True) is not True:
             raise Forbidden(SIGNUP_OFF, status=403)
-        values = _new_person(form, "pending")
-        password_hash = await self._hash(form.password)
-        async with self._database.write() as unit:
-            if await accounts.claim_first_admin(unit.connection, values["id"]):
-                values["role"] = "admin"
-                await self._close_sign_up(unit)
-            else:
-                values["role"] = await self._later_role(unit)
-            stamp = await self._insert(unit, values, password_hash)
-            await self._join_default_group(unit, values["id"])
-        return await self._open_session(values["id"], stamp)
+    role = deps.config[DEFAULT_ROLE]
+    return role if role in ROLES else "pending"
 
-    async def _close_sign_up(self, unit: UnitOfWork) -> None:
-        await configs.put(unit.connection, self._config.storable({SIGNUP: False}))
-        unit.after_commit(self._reload_config)
 
-    async def _later_role(self, unit: UnitOfWork) -> Role:
-        """The role of an account that isn't the first.
+async def _insert(unit: UnitOfWork, values: Mapping[str, Any], password_hash: str) -> str:
+    if not await users.insert(unit.connection, values):
+        raise BadRequest(constants.EMAIL_TAKEN)
+    return await accounts.insert_credential(unit.connection, values["id"], password_hash)
 
-        Looks again whether sign-up is on: the first account may have been made since, here or by another replica.
-        """
-        if self._config.locked_by(SIGNUP) is None:
-            stored = await configs.get_all(unit.connection)
-            if stored.get(SIGNUP, True) is not True:
-                raise Forbidden(SIGNUP_OFF, status=403)
-        role = self._config[DEFAULT_ROLE]
-        return role if role in ROLES else "pending"
 
-    async def _insert(self, unit: UnitOfWork, values: Mapping[str, Any], password_hash: str) -> str:
-        if not await users.insert(unit.connection, values):
-            raise BadRequest(constants.EMAIL_TAKEN)
-        return await accounts.insert_credential(unit.connection, values["id"], password_hash)
+async def _join_default_group(deps: Deps, unit: UnitOfWork, user_id: str) -> None:
+    group_id = deps.config["ui.default_group_id"]
+    if group_id and await groups.repository.get(unit.connection, group_id) is not None:
+        await group_members.add(unit.connection, group_id, [user_id])
 
-    async def _join_default_group(self, unit: UnitOfWork, user_id: str) -> None:
-        group_id = self._config["ui.default_group_id"]
-        if group_id and await groups.repository.get(unit.connection, group_id) is not None:
-            await group_members.add(unit.connection, group_id, [user_id])
 
-    async def add(self, form: AddUser) -> SignedIn:
-        """An account made by an admin."""
-        values = _new_person(form, form.role or "pending")
-        password_hash = await self._hash(form.password)
-        async with self._database.write() as unit:
-            stamp = await self._insert(unit, values, password_hash)
-            await self._join_default_group(unit, values["id"])
-        return await self._open_session(values["id"], stamp)
+async def add(deps: Deps, form: AddUser) -> SignedIn:
+    """An account made by an admin."""
+    values = _new_person(form, form.role or "pending")
+    password_hash = await _hash(deps, form.password)
+    async with deps.database.write() as unit:
+        stamp = await _insert(unit, values, password_hash)
+        await _join_default_group(deps, unit, values["id"])
+    return await _open_session(deps, values["id"], stamp)
 
-    async def ensure_admin(self) -> None:
-        """Makes the admin that the environment names, while there is no account at all. Raises StartupError."""
-        email, password = self._settings.webui_admin_email, self._settings.webui_admin_password.get_secret_value()
-        if not email or not password:
+
+async def ensure_admin(deps: Deps) -> None:
+    """Makes the admin that the environment names, while there is no account at all. Raises StartupError."""
+    email, password = deps.settings.webui_admin_email, deps.settings.webui_admin_password.get_secret_value()
+    if not email or not password:
+        return
+    async with deps.database.read() as connection:
+        if await users.any_exists(connection):
             return
-        async with self._database.read() as connection:
-            if await users.any_exists(connection):
-                return
-        try:
-            form = SignUp(name=self._settings.webui_admin_name, email=email, password=password)
-            values = _new_person(form, "admin")
-        except BadRequest as error:
-            raise StartupError(f"The first admin can't be made. WEBUI_ADMIN_EMAIL: {error.detail}") from None
-        except ValidationError as error:
-            # Without the values: one of them is the password.
-            problems = (
-                f"WEBUI_ADMIN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)
-            )
-            raise StartupError(f"The first admin can't be made. {'; '.join(problems)}") from None
-        password_hash = await self._hash(password)
-        async with self._database.write() as unit:
-            if not await accounts.claim_first_admin(unit.connection, values["id"]):
-                return
-            await self._insert(unit, values, password_hash)
-            await self._close_sign_up(unit)
-        log.info("made the first admin from the environment", email=values["email"])
-
-    async def sign_in(self, form: SignIn, address: str) -> SignedIn:
-        """Takes as long for an unknown address as for a wrong password."""
-        self._by_address.take(address)
-        self._by_email.take(form.email)
-        async with self._database.read() as connection:
-            found = await accounts.credential_by_email(connection, form.email)
-        stored = found.password_hash if found is not None else None
-        if not await self._passwords.verify(form.password, stored) or found is None or stored is None:
-            raise BadRequest(constants.BAD_CREDENTIALS)
-        if not found.active:
-            raise Forbidden(SWITCHED_OFF, status=403)
-        better = await self._passwords.hash(form.password) if self._passwords.needs_rehash(stored) else None
-        async with self._database.write() as unit:
-            if better is not None:
-                await accounts.replace_hash(unit.connection, found.user_id, stored, better)
-            await users.touch(unit.connection, found.user_id)
-        return await self._open_session(found.user_id, found.session_stamp)
-
-    def lifetime(self) -> int | None:
-        """Seconds that a new session lasts, None for no end."""
-        try:
-            return parse_duration(self._config[LIFETIME])
-        except ValueError:
-            log.warning("the stored session lifetime can't be read; four weeks are used", value=self._config[LIFETIME])
-            return FOUR_WEEKS
-
-    async def _open_session(self, user_id: str, stamp: str) -> SignedIn:
-        token, claims = self._tokens.issue(user_id, stamp, self.lifetime())
-        return SignedIn(await self.get(user_id), token, claims)
-
-    async def sign_out(self, token: str) -> None:
-        """Ends the session of a token; anything else is nothing to end."""
-        claims = self._tokens.verify(token)
-        if claims is None:
+    try:
+        form = SignUp(name=deps.settings.webui_admin_name, email=email, password=password)
+        values = _new_person(form, "admin")
+    except BadRequest as error:
+        raise StartupError(f"The first admin can't be made. WEBUI_ADMIN_EMAIL: {error.detail}") from None
+    except ValidationError as error:
+        # Without the values: one of them is the password.
+        problems = (f"WEBUI_ADMIN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
+        raise StartupError(f"The first admin can't be made. {'; '.join(problems)}") from None
+    password_hash = await _hash(deps, password)
+    async with deps.database.write() as unit:
+        if not await accounts.claim_first_admin(unit.connection, values["id"]):
             return
-        async with self._database.write() as unit:
-            await accounts.revoke(unit.connection, claims.jti, claims.exp)
-        await self._identifier.forget(claims.id)
+        await _insert(unit, values, password_hash)
+        await _close_sign_up(deps, unit)
+    log.info("made the first admin from the environment", email=values["email"])
 
-    # One's own account
 
-    async def get(self, user_id: str) -> User:
-        """Raises BadRequest for an unknown id, as the wire does under users."""
-        async with self._database.read() as connection:
-            user = await users.get(connection, user_id)
-        if user is None:
-            raise BadRequest(constants.NOT_FOUND)
-        return user
+async def sign_in(deps: Deps, form: SignIn, address: str) -> SignedIn:
+    """Takes as long for an unknown address as for a wrong password."""
+    deps.attempts.by_address.take(address)
+    deps.attempts.by_email.take(form.email)
+    async with deps.database.read() as connection:
+        found = await accounts.credential_by_email(connection, form.email)
+    stored = found.password_hash if found is not None else None
+    if not await deps.passwords.verify(form.password, stored) or found is None or stored is None:
+        raise BadRequest(constants.BAD_CREDENTIALS)
+    if not found.active:
+        raise Forbidden(SWITCHED_OFF, status=403)
+    better = await deps.passwords.hash(form.password) if deps.passwords.needs_rehash(stored) else None
+    async with deps.database.write() as unit:
+        if better is not None:
+            await accounts.replace_hash(unit.connection, found.user_id, stored, better)
+        await users.touch(unit.connection, found.user_id)
+    return await _open_session(deps, found.user_id, found.session_stamp)
 
-    async def update_profile(self, user_id: str, form: UpdateProfile) -> User:
-        values: dict[str, Any] = {"name": form.name, "bio": form.bio, "gender": form.gender}
-        values["date_of_birth"] = form.date_of_birth.isoformat() if form.date_of_birth else None
+
+def lifetime(deps: Deps) -> int | None:
+    """Seconds that a new session lasts, None for no end."""
+    try:
+        return parse_duration(deps.config[LIFETIME])
+    except ValueError:
+        log.warning("the stored session lifetime can't be read; four weeks are used", value=deps.config[LIFETIME])
+        return FOUR_WEEKS
+
+
+async def _open_session(deps: Deps, user_id: str, stamp: str) -> SignedIn:
+    token, claims = deps.tokens.issue(user_id, stamp, lifetime(deps))
+    return SignedIn(await get(deps, user_id), token, claims)
+
+
+async def sign_out(deps: Deps, token: str) -> None:
+    """Ends the session of a token; anything else is nothing to end."""
+    claims = deps.tokens.verify(token)
+    if claims is None:
+        return
+    async with deps.database.write() as unit:
+        await accounts.revoke(unit.connection, claims.jti, claims.exp)
+    await deps.identifier.forget(claims.id)
+
+
+# One's own account
+
+
+async def get(deps: Deps, user_id: str) -> User:
+    """Raises BadRequest for an unknown id, as the wire does under users."""
+    async with deps.database.read() as connection:
+        user = await users.get(connection, user_id)
+    if user is None:
+        raise BadRequest(constants.NOT_FOUND)
+    return user
+
+
+async def update_profile(deps: Deps, user_id: str, form: UpdateProfile) -> User:
+    values: dict[str, Any] = {"name": form.name, "bio": form.bio, "gender": form.gender}
+    values["date_of_birth"] = form.date_of_birth.isoformat() if form.date_of_birth else None
+    values |= _picture(form.profile_image_url)
+    user = await change(deps, user_id, values)
+    await deps.identifier.forget(user_id)
+    return user
+
+
+async def change(deps: Deps, user_id: str, values: Mapping[str, Any]) -> User:
+    """Changes columns of a person's row that grant nothing."""
+    async with deps.database.write() as unit:
+        user = await users.update(unit.connection, user_id, values)
+    if user is None:
+        raise BadRequest(constants.NOT_FOUND)
+    return user
+
+
+async def change_password(deps: Deps, user_id: str, form: UpdatePassword) -> SignedIn:
+    """Ends all sessions of the account and opens a new one for who asked."""
+    deps.attempts.by_password.take(user_id)
+    async with deps.database.read() as connection:
+        found = await accounts.credential_of(connection, user_id)
+    stored = found.password_hash if found is not None else None
+    if not await deps.passwords.verify(form.password, stored):
+        raise BadRequest(PASSWORD_WRONG)
+    password_hash = await _hash(deps, form.new_password)
+    async with deps.database.write() as unit:
+        stamp = await accounts.set_password(unit.connection, user_id, password_hash)
+    await deps.identifier.forget(user_id)
+    return await _open_session(deps, user_id, stamp)
+
+
+async def _hash(deps: Deps, password: str) -> str:
+    if not password:
+        raise BadRequest(PASSWORD_EMPTY)
+    return await deps.passwords.hash(password)
+
+
+# What admins do to others
+
+
+async def update(deps: Deps, actor: Principal, user_id: str, form: UpdateUser) -> User:
+    """Only the primary admin changes the primary admin, and nobody demotes that one."""
+    values = {k: v for k, v in (("name", form.name), ("role", form.role)) if v is not None}
+    if form.email is not None:
+        values["email"] = _valid_email(form.email)
+    if form.profile_image_url is not None:
         values |= _picture(form.profile_image_url)
-        user = await self.change(user_id, values)
-        await self._identifier.forget(user_id)
-        return user
-
-    async def change(self, user_id: str, values: Mapping[str, Any]) -> User:
-        """Changes columns of a person's row that grant nothing."""
-        async with self._database.write() as unit:
-            user = await users.update(unit.connection, user_id, values)
-        if user is None:
+    password_hash = await _hash(deps, form.password) if form.password else None
+    async with deps.database.write() as unit:
+        if await users.get(unit.connection, user_id, lock=True) is None:
             raise BadRequest(constants.NOT_FOUND)
-        return user
+        primary = await users.primary_admin(unit.connection)
+        if primary is not None and primary.id == user_id and (actor.id != user_id or form.role not in {None, "admin"}):
+            raise Forbidden(constants.ACTION_PROHIBITED, status=403)
+        user = await users.update(unit.connection, user_id, values)
+        if password_hash is not None:
+            await accounts.set_password(unit.connection, user_id, password_hash)
+    await deps.identifier.forget(user_id)
+    if user is None:
+        raise BadRequest(constants.NOT_FOUND)
+    return user
 
-    async def change_password(self, user_id: str, form: UpdatePassword) -> SignedIn:
-        """Ends all sessions of the account and opens a new one for who asked."""
-        self._by_password.take(user_id)
-        async with self._database.read() as connection:
-            found = await accounts.credential_of(connection, user_id)
-        stored = found.password_hash if found is not None else None
-        if not await self._passwords.verify(form.password, stored):
-            raise BadRequest(PASSWORD_WRONG)
-        password_hash = await self._hash(form.new_password)
-        async with self._database.write() as unit:
-            stamp = await accounts.set_password(unit.connection, user_id, password_hash)
-        await self._identifier.forget(user_id)
-        return await self._open_session(user_id, stamp)
 
-    async def _hash(self, password: str) -> str:
-        if not password:
-            raise BadRequest(PASSWORD_EMPTY)
-        return await self._passwords.hash(password)
-
-    # What admins do to others
-
-    async def update(self, actor: Principal, user_id: str, form: UpdateUser) -> User:
-        """Only the primary admin changes the primary admin, and nobody demotes that one."""
-        values = {k: v for k, v in (("name", form.name), ("role", form.role)) if v is not None}
-        if form.email is not None:
-            values["email"] = _valid_email(form.email)
-        if form.profile_image_url is not None:
-            values |= _picture(form.profile_image_url)
-        password_hash = await self._hash(form.password) if form.password else None
-        async with self._database.write() as unit:
-            if await users.get(unit.connection, user_id, lock=True) is None:
-                raise BadRequest(constants.NOT_FOUND)
-            primary = await users.primary_admin(unit.connection)
-            if (
-                primary is not None
-                and primary.id == user_id
-                and (actor.id != user_id or form.role not in {None, "admin"})
-            ):
-                raise Forbidden(constants.ACTION_PROHIBITED, status=403)
-            user = await users.update(unit.connection, user_id, values)
-            if password_hash is not None:
-                await accounts.set_password(unit.connection, user_id, password_hash)
-        await self._identifier.forget(user_id)
-        if user is None:
+async def revoke_sessions(deps: Deps, user_id: str) -> None:
+    """Ends all sessions of an account."""
+    async with deps.database.write() as unit:
+        if await users.get(unit.connection, user_id) is None:
             raise BadRequest(constants.NOT_FOUND)
-        return user
-
-    async def revoke_sessions(self, user_id: str) -> None:
-        """Ends all sessions of an account."""
-        async with self._database.write() as unit:
-            if await users.get(unit.connection, user_id) is None:
-                raise BadRequest(constants.NOT_FOUND)
-            await accounts.new_stamp(unit.connection, user_id)
-        await self._identifier.forget(user_id)
-
-    async def delete(self, actor: Principal, user_id: str) -> None:
-        """Removes an account with all that is its own. Nobody removes themselves or the primary admin."""
-        async with self._database.write() as unit:
-            primary = await users.primary_admin(unit.connection)
-            if user_id == actor.id or (primary is not None and primary.id == user_id):
-                raise Forbidden(constants.ACTION_PROHIBITED, status=403)
-            await users.delete(unit.connection, user_id, heir=actor.id)
-        await self._identifier.forget(user_id)
-
-    async def admin_contact(self) -> User | None:
-        """Whom people who wait may write to: the configured admin, else the primary one; None when it isn't shown."""
-        if not self._config["auth.admin.show"]:
-            return None
-        email = self._config["auth.admin.email"]
-        async with self._database.read() as connection:
-            named = await users.get_by_email(connection, email.strip().lower()) if email else None
-            return named or await users.primary_admin(connection)
-
-    # API keys
-
-    async def create_key(self, principal: Principal) -> str:
-        """A new key in place of the old one."""
-        if not self._config["auth.enable_api_keys"] or not principal.may(API_KEYS):
-            raise Forbidden(KEYS_OFF, status=403)
-        key = new_key()
-        async with self._database.write() as unit:
-            sealed = self._sealer.seal(key, principal.id)
-            await api_keys.put(unit.connection, principal.id, key_hash(key), sealed)
-        await self._identifier.forget(principal.id)
-        return key
-
-    async def show_key(self, user_id: str) -> str:
-        async with self._database.read() as connection:
-            found = await api_keys.of_user(connection, user_id)
-        key = self._sealer.unseal(found.sealed, user_id) if found is not None else None
-        if key is None:
-            raise NotFound("There is no API key to show. Create one.")
-        return key
-
-    async def delete_key(self, user_id: str) -> bool:
-        async with self._database.write() as unit:
-            deleted = await api_keys.delete(unit.connection, user_id)
-        await self._identifier.forget(user_id)
-        return deleted
+        await accounts.new_stamp(unit.connection, user_id)
+    await deps.identifier.forget(user_id)
 
 
-def _check_environment(config: Config) -> None:
+async def delete(deps: Deps, actor: Principal, user_id: str) -> None:
+    """Removes an account with all that is its own. Nobody removes themselves or the primary admin."""
+    async with deps.database.write() as unit:
+        primary = await users.primary_admin(unit.connection)
+        if user_id == actor.id or (primary is not None and primary.id == user_id):
+            raise Forbidden(constants.ACTION_PROHIBITED, status=403)
+        await users.delete(unit.connection, user_id, heir=actor.id)
+    await deps.identifier.forget(user_id)
+
+
+async def admin_contact(deps: Deps) -> User | None:
+    """Whom people who wait may write to: the configured admin, else the primary one; None when it isn't shown."""
+    if not deps.config["auth.admin.show"]:
+        return None
+    email = deps.config["auth.admin.email"]
+    async with deps.database.read() as connection:
+        named = await users.get_by_email(connection, email.strip().lower()) if email else None
+        return named or await users.primary_admin(connection)
+
+
+# API keys
+
+
+async def create_key(deps: Deps, principal: Principal) -> str:
+    """A new key in place of the old one."""
+    if not deps.config["auth.enable_api_keys"] or not principal.may(API_KEYS):
+        raise Forbidden(KEYS_OFF, status=403)
+    key = new_key()
+    async with deps.database.write() as unit:
+        sealed = deps.sealer.seal(key, principal.id)
+        await api_keys.put(unit.connection, principal.id, key_hash(key), sealed)
+    await deps.identifier.forget(principal.id)
+    return key
+
+
+async def show_key(deps: Deps, user_id: str) -> str:
+    async with deps.database.read() as connection:
+        found = await api_keys.of_user(connection, user_id)
+    key = deps.sealer.unseal(found.sealed, user_id) if found is not None else None
+    if key is None:
+        raise NotFound("There is no API key to show. Create one.")
+    return key
+
+
+async def delete_key(deps: Deps, user_id: str) -> bool:
+    async with deps.database.write() as unit:
+        deleted = await api_keys.delete(unit.connection, user_id)
+    await deps.identifier.forget(user_id)
+    return deleted
+
+
+def check_environment(config: Config) -> None:
+    """Raises StartupError when the environment fixes a role or lifetime that there is not."""
     if (variable := config.locked_by(DEFAULT_ROLE)) and config[DEFAULT_ROLE] not in ROLES:
         raise StartupError(f"The configuration can't be used. {variable}: must be one of {', '.join(ROLES)}")
     if variable := config.locked_by(LIFETIME):

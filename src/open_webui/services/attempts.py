@@ -57,3 +57,12 @@ class Attempts:
 
     def __len__(self) -> int:
         return len(self._by_key)
+
+
+class SignInAttempts:
+    """The limits of signing in: for an account, for an address, and for changing a password."""
+
+    def __init__(self) -> None:
+        self.by_email = Attempts(PER_ACCOUNT)
+        self.by_address = Attempts(PER_ADDRESS)
+        self.by_password = Attempts(PER_ACCOUNT)

@@ -6,13 +6,18 @@ What has a life of its own (tasks, connections, limits, caches) is an object tha
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from open_webui.access.api_keys import Sealer
 from open_webui.access.identify import Identifier
+from open_webui.access.passwords import Passwords
+from open_webui.access.tokens import Tokens
 from open_webui.config import Config
 from open_webui.connections.catalogue import Catalogue
 from open_webui.connections.local.models import LocalModels
 from open_webui.env import Settings
 from open_webui.events import Emitter
 from open_webui.internal.db import Database
+from open_webui.services.attempts import SignInAttempts
+from open_webui.storage.base import BlobStore
 
 
 class Deps(Protocol):
@@ -24,9 +29,18 @@ class Deps(Protocol):
     settings: Settings
     config: Config
     database: Database
+    passwords: Passwords
+    tokens: Tokens
+    sealer: Sealer
+    attempts: SignInAttempts
+    blobs: BlobStore
     emitter: Emitter
     identifier: Identifier
     catalogue: Catalogue
     local_models: LocalModels
     overlays: Callable[[str], dict[str, dict[str, Any]]]
     active_chats: Callable[[], frozenset[str]]
+
+    async def load_config(self) -> None:
+        """Takes over what the database holds now."""
+        ...
