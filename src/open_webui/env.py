@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     webui_admin_name: str = "Admin"
     # A running answer is written at least this often, in seconds.
     checkpoint_interval: float = Field(default=0.7, gt=0, le=1)
+    # Answers that one person's API clients have written at once.
+    max_api_calls_per_user: int = Field(default=1_000, ge=1)
     # Older messages than fit into this many characters are left out of what a model is sent.
     chat_history_max_chars: int = Field(default=4_000_000, ge=1_000)
 

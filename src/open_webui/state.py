@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -12,7 +13,11 @@ from open_webui.access.api_keys import Sealer
 from open_webui.access.identify import Identifier
 from open_webui.access.passwords import Passwords
 from open_webui.access.tokens import Tokens, secret_key
-from open_webui.chat.service import Turns
+from open_webui.chat.delivery.streams import Streams
+from open_webui.chat.registry import RunningAnswers
+from open_webui.chat.service import ChatParts
+from open_webui.chat.start import Starter
+from open_webui.chat.usage_log import UsageLog
 from open_webui.config import Config
 from open_webui.connections.catalogue import Catalogue
 from open_webui.connections.local.eliza import WORD_SECONDS
@@ -22,6 +27,7 @@ from open_webui.events import Emitter
 from open_webui.internal.db import Database, open_database
 from open_webui.internal.http import open_http
 from open_webui.internal.log import get_logger
+from open_webui.internal.supervise import supervise
 from open_webui.models import configs
 from open_webui.principal import Principal
 from open_webui.services import accounts
@@ -53,7 +59,11 @@ class State:
     local_models: LocalModels
     llamaforge: Llamaforge
     catalogue: Catalogue
-    turns: Turns
+    # The chat's parts: what is being answered, who starts answers, what calls cost, API clients' open streams.
+    running: RunningAnswers
+    starter: Starter
+    usage: UsageLog
+    streams: Streams
     # Of a chat that is being answered: what the answers are by now, by message id. And which chats are.
     overlays: Callable[[str], dict[str, dict[str, Any]]]
     active_chats: Callable[[], frozenset[str]]
@@ -121,11 +131,17 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         await state.catalogue.open()
         state.llamaforge = Llamaforge(state.local_models, state.catalogue, state.database)
         stack.push_async_callback(state.llamaforge.close)
-        state.turns = Turns(settings, state.database, state.config, state.catalogue, emitter)
-        state.overlays = state.turns.overlay
-        state.active_chats = state.turns.active_chats
-        stack.push_async_callback(state.turns.close)
-        await state.turns.open()
-        collecting = asyncio.create_task(keep_collecting(state), name="collecting blobs")
+        parts = ChatParts(settings, state.database, state.config, state.catalogue, emitter)
+        state.running, state.starter, state.usage, state.streams = (
+            parts.running,
+            parts.starter,
+            parts.usage,
+            parts.streams,
+        )
+        state.overlays = state.running.overlay
+        state.active_chats = state.running.active_chats
+        stack.push_async_callback(parts.close)
+        await parts.open()
+        collecting = supervise("collecting blobs", partial(keep_collecting, state))
         stack.callback(collecting.cancel)
         yield state

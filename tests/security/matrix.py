@@ -146,8 +146,8 @@ class World:
     async def settle(self) -> None:
         """Waits until nothing is being answered any more."""
         state = self.live.app.state.oui
-        for task_id in state.turns.all_tasks():
-            await state.turns.stop_task(task_id)
+        for task_id in state.running.all_tasks():
+            await state.running.stop_task(task_id)
 
 
 PARAMETERS: dict[str, str] = {

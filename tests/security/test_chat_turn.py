@@ -250,7 +250,7 @@ async def test_an_answer_stops_with_its_askers_account(
     assert (await admin.client.post(f"/api/v1/users/{user.id}/update", json=form)).status_code == 200
     await upstream.wait_for_async(lambda u: u.chats[0].disconnected, timeout=6)
     for _ in range(100):
-        if not live.app.state.oui.turns.all_tasks():
+        if not live.app.state.oui.running.all_tasks():
             return
         await asyncio.sleep(0.02)
     raise AssertionError("the answer still runs")

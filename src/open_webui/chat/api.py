@@ -1,18 +1,26 @@
 """The short way of API clients: no chat, no events; the provider's answer passed on, its usage noted."""
 
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.responses import Response
 
-from open_webui.chat.delivery.record import Call, call_of
 from open_webui.chat.delivery.sse import Stream
 from open_webui.chat.params import merge, with_system
 from open_webui.chat.request import ApiRequest
-from open_webui.chat.service import Turns
+from open_webui.chat.usage_log import Call, UsageLog, call_of
 from open_webui.chat.wire import usage_of
-from open_webui.connections.base import Reply, Target
+from open_webui.connections.base import Models, Reply, Target
 from open_webui.errors import BadRequest, ProviderError
 from open_webui.principal import Principal
+
+
+class Desk(Protocol):
+    """What API calls are answered with; the state has it."""
+
+    usage: UsageLog
+
+    @property
+    def catalogue(self) -> Models: ...
 
 
 def provider_payload(request: ApiRequest, target: Target) -> dict[str, Any]:
@@ -41,32 +49,32 @@ class Meter:
                 self.usage = usage_of(payload) or self.usage
 
 
-async def opened(turns: Turns, principal: Principal, request: ApiRequest) -> tuple[Call, Reply]:
+async def opened(desk: Desk, principal: Principal, request: ApiRequest) -> tuple[Call, Reply]:
     """The provider's opened reply, and the call to account for.
 
     Raises NotFound for a model that the caller may not use, ProviderError (accounted for already).
     """
-    await turns.catalogue.heard_of(request.model)
-    target = turns.catalogue.resolve(principal, request.model)
+    await desk.catalogue.heard_of(request.model)
+    target = desk.catalogue.resolve(principal, request.model)
     asker = {"id": principal.id, "name": principal.name, "email": principal.email, "role": principal.role}
     call = call_of(principal, target, "api")
     try:
         return call, await target.connection.open(target.entry, provider_payload(request, target), asker)
     except ProviderError as error:
-        turns.recorder.count(call, error.status, None)
+        desk.usage.count(call, error.status, None)
         raise
 
 
-async def complete(turns: Turns, principal: Principal, request: ApiRequest) -> Response:
+async def complete(desk: Desk, principal: Principal, request: ApiRequest) -> Response:
     """An OpenAI chat completion as a response, streamed or whole."""
-    call, reply = await opened(turns, principal, request)
+    call, reply = await opened(desk, principal, request)
     if request.stream:
         meter = Meter()
-        return Stream(reply, meter.see, lambda status: turns.recorder.count(call, status, meter.usage))
-    return Response(await whole(turns, call, reply), media_type="application/json")
+        return Stream(reply, meter.see, lambda status: desk.usage.count(call, status, meter.usage))
+    return Response(await whole(desk, call, reply), media_type="application/json")
 
 
-async def whole(turns: Turns, call: Call, reply: Reply) -> bytes:
+async def whole(desk: Desk, call: Call, reply: Reply) -> bytes:
     """The provider's whole answer, accounted for."""
     status = 200
     body = b""
@@ -77,5 +85,5 @@ async def whole(turns: Turns, call: Call, reply: Reply) -> bytes:
         status = error.status
         raise
     finally:
-        turns.recorder.count(call, status, usage_of(body))
+        desk.usage.count(call, status, usage_of(body))
     return body

@@ -140,6 +140,24 @@ class Answer:
         self.version += 1
         return frames
 
+    def append_text(self, text: str) -> list[Frame]:
+        """Adds to what the answer says words that are not the model's; the frames tell them."""
+        frames: list[Frame] = []
+        if text:
+            self._append("message", text, frames)
+        return frames
+
+    def replace_text(self, text: str) -> None:
+        """Makes a text what the answer says so far. No frame can tell this."""
+        messages = [item for item in self.items if item.kind == "message"]
+        if not messages:
+            self.append_text(text)
+            return
+        for item in messages[:-1]:
+            item.parts = []
+        messages[-1].parts = [text]
+        self.version += 1
+
     def _content(self, text: str, frames: list[Frame]) -> None:
         if self._undecided is None and self._closing is None:
             self._append("message", text, frames)

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import msgspec
 
-from open_webui.chat.delivery.record import Call, Recorder, call_of
+from open_webui.chat.usage_log import Call, UsageLog, call_of
 from open_webui.chat.wire import usage_of
 from open_webui.connections.base import Reply, Target
 from open_webui.errors import ProviderError
@@ -144,8 +144,8 @@ class _Pulled:
 class Accounting(BaseCallBackHandler):
     """Notes every request of one backend as a call of the provider's: its usage, how long it took, how it ended."""
 
-    def __init__(self, recorder: Recorder, principal: Principal, target: Target) -> None:
-        self._recorder = recorder
+    def __init__(self, usage: UsageLog, principal: Principal, target: Target) -> None:
+        self._usage = usage
         self._principal = principal
         self._target = target
         self._call: Call | None = None
@@ -167,5 +167,5 @@ class Accounting(BaseCallBackHandler):
 
     def _count(self, status: int, usage: dict[str, Any] | None) -> None:
         if self._call is not None:
-            self._recorder.count(self._call, status, usage)
+            self._usage.count(self._call, status, usage)
             self._call = None

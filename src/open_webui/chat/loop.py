@@ -6,8 +6,9 @@ from typing import Any, Final, Self
 import msgspec
 
 from open_webui.chat.context import prepare
-from open_webui.chat.delivery.record import Live, Recorder, call_of
 from open_webui.chat.delivery.sender import AnswerSender
+from open_webui.chat.running import RunningAnswer
+from open_webui.chat.usage_log import UsageLog, call_of
 from open_webui.chat.wire import Chunk, decode
 from open_webui.errors import OuiError, ProviderError
 from open_webui.internal.log import get_logger
@@ -23,41 +24,41 @@ SILENT: Final = "The model has been silent for a while. Still waiting for it."
 SILENCE: Final = 20.0
 
 
-async def answer(live: Live, recorder: Recorder) -> bool:
+async def answer(running: RunningAnswer, usage: UsageLog) -> bool:
     """Runs a turn to its end and tells whether the answer is complete.
 
     Whatever happens, what arrived is stored and everybody who watches is told. Cancelling the task is a person's stop.
     """
-    turn = live.turn
+    turn = running.turn
     kept = (None, None) if turn.is_temporary else (turn.chat_id, turn.message_id)
     call = call_of(turn.principal, turn.target, "chat", *kept)
     status = 200
     try:
-        await _stream(live)
-        if live.answer.is_empty:
+        await _stream(running)
+        if running.answer.is_empty:
             raise ProviderError(EMPTY)
     except asyncio.CancelledError:
         status = 499
         raise
     except OuiError as error:
         status = error.status
-        await fail(live, recorder, error)
+        await fail(running, error)
         return False
     except Exception as error:
         # The task runner's place: a bug must not leave a message unfinished.
         status = 500
         log.exception("an answer failed", chat_id=turn.chat_id, message_id=turn.message_id)
-        await fail(live, recorder, OuiError(f"Something went wrong on the server ({type(error).__name__})."))
+        await fail(running, OuiError(f"Something went wrong on the server ({type(error).__name__})."))
         return False
     finally:
-        recorder.count(call, status, live.answer.usage)
-    await _complete(live, recorder)
+        usage.count(call, status, running.answer.usage)
+    await _complete(running)
     return True
 
 
-async def _stream(live: Live) -> None:
-    turn, reducer, room = live.turn, live.answer, live.room
-    draft = await prepare(turn, _Context(live))
+async def _stream(running: RunningAnswer) -> None:
+    turn, reducer, room = running.turn, running.answer, running.room
+    draft = await prepare(turn, _Context(running))
     payload = {"stream": turn.request.stream, "messages": list(draft.messages), **draft.fields}
     first = True
     # Silence counts from the request on: many providers answer nothing at all before their first word.
@@ -66,7 +67,7 @@ async def _stream(live: Live) -> None:
         await turn.target.connection.open(turn.target.entry, payload, turn.asker(), waiting.tell) as reply,
     ):
         if not turn.request.stream:
-            _feed(live, decode(await reply.whole()))
+            _feed(running, decode(await reply.whole()))
             return
         async for batch in reply.batches():
             waiting.over()
@@ -81,14 +82,14 @@ async def _stream(live: Live) -> None:
                     if not frames:
                         # The page expects the provider's first chunk as it came, when it says nothing yet.
                         await room.ordered("response:completion", msgspec.Raw(raw))
-                room.add(frames, reducer.version)
+                running.say(frames)
 
 
 class _Context:
     """context.StageContext of a running answer."""
 
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    def __init__(self, running: RunningAnswer) -> None:
+        self._running = running
 
     async def add_status(self, status: dict[str, Any]) -> None:
         await self._append("statusHistory", "status", status)
@@ -97,20 +98,18 @@ class _Context:
         await self._append("sources", "source", source)
 
     async def replace_statuses(self, action: str, statuses: list[dict[str, Any]]) -> None:
-        body = self._live.body
-        kept = [s for s in body.get("statusHistory") or () if not (isinstance(s, dict) and s.get("action") == action)]
-        self._live.body = body | {"statusHistory": kept}
+        earlier = self._running.body.get("statusHistory") or ()
+        kept = [s for s in earlier if not (isinstance(s, dict) and s.get("action") == action)]
+        self._running.set(statusHistory=kept)
         for status in statuses:
             await self.add_status(status)
 
     def set_meta(self, name: str, value: Any) -> None:
-        body = self._live.body
-        self._live.body = body | {"meta": (body.get("meta") or {}) | {name: value}}
+        self._running.set(meta=(self._running.body.get("meta") or {}) | {name: value})
 
     async def _append(self, field: str, event: str, value: dict[str, Any]) -> None:
-        body = self._live.body
-        self._live.body = body | {field: [*(body.get(field) or ()), value]}
-        await self._live.room.event(event, value)
+        self._running.append(field, [value])
+        await self._running.room.event(event, value)
 
 
 class _Waiting:
@@ -163,57 +162,57 @@ class _Waiting:
         await self._room.event("status", {"description": text, "done": over, "hidden": over})
 
 
-def _feed(live: Live, chunk: Chunk | None) -> None:
+def _feed(running: RunningAnswer, chunk: Chunk | None) -> None:
     if chunk is None:
         raise ProviderError("The model's answer could not be understood.")
-    live.room.add(live.answer.feed(chunk), live.answer.version)
+    running.say(running.answer.feed(chunk))
 
 
-async def _complete(live: Live, recorder: Recorder) -> None:
+async def _complete(running: RunningAnswer) -> None:
     """The end of a whole answer, in the order of the contract; stored before anybody is told that it is done."""
-    reducer, room = live.answer, live.room
-    room.add(reducer.close("completed"), reducer.version)
+    reducer, room = running.answer, running.room
+    running.say(reducer.close("completed"))
     await room.flush()
     choice = {"index": 0, "delta": {}, "finish_reason": reducer.finish_reason or "stop"}
     await room.event("chat:completion", {"object": "chat.completion.chunk", "choices": [choice]})
     if reducer.usage is not None:
         await room.event("chat:completion", {"usage": reducer.usage})
-    await recorder.finish(live)
+    await running.finish()
     done: dict[str, Any] = {"done": True, "output": reducer.output()}
     if reducer.usage is not None:
         done["usage"] = reducer.usage
-    if not live.turn.is_temporary:
-        await room.event("chat:list", {"chat_id": live.turn.chat_id, "folder_id": live.turn.folder_id})
-        done["title"] = live.title
+    if not running.turn.is_temporary:
+        await room.event("chat:list", {"chat_id": running.turn.chat_id, "folder_id": running.turn.folder_id})
+        done["title"] = running.title
     await room.settle()
     await room.event("chat:completion", done)
 
 
-async def fail(live: Live, recorder: Recorder, error: OuiError) -> None:
+async def fail(running: RunningAnswer, error: OuiError) -> None:
     """The end of an answer that failed: the part that arrived stays, the reason beside it."""
-    room = live.room
-    room.add(live.answer.close("incomplete"), live.answer.version)
+    room = running.room
+    running.say(running.answer.close("incomplete"))
     await room.flush()
     reason = {"content": error.detail}
-    await recorder.finish(live, {"error": reason})
+    await running.finish({"error": reason})
     await room.settle()
     await room.event("chat:message:error", {"error": reason, "done": True})
 
 
-async def stopped(live: Live, recorder: Recorder) -> None:
+async def stopped(running: RunningAnswer) -> None:
     """The end of an answer that a person stopped."""
-    room = live.room
-    live.answer.close("incomplete")
-    await recorder.finish(live)
-    await room.ordered("chat:tasks:cancel", {"output": live.answer.output()})
+    room = running.room
+    running.answer.close("incomplete")
+    await running.finish()
+    await room.ordered("chat:tasks:cancel", {"output": running.answer.output()})
     await room.event("chat:tasks:cancel")
 
 
-async def interrupted(live: Live, recorder: Recorder) -> None:
+async def interrupted(running: RunningAnswer) -> None:
     """The end of an answer that the server's own end cut short."""
-    live.answer.close("incomplete")
-    await recorder.finish(live, interruption(live.body))
-    await live.room.ordered("chat:message:error", {"error": {"content": INTERRUPTED}, "done": True})
+    running.answer.close("incomplete")
+    await running.finish(interruption(running.body))
+    await running.room.ordered("chat:message:error", {"error": {"content": INTERRUPTED}, "done": True})
 
 
 def interruption(body: dict[str, Any]) -> dict[str, Any]:

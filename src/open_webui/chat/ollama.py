@@ -8,10 +8,9 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response, StreamingResponse
 
-from open_webui.chat.api import opened, whole
-from open_webui.chat.delivery.record import Call
+from open_webui.chat.api import Desk, opened, whole
 from open_webui.chat.request import ApiRequest, text_field
-from open_webui.chat.service import Turns
+from open_webui.chat.usage_log import Call
 from open_webui.chat.wire import Chunk, Delta, decode
 from open_webui.connections.base import Reply
 from open_webui.errors import BadRequest, OuiError
@@ -178,17 +177,17 @@ def _arguments(text: str) -> Any:
         return {}
 
 
-async def answer(turns: Turns, principal: Principal, request: ApiRequest, *, generate: bool = False) -> Response:
+async def answer(desk: Desk, principal: Principal, request: ApiRequest, *, generate: bool = False) -> Response:
     """An Ollama answer as a response, streamed as lines or whole."""
-    call, reply = await opened(turns, principal, request)
+    call, reply = await opened(desk, principal, request)
     lines = Lines(request.model, generate=generate)
     if request.stream:
-        return StreamingResponse(_stream(turns, call, reply, lines), media_type=NDJSON)
-    chunk = decode(await whole(turns, call, reply)) or Chunk()
+        return StreamingResponse(_stream(desk, call, reply, lines), media_type=NDJSON)
+    chunk = decode(await whole(desk, call, reply)) or Chunk()
     return Response(lines.all(chunk), media_type="application/json")
 
 
-async def _stream(turns: Turns, call: Call, reply: Reply, lines: Lines) -> AsyncIterator[bytes]:
+async def _stream(desk: Desk, call: Call, reply: Reply, lines: Lines) -> AsyncIterator[bytes]:
     status = 499
     try:
         async with reply:
@@ -202,4 +201,4 @@ async def _stream(turns: Turns, call: Call, reply: Reply, lines: Lines) -> Async
         status = error.status
         yield msgspec.json.encode({"error": error.detail}) + b"\n"
     finally:
-        turns.recorder.count(call, status, lines.usage)
+        desk.usage.count(call, status, lines.usage)

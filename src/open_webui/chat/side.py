@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from open_webui.chat import prompts
-from open_webui.chat.delivery.record import Recorder
+from open_webui.chat.usage_log import UsageLog
 from open_webui.config import Config
 from open_webui.connections.base import Models, Target
 from open_webui.principal import Principal
@@ -28,7 +28,7 @@ def task_model(config: Config, catalogue: Models, target: Target) -> Target:
 
 
 async def ask(
-    recorder: Recorder,
+    usage: UsageLog,
     principal: Principal,
     target: Target,
     prompt: str,
@@ -46,7 +46,7 @@ async def ask(
     from synthora.messages import user  # noqa: PLC0415
     from synthora.models import RetryBackend  # noqa: PLC0415
 
-    asked = ConnectionBackend(target, fields, [Accounting(recorder, principal, target)])
+    asked = ConnectionBackend(target, fields, [Accounting(usage, principal, target)])
     backend = asked if attempts == 1 else RetryBackend(asked, attempts=attempts)
     answer: BaseMessage = await backend.async_run(user(prompt), stream=False)
     return answer

@@ -24,6 +24,7 @@ from open_webui.env import Settings
 from open_webui.errors import NotFound, OuiError
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
+from open_webui.internal.supervise import supervise
 from open_webui.models import models
 from open_webui.models.models import Model
 from open_webui.principal import Principal
@@ -82,7 +83,7 @@ class Catalogue:
             self._local_source = Source(self._local, pause, timeout, self._rebuild)
         await self.reload()
         self._rebuild()
-        self._reloader = asyncio.create_task(self._keep_rows(), name="model rows")
+        self._reloader = supervise("model rows", self._keep_rows)
         await self.settle()
 
     async def close(self) -> None:

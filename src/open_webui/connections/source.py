@@ -9,6 +9,7 @@ from open_webui.connections.breaker import Breaker
 from open_webui.connections.transport import failure
 from open_webui.errors import OuiError
 from open_webui.internal.log import get_logger
+from open_webui.internal.supervise import supervise
 
 log = get_logger(__name__)
 # An endpoint that fell silent keeps its last known models in the list for this long.
@@ -37,13 +38,16 @@ class Source:
         self._listed_at = 0.0
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
-        self._task = loop.create_task(self._run(), name=f"models of {connection.key}")
-        self._task.add_done_callback(_report)
+        self._task = supervise(f"models of {connection.key}", self._run)
 
     async def _run(self) -> None:
         while True:
-            await self._try()
-            self._settled.set()
+            try:
+                await self._try()
+            finally:
+                # Also where it failed in a way that nobody thought of: who waits for the try must not wait for ever.
+                self.tried = True
+                self._settled.set()
             wait = self.breaker.pause() if self.breaker.failures else self._ttl
             try:
                 async with asyncio.timeout(wait):
@@ -94,8 +98,3 @@ class Source:
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-
-
-def _report(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("the watch over a provider's models ended", task=task.get_name(), exc_info=error)

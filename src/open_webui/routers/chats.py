@@ -89,7 +89,7 @@ async def delete_all(state: AppState, caller: Caller) -> bool:
     """Removes all of one's chats."""
     async with state.database.write() as unit:
         await stored.delete_all(unit.connection, await stored.lock_all(unit.connection, caller.id))
-    await state.turns.stop_gone()
+    await state.running.stop_gone()
     return True
 
 
@@ -396,7 +396,7 @@ async def update(state: AppState, caller: Caller, chat_id: ChatId, request: Requ
 @allow(USER.on("chat", "delete").needs("chat.delete"))
 async def delete(state: AppState, caller: Caller, chat_id: ChatId) -> bool:
     done = await chats.delete(state, caller, chat_id)
-    await state.turns.stop_gone()
+    await state.running.stop_gone()
     return done
 
 

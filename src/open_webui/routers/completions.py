@@ -1,6 +1,7 @@
 """Chat completions: for API clients as a response, for the page as events over its socket."""
 
 from collections.abc import Coroutine
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -25,11 +26,12 @@ async def bound(request: Request, state: State, caller: Principal, answer: Corou
 
     A client that goes away before its answer begins waits no longer: others may be behind it in a queue.
     """
-    response = await unless_gone(request, answer)
-    token, _ = credential(request)
-    if token is None or not isinstance(response, Stream | StreamingResponse):
-        return response
-    return state.turns.streams.bind(token, caller, response)
+    with closing(answer), state.streams.reserve(caller):
+        response = await unless_gone(request, answer)
+        token, _ = credential(request)
+        if token is None or not isinstance(response, Stream | StreamingResponse):
+            return response
+        return state.streams.bind(token, caller, response)
 
 
 async def with_files(state: State, caller: Principal, asked: PageRequest) -> PageRequest:
@@ -46,8 +48,8 @@ async def chat_completions(request: Request, state: AppState, caller: Caller) ->
     """An OpenAI chat completion. With `session_id` and message ids the answer comes over the socket instead."""
     body = await json_object(request)
     if is_page_request(body):
-        return await state.turns.start(caller, await with_files(state, caller, parse_page_request(body)))
-    return await bound(request, state, caller, api.complete(state.turns, caller, parse_api_request(body)))
+        return await state.starter.start(caller, await with_files(state, caller, parse_page_request(body)))
+    return await bound(request, state, caller, api.complete(state, caller, parse_api_request(body)))
 
 
 @router.post("/openai/chat/completions")
@@ -57,7 +59,7 @@ async def chat_completions(request: Request, state: AppState, caller: Caller) ->
 async def plain_completions(request: Request, state: AppState, caller: Caller) -> Response:
     """An OpenAI chat completion for API clients."""
     body = await json_object(request)
-    return await bound(request, state, caller, api.complete(state.turns, caller, parse_api_request(body)))
+    return await bound(request, state, caller, api.complete(state, caller, parse_api_request(body)))
 
 
 @router.post("/api/chat/completed")
@@ -76,7 +78,7 @@ async def ollama_chat(request: Request, state: AppState, caller: Caller) -> Resp
     if (kept := await local_ollama.kept(state, caller, body)) is not None:
         return Json(kept)
     asked = ollama.parse_chat(body)
-    return await bound(request, state, caller, ollama.answer(state.turns, caller, asked))
+    return await bound(request, state, caller, ollama.answer(state, caller, asked))
 
 
 @router.post("/ollama/api/generate")
@@ -88,4 +90,4 @@ async def ollama_generate(request: Request, state: AppState, caller: Caller) -> 
     if (kept := await local_ollama.kept(state, caller, body)) is not None:
         return Json(kept)
     asked = ollama.parse_generate(body)
-    return await bound(request, state, caller, ollama.answer(state.turns, caller, asked, generate=True))
+    return await bound(request, state, caller, ollama.answer(state, caller, asked, generate=True))

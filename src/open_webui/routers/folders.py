@@ -51,7 +51,7 @@ async def get(state: AppState, caller: Caller, folder_id: FolderId) -> dict[str,
 @allow(USER.on("folder", "delete").needs("features.folders"))
 async def delete(state: AppState, caller: Caller, folder_id: FolderId, delete_contents: bool | None = True) -> bool:
     done = await folders.delete(state, caller, folder_id, delete_contents is not False)
-    await state.turns.stop_gone()
+    await state.running.stop_gone()
     return done
 
 

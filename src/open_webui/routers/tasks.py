@@ -37,14 +37,14 @@ ENABLED: Final[dict[str, str]] = {
 @router.get("/api/tasks")
 @allow(ADMIN)
 async def all_tasks(state: AppState) -> dict[str, list[str]]:
-    return {"tasks": state.turns.all_tasks()}
+    return {"tasks": state.running.all_tasks()}
 
 
 @router.post("/api/tasks/stop/{task_id}")
 @allow(ADMIN)
 async def stop_task(task_id: str, state: AppState) -> dict[str, Any]:
     """Stops one answer."""
-    if await state.turns.stop_task(task_id):
+    if await state.running.stop_task(task_id):
         return {"status": True, "message": f"Task {task_id} was stopped."}
     return {"status": False, "message": f"There is no task {task_id}."}
 
@@ -53,17 +53,17 @@ async def stop_task(task_id: str, state: AppState) -> dict[str, Any]:
 @allow(USER.on("chat", "read"))
 async def chat_tasks(chat_id: str, state: AppState, caller: Caller) -> dict[str, list[str]]:
     """The answers that are being written in a chat; none for a chat that the caller can't see."""
-    if not await state.turns.may_see(caller, chat_id, write=False):
+    if not await state.running.may_see(caller, chat_id, write=False):
         return {"task_ids": []}
-    return {"task_ids": state.turns.tasks_of(caller, chat_id)}
+    return {"task_ids": state.running.tasks_of(caller, chat_id)}
 
 
 @router.post("/api/tasks/chat/{chat_id:path}/stop")
 @allow(USER.on("chat", "write"))
 async def stop_chat(chat_id: str, state: AppState, caller: Caller) -> dict[str, Any]:
     """Stops all answers of a chat; their text so far is stored when this returns."""
-    await state.turns.check(caller, chat_id, write=True)
-    stopped = await state.turns.stop_chat(caller, chat_id)
+    await state.running.check(caller, chat_id, write=True)
+    stopped = await state.running.stop_chat(caller, chat_id)
     if not stopped:
         return {"status": True, "message": "Nothing was being written."}
     return {"status": True, "message": f"Stopped: {', '.join(stopped)}."}
@@ -109,5 +109,5 @@ async def _asked(state: State, caller: Principal, model: str, prompt: str) -> Re
     except NotFound as error:
         raise NotFound(f"Model '{model}' was not found.", status=404) from error
     target = side.task_model(state.config, state.catalogue, target)
-    answer = await side.ask(state.turns.recorder, caller, target, prompt, fields=state.config["task.model.params"])
+    answer = await side.ask(state.usage, caller, target, prompt, fields=state.config["task.model.params"])
     return Response(answer.original_response, media_type="application/json")

@@ -242,8 +242,8 @@ async def revoke_sessions(user_id: str, state: AppState) -> bool:
 @allow(ADMIN.on("user", "delete"))
 async def delete_user(user_id: str, state: AppState, caller: Caller) -> bool:
     await accounts.delete(state, caller, user_id)
-    await state.turns.stop_user(user_id)
-    await state.turns.stop_gone()
+    await state.running.stop_user(user_id)
+    await state.running.stop_gone()
     return True
 
 

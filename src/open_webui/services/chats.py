@@ -18,8 +18,9 @@ from open_webui.models.chat_rows import ChatRow, LockedChat
 from open_webui.models.messages import MessageRow
 from open_webui.principal import Principal
 from open_webui.schemas.chats import ChatBody, Document, EventForm, MessageForm, read_document
-from open_webui.services import affect
+from open_webui.services import affect, message_events
 from open_webui.services.changes import change_chat
+from open_webui.services.message_events import Owner
 from open_webui.utils.aside import aside
 
 # Chats with more messages than this go out piece by piece.
@@ -30,10 +31,19 @@ _encode = msgspec.json.encode
 Reply = dict[str, Any] | AsyncIterator[bytes]
 
 
+class Running(Protocol):
+    """The answers that are being written (chat.registry.RunningAnswers has it)."""
+
+    async def owner_of(self, chat_id: str, message_id: str) -> Owner | None:
+        """Who is asked to change this message; None when nobody writes it (any more): its end is stored then."""
+        ...
+
+
 class House(Protocol):
     """What chats live in; the state has it all.
 
     overlays: of a chat that is being answered, what the answers are by now, by message id. active_chats: which are.
+    running: whom to ask for changes of a message that is being written.
     """
 
     settings: Settings
@@ -41,6 +51,9 @@ class House(Protocol):
     emitter: Emitter
     overlays: Callable[[str], dict[str, dict[str, Any]]]
     active_chats: Callable[[], frozenset[str]]
+
+    @property
+    def running(self) -> Running: ...
 
 
 class Gone(NotFound):
@@ -266,11 +279,15 @@ async def set_message(house: House, principal: Principal, chat_id: str, message_
     """Changes the text of a message; one that isn't there is made, as an answer without a question."""
     if not 0 < len(message_id) <= constants.MAX_ID:
         raise BadRequest("The id of this message is too long.")
+    fields = {k: v for k, v in given.model_dump(exclude_unset=True).items() if v is not None}
+    owner = await _owner(house, principal, chat_id, message_id)
+    if owner is not None:
+        await _edit_running(owner, chat_id, message_id, fields)
+        return await reply(house, principal, await find(house, principal, chat_id, "write"))
     async with change_chat(house.database, principal, chat_id, error=Refused) as (unit, held):
         row = await messages.lock(unit.connection, held, message_id)
         _check_author(principal, held, row)
-        wire: dict[str, Any] = {"id": message_id}
-        wire |= {k: v for k, v in given.model_dump(exclude_unset=True).items() if v is not None}
+        wire: dict[str, Any] = {"id": message_id} | fields
         if row is None:
             wire |= {"role": "assistant", "content": given.content or "", "parentId": None}
         await messages.put(unit.connection, held, principal.id, [wire])
@@ -283,6 +300,15 @@ async def set_message(house: House, principal: Principal, chat_id: str, message_
             event = ChatEvent(chat.id, message_id, "chat:message", data)
             unit.after_commit(partial(house.emitter.chat, chat.user_id, event))
     return await reply(house, principal, chat)
+
+
+async def _edit_running(owner: Owner, chat_id: str, message_id: str, fields: dict[str, Any]) -> None:
+    content = fields.pop("content", None)
+    if fields:
+        owner.set(**fields)
+    if content is not None:
+        data = {"chat_id": chat_id, "message_id": message_id, "content": content}
+        await owner.replace_text("chat:message", content, data)
 
 
 def _check_author(principal: Principal, chat: ChatRow, row: MessageRow | None) -> None:
@@ -305,62 +331,45 @@ async def delete_message(house: House, principal: Principal, chat_id: str, messa
     return await reply(house, principal, chat)
 
 
-# Event types that change the message, and the field and the key of the data that they are about.
-_APPENDED: Final = {"status": "statusHistory", "source": "sources", "citation": "sources"}
-_LISTED: Final = {"files": "files", "chat:message:files": "files", "embeds": "embeds"}
-_TEXT: Final = {"message": True, "chat:message:delta": True, "replace": False, "chat:message": False}
-_SHOWN: Final = frozenset({"notification", "chat:message:error", "chat:message:follow_ups", "chat:tasks:cancel"})
-MAX_ENTRIES: Final = 1_000
+async def _owner(house: House, principal: Principal, chat_id: str, message_id: str) -> Owner | None:
+    """The running answer that the principal may change this message through, None when nobody writes it.
+
+    It takes changes until the next wait. Raises Refused.
+    """
+    while (owner := await house.running.owner_of(chat_id, message_id)) is not None:
+        async with house.database.read() as connection:
+            chat = await chats.get(connection, principal, chat_id, "write")
+        if chat is None or (principal.id != chat.user_id and owner.body.get("user_id") != principal.id):
+            raise Refused
+        if not owner.has_ended:
+            return owner
+    return None
 
 
 async def add_event(house: House, principal: Principal, chat_id: str, message_id: str, given: EventForm) -> bool:
     """Takes an event about a message (a tool's status, a source, more text): stores what it changes and shows it."""
-    if given.type not in _APPENDED.keys() | _LISTED.keys() | _TEXT.keys() | _SHOWN:
+    if given.type not in message_events.KINDS:
         raise BadRequest(f"There is no event of the type '{given.type}'.")
     try:
         data = clean_json(given.data)
     except ValueError as error:
         raise BadRequest(f"The event can't be stored: this {error}.") from None
+    owner = await _owner(house, principal, chat_id, message_id)
+    if owner is not None:
+        await message_events.apply_to_running(owner, given.type, data)
+        return True
     async with change_chat(house.database, principal, chat_id, error=Refused) as (unit, chat):
         row = await messages.lock(unit.connection, chat, message_id)
         if row is None:
             raise Refused
         _check_author(principal, chat, row)
-        columns = _apply(row, given.type, data)
+        columns = message_events.apply_to_row(row, given.type, data)
         if columns:
             await messages.update(unit.connection, chat, [row], columns)
         if house.emitter.is_connected(chat.user_id):
             event = ChatEvent(chat.id, message_id, given.type, data)
             unit.after_commit(partial(house.emitter.chat, chat.user_id, event))
     return True
-
-
-def _apply(row: MessageRow, kind: str, data: dict[str, Any]) -> set[str]:
-    """Changes the message as an event of this type says, and names the columns that are to be stored."""
-    row.updated_at = now()
-    if kind in _TEXT:
-        text = data.get("content")
-        if not isinstance(text, str):
-            raise BadRequest("The event has no text in `content`.")
-        row.content = row.content + text if _TEXT[kind] else text
-        had_parts = row.body.pop("content", None) is not None
-        return {"content", "body"} if had_parts else {"content"}
-    if kind in _APPENDED:
-        _extend(row, _APPENDED[kind], [data])
-    elif kind in _LISTED:
-        more = data.get(_LISTED[kind])
-        _extend(row, _LISTED[kind], more if isinstance(more, list) else [])
-    else:
-        return set()
-    return {"body"}
-
-
-def _extend(row: MessageRow, name: str, more: list[Any]) -> None:
-    stored = row.body.get(name)
-    entries = [*(stored if isinstance(stored, list) else []), *more]
-    if len(entries) > MAX_ENTRIES:
-        raise BadRequest(f"A message holds at most {MAX_ENTRIES} of these.")
-    row.body[name] = entries
 
 
 async def clone(house: House, principal: Principal, chat_id: str, title: str | None) -> Reply:

@@ -13,6 +13,7 @@ from open_webui.env import Settings
 from open_webui.errors import NotFound
 from open_webui.events import ChatEvent
 from open_webui.internal.log import get_logger
+from open_webui.internal.supervise import supervise
 from open_webui.models import chats
 from open_webui.models import presence as seen
 from open_webui.principal import Principal
@@ -79,7 +80,7 @@ class Sockets:
         """Starts to serve with this state."""
         self._state = state
         state.identifier.on_forget(self._forgotten)
-        self._sweeper = asyncio.create_task(self._sweep(), name="socket sweep")
+        self._sweeper = supervise("socket sweep", self._sweep)
 
     async def close(self) -> None:
         if self._sweeper is not None:
@@ -262,7 +263,7 @@ class Sockets:
 
     async def _end_streams(self, user_id: str | None = None) -> None:
         """Ends the API streams, of all users or of one, whose credential no longer holds."""
-        streams = self.state.turns.streams
+        streams = self.state.streams
         for token, principal in streams.callers():
             if user_id is None or principal.id == user_id:
                 self.state.identifier.drop(principal.id)
@@ -281,7 +282,7 @@ class Sockets:
                 log.warning("the socket sweep failed", exc_info=True)
 
     async def _sweep_once(self) -> None:
-        sessions, askers = self.presence.sessions(), self.state.turns.askers()
+        sessions, askers = self.presence.sessions(), self.state.running.askers()
         await self._end_streams()
         if not sessions and not askers:
             return
@@ -302,7 +303,7 @@ class Sockets:
                     await self._see_who_looks(session, chat_id)
         for user_id in askers:
             if current.get(user_id, ("pending", ""))[0] == "pending":
-                await self.state.turns.stop_user(user_id)
+                await self.state.running.stop_user(user_id)
 
     async def _see_who_looks(self, session: Session, chat_id: str) -> None:
         """Shows out who looks at somebody else's chat that is no longer shared with them."""

@@ -154,7 +154,7 @@ async def test_every_request_is_accounted_for(live: Live, admin: Actor) -> None:
 
     def counted(model: str) -> ConnectionBackend:
         found = target(live, model)
-        return ConnectionBackend(found, None, [Accounting(state.turns.recorder, who, found)])
+        return ConnectionBackend(found, None, [Accounting(state.usage, who, found)])
 
     await counted("fixed").async_run(ASK)
     async for _ in await counted("echo").async_run(ASK, stream=True):

@@ -144,7 +144,7 @@ async def test_the_same_answer_is_not_written_twice_at_once(page: Page, upstream
 async def test_the_journal_holds_what_arrived_within_a_second(page: Page, live: Live, upstream: Upstream) -> None:
     """Read from the database itself, not from what runs."""
     chat_id, answer = await gated(page, upstream, 5)
-    turns = live.app.state.oui.turns
+    turns = live.app.state.oui
     from open_webui.models import messages  # the rows as they are
 
     async with asyncio.timeout(3):

@@ -1,11 +1,15 @@
 """API streams that are open, by the credential they were asked with, so that they end when it does."""
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from weakref import WeakSet
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from open_webui.errors import TooManyRequests
 from open_webui.principal import Principal
 
 
@@ -46,22 +50,45 @@ class Bound(Response):
 
 
 class Streams:
-    """All of this process."""
+    """All of this process. A response that was never begun is forgotten with the request that it was made for."""
 
-    def __init__(self) -> None:
-        self._open: dict[str, tuple[Principal, set[Bound]]] = {}
+    def __init__(self, most: int) -> None:
+        """most: calls of one person at once, streams and whole answers."""
+        self._most = most
+        self._open: dict[str, tuple[Principal, WeakSet[Bound]]] = {}
+        self._by_user: dict[str, WeakSet[Bound]] = {}
+        self._asking: Counter[str] = Counter()
+
+    @contextmanager
+    def reserve(self, principal: Principal) -> Iterator[None]:
+        """One more call of a person, while its answer is waited for. Raises TooManyRequests."""
+        running = len(self._by_user.get(principal.id, ())) + self._asking[principal.id]
+        if running >= self._most:
+            raise TooManyRequests(f"You have {self._most} answers being written, which is the most at once.")
+        self._asking[principal.id] += 1
+        try:
+            yield
+        finally:
+            self._asking[principal.id] -= 1
+            if not self._asking[principal.id]:
+                del self._asking[principal.id]
 
     def bind(self, token: str, principal: Principal, response: Response) -> Response:
         """The response, bound to the credential until it is over."""
 
         def over(bound: Bound) -> None:
-            _, mine = self._open.get(token, (principal, set()))
+            _, mine = self._open.get(token, (principal, WeakSet()))
             mine.discard(bound)
             if not mine:
                 self._open.pop(token, None)
+            all_of_user = self._by_user.get(principal.id, WeakSet())
+            all_of_user.discard(bound)
+            if not all_of_user:
+                self._by_user.pop(principal.id, None)
 
         bound = Bound(response, over)
-        self._open.setdefault(token, (principal, set()))[1].add(bound)
+        self._open.setdefault(token, (principal, WeakSet()))[1].add(bound)
+        self._by_user.setdefault(principal.id, WeakSet()).add(bound)
         return bound
 
     def callers(self) -> list[tuple[str, Principal]]:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from open_webui.chat import journal
 from open_webui.chat.assemble import Answer
-from open_webui.chat.delivery import record
-from open_webui.chat.delivery.record import Call, Live, Recorder
 from open_webui.chat.delivery.sender import AnswerSender
+from open_webui.chat.journal import Journal
+from open_webui.chat.running import RunningAnswer
+from open_webui.chat.usage_log import Call, UsageLog
 from open_webui.chat.wire import Choice, Chunk, Delta
 from open_webui.env import Settings
 from open_webui.events import Audience
@@ -40,16 +42,17 @@ class Moody(Database):
 
 
 class Desk:
-    """A recorder over a stored chat, and the answers that are being written in it."""
+    """A journal over a stored chat, and the answers that are being written in it."""
 
     def __init__(self, database: Moody, chat: chats.ChatRow) -> None:
         self.database = database
         self.chat = chat
-        self.running: list[Live] = []
-        self.recorder = Recorder(database, 0.02, lambda: self.running, "here")
+        self.running: list[RunningAnswer] = []
+        self.usage = UsageLog()
+        self.journal = Journal(database, 0.02, lambda: self.running, self.usage, "here")
         self._numbers = itertools.count(1)
 
-    async def answer(self, text: str) -> Live:
+    async def answer(self, text: str) -> RunningAnswer:
         """An answer that has begun and says this so far."""
         number = next(self._numbers)
         wire = {
@@ -66,23 +69,23 @@ class Desk:
             await generations.begin(unit.connection, [begun], "here")
         turn = make_turn(task_id=f"t{number}", chat_id=self.chat.id, message_id=row.id, row=row.n, body=row.body)
         room = AnswerSender(Notes(), Load(), Audience(frozenset({"ann"})), self.chat.id, row.id)
-        live = Live(turn=turn, answer=Answer(lambda: 0.0), room=room, body=row.body, title="")
+        live = RunningAnswer(turn=turn, answer=Answer(lambda: 0.0), room=room, store=self.journal, body=row.body)
         say(live, text)
         self.running.append(live)
         return live
 
-    async def end(self, live: Live, extra: dict[str, Any] | None = None) -> None:
+    async def end(self, live: RunningAnswer, extra: dict[str, Any] | None = None) -> None:
         live.answer.close()
-        await self.recorder.finish(live, extra)
+        await live.finish(extra)
         self.running.remove(live)
 
-    async def stored(self, live: Live) -> messages.MessageRow:
+    async def stored(self, live: RunningAnswer) -> messages.MessageRow:
         async with self.database.read() as connection:
             row = await messages.get(connection, self.chat.id, live.turn.message_id)
         assert row is not None
         return row
 
-    async def until(self, live: Live, content: str) -> messages.MessageRow:
+    async def until(self, live: RunningAnswer, content: str) -> messages.MessageRow:
         async with asyncio.timeout(5):
             while True:
                 row = await self.stored(live)
@@ -98,13 +101,13 @@ class Desk:
         return Call(user_id="ann", model_id="m", connection="c", kind="chat", started=0.0)
 
 
-def say(live: Live, text: str) -> None:
+def say(live: RunningAnswer, text: str) -> None:
     live.answer.feed(Chunk([Choice(delta=Delta(content=text))]))
 
 
 @pytest.fixture
 async def desk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
-    monkeypatch.setattr(record, "RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(journal, "RETRY_SECONDS", (0.01,))
     plain = open_database(settings)
     database = Moody(plain._readers, plain._writer, plain.dialect)
     database.refused = asyncio.Event()
@@ -114,9 +117,9 @@ async def desk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         await accounts.insert_credential(unit.connection, "ann", None)
         chat = await chats.create(unit.connection, "ann", title="T", body={})
     made = Desk(database, chat)
-    made.recorder.open()
+    made.journal.open()
     yield made
-    await made.recorder.close()
+    await made.journal.close()
     await database.close()
 
 
@@ -152,7 +155,7 @@ async def test_many_ends_are_few_commits(desk: Desk) -> None:
 
 async def test_an_end_waits_for_a_database_that_refuses(desk: Desk) -> None:
     live = await desk.answer("One")
-    desk.recorder.count(desk.call(), 200, {"prompt_tokens": 3})
+    desk.usage.count(desk.call(), 200, {"prompt_tokens": 3})
     desk.database.refuses = True
     ending = asyncio.create_task(desk.end(live))
     await desk.database.refused.wait()
@@ -166,9 +169,9 @@ async def test_an_end_waits_for_a_database_that_refuses(desk: Desk) -> None:
 
 async def test_closing_writes_what_is_left(desk: Desk) -> None:
     live = await desk.answer("One")
-    desk.recorder.count(desk.call(), 200, None)
+    desk.usage.count(desk.call(), 200, None)
     say(live, " two")
-    await desk.recorder.close()
+    await desk.journal.close()
     assert (await desk.stored(live)).content == "One two"
     assert await desk.count(tables.usage) == 1
 
@@ -178,7 +181,7 @@ async def test_closing_does_not_wait_for_ever(desk: Desk) -> None:
     desk.database.refuses = True
     ending = asyncio.create_task(desk.end(live))
     await desk.database.refused.wait()
-    await asyncio.wait_for(desk.recorder.close(), 5)
+    await asyncio.wait_for(desk.journal.close(), 5)
     with pytest.raises(sa.exc.OperationalError):
         await ending
     # What the next start marks as interrupted is still noted.
@@ -215,7 +218,7 @@ async def test_usage_of_impossible_size_is_let_go(desk: Desk) -> None:
         {"prompt_tokens": "7"},
         {},
     ):
-        desk.recorder.count(desk.call(), 200, usage)
+        desk.usage.count(desk.call(), 200, usage)
     live = await desk.answer("x")
     live.answer.usage = {"prompt_tokens": 10**30}
     await desk.end(live)
@@ -233,6 +236,6 @@ async def test_an_answer_whose_chat_was_deleted_ends_quietly(desk: Desk) -> None
 async def test_a_temporary_answer_ends_without_a_row(desk: Desk) -> None:
     live = await desk.answer("x")
     turn = make_turn(task_id="gone", row=None)
-    ghost = Live(turn=turn, answer=Answer(lambda: 0.0), room=live.room, body={}, title="")
+    ghost = RunningAnswer(turn=turn, answer=Answer(lambda: 0.0), room=live.room, store=desk.journal, body={})
     desk.running.append(ghost)
     await asyncio.wait_for(desk.end(ghost), 5)

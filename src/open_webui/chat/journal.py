@@ -1,0 +1,230 @@
+"""The journal: running answers are written at least once a second, finished ones before anybody is told, in group commits."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from open_webui.chat.running import RunningAnswer
+from open_webui.chat.usage_log import UsageLog
+from open_webui.internal.db import Database
+from open_webui.internal.log import get_logger
+from open_webui.internal.supervise import supervise
+from open_webui.models import generations, messages, turns, usages
+
+log = get_logger(__name__)
+# Waits between tries while the database refuses; the last one again and again, for as long as the server runs.
+RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
+# Tries that are left when the server ends.
+LAST_TRIES: Final = 3
+# Other processes take a generation for lost after generations.STALE_SECONDS without a beat.
+BEAT_SECONDS: Final = 5.0
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """What a running answer is by now: a row of work for the next commit."""
+
+    running: RunningAnswer
+    version: int
+    content: str
+    body: dict[str, Any]
+
+
+class End(msgspec.Struct, frozen=True):
+    """A finished answer: a row of work for the next commit. written: told when it is committed."""
+
+    running: RunningAnswer
+    content: str
+    body: dict[str, Any]
+    written: "asyncio.Future[None]"
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What one commit writes. beat: say that the answers of this process are alive."""
+
+    checkpoints: list[Checkpoint] = []
+    ends: list[End] = []
+    usage: list[dict[str, Any]] = []
+    beat: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.checkpoints or self.ends or self.usage or self.beat)
+
+    def pieces(self) -> "list[Work]":
+        """The same, a commit for each row."""
+        return [
+            *(Work(checkpoints=[one]) for one in self.checkpoints),
+            *(Work(ends=[one]) for one in self.ends),
+            *(Work(usage=[one]) for one in self.usage),
+        ]
+
+
+def is_unstorable(error: Exception) -> bool:
+    """Whether values are to blame, so that another try can't help; anything else may be the database's bad day."""
+    if isinstance(error, sa.exc.DBAPIError):
+        state = getattr(error.orig, "sqlstate", None)
+        bad = sa.exc.DataError | sa.exc.IntegrityError | sa.exc.ProgrammingError
+        return isinstance(error, bad) or (isinstance(state, str) and state.startswith("22"))
+    return isinstance(error, sa.exc.StatementError | ValueError | TypeError | OverflowError)
+
+
+class Journal:
+    """Writes all running answers in one transaction a round, and finished ones and usage rows with them."""
+
+    def __init__(
+        self,
+        database: Database,
+        interval: float,
+        running: Callable[[], Collection[RunningAnswer]],
+        usage: UsageLog,
+        instance: str,
+    ) -> None:
+        """running: gives the answers that are being written in this process. instance: this process's name."""
+        self._database = database
+        self._interval = interval
+        self._running = running
+        self._usage = usage
+        self._instance = instance
+        self._ends: list[End] = []
+        self._wake = asyncio.Event()
+        self._beat_at = 0.0
+        self._closing = False
+        self._ending = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        self._task = supervise("journal", self._rounds)
+
+    def hurry(self) -> None:
+        """The server is about to end: a database that refuses is tried a few times more, then no longer."""
+        self._ending.set()
+
+    async def close(self) -> None:
+        """Writes what is left and stops; a round under way is not cut."""
+        self.hurry()
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+
+    def store_end(self, running: RunningAnswer, extra: dict[str, Any] | None) -> "asyncio.Future[None]":
+        """See `running.Store`."""
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        written.add_done_callback(_looked_at)
+        content, body = running.snapshot(done=True, extra=extra)
+        self._ends.append(End(running, content, body, written))
+        self._wake.set()
+        return written
+
+    async def _rounds(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._interval)
+            closing = self._closing
+            self._wake.clear()
+            await self._round()
+            if closing:
+                return
+
+    async def _round(self) -> None:
+        """One commit of everything that is due. A database that refuses is tried again; nothing is dropped."""
+        ends, self._ends = self._ends, []
+        try:
+            work = Work(self._checkpoints(), ends, self._usage.take(), self._is_time_to_beat())
+            if not work.is_empty:
+                await self._store(work)
+            for end in ends:
+                if not end.written.done():
+                    end.written.set_result(None)
+        except BaseException as error:
+            for end in ends:
+                if not end.written.done():
+                    end.written.set_exception(error)
+            raise
+
+    def _checkpoints(self) -> list[Checkpoint]:
+        out = []
+        for running in self._running():
+            version = running.answer.version
+            if running.turn.row is not None and not running.has_ended and version != running.written:
+                out.append(Checkpoint(running, version, *running.snapshot(done=False)))
+        return out
+
+    def _is_time_to_beat(self) -> bool:
+        return bool(self._running()) and time.monotonic() - self._beat_at > BEAT_SECONDS
+
+    async def _store(self, work: Work) -> None:
+        try:
+            await self._until_written(work)
+        except Exception as error:
+            # The task runner's place: what can't be stored must not take the rest of the round with it.
+            log.exception("some of the journal can't be written")
+            await self._one_by_one(work, with_usage=is_unstorable(error))
+        for checkpoint in work.checkpoints:
+            checkpoint.running.written = checkpoint.version
+
+    async def _until_written(self, work: Work) -> None:
+        """Raises what the values are to blame for, and everything once the server ends."""
+        tries, last = 0, LAST_TRIES
+        while True:
+            try:
+                await self._write(work)
+                return
+            except Exception as error:
+                last -= self._ending.is_set()
+                if is_unstorable(error) or last <= 0:
+                    raise
+                wait = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
+                tries += 1
+                log.warning("the journal could not be written", again_in=wait, exc_info=tries == 1)
+                if self._ending.is_set():
+                    await asyncio.sleep(RETRY_SECONDS[0])
+                else:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._ending.wait(), wait)
+
+    async def _one_by_one(self, work: Work, *, with_usage: bool) -> None:
+        """Stores what can be stored; whoever waits for one that can't be is told why."""
+        for piece in work.pieces():
+            if piece.usage and not with_usage:
+                continue
+            try:
+                await self._write(piece)
+            except Exception as reason:
+                log.exception("a row of the journal can't be written")
+                for end in piece.ends:
+                    if not end.written.done():
+                        end.written.set_exception(reason)
+
+    async def _write(self, work: Work) -> None:
+        async with self._database.write() as unit:
+            connection = unit.connection
+            with unit.together():
+                await self._write_all(connection, work)
+
+    async def _write_all(self, connection: AsyncConnection, work: Work) -> None:
+        stored = [end for end in work.ends if end.running.turn.row is not None]
+        rows = [(end.running.turn.row or 0, end.content, end.body, True) for end in stored]
+        rows += [(one.running.turn.row or 0, one.content, one.body, False) for one in work.checkpoints]
+        # Chats before messages, as everybody takes them.
+        await turns.touch(connection, sorted({end.running.turn.chat_id for end in stored}))
+        await messages.save_answers(connection, rows)
+        if work.beat:
+            await generations.beat(connection, self._instance)
+            self._beat_at = time.monotonic()
+        if work.ends:
+            await generations.end(connection, [end.running.turn.task_id for end in work.ends])
+        if work.usage:
+            await usages.add(connection, work.usage)
+
+
+def _looked_at(written: "asyncio.Future[None]") -> None:
+    """Nobody need wait for an end any more, when the reason why it can't be stored is known: it was logged."""
+    if not written.cancelled():
+        written.exception()

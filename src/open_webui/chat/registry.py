@@ -1,0 +1,222 @@
+"""The answers that are being written in this process: who may see them, what they are by now, how they are stopped."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from open_webui.chat.running import RunningAnswer
+from open_webui.env import Settings
+from open_webui.errors import Conflict, NotFound, TooManyRequests, Unavailable
+from open_webui.internal.db import Database
+from open_webui.models import chats
+from open_webui.models import turns as chat_turns
+from open_webui.principal import Principal
+
+# Answers in all, so that a loop in somebody's script can't fill the memory.
+MAX_RUNNING: Final = 2_000
+MAX_RUNNING_PER_USER: Final = 200
+# How long a stop waits for the answer's end to be stored. A database that is away longer gets it later.
+END_SECONDS: Final = 10.0
+# A chat (None: one that is being made) and a message in it.
+Key = tuple[str | None, str]
+
+
+class Entry:
+    """One running answer and its task, and whether its end was asked for by a person or by the server."""
+
+    def __init__(self, running: RunningAnswer) -> None:
+        self.running = running
+        self.task: asyncio.Task[None] | None = None
+        self.is_going_down = False
+        self._started = asyncio.Event()
+        self._ending = False
+
+    def began(self) -> None:
+        """The task runs: from now on cancelling it ends its answer in good order."""
+        self._started.set()
+
+    async def end(self) -> None:
+        """Ends the answer, once however often it is asked for, and waits for its end for a while."""
+        await self._started.wait()
+        if self.task is None:
+            return
+        if not self._ending:
+            self._ending = True
+            self.task.cancel()
+        await asyncio.wait({self.task}, timeout=END_SECONDS)
+
+
+class RunningAnswers:
+    """All of this process, by their tasks and by their chats."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self._entries: dict[str, Entry] = {}
+        self._by_chat: dict[str, set[str]] = {}
+        # Answers that are about to run: whose, and what waits for them.
+        self._reserved: Counter[str] = Counter()
+        self._starting: dict[Key, asyncio.Event] = {}
+
+    # Coming and going
+
+    @contextmanager
+    def reserve(self, principal: Principal, count: int) -> Iterator[None]:
+        """Room for some more answers of a person while they are started. Raises Unavailable, TooManyRequests."""
+        if len(self._entries) + self._reserved.total() + count > MAX_RUNNING:
+            raise Unavailable("Too many answers are being written at the moment. Wait for one to end.")
+        mine = sum(1 for entry in self._entries.values() if entry.running.turn.principal.id == principal.id)
+        if mine + self._reserved[principal.id] + count > MAX_RUNNING_PER_USER:
+            raise TooManyRequests(
+                f"You have {MAX_RUNNING_PER_USER} answers being written, which is the most at once. Wait for one to end."
+            )
+        self._reserved[principal.id] += count
+        try:
+            yield
+        finally:
+            self._reserved[principal.id] -= count
+            if not self._reserved[principal.id]:
+                del self._reserved[principal.id]
+
+    @contextmanager
+    def starting(self, keys: set[Key]) -> Iterator[None]:
+        """While the messages' answers are stored and started: no other answer may be written into them."""
+        begun = dict.fromkeys(keys, asyncio.Event())
+        self._starting |= begun
+        try:
+            yield
+        finally:
+            for key, event in begun.items():
+                del self._starting[key]
+                event.set()
+
+    async def check_free(self, principal: Principal, keys: set[Key]) -> None:
+        """Two answers can't be written into one message. Raises Conflict, NotFound for somebody else's chat."""
+        for chat_id, message_id in keys:
+            if chat_id is None:
+                continue
+            if (chat_id, message_id) in self._starting or self._find(chat_id, message_id) is not None:
+                await self.check(principal, chat_id, write=True)
+                raise Conflict("This answer is being written already. Stop it first.")
+
+    def add(self, running: RunningAnswer) -> Entry:
+        turn = running.turn
+        entry = self._entries[turn.task_id] = Entry(running)
+        self._by_chat.setdefault(turn.chat_id, set()).add(turn.task_id)
+        return entry
+
+    def remove(self, running: RunningAnswer) -> None:
+        turn = running.turn
+        self._entries.pop(turn.task_id, None)
+        tasks = self._by_chat.get(turn.chat_id)
+        if tasks is not None:
+            tasks.discard(turn.task_id)
+            if not tasks:
+                del self._by_chat[turn.chat_id]
+
+    # What there is
+
+    def all(self) -> list[RunningAnswer]:
+        return [entry.running for entry in self._entries.values()]
+
+    def entries(self) -> list[Entry]:
+        return list(self._entries.values())
+
+    def all_tasks(self) -> list[str]:
+        return list(self._entries)
+
+    def askers(self) -> set[str]:
+        """Ids of the users who are being answered."""
+        return {entry.running.turn.principal.id for entry in self._entries.values()}
+
+    def active_chats(self) -> frozenset[str]:
+        """Chats in which somebody is being answered."""
+        return frozenset(self._by_chat)
+
+    def is_active(self, chat_id: str) -> bool:
+        return chat_id in self._by_chat
+
+    def of_chat(self, chat_id: str) -> list[RunningAnswer]:
+        return [self._entries[task_id].running for task_id in self._by_chat.get(chat_id, ())]
+
+    def tasks_of(self, principal: Principal, chat_id: str) -> list[str]:
+        """The running answers of a chat. The id of a temporary one is made up by its page, so only own ones count."""
+        turns = [running.turn for running in self.of_chat(chat_id)]
+        return sorted(t.task_id for t in turns if not t.is_temporary or t.principal.id == principal.id)
+
+    def overlay(self, chat_id: str) -> dict[str, dict[str, Any]]:
+        """The running answers of a chat as they are now, by message id: fields that replace the stored ones."""
+        out = {}
+        for running in self.of_chat(chat_id):
+            running.room.cut()
+            content, body = running.snapshot(done=False)
+            out[running.turn.message_id] = {**body, "content": content, "done": False}
+        return out
+
+    def _find(self, chat_id: str, message_id: str) -> RunningAnswer | None:
+        return next((r for r in self.of_chat(chat_id) if r.turn.message_id == message_id), None)
+
+    async def owner_of(self, chat_id: str, message_id: str) -> RunningAnswer | None:
+        """Who is asked to change this message; None: nobody writes it, so the database is.
+
+        An answer that is about to run, or has just ended, is waited for.
+        """
+        while (starting := self._starting.get((chat_id, message_id))) is not None:
+            await starting.wait()
+        running = self._find(chat_id, message_id)
+        if running is None or running.turn.is_temporary:
+            return None
+        if running.has_ended:
+            await running.over()
+            return None
+        return running
+
+    # Stops
+
+    async def stop_chat(self, principal: Principal, chat_id: str) -> list[str]:
+        """Stops all answers of a chat; returns once their ends are stored."""
+        return await self._stop(self.tasks_of(principal, chat_id))
+
+    async def stop_task(self, task_id: str) -> bool:
+        return bool(await self._stop([task_id]))
+
+    async def stop_user(self, user_id: str) -> None:
+        """Stops everything that a user asked for."""
+        await self._stop([t for t, e in self._entries.items() if e.running.turn.principal.id == user_id])
+
+    async def stop_gone(self) -> None:
+        """Stops the answers of chats that do not exist any more. To be called after chats were removed."""
+        chat_ids = {r.turn.chat_id for r in self.all() if not r.turn.is_temporary}
+        if not chat_ids:
+            return
+        async with self._database.read() as connection:
+            left = await chat_turns.existing(connection, chat_ids)
+        await self._stop([task for gone in chat_ids - left for task in self._by_chat.get(gone, ())])
+
+    async def _stop(self, task_ids: Sequence[str]) -> list[str]:
+        found = {task_id: entry for task_id in task_ids if (entry := self._entries.get(task_id))}
+        await asyncio.gather(*(entry.end() for entry in found.values()))
+        return list(found)
+
+    # Rights
+
+    async def may_see(self, principal: Principal, chat_id: str, *, write: bool) -> bool:
+        """Whether the caller may see (or steer) a chat's answers; a temporary chat is its asker's."""
+        if any(running.turn.principal.id == principal.id for running in self.of_chat(chat_id)):
+            return True
+        async with self._database.read() as connection:
+            row = await chats.get(
+                connection,
+                principal,
+                chat_id,
+                "write" if write else "read",
+                admin_access=self._settings.enable_admin_chat_access,
+            )
+        return row is not None
+
+    async def check(self, principal: Principal, chat_id: str, *, write: bool) -> None:
+        """Raises NotFound unless `may_see`."""
+        if not await self.may_see(principal, chat_id, write=write):
+            raise NotFound

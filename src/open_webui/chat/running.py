@@ -1,0 +1,104 @@
+"""A running answer, the one owner of its message: whatever changes the message while it is written goes to it.
+
+The provider's frames, events that tools post, edits, the mood: each is applied to the answer or its body here, told to
+those who watch, and stored with the next checkpoint of the journal.
+"""
+
+import asyncio
+from typing import Any, Protocol
+
+from open_webui.chat.assemble import Answer, Frame
+from open_webui.chat.delivery.sender import AnswerSender
+from open_webui.chat.turn import Turn
+
+
+class Store(Protocol):
+    """What a running answer needs of the journal."""
+
+    def store_end(self, running: "RunningAnswer", extra: dict[str, Any] | None) -> "asyncio.Future[None]":
+        """Has the answer written as it is now, and done. Tells when that is committed, or why it can't be."""
+        ...
+
+
+class RunningAnswer:
+    """One answer while it is written.
+
+    turn: what was asked. answer: the reducer. room: who watches. body: the message's other fields; to be read freely,
+    and changed by `set` and `append` only. title: the chat's. written: the version that is stored.
+    """
+
+    def __init__(
+        self, *, turn: Turn, answer: Answer, room: AnswerSender, store: Store, body: dict[str, Any], title: str = ""
+    ) -> None:
+        self.turn = turn
+        self.answer = answer
+        self.room = room
+        self.title = title
+        self.body = dict(body)
+        self.written = -1
+        self._store = store
+        self._end: asyncio.Future[None] | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its end is on the way to the database: from then on it takes no changes."""
+        return self._end is not None
+
+    def say(self, frames: list[Frame]) -> None:
+        """Frames that the reducer gave go to those who watch."""
+        self.room.add(frames, self.answer.version)
+
+    def set(self, **fields: Any) -> None:
+        """Sets fields of the message beside its text."""
+        self.body |= fields
+        self.answer.version += 1
+
+    def append(self, name: str, entries: list[Any]) -> None:
+        """Adds to a list of the message."""
+        stored = self.body.get(name)
+        self.body[name] = [*(stored if isinstance(stored, list) else []), *entries]
+        self.answer.version += 1
+
+    async def tell(self, kind: str, data: Any = None) -> None:
+        """An event goes to those who watch, behind what they are still to hear."""
+        await self.room.ordered(kind, data)
+
+    async def append_text(self, text: str) -> None:
+        """Adds to what the answer says. Watchers are told by a delta, as of the model's own words."""
+        self.say(self.answer.append_text(text))
+
+    async def replace_text(self, kind: str, text: str, data: dict[str, Any]) -> None:
+        """Makes a text what the answer says so far, and tells it as this event; the model's next words follow it."""
+        self.answer.replace_text(text)
+        await self.room.ordered(kind, data)
+
+    async def over(self) -> None:
+        """Waits, once it has ended, until the end is stored or can't be."""
+        if self._end is not None:
+            await asyncio.wait({self._end})
+
+    async def finish(self, extra: dict[str, Any] | None = None) -> None:
+        """Stores the end of the answer; returns when it is committed. extra: further fields of the message.
+
+        The first end counts: a second call only waits for it. Raises what makes it impossible to store; while the
+        database is away it waits.
+        """
+        if self._end is None:
+            self._end = self._store.store_end(self, extra)
+        await asyncio.shield(self._end)
+
+    def snapshot(self, *, done: bool, extra: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Content and body of the message as they are now. `meta.sequence_number` is the version of one not done."""
+        body = dict(self.body)
+        body["output"] = self.answer.output()
+        if self.answer.usage is not None:
+            body["usage"] = self.answer.usage
+        if extra:
+            body |= extra
+        meta = dict(body.get("meta") or {})
+        if done:
+            meta.pop("sequence_number", None)
+        else:
+            meta["sequence_number"] = self.answer.version
+        body["meta"] = meta
+        return self.answer.text, body

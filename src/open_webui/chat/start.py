@@ -1,0 +1,180 @@
+"""Starts answers and sees each to its end. The server owns them: a closed tab ends nothing, a stop from anywhere ends one."""
+
+import asyncio
+import time
+from typing import Any
+
+from open_webui.chat import loop
+from open_webui.chat.aftermath import Aftermath
+from open_webui.chat.assemble import Answer, items_of
+from open_webui.chat.delivery.sender import AnswerSender
+from open_webui.chat.journal import Journal
+from open_webui.chat.registry import Entry, RunningAnswers
+from open_webui.chat.request import PageRequest
+from open_webui.chat.running import RunningAnswer
+from open_webui.chat.store import Place, Stored, store
+from open_webui.chat.turn import Turn
+from open_webui.chat.usage_log import UsageLog
+from open_webui.config import Config
+from open_webui.connections.base import Models
+from open_webui.errors import Forbidden, Unavailable
+from open_webui.events import Audience, ChatEvent, Emitter
+from open_webui.internal.db import Database
+from open_webui.internal.load import Load
+from open_webui.internal.log import get_logger
+from open_webui.models.base import new_id
+from open_webui.principal import Principal
+
+log = get_logger(__name__)
+UNSTORED = "The end of this answer could not be stored. The log of the server has the reason."
+RESTARTING = "The server is restarting. Try again in a moment."
+
+
+class Starter:
+    """Takes pages' requests and runs a task for each answer."""
+
+    def __init__(
+        self,
+        *,
+        place: Place,
+        config: Config,
+        catalogue: Models,
+        emitter: Emitter,
+        running: RunningAnswers,
+        journal: Journal,
+        usage: UsageLog,
+    ) -> None:
+        self._place = place
+        self._config = config
+        self._catalogue = catalogue
+        self._emitter = emitter
+        self._running = running
+        self._journal = journal
+        self._usage = usage
+        self._load = Load()
+        self._after: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    @property
+    def _database(self) -> Database:
+        return self._place.database
+
+    async def close(self) -> None:
+        """Starts nothing more, interrupts what runs, and waits until the ends are stored (or for END_SECONDS)."""
+        self._closing = True
+        self._journal.hurry()
+        entries = self._running.entries()
+        for entry in entries:
+            entry.is_going_down = True
+        for task in self._after:
+            task.cancel()
+        await asyncio.gather(*(entry.end() for entry in entries), *self._after, return_exceptions=True)
+
+    async def start(self, principal: Principal, request: PageRequest) -> dict[str, Any]:
+        """Stores the question and its empty answers, starts a task an answer, and returns the wire's reply.
+
+        Raises NotFound for a chat that the caller may not write to, or a model that he may not use; Conflict for an
+        answer that is being written; TooManyRequests and Unavailable over the limits.
+        """
+        if self._closing:
+            raise Unavailable(RESTARTING)
+        if len(request.asks) > 1 and not principal.may("chat.multiple_models"):
+            raise Forbidden("You may not ask several models at once on this server.")
+        if request.continued and not principal.may("chat.continue_response"):
+            raise Forbidden("You may not continue answers on this server.")
+        keys = {(request.chat_id, ask.message_id) for ask in request.asks}
+        with self._running.reserve(principal, len(request.asks)):
+            await self._running.check_free(principal, keys)
+            with self._running.starting(keys):
+                return await self._start(principal, request)
+
+    async def _start(self, principal: Principal, request: PageRequest) -> dict[str, Any]:
+        for ask in request.asks:
+            await self._catalogue.heard_of(ask.model_id)
+        targets = [self._catalogue.resolve(principal, ask.model_id) for ask in request.asks]
+        asks = list(zip(request.asks, targets, [new_id() for _ in targets], strict=True))
+        stored = await store(self._place, principal, request, [(ask, task_id) for ask, _, task_id in asks])
+        turns = [
+            Turn(task_id=task_id, principal=principal, request=request, ask=ask, stored=stored, target=target)
+            for ask, target, task_id in asks
+        ]
+        if self._closing:
+            # Its generations stay noted, so the next start marks the answers as interrupted.
+            raise Unavailable(RESTARTING)
+        await self._announce(principal, request, stored)
+        for number, turn in enumerate(turns):
+            self._spawn(turn, stored.title, first=number == 0)
+        return {"status": True, "task_ids": [turn.task_id for turn in turns], "chat_id": stored.chat_id}
+
+    async def _announce(self, principal: Principal, request: PageRequest, stored: Stored) -> None:
+        """Tells that a turn began: lists of the people involved reload, others who look on get its messages."""
+        if request.is_temporary:
+            return
+        about = request.user_message["id"] if request.user_message else request.asks[0].message_id
+        people = {principal.id, stored.owner_id}
+        data = {"chat_id": stored.chat_id, "folder_id": stored.folder_id}
+        for user_id in people:
+            await self._emitter.chat(user_id, ChatEvent(stored.chat_id, about, "chat:list", data))
+        turn = {"currentId": request.asks[0].message_id, "messages": stored.wire}
+        await self._emitter.watchers(ChatEvent(stored.chat_id, about, "chat:messages", turn), people)
+
+    def _spawn(self, turn: Turn, title: str, *, first: bool) -> None:
+        earlier = items_of(turn.continues.get("output"), turn.continues.get("content", "")) if turn.continues else None
+        audience = Audience(turn.people, turn.session_id)
+        running = RunningAnswer(
+            turn=turn,
+            answer=Answer(time.time, earlier),
+            room=AnswerSender(self._emitter, self._load, audience, turn.chat_id, turn.message_id),
+            store=self._journal,
+            body=turn.body,
+            title=title,
+        )
+        entry = self._running.add(running)
+        entry.task = asyncio.create_task(self._run(entry, first=first), name=f"answer {turn.message_id}")
+
+    async def _run(self, entry: Entry, *, first: bool) -> None:
+        """An answer from its first event to its last, whatever happens to it."""
+        entry.began()
+        running = entry.running
+        aftermath = Aftermath(running, self._config, self._catalogue, self._database, self._usage)
+        complete = False
+        try:
+            complete = await self._answer(entry, aftermath, first=first)
+        finally:
+            self._running.remove(running)
+            running.room.close()
+            if self._closing:
+                await aftermath.cancel()
+            else:
+                # The answer is over; what follows must not keep the chat from being asked again.
+                after = asyncio.create_task(self._follow(aftermath, running, complete=complete, first=first))
+                self._after.add(after)
+                after.add_done_callback(self._after.discard)
+
+    async def _answer(self, entry: Entry, aftermath: Aftermath, *, first: bool) -> bool:
+        """Whether the answer is complete. Its end is told, also one that can't be stored."""
+        running = entry.running
+        turn = running.turn
+        try:
+            try:
+                await running.room.event("chat:active", {"active": True, "folder_id": turn.folder_id})
+                if first:
+                    aftermath.begin()
+                return await loop.answer(running, self._usage)
+            except asyncio.CancelledError:
+                await (loop.interrupted if entry.is_going_down else loop.stopped)(running)
+        except Exception:
+            # The task runner's place: the journal refused even after its tries.
+            log.exception("an answer's end could not be stored", chat_id=turn.chat_id, message_id=turn.message_id)
+            await running.room.ordered("chat:message:error", {"error": {"content": UNSTORED}, "done": True})
+        return False
+
+    async def _follow(self, aftermath: Aftermath, running: RunningAnswer, *, complete: bool, first: bool) -> None:
+        turn = running.turn
+        try:
+            await aftermath.finish(complete=complete, first=first)
+        except Exception:
+            # The task runner's place: what follows an answer must not leave its chat looking busy.
+            log.exception("what follows an answer failed", chat_id=turn.chat_id)
+        if not self._running.is_active(turn.chat_id):
+            await running.room.event("chat:active", {"active": False, "folder_id": turn.folder_id})

@@ -1,0 +1,96 @@
+"""What events of tools do to a message: to a stored row, or to the answer that is being written, which owns its message."""
+
+from typing import Any, Final, Protocol
+
+from open_webui.errors import BadRequest
+from open_webui.models.base import now
+from open_webui.models.messages import MessageRow
+
+# Event types that change the message, and the field and the key of the data that they are about.
+_APPENDED: Final = {"status": "statusHistory", "source": "sources", "citation": "sources"}
+_LISTED: Final = {"files": "files", "chat:message:files": "files", "embeds": "embeds"}
+# Text that is added (True), or takes the place of what is there.
+_TEXT: Final = {"message": True, "chat:message:delta": True, "replace": False, "chat:message": False}
+_SHOWN: Final = frozenset({"notification", "chat:message:error", "chat:message:follow_ups", "chat:tasks:cancel"})
+KINDS: Final = _APPENDED.keys() | _LISTED.keys() | _TEXT.keys() | _SHOWN
+# Entries of one list of a message.
+MAX_ENTRIES: Final = 1_000
+
+
+class Owner(Protocol):
+    """A running answer, the one owner of its message while it is written (chat.running.RunningAnswer is one)."""
+
+    body: dict[str, Any]
+
+    @property
+    def has_ended(self) -> bool: ...
+
+    def set(self, **fields: Any) -> None:
+        """Sets fields of the message beside its text."""
+        ...
+
+    def append(self, name: str, entries: list[Any]) -> None: ...
+
+    async def tell(self, kind: str, data: Any) -> None:
+        """An event goes to those who watch, behind what they are still to hear."""
+        ...
+
+    async def append_text(self, text: str) -> None:
+        """Adds to the text, and tells it."""
+        ...
+
+    async def replace_text(self, kind: str, text: str, data: dict[str, Any]) -> None:
+        """Makes a text what is said so far, and tells it as this event."""
+        ...
+
+
+async def apply_to_running(owner: Owner, kind: str, data: dict[str, Any]) -> None:
+    """Has a running answer take an event. Raises BadRequest."""
+    if kind in _TEXT:
+        text = _text(data)
+        if _TEXT[kind]:
+            await owner.append_text(text)
+        else:
+            await owner.replace_text(kind, text, data)
+        return
+    name = _name(kind)
+    if name is not None:
+        owner.append(name, _more(owner.body, kind, data))
+    await owner.tell(kind, data)
+
+
+def apply_to_row(row: MessageRow, kind: str, data: dict[str, Any]) -> set[str]:
+    """Changes a row as an event says, and names the columns that are to be stored. Raises BadRequest."""
+    row.updated_at = now()
+    name = _name(kind)
+    if kind in _TEXT:
+        text = _text(data)
+        row.content = row.content + text if _TEXT[kind] else text
+        had_parts = row.body.pop("content", None) is not None
+        return {"content", "body"} if had_parts else {"content"}
+    if name is not None:
+        stored = row.body.get(name)
+        row.body[name] = [*(stored if isinstance(stored, list) else []), *_more(row.body, kind, data)]
+        return {"body"}
+    return set()
+
+
+def _text(data: dict[str, Any]) -> str:
+    text = data.get("content")
+    if not isinstance(text, str):
+        raise BadRequest("The event has no text in `content`.")
+    return text
+
+
+def _name(kind: str) -> str | None:
+    return _APPENDED.get(kind) or _LISTED.get(kind)
+
+
+def _more(body: dict[str, Any], kind: str, data: dict[str, Any]) -> list[Any]:
+    """The entries that an event adds to its list."""
+    listed = data.get(_LISTED[kind]) if kind in _LISTED else [data]
+    more = listed if isinstance(listed, list) else []
+    stored = body.get(_name(kind) or "")
+    if len(more) + (len(stored) if isinstance(stored, list) else 0) > MAX_ENTRIES:
+        raise BadRequest(f"A message holds at most {MAX_ENTRIES} of these.")
+    return more
