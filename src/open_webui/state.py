@@ -16,7 +16,7 @@ from open_webui.access.tokens import Tokens, secret_key
 from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.registry import RunningAnswers
 from open_webui.chat.service import ChatParts
-from open_webui.chat.start import Starter
+from open_webui.chat.starter import Starter
 from open_webui.chat.usage_log import UsageLog
 from open_webui.config import Config
 from open_webui.connections.catalogue import Catalogue

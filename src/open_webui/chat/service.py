@@ -7,7 +7,7 @@ from open_webui.chat import recovery
 from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.journal import Journal
 from open_webui.chat.registry import RunningAnswers
-from open_webui.chat.start import Starter
+from open_webui.chat.starter import Starter
 from open_webui.chat.store import Place
 from open_webui.chat.usage_log import UsageLog
 from open_webui.config import Config
