@@ -3,11 +3,13 @@
 import importlib
 import time
 import uuid
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.compiler import compiles
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import sqlite
@@ -36,6 +38,47 @@ def inserting(connection: AsyncConnection, table: sa.Table) -> "sqlite.Insert":
     """
     words = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
     return cast("sqlite.Insert", words.insert(table))
+
+
+class _Values(sa.types.TypeDecorator[Any]):
+    """A list of values as one parameter: an array on PostgreSQL, a JSON array on SQLite."""
+
+    impl = sa.JSON
+    cache_ok = True
+
+    def __init__(self, item: "sa.types.TypeEngine[Any]") -> None:
+        super().__init__()
+        self.item = item
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> "sa.types.TypeEngine[Any]":
+        kind = sa.ARRAY(self.item) if dialect.name == "postgresql" else sa.JSON()
+        return dialect.type_descriptor(kind)
+
+
+class _Among(sa.sql.expression.FunctionElement[Any]):
+    # Not Boolean: SQLite would be asked whether it equals 1, and use no index.
+    type = sa.types.NullType()
+    inherit_cache = True
+
+
+@compiles(_Among, "postgresql")
+def _among_array(element: _Among, compiler: Any, **options: Any) -> str:
+    column, values = (compiler.process(part, **options) for part in element.clauses)
+    return f"({column} = ANY ({values}))"
+
+
+@compiles(_Among, "sqlite")
+def _among_json(element: _Among, compiler: Any, **options: Any) -> str:
+    column, values = (compiler.process(part, **options) for part in element.clauses)
+    return f"({column} IN (SELECT value FROM json_each({values})))"  # noqa: S608 - parts of a statement
+
+
+def among(column: "sa.ColumnElement[Any]", values: Iterable[Any]) -> "sa.ColumnElement[bool]":
+    """Whether a column's value is one of these, however many they are.
+
+    `column.in_` takes a parameter for each, of which PostgreSQL has 32,767.
+    """
+    return _Among(column, sa.bindparam(None, list(values), type_=_Values(column.type)))
 
 
 def new_id() -> str:

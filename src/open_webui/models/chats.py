@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.internal.prepared import Prepared
 from open_webui.models import folders, grants, messages, tables, tags
-from open_webui.models.base import clean, new_id, now
+from open_webui.models.base import among, clean, new_id, now
 from open_webui.models.chat_rows import ChatRow, LockedChat, LockedChats, columns, decode, locked_row_of, row_of
 from open_webui.models.messages import MessageRow, fields_of
 from open_webui.principal import Principal
@@ -140,7 +140,7 @@ async def lock_all(
     }
     wanted = sa.select(t.c.id).where(t.c.user_id == user_id, kinds[which]).order_by(t.c.id).with_for_update()
     if folder_ids is not None:
-        wanted = wanted.where(t.c.folder_id.in_(folder_ids))
+        wanted = wanted.where(among(t.c.folder_id, folder_ids))
     return LockedChats(user_id, tuple(await connection.scalars(wanted)))
 
 
@@ -278,14 +278,14 @@ async def sign(connection: AsyncConnection, chat: ChatRow, wire: Iterable[Any], 
             authors.setdefault(author, []).append(message)
     missing = authors.keys() - names.keys()
     if missing:
-        names.update((i, name) for i, name in await connection.execute(_names, {"ids": list(missing)}))
+        names.update((i, name) for i, name in await connection.execute(_names.where(among(user.c.id, missing))))
     for author, written in authors.items():
         if author in names:
             for message in written:
                 message["user"] = {"id": author, "name": names[author]}
 
 
-_names = sa.select(user.c.id, user.c.name).where(user.c.id.in_(sa.bindparam("ids", expanding=True)))
+_names = sa.select(user.c.id, user.c.name)
 _tags = Prepared(
     sa.select(tables.chat_tag.c.tag_id)
     .where(tables.chat_tag.c.chat_id == sa.bindparam("chat"))
@@ -330,6 +330,6 @@ async def delete_all(connection: AsyncConnection, chats: LockedChats) -> None:
 
 async def by_numbers(connection: AsyncConnection, numbers: Sequence[int]) -> list[ChatRow]:
     """Chats by number, in the given order. For exports; the caller has asked for numbers that may be read."""
-    rows = await connection.execute(sa.select(*columns).where(t.c.n.in_(numbers)))
+    rows = await connection.execute(sa.select(*columns).where(among(t.c.n, numbers)))
     found = {row[0]: row_of(row) for row in rows}
     return [found[n] for n in numbers if n in found]

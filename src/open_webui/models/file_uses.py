@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.internal.prepared import Prepared
 from open_webui.models import tables
+from open_webui.models.base import among
 
 t, file, message, chat = tables.file_use, tables.file, tables.message, tables.chat
 Thing = Literal["chat_id", "share_id", "folder_id", "model_id", "profile_id", "settings_id"]
@@ -113,7 +114,7 @@ async def inherit(connection: AsyncConnection, source: Mapping[str, str], rows: 
     (kind, source_id), *_ = source.items()
     allowed = set(await connection.scalars(_of_chat(source_id) if kind == "chat_id" else _of_share(source_id)))
     have = {(n, i) for n, i in await connection.execute(
-        sa.select(t.c.message_n, t.c.file_id).where(t.c.message_n.in_(list(wanted)))
+        sa.select(t.c.message_n, t.c.file_id).where(among(t.c.message_n, wanted))
     )}  # fmt: skip
     fresh = [(n, i) for n, found in wanted.items() for i in sorted(found & allowed) if (n, i) not in have]
     await _insert(connection, [{"file_id": i, "message_n": n} for n, i in fresh])

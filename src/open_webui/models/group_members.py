@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables, users
-from open_webui.models.base import inserting, now
+from open_webui.models.base import among, inserting, now
 from open_webui.models.repository import Condition
 from open_webui.models.users import Person
 
@@ -99,7 +99,7 @@ async def page(
 async def add(connection: AsyncConnection, group_id: str, user_ids: Iterable[str]) -> None:
     """Puts people into a group; ids of nobody, and of those who are in it, are passed over."""
     people = sa.select(sa.literal(group_id), tables.user.c.id, sa.literal(now())).where(
-        tables.user.c.id.in_(list(user_ids))
+        among(tables.user.c.id, user_ids)
     )
     statement = inserting(connection, member).from_select(
         [member.c.group_id, member.c.user_id, member.c.created_at], people
@@ -108,4 +108,4 @@ async def add(connection: AsyncConnection, group_id: str, user_ids: Iterable[str
 
 
 async def remove(connection: AsyncConnection, group_id: str, user_ids: Iterable[str]) -> None:
-    await connection.execute(member.delete().where(member.c.group_id == group_id, member.c.user_id.in_(list(user_ids))))
+    await connection.execute(member.delete().where(member.c.group_id == group_id, among(member.c.user_id, user_ids)))

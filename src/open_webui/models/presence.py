@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
+from open_webui.models.base import among
 from open_webui.principal import Role
 
 user, credential, revoked, chat = tables.user, tables.credential, tables.revoked_token, tables.chat
@@ -21,7 +22,7 @@ async def standing(connection: AsyncConnection, user_ids: Collection[str]) -> di
     rows = await connection.execute(
         sa.select(user.c.id, user.c.role, credential.c.session_stamp)
         .join(credential, credential.c.user_id == user.c.id)
-        .where(user.c.id.in_(list(user_ids)), credential.c.active)
+        .where(among(user.c.id, user_ids), credential.c.active)
     )
     return {row[0]: (row[1], row[2]) for row in rows}
 
@@ -30,12 +31,12 @@ async def revoked_among(connection: AsyncConnection, jtis: Collection[str]) -> s
     """Those of the session tokens that were signed out one by one."""
     if not jtis:
         return set()
-    return set(await connection.scalars(sa.select(revoked.c.jti).where(revoked.c.jti.in_(list(jtis)))))
+    return set(await connection.scalars(sa.select(revoked.c.jti).where(among(revoked.c.jti, jtis))))
 
 
 async def owners(connection: AsyncConnection, chat_ids: Collection[str]) -> dict[str, str]:
     """The owners of those of the chats that exist."""
     if not chat_ids:
         return {}
-    rows = await connection.execute(sa.select(chat.c.id, chat.c.user_id).where(chat.c.id.in_(list(chat_ids))))
+    rows = await connection.execute(sa.select(chat.c.id, chat.c.user_id).where(among(chat.c.id, chat_ids)))
     return {row[0]: row[1] for row in rows}

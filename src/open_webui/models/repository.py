@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
-from open_webui.models.base import clean, decode_json, inserting, new_id, now
+from open_webui.models.base import among, clean, decode_json, inserting, new_id, now
 from open_webui.models.grants import Action, in_parts
 from open_webui.principal import Principal, Role
 
@@ -247,7 +247,9 @@ async def owners_of(connection: AsyncConnection, rows: Collection[Any]) -> dict[
     ids = list({row.user_id for row in rows})
     if not ids:
         return {}
-    found = await connection.execute(sa.select(*(user.c[n] for n in Owner.__struct_fields__)).where(user.c.id.in_(ids)))
+    found = await connection.execute(
+        sa.select(*(user.c[n] for n in Owner.__struct_fields__)).where(among(user.c.id, ids))
+    )
     return {row.id: Owner(*row) for row in found}
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
 from open_webui.models import chat_lists, tables
-from open_webui.models.base import clean
+from open_webui.models.base import among, clean
 from open_webui.models.chat_lists import ListRow
 from open_webui.models.messages import owner_word
 
@@ -160,7 +160,7 @@ async def _snippets(
     low, high = min(chat_numbers), max(chat_numbers) + 1
     matches = matches.with_only_columns(sa.func.min(number)).where(number >= low << SHIFT, number < high << SHIFT)
     if high - low > CLOSE * len(chat_numbers):
-        matches = matches.where(home.in_(chat_numbers))
+        matches = matches.where(among(home, chat_numbers))
     find = sa.func.strpos if dialect == "postgresql" else sa.func.instr
     place = find(sa.func.lower(message.c.content), query.words[0].lower())
     # min() and max() of several values have another name on each database.
@@ -276,6 +276,6 @@ async def previews(connection: AsyncConnection, chat_ids: Sequence[str]) -> dict
     rows = await connection.execute(
         sa.select(t.c.id, sa.func.substr(message.c.content, 1, SNIPPET))
         .join(message, sa.and_(message.c.chat_id == t.c.id, message.c.id == t.c.current_message_id))
-        .where(t.c.id.in_(chat_ids))
+        .where(among(t.c.id, chat_ids))
     )
     return {i: excerpt(text) for i, text in rows}

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
-from open_webui.models.base import clean, inserting
+from open_webui.models.base import among, clean, inserting
 from open_webui.models.chat_rows import LockedChat
 
 t, t_link = tables.tag, tables.chat_tag
@@ -91,14 +91,14 @@ async def prune(connection: AsyncConnection, user_id: str) -> None:
     found = sa.select(t.c.id).where(t.c.user_id == user_id, unused).order_by(t.c.id).with_for_update(of=t)
     ids = list(await connection.scalars(found))
     if ids:
-        await connection.execute(t.delete().where(t.c.user_id == user_id, t.c.id.in_(ids), unused))
+        await connection.execute(t.delete().where(t.c.user_id == user_id, among(t.c.id, ids), unused))
 
 
 async def of_chats(connection: AsyncConnection, chat_ids: Sequence[str]) -> dict[str, list[str]]:
     """The tag ids of several chats."""
     out: dict[str, list[str]] = {i: [] for i in chat_ids}
     rows = await connection.execute(
-        sa.select(t_link.c.chat_id, t_link.c.tag_id).where(t_link.c.chat_id.in_(chat_ids)).order_by(t_link.c.tag_id)
+        sa.select(t_link.c.chat_id, t_link.c.tag_id).where(among(t_link.c.chat_id, chat_ids)).order_by(t_link.c.tag_id)
     )
     for chat_id, tag_id in rows:
         out[chat_id].append(tag_id)

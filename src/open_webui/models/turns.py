@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.internal.prepared import Prepared
 from open_webui.models import messages, tables
-from open_webui.models.base import clean, clean_json, now
+from open_webui.models.base import among, clean, clean_json, now
 from open_webui.models.chat_rows import LockedChat
 
 chat, message, folder = tables.chat, tables.message, tables.folder
@@ -56,7 +56,7 @@ async def patch_body(connection: AsyncConnection, held: LockedChat, message_id: 
 
 async def existing(connection: AsyncConnection, chat_ids: Collection[str]) -> set[str]:
     """Those of the chats that exist."""
-    rows = await connection.execute(sa.select(chat.c.id).where(chat.c.id.in_(list(chat_ids))))
+    rows = await connection.execute(sa.select(chat.c.id).where(among(chat.c.id, chat_ids)))
     return {row[0] for row in rows}
 
 
@@ -70,6 +70,6 @@ async def folder_prompt(connection: AsyncConnection, folder_id: str) -> str | No
 async def authors(connection: AsyncConnection, chat_id: str, message_ids: Collection[str]) -> dict[str, str | None]:
     """Who wrote those of the messages that exist, by their ids; None for the chat's owner."""
     rows = await connection.execute(
-        sa.select(message.c.id, message.c.body).where(message.c.chat_id == chat_id, message.c.id.in_(list(message_ids)))
+        sa.select(message.c.id, message.c.body).where(message.c.chat_id == chat_id, among(message.c.id, message_ids))
     )
     return {key: body.get("user_id") if isinstance(body, dict) else None for key, body in rows}

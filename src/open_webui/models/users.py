@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from open_webui import constants
 from open_webui.errors import BadRequest
 from open_webui.models import resources, tables
-from open_webui.models.base import inserting, now
+from open_webui.models.base import among, inserting, now
 from open_webui.models.repository import contains
 from open_webui.principal import Role
 
@@ -182,7 +182,7 @@ async def group_ids(connection: AsyncConnection, user_ids: Iterable[str]) -> dic
     out: dict[str, list[str]] = {}
     rows = await connection.execute(
         sa.select(member.c.user_id, member.c.group_id)
-        .where(member.c.user_id.in_(list(user_ids)))
+        .where(among(member.c.user_id, user_ids))
         .order_by(member.c.created_at, member.c.group_id)
     )
     for user_id, group_id in rows:
