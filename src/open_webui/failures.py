@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import sqlalchemy as sa
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from open_webui.errors import OuiError, ProviderError
+from open_webui.internal.db_errors import is_away, is_unstorable
 from open_webui.internal.log import get_logger
 from open_webui.routing import Json
 
@@ -66,31 +66,14 @@ def _plain(problem: dict[str, Any]) -> dict[str, Any]:
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:
-    if _is_unstorable(error):
+    if is_unstorable(error):
         log.warning("a value can't be stored", path=request.url.path, error=str(error)[:MAX_INPUT])
         return Json({"detail": UNSTORABLE}, status_code=400)
-    if _is_database_away(error):
+    if is_away(error):
         log.error("the database refused", path=request.url.path, exc_info=error)
         return Json({"detail": NO_DATABASE}, status_code=503, headers={"Retry-After": "5"})
     log.error("unexpected error", path=request.url.path, exc_info=error)
     return Json({"detail": OuiError.detail}, status_code=500)
-
-
-def _is_unstorable(error: Exception) -> bool:
-    """Whether the database can't hold a value that the caller sent: NUL in a text, a number beyond 64 bits."""
-    if isinstance(error, OverflowError):
-        return "SQLite" in str(error)
-    # Class 22 of SQLSTATE: data exceptions.
-    code = getattr(error.orig, "sqlstate", None) if isinstance(error, sa.exc.DBAPIError) else None
-    return isinstance(code, str) and code.startswith("22")
-
-
-def _is_database_away(error: Exception) -> bool:
-    """Whether the database can't be reached or written to (gone, restarting, its disk full), as opposed to a bug."""
-    ours = sa.exc.IntegrityError | sa.exc.DataError | sa.exc.ProgrammingError
-    if isinstance(error, sa.exc.DBAPIError):
-        return not isinstance(error, ours)
-    return isinstance(error, sa.exc.TimeoutError | ConnectionError)
 
 
 def register(app: FastAPI) -> None:
