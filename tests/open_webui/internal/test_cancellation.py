@@ -22,7 +22,7 @@ from open_webui.config import DEFAULT_PERMISSIONS, permission_paths
 from open_webui.env import Settings
 from open_webui.internal.db import Database, open_database
 from open_webui.internal.prepared import Prepared
-from open_webui.models import accounts, chats, generations, messages, tables, turns, usages, users
+from open_webui.models import accounts, chats, generations, messages, tables, tags, turns, usages, users
 from open_webui.principal import Principal
 from open_webui.schemas.chats import ChatBody, EventForm, MessageForm
 from open_webui.services import chats as chat_service
@@ -142,9 +142,11 @@ async def the_end_of_an_answer(w: World) -> None:
 
 async def a_title_tags_and_follow_ups(w: World) -> None:
     async with w.database.write() as unit:
-        await turns.set_title(unit.connection, w.chat_id, "A better title")
-        await turns.replace_tags(unit.connection, w.principal.id, w.chat_id, ["one", "two"])
-        await turns.patch_body(unit.connection, w.chat_id, w.id("a1"), {"followUps": ["Why?"]})
+        held = await chats.lock_for_server(unit.connection, w.chat_id)
+        assert held is not None
+        await turns.set_title(unit.connection, held, "A better title")
+        await tags.replace(unit.connection, held, ["one", "two"])
+        await turns.patch_body(unit.connection, held, w.id("a1"), {"followUps": ["Why?"]})
 
 
 async def a_document_is_saved(w: World) -> None:
