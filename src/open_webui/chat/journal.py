@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from open_webui.chat.running import RunningAnswer
 from open_webui.chat.usage_log import UsageLog
 from open_webui.internal.db import Database
+from open_webui.internal.db_errors import is_away
 from open_webui.internal.log import get_logger
 from open_webui.internal.supervise import supervise
 from open_webui.models import generations, messages, turns, usages
@@ -66,11 +67,9 @@ class Work(msgspec.Struct, frozen=True):
 
 
 def is_unstorable(error: Exception) -> bool:
-    """Whether values are to blame, so that another try can't help; anything else may be the database's bad day."""
+    """Whether values or statements are to blame, so that another try can't help; else it is the database's bad day."""
     if isinstance(error, sa.exc.DBAPIError):
-        state = getattr(error.orig, "sqlstate", None)
-        bad = sa.exc.DataError | sa.exc.IntegrityError | sa.exc.ProgrammingError
-        return isinstance(error, bad) or (isinstance(state, str) and state.startswith("22"))
+        return not is_away(error)
     return isinstance(error, sa.exc.StatementError | ValueError | TypeError | OverflowError)
 
 

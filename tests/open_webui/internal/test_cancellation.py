@@ -37,6 +37,13 @@ WATCHED = (tables.user, tables.chat, tables.message, tables.generation, tables.u
            tables.shared_chat, tables.access_grant)  # fmt: skip
 
 
+class NobodyWrites:
+    """services.chats.Running: every message is the database's."""
+
+    async def owner_of(self, chat_id: str, message_id: str) -> None:  # noqa: ARG002
+        return None
+
+
 class World:
     """One person with a chat: q1 and its answer a1, and q2 whose answer a2 is being written. Ids end in the world's number."""
 
@@ -54,7 +61,7 @@ class World:
             permissions=permission_paths(DEFAULT_PERMISSIONS),
         )
         self.chat: Any = None
-        self.running: Any = None
+        self.answer: Any = None
 
     def id(self, name: str) -> str:
         return f"{name}-{self.number}"
@@ -65,7 +72,7 @@ class World:
 
     overlays = staticmethod(lambda _chat_id: {})
     active_chats = staticmethod(frozenset)
-    catalogue: Any = None
+    running = NobodyWrites()
 
     def asked(self, question: str, answer: str, parent: str | None, *, new: bool = False) -> Any:
         return parse_page_request(
@@ -102,7 +109,7 @@ class World:
             row = {"task_id": self.id("task"), "chat_id": self.chat_id, "message_id": self.id("a2")}
             await generations.begin(unit.connection, [row | {"user_id": self.principal.id}], "instance")
             self.chat = await chats.own(unit.connection, self.principal.id, self.chat_id)
-            self.running = await messages.get(unit.connection, self.chat_id, self.id("a2"))
+            self.answer = await messages.get(unit.connection, self.chat_id, self.id("a2"))
         return self
 
 
@@ -122,7 +129,7 @@ async def a_question_in_a_chat(w: World) -> None:
 async def a_round_of_the_journal(w: World) -> None:
     async with w.database.write() as unit:
         with unit.together():
-            await messages.save_answers(unit.connection, [(w.running.n, "half of", {"output": []}, False)])
+            await messages.save_answers(unit.connection, [(w.answer.n, "half of", {"output": []}, False)])
             await generations.beat(unit.connection, "instance")
 
 
@@ -134,7 +141,7 @@ async def the_end_of_an_answer(w: World) -> None:
     }  # fmt: skip
     async with w.database.write() as unit:
         with unit.together():
-            await messages.save_answers(unit.connection, [(w.running.n, "the whole", {"output": []}, True)])
+            await messages.save_answers(unit.connection, [(w.answer.n, "the whole", {"output": []}, True)])
             await generations.end(unit.connection, [w.id("task")])
             await turns.touch(unit.connection, [w.chat_id])
             await usages.add(unit.connection, [call])

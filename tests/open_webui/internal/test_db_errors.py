@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from open_webui.chat import journal
 from open_webui.env import Settings
 from open_webui.internal.db import Database, open_database
 from open_webui.internal.db_errors import is_away, is_unstorable
@@ -53,6 +54,8 @@ async def error_of(database: Database, statement: Any, values: Any = None) -> Ex
 async def test_a_statement_that_is_wrong_is_a_bug(database: Database, statement: Any) -> None:
     error = await error_of(database, statement)
     assert (is_away(error), is_unstorable(error)) == (False, False), repr(error)
+    # The journal would try it for ever.
+    assert journal.is_unstorable(error)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +86,7 @@ async def test_a_locked_file_is_away(database: Database, database_url: str) -> N
     other.execute("BEGIN IMMEDIATE")
     for error in (await error_of(database, t.delete()), await error_of(database, NAMED, {"name": "x"})):
         assert (is_away(error), is_unstorable(error)) == (True, False), repr(error)
+        assert not journal.is_unstorable(error)
     other.close()
 
 
