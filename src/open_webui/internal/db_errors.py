@@ -24,7 +24,7 @@ def is_away(error: BaseException) -> bool:
     state = _state(error)
     if state:
         return state[:2] in _STATES_AWAY or state == _READ_ONLY
-    return error.connection_invalidated
+    return error.connection_invalidated or isinstance(error, sa.exc.OperationalError)
 
 
 def is_unstorable(error: BaseException) -> bool:
