@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     max_api_calls_per_user: int = Field(default=1_000, ge=1)
     # Older messages than fit into this many characters are left out of what a model is sent.
     chat_history_max_chars: int = Field(default=4_000_000, ge=1_000)
+    # So are older pictures than fit into so many megabytes, as they are sent.
+    chat_history_max_picture_mb: float = Field(default=20.0, ge=0)
 
     @field_validator("global_log_level")
     @classmethod

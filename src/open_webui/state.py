@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Any
 
 import aiohttp
@@ -27,12 +26,11 @@ from open_webui.events import Emitter
 from open_webui.internal.db import Database, open_database
 from open_webui.internal.http import open_http
 from open_webui.internal.log import get_logger
-from open_webui.internal.supervise import supervise
 from open_webui.models import configs
 from open_webui.principal import Principal
-from open_webui.services import accounts
+from open_webui.services import accounts, intake
 from open_webui.services.attempts import SignInAttempts
-from open_webui.services.files import keep_collecting
+from open_webui.services.file_keeper import FileKeeper
 from open_webui.services.llamaforge import Llamaforge
 from open_webui.storage import open_store
 from open_webui.storage.base import BlobStore
@@ -78,8 +76,12 @@ class State:
         return await self.identifier.identify(token)
 
     async def save_config(self, changes: dict[str, object]) -> None:
-        """Stores what may be stored of the changes and puts it in force. Raises ValueError naming a wrong type."""
+        """Stores what may be stored of the changes and puts it in force.
+
+        Raises ValueError naming a wrong type, BadRequest for a picture.
+        """
         values = self.config.storable(changes)
+        intake.refuse(values)
         async with self.database.write() as unit:
             await configs.put(unit.connection, values)
         await self.load_config()
@@ -131,7 +133,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         await state.catalogue.open()
         state.llamaforge = Llamaforge(state.local_models, state.catalogue, state.database)
         stack.push_async_callback(state.llamaforge.close)
-        parts = ChatParts(settings, state.database, state.config, state.catalogue, emitter)
+        parts = ChatParts(settings, state.database, state.blobs, state.config, state.catalogue, emitter)
         state.running, state.starter, state.usage, state.streams = (
             parts.running,
             parts.starter,
@@ -142,6 +144,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.active_chats = state.running.active_chats
         stack.push_async_callback(parts.close)
         await parts.open()
-        collecting = supervise("collecting blobs", partial(keep_collecting, state))
-        stack.callback(collecting.cancel)
+        keeper = FileKeeper(state, state.catalogue.reload)
+        stack.push_async_callback(keeper.close)
+        keeper.open()
         yield state

@@ -90,6 +90,7 @@ class _Context:
 
     def __init__(self, running: RunningAnswer) -> None:
         self._running = running
+        self.pictures = running.pictures
 
     async def add_status(self, status: dict[str, Any]) -> None:
         await self._append("statusHistory", "status", status)

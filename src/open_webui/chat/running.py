@@ -8,6 +8,7 @@ import asyncio
 from typing import Any, Protocol
 
 from open_webui.chat.assemble import Answer, Frame
+from open_webui.chat.context.stage import PictureReader
 from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.turn import Turn
 
@@ -24,16 +25,26 @@ class RunningAnswer:
     """One answer while it is written.
 
     turn: what was asked. answer: the reducer. room: who watches. body: the message's other fields; to be read freely,
-    and changed by `set` and `append` only. title: the chat's. written: the version that is stored.
+    and changed by `set` and `append` only. title: the chat's. pictures: reads stored ones for who asks. written: the
+    version that is stored.
     """
 
     def __init__(
-        self, *, turn: Turn, answer: Answer, room: AnswerSender, store: Store, body: dict[str, Any], title: str = ""
+        self,
+        *,
+        turn: Turn,
+        answer: Answer,
+        room: AnswerSender,
+        store: Store,
+        body: dict[str, Any],
+        title: str = "",
+        pictures: PictureReader | None = None,
     ) -> None:
         self.turn = turn
         self.answer = answer
         self.room = room
         self.title = title
+        self.pictures = pictures
         self.body = dict(body)
         self.written = -1
         self._store = store

@@ -16,6 +16,7 @@ from open_webui.env import Settings
 from open_webui.events import Emitter
 from open_webui.internal.db import Database
 from open_webui.internal.supervise import supervise
+from open_webui.storage.base import BlobStore
 
 
 class ChatParts:
@@ -25,10 +26,18 @@ class ChatParts:
     """
 
     def __init__(
-        self, settings: Settings, database: Database, config: Config, catalogue: Models, emitter: Emitter
+        self,
+        settings: Settings,
+        database: Database,
+        blobs: BlobStore,
+        config: Config,
+        catalogue: Models,
+        emitter: Emitter,
     ) -> None:
+        self.settings = settings
+        self.database = database
+        self.blobs = blobs
         instance = secrets.token_hex(8)
-        self._database = database
         self._sweeper: asyncio.Task[None] | None = None
         self.usage = UsageLog()
         self.streams = Streams(settings.max_api_calls_per_user)
@@ -43,13 +52,14 @@ class ChatParts:
             running=self.running,
             journal=self.journal,
             usage=self.usage,
+            files=self,
         )
 
     async def open(self) -> None:
         """Marks what an ended process left unfinished, then starts the journal."""
-        await recovery.recover(self._database, exclusive=self._database.is_sqlite)
+        await recovery.recover(self.database, exclusive=self.database.is_sqlite)
         self.journal.open()
-        if not self._database.is_sqlite:
+        if not self.database.is_sqlite:
             self._sweeper = supervise("generation sweep", self._sweep)
 
     async def close(self) -> None:
@@ -63,4 +73,4 @@ class ChatParts:
         """Sees what other processes left behind; a lost database is tried again."""
         while True:
             await asyncio.sleep(recovery.SWEEP_SECONDS)
-            await recovery.recover(self._database, exclusive=False)
+            await recovery.recover(self.database, exclusive=False)

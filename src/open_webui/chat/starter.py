@@ -24,6 +24,7 @@ from open_webui.internal.load import Load
 from open_webui.internal.log import get_logger
 from open_webui.models.base import new_id
 from open_webui.principal import Principal
+from open_webui.services.files import FileDeps, Reader
 
 log = get_logger(__name__)
 UNSTORED = "The end of this answer could not be stored. The log of the server has the reason."
@@ -43,7 +44,9 @@ class Starter:
         running: RunningAnswers,
         journal: Journal,
         usage: UsageLog,
+        files: FileDeps,
     ) -> None:
+        self._files = files
         self._place = place
         self._config = config
         self._catalogue = catalogue
@@ -128,6 +131,7 @@ class Starter:
             store=self._journal,
             body=turn.body,
             title=title,
+            pictures=Reader(self._files, turn.principal),
         )
         entry = self._running.add(running)
         entry.task = asyncio.create_task(self._run(entry, first=first), name=f"answer {turn.message_id}")

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.internal.prepared import Prepared
-from open_webui.models import folders, grants, messages, tables, tags
+from open_webui.models import file_uses, folders, grants, messages, tables, tags
 from open_webui.models.base import among, clean, new_id, now
 from open_webui.models.chat_rows import ChatRow, LockedChat, LockedChats, columns, decode, locked_row_of, row_of
 from open_webui.models.messages import MessageRow, fields_of
@@ -197,6 +197,7 @@ async def create_from(
     values.setdefault("next_position", len(rows))
     number = await _insert.first(connection, values)
     chat = LockedChat(n=0 if number is None else number[0], **values)
+    await file_uses.link(connection, "chat_id", chat.id, user_id, [chat.body, chat.meta, chat.variables], new=True)
     await messages.insert_at(connection, chat, rows, 0)
     return chat, rows
 

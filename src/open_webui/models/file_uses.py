@@ -6,7 +6,7 @@ already. So nobody gets at a file by writing down its id.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
@@ -22,8 +22,13 @@ Thing = Literal["chat_id", "share_id", "folder_id", "model_id", "profile_id", "s
 MARK: Final = "/api/v1/files/"
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _ADDRESS: Final = re.compile(rf"{MARK}({_UUID})/content".encode())
+_OF_ADDRESSES: Final = frozenset(
+    bytes([c]) for c in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:/-]"
+)
 _ID: Final = re.compile(_UUID)
 _encode = msgspec.json.encode
+# Where a running answer's body may refer to files; its text is its content too.
+_REFERRING: Final = frozenset({"files", "embeds", "sources"})
 # Ids a statement.
 BATCH: Final = 500
 
@@ -34,13 +39,30 @@ def address(file_id: str) -> str:
 
 
 def id_in(url: object) -> str | None:
-    """The id of the file that an address leads to, None for another address."""
-    found = _ADDRESS.search(url.encode()) if isinstance(url, str) and MARK in url else None
+    """The id of the file that an address of this server leads to, None for another address."""
+    found = _ADDRESS.fullmatch(url.encode()) if isinstance(url, str) and url.startswith(MARK) else None
     return None if found is None else found[1].decode()
 
 
+def addresses_in(document: bytes) -> Iterator[tuple[int, int, str]]:
+    """Where in a JSON text addresses of this server's files stand, and the files' ids: (start, end, id)."""
+    if MARK.encode() in document:
+        for match in _ADDRESS.finditer(document):
+            # Not where it is the path of another server's address.
+            if document[max(0, match.start() - 1) : match.start()] not in _OF_ADDRESSES:
+                yield match.start(), match.end(), match[1].decode()
+
+
+def file_id_of(entry: Mapping[str, Any]) -> str | None:
+    """The id of the file that an entry of a message's `files` is about, by its url: an address or the id itself."""
+    url = entry.get("url")
+    return url if isinstance(url, str) and _ID.fullmatch(url) else id_in(url)
+
+
 def references(value: Any) -> set[str]:
-    """The ids of the files that a JSON value refers to."""
+    """The ids of the files that a JSON value refers to, or any of several in a list."""
+    if isinstance(value, list):
+        return set().union(*map(references, value))
     encoded = _encode(value)
     found = {match.decode() for match in _ADDRESS.findall(encoded)} if MARK.encode() in encoded else set()
     entries = value.get("files") if isinstance(value, dict) else None
@@ -60,6 +82,11 @@ class Row(Protocol):
     chat_id: str
     content: str
     body: dict[str, Any]
+
+
+def may_refer(content: str, body: dict[str, Any]) -> bool:
+    """Whether an answer that is written over and over may refer to a file: a look that costs nothing."""
+    return MARK in content or not _REFERRING.isdisjoint(body)
 
 
 def _message_references(row: Row) -> set[str]:
@@ -93,13 +120,16 @@ async def _usable_in_chat(connection: AsyncConnection, chat_id: str, author: str
     return await _usable(connection, ids, owner, in_chat)
 
 
-async def link(connection: AsyncConnection, thing: Thing, thing_id: str, writer_id: str, value: Any) -> None:
-    """Notes what a thing uses now, after somebody stored this value in it."""
+async def link(
+    connection: AsyncConnection, thing: Thing, thing_id: str, writer_id: str, value: Any, *, new: bool = False
+) -> None:
+    """Notes what a thing uses now, after somebody stored this value in it. new: it was just made and used nothing."""
     found = references(value)
     if found:
         already = sa.select(t.c.file_id).where(t.c[thing] == thing_id)
         found = await _usable(connection, found, writer_id, already)
-    await connection.execute(t.delete().where(t.c[thing] == thing_id))
+    if not new:
+        await connection.execute(t.delete().where(t.c[thing] == thing_id))
     await _insert(connection, [{"file_id": i, thing: thing_id} for i in sorted(found)])
 
 
@@ -127,6 +157,16 @@ def _of_chat(chat_id: str) -> "sa.Select[Any]":
 
 def _of_share(share_id: str) -> "sa.Select[Any]":
     return sa.select(t.c.file_id).where(t.c.share_id == share_id)
+
+
+async def of(connection: AsyncConnection, thing: Thing, thing_id: str) -> set[str]:
+    """The ids of the files that a thing uses."""
+    return set(await connection.scalars(sa.select(t.c.file_id).where(t.c[thing] == thing_id)))
+
+
+async def of_chat(connection: AsyncConnection, chat_id: str) -> set[str]:
+    """The ids of the files that a chat and its messages use."""
+    return set(await connection.scalars(_of_chat(chat_id)))
 
 
 async def share(connection: AsyncConnection, share_id: str, chat_id: str | None) -> None:

@@ -157,6 +157,12 @@ async def lock(connection: AsyncConnection, chat: LockedChat, message_id: str) -
     return None if row is None else _row(row)
 
 
+async def by_number(connection: AsyncConnection, number: int) -> MessageRow | None:
+    """The message with this row number."""
+    row = (await connection.execute(sa.select(*_columns).where(t.c.n == number))).first()
+    return None if row is None else _row(row)
+
+
 def _branch_statement() -> "sa.Select[Any]":
     length = sa.func.length
     limit = sa.bindparam("max_chars", type_=sa.BigInteger)
@@ -578,6 +584,10 @@ async def save_answers(connection: AsyncConnection, answers: Sequence[tuple[int,
                 for n, content, body, done in answers
             ],
         )
+        referring = [n for n, content, body, _ in answers if file_uses.may_refer(content, body)]
+        if referring:
+            rows = (await connection.execute(sa.select(*_columns).where(t.c.n.in_(referring)))).all()
+            await file_uses.link_messages(connection, [_row(r) for r in rows], new=False)
 
 
 async def delete(connection: AsyncConnection, chat: LockedChat, numbers: Sequence[int]) -> None:

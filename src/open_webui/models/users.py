@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
 from open_webui.errors import BadRequest
-from open_webui.models import resources, tables
+from open_webui.models import file_uses, resources, tables
 from open_webui.models.base import among, inserting, now
 from open_webui.models.repository import contains
 from open_webui.principal import Role
@@ -73,6 +73,9 @@ class Person(msgspec.Struct, frozen=True):
 
 
 P = TypeVar("P", User, Person)
+# What may have pictures in it: for others to see, and for oneself.
+_SHOWN: Final = frozenset({"profile_image_url", "profile_banner_image_url"})
+_KEPT: Final = frozenset({"settings", "info", "variables"})
 _EVERYBODY: Final = sa.true()
 _columns = [t.c[name] for name in User.__struct_fields__]
 ORDERS: Mapping[str, "sa.ColumnElement[Any]"] = {
@@ -121,13 +124,25 @@ async def insert(connection: AsyncConnection, values: Mapping[str, Any]) -> bool
     return result.rowcount == 1
 
 
-async def update(connection: AsyncConnection, user_id: str, values: Mapping[str, Any]) -> User | None:
-    """Changes a person; None when there is no such person. Raises BadRequest when the new e-mail address is taken."""
+async def update(
+    connection: AsyncConnection, user_id: str, values: Mapping[str, Any], *, writer_id: str | None = None
+) -> User | None:
+    """Changes a person; None when there is no such person. Raises BadRequest when the new e-mail address is taken.
+
+    writer_id: whose change it is, that person's own by default.
+    """
     try:
         await connection.execute(t.update().where(t.c.id == user_id).values(updated_at=now(), **values))
     except IntegrityError:
         raise BadRequest(constants.EMAIL_TAKEN) from None
-    return await get(connection, user_id)
+    user = await get(connection, user_id)
+    if user is not None and values.keys() & _SHOWN:
+        shown = [user.profile_image_url, user.profile_banner_image_url]
+        await file_uses.link(connection, "profile_id", user_id, writer_id or user_id, shown)
+    if user is not None and values.keys() & _KEPT:
+        kept = [user.settings, user.info, await variables(connection, user_id)]
+        await file_uses.link(connection, "settings_id", user_id, user_id, kept)
+    return user
 
 
 async def touch(connection: AsyncConnection, user_id: str) -> None:

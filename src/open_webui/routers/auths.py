@@ -90,9 +90,9 @@ async def sign_out(request: Request, state: AppState) -> Response:
 
 
 @router.post("/add")
-@allow(ADMIN.on("user", "create"))
-async def add(form: AddUser, state: AppState) -> AddedUser:
-    made = await accounts.add(state, form)
+@allow(ADMIN.on("user", "create").keeping_files())
+async def add(form: AddUser, state: AppState, caller: Caller) -> AddedUser:
+    made = await accounts.add(state, caller, form)
     user = made.user
     return AddedUser(
         id=user.id,
@@ -105,7 +105,7 @@ async def add(form: AddUser, state: AppState) -> AddedUser:
 
 
 @router.post("/update/profile")
-@allow(USER)
+@allow(USER.keeping_files())
 async def update_profile(form: UpdateProfile, state: AppState, caller: Caller) -> Profile:
     user = await accounts.update_profile(state, caller.id, form)
     return Profile(

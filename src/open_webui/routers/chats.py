@@ -401,7 +401,7 @@ async def delete(state: AppState, caller: Caller, chat_id: ChatId) -> bool:
 
 
 @router.patch("/{id}/params")
-@allow(WRITE)
+@allow(WRITE.keeping_files())
 async def set_params(
     state: AppState, caller: Caller, chat_id: ChatId, params: Annotated[dict[str, Any], Body()]
 ) -> dict[str, Any]:

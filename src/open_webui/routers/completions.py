@@ -35,10 +35,11 @@ async def bound(request: Request, state: State, caller: Principal, answer: Corou
 
 
 async def with_files(state: State, caller: Principal, asked: PageRequest) -> PageRequest:
-    """The request with its question's pictures as files of the caller; a temporary chat stores nothing."""
-    if asked.user_message is None or asked.is_temporary:
+    """The request with files of the caller for the pictures in what is stored of it; a temporary chat stores nothing."""
+    if asked.is_temporary:
         return asked
-    return msgspec.structs.replace(asked, user_message=await intake.keep_value(state, caller, asked.user_message))
+    stored = {name: getattr(asked, name) for name in ("user_message", "files", "chat_variables")}
+    return msgspec.structs.replace(asked, **await intake.keep_value(state, caller, stored))
 
 
 @router.post("/api/chat/completions")

@@ -28,7 +28,7 @@ async def list_folders(state: AppState, caller: Caller) -> list[FolderRow]:
 
 
 @router.post("/")
-@allow(USER.on("folder", "create").needs("features.folders"))
+@allow(USER.on("folder", "create").needs("features.folders").keeping_files())
 async def create(state: AppState, caller: Caller, form: FolderForm) -> Folder:
     return await folders.create(state, caller, form)
 
@@ -56,7 +56,7 @@ async def delete(state: AppState, caller: Caller, folder_id: FolderId, delete_co
 
 
 @router.post("/{id}/update")
-@allow(WRITE)
+@allow(WRITE.keeping_files())
 async def update(state: AppState, caller: Caller, folder_id: FolderId, form: FolderUpdateForm) -> Folder:
     return await folders.update(state, caller, folder_id, form)
 

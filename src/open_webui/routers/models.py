@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
-from fastapi import Query, Response
+from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
 
 from open_webui.access.policy import ADMIN, USER
@@ -12,9 +12,11 @@ from open_webui.connections.profiles import row_wire
 from open_webui.deps import AppState, Caller
 from open_webui.errors import BadRequest, NotFound, OuiError, ProviderError
 from open_webui.models.repository import Query as Listing
+from open_webui.routers.files import SAFE, serve
 from open_webui.routing import allow, new_router
 from open_webui.schemas.models import AccessForm, ImportForm, ModelForm, ModelId, ModelIdForm, UnloadForm, VersionForm
-from open_webui.services import models
+from open_webui.services import files, models
+from open_webui.utils.pictures import from_data_url
 
 # The list, and the workspace: they have prefixes of their own.
 catalogue = new_router(tag="model-list")
@@ -107,7 +109,7 @@ async def tags(state: AppState, caller: Caller) -> list[str]:
 
 
 @router.post("/create")
-@allow(USER.on("model", "create"))
+@allow(USER.on("model", "create").keeping_files())
 async def create(form: ModelForm, state: AppState, caller: Caller) -> dict[str, Any]:
     models.check_permission(caller, "workspace.models")
     return await models.create(state, caller, form)
@@ -124,7 +126,7 @@ async def export(
 
 
 @router.post("/import")
-@allow(USER.on("model", "create"))
+@allow(USER.on("model", "create").keeping_files())
 async def import_models(form: ImportForm, state: AppState, caller: Caller) -> bool:
     models.check_permission(caller, "workspace.models_import")
     return await models.import_models(state, caller, form.models)
@@ -138,21 +140,25 @@ async def one(state: AppState, caller: Caller, id: Id) -> dict[str, Any]:  # noq
 
 @router.get("/model/profile/image")
 @allow(READ)
-async def picture(state: AppState, caller: Caller, id: Annotated[str, Query(max_length=500)]) -> Response:  # noqa: A002
+async def picture(
+    request: Request,
+    state: AppState,
+    caller: Caller,
+    id: Annotated[str, Query(max_length=500)],  # noqa: A002
+) -> Response:
     """A model's picture, or the way to the one that all have."""
-    found = models.picture(state, caller, id)
+    url = models.picture(state, caller, id) or ""
+    file = await files.at(state, url)
+    if file is not None:
+        return await serve(state.blobs, file, request)
+    found = from_data_url(url)
     if found is None:
         return Response(status_code=302, headers={"location": NO_PICTURE})
-    headers = {
-        "cache-control": "private, max-age=60",
-        "content-security-policy": "default-src 'none'; sandbox",
-        "x-content-type-options": "nosniff",
-    }
-    return Response(found[0], media_type=found[1], headers=headers)
+    return Response(found[0], media_type=found[1], headers=SAFE)
 
 
 @router.post("/model/update")
-@allow(WRITE)
+@allow(WRITE.keeping_files())
 async def update(form: ModelForm, state: AppState, caller: Caller) -> dict[str, Any]:
     return await models.update(state, caller, form)
 

@@ -13,9 +13,10 @@ from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.models import groups, users
 from open_webui.models.groups import Group
 from open_webui.models.users import Person, User
+from open_webui.routers.files import serve
 from open_webui.routing import allow, new_router
 from open_webui.schemas.users import Permissions, Status, UpdateUser, UserInfo, Variables
-from open_webui.services import accounts, activity, people
+from open_webui.services import accounts, activity, files, people
 from open_webui.services.people import Picture
 
 router = new_router(prefix="/api/v1/users", tag="users")
@@ -105,7 +106,7 @@ async def settings(state: AppState, caller: Caller, raw: bool = False) -> dict[s
 
 
 @router.post("/user/settings/update")
-@allow(USER)
+@allow(USER.keeping_files())
 async def update_settings(form: dict[str, Any], state: AppState, caller: Caller) -> dict[str, Any]:
     async with state.database.write() as unit:
         user = await users.get(unit.connection, caller.id, lock=True)
@@ -138,7 +139,7 @@ async def variables(state: AppState, caller: Caller) -> dict[str, Any]:
 
 
 @router.post("/user/variables/update")
-@allow(USER)
+@allow(USER.keeping_files())
 async def update_variables(form: Variables, state: AppState, caller: Caller) -> dict[str, Any]:
     values = people.bounded(people.document(form.variables))
     await accounts.change(state, caller.id, {"variables": values})
@@ -152,7 +153,7 @@ async def own_info(state: AppState, caller: Caller) -> dict[str, Any] | None:
 
 
 @router.post("/user/info/update")
-@allow(USER)
+@allow(USER.keeping_files())
 async def update_info(form: dict[str, Any], state: AppState, caller: Caller) -> dict[str, Any]:
     async with state.database.write() as unit:
         user = await users.get(unit.connection, caller.id, lock=True)
@@ -222,11 +223,13 @@ async def preview(user_id: str, state: AppState) -> dict[str, Any]:
 @router.get("/{user_id}/profile/image")
 @allow(USER)
 async def profile_image(user_id: str, request: Request, state: AppState) -> Response:
-    return _show(people.picture(await accounts.get(state, user_id)), request)
+    user = await accounts.get(state, user_id)
+    file = await files.at(state, user.profile_image_url)
+    return _show(people.picture(user), request) if file is None else await serve(state.blobs, file, request)
 
 
 @router.post("/{user_id}/update")
-@allow(ADMIN.on("user", "write"))
+@allow(ADMIN.on("user", "write").keeping_files())
 async def update_user(user_id: str, form: UpdateUser, state: AppState, caller: Caller) -> dict[str, Any]:
     return people.without_secrets(await accounts.update(state, caller, user_id, form))
 

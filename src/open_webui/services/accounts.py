@@ -1,10 +1,11 @@
 """The life of an account: signing up, in and out, passwords, changes by admins, API keys. The rules are here, once."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
 from open_webui.access.api_keys import key_hash, new_key
@@ -14,14 +15,17 @@ from open_webui.config import Config
 from open_webui.errors import BadRequest, Forbidden, NotFound, StartupError
 from open_webui.internal.db import UnitOfWork
 from open_webui.internal.log import get_logger
-from open_webui.models import accounts, api_keys, configs, group_members, groups, users
+from open_webui.models import accounts, api_keys, configs, file_uses, files, group_members, groups, users
 from open_webui.models.base import new_id
+from open_webui.models.files import NewFile
 from open_webui.models.users import DEFAULT_IMAGE, User
 from open_webui.principal import ROLES, Principal, Role
 from open_webui.schemas.auths import AddUser, SignIn, SignUp, UpdatePassword, UpdateProfile
 from open_webui.schemas.users import UpdateUser
+from open_webui.services import intake
 from open_webui.services.deps import Deps
-from open_webui.utils.pictures import from_data_url
+from open_webui.utils.data_urls import LEAST
+from open_webui.utils.pictures import MAX_DATA_URL, RASTER, from_data_url
 
 log = get_logger(__name__)
 SIGNUP = "ui.enable_signup"
@@ -32,6 +36,7 @@ _EMAIL = re.compile(r"[^@\s\"<>]{1,64}@[^@\s\"<>.]+(\.[^@\s\"<>.]+)+")
 _GRAVATAR = re.compile(r"https://(www\.|secure\.)?gravatar\.com/avatar/[0-9a-f]{32,64}(\?[\w=&%.-]{0,200})?")
 # Where a profile shows the picture from; a page that posts it back means "as it is".
 _OWN_IMAGE = re.compile(r"(https?://[^/]+)?/api/v1/users/[^/]+/profile/image(\?.*)?")
+_HOST = re.compile(r"^https?://[^/]+")
 
 PASSWORD_WRONG = "The current password is not correct."
 PASSWORD_EMPTY = "The password can't be empty."
@@ -61,6 +66,7 @@ async def sign_up(deps: Deps, form: SignUp, address: str) -> SignedIn:
     if not deps.config[SIGNUP]:
         raise Forbidden(SIGNUP_OFF, status=403)
     values = _new_person(form, "pending")
+    own = await _keep_picture(deps, values)
     password_hash = await _hash(deps, form.password)
     async with deps.database.write() as unit:
         if await accounts.claim_first_admin(unit.connection, values["id"]):
@@ -68,7 +74,7 @@ async def sign_up(deps: Deps, form: SignUp, address: str) -> SignedIn:
             await _close_sign_up(deps, unit)
         else:
             values["role"] = await _later_role(deps, unit)
-        stamp = await _insert(unit, values, password_hash)
+        stamp = await _insert(unit, values, password_hash, own=own)
         await _join_default_group(deps, unit, values["id"])
     return await _open_session(deps, values["id"], stamp)
 
@@ -91,9 +97,31 @@ async def _later_role(deps: Deps, unit: UnitOfWork) -> Role:
     return role if role in ROLES else "pending"
 
 
-async def _insert(unit: UnitOfWork, values: Mapping[str, Any], password_hash: str) -> str:
+async def _keep_picture(deps: Deps, values: dict[str, Any]) -> list[NewFile]:
+    """Stores the picture of somebody who is about to get an account, in place of its data: URL."""
+    found = from_data_url(values["profile_image_url"])
+    if found is None or len(values["profile_image_url"]) < LEAST:
+        return []
+    file = await intake.put(deps, values["id"], found[0])
+    values["profile_image_url"] = file_uses.address(file.id)
+    return [file]
+
+
+async def _insert(
+    unit: UnitOfWork,
+    values: Mapping[str, Any],
+    password_hash: str,
+    *,
+    own: Sequence[NewFile] = (),
+    writer_id: str | None = None,
+) -> str:
+    """A person's rows. own: the files of their picture. writer_id: who makes the account, if not that person."""
     if not await users.insert(unit.connection, values):
         raise BadRequest(constants.EMAIL_TAKEN)
+    user_id, url = values["id"], values["profile_image_url"]
+    await files.add(unit.connection, user_id, own)
+    await file_uses.link(unit.connection, "profile_id", user_id, writer_id or user_id, url, new=True)
+    await _check_picture(unit.connection, user_id, url)
     return await accounts.insert_credential(unit.connection, values["id"], password_hash)
 
 
@@ -103,12 +131,12 @@ async def _join_default_group(deps: Deps, unit: UnitOfWork, user_id: str) -> Non
         await group_members.add(unit.connection, group_id, [user_id])
 
 
-async def add(deps: Deps, form: AddUser) -> SignedIn:
+async def add(deps: Deps, actor: Principal, form: AddUser) -> SignedIn:
     """An account made by an admin."""
     values = _new_person(form, form.role or "pending")
     password_hash = await _hash(deps, form.password)
     async with deps.database.write() as unit:
-        stamp = await _insert(unit, values, password_hash)
+        stamp = await _insert(unit, values, password_hash, writer_id=actor.id)
         await _join_default_group(deps, unit, values["id"])
     return await _open_session(deps, values["id"], stamp)
 
@@ -207,6 +235,7 @@ async def change(deps: Deps, user_id: str, values: Mapping[str, Any]) -> User:
     """Changes columns of a person's row that grant nothing."""
     async with deps.database.write() as unit:
         user = await users.update(unit.connection, user_id, values)
+        await _check_picture(unit.connection, user_id, values.get("profile_image_url"))
     if user is None:
         raise BadRequest(constants.NOT_FOUND)
     return user
@@ -250,7 +279,8 @@ async def update(deps: Deps, actor: Principal, user_id: str, form: UpdateUser) -
         primary = await users.primary_admin(unit.connection)
         if primary is not None and primary.id == user_id and (actor.id != user_id or form.role not in {None, "admin"}):
             raise Forbidden(constants.ACTION_PROHIBITED, status=403)
-        user = await users.update(unit.connection, user_id, values)
+        user = await users.update(unit.connection, user_id, values, writer_id=actor.id)
+        await _check_picture(unit.connection, user_id, values.get("profile_image_url"))
         if password_hash is not None:
             await accounts.set_password(unit.connection, user_id, password_hash)
     await deps.identifier.forget(user_id)
@@ -341,6 +371,17 @@ def _new_person(form: SignUp, role: Role) -> dict[str, Any]:
     return values | {"profile_image_url": DEFAULT_IMAGE} | _picture(form.profile_image_url or "")
 
 
+async def _check_picture(connection: AsyncConnection, user_id: str, url: str | None) -> None:
+    """Raises BadRequest when a profile's picture, as just stored, is a file that can't be one or may not be used for it."""
+    file_id = file_uses.id_in(url)
+    if file_id is None:
+        return
+    file = (await files.by_id(connection, [file_id])).get(file_id)
+    used = await file_uses.of(connection, "profile_id", user_id)
+    if file is None or file_id not in used or file.mime not in RASTER or file.size > MAX_DATA_URL * 3 // 4:
+        raise BadRequest(PICTURE_BAD)
+
+
 def _picture(url: str) -> dict[str, str]:
     """The change of a profile picture that a posted address stands for: none when it is the profile's own address.
 
@@ -352,6 +393,8 @@ def _picture(url: str) -> dict[str, str]:
         return {"profile_image_url": url}
     if _OWN_IMAGE.fullmatch(url):
         return {}
+    if (file_id := file_uses.id_in(_HOST.sub("", url))) is not None:
+        return {"profile_image_url": file_uses.address(file_id)}
     if url in {"", DEFAULT_IMAGE} or re.fullmatch(r"(https?://[^/]+)?/(static/)?(user|favicon)\.png", url):
         return {"profile_image_url": DEFAULT_IMAGE}
     if _GRAVATAR.fullmatch(url):

@@ -12,7 +12,7 @@ from open_webui.env import Settings
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.events import ChatEvent, Emitter
 from open_webui.internal.db import Database, UnitOfWork
-from open_webui.models import chats, folders, histories, messages, tags
+from open_webui.models import chats, file_uses, folders, histories, messages, tags
 from open_webui.models.base import clean_json, new_id, now
 from open_webui.models.chat_rows import ChatRow, LockedChat
 from open_webui.models.messages import MessageRow
@@ -21,6 +21,7 @@ from open_webui.schemas.chats import ChatBody, Document, EventForm, MessageForm,
 from open_webui.services import affect, message_events
 from open_webui.services.changes import change_chat
 from open_webui.services.message_events import Owner
+from open_webui.storage.base import BlobStore
 from open_webui.utils.aside import aside
 
 # Chats with more messages than this go out piece by piece.
@@ -48,6 +49,7 @@ class House(Protocol):
 
     settings: Settings
     database: Database
+    blobs: BlobStore
     emitter: Emitter
     overlays: Callable[[str], dict[str, dict[str, Any]]]
     active_chats: Callable[[], frozenset[str]]
@@ -211,8 +213,15 @@ async def update(house: House, principal: Principal, chat_id: str, given: ChatBo
         if variables is not None and principal.id == held.user_id:
             values["variables"] = variables
         chat = await chats.change(unit.connection, held, **values)
+        if values.keys() & {"body", "variables"}:
+            await _note_files(unit, principal, chat)
         news(house, unit, chat)
     return await reply(house, principal, chat)
+
+
+async def _note_files(unit: UnitOfWork, principal: Principal, chat: ChatRow) -> None:
+    """Notes what the owner's own part of a chat uses now."""
+    await file_uses.link(unit.connection, "chat_id", chat.id, principal.id, [chat.body, chat.meta, chat.variables])
 
 
 async def _has(unit: UnitOfWork, chat: ChatRow, document: Document) -> bool:
@@ -271,7 +280,8 @@ async def set_params(house: House, principal: Principal, chat_id: str, given: di
         stored = chat.body.get("params")
         merged = (stored if isinstance(stored, dict) else {}) | given
         params = {k: v for k, v in merged.items() if v is not None}
-        await chats.change(unit.connection, chat, body=chat.body | {"params": params}, updated_at=now())
+        changed = await chats.change(unit.connection, chat, body=chat.body | {"params": params}, updated_at=now())
+        await _note_files(unit, principal, changed)
     return params
 
 
@@ -418,7 +428,7 @@ async def fork(house: House, principal: Principal, chat_id: str, message_id: str
     fields = await aside(len(rows), lambda: messages.fields_of(row.wire([]) for row in rows))
     body = for_reader(source, principal).body
     async with house.database.write() as unit:
-        chat, _ = await chats.create_from(
+        chat, made = await chats.create_from(
             unit.connection,
             principal.id,
             _titled("", source.title, " (fork)"),
@@ -427,6 +437,7 @@ async def fork(house: House, principal: Principal, chat_id: str, message_id: str
             point,
             meta=affect.carried(source.meta) | {"forked_from": source.id, "forked_from_message_id": point},
         )
+        await file_uses.inherit(unit.connection, {"chat_id": source.id}, made)
         if source.user_id == principal.id:
             await tags.copy(unit.connection, source.id, chat)
         news(house, unit, chat)

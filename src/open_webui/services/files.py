@@ -1,29 +1,25 @@
 """Files as they are served, and the collection of what nothing needs any more."""
 
-import asyncio
 import time
+from collections.abc import Collection
 from typing import Final, Protocol
 
 import msgspec
-from sqlalchemy.exc import SQLAlchemyError
 
 from open_webui import constants
 from open_webui.env import Settings
 from open_webui.errors import NotFound, Unauthenticated
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
-from open_webui.models import files
+from open_webui.models import file_uses, files
 from open_webui.models.files import File
 from open_webui.principal import Principal
-from open_webui.storage.base import BlobStore
+from open_webui.storage.base import BlobStore, read_all
 from open_webui.utils.pictures import RASTER
 
 log = get_logger(__name__)
 # What nothing refers to is kept for so many seconds: an upload of the same content may be under way.
 GRACE: Final = 3600
-# Seconds between two collections, and before the first.
-EVERY: Final = 3600.0
-FIRST: Final = 60.0
 
 
 class FileDeps(Protocol):
@@ -55,6 +51,35 @@ async def get(deps: FileDeps, principal: Principal | None, file_id: str) -> File
     if found is None:
         raise Unauthenticated(constants.NOT_AUTHENTICATED) if principal is None else NotFound()
     return found
+
+
+async def at(deps: FileDeps, url: str) -> File | None:
+    """The raster picture at an address of a thing that the caller may see; None where it is none, or is gone."""
+    file_id = file_uses.id_in(url)
+    if file_id is None:
+        return None
+    async with deps.database.read() as connection:
+        file = (await files.by_id(connection, [file_id])).get(file_id)
+    if file is None or not is_shown(file) or await deps.blobs.size(file.blob) != file.size:
+        return None
+    return file
+
+
+class Reader:
+    """Stored files for one person, as the chat turn reads them (chat/context/stage.py, PictureReader)."""
+
+    def __init__(self, deps: FileDeps, principal: Principal) -> None:
+        self._deps = deps
+        self._principal = principal
+        self.limit = int(deps.settings.chat_history_max_picture_mb * 2**20)
+
+    async def find(self, ids: Collection[str]) -> dict[str, File]:
+        admin_access = self._deps.settings.enable_admin_chat_access
+        async with self._deps.database.read() as connection:
+            return await files.readable(connection, self._principal, ids, admin_access=admin_access)
+
+    async def read(self, file: File) -> bytes:
+        return await read_all(self._deps.blobs, file.blob)
 
 
 def is_shown(file: File) -> bool:
@@ -112,14 +137,3 @@ async def collect(deps: FileDeps, *, grace: float = GRACE) -> int:
     if gone:
         log.info("blobs collected", count=gone)
     return gone
-
-
-async def keep_collecting(deps: FileDeps, *, first: float = FIRST, every: float = EVERY) -> None:
-    """Collects again and again, until it is cancelled. A database or a disk that fails is tried again an hour later."""
-    await asyncio.sleep(first)
-    while True:
-        try:
-            await collect(deps)
-        except (SQLAlchemyError, OSError) as error:
-            log.warning("blobs could not be collected", error=str(error))
-        await asyncio.sleep(every)

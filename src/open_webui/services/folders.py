@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.internal.db import UnitOfWork
-from open_webui.models import chats, folders
+from open_webui.models import chats, file_uses, folders
 from open_webui.models.base import clean, clean_json, now
 from open_webui.models.folders import ChatInFolder, Folder
 from open_webui.models.grants import Grant
@@ -41,7 +41,8 @@ async def create(deps: Deps, principal: Principal, given: FolderForm) -> Folder:
         made = await folders.repository.create(
             unit.connection, principal.id, values | {"meta": clean_json(given.meta), "items": None}
         )
-    assert made is not None, "a new id is taken by nobody"
+        assert made is not None, "a new id is taken by nobody"
+        await file_uses.link(unit.connection, "folder_id", made.id, principal.id, [made.data, made.meta], new=True)
     return made
 
 
@@ -67,7 +68,9 @@ async def update(deps: Deps, principal: Principal, folder_id: str, given: Folder
                 values[field] = clean_json((stored if isinstance(stored, dict) else {}) | new)
         if values:
             await folders.repository.change(unit.connection, folder.id, values)
-        return await own(unit, principal, folder_id)
+        folder = await own(unit, principal, folder_id)
+        await file_uses.link(unit.connection, "folder_id", folder.id, principal.id, [folder.data, folder.meta])
+    return folder
 
 
 async def set_expanded(deps: Deps, principal: Principal, folder_id: str, is_expanded: bool) -> Folder:

@@ -13,7 +13,7 @@ from open_webui.models.group_members import Membership
 from open_webui.models.groups import Group
 from open_webui.principal import Principal
 from open_webui.schemas.users import GroupForm, GroupMember, UserInfo
-from open_webui.services import people
+from open_webui.services import intake, people
 from open_webui.services.deps import Deps
 
 Change = Callable[[AsyncConnection, str, list[str]], Awaitable[None]]
@@ -49,6 +49,7 @@ async def get_info(deps: Deps, caller: Principal, group_id: str) -> Group:
 
 
 async def create(deps: Deps, caller: Principal, form: GroupForm) -> Group:
+    intake.refuse(form.model_dump())
     async with deps.database.write() as unit:
         await _check_parent(unit, None, form.parent_group_id)
         group = await groups.repository.create(unit.connection, caller.id, _values(form))
@@ -58,6 +59,7 @@ async def create(deps: Deps, caller: Principal, form: GroupForm) -> Group:
 
 async def update(deps: Deps, group_id: str, form: GroupForm) -> Group:
     """Replaces name and description; parent, permissions and data when they are given."""
+    intake.refuse(form.model_dump())
     async with deps.database.write() as unit:
         await _found(unit.connection, group_id, lock=True)
         values = {k: v for k, v in _values(form).items() if k in form.model_fields_set}

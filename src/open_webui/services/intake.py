@@ -33,8 +33,16 @@ class Taken(msgspec.Struct, frozen=True):
     files: list[NewFile]
 
 
-async def take(deps: FileDeps, owner_id: str, document: bytes, *, at_most: int = MAX_PICTURES) -> Taken:
-    """Puts the pictures of a document into the store.
+async def take(
+    deps: FileDeps,
+    owner_id: str,
+    document: bytes,
+    *,
+    at_most: int = MAX_PICTURES,
+    largest: int = MAX_SIZE,
+    strict: bool = True,
+) -> Taken:
+    """Puts the pictures of a document into the store. strict: one that can't be decoded is refused, else it stays a text.
 
     Raises BadRequest for a picture that can't be read, TooLarge for one that is too large or one too many.
     """
@@ -43,11 +51,11 @@ async def take(deps: FileDeps, owner_id: str, document: bytes, *, at_most: int =
     parts: list[bytes] = []
     new: list[NewFile] = []
     at = 0
-    while (found := await _find(document, at)) is not None:
+    while (found := await _find(document, at, strict)) is not None:
         if len(new) == at_most:
             raise TooLarge(f"At most {at_most:,} pictures can come at once.")
-        if len(found.data) > MAX_SIZE:
-            raise TooLarge(f"A picture may have at most {MAX_SIZE // 2**20} MB.")
+        if len(found.data) > largest:
+            raise TooLarge(f"A picture may have at most {largest // 2**20} MB.")
         file = await put(deps, owner_id, found.data)
         new.append(file)
         parts += [document[at : found.start], address(file.id).encode()]
@@ -55,11 +63,11 @@ async def take(deps: FileDeps, owner_id: str, document: bytes, *, at_most: int =
     return Taken(b"".join([*parts, document[at:]]), new) if new else Taken(document, [])
 
 
-async def _find(document: bytes, at: int) -> data_urls.Found | None:
+async def _find(document: bytes, at: int, strict: bool) -> data_urls.Found | None:
     try:
         if len(document) <= _BIG:
-            return data_urls.find(document, at)
-        return await asyncio.to_thread(data_urls.find, document, at)
+            return data_urls.find(document, at, strict)
+        return await asyncio.to_thread(data_urls.find, document, at, strict)
     except data_urls.BadDataUrl as error:
         raise BadRequest(str(error)) from None
 
@@ -89,3 +97,13 @@ async def keep_value(deps: FileDeps, principal: Principal, value: Any) -> Any:
     encoded = msgspec.json.encode(value)
     document = await keep(deps, principal, encoded, at_most=MAX_IN_MESSAGE)
     return value if document is encoded else msgspec.json.decode(document)
+
+
+def refuse(value: Any) -> None:
+    """For what keeps no pictures. Raises BadRequest when a JSON value holds one."""
+    try:
+        found = data_urls.find(msgspec.json.encode(value)) is not None
+    except data_urls.BadDataUrl:
+        found = True
+    if found:
+        raise BadRequest("Pictures can't be kept here. Give the address of one instead.")

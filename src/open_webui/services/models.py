@@ -9,15 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from open_webui import constants
 from open_webui.connections.profiles import listed_meta, row_wire
 from open_webui.errors import BadRequest, Forbidden, NotFound, OuiError
-from open_webui.models import models
+from open_webui.models import file_uses, models
 from open_webui.models.base import new_id
 from open_webui.models.models import Model
 from open_webui.models.repository import Query
 from open_webui.principal import Principal
 from open_webui.schemas.models import ModelForm
-from open_webui.services import affect
+from open_webui.services import affect, outgoing
 from open_webui.services.deps import Deps
-from open_webui.utils.pictures import from_data_url
 
 TAKEN: Final = "This model id is taken. Choose another one."
 BAD_BASE: Final = "A model can't be made of itself."
@@ -84,26 +83,30 @@ async def overrides(deps: Deps) -> list[Model]:
         return await models.overrides(connection)
 
 
-def picture(deps: Deps, principal: Principal, model_id: str) -> tuple[bytes, str] | None:
-    """A model's own picture and its media type; None where there is none that the caller may see."""
+def picture(deps: Deps, principal: Principal, model_id: str) -> str | None:
+    """The address of a model's own picture; None where there is none that the caller may see."""
     snapshot = deps.catalogue.snapshot
     row = snapshot.rows.get(model_id)
-    if row is None or not row.may(principal, "read"):
-        return None
-    url = row.meta.get("profile_image_url")
-    return from_data_url(url) if isinstance(url, str) else None
+    url = row.meta.get("profile_image_url") if row is not None and row.may(principal, "read") else None
+    return url if isinstance(url, str) else None
 
 
 async def exported(deps: Deps, principal: Principal, ids: Sequence[str] | None) -> list[Wire]:
-    """The custom models that the caller may change, whole."""
+    """The custom models that the caller may change, whole, with their pictures."""
     async with deps.database.read() as connection:
         rows = await models.accessible(connection, principal, "write")
     wanted = None if ids is None else set(ids)
     return [
-        row_wire(row, params=True) | {"background_image_data": None}
+        await _with_pictures(deps, row) | {"background_image_data": None}
         for row in sorted(rows, key=lambda row: (-row.updated_at, row.id))
         if wanted is None or row.id in wanted
     ]
+
+
+async def _with_pictures(deps: Deps, row: Model) -> Wire:
+    item = row_wire(row, params=True)
+    found = await outgoing.used_by_model(deps, row.id)
+    return item if not found else await outgoing.value_with_pictures(deps, found, item)
 
 
 # Writing
@@ -125,6 +128,7 @@ async def _insert(
     made = await models.repository.create(connection, principal.id, _versioned(values), row_id=form.id)
     if made is None:
         raise OuiError(TAKEN, status=401)
+    await file_uses.link(connection, "model_id", form.id, principal.id, values, new=True)
     await models.repository.set_grants(connection, principal, form.id, form.access_grants or [], strict=False)
     return await _changed(connection, form.id)
 
@@ -156,6 +160,7 @@ async def _replace(
     if form.base_model_id != row.base_model_id:
         _check_base(deps, principal, form)
     await models.repository.change(connection, row.id, _versioned(values))
+    await file_uses.link(connection, "model_id", row.id, principal.id, values)
     if form.access_grants is not None:
         await models.repository.set_grants(connection, principal, row.id, form.access_grants, strict=False)
 

@@ -5,7 +5,7 @@ from typing import Any
 from open_webui import constants
 from open_webui.errors import NotFound
 from open_webui.internal.db import UnitOfWork
-from open_webui.models import chats, messages, shares
+from open_webui.models import chats, file_uses, messages, shares
 from open_webui.models.chat_rows import LockedChat
 from open_webui.models.grants import Grant
 from open_webui.models.shares import Share
@@ -111,7 +111,7 @@ async def _from_snapshot(unit: UnitOfWork, principal: Principal, found: Share) -
     history = document.get("history") or {}
     wire = history.get("messages") or {}
     current = history.get("currentId")
-    chat, _ = await chats.create_from(
+    chat, made = await chats.create_from(
         unit.connection,
         principal.id,
         f"Clone of {found.title}"[: constants.MAX_TITLE],
@@ -119,6 +119,7 @@ async def _from_snapshot(unit: UnitOfWork, principal: Principal, found: Share) -
         await aside(len(wire), messages.fields_of, wire.values()),
         current,
     )
+    await file_uses.inherit(unit.connection, {"share_id": found.id}, made)
     return chat
 
 

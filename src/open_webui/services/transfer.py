@@ -20,6 +20,7 @@ from open_webui.schemas.chats import (
     read_document,
     read_imported,
 )
+from open_webui.services import outgoing
 from open_webui.services.chats import NEW_TITLE, House, for_reader, stream
 from open_webui.utils import tree
 
@@ -33,7 +34,10 @@ _encode = msgspec.json.encode
 async def export(
     house: House, numbers: Sequence[int], *, lines: bool, reader: Principal | None = None
 ) -> AsyncIterator[bytes]:
-    """The documents of chats as bytes: one a line, or a JSON array. reader: hide what is only the owner's from it."""
+    """The documents of chats as bytes, with their pictures: one a line, or a JSON array.
+
+    reader: hide what is only the owner's from it.
+    """
     started = False
     if not lines:
         yield b"["
@@ -44,8 +48,10 @@ async def export(
             if started and not lines:
                 yield b","
             started = True
+            pictures = await outgoing.used_in(house, chat.id)
             async for part in stream(house, chat if reader is None else for_reader(chat, reader)):
-                yield part
+                async for piece in outgoing.with_pictures(house, pictures, part):
+                    yield piece
             if lines:
                 yield b"\n"
     if not lines:

@@ -11,11 +11,12 @@ from open_webui.utils.pictures import sniff
 
 # Shorter ones cost less in a row than as a file.
 LEAST: Final = 1024
-_HEAD: Final = re.compile(rb"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+=-]+)*),")
+_HEAD: Final = re.compile(rb"data:([\w.+-]+\\?/[\w.+-]+)?((?:;[\w.+=-]+)*),")
 _RASTER: Final = frozenset({b"image/png", b"image/jpeg", b"image/jpg", b"image/gif", b"image/webp"})
 _NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/=\\]")
 # Characters of base64 that are looked at or decoded in one go, a multiple of four.
 _PIECE: Final = 1 << 20
+_QUOTE: Final = ord('"')
 MARK: Final = b"data:"
 
 
@@ -31,17 +32,21 @@ class Found(msgspec.Struct, frozen=True):
     data: bytes
 
 
-def find(document: bytes, at: int = 0) -> Found | None:
+def find(document: bytes, at: int = 0, strict: bool = True) -> Found | None:
     """The first data: URL from a position on that is to be a file: one that is long and is either a whole string or,
-    inside of a text, a raster picture. Raises BadDataUrl for a string that says it is a picture and can't be decoded.
+    inside of a text, a raster picture.
+
+    strict: raises BadDataUrl for a string that says it is a picture and can't be decoded; else that is a text.
     """
     while (start := document.find(MARK, at)) >= 0:
         head = _HEAD.match(document, start, start + 300)
         at = start + len(MARK)
         if head is None:
             continue
-        found = _whole(document, head) if document[start - 1 : start] == b'"' else None
+        found = _whole(document, head) if _begins_string(document, start) else None
         found = found or _inside(document, head)
+        if found is None and strict and _is_broken(document, head):
+            raise BadDataUrl("A picture in this request is not valid base64.")
         if found is not None:
             return found
     return None
@@ -53,19 +58,24 @@ def _whole(document: bytes, head: "re.Match[bytes]") -> Found | None:
     if end - head.start() < LEAST:
         return None
     body = document[head.end() : end]
-    is_picture = (head[1] or b"").startswith(b"image/")
+    is_picture = _type(head).startswith(b"image/")
     if head[2].endswith(b";base64"):
         data = decoded(body.replace(b"\\/", b"/"))
-        if data is None and is_picture and _inside(document, head) is None:
-            raise BadDataUrl("A picture in this request is not valid base64.")
     else:
         data = unquote_to_bytes(_text(body)) if is_picture else None
     return None if data is None else Found(head.start(), end, data)
 
 
+def _is_broken(document: bytes, head: "re.Match[bytes]") -> bool:
+    """Whether a long string says that it is a picture, in base64."""
+    if not head[2].endswith(b";base64") or not _begins_string(document, head.start()):
+        return False
+    return _type(head).startswith(b"image/") and _closing_quote(document, head.end()) - head.start() >= LEAST
+
+
 def _inside(document: bytes, head: "re.Match[bytes]") -> Found | None:
     """A raster picture in the middle of a text, such as Markdown."""
-    if head[1] not in _RASTER or not head[2].endswith(b";base64"):
+    if _type(head) not in _RASTER or not head[2].endswith(b";base64"):
         return None
     start = end = head.end()
     while (other := _NOT_BASE64.search(document, end, end + _PIECE)) is None and end < len(document):
@@ -83,10 +93,25 @@ def _inside(document: bytes, head: "re.Match[bytes]") -> Found | None:
     return None if data is None or sniff(data) is None else Found(head.start(), end, data)
 
 
+def _type(head: "re.Match[bytes]") -> bytes:
+    return (head[1] or b"").replace(b"\\/", b"/")
+
+
+def _begins_string(document: bytes, at: int) -> bool:
+    """Whether a JSON string begins here: a quote stands before it that no backslash escapes."""
+    if at == 0 or document[at - 1] != _QUOTE:
+        return False
+    return not _is_escaped(document, at - 1)
+
+
+def _is_escaped(document: bytes, at: int) -> bool:
+    before = document[max(0, at - 64) : at]
+    return (len(before) - len(before.rstrip(b"\\"))) % 2 == 1
+
+
 def _closing_quote(document: bytes, at: int) -> int:
     while (end := document.find(b'"', at)) >= 0:
-        before = document[max(0, end - 64) : end]
-        if (len(before) - len(before.rstrip(b"\\"))) % 2 == 0:
+        if not _is_escaped(document, end):
             return end
         at = end + 1
     return len(document)

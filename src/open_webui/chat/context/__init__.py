@@ -7,11 +7,12 @@ from open_webui.chat.context.affect import affect
 from open_webui.chat.context.budget import budget
 from open_webui.chat.context.history import history
 from open_webui.chat.context.parameters import parameters
+from open_webui.chat.context.pictures import pictures
 from open_webui.chat.context.prompt import prompt
 from open_webui.chat.context.stage import Stage, StageContext
 from open_webui.chat.turn import Draft, Turn
 
-STAGES: Final[tuple[Stage, ...]] = (history, prompt, budget, parameters, affect)
+STAGES: Final[tuple[Stage, ...]] = (history, prompt, budget, pictures, parameters, affect)
 
 
 async def prepare(turn: Turn, context: StageContext, stages: Sequence[Stage] = STAGES) -> Draft:

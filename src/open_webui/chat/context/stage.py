@@ -1,17 +1,37 @@
 """What a stage is, and what it may use beside the values of its turn."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Protocol
 
 from open_webui.chat.tools import Progress
 from open_webui.chat.turn import Draft, Turn
+from open_webui.models.files import File
+
+
+class PictureReader(Protocol):
+    """How stored pictures are come by, for one person. limit: characters of all pictures that are sent, encoded."""
+
+    @property
+    def limit(self) -> int: ...
+
+    async def find(self, ids: Collection[str]) -> dict[str, File]:
+        """Those of the files that the person may read."""
+        ...
+
+    async def read(self, file: File) -> bytes:
+        """A file's bytes. Raises BlobMissing."""
+        ...
 
 
 class StageContext(Progress, Protocol):
     """The answer that is being prepared, as a stage may change it.
 
     A stage is part of the answer's task: a person's stop cancels it wherever it waits.
+    pictures: the stored pictures that who asks may read.
     """
+
+    @property
+    def pictures(self) -> PictureReader | None: ...
 
     async def replace_statuses(self, action: str, statuses: list[dict[str, Any]]) -> None:
         """`add_status` for each, instead of the stored ones with the same `action`."""

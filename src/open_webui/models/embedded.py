@@ -1,0 +1,123 @@
+"""Where rows of earlier releases may hold data: URLs, and how they are replaced: a few rows at a time, from a noted place on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from open_webui.internal.db import dumps, loads
+from open_webui.models import file_uses, messages, tables
+from open_webui.models.base import decode_json, inserting
+from open_webui.models.file_uses import Thing
+
+_NOTE: Final = "pictures_moved"
+DONE: Final = "done"
+single = tables.singleton
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A table with columns of documents. owner: the column of whose they are. thing: what uses the files then."""
+
+    table: sa.Table
+    key: str
+    texts: tuple[str, ...]
+    documents: tuple[str, ...]
+    owner: str
+    thing: Thing | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.texts + self.documents
+
+
+# Messages last: they are most, and the others are done at once.
+PLACES: Final = (
+    Place(tables.user, "id", ("profile_image_url", "profile_banner_image_url"), (), "id", "profile_id"),
+    Place(tables.user, "id", (), ("settings", "info", "variables"), "id", "settings_id"),
+    Place(tables.model, "id", (), ("meta", "params"), "user_id", "model_id"),
+    Place(tables.folder, "id", (), ("meta", "data"), "user_id", "folder_id"),
+    Place(tables.chat, "id", (), ("body", "meta", "variables"), "user_id", "chat_id"),
+    Place(tables.shared_chat, "id", (), ("chat",), "user_id", "share_id"),
+    Place(tables.message, "n", ("content",), ("body",), "chat_id", None),
+)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A row that holds the mark of a data: URL. values: of the columns, as JSON text; None where there is nothing."""
+
+    key: Any
+    owner_id: str
+    values: dict[str, bytes | None]
+
+
+async def noted(connection: AsyncConnection) -> tuple[int, Any] | None:
+    """From which place and key on rows may still hold any; None when all is done."""
+    value = await connection.scalar(sa.select(single.c.value).where(single.c.name == _NOTE))
+    if value == DONE:
+        return None
+    at = decode_json(value) if value else [0, None]
+    return (at[0], at[1]) if isinstance(at, list) and len(at) == 2 and isinstance(at[0], int) else (0, None)
+
+
+async def note(connection: AsyncConnection, at: tuple[int, Any] | None) -> None:
+    """Notes it. None: all is done."""
+    value = DONE if at is None else dumps(at)
+    statement = inserting(connection, single).values(name=_NOTE, value=value)
+    await connection.execute(statement.on_conflict_do_update(index_elements=[single.c.name], set_={"value": value}))
+
+
+async def next_keys(connection: AsyncConnection, place: Place, after: Any, size: int) -> tuple[list[Any], Any]:
+    """The keys of those of a table's next rows that have the mark of a data: URL, and the last key looked at (None: the end)."""
+    key = place.table.c[place.key]
+    keys = sa.select(key).order_by(key).limit(size)
+    listed = list(await connection.scalars(keys if after is None else keys.where(key > after)))
+    if not listed:
+        return [], None
+    marked = sa.or_(*(sa.cast(place.table.c[c], sa.Text).contains("data:") for c in place.columns))
+    found = await connection.scalars(sa.select(key).where(key.in_(listed), marked).order_by(key))
+    return list(found), listed[-1]
+
+
+async def read(connection: AsyncConnection, place: Place, key: Any) -> Row | None:
+    """One row."""
+    columns = [sa.cast(place.table.c[c], sa.Text) for c in place.columns]
+    query = sa.select(place.table.c[place.owner], *columns).where(place.table.c[place.key] == key)
+    if place.thing is None:
+        owner = sa.select(tables.chat.c.user_id).where(tables.chat.c.id == place.table.c.chat_id).scalar_subquery()
+        query = sa.select(owner, *columns).where(place.table.c[place.key] == key)
+    found = (await connection.execute(query)).first()
+    if found is None:
+        return None
+    values = {
+        name: None if text is None else dumps(text).encode() if name in place.texts else str(text).encode()
+        for name, text in zip(place.columns, found[1:], strict=True)
+    }
+    return Row(key, str(found[0]), values)
+
+
+async def replace(connection: AsyncConnection, place: Place, row: Row, changed: Mapping[str, bytes]) -> bool:
+    """Stores other values for some columns and notes what is used now; False when somebody changed the row meanwhile."""
+    table = place.table
+    same = [table.c[place.key] == row.key]
+    for name in changed:
+        before = row.values[name]
+        text = loads(before) if name in place.texts and before is not None else (before or b"").decode()
+        same.append(sa.cast(table.c[name], sa.Text) == text)
+    values = {name: loads(value) for name, value in changed.items()}
+    done = await connection.execute(table.update().where(*same).values(values))
+    if done.rowcount != 1:
+        return False
+    await _link(connection, place, row)
+    return True
+
+
+async def _link(connection: AsyncConnection, place: Place, row: Row) -> None:
+    if place.thing is None:
+        stored = await messages.by_number(connection, row.key)
+        await file_uses.link_messages(connection, [stored] if stored else [], new=False)
+        return
+    now = await read(connection, place, row.key)
+    values: Sequence[Any] = [decode_json(v) for v in now.values.values() if v is not None] if now is not None else []
+    await file_uses.link(connection, place.thing, row.key, row.owner_id, values)
