@@ -77,15 +77,24 @@ class ProviderError(OuiError):
     """A model provider refused or failed. Keeps the provider's status and body, so that a client sees the original.
 
     status: the provider's HTTP status, or 502/504 when there was none. body: the provider's JSON, if it sent any.
-    retryable: another try may succeed (connection lost, 429, 5xx).
+    retryable: another try may succeed (connection lost, 429, 5xx). untouched: the provider has not worked on the request,
+    so that another try costs nothing: it could not be reached, or says that it took nothing in (429, 503, 529).
     """
 
     status = 502
 
     def __init__(
-        self, detail: str, *, status: int = 502, body: Any = None, retryable: bool = False, hint: str | None = None
+        self,
+        detail: str,
+        *,
+        status: int = 502,
+        body: Any = None,
+        retryable: bool = False,
+        untouched: bool = False,
+        hint: str | None = None,
     ) -> None:
         super().__init__(detail, status=status)
         self.body = body
         self.retryable = retryable
+        self.untouched = untouched
         self.hint = hint

@@ -16,9 +16,9 @@ from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.registry import RunningAnswers
 from open_webui.chat.service import ChatParts
 from open_webui.chat.starter import Starter
-from open_webui.chat.usage_log import UsageLog
 from open_webui.config import Config
 from open_webui.connections.catalogue import Catalogue
+from open_webui.connections.gate import Gate
 from open_webui.connections.local.eliza import WORD_SECONDS
 from open_webui.connections.local.models import LocalModels
 from open_webui.env import Settings
@@ -57,10 +57,10 @@ class State:
     local_models: LocalModels
     llamaforge: Llamaforge
     catalogue: Catalogue
-    # The chat's parts: what is being answered, who starts answers, what calls cost, API clients' open streams.
+    # The chat's parts: what is being answered, who starts answers, the gate to providers, API clients' open streams.
     running: RunningAnswers
     starter: Starter
-    usage: UsageLog
+    gate: Gate
     streams: Streams
     # Of a chat that is being answered: what the answers are by now, by message id. And which chats are.
     overlays: Callable[[str], dict[str, dict[str, Any]]]
@@ -134,10 +134,10 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.llamaforge = Llamaforge(state.local_models, state.catalogue, state.database)
         stack.push_async_callback(state.llamaforge.close)
         parts = ChatParts(settings, state.database, state.blobs, state.config, state.catalogue, emitter)
-        state.running, state.starter, state.usage, state.streams = (
+        state.running, state.starter, state.gate, state.streams = (
             parts.running,
             parts.starter,
-            parts.usage,
+            parts.gate,
             parts.streams,
         )
         state.overlays = state.running.overlay

@@ -35,6 +35,7 @@ CLIENTS = {"open_webui/internal/http.py"}
 # Where anything may be caught: a boundary beyond which somebody waits for an answer, or others must not suffer.
 CATCH_ALL = {
     "open_webui/middleware.py": "the boundary to the network",
+    "open_webui/connections/gate.py": "who watches a call must not fail it",
     "open_webui/chat/loop.py": "task runner: a bug must not leave a message unfinished",
     "open_webui/chat/aftermath.py": "task runner: a side question that fails must not take the others with it",
     "open_webui/chat/journal.py": "task runner: what is finished must not be lost, whatever a database raises",

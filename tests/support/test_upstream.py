@@ -29,7 +29,8 @@ def client(upstream: Upstream) -> openai.AsyncOpenAI:
 
 async def test_echo_streams_the_question_back_and_counts_it(upstream: Upstream) -> None:
     async with client(upstream) as sdk:
-        stream = await sdk.chat.completions.create(**ask("echo", "one two  three"))  # type: ignore[call-overload]
+        asked = ask("echo", "one two  three") | {"stream_options": {"include_usage": True}}
+        stream = await sdk.chat.completions.create(**asked)  # type: ignore[call-overload]
         chunks = [chunk async for chunk in stream]
     assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == "one two  three"
     assert chunks[-1].usage is not None

@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +43,8 @@ class Upstream:
     """The running provider. Change its attributes while it runs to change its mood.
 
     api_key: what it demands as bearer token, None for nothing. models: the ids it lists. models_status: that of its
-    model list. silent: it accepts connections and answers nothing, as a machine that hangs.
+    model list. silent: it accepts connections and answers nothing, as a machine that hangs. refuses_stream_options: the
+    status with which it refuses a chat that has them, as providers do that don't know them, and `refusal` what it says.
     """
 
     def __init__(self) -> None:
@@ -50,6 +52,8 @@ class Upstream:
         self.models: tuple[str, ...] = MODELS
         self.models_status = 200
         self.silent = False
+        self.refuses_stream_options: int | None = None
+        self.refusal = "Unrecognized request argument supplied: stream_options"
         self.received: list[Received] = []
         self._answers: list[tuple[str, str]] = []
         self._changed = threading.Condition()
@@ -210,6 +214,8 @@ class Upstream:
         return web.json_response({"object": "list", "model": received.model, "data": data, "usage": usage})
 
     async def _openai_chat(self, request: web.Request, received: Received) -> web.StreamResponse:
+        if self.refuses_stream_options is not None and "stream_options" in received.body:
+            return _error(self.refuses_stream_options, self.refusal)
         return await self._answer(request, received, OpenAIChat(received.model, received.body))
 
     async def _openai_text(self, request: web.Request, received: Received) -> web.StreamResponse:
@@ -312,7 +318,8 @@ class OpenAIChat(Wire):
                 yield sse({"error": {"message": message, "type": "server_error"}})
             case script.Finish(reason, usage):
                 yield self._chunk({}, reason)
-                if usage is not None:
+                asked = (self.body.get("stream_options") or {}).get("include_usage")
+                if usage is not None and asked:
                     yield sse(self._base() | {"choices": [], "usage": dict(usage)})
                 yield b"data: [DONE]\n\n"
             case _:
@@ -429,6 +436,12 @@ class Ollama(Wire):
     @staticmethod
     def _line(value: dict[str, Any]) -> bytes:
         return json.dumps(value).encode() + b"\n"
+
+
+async def entered(opening: AbstractAsyncContextManager[Any]) -> None:
+    """Opens something and closes it: for what fails to open."""
+    async with opening:
+        pass
 
 
 def sse(value: Any) -> bytes:

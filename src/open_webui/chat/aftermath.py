@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from open_webui.chat import prompts, side
 from open_webui.chat.running import RunningAnswer
-from open_webui.chat.usage_log import UsageLog
 from open_webui.config import Config
 from open_webui.connections.base import Models
+from open_webui.connections.gate import Gate
 from open_webui.errors import NotFound, OuiError
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
@@ -24,12 +24,12 @@ class Aftermath:
     """The side questions of one answer. None of them can fail an answer: what a model refuses is left out."""
 
     def __init__(
-        self, running: RunningAnswer, config: Config, catalogue: Models, database: Database, usage: UsageLog
+        self, running: RunningAnswer, config: Config, catalogue: Models, database: Database, gate: Gate
     ) -> None:
         self._running = running
         self._config = config
         self._database = database
-        self._usage = usage
+        self._gate = gate
         self._title: asyncio.Task[None] | None = None
         self._target = side.task_model(config, catalogue, running.turn.target)
         # A model that isn't a language model can't be asked about a conversation.
@@ -85,7 +85,7 @@ class Aftermath:
         fields = {**(self._config["task.model.params"] or {}), **(fields or {})}
         try:
             # Nobody waits for it, and a title that was refused once would never be asked for again.
-            answer = await side.ask(self._usage, turn.principal, self._target, prompt, fields=fields, attempts=ATTEMPTS)
+            answer = await side.ask(self._gate, turn.principal, self._target, prompt, fields=fields, attempts=ATTEMPTS)
         except OuiError as error:
             log.info(
                 "a side question was refused", about=template_key, model=self._target.model_id, detail=error.detail

@@ -7,17 +7,18 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Self
 
 import msgspec
 
-from open_webui.chat.usage_log import Call, UsageLog, call_of
-from open_webui.chat.wire import usage_of
 from open_webui.connections.base import Reply, Target
+from open_webui.connections.gate import Gate
 from open_webui.errors import ProviderError
 from open_webui.principal import Principal
 from synthora.callbacks import BaseCallBackHandler
 from synthora.messages import BaseMessage
+from synthora.models import RetryBackend
 from synthora.models.provider import ProviderBackend
 from synthora.types import ModelBackendType, Node
 
@@ -28,32 +29,34 @@ class ConnectionBackend(ProviderBackend):
     """A model of the catalogue. Made in the server's event loop; errors are ProviderError, with the provider's status.
 
     `original_response` of a whole answer is the provider's JSON as it came, in bytes. `run` is for other threads than the
-    loop's. A RetryBackend around it understands what it raises.
+    loop's. Each request is counted by the gate.
     """
 
     def __init__(
         self,
+        gate: Gate,
+        principal: Principal,
         target: Target,
         config: Mapping[str, Any] | None = None,
         handlers: Iterable[BaseCallBackHandler] | None = None,
         source: Node | None = None,
-        asker: dict[str, str] | None = None,
     ) -> None:
-        """asker: who asks, for connections that are told."""
+        """principal: who asks, and pays."""
         super().__init__(target.model_id, source, ModelBackendType.OPENAI_CHAT, config, None, handlers)
+        self._gate = gate
+        self._principal = principal
         self._target = target
-        self._asker = asker
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
     @classmethod
-    def default(cls, target: Target, *args: Any, **kwargs: Any) -> Self:
+    def default(cls, gate: Gate, principal: Principal, target: Target, *args: Any, **kwargs: Any) -> Self:
         """As the constructor."""
-        return cls(target, *args, **kwargs)
+        return cls(gate, principal, target, *args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A backend of its own for the same model, over the same connection."""
-        for shared in (self._target, self._loop):
+        """A backend of its own for the same model, over the same gate."""
+        for shared in (self._gate, self._target, self._loop):
             memo[id(shared)] = shared
         return super().__deepcopy__(memo)
 
@@ -71,12 +74,12 @@ class ConnectionBackend(ProviderBackend):
         return message
 
     async def _aask(self, parameters: dict[str, Any]) -> bytes:
-        async with await self._open(parameters, stream=False) as reply:
+        async with self._opening(parameters, stream=False) as reply:
             return await reply.whole()
 
     async def _aask_stream(self, parameters: dict[str, Any]) -> AsyncIterator[Any]:
-        reply = await self._open(parameters, stream=True)
-        return _Chunks(await reply.__aenter__())
+        opening = self._opening(parameters, stream=True)
+        return _Chunks(opening, await opening.__aenter__())
 
     def _ask(self, parameters: dict[str, Any]) -> bytes:
         answer: bytes = self._wait(self._aask(parameters))
@@ -85,9 +88,9 @@ class ConnectionBackend(ProviderBackend):
     def _ask_stream(self, parameters: dict[str, Any]) -> Iterator[Any]:
         return _Pulled(self, self._wait(self._aask_stream(parameters)))
 
-    async def _open(self, parameters: dict[str, Any], *, stream: bool) -> Reply:
+    def _opening(self, parameters: dict[str, Any], *, stream: bool) -> AbstractAsyncContextManager[Reply]:
         payload = {k: v for k, v in parameters.items() if k != "model"} | {"stream": stream}
-        return await self._target.connection.open(self._target.entry, payload, self._asker)
+        return self._gate.chat(self._principal, self._target, payload, kind="task")
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """What the server's loop makes of `work`. Raises RuntimeError in the loop itself, which would wait for ever."""
@@ -98,10 +101,10 @@ class ConnectionBackend(ProviderBackend):
 
 
 class _Chunks:
-    """The chunks of an opened reply, one by one."""
+    """The chunks of an opened reply, one by one. `aclose` ends it."""
 
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
+    def __init__(self, opened: AbstractAsyncContextManager[Reply], reply: Reply) -> None:
+        self._opened = opened
         self._batches = reply.batches()
         self._here: deque[bytes] = deque()
 
@@ -118,7 +121,7 @@ class _Chunks:
         return await anext(self, None)
 
     async def aclose(self) -> None:
-        await self._reply.__aexit__(None, None, None)
+        await self._opened.__aexit__(None, None, None)
 
 
 class _Pulled:
@@ -141,31 +144,10 @@ class _Pulled:
         self._backend._wait(self._chunks.aclose())  # noqa: SLF001
 
 
-class Accounting(BaseCallBackHandler):
-    """Notes every request of one backend as a call of the provider's: its usage, how long it took, how it ended."""
+class Asking(RetryBackend):
+    """Another attempt only where the provider has not worked on the first one: what it may have begun may be paid, too."""
 
-    def __init__(self, usage: UsageLog, principal: Principal, target: Target) -> None:
-        self._usage = usage
-        self._principal = principal
-        self._target = target
-        self._call: Call | None = None
-
-    def on_llm_start(self, source: Node, messages: list[Any], stream: bool = False, *_: Any, **__: Any) -> None:  # noqa: ARG002 -- as published
-        self._call = call_of(self._principal, self._target, "task")
-
-    def on_llm_end(self, source: Node, message: BaseMessage, stream: bool = False, *_: Any, **__: Any) -> None:  # noqa: ARG002
-        if isinstance(message.original_response, bytes):
-            usage = usage_of(message.original_response)
-        else:
-            told = message.metadata.get("usage")
-            usage = None if told is None else told.model_dump(exclude_unset=True)
-        self._count(200, usage)
-
-    def on_llm_error(self, source: Node, e: BaseException, stream: bool = False, *_: Any, **__: Any) -> None:  # noqa: ARG002
-        status = 499 if isinstance(e, asyncio.CancelledError) else getattr(e, "status", 500)
-        self._count(status, None)
-
-    def _count(self, status: int, usage: dict[str, Any] | None) -> None:
-        if self._call is not None:
-            self._usage.count(self._call, status, usage)
-            self._call = None
+    def _pause(self, error: Exception, attempt: int) -> float | None:
+        if isinstance(error, ProviderError) and not error.untouched:
+            return None
+        return super()._pause(error, attempt)

@@ -8,8 +8,9 @@ import msgspec
 from open_webui.chat.context import prepare
 from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.running import RunningAnswer
-from open_webui.chat.usage_log import UsageLog, call_of
 from open_webui.chat.wire import Chunk, decode
+from open_webui.connections.base import Reply
+from open_webui.connections.gate import Gate
 from open_webui.errors import OuiError, ProviderError
 from open_webui.internal.log import get_logger
 
@@ -24,65 +25,68 @@ SILENT: Final = "The model has been silent for a while. Still waiting for it."
 SILENCE: Final = 20.0
 
 
-async def answer(running: RunningAnswer, usage: UsageLog) -> bool:
+async def answer(running: RunningAnswer, gate: Gate) -> bool:
     """Runs a turn to its end and tells whether the answer is complete.
 
     Whatever happens, what arrived is stored and everybody who watches is told. Cancelling the task is a person's stop.
     """
     turn = running.turn
-    kept = (None, None) if turn.is_temporary else (turn.chat_id, turn.message_id)
-    call = call_of(turn.principal, turn.target, "chat", *kept)
-    status = 200
     try:
-        await _stream(running)
-        if running.answer.is_empty:
-            raise ProviderError(EMPTY)
-    except asyncio.CancelledError:
-        status = 499
-        raise
+        await _stream(running, gate)
     except OuiError as error:
-        status = error.status
         await fail(running, error)
         return False
     except Exception as error:
         # The task runner's place: a bug must not leave a message unfinished.
-        status = 500
         log.exception("an answer failed", chat_id=turn.chat_id, message_id=turn.message_id)
         await fail(running, OuiError(f"Something went wrong on the server ({type(error).__name__})."))
         return False
-    finally:
-        usage.count(call, status, running.answer.usage)
     await _complete(running)
     return True
 
 
-async def _stream(running: RunningAnswer) -> None:
-    turn, reducer, room = running.turn, running.answer, running.room
+async def _stream(running: RunningAnswer, gate: Gate) -> None:
+    turn = running.turn
     draft = await prepare(turn, _Context(running))
     payload = {"stream": turn.request.stream, "messages": list(draft.messages), **draft.fields}
-    first = True
+    chat_id, message_id = (None, None) if turn.is_temporary else (turn.chat_id, turn.message_id)
     # Silence counts from the request on: many providers answer nothing at all before their first word.
     async with (
-        _Waiting(room) as waiting,
-        await turn.target.connection.open(turn.target.entry, payload, turn.asker(), waiting.tell) as reply,
+        _Waiting(running.room) as waiting,
+        gate.chat(
+            turn.principal,
+            turn.target,
+            payload,
+            kind="chat",
+            chat_id=chat_id,
+            message_id=message_id,
+            tell=waiting.tell,
+        ) as reply,
     ):
-        if not turn.request.stream:
+        if turn.request.stream:
+            await _read(running, reply, waiting)
+        else:
             _feed(running, decode(await reply.whole()))
-            return
-        async for batch in reply.batches():
-            waiting.over()
-            for raw in batch:
-                chunk = decode(raw)
-                if chunk is None:
-                    log.info("a provider's chunk was dropped", model=turn.target.model_id, size=len(raw))
-                    continue
-                frames = reducer.feed(chunk)
-                if first:
-                    first = False
-                    if not frames:
-                        # The page expects the provider's first chunk as it came, when it says nothing yet.
-                        await room.ordered("response:completion", msgspec.Raw(raw))
-                running.say(frames)
+        if running.answer.is_empty:
+            raise ProviderError(EMPTY)
+
+
+async def _read(running: RunningAnswer, reply: Reply, waiting: "_Waiting") -> None:
+    first = True
+    async for batch in reply.batches():
+        waiting.over()
+        for raw in batch:
+            chunk = decode(raw)
+            if chunk is None:
+                log.info("a provider's chunk was dropped", model=running.turn.target.model_id, size=len(raw))
+                continue
+            frames = running.answer.feed(chunk)
+            if first:
+                first = False
+                if not frames:
+                    # The page expects the provider's first chunk as it came, when it says nothing yet.
+                    await running.room.ordered("response:completion", msgspec.Raw(raw))
+            running.say(frames)
 
 
 class _Context:

@@ -1,18 +1,17 @@
 """Ollama's chat wire for any model: its request becomes an OpenAI payload, the OpenAI chunks become its lines."""
 
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from open_webui.chat.api import Desk, opened, whole
+from open_webui.chat.api import opening
+from open_webui.chat.delivery.sse import Stream
 from open_webui.chat.request import ApiRequest, text_field
-from open_webui.chat.usage_log import Call
 from open_webui.chat.wire import Chunk, Delta, decode
-from open_webui.connections.base import Reply
+from open_webui.connections.gate import Gate
 from open_webui.errors import BadRequest, OuiError
 from open_webui.principal import Principal
 
@@ -177,28 +176,32 @@ def _arguments(text: str) -> Any:
         return {}
 
 
-async def answer(desk: Desk, principal: Principal, request: ApiRequest, *, generate: bool = False) -> Response:
+class LineForm:
+    """Ollama's lines as `delivery.sse.Form`."""
+
+    headers: Final = [(b"content-type", NDJSON.encode())]
+    # A line is an answer's; there is none that says nothing.
+    ping: Final = None
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    def batch(self, batch: list[bytes]) -> bytes:
+        return b"".join(self._lines.feed(chunk) for raw in batch if (chunk := decode(raw)) is not None)
+
+    def end(self) -> bytes:
+        return self._lines.end()
+
+    def error(self, error: OuiError) -> bytes:
+        return msgspec.json.encode({"error": error.detail}) + b"\n"
+
+
+async def answer(gate: Gate, principal: Principal, request: ApiRequest, *, generate: bool = False) -> Response:
     """An Ollama answer as a response, streamed as lines or whole."""
-    call, reply = await opened(desk, principal, request)
+    asked = await opening(gate, principal, request)
     lines = Lines(request.model, generate=generate)
     if request.stream:
-        return StreamingResponse(_stream(desk, call, reply, lines), media_type=NDJSON)
-    chunk = decode(await whole(desk, call, reply)) or Chunk()
+        return Stream(asked, LineForm(lines))
+    async with asked as reply:
+        chunk = decode(await reply.whole()) or Chunk()
     return Response(lines.all(chunk), media_type="application/json")
-
-
-async def _stream(desk: Desk, call: Call, reply: Reply, lines: Lines) -> AsyncIterator[bytes]:
-    status = 499
-    try:
-        async with reply:
-            async for batch in reply.batches():
-                out = b"".join(lines.feed(chunk) for raw in batch if (chunk := decode(raw)) is not None)
-                if out:
-                    yield out
-        status = 200
-        yield lines.end()
-    except OuiError as error:
-        status = error.status
-        yield msgspec.json.encode({"error": error.detail}) + b"\n"
-    finally:
-        desk.usage.count(call, status, lines.usage)

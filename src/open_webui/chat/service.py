@@ -12,6 +12,7 @@ from open_webui.chat.store import Place
 from open_webui.chat.usage_log import UsageLog
 from open_webui.config import Config
 from open_webui.connections.base import Models
+from open_webui.connections.gate import Gate
 from open_webui.env import Settings
 from open_webui.events import Emitter
 from open_webui.internal.db import Database
@@ -20,7 +21,7 @@ from open_webui.storage.base import BlobStore
 
 
 class ChatParts:
-    """running: the answers of this process. starter: begins new ones. journal: stores them. usage: what they cost.
+    """running: the answers of this process. starter: begins new ones. journal: stores them. gate: to providers.
 
     streams: open streams of API clients.
     """
@@ -39,10 +40,11 @@ class ChatParts:
         self.blobs = blobs
         instance = secrets.token_hex(8)
         self._sweeper: asyncio.Task[None] | None = None
-        self.usage = UsageLog()
+        usage = UsageLog()
+        self.gate = Gate(catalogue, usage)
         self.streams = Streams(settings.max_api_calls_per_user)
         self.running = RunningAnswers(settings, database)
-        self.journal = Journal(database, settings.checkpoint_interval, self.running.all, self.usage, instance)
+        self.journal = Journal(database, settings.checkpoint_interval, self.running.all, usage, instance)
         place = Place(database, instance, settings.chat_history_max_chars)
         self.starter = Starter(
             place=place,
@@ -51,7 +53,7 @@ class ChatParts:
             emitter=emitter,
             running=self.running,
             journal=self.journal,
-            usage=self.usage,
+            gate=self.gate,
             files=self,
         )
 

@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from open_webui.chat import prompts
-from open_webui.chat.usage_log import UsageLog
 from open_webui.config import Config
 from open_webui.connections.base import Models, Target
+from open_webui.connections.gate import Gate
 from open_webui.principal import Principal
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def task_model(config: Config, catalogue: Models, target: Target) -> Target:
 
 
 async def ask(
-    usage: UsageLog,
+    gate: Gate,
     principal: Principal,
     target: Target,
     prompt: str,
@@ -38,16 +38,14 @@ async def ask(
 ) -> "BaseMessage":
     """One question; the answer, with the provider's JSON as `original_response`. Raises ProviderError.
 
-    attempts: how often it is asked, where the provider is overloaded or the connection was lost.
+    attempts: how often it is asked, where the provider is overloaded or can't be reached.
     """
     if _BACKEND not in sys.modules:
         await asyncio.to_thread(import_module, _BACKEND)
-    from open_webui.chat.backend import Accounting, ConnectionBackend  # noqa: PLC0415 -- not needed to start
+    from open_webui.chat.backend import Asking, ConnectionBackend  # noqa: PLC0415 -- not needed to start
     from synthora.messages import user  # noqa: PLC0415
-    from synthora.models import RetryBackend  # noqa: PLC0415
 
-    asked = ConnectionBackend(target, fields, [Accounting(usage, principal, target)])
-    backend = asked if attempts == 1 else RetryBackend(asked, attempts=attempts)
+    backend = Asking(ConnectionBackend(gate, principal, target, fields), attempts=attempts)
     answer: BaseMessage = await backend.async_run(user(prompt), stream=False)
     return answer
 

@@ -14,9 +14,9 @@ from open_webui.chat.request import PageRequest
 from open_webui.chat.running import RunningAnswer
 from open_webui.chat.store import Place, Stored, store
 from open_webui.chat.turn import Turn
-from open_webui.chat.usage_log import UsageLog
 from open_webui.config import Config
 from open_webui.connections.base import Models
+from open_webui.connections.gate import Gate
 from open_webui.errors import Forbidden, Unavailable
 from open_webui.events import Audience, ChatEvent, Emitter
 from open_webui.internal.db import Database
@@ -43,7 +43,7 @@ class Starter:
         emitter: Emitter,
         running: RunningAnswers,
         journal: Journal,
-        usage: UsageLog,
+        gate: Gate,
         files: FileDeps,
     ) -> None:
         self._files = files
@@ -53,7 +53,7 @@ class Starter:
         self._emitter = emitter
         self._running = running
         self._journal = journal
-        self._usage = usage
+        self._gate = gate
         self._load = Load()
         self._after: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -92,9 +92,7 @@ class Starter:
                 return await self._start(principal, request)
 
     async def _start(self, principal: Principal, request: PageRequest) -> dict[str, Any]:
-        for ask in request.asks:
-            await self._catalogue.heard_of(ask.model_id)
-        targets = [self._catalogue.resolve(principal, ask.model_id) for ask in request.asks]
+        targets = [await self._gate.target(principal, ask.model_id) for ask in request.asks]
         asks = list(zip(request.asks, targets, [new_id() for _ in targets], strict=True))
         stored = await store(self._place, principal, request, [(ask, task_id) for ask, _, task_id in asks])
         turns = [
@@ -140,7 +138,7 @@ class Starter:
         """An answer from its first event to its last, whatever happens to it."""
         entry.began()
         running = entry.running
-        aftermath = Aftermath(running, self._config, self._catalogue, self._database, self._usage)
+        aftermath = Aftermath(running, self._config, self._catalogue, self._database, self._gate)
         complete = False
         try:
             complete = await self._answer(entry, aftermath, first=first)
@@ -164,7 +162,7 @@ class Starter:
                 await running.room.event("chat:active", {"active": True, "folder_id": turn.folder_id})
                 if first:
                     aftermath.begin()
-                return await loop.answer(running, self._usage)
+                return await loop.answer(running, self._gate)
             except asyncio.CancelledError:
                 await (loop.interrupted if entry.is_going_down else loop.stopped)(running)
         except Exception:

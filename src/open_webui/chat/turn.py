@@ -112,11 +112,6 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
         """What is to follow the answer."""
         return self.request.tasks
 
-    def asker(self) -> dict[str, str]:
-        """Who asks, for connections that are told."""
-        p = self.principal
-        return {"id": p.id, "name": p.name, "email": p.email, "role": p.role}
-
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """What a model is about to be asked. Each stage of context/ takes one and returns it or a changed copy.

@@ -40,30 +40,13 @@ class Chunk(msgspec.Struct, frozen=True):
     usage: dict[str, Any] | None = None
 
 
-class UsageOnly(msgspec.Struct, frozen=True):
-    """The part of a chunk or completion that accounting reads."""
-
-    usage: dict[str, Any] | None = None
-
-
 _chunk = msgspec.json.Decoder(Chunk)
-_usage = msgspec.json.Decoder(UsageOnly)
 
 
 def decode(payload: bytes) -> Chunk | None:
     """The chunk of a JSON text; None when its known fields have types that we don't expect (R19: it is dropped)."""
     try:
         return _chunk.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def usage_of(payload: bytes) -> dict[str, Any] | None:
-    """The usage object of a chunk or completion, if it has one."""
-    if b'"usage"' not in payload:
-        return None
-    try:
-        return _usage.decode(payload).usage
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -1,7 +1,8 @@
 """What a connection is: a named source of models that answers chat requests as a stream of OpenAI chunks."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Literal, Protocol, Self
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -40,11 +41,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reply(Protocol):
-    """A provider's opened answer. Use it as an async context manager: leaving it closes the provider's connection."""
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(self, *error: object) -> None: ...
+    """A provider's opened answer."""
 
     def batches(self) -> AsyncIterator[list[bytes]]:
         """The answer's chunks as they arrive: each list holds the JSON texts (OpenAI `chat.completion.chunk`, without
@@ -60,32 +57,41 @@ class Reply(Protocol):
 
 
 class Connection(Protocol):
-    """A source of models. Implementations translate their wire to and from OpenAI's, and errors to ProviderError."""
+    """A source of models. Implementations translate their wire to and from OpenAI's, and errors to ProviderError.
+
+    Only gate.py calls `open`, `embed` and what else a connection offers. takes_stream_options: a stream tells its usage
+    only when it is asked to.
+    """
 
     key: str
     kind: Kind
+    takes_stream_options: bool
 
     async def list_models(self) -> list[Entry]:
         """What the source offers now. Raises ProviderError."""
         ...
 
-    async def open(
+    def open(
         self,
         entry: Entry,
         payload: dict[str, Any],
         user: dict[str, str] | None = None,
         tell: Tell | None = None,
-    ) -> Reply:
-        """Sends an OpenAI chat request (its `model` is replaced by the source's name for it) and waits for the status.
+    ) -> AbstractAsyncContextManager[Reply]:
+        """The opened answer to an OpenAI chat request (its `model` is replaced by the source's name for it).
 
-        payload["stream"] says which of the reply's two ways will be used. Raises ProviderError with the provider's
-        status and body when it refuses. user: id, name, e-mail and role, for connections that forward them. tell: for
-        connections that know why one has to wait.
+        Entering sends it and waits for the status; leaving closes the provider's connection. payload["stream"] says
+        which of the reply's two ways will be used. Raises ProviderError with the provider's status and body when it
+        refuses. user: id, name, e-mail and role, for connections that forward them. tell: for connections that know why
+        one has to wait.
         """
         ...
 
-    async def embed(self, entry: Entry, payload: dict[str, Any]) -> bytes:
-        """An OpenAI embeddings request (its `model` is replaced), answered as the JSON of OpenAI. Raises ProviderError."""
+    async def embed(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
+        """An OpenAI embeddings request (its `model` is replaced), answered as the JSON of OpenAI. Raises ProviderError.
+
+        user: as for `open`.
+        """
         ...
 
 
@@ -94,7 +100,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     model_id: the id that was asked for (a custom model's or a base model's). entry, connection: where it is. params:
     the profile's parameters, those of a base model below those of a custom one. system: its system prompt. meta: its
-    description, capabilities and the like.
+    description, capabilities and the like. user_id: whom it was resolved for, None for the server's own questions.
     """
 
     model_id: str
@@ -103,6 +109,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
     system: str | None = None
     meta: dict[str, Any] = {}
+    user_id: str | None = None
 
 
 class Models(Protocol):

@@ -176,7 +176,7 @@ class Catalogue:
 
     def resolve(self, principal: Principal, model_id: str) -> Target:
         """See `base.Models`."""
-        return self._snapshot.target(self.profile(principal, model_id))
+        return self._snapshot.target(self.profile(principal, model_id), principal.id)
 
     def find(self, model_id: str) -> Target | None:
         """See `base.Models`."""

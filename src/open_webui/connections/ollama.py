@@ -1,5 +1,6 @@
 """Ollama servers: their models, their chat by way of ollama_wire.py, and calls that are passed through."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any, Self
@@ -20,6 +21,7 @@ class OllamaConnection:
     """One configured server."""
 
     kind: Kind = "ollama"
+    takes_stream_options = False
 
     def __init__(self, http: aiohttp.ClientSession, spec: Spec, list_timeout: float) -> None:
         self.spec = spec
@@ -55,19 +57,21 @@ class OllamaConnection:
             returns_reasoning=self.spec.returns_reasoning,
         )
 
+    @contextlib.asynccontextmanager
     async def open(
         self,
         entry: Entry,
         payload: dict[str, Any],
         user: dict[str, str] | None = None,
         tell: Tell | None = None,  # noqa: ARG002
-    ) -> Reply:
+    ) -> AsyncIterator[Reply]:
         response = await self.send("POST", "/api/chat", chat_request(payload, entry.remote_id), user=user)
-        return OllamaReply(response, self.spec.url, entry.id)
+        async with OllamaReply(response, self.spec.url, entry.id) as reply:
+            yield reply
 
-    async def embed(self, entry: Entry, payload: dict[str, Any]) -> bytes:
+    async def embed(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
         # Ollama speaks OpenAI's embeddings itself.
-        return await self.call("POST", "/v1/embeddings", {**payload, "model": entry.remote_id})
+        return await self.call("POST", "/v1/embeddings", {**payload, "model": entry.remote_id}, user=user)
 
     async def send(
         self,
@@ -85,10 +89,16 @@ class OllamaConnection:
         )
 
     async def call(
-        self, method: str, path: str, payload: dict[str, Any] | None = None, *, timeout: float | None = None
+        self,
+        method: str,
+        path: str,
+        payload: dict[str, Any] | None = None,
+        *,
+        user: dict[str, str] | None = None,
+        timeout: float | None = None,
     ) -> bytes:
         """One request with a whole answer. Raises ProviderError."""
-        async with await self.send(method, path, payload, timeout=timeout) as response:
+        async with await self.send(method, path, payload, user=user, timeout=timeout) as response:
             return await read_all(response, self.spec.url)
 
     async def json(

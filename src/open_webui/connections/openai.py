@@ -1,6 +1,7 @@
 """Endpoints that speak OpenAI's wire: their models, their streams, their whole answers."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final, Self
 
@@ -23,6 +24,7 @@ class OpenAIConnection:
     """One configured endpoint."""
 
     kind: Kind = "openai"
+    takes_stream_options = True
 
     def __init__(self, http: aiohttp.ClientSession, spec: Spec, list_timeout: float) -> None:
         self.spec = spec
@@ -66,13 +68,14 @@ class OpenAIConnection:
             returns_reasoning=self.spec.returns_reasoning,
         )
 
+    @contextlib.asynccontextmanager
     async def open(
         self,
         entry: Entry,
         payload: dict[str, Any],
         user: dict[str, str] | None = None,
         tell: Tell | None = None,  # noqa: ARG002
-    ) -> Reply:
+    ) -> AsyncIterator[Reply]:
         url = f"{self.spec.url}/chat/completions"
         response = await request(
             self._http,
@@ -81,17 +84,24 @@ class OpenAIConnection:
             headers=self.spec.headers_for(user),
             payload={**payload, "model": entry.remote_id},
         )
-        return OpenAIReply(response, url)
+        async with OpenAIReply(response, url) as reply:
+            yield reply
 
-    async def embed(self, entry: Entry, payload: dict[str, Any]) -> bytes:
-        return await self.call("POST", "/embeddings", {**payload, "model": entry.remote_id})
+    async def embed(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
+        return await self.call("POST", "/embeddings", {**payload, "model": entry.remote_id}, user=user)
 
     async def call(
-        self, method: str, path: str, payload: dict[str, Any] | None = None, *, timeout: float | None = None
+        self,
+        method: str,
+        path: str,
+        payload: dict[str, Any] | None = None,
+        *,
+        user: dict[str, str] | None = None,
+        timeout: float | None = None,
     ) -> bytes:
         """One request with a whole answer. Raises ProviderError."""
         url = self.spec.url + path
-        headers = self.spec.headers_for(None)
+        headers = self.spec.headers_for(user)
         response = await request(self._http, method, url, headers=headers, payload=payload, timeout=timeout)
         async with response:
             return await read_all(response, url)

@@ -61,7 +61,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     def find(self, model_id: str) -> Profile | None:
         return self.models.get(model_id) or self.models.get(self.aliases.get(model_id, ""))
 
-    def target(self, profile: Profile) -> Target:
+    def target(self, profile: Profile, user_id: str | None = None) -> Target:
+        """user_id: who may use it; the caller has asked."""
         return Target(
             model_id=profile.id,
             entry=profile.entry,
@@ -69,6 +70,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             params=profile.params,
             system=profile.system,
             meta=profile.meta,
+            user_id=user_id,
         )
 
 

@@ -1,8 +1,9 @@
 """Calls to providers: requests as JSON, bounded reads, and every way to fail as one ProviderError with a clear sentence."""
 
+import asyncio
 import functools
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -12,12 +13,18 @@ import msgspec
 from open_webui.connections.chunks import CUT_OFF, message_of
 from open_webui.constants import MAX_PROVIDER_LINE
 from open_webui.errors import BadRequest, ProviderError
+from open_webui.internal.http import Attempt
 
 # How much of a refusal is read.
 _MAX_REFUSAL: Final = 256 * 1024
 # Longer than this between the parts of an error's headers and its body means that it has none for us.
 REFUSAL_SECONDS: Final = 10.0
 FAILURES: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+# A kept connection that the provider had closed shows it within one round trip; one that is closed later was closed by
+# somebody who had the request.
+CLOSED_WHILE_IDLE_SECONDS: Final = 1.0
+# What a provider answers that took nothing in.
+UNTOUCHED: Final = frozenset({429, 503, 529})
 
 
 def host_of(url: str) -> str:
@@ -49,6 +56,9 @@ async def request(
 
     timeout: seconds for all of it, reading included; None as the session has it. Raises ProviderError (BadRequest for
     a payload that is no JSON).
+
+    It is sent once. Only where the provider had closed a kept connection while it was idle, so that it can't have had the
+    request, it is sent a second time.
     """
     sent = dict(headers)
     data = None
@@ -60,22 +70,44 @@ async def request(
         options["timeout"] = aiohttp.ClientTimeout(total=timeout)
     # A redirect would turn a POST into a GET and take the key along; an admin corrects the address instead.
     call = functools.partial(http.request, method, url, data=data, headers=sent, allow_redirects=False, **options)
-    try:
-        try:
-            response = await call()
-        except aiohttp.ClientConnectorError:
-            raise
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            # A kept connection that the provider closed meanwhile; nothing of an answer had come.
-            response = await call()
-    except FAILURES as error:
-        raise failure(error, url) from error
+    response = await _once_or_again(call, url)
     if response.status < 300:
         return response
     try:
         raise await refusal(response, url)
     finally:
         response.close()
+
+
+async def _once_or_again(call: Callable[..., Awaitable[aiohttp.ClientResponse]], url: str) -> aiohttp.ClientResponse:
+    """The response to a call, made again by the rule of `request`. Raises ProviderError."""
+    clock = asyncio.get_running_loop().time
+    attempt, began = Attempt(), clock()
+    try:
+        return await call(trace_request_ctx=attempt)
+    except FAILURES as error:
+        at_once = clock() - began < CLOSED_WHILE_IDLE_SECONDS
+        if not (attempt.reused and at_once and _was_closed(error)):
+            raise failure(error, url) from error
+    try:
+        return await call()
+    except FAILURES as error:
+        lost = failure(error, url)
+        # An engine that dies of a request looks the same, and must not be started again for it.
+        lost.untouched = False
+        raise lost from error
+
+
+def _was_closed(error: BaseException) -> bool:
+    """Whether an established connection ended before a byte of the answer came."""
+    match error:
+        case aiohttp.ClientConnectorError():
+            return False
+        case aiohttp.ServerDisconnectedError():
+            # With the beginning of an answer, its message is what had been read of it.
+            return isinstance(error.message, str)
+        case _:
+            return isinstance(error, aiohttp.ClientOSError)
 
 
 async def read_all(response: aiohttp.ClientResponse, url: str, limit: int = MAX_PROVIDER_LINE) -> bytes:
@@ -120,6 +152,7 @@ async def refusal(response: aiohttp.ClientResponse, url: str) -> ProviderError:
         status=status,
         body=body if isinstance(body, dict) else None,
         retryable=status in {408, 409, 425, 429} or status >= 500,
+        untouched=status in UNTOUCHED,
         hint=hint,
     )
 
@@ -129,6 +162,15 @@ _HINTS: Final = {
     404: "The model may be gone, or the connection's address be wrong (many end with /v1).",
     405: "The connection's address may be wrong (many end with /v1).",
 }
+
+
+# No connection came about, or the request could not be written down.
+_UNSENT: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
 
 
 def failure(error: BaseException, url: str, *, started: bool = False) -> ProviderError:
@@ -147,7 +189,8 @@ def failure(error: BaseException, url: str, *, started: bool = False) -> Provide
                 f"The provider at {host} did not answer in time.",
                 "Check that it is running and can be reached.",
             )
-            return ProviderError(f"{text} {hint}", status=504, retryable=True, hint=hint)
+            untouched = isinstance(error, _UNSENT)
+            return ProviderError(f"{text} {hint}", status=504, retryable=True, untouched=untouched, hint=hint)
         case _ if started:
             return ProviderError(CUT_OFF, retryable=True)
         case aiohttp.ClientConnectorDNSError():
@@ -171,4 +214,4 @@ def failure(error: BaseException, url: str, *, started: bool = False) -> Provide
             text, hint = f"The provider at {host} sent something that is not HTTP.", "Check its address."
         case _:
             text, hint = f"The provider at {host} can't be called with these settings.", "Check its key and headers."
-    return ProviderError(f"{text} {hint}", retryable=True, hint=hint)
+    return ProviderError(f"{text} {hint}", retryable=True, untouched=isinstance(error, _UNSENT), hint=hint)

@@ -253,16 +253,20 @@ usage = sa.Table(
     "usage",
     metadata,
     Column("n", RowNumber, primary_key=True, autoincrement=True),
-    _owner(),
+    # No reference: what was used stays on record when its user is gone.
+    Column("user_id", sa.Text, nullable=False),
     Column("model_id", sa.Text, nullable=False),
     Column("connection", sa.Text, nullable=False),
-    # "chat", "api" or "task".
+    # "chat", "api", "task" or "embedding".
     Column("kind", sa.Text, nullable=False),
     Column("chat_id", sa.Text),
     Column("message_id", sa.Text),
     Column("status", sa.Integer, nullable=False),
     Column("prompt_tokens", sa.Integer),
     Column("completion_tokens", sa.Integer),
+    # Those of the prompt's that a cache held, and those of the completion's that were thoughts.
+    Column("cached_tokens", sa.Integer),
+    Column("reasoning_tokens", sa.Integer),
     Column("duration_ms", sa.Integer, nullable=False),
     Column("created_at", Seconds, nullable=False),
     sa.Index("ix_usage_user_id", "user_id", "created_at"),

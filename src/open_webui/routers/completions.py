@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from fastapi import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from open_webui.access.policy import USER
 from open_webui.chat import api, ollama
@@ -29,7 +29,7 @@ async def bound(request: Request, state: State, caller: Principal, answer: Corou
     with closing(answer), state.streams.reserve(caller):
         response = await unless_gone(request, answer)
         token, _ = credential(request)
-        if token is None or not isinstance(response, Stream | StreamingResponse):
+        if token is None or not isinstance(response, Stream):
             return response
         return state.streams.bind(token, caller, response)
 
@@ -50,7 +50,7 @@ async def chat_completions(request: Request, state: AppState, caller: Caller) ->
     body = await json_object(request)
     if is_page_request(body):
         return await state.starter.start(caller, await with_files(state, caller, parse_page_request(body)))
-    return await bound(request, state, caller, api.complete(state, caller, parse_api_request(body)))
+    return await bound(request, state, caller, api.complete(state.gate, caller, parse_api_request(body)))
 
 
 @router.post("/openai/chat/completions")
@@ -60,7 +60,7 @@ async def chat_completions(request: Request, state: AppState, caller: Caller) ->
 async def plain_completions(request: Request, state: AppState, caller: Caller) -> Response:
     """An OpenAI chat completion for API clients."""
     body = await json_object(request)
-    return await bound(request, state, caller, api.complete(state, caller, parse_api_request(body)))
+    return await bound(request, state, caller, api.complete(state.gate, caller, parse_api_request(body)))
 
 
 @router.post("/api/chat/completed")
@@ -79,7 +79,7 @@ async def ollama_chat(request: Request, state: AppState, caller: Caller) -> Resp
     if (kept := await local_ollama.kept(state, caller, body)) is not None:
         return Json(kept)
     asked = ollama.parse_chat(body)
-    return await bound(request, state, caller, ollama.answer(state, caller, asked))
+    return await bound(request, state, caller, ollama.answer(state.gate, caller, asked))
 
 
 @router.post("/ollama/api/generate")
@@ -91,4 +91,4 @@ async def ollama_generate(request: Request, state: AppState, caller: Caller) -> 
     if (kept := await local_ollama.kept(state, caller, body)) is not None:
         return Json(kept)
     asked = ollama.parse_generate(body)
-    return await bound(request, state, caller, ollama.answer(state, caller, asked, generate=True))
+    return await bound(request, state, caller, ollama.answer(state.gate, caller, asked, generate=True))

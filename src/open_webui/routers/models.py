@@ -46,15 +46,13 @@ async def provider_models(state: AppState) -> dict[str, Any]:
 
 @catalogue.post("/api/models/unload")
 @allow(ADMIN)
-async def unload(form: UnloadForm, state: AppState) -> dict[str, Any]:
+async def unload(form: UnloadForm, state: AppState, caller: Caller) -> dict[str, Any]:
     """Lets go of a model's memory, where its server can."""
-    target = state.catalogue.find(form.model)
-    if target is None:
-        raise NotFound("Model not found", status=400)
+    target = await state.gate.target(caller, form.model)
     if not isinstance(target.connection, OllamaConnection):
         raise BadRequest("The provider of this model does not unload models on request.")
     try:
-        await target.connection.call("POST", "/api/generate", {"model": target.entry.remote_id, "keep_alive": 0})
+        await state.gate.call(caller, target, "/api/generate", {"keep_alive": 0})
     except ProviderError as error:
         raise OuiError(error.detail, status=502) from error
     return {"status": True}

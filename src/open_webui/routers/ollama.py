@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, Final
 
 import aiohttp
 from fastapi import Path, Response
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from open_webui.access.policy import ADMIN, PUBLIC, USER
 from open_webui.connections.base import Entry, Target
 from open_webui.connections.catalogue import unavailable
+from open_webui.connections.gate import Kind
 from open_webui.connections.local.connection import KEY as LOCAL
 from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.specs import build, check_secret, check_url
@@ -59,8 +62,11 @@ def _server(state: State, index: int | None) -> OllamaConnection:
     raise NotFound("There is no such Ollama server, or it is switched off.")
 
 
-def _place(state: State, caller: Principal, model: str, index: int | None) -> tuple[OllamaConnection, str]:
-    """Where a model is that the caller may use, and its name there. Raises NotFound (400)."""
+def _target(state: State, caller: Principal, model: str, index: int | None) -> Target:
+    """A server's model that the caller may use; admins may also name one that is not listed yet.
+
+    Raises NotFound (400).
+    """
     servers = _servers(state)
     if index is not None:
         connection, entry = state.catalogue.named(caller, "ollama", index, model)
@@ -71,7 +77,9 @@ def _place(state: State, caller: Principal, model: str, index: int | None) -> tu
         connection = next((s for s in servers if entry is not None and s.key == entry.connection), None)  # type: ignore[assignment]
     if not isinstance(connection, OllamaConnection) or (entry is None and not caller.is_admin):
         raise NotFound(MODEL_NOT_FOUND, status=400)
-    return connection, entry.remote_id if entry is not None else model
+    if entry is None:
+        entry = Entry(id=model, name=model, remote_id=model, connection=connection.key, kind="ollama")
+    return Target(model_id=entry.id, entry=entry, connection=connection, user_id=caller.id)
 
 
 @router.get("/")
@@ -108,12 +116,13 @@ async def update_config(form: OllamaConfig, state: AppState) -> dict[str, Any]:
 
 @router.post("/verify")
 @allow(ADMIN)
-async def verify(form: Verify, state: AppState) -> dict[str, Any]:
+async def verify(form: Verify, state: AppState, caller: Caller) -> dict[str, Any]:
     """Asks an address for its version, to see whether it answers; nothing is stored."""
     timeout = state.settings.aiohttp_client_timeout_model_list
     spec = build("ollama", 0, check_url(form.url), check_secret(form.key or "", "The key"), form.config or {})
     try:
-        return await OllamaConnection(state.http, spec, timeout).json("GET", "/api/version", timeout=timeout)
+        server = OllamaConnection(state.http, spec, timeout)
+        return await state.gate.ask_server(caller, server, "/api/version", timeout=timeout)
     except ProviderError as error:
         raise page_error(error) from error
 
@@ -173,17 +182,17 @@ async def server_openai_models(url_idx: Index, state: AppState, caller: Caller) 
     return _listed(_visible(state, caller, url_idx))
 
 
-async def _ask_all(servers: list[OllamaConnection], path: str) -> list[dict[str, Any]]:
+async def _ask_all(state: State, caller: Principal, path: str) -> list[dict[str, Any]]:
     """The answers of the servers that answer."""
 
     async def ask(server: OllamaConnection) -> dict[str, Any] | None:
         try:
-            return await server.json("GET", path, timeout=ASK_SECONDS)
+            return await state.gate.ask_server(caller, server, path, timeout=ASK_SECONDS)
         except ProviderError as error:
             log.info("an Ollama server did not answer", connection=server.key, error=error.detail)
             return None
 
-    return [answer for answer in await asyncio.gather(*map(ask, servers)) if answer is not None]
+    return [answer for answer in await asyncio.gather(*map(ask, _servers(state))) if answer is not None]
 
 
 @router.get("/api/version")
@@ -191,10 +200,10 @@ async def _ask_all(servers: list[OllamaConnection], path: str) -> list[dict[str,
 async def version(state: AppState, caller: Caller) -> dict[str, Any]:
     """The oldest version among the servers: what clients can count on."""
     # A page asks on every load and takes False for "there is none": with no server connected that is no failure.
-    if not state.config["ollama.enable"] or not (servers := _servers(state)):
+    if not state.config["ollama.enable"] or not _servers(state):
         has_own = any(p.entry.connection == LOCAL for p in state.catalogue.visible(caller))
         return {"version": local_ollama.VERSION if has_own else False}
-    found = [str(a["version"]) for a in await _ask_all(servers, "/api/version") if a.get("version")]
+    found = [str(a["version"]) for a in await _ask_all(state, caller, "/api/version") if a.get("version")]
     if not found:
         raise OuiError(UNREACHABLE, status=502)
     return {"version": min(found, key=_numbers)}
@@ -207,21 +216,22 @@ def _numbers(version: str) -> list[int]:
 
 @router.get("/api/version/{url_idx}")
 @allow(USER)
-async def server_version(url_idx: Index, state: AppState) -> dict[str, Any]:
+async def server_version(url_idx: Index, state: AppState, caller: Caller) -> dict[str, Any]:
+    server = _server(state, url_idx)
     try:
-        return await _server(state, url_idx).json("GET", "/api/version", timeout=ASK_SECONDS)
+        return await state.gate.ask_server(caller, server, "/api/version", timeout=ASK_SECONDS)
     except ProviderError as error:
         raise page_error(error) from error
 
 
 @router.get("/api/ps")
 @allow(ADMIN)
-async def loaded(state: AppState) -> dict[str, Any]:
+async def loaded(state: AppState, caller: Caller) -> dict[str, Any]:
     """The models that are in memory now, on all servers and on this machine."""
     own = local_ollama.loaded(state.local_models)
     if own and not state.config["ollama.enable"]:
         return {"models": own}
-    answers = await _ask_all(_servers(state), "/api/ps")
+    answers = await _ask_all(state, caller, "/api/ps")
     return {"models": [m for a in answers for m in (a.get("models") or []) if isinstance(m, dict)] + own}
 
 
@@ -233,26 +243,27 @@ def _own(state: State, caller: Principal, model: str, index: int | None) -> Targ
     found = state.catalogue.snapshot.find(model) if index is None else None
     if found is None or found.entry.connection != LOCAL or not state.catalogue.may_use(caller, found):
         return None
-    return state.catalogue.snapshot.target(found)
+    return state.catalogue.resolve(caller, model)
 
 
-async def _about_own(state: State, target: Target, form: About, path: str) -> Response:
+async def _about_own(state: State, caller: Principal, target: Target, form: About, path: str) -> Response:
     body = form.model_dump()
     if path == "/api/show":
         return Json(await local_ollama.show(state.local_models, target.entry.remote_id))
     if path == "/api/embed":
-        return Json(await local_ollama.embed(target, body))
+        return Json(await local_ollama.embed(state.gate, caller, target, body))
     if path == "/api/embeddings":
-        return Json(await local_ollama.embedding(target, body))
-    return Response(await target.connection.embed(target.entry, body), media_type="application/json")
+        return Json(await local_ollama.embedding(state.gate, caller, target, body))
+    return Response(await state.gate.embed(caller, target, body), media_type="application/json")
 
 
 async def _about(state: State, caller: Principal, form: About, path: str, index: int | None) -> Response:
     await state.catalogue.heard_of(form.model)
     if (own := _own(state, caller, form.model, index)) is not None:
-        return await _about_own(state, own, form, path)
-    server, name = _place(state, caller, form.model, index)
-    body = await server.call("POST", path, form.model_dump() | {"model": name})
+        return await _about_own(state, caller, own, form, path)
+    target = _target(state, caller, form.model, index)
+    kind: Kind = "operation" if path == "/api/show" else "embedding"
+    body = await state.gate.call(caller, target, path, form.model_dump(), kind)
     return Response(body, media_type="application/json")
 
 
@@ -281,38 +292,45 @@ async def unload(form: About, state: AppState, caller: Caller) -> bool:
     if (own := _own(state, caller, form.model, None)) is not None:
         await state.llamaforge.unload(own.entry.remote_id)
         return True
-    server, name = _place(state, caller, form.model, None)
-    await server.call("POST", "/api/generate", {"model": name, "keep_alive": 0})
+    await state.gate.call(caller, _target(state, caller, form.model, None), "/api/generate", {"keep_alive": 0})
     return True
 
 
 # Changing what a server holds
 
 
-async def _streamed(server: OllamaConnection, method: str, path: str, payload: dict[str, Any]) -> Response:
-    """The server's answer as it comes: it tells its progress line by line, for minutes."""
-    response = await server.send(method, path, payload)
+class Progress(Response):
+    """A server's answer as it comes: it tells its progress line by line, for minutes.
 
-    async def lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        async with response:
-            try:
-                while part := await response.content.readany():
-                    yield part
-            except FAILURES as error:
-                log.info("an Ollama server cut its answer off", connection=server.key, error=str(error))
-                yield b'{"error":"The connection to the Ollama server was lost."}\n'
+    It is asked for when the response is sent; its refusal is raised then.
+    """
 
-    return StreamingResponse(lines(response), media_type=response.content_type)
+    def __init__(self, opening: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> None:
+        self._opening = opening
+        self.status_code = 200
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._opening as response:
+            await StreamingResponse(self._lines(response), media_type=response.content_type)(scope, receive, send)
+
+    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        try:
+            while part := await response.content.readany():
+                yield part
+        except FAILURES as error:
+            log.info("an Ollama server cut its answer off", address=response.url.host, error=str(error))
+            yield b'{"error":"The connection to the Ollama server was lost."}\n'
 
 
 def _add_change(path: str, method: str, form_type: type[About | Copy]) -> None:
     """A change that only admins may make, streamed through; without a server's place to the first one."""
 
-    async def change(form: Any, state: AppState) -> Response:
-        return await _streamed(_server(state, None), method, path, form.model_dump())
+    async def change(form: Any, state: AppState, caller: Caller) -> Response:
+        return Progress(state.gate.change_server(caller, _server(state, None), method, path, form.model_dump()))
 
-    async def change_at(form: Any, url_idx: Index, state: AppState) -> Response:
-        return await _streamed(_server(state, url_idx), method, path, form.model_dump())
+    async def change_at(form: Any, url_idx: Index, state: AppState, caller: Caller) -> Response:
+        return Progress(state.gate.change_server(caller, _server(state, url_idx), method, path, form.model_dump()))
 
     for function, suffix in ((change, ""), (change_at, "/{url_idx}")):
         function.__annotations__["form"] = form_type

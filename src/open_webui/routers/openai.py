@@ -122,9 +122,8 @@ async def embeddings(request: Request, state: AppState, caller: Caller) -> Respo
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise BadRequest("'model' should be the id of a model.")
-    await state.catalogue.heard_of(model)
-    target = state.catalogue.resolve(caller, model)
-    return Response(await target.connection.embed(target.entry, body), media_type="application/json")
+    target = await state.gate.target(caller, model)
+    return Response(await state.gate.embed(caller, target, body), media_type="application/json")
 
 
 @router.api_route("/openai/{path:path}", methods=["GET", "POST", "PUT", "DELETE"], include_in_schema=False)

@@ -103,11 +103,10 @@ async def side_question(kind: str, request: Request, state: AppState, caller: Ca
 
 
 async def _asked(state: State, caller: Principal, model: str, prompt: str) -> Response:
-    await state.catalogue.heard_of(model)
     try:
-        target = state.catalogue.resolve(caller, model)
+        target = await state.gate.target(caller, model)
     except NotFound as error:
         raise NotFound(f"Model '{model}' was not found.", status=404) from error
     target = side.task_model(state.config, state.catalogue, target)
-    answer = await side.ask(state.usage, caller, target, prompt, fields=state.config["task.model.params"])
+    answer = await side.ask(state.gate, caller, target, prompt, fields=state.config["task.model.params"])
     return Response(answer.original_response, media_type="application/json")

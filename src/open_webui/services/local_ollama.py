@@ -9,6 +9,7 @@ import msgspec
 
 from open_webui.connections.base import Target
 from open_webui.connections.catalogue import Catalogue
+from open_webui.connections.gate import Gate
 from open_webui.connections.local.connection import KEY, ollama_wire
 from open_webui.connections.local.library import LLAMA_CPP
 from open_webui.connections.local.models import LocalModels, Offer
@@ -25,6 +26,7 @@ class Floor(Protocol):
     """The part of the state that this needs."""
 
     catalogue: Catalogue
+    gate: Gate
     local_models: LocalModels
 
 
@@ -102,14 +104,14 @@ async def kept(state: Floor, principal: Principal, body: Wire) -> Wire | None:
             raise Forbidden("Only administrators may unload models.", status=403)
         await state.local_models.unload(found.entry.remote_id)
     else:
-        await state.local_models.ready(found.entry.remote_id, principal.id)
+        await state.gate.load(principal, state.catalogue.resolve(principal, name))
     said: Wire = {"message": {"role": "assistant", "content": ""}} if "messages" in body else {"response": ""}
     moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     reason = "unload" if goes else "load"
     return {"model": name, "created_at": moment, **said, "done": True, "done_reason": reason}
 
 
-async def embed(target: Target, body: Wire) -> Wire:
+async def embed(gate: Gate, principal: Principal, target: Target, body: Wire) -> Wire:
     """`/api/embed`. Raises BadRequest, ProviderError."""
     began = time.monotonic()
     texts = body.get("input")
@@ -117,24 +119,26 @@ async def embed(target: Target, body: Wire) -> Wire:
         texts = [texts]
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise BadRequest("'input' should be a text or a list of texts.")
-    vectors, tokens = await _vectors(target, texts, body) if texts else ([], 0)
+    vectors, tokens = await _vectors(gate, principal, target, texts, body) if texts else ([], 0)
     took = int((time.monotonic() - began) * 1e9)
     counts = {"total_duration": took, "load_duration": 0, "prompt_eval_count": tokens}
     return {"model": target.model_id, "embeddings": vectors} | counts
 
 
-async def embedding(target: Target, body: Wire) -> Wire:
+async def embedding(gate: Gate, principal: Principal, target: Target, body: Wire) -> Wire:
     """`/api/embeddings`, the older form. Raises BadRequest, ProviderError."""
     text = body.get("prompt")
     if not isinstance(text, str):
         raise BadRequest("'prompt' should be a text.")
-    vectors, _ = await _vectors(target, [text], body)
+    vectors, _ = await _vectors(gate, principal, target, [text], body)
     return {"embedding": vectors[0]}
 
 
-async def _vectors(target: Target, texts: list[str], body: Wire) -> tuple[list[list[float]], int]:
+async def _vectors(
+    gate: Gate, principal: Principal, target: Target, texts: list[str], body: Wire
+) -> tuple[list[list[float]], int]:
     fields = {"dimensions": body["dimensions"]} if body.get("dimensions") is not None else {}
-    answer = msgspec.json.decode(await target.connection.embed(target.entry, {"input": texts} | fields))
+    answer = msgspec.json.decode(await gate.embed(principal, target, {"input": texts} | fields))
     try:
         rows = sorted(answer["data"], key=lambda row: row["index"])
         usage = answer.get("usage") or {}

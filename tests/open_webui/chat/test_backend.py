@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from open_webui.chat.backend import Accounting, ConnectionBackend
+from open_webui.chat.backend import Asking, ConnectionBackend
 from open_webui.connections.base import Target
 from open_webui.errors import ProviderError
 from open_webui.models import tables
 from open_webui.principal import Principal
 from synthora.callbacks import BaseCallBackHandler
 from synthora.messages import system, user
-from synthora.models import RetryBackend
 from tests.support.live import Actor, Live
 from tests.support.script import fixed_text
 from tests.support.upstream import Upstream
@@ -46,15 +45,18 @@ def heard() -> Heard:
     return Heard()
 
 
-def target(live: Live, model: str) -> Target:
+ANN = Principal(id="ann", role="admin", name="Ann", email="ann@example.com")
+
+
+def asking(live: Live, model: str, *rest: Any, who: Principal = ANN) -> ConnectionBackend:
     found: Target | None = live.app.state.oui.catalogue.find(model)
     assert found is not None
-    return found
+    return ConnectionBackend.default(live.app.state.oui.gate, who, found, *rest)
 
 
 async def test_a_whole_answer(live: Live, upstream: Upstream, heard: Heard) -> None:
     await live.app.state.oui.catalogue.settle()
-    backend = ConnectionBackend(target(live, "fixed"), {"temperature": 0.5}, [heard])
+    backend = asking(live, "fixed", {"temperature": 0.5}, [heard])
     answer = await backend.async_run(ASK, max_tokens=20, top_p=None)
     assert answer.content == fixed_text()
     assert answer.metadata["usage"].completion_tokens == 20
@@ -69,7 +71,7 @@ async def test_a_whole_answer(live: Live, upstream: Upstream, heard: Heard) -> N
 
 async def test_a_stream(live: Live, heard: Heard) -> None:
     await live.app.state.oui.catalogue.settle()
-    backend = ConnectionBackend.default(target(live, "fixed"), handlers=[heard])
+    backend = asking(live, "fixed", None, [heard])
     pieces = [piece async for piece in await backend.async_run(ASK, stream=True)]
     assert "".join(piece.chunk or "" for piece in pieces) == pieces[-1].content == fixed_text()
     assert pieces[-1].metadata["usage"].completion_tokens == 20
@@ -78,14 +80,14 @@ async def test_a_stream(live: Live, heard: Heard) -> None:
 
 async def test_a_stream_that_nobody_reads_is_closed(live: Live, upstream: Upstream) -> None:
     await live.app.state.oui.catalogue.settle()
-    stream = await ConnectionBackend(target(live, "stall")).async_run(ASK, stream=True)
+    stream = await asking(live, "stall").async_run(ASK, stream=True)
     await stream.aclose()
     await upstream.wait_for_async(lambda u: u.chats[-1].disconnected)
 
 
 async def test_from_another_thread(live: Live) -> None:
     await live.app.state.oui.catalogue.settle()
-    backend = copy.deepcopy(ConnectionBackend(target(live, "fixed")))
+    backend = copy.deepcopy(asking(live, "fixed"))
     assert (await asyncio.to_thread(backend.run, ASK)).content == fixed_text()
     pieces = await asyncio.to_thread(lambda: list(backend.run(ASK, stream=True)))
     assert pieces[-1].content == fixed_text()
@@ -107,7 +109,7 @@ async def test_a_providers_error_is_raised_and_told(
     live: Live, heard: Heard, model: str, status: int, streamed: bool
 ) -> None:
     await live.app.state.oui.catalogue.settle()
-    backend = ConnectionBackend(target(live, model), handlers=[heard])
+    backend = asking(live, model, None, [heard])
 
     async def run() -> None:
         answer = await backend.async_run(ASK, stream=streamed)
@@ -121,11 +123,11 @@ async def test_a_providers_error_is_raised_and_told(
     assert heard.events[-1] == "ProviderError"
 
 
-async def test_an_overload_is_tried_again(live: Live, upstream: Upstream) -> None:
+async def test_only_what_was_not_processed_is_tried_again(live: Live, upstream: Upstream) -> None:
     await live.app.state.oui.catalogue.settle()
-    for model, tries in (("error503", 3), ("error400", 1)):
+    for model, tries in (("error503", 3), ("error429", 3), ("error500", 1), ("error400", 1)):
         upstream.received.clear()
-        backend = RetryBackend(ConnectionBackend(target(live, model)), attempts=3, delay=0)
+        backend = Asking(asking(live, model), attempts=3, delay=0)
         with pytest.raises(ProviderError):
             await backend.async_run(ASK)
         assert len(upstream.chats) == tries
@@ -137,13 +139,13 @@ async def test_an_overload_is_tried_again(live: Live, upstream: Upstream) -> Non
 async def test_an_answer_that_makes_no_sense(live: Live, answer: bytes) -> None:
     await live.app.state.oui.catalogue.settle()
     with pytest.raises(ProviderError, match="could not be understood"):
-        ConnectionBackend(target(live, "fixed"))._message(answer)
+        asking(live, "fixed")._message(answer)
 
 
 @pytest.mark.parametrize("answer", [b"{}", b'{"choices": []}', b'{"choices": [{"message": null}]}'])
 async def test_an_answer_that_says_nothing(live: Live, answer: bytes) -> None:
     await live.app.state.oui.catalogue.settle()
-    message = ConnectionBackend(target(live, "fixed"))._message(answer)
+    message = asking(live, "fixed")._message(answer)
     assert (message.content, message.original_response) == ("", answer)
 
 
@@ -153,14 +155,13 @@ async def test_every_request_is_accounted_for(live: Live, admin: Actor) -> None:
     who = Principal(id=admin.id, role="admin", name=admin.name, email=admin.email)
 
     def counted(model: str) -> ConnectionBackend:
-        found = target(live, model)
-        return ConnectionBackend(found, None, [Accounting(state.usage, who, found)])
+        return asking(live, model, who=who)
 
     await counted("fixed").async_run(ASK)
     async for _ in await counted("echo").async_run(ASK, stream=True):
         pass
     with pytest.raises(ProviderError):
-        await RetryBackend(counted("error503"), attempts=2, delay=0).async_run(ASK)
+        await Asking(counted("error503"), attempts=2, delay=0).async_run(ASK)
     task = asyncio.create_task(counted("stall").async_run(ASK))
     await asyncio.sleep(0.2)
     task.cancel()

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from open_webui.chat.wire import decode, page_usage, usage_of
+from open_webui.chat.wire import decode, page_usage
+from open_webui.connections.gate import usage_of
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),

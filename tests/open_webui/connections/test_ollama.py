@@ -13,7 +13,7 @@ from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.ollama_wire import LineReader, Translator, chat_request
 from open_webui.connections.specs import Spec
 from open_webui.errors import BadRequest, ProviderError
-from tests.support.upstream import Upstream
+from tests.support.upstream import Upstream, entered
 
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "hello there"}]}
 
@@ -149,7 +149,7 @@ def entry(model: str) -> Entry:
 
 
 async def said(server: OllamaConnection, model: str) -> tuple[str, list[Any]]:
-    async with await server.open(entry(model), ASK | {"stream": True}) as reply:
+    async with server.open(entry(model), ASK | {"stream": True}) as reply:
         chunks = [msgspec.json.decode(c) async for batch in reply.batches() for c in batch]
     return "".join(c["delta"].get("content") or "" for chunk in chunks for c in chunk["choices"]), chunks
 
@@ -158,7 +158,7 @@ async def test_a_stream_and_a_whole_answer(server: OllamaConnection, upstream: U
     text, chunks = await said(server, "echo:latest")
     assert text == "hello there"
     assert chunks[-1]["usage"]["total_tokens"] == 27
-    async with await server.open(entry("echo:latest"), ASK) as reply:
+    async with server.open(entry("echo:latest"), ASK) as reply:
         whole = msgspec.json.decode(await reply.whole())
     assert whole["choices"][0]["message"]["content"] == "hello there"
     assert whole["usage"]["prompt_tokens"] == 7
@@ -175,10 +175,10 @@ async def test_broken_streams(server: OllamaConnection, model: str, problem: str
 
 async def test_refusals(server: OllamaConnection) -> None:
     with pytest.raises(ProviderError, match="slow down") as caught:
-        await server.open(entry("error429"), ASK)
+        await entered(server.open(entry("error429"), ASK))
     assert caught.value.status == 429
     with pytest.raises(ProviderError, match="does not exist"):
-        await server.open(entry("unknown"), ASK)
+        await entered(server.open(entry("unknown"), ASK))
 
 
 async def test_models(server: OllamaConnection, upstream: Upstream) -> None:

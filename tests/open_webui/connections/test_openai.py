@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import aiohttp
@@ -15,7 +16,7 @@ from open_webui.connections.openai import OpenAIConnection, model_list
 from open_webui.connections.specs import Spec, build
 from open_webui.errors import BadRequest, ProviderError
 from tests.support.process import free_port
-from tests.support.upstream import Upstream
+from tests.support.upstream import Upstream, entered
 
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "hello there"}]}
 Serve = Callable[[bytes], Awaitable[str]]
@@ -29,8 +30,8 @@ def entry(model: str) -> Entry:
     return Entry(id=f"p.{model}", name=model, remote_id=model, connection="openai:0", kind="openai")
 
 
-async def collect(reply: Reply) -> list[dict[str, Any]]:
-    async with reply:
+async def collect(opening: AbstractAsyncContextManager[Reply]) -> list[dict[str, Any]]:
+    async with opening as reply:
         return [msgspec.json.decode(chunk) async for batch in reply.batches() for chunk in batch]
 
 
@@ -39,7 +40,7 @@ def text(chunks: list[dict[str, Any]]) -> str:
 
 
 async def stream(http: aiohttp.ClientSession, url: str, model: str = "m") -> list[dict[str, Any]]:
-    return await collect(await connection(http, url).open(entry(model), ASK | {"stream": True}))
+    return await collect(connection(http, url).open(entry(model), ASK | {"stream": True}))
 
 
 @pytest.fixture
@@ -79,10 +80,11 @@ def http_answer(body: bytes, kind: str, status: str = "200 OK", extra: str = "")
 
 async def test_a_stream_and_a_whole_answer(http: aiohttp.ClientSession, upstream: Upstream) -> None:
     made = connection(http, upstream.openai_url, key="sk-1", headers=(("X-Who", "{{USER_NAME}}"),))
-    chunks = await collect(await made.open(entry("echo"), ASK | {"stream": True}, {"name": "Zoë\r\nX: y"}))
+    asked = ASK | {"stream": True, "stream_options": {"include_usage": True}}
+    chunks = await collect(made.open(entry("echo"), asked, {"name": "Zoë\r\nX: y"}))
     assert text(chunks) == "hello there"
     assert chunks[-1]["usage"]["completion_tokens"] == 20
-    async with await made.open(entry("echo"), ASK) as reply:
+    async with made.open(entry("echo"), ASK) as reply:
         whole = msgspec.json.decode(await reply.whole())
     assert whole["choices"][0]["message"]["content"] == "hello there"
     first = upstream.chats[0]
@@ -108,9 +110,9 @@ async def test_reasoning_and_tools_pass_untouched(http: aiohttp.ClientSession, u
 
 async def test_garbage_between_good_chunks_does_no_harm(http: aiohttp.ClientSession, upstream: Upstream) -> None:
     plain = await stream(http, upstream.openai_url, "fixed")
-    reply = await connection(http, upstream.openai_url).open(entry("garbage"), ASK | {"stream": True})
-    assert text(await collect(reply)) == text(plain)
-    assert reply.dropped > 0  # type: ignore[attr-defined]
+    async with connection(http, upstream.openai_url).open(entry("garbage"), ASK | {"stream": True}) as reply:
+        assert text([msgspec.json.decode(c) async for batch in reply.batches() for c in batch]) == text(plain)
+        assert reply.dropped > 0  # type: ignore[attr-defined]
     assert text(await stream(http, upstream.openai_url, "hugeline")) == text(plain)
 
 
@@ -121,7 +123,7 @@ async def test_a_broken_stream_keeps_what_came(
     got: list[dict[str, Any]] = []
 
     async def take() -> None:
-        async with await connection(http, upstream.openai_url).open(entry(model), ASK | {"stream": True}) as reply:
+        async with connection(http, upstream.openai_url).open(entry(model), ASK | {"stream": True}) as reply:
             async for batch in reply.batches():
                 got.extend(msgspec.json.decode(chunk) for chunk in batch)
 
@@ -133,7 +135,7 @@ async def test_a_broken_stream_keeps_what_came(
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503, 529])
 async def test_a_refusal_keeps_status_and_body(http: aiohttp.ClientSession, upstream: Upstream, status: int) -> None:
     with pytest.raises(ProviderError) as caught:
-        await connection(http, upstream.openai_url).open(entry(f"error{status}"), ASK)
+        await entered(connection(http, upstream.openai_url).open(entry(f"error{status}"), ASK))
     error = caught.value
     assert error.status == status
     assert error.body["error"]["message"] in error.detail
@@ -142,7 +144,7 @@ async def test_a_refusal_keeps_status_and_body(http: aiohttp.ClientSession, upst
 
 async def test_a_page_instead_of_an_api(http: aiohttp.ClientSession, upstream: Upstream, raw_server: Serve) -> None:
     with pytest.raises(ProviderError, match="502") as caught:
-        await connection(http, upstream.openai_url).open(entry("html502"), ASK)
+        await entered(connection(http, upstream.openai_url).open(entry("html502"), ASK))
     assert caught.value.body is None
     assert "<" not in caught.value.detail
     url = await raw_server(http_answer(b"<html>welcome</html>", "text/html"))
@@ -150,7 +152,7 @@ async def test_a_page_instead_of_an_api(http: aiohttp.ClientSession, upstream: U
         await stream(http, url)
     with pytest.raises(ProviderError, match="web page"):
         await connection(http, url).list_models()
-    async with await connection(http, url).open(entry("m"), ASK) as reply:
+    async with connection(http, url).open(entry("m"), ASK) as reply:
         with pytest.raises(ProviderError, match="web page"):
             await reply.whole()
 
@@ -180,11 +182,11 @@ async def test_a_provider_that_streams_unasked(http: aiohttp.ClientSession, raw_
         b'data: {"choices":[{"index":0,"delta":{"content":"b"},"finish_reason":"stop"}]}\n\n'
     )
     for kind in ("text/event-stream", "application/json", "text/plain"):
-        async with await connection(http, await raw_server(http_answer(events, kind))).open(entry("m"), ASK) as reply:
+        async with connection(http, await raw_server(http_answer(events, kind))).open(entry("m"), ASK) as reply:
             whole = msgspec.json.decode(await reply.whole())
         assert whole["choices"][0]["message"]["content"] == "ab"
         assert text(await stream(http, await raw_server(http_answer(events, kind)))) == "ab"
-    async with await connection(http, await raw_server(http_answer(events[:60], "text/event-stream"))).open(
+    async with connection(http, await raw_server(http_answer(events[:60], "text/event-stream"))).open(
         entry("m"), ASK
     ) as reply:
         with pytest.raises(ProviderError, match="cut off"):
@@ -194,7 +196,7 @@ async def test_a_provider_that_streams_unasked(http: aiohttp.ClientSession, raw_
 async def test_who_can_not_be_reached(http: aiohttp.ClientSession, raw_server: Serve) -> None:
     gone = f"http://127.0.0.1:{free_port()}/v1"
     with pytest.raises(ProviderError, match="can't be reached") as caught:
-        await connection(http, gone).open(entry("m"), ASK)
+        await entered(connection(http, gone).open(entry("m"), ASK))
     assert (caught.value.status, caught.value.retryable) == (502, True)
     assert caught.value.hint
     for answer, said in (
@@ -203,7 +205,7 @@ async def test_who_can_not_be_reached(http: aiohttp.ClientSession, raw_server: S
         (http_answer(b"", "text/plain", "301 Moved", "location: https://elsewhere.example/\r\n"), "sends us on"),
     ):
         with pytest.raises(ProviderError, match=said):
-            await connection(http, await raw_server(answer)).open(entry("m"), ASK)
+            await entered(connection(http, await raw_server(answer)).open(entry("m"), ASK))
 
 
 async def test_a_silent_endpoint_times_out(http: aiohttp.ClientSession, upstream: Upstream) -> None:
@@ -218,12 +220,12 @@ async def test_a_silent_endpoint_times_out(http: aiohttp.ClientSession, upstream
 @pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1/x", "http://", "http://127.0.0.1:99999/v1"])
 async def test_addresses_that_are_none(http: aiohttp.ClientSession, url: str) -> None:
     with pytest.raises(ProviderError):
-        await connection(http, url).open(entry("m"), ASK)
+        await entered(connection(http, url).open(entry("m"), ASK))
 
 
 async def test_a_key_that_can_not_be_sent(http: aiohttp.ClientSession, upstream: Upstream) -> None:
     with pytest.raises(ProviderError, match="key and headers"):
-        await connection(http, upstream.openai_url, key="a\r\nx: y").open(entry("echo"), ASK)
+        await entered(connection(http, upstream.openai_url, key="a\r\nx: y").open(entry("echo"), ASK))
     # The connection was made and dropped; one after it shows that the provider has seen it.
     assert await connection(http, upstream.openai_url).list_models()
     assert [r.path for r in upstream.received] == ["/v1/models"]
@@ -241,7 +243,7 @@ async def test_a_payload_that_is_nested_without_end(http: aiohttp.ClientSession,
     for _ in range(5_000):
         deep = [deep]
     with pytest.raises(BadRequest, match="deeply"):
-        await connection(http, upstream.openai_url).open(entry("echo"), ASK | {"metadata": deep})
+        await entered(connection(http, upstream.openai_url).open(entry("echo"), ASK | {"metadata": deep}))
 
 
 async def test_a_kept_connection_that_was_closed_is_opened_anew(http: aiohttp.ClientSession, raw_server: Serve) -> None:
@@ -251,8 +253,7 @@ async def test_a_kept_connection_that_was_closed_is_opened_anew(http: aiohttp.Cl
 
 
 async def test_leaving_ends_the_providers_work(http: aiohttp.ClientSession, upstream: Upstream) -> None:
-    reply = await connection(http, upstream.openai_url).open(entry("stall"), ASK | {"stream": True})
-    async with reply:
+    async with connection(http, upstream.openai_url).open(entry("stall"), ASK | {"stream": True}) as reply:
         async for _batch in reply.batches():
             break
     await upstream.wait_for_async(lambda u: u.chats[0].ended.is_set())

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import Any, Final
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, Protocol
 
 import msgspec
 from starlette.responses import Response
@@ -23,34 +23,71 @@ PING: Final = b": still waiting\n\n"
 PING_SECONDS: Final = 15.0
 
 
-class Stream(Response):
-    """An open reply as an event stream. `ended` is told how it ended (an HTTP status) and every batch that went by.
+class Form(Protocol):
+    """How an answer is written down for a client."""
 
-    A client that goes away ends the provider's work within moments.
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]: ...
+
+    @property
+    def ping(self) -> bytes | None:
+        """What may be said while the provider is silent, if anything."""
+        ...
+
+    def batch(self, batch: list[bytes]) -> bytes:
+        """OpenAI's chunks, a read of them; empty where they say nothing."""
+        ...
+
+    def end(self) -> bytes: ...
+
+    def error(self, error: OuiError) -> bytes: ...
+
+
+class Events:
+    """Server-sent events, the chunks as they came."""
+
+    headers: Final = HEADERS
+    ping: Final = PING
+
+    def batch(self, batch: list[bytes]) -> bytes:
+        return b"data: " + b"\n\ndata: ".join(batch) + b"\n\n"
+
+    def end(self) -> bytes:
+        return DONE
+
+    def error(self, error: OuiError) -> bytes:
+        return error_event(error)
+
+
+class Stream(Response):
+    """An answer as a response: it is asked for when the response is sent, so that it is closed however that ends.
+
+    A provider's refusal is raised as long as nothing was sent, and told in the stream after that. A client that goes away
+    ends the provider's work within moments.
     """
 
-    def __init__(self, reply: Reply, seen: Callable[[list[bytes]], None], ended: Callable[[int], None]) -> None:
-        self._reply = reply
-        self._seen = seen
-        self._ended = ended
+    def __init__(self, opening: AbstractAsyncContextManager[Reply], form: Form) -> None:
+        self._opening = opening
+        self._form = form
         self.status_code = 200
         self.background = None
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         watcher = asyncio.create_task(self._watch(receive, asyncio.current_task()))
-        status = 499
+        begun = False
         try:
-            async with self._reply:
-                await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
-                status = await self._pass_on(send)
+            async with self._opening as reply:
+                begun = True
+                await send({"type": "http.response.start", "status": 200, "headers": list(self._form.headers)})
+                await self._pass_on(reply, send)
         except asyncio.CancelledError:
             # The client is gone, or its right is: there is nobody to tell.
-            pass
+            if not begun:
+                await Response(status_code=499)(scope, receive, send)
         finally:
             watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watcher
-            self._ended(status)
 
     async def _watch(self, receive: Receive, task: "asyncio.Task[None] | None") -> None:
         while task is not None:
@@ -59,38 +96,36 @@ class Stream(Response):
                 task.cancel()
                 return
 
-    async def _pass_on(self, send: Send) -> int:
-        status = 200
-        pinger = _Pinger(send)
+    async def _pass_on(self, reply: Reply, send: Send) -> None:
+        write = self._form.batch
+        pinger = _Pinger(send, self._form.ping)
         try:
-            async for batch in self._reply.batches():
+            async for batch in reply.batches():
                 pinger.quiet = False
-                self._seen(batch)
-                body = b"data: " + b"\n\ndata: ".join(batch) + b"\n\n"
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                if body := write(batch):
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+            last = self._form.end()
         except OuiError as error:
-            status = error.status
-            await send({"type": "http.response.body", "body": error_event(error), "more_body": True})
-        else:
-            await send({"type": "http.response.body", "body": DONE, "more_body": True})
+            last = self._form.error(error)
         finally:
             pinger.stop()
+        await send({"type": "http.response.body", "body": last, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-        return status
 
 
 class _Pinger:
     """Sends a comment when the provider is silent for long, so that proxies keep the connection."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, said: bytes | None) -> None:
         self._send = send
+        self._said = said
         self.quiet = True
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(PING_SECONDS, self._look)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _look(self) -> None:
-        if self.quiet:
+        if self.quiet and self._said is not None:
             task = self._loop.create_task(self._ping())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -98,7 +133,7 @@ class _Pinger:
         self._timer = self._loop.call_later(PING_SECONDS, self._look)
 
     async def _ping(self) -> None:
-        await self._send({"type": "http.response.body", "body": PING, "more_body": True})
+        await self._send({"type": "http.response.body", "body": self._said, "more_body": True})
 
     def stop(self) -> None:
         self._timer.cancel()

@@ -1,11 +1,10 @@
 """The models of this machine as a connection: each request leases a place at its engine, which speaks OpenAI's wire."""
 
-import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
@@ -37,6 +36,7 @@ class LocalConnection:
 
     key = KEY
     kind: Kind = "local"
+    takes_stream_options = True
 
     def __init__(self, http: aiohttp.ClientSession, models: LocalModels) -> None:
         self._http = http
@@ -46,51 +46,62 @@ class LocalConnection:
         await self._models.look()
         return [_entry(offer) for offer in self._models.offers.values() if offer.is_usable]
 
+    @contextlib.asynccontextmanager
     async def open(
         self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None, tell: Tell | None = None
-    ) -> Reply:
+    ) -> AsyncIterator[Reply]:
         messages = payload.get("messages")
         if not isinstance(messages, list):
             raise BadRequest("'messages' should be a list.")
         _check_media(messages)
         name = entry.remote_id
         sent = self._models.with_defaults(name, engine_payload(payload))
-        place, response, url = await self._ask(name, "/v1/chat/completions", sent, user, tell)
-        return LocalReply(OpenAIReply(response, url), place)
+        async with (
+            self._asked(name, "/v1/chat/completions", sent, user, tell) as (engine, response, url),
+            OpenAIReply(response, url) as reply,
+        ):
+            yield LocalReply(reply, engine)
 
-    async def embed(self, entry: Entry, payload: dict[str, Any]) -> bytes:
-        name = entry.remote_id
-        place, response, url = await self._ask(name, "/v1/embeddings", payload, None, None)
-        async with place, response:
+    async def embed(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
+        async with self._asked(entry.remote_id, "/v1/embeddings", payload, user, None) as (engine, response, url):
             try:
                 return await read_all(response, url)
             except ProviderError as error:
-                raise await place.explained(error) from error
+                raise await engine.explained(error) from error
 
-    async def _ask(
+    async def load(self, entry: Entry, user: dict[str, str]) -> None:
+        """Has a model in memory. Raises Unavailable, ProviderError."""
+        await self._models.ready(entry.remote_id, user["id"])
+
+    @contextlib.asynccontextmanager
+    async def _asked(
         self, name: str, path: str, payload: dict[str, Any], user: dict[str, str] | None, tell: Tell | None
-    ) -> "tuple[Place, aiohttp.ClientResponse, str]":
-        """A place at the engine, its open response, and the response's address. Raises ProviderError, Unavailable."""
-        # Where an engine died since it was last used, a new one is started for this request.
+    ) -> "AsyncIterator[tuple[Engine, aiohttp.ClientResponse, str]]":
+        """The engine at which a place is held, its open response, and the response's address.
+
+        Raises ProviderError, Unavailable.
+        """
+        # Where an engine died since it was last used, a new one is started for this request; not for one that it may have
+        # died of.
         for is_last in (False, True):
-            async with AsyncExitStack() as stack:
-                place = await stack.enter_async_context(await self._place(name, user, tell))
-                lease, url = place.lease, place.lease.url + path
+            async with self._engine(name, user, tell) as engine:
+                lease, url = engine.lease, engine.lease.url + path
                 headers = {"authorization": f"Bearer {lease.key}"}
                 sent = {**payload, "model": lease.model}
                 try:
                     response = await request(self._http, "POST", url, headers=headers, payload=sent)
                 except ProviderError as error:
-                    why = await place.explained(error)
-                    if is_last or why.body is not None or not lease.failed.is_set():
+                    why = await engine.explained(error)
+                    if is_last or why.body is not None or not (error.untouched and lease.failed.is_set()):
                         raise why from error
                     continue
-                # From here on the place is its reply's to give back.
-                stack.pop_all()
-                return place, response, url
-        raise AssertionError("unreachable: the last try returns or raises")
+                async with response:
+                    yield engine, response, url
+                return
 
-    async def _place(self, name: str, user: dict[str, str] | None, tell: Tell | None) -> "Place":
+    @contextlib.asynccontextmanager
+    async def _engine(self, name: str, user: dict[str, str] | None, tell: Tell | None) -> "AsyncIterator[Engine]":
+        """The model's engine, with a place held for one request. Raises ProviderError, Unavailable."""
         say = tell or (lambda _text: None)
         held = self._models.leased(
             name,
@@ -98,10 +109,12 @@ class LocalConnection:
             lambda position: say(_queued(name, position)),
             lambda _part: say(f"Loading {name}…"),
         )
-        try:
-            return Place(name, held, await held.__aenter__())
-        finally:
-            say(None)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                lease = await stack.enter_async_context(held)
+            finally:
+                say(None)
+            yield Engine(name, lease)
 
 
 def _check_media(messages: list[Any]) -> None:
@@ -117,32 +130,12 @@ def _queued(name: str, position: int) -> str:
     return f"Waiting for {name}: " + ("you are next." if position == 1 else f"{position - 1} before you.")
 
 
-class Place:
-    """A slot of an engine that is held for one request."""
+class Engine:
+    """An engine as one request knows it."""
 
-    def __init__(self, name: str, held: "AbstractAsyncContextManager[Lease]", lease: "Lease") -> None:
+    def __init__(self, name: str, lease: "Lease") -> None:
         self.name = name
         self.lease = lease
-        self._held: AbstractAsyncContextManager[Lease] | None = held
-        self._loop = asyncio.get_running_loop()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self.leave()
-
-    async def leave(self) -> None:
-        """Gives it back, once however often it is called."""
-        held, self._held = self._held, None
-        if held is not None:
-            await held.__aexit__(None, None, None)
-
-    def __del__(self) -> None:
-        # A client that goes away in the wrong moment leaves a reply that nobody enters; its slot must come free.
-        held, self._held = self._held, None
-        if held is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_give_back, self._loop, held)
 
     async def explained(self, error: ProviderError) -> ProviderError:
         """An engine's error in words about the model: who asks knows nothing of processes and ports."""
@@ -157,47 +150,25 @@ class Place:
         return ProviderError(f"The model {self.name} broke off: {error.detail}", status=error.status, retryable=True)
 
 
-_given_back: Final[set["asyncio.Task[bool | None]"]] = set()
-
-
-def _give_back(loop: asyncio.AbstractEventLoop, held: "AbstractAsyncContextManager[Lease]") -> None:
-    async def leave() -> bool | None:
-        return await held.__aexit__(None, None, None)
-
-    task = loop.create_task(leave())
-    _given_back.add(task)
-    task.add_done_callback(_given_back.discard)
-
-
 class LocalReply:
-    """An engine's answer. The place is given back when it is left."""
+    """An engine's answer, its errors in words about the model."""
 
-    def __init__(self, reply: OpenAIReply, place: Place) -> None:
+    def __init__(self, reply: OpenAIReply, engine: Engine) -> None:
         self._reply = reply
-        self._place = place
-
-    async def __aenter__(self) -> Self:
-        await self._reply.__aenter__()
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        try:
-            await self._reply.__aexit__(*error)
-        finally:
-            await self._place.leave()
+        self._engine = engine
 
     async def batches(self) -> AsyncIterator[list[bytes]]:
         try:
             async for batch in self._reply.batches():
                 yield batch
         except ProviderError as error:
-            raise await self._place.explained(error) from error
+            raise await self._engine.explained(error) from error
 
     async def whole(self) -> bytes:
         try:
             return await self._reply.whole()
         except ProviderError as error:
-            raise await self._place.explained(error) from error
+            raise await self._engine.explained(error) from error
 
 
 def engine_payload(payload: dict[str, Any]) -> dict[str, Any]:

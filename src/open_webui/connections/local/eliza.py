@@ -1,5 +1,6 @@
 """The model that needs no download, in this process."""
 
+import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -29,6 +30,7 @@ class ElizaConnection:
 
     key = "local:0"
     kind: Kind = "local"
+    takes_stream_options = False
 
     def __init__(self, word_seconds: float = WORD_SECONDS) -> None:
         self._word_seconds = word_seconds
@@ -49,13 +51,14 @@ class ElizaConnection:
             )
         ]
 
+    @contextlib.asynccontextmanager
     async def open(
         self,
         entry: Entry,
         payload: dict[str, Any],
         user: dict[str, str] | None = None,  # noqa: ARG002
         tell: Tell | None = None,  # noqa: ARG002
-    ) -> Reply:
+    ) -> AsyncIterator[Reply]:
         if self._backend is None:
             backend = get_backend(ELIZA)()
             backend.load_model(entry.remote_id)
@@ -64,9 +67,10 @@ class ElizaConnection:
         if not isinstance(messages, list):
             raise BadRequest("'messages' should be a list.")
         delay = self._word_seconds if payload.get("stream") else 0.0
-        return ElizaReply(self._backend.achat_stream(messages, {"delay": delay}), entry.id)
+        async with ElizaReply(self._backend.achat_stream(messages, {"delay": delay}), entry.id) as reply:
+            yield reply
 
-    async def embed(self, entry: Entry, payload: dict[str, Any]) -> bytes:  # noqa: ARG002
+    async def embed(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:  # noqa: ARG002
         raise BadRequest(f"{entry.name} makes no embeddings. Connect a model that does.")
 
 

@@ -1,0 +1,381 @@
+"""The gate: every call to a provider goes through it, and nobody else calls a connection (a test forbids it).
+
+For each call it checks the right, asks for the counts of tokens, closes what was opened, and notes how it ended.
+"""
+
+import asyncio
+import contextlib
+import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Final, Literal, Protocol
+
+import aiohttp
+import msgspec
+
+from open_webui.connections.base import Connection, Models, Reply, Target, Tell
+from open_webui.connections.local.connection import LocalConnection
+from open_webui.connections.ollama import OllamaConnection
+from open_webui.constants import MODEL_NOT_FOUND
+from open_webui.errors import Forbidden, NotFound, OuiError, ProviderError
+from open_webui.internal.log import get_logger
+from open_webui.principal import Principal
+
+log = get_logger(__name__)
+
+Kind = Literal["chat", "api", "task", "embedding", "operation"]
+# The status of a call that was ended before its answer was over, by whoever asked.
+STOPPED: Final = 499
+# A provider that doesn't know a field refuses the request with one of these.
+_REFUSALS: Final = frozenset({400, 422})
+_FIELD: Final = "stream_options"
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A call to a provider.
+
+    kind: "chat" (a page's answer), "api" (a client's), "task" (the server's own question), "embedding", or "operation"
+    (what costs no tokens). started: time.monotonic().
+    """
+
+    user_id: str
+    model_id: str
+    connection: str
+    kind: Kind
+    started: float
+    chat_id: str | None = None
+    message_id: str | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a call ended. status: HTTP's, 499 when it was stopped. usage: as the provider told it, if it did."""
+
+    status: int
+    usage: dict[str, Any] | None
+
+
+class UsageLog(Protocol):
+    """Keeps what calls cost."""
+
+    def count(self, call: Call, status: int, usage: dict[str, Any] | None) -> None:
+        """Notes one call that is over; it is stored soon. Operations are not told."""
+        ...
+
+
+class Trace(Protocol):
+    """Hears of every call when it is over. What it raises is logged and fails no call."""
+
+    def on_call(self, call: Call, outcome: Outcome) -> None: ...
+
+
+# Asked before each call; raises an OuiError (429) when its caller has used up what he may.
+Reserve = Callable[[Call], Awaitable[None]]
+
+
+class Gate:
+    """All calls of this process."""
+
+    def __init__(
+        self,
+        models: Models,
+        usage_log: UsageLog,
+        *,
+        reserve: Reserve | None = None,
+        traces: tuple[Trace, ...] = (),
+    ) -> None:
+        self._models = models
+        self._usage_log = usage_log
+        self._reserve = reserve
+        self._traces = traces
+        # Whether a provider knows `stream_options`, by its models' remote ids (one address may stand before many
+        # providers). Forgotten with the connection: one whose settings change is made anew.
+        self._takes: weakref.WeakKeyDictionary[Connection, dict[str, bool]] = weakref.WeakKeyDictionary()
+
+    async def target(self, principal: Principal, model_id: str) -> Target:
+        """A model that the caller may use. Right after a start it is waited for, shortly.
+
+        Raises NotFound (status 400) for what doesn't exist or isn't the caller's to use.
+        """
+        await self._models.heard_of(model_id)
+        return self._models.resolve(principal, model_id)
+
+    @contextlib.asynccontextmanager
+    async def chat(
+        self,
+        principal: Principal,
+        target: Target,
+        payload: dict[str, Any],
+        *,
+        kind: Kind = "api",
+        chat_id: str | None = None,
+        message_id: str | None = None,
+        tell: Tell | None = None,
+    ) -> AsyncIterator[Reply]:
+        """An opened answer to an OpenAI chat request; leaving it closes the provider's connection and counts the call.
+
+        It counts with the provider's status where it failed, with 499 where it was left before its end, with 500 after an
+        error of ours. payload["stream"] says which of the reply's ways will be used. tell: hears why one has to wait.
+
+        Raises NotFound for a target that was not resolved for the caller, ProviderError.
+        """
+        call = call_of(principal, target, kind, chat_id, message_id)
+        async with self._counted(principal, target, call) as meter:
+            # A client's own field is its own affair; one that did not ask is not sent the chunk that holds only counts.
+            asked = kind == "api" and _asks_usage(payload)
+            asker = asker_of(principal)
+            if asked or payload.get("stream") is not True or not target.connection.takes_stream_options:
+                opening = target.connection.open(target.entry, payload, asker, tell)
+            else:
+                opening = self._opened_with_usage(target, payload, asker, tell)
+            async with opening as reply:
+                yield _CountedReply(reply, meter, hides_usage=kind == "api" and not asked)
+
+    async def embed(self, principal: Principal, target: Target, payload: dict[str, Any]) -> bytes:
+        """An OpenAI embeddings request, answered as the JSON of OpenAI. Raises as `chat`, BadRequest."""
+        async with self._counted(principal, target, call_of(principal, target, "embedding")) as meter:
+            body = await target.connection.embed(target.entry, payload, asker_of(principal))
+            meter.is_over = True
+            meter.usage = usage_of(body)
+            return body
+
+    async def call(
+        self, principal: Principal, target: Target, path: str, payload: dict[str, Any], kind: Kind = "operation"
+    ) -> bytes:
+        """A POST of Ollama's own API about one model, whose name is filled in. Raises as `chat`."""
+        server = target.connection
+        assert isinstance(server, OllamaConnection), "other kinds have no such operations"
+        async with self._counted(principal, target, call_of(principal, target, kind)) as meter:
+            body = await server.call(
+                "POST", path, payload | {"model": target.entry.remote_id}, user=asker_of(principal)
+            )
+            meter.is_over = True
+            meter.usage = usage_of(body)
+            return body
+
+    async def load(self, principal: Principal, target: Target) -> None:
+        """Has a model of this machine in memory. Raises as `chat`, Unavailable."""
+        assert isinstance(target.connection, LocalConnection), "other kinds are not loaded by us"
+        async with self._counted(principal, target, call_of(principal, target, "operation")) as meter:
+            await target.connection.load(target.entry, asker_of(principal))
+            meter.is_over = True
+
+    async def ask_server(
+        self, principal: Principal, server: OllamaConnection, path: str, *, timeout: float
+    ) -> dict[str, Any]:
+        """What an Ollama server says of itself (its version, what it has loaded). Raises ProviderError."""
+        async with self._counted(principal, None, _operation_of(principal, server)) as meter:
+            answer = await server.json("GET", path, timeout=timeout)
+            meter.is_over = True
+            return answer
+
+    @contextlib.asynccontextmanager
+    async def change_server(
+        self, principal: Principal, server: OllamaConnection, method: str, path: str, payload: dict[str, Any]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The open response of an Ollama server to a change of what it holds. Raises Forbidden, ProviderError."""
+        if not principal.is_admin:
+            raise Forbidden(status=403)
+        async with (
+            self._counted(principal, None, _operation_of(principal, server)) as meter,
+            await server.send(method, path, payload, user=asker_of(principal)) as response,
+        ):
+            yield response
+            meter.is_over = response.content.at_eof()
+
+    @contextlib.asynccontextmanager
+    async def _counted(self, principal: Principal, target: Target | None, call: Call) -> AsyncIterator["_Meter"]:
+        """One call from its right to its count."""
+        if target is not None:
+            _check_right(principal, target, call.kind)
+        if self._reserve is not None:
+            await self._reserve(call)
+        meter, status = _Meter(), 500
+        try:
+            yield meter
+            status = meter.status or (200 if meter.is_over else STOPPED)
+        except (asyncio.CancelledError, GeneratorExit):
+            status = STOPPED
+            raise
+        except OuiError as error:
+            status = error.status
+            raise
+        finally:
+            self._ended(call, Outcome(status, meter.usage))
+
+    def _ended(self, call: Call, outcome: Outcome) -> None:
+        if call.kind != "operation":
+            self._usage_log.count(call, outcome.status, outcome.usage)
+        for trace in self._traces:
+            try:
+                trace.on_call(call, outcome)
+            except Exception:
+                # Who looks on must not fail the call that he looks at.
+                log.exception("a trace of provider calls failed", trace=type(trace).__name__)
+
+    @contextlib.asynccontextmanager
+    async def _opened_with_usage(
+        self, target: Target, payload: dict[str, Any], asker: dict[str, str], tell: Tell | None
+    ) -> AsyncIterator[Reply]:
+        """The reply, asked for with its usage; without where the provider doesn't know the field."""
+        connection, entry = target.connection, target.entry
+        takes = self._takes.setdefault(connection, {})
+        known = takes.get(entry.remote_id)
+        plain = _without_usage(payload)
+        sent = plain if known is False else _with_usage(payload)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                reply = await stack.enter_async_context(connection.open(entry, sent, asker, tell))
+            except ProviderError as error:
+                if sent is plain or error.status not in _REFUSALS or (known and _FIELD not in error.detail):
+                    raise
+                reply = await stack.enter_async_context(connection.open(entry, plain, asker, tell))
+                log.info("a provider does not count the tokens of its streams", model=target.model_id)
+                takes[entry.remote_id] = False
+            else:
+                takes[entry.remote_id] = sent is not plain
+            yield reply
+
+
+class _Meter:
+    """What is known of a call while it runs. status: of a failure that its reader was told and lives with."""
+
+    __slots__ = ("is_over", "status", "usage")
+
+    def __init__(self) -> None:
+        self.usage: dict[str, Any] | None = None
+        self.status: int | None = None
+        self.is_over = False
+
+
+class _CountedReply:
+    """A reply whose usage is seen as it goes by. It is open already, and closed by the gate."""
+
+    __slots__ = ("_hides_usage", "_meter", "_reply")
+
+    def __init__(self, reply: Reply, meter: _Meter, *, hides_usage: bool) -> None:
+        self._reply = reply
+        self._meter = meter
+        self._hides_usage = hides_usage
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        """See `base.Reply`."""
+        with self._noted():
+            async for batch in self._reply.batches():
+                for payload in batch:
+                    # Looking for the name is cheaper than decoding each; many send it as null until the last.
+                    if b'"usage"' in payload and b'"usage":null' not in payload:
+                        batch = self._without_counts(batch)  # noqa: PLW2901
+                        break
+                if batch:
+                    yield batch
+
+    async def whole(self) -> bytes:
+        """See `base.Reply`."""
+        with self._noted():
+            body = await self._reply.whole()
+            self._meter.usage = usage_of(body)
+            return body
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except OuiError as error:
+            self._meter.status = error.status
+            raise
+        self._meter.is_over = True
+
+    def _without_counts(self, batch: list[bytes]) -> list[bytes]:
+        """The batch as it is passed on; what it tells of usage is noted."""
+        out = []
+        for payload in batch:
+            told = _told_by(payload) if b'"usage"' in payload else None
+            if told is not None and told.usage is not None:
+                self._meter.usage = told.usage
+                if self._hides_usage and bytes(told.choices) in _NO_CHOICES:
+                    continue
+            out.append(payload)
+        return out
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """The part of a chunk, of a completion, or of embeddings that is counted."""
+
+    usage: dict[str, Any] | None = None
+    choices: msgspec.Raw = msgspec.Raw()
+    prompt_eval_count: int | None = None
+
+
+_NO_CHOICES: Final = frozenset({b"", b"[]", b"null"})
+_decode: Final = msgspec.json.Decoder(_Told).decode
+
+
+def _told_by(payload: bytes) -> _Told | None:
+    try:
+        return _decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def usage_of(body: bytes) -> dict[str, Any] | None:
+    """The usage that a chunk, a whole answer or embeddings tell, Ollama's own embeddings among them."""
+    told = _told_by(body) if b'"usage"' in body or b'"prompt_eval_count"' in body else None
+    if told is None or told.usage is not None:
+        return None if told is None else told.usage
+    return None if told.prompt_eval_count is None else {"prompt_tokens": told.prompt_eval_count}
+
+
+def call_of(
+    principal: Principal, target: Target, kind: Kind, chat_id: str | None = None, message_id: str | None = None
+) -> Call:
+    """A call that begins now."""
+    return Call(
+        user_id=principal.id,
+        model_id=target.model_id,
+        connection=target.entry.connection,
+        kind=kind,
+        started=time.monotonic(),
+        chat_id=chat_id,
+        message_id=message_id,
+    )
+
+
+def _operation_of(principal: Principal, server: OllamaConnection) -> Call:
+    return Call(user_id=principal.id, model_id="", connection=server.key, kind="operation", started=time.monotonic())
+
+
+def asker_of(principal: Principal) -> dict[str, str]:
+    """Who asks, for connections that are told."""
+    return {"id": principal.id, "name": principal.name, "email": principal.email, "role": principal.role}
+
+
+def _check_right(principal: Principal, target: Target, kind: Kind) -> None:
+    """Raises NotFound for a target that was resolved for nobody, or for somebody else.
+
+    The server's own questions may be put to the model that an admin chose for them.
+    """
+    if target.user_id != principal.id and not (kind == "task" and target.user_id is None):
+        raise NotFound(MODEL_NOT_FOUND, status=400)
+
+
+def _asks_usage(payload: dict[str, Any]) -> bool:
+    options = payload.get(_FIELD)
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _with_usage(payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload that asks for usage. What a client sends in the field's place and is none stays for its provider to refuse."""
+    options = payload.get(_FIELD)
+    if options is not None and not isinstance(options, dict):
+        return payload
+    return payload | {_FIELD: {**(options or {}), "include_usage": True}}
+
+
+def _without_usage(payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload as its client would send it to a provider that doesn't count."""
+    options = payload.get(_FIELD)
+    if not isinstance(options, dict):
+        return payload
+    kept = {name: value for name, value in options.items() if name != "include_usage"}
+    rest = {name: value for name, value in payload.items() if name != _FIELD}
+    return rest | {_FIELD: kept} if kept else rest
