@@ -1,9 +1,11 @@
-"""Effective permissions: what the default tree or any of one's groups grants."""
+"""Effective permissions: what the default tree or any of one's groups grants, and what those of chats mean."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from open_webui.config import DEFAULT_PERMISSIONS, permission_paths
+from open_webui.errors import Forbidden
+from open_webui.principal import Principal
 
 
 def effective(trees: Iterable[Mapping[str, Any]]) -> frozenset[str]:
@@ -17,3 +19,39 @@ def tree(paths: frozenset[str]) -> dict[str, dict[str, bool]]:
         section: {name: f"{section}.{name}" in paths for name in entries}
         for section, entries in DEFAULT_PERMISSIONS.items()
     }
+
+
+def may_set_params(principal: Principal) -> bool:
+    """Whether somebody may choose a model's parameters for a chat."""
+    return principal.may("chat.controls") and principal.may("chat.params")
+
+
+def may_set_system_prompt(principal: Principal) -> bool:
+    """Whether somebody may give a chat a system prompt."""
+    return principal.may("chat.controls") and principal.may("chat.system_prompt")
+
+
+def may_store_chats(principal: Principal) -> bool:
+    """Whether somebody's chats are kept. An administrator's always may be."""
+    return principal.is_admin or "chat.temporary_enforced" not in principal.permissions
+
+
+def check_stores_chats(principal: Principal) -> None:
+    """Raises Forbidden for somebody whose chats are all temporary."""
+    if not may_store_chats(principal):
+        raise Forbidden("Your chats are not kept on this server. Start a temporary chat.", status=403)
+
+
+def check_params(principal: Principal, params: Mapping[str, Any]) -> None:
+    """Raises Forbidden for a chat's parameters that somebody may not set."""
+    given = {name for name, value in params.items() if value not in (None, "", {}, [])}
+    if "system" in given and not may_set_system_prompt(principal):
+        raise Forbidden("You may not set a system prompt on this server.", status=403)
+    if given - {"system"} and not may_set_params(principal):
+        raise Forbidden("You may not set parameters of models on this server.", status=403)
+
+
+def check_edits(principal: Principal) -> None:
+    """Raises Forbidden for somebody who may not change what a message says."""
+    if not principal.may("chat.edit"):
+        raise Forbidden("You may not edit messages on this server.", status=403)

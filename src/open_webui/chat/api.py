@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from open_webui.chat.delivery.sse import Events, Stream
 from open_webui.chat.params import merge, with_system
+from open_webui.chat.permissions import check_api
 from open_webui.chat.request import ApiRequest
 from open_webui.connections.base import Reply, Target
 from open_webui.connections.gate import Gate
@@ -28,7 +29,11 @@ def provider_payload(request: ApiRequest, target: Target) -> dict[str, Any]:
 
 
 async def opening(gate: Gate, principal: Principal, request: ApiRequest) -> AbstractAsyncContextManager[Reply]:
-    """The answer, not asked for yet. Raises NotFound for a model that the caller may not use, BadRequest."""
+    """The answer, not asked for yet.
+
+    Raises NotFound for a model that the caller may not use, Forbidden for fields that he may not set, BadRequest.
+    """
+    check_api(principal, request)
     target = await gate.target(principal, request.model)
     return gate.chat(principal, target, provider_payload(request, target), kind="api")
 

@@ -20,6 +20,10 @@ _OLLAMA: Final = frozenset(
         " use_mmap use_mlock think format keep_alive"
     ).split()
 )
+# What a person chooses of how a model answers; what it may call, and in which form it has to answer, is not among them.
+PARAMETERS: Final = (_PLAIN | _OLLAMA | {"stop", "options"}) - {
+    "tools", "tool_choice", "parallel_tool_calls", "response_format", "format", "keep_alive",
+}  # fmt: skip
 
 
 def merge(kind: str, *layers: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from open_webui.chat.aftermath import Aftermath
 from open_webui.chat.assemble import Answer, items_of
 from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.journal import Journal
+from open_webui.chat.permissions import permitted, permitted_chat
 from open_webui.chat.registry import Entry, RunningAnswers
 from open_webui.chat.request import PageRequest
 from open_webui.chat.running import RunningAnswer
@@ -17,7 +18,7 @@ from open_webui.chat.turn import Turn
 from open_webui.config import Config
 from open_webui.connections.base import Models
 from open_webui.connections.gate import Gate
-from open_webui.errors import Forbidden, Unavailable
+from open_webui.errors import Unavailable
 from open_webui.events import Audience, ChatEvent, Emitter
 from open_webui.internal.db import Database
 from open_webui.internal.load import Load
@@ -76,15 +77,12 @@ class Starter:
     async def start(self, principal: Principal, request: PageRequest) -> dict[str, Any]:
         """Stores the question and its empty answers, starts a task an answer, and returns the wire's reply.
 
-        Raises NotFound for a chat that the caller may not write to, or a model that he may not use; Conflict for an
+        Raises NotFound for a chat that the caller may not write to, or a model that he may not use; Forbidden; Conflict for an
         answer that is being written; TooManyRequests and Unavailable over the limits.
         """
         if self._closing:
             raise Unavailable(RESTARTING)
-        if len(request.asks) > 1 and not principal.may("chat.multiple_models"):
-            raise Forbidden("You may not ask several models at once on this server.")
-        if request.continued and not principal.may("chat.continue_response"):
-            raise Forbidden("You may not continue answers on this server.")
+        request = permitted(principal, request)
         keys = {(request.chat_id, ask.message_id) for ask in request.asks}
         with self._running.reserve(principal, len(request.asks)):
             await self._running.check_free(principal, keys)
@@ -95,6 +93,7 @@ class Starter:
         targets = [await self._gate.target(principal, ask.model_id) for ask in request.asks]
         asks = list(zip(request.asks, targets, [new_id() for _ in targets], strict=True))
         stored = await store(self._place, principal, request, [(ask, task_id) for ask, _, task_id in asks])
+        stored = permitted_chat(principal, stored)
         turns = [
             Turn(task_id=task_id, principal=principal, request=request, ask=ask, stored=stored, target=target)
             for ask, target, task_id in asks

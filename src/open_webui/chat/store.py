@@ -33,8 +33,9 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     # The question and the empty answers as messages of the wire, for others who look on.
     wire: dict[str, dict[str, Any]]
+    # The chat's own; its system prompt is among them.
     params: dict[str, Any]
-    system: tuple[str, ...]
+    folder_prompt: str | None = None
     affect: Chosen = NOTHING
     continued: dict[str, Any] | None = None
 
@@ -71,7 +72,7 @@ async def store(place: Place, principal: Principal, request: PageRequest, asks: 
         answers = {row.id: row for row in rows if row.id in {ask.message_id for ask, _ in asks}}
         first = answers[asks[0][0].message_id]
         branch, truncated = await _branch(connection, chat.id, first.parent_id, place.max_chars)
-        systems = await _systems(connection, chat)
+        prompt = None if chat.folder_id is None else await stored_turns.folder_prompt(connection, chat.folder_id)
     earlier = first if request.continued else None
     history = [row.wire([]) for row in branch]
     if earlier is not None:
@@ -89,7 +90,7 @@ async def store(place: Place, principal: Principal, request: PageRequest, asks: 
         question=_question(branch),
         wire={row.id: row.wire([r.id for r in rows if r.parent_id == row.id]) for row in rows},
         params=params if isinstance(params, dict) else {},
-        system=systems,
+        folder_prompt=prompt,
         affect=chosen(chat.meta),
         continued=None if earlier is None else {"output": earlier.body.get("output"), "content": earlier.content},
     )
@@ -105,8 +106,6 @@ def _begun(principal: Principal, chat: ChatRow, asks: Sequence[tuple[Ask, str]])
 
 def _temporary(principal: Principal, request: PageRequest) -> Stored:
     """A temporary chat stores nothing: its conversation comes with the request."""
-    if not principal.may("chat.temporary"):
-        raise NotFound
     history = tuple(request.messages or ())
     said = next((m.get("content") for m in reversed(history) if m.get("role") == "user"), "")
     return Stored(
@@ -121,7 +120,6 @@ def _temporary(principal: Principal, request: PageRequest) -> Stored:
         question=said if isinstance(said, str) else "",
         wire={},
         params={},
-        system=(),
     )
 
 
@@ -216,16 +214,6 @@ async def _branch(
     if message_id is None:
         return [], False
     return await messages.branch(connection, chat_id, message_id, max_chars)
-
-
-async def _systems(connection: AsyncConnection, chat: ChatRow) -> tuple[str, ...]:
-    """The system prompts of the chat's folder and of the chat itself."""
-    out = []
-    if chat.folder_id is not None:
-        out.append(await stored_turns.folder_prompt(connection, chat.folder_id))
-    params = chat.body.get("params")
-    out.append(params.get("system") if isinstance(params, dict) else None)
-    return tuple(text for text in out if isinstance(text, str) and text)
 
 
 def _question(branch: Sequence[messages.MessageRow]) -> str:

@@ -84,9 +84,10 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def system(self) -> tuple[str, ...]:
         """The model's, the folder's, the chat's and the request's system prompt, each once."""
-        texts = (self.target.system, *self.stored.system, self.request.params.get("system"))
+        chat, page = self.stored.params.get("system"), self.request.params.get("system")
+        texts = (self.target.system, self.stored.folder_prompt, chat, page)
         # A page sends the chat's own prompt again.
-        return tuple(dict.fromkeys(text for text in texts if isinstance(text, str)))
+        return tuple(dict.fromkeys(text for text in texts if isinstance(text, str) and text))
 
     @property
     def history(self) -> tuple[dict[str, Any], ...]:

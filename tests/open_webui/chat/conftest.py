@@ -101,7 +101,7 @@ def make_turn(**changes: Any) -> Turn:
     }  # fmt: skip
     stored: dict[str, Any] = {
         "chat_id": "c", "owner_id": "ann", "title": "", "folder_id": None, "is_new": True, "history": (),
-        "truncated": False, "question": "Hi", "wire": {}, "params": {}, "system": (), "affect": NOTHING,
+        "truncated": False, "question": "Hi", "wire": {}, "params": {}, "folder_prompt": None, "affect": NOTHING,
     }  # fmt: skip
     task_id, message_id = changes.pop("task_id", "t"), changes.pop("message_id", "a")
     row, body = changes.pop("row", None), changes.pop("body", {})

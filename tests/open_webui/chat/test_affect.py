@@ -422,7 +422,7 @@ class TestTheStage:
             turn = make_turn(affect=chosen({"calm": 1}), question="", **changes)
             return list((await prepare(turn, Noted())).messages)
 
-        assert await sent(system=("S",), history=(ask,)) == [{"role": "system", "content": f"S\n\n{style}"}, ask]
+        assert await sent(folder_prompt="S", history=(ask,)) == [{"role": "system", "content": f"S\n\n{style}"}, ask]
         assert await sent(history=(ask,)) == [{"role": "system", "content": style}, ask]
         parts = {"role": "system", "content": [{"type": "text", "text": "S"}]}
         assert await sent(history=(parts, ask)) == [{"role": "system", "content": style}, parts, ask]

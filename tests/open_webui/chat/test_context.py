@@ -64,7 +64,8 @@ def test_pictures_become_parts_and_other_addresses_do_not() -> None:
 async def test_system_prompts_are_one_message_with_their_variables() -> None:
     messages = await sent(
         history=(ASKED,),
-        system=("I am {{USER_NAME}}'s.", " ", "Of {{FOLDER}}."),
+        folder_prompt="I am {{USER_NAME}}'s.",
+        params={"system": "Of {{FOLDER}}."},
         variables={"{{USER_NAME}}": "{{FOLDER}}"},
     )
     assert messages == [{"role": "system", "content": "I am {{FOLDER}}'s.\n\nOf {{FOLDER}}."}, ASKED]
@@ -72,7 +73,7 @@ async def test_system_prompts_are_one_message_with_their_variables() -> None:
 
 async def test_the_conversations_own_system_message_is_joined() -> None:
     own = {"role": "system", "content": "Own."}
-    assert await sent(history=(own, ASKED), system=("First.",)) == [
+    assert await sent(history=(own, ASKED), folder_prompt="First.") == [
         {"role": "system", "content": "First.\n\nOwn."},
         ASKED,
     ]
@@ -83,7 +84,7 @@ async def test_a_window_begins_with_a_question() -> None:
     old = {"role": "assistant", "content": "lost its question"}
     system = {"role": "system", "content": "S"}
     assert await sent(history=(old, ASKED), truncated=True) == [ASKED]
-    assert await sent(history=(old, ASKED), truncated=True, system=("S",)) == [system, ASKED]
+    assert await sent(history=(old, ASKED), truncated=True, folder_prompt="S") == [system, ASKED]
     assert await sent(history=(old, ASKED)) == [old, ASKED]
     assert await sent(history=(old,), truncated=True) == [old]
 

@@ -1,0 +1,95 @@
+"""What an administrator may forbid people to do when they ask a model: checked where the question comes in.
+
+A permission that is missing refuses what was asked for. Parameters and system prompts are left out of a page's question
+instead: a page sends those that were set when it was still allowed, and nobody should be locked out by them.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from open_webui.access.permissions import check_stores_chats, may_set_params, may_set_system_prompt
+from open_webui.chat.params import PARAMETERS
+from open_webui.chat.request import ApiRequest, PageRequest
+from open_webui.chat.store import Stored
+from open_webui.errors import Forbidden
+from open_webui.principal import Principal
+
+_PROMPT_ROLES: Final = ("system", "developer")
+
+
+def permitted(principal: Principal, request: PageRequest) -> PageRequest:
+    """The page's request without the parameters that its asker may not set. Raises Forbidden."""
+    if request.is_temporary:
+        if not principal.may("chat.temporary"):
+            raise Forbidden("You may not start temporary chats on this server.", status=403)
+    else:
+        check_stores_chats(principal)
+    if len(request.asks) > 1 and not principal.may("chat.multiple_models"):
+        raise Forbidden("You may not ask several models at once on this server.")
+    if request.continued and not principal.may("chat.continue_response"):
+        raise Forbidden("You may not continue answers on this server.")
+    if _uploads(request) and not principal.may("chat.file_upload"):
+        raise Forbidden("You may not attach files on this server.", status=403)
+    if not may_set_params(principal):
+        request = replace(request, params=_only_system(request.params), fields={})
+    if not may_set_system_prompt(principal):
+        request = replace(request, params=_without_system(request.params), messages=_unprompted(request.messages))
+    return request
+
+
+def permitted_chat(principal: Principal, stored: Stored) -> Stored:
+    """What was found of a chat, without the parameters that its asker, if it is his own, may not set any more."""
+    if stored.owner_id != principal.id:
+        return stored
+    params = stored.params
+    if not may_set_params(principal):
+        params = _only_system(params)
+    if not may_set_system_prompt(principal):
+        params = _without_system(params)
+    return stored if params is stored.params else replace(stored, params=params)
+
+
+def check_api(principal: Principal, request: ApiRequest) -> None:
+    """Raises Forbidden for what an API client may not set. It knows what it sends, so nothing is left out silently."""
+    messages = request.payload.get("messages")
+    prompts = _prompts(messages) if isinstance(messages, list) else []
+    if prompts and not may_set_system_prompt(principal):
+        raise Forbidden("You may not set a system prompt on this server.", status=403)
+    given = [name for name in request.payload if name in PARAMETERS and request.payload[name] is not None]
+    if given and not may_set_params(principal):
+        raise Forbidden(
+            f"You may not set parameters of models on this server ({', '.join(sorted(given))}).", status=403
+        )
+
+
+def _uploads(request: PageRequest) -> bool:
+    """Whether the request brings content of files along, not only references to what is here."""
+    question = request.user_message or {}
+    files = question.get("files")
+    content = question.get("content")
+    parts = content if isinstance(content, list) else ()
+    given = [*request.files, *(files if isinstance(files, list) else ())]
+    urls = [file.get("url") for file in given if isinstance(file, dict)]
+    for part in parts:
+        picture = part.get("image_url") if isinstance(part, dict) else None
+        urls.append(picture.get("url") if isinstance(picture, dict) else picture)
+    return any(isinstance(url, str) and url.startswith("data:") for url in urls)
+
+
+def _only_system(params: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name == "system"}
+
+
+def _without_system(params: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name != "system"}
+
+
+def _prompts(messages: Sequence[Any]) -> list[Any]:
+    return [message for message in messages if isinstance(message, dict) and message.get("role") in _PROMPT_ROLES]
+
+
+def _unprompted(messages: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """The messages of a temporary chat without system prompts."""
+    return None if messages is None else [m for m in messages if m.get("role") not in _PROMPT_ROLES]
