@@ -35,3 +35,7 @@ EMAIL_TAKEN: Final = "An account with this e-mail address exists already. Sign i
 MODEL_NOT_FOUND: Final = "Model not found"
 SESSION_REQUIRED: Final = "A human session is required."
 TOO_MANY_ATTEMPTS: Final = "Too many attempts. Wait a few minutes, then try again."
+
+# What an administrator may take away.
+NO_EDITS: Final = "You may not edit messages on this server."
+NO_DELETIONS: Final = "You may not delete messages on this server."

@@ -14,6 +14,7 @@
 | `instream`          | 10 words, then an error object inside the stream |
 | `reasoning`         | thoughts as `reasoning_content`, then the answer |
 | `tools`             | calls the first offered tool (`lookup` if none); answers with words once it has a result |
+| `rounds`            | what `Upstream.rounds` says, a list of events for each time it is asked in one turn |
 | `empty`             | ends without a word |
 | `mute`              | as `fixed`, without usage |
 | `error400` ... `529` | answers that status with a JSON error; `error429` adds `Retry-After: 7` |
@@ -35,7 +36,7 @@ ERRORS: Final = {400: "bad request", 401: "invalid api key", 403: "not for you",
                  500: "upstream exploded", 503: "overloaded", 529: "overloaded, too"}  # fmt: skip
 MODELS: Final = (
     "echo", "fixed", "slow", "gated", "stall", "drop", "cut", "garbage", "hugeline", "instream", "reasoning", "tools",
-    "empty", "mute", *(f"error{status}" for status in ERRORS), "html502",
+    "rounds", "empty", "mute", *(f"error{status}" for status in ERRORS), "html502",
 )  # fmt: skip
 HUGE_LINE_BYTES: Final = 20_000_000
 WORDS_BEFORE_TROUBLE: Final = 10
@@ -138,6 +139,16 @@ def play(model: str, body: Mapping[str, Any], answer: str | None = None) -> Iter
         case _:
             yield from map(Text, words)
     yield Finish("stop", None if model == "mute" else usage)
+
+
+def rounds_before(body: Mapping[str, Any]) -> int:
+    """How often the model has called tools since the last question."""
+    count = 0
+    for message in reversed(body.get("messages") or []):
+        if message.get("role") == "user":
+            break
+        count += bool(message.get("tool_calls"))
+    return count
 
 
 def _interleaved(model: str, words: list[str]) -> Iterator[Event]:

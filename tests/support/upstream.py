@@ -54,6 +54,7 @@ class Upstream:
         self.silent = False
         self.refuses_stream_options: int | None = None
         self.refusal = "Unrecognized request argument supplied: stream_options"
+        self.rounds: list[list[script.Event]] = []
         self.received: list[Received] = []
         self._answers: list[tuple[str, str]] = []
         self._changed = threading.Condition()
@@ -229,6 +230,9 @@ class Upstream:
         if (refusal := _refusal(part, self.models, ollama=isinstance(wire, Ollama))) is not None:
             return refusal
         events = script.play(part, received.body, self._set_answer(received.body))
+        if part == "rounds":
+            said = min(script.rounds_before(received.body), len(self.rounds) - 1)
+            events = iter(self.rounds[said])
         if not wire.streamed:
             return await self._whole(request, wire, events)
         response = web.StreamResponse(headers={"Content-Type": wire.content_type})

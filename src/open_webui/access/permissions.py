@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from open_webui import constants
 from open_webui.config import DEFAULT_PERMISSIONS, permission_paths
 from open_webui.errors import Forbidden
 from open_webui.principal import Principal
@@ -54,4 +55,4 @@ def check_params(principal: Principal, params: Mapping[str, Any]) -> None:
 def check_edits(principal: Principal) -> None:
     """Raises Forbidden for somebody who may not change what a message says."""
     if not principal.may("chat.edit"):
-        raise Forbidden("You may not edit messages on this server.", status=403)
+        raise Forbidden(constants.NO_EDITS, status=403)

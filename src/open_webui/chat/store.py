@@ -62,6 +62,7 @@ async def store(place: Place, principal: Principal, request: PageRequest, asks: 
             wire = [await _continued(connection, chat, asks[0][0], asks[0][1])]
         else:
             wire = _placeholders(principal, request, asks)
+            await _check_regenerates(connection, principal, chat, wire)
         stale = frozenset({"error"}) if request.continued else messages.ANSWER_FIELDS
         if chat.user_id != principal.id:
             wire = await _spared(connection, chat, principal, wire)
@@ -206,6 +207,16 @@ async def _continued(connection: AsyncConnection, chat: ChatRow, ask: Ask, task_
         raise NotFound
     meta = carried(row.body["meta"]) if isinstance(row.body.get("meta"), dict) else {}
     return {"id": row.id, "role": row.role, "done": False, "meta": meta | {"task_id": task_id}}
+
+
+async def _check_regenerates(
+    connection: AsyncConnection, principal: Principal, chat: LockedChat, wire: list[dict[str, Any]]
+) -> None:
+    """Raises Forbidden for another answer to a message that has one, where that is not allowed."""
+    if not principal.may("chat.regenerate_response") and await messages.has_answer(
+        connection, chat.id, wire[-1]["parentId"]
+    ):
+        raise Forbidden("You may not have answers written anew on this server.", status=403)
 
 
 async def _branch(

@@ -7,6 +7,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui import constants
+from open_webui.errors import Forbidden
 from open_webui.models import file_uses, generations, messages, tables
 from open_webui.models.base import clean, now
 from open_webui.models.chat_rows import LockedChat
@@ -30,12 +32,21 @@ t = tables.message
 _encode = msgspec.json.encode
 
 
-async def replace(connection: AsyncConnection, chat: LockedChat, author: str, given: Sequence[tree.Fields]) -> None:
+async def replace(
+    connection: AsyncConnection,
+    chat: LockedChat,
+    author: str,
+    given: Sequence[tree.Fields],
+    *,
+    may_edit: bool = True,
+    may_delete: bool = True,
+) -> None:
     """Makes a chat's messages what a page says they all are, writing only rows that differ.
 
     Messages that are being answered keep what they are, and stay with all that they answer to, also when the page does
     not know them yet. A page that still waits for an answer which is done does not undo it. Whoever is not the chat's
-    owner (author) changes and removes only own messages.
+    owner (author) changes and removes only own messages. Raises Forbidden where what a message says would be changed, or a
+    message removed, and that is not allowed.
     """
     fields = {f.id: f for f in given}
     before = await messages.links(connection, chat)
@@ -54,9 +65,13 @@ async def replace(connection: AsyncConnection, chat: LockedChat, author: str, gi
             if i in fields:
                 row = _changed(r, fields[i], parents[i], at)
                 if row is not None:
+                    if not may_edit and (row.role, row.content) != (r[4], r[5]):
+                        raise Forbidden(constants.NO_EDITS, status=403)
                     changed.append(row)
             elif i not in kept:
                 gone.append(r[0])
+    if gone and not may_delete:
+        raise Forbidden(constants.NO_DELETIONS, status=403)
     await messages.delete(connection, chat, gone)
     await messages.update(connection, chat, changed)
     fresh = tree.in_order([f for f in fields.values() if f.id not in before])

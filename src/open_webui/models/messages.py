@@ -163,6 +163,13 @@ async def by_number(connection: AsyncConnection, number: int) -> MessageRow | No
     return None if row is None else _row(row)
 
 
+async def has_answer(connection: AsyncConnection, chat_id: str, message_id: str | None) -> bool:
+    """Whether a model has answered a message already."""
+    answers = t.c.parent_id.is_(None) if message_id is None else t.c.parent_id == message_id
+    found = sa.select(sa.exists().where(t.c.chat_id == chat_id, answers, t.c.role == "assistant"))
+    return bool(await connection.scalar(found))
+
+
 def _branch_statement() -> "sa.Select[Any]":
     length = sa.func.length
     limit = sa.bindparam("max_chars", type_=sa.BigInteger)

@@ -223,7 +223,7 @@ FOLDER_PAGE = 10
 
 
 @router.get("/all")
-@allow(LIST)
+@allow(LIST.needs("chat.export"))
 async def export_all(state: AppState, caller: Caller) -> Response:
     """All of one's chats, one document a line."""
     numbers = await transfer.numbers(state, caller.id)
@@ -231,7 +231,7 @@ async def export_all(state: AppState, caller: Caller) -> Response:
 
 
 @router.get("/all/archived")
-@allow(LIST)
+@allow(LIST.needs("chat.export"))
 async def export_archived(state: AppState, caller: Caller) -> Response:
     numbers = await transfer.numbers(state, caller.id, archived=True)
     return _stream(transfer.export(state, numbers, lines=False), "application/json")

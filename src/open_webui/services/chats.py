@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from open_webui import constants
+from open_webui.access.permissions import check_edits, check_params, check_stores_chats
 from open_webui.env import Settings
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.events import ChatEvent, Emitter
@@ -162,8 +163,10 @@ def news(house: House, unit: UnitOfWork, chat: ChatRow, event: str = "chat:list"
 
 
 async def create(house: House, principal: Principal, given: ChatBody) -> Reply:
-    """Stores a new chat and answers with its document."""
+    """Stores a new chat and answers with its document. Raises Forbidden for parameters that its owner may not set."""
+    check_stores_chats(principal)
     document = await read_document(given.chat, creating=True)
+    check_params(principal, _params_of(document.body))
     variables = _variables(given.variables)
     async with house.database.write() as unit:
         if given.folder_id is not None and not await folders.hold(unit.connection, principal, given.folder_id):
@@ -204,11 +207,19 @@ async def update(house: House, principal: Principal, chat_id: str, given: ChatBo
     changing = change_chat(house.database, principal, chat_id, error=Refused, folder_id=given.folder_id)
     async with changing as (unit, held):
         if document.fields is not None:
-            await histories.replace(unit.connection, held, principal.id, document.fields)
+            await histories.replace(
+                unit.connection,
+                held,
+                principal.id,
+                document.fields,
+                may_edit=principal.may("chat.edit"),
+                may_delete=principal.may("chat.delete_message"),
+            )
         values: dict[str, Any] = {"updated_at": now()}
         if document.current_id is not None and await _has(unit, held, document):
             values["current_message_id"] = document.current_id
         if principal.id == held.user_id:
+            check_params(principal, _changed_params(held, document))
             values |= _owners_changes(held, document, given)
         if variables is not None and principal.id == held.user_id:
             values["variables"] = variables
@@ -227,6 +238,17 @@ async def _note_files(unit: UnitOfWork, principal: Principal, chat: ChatRow) -> 
 async def _has(unit: UnitOfWork, chat: ChatRow, document: Document) -> bool:
     current = document.current_id or ""
     return await messages.get(unit.connection, chat.id, current) is not None
+
+
+def _params_of(body: dict[str, Any]) -> dict[str, Any]:
+    params = body.get("params")
+    return params if isinstance(params, dict) else {}
+
+
+def _changed_params(chat: ChatRow, document: Document) -> dict[str, Any]:
+    """The parameters that a saved document gives another value than the chat's."""
+    before = _params_of(chat.body)
+    return {name: value for name, value in _params_of(document.body).items() if before.get(name) != value}
 
 
 def _owners_changes(chat: ChatRow, document: Document, given: ChatBody) -> dict[str, Any]:
@@ -276,6 +298,7 @@ async def set_params(house: House, principal: Principal, chat_id: str, given: di
         given = clean_json(given)
     except ValueError as error:
         raise BadRequest(f"The parameters can't be stored: this {error}.") from None
+    check_params(principal, given)
     async with change_chat(house.database, principal, chat_id, "own", error=Refused) as (unit, chat):
         stored = chat.body.get("params")
         merged = (stored if isinstance(stored, dict) else {}) | given
@@ -292,11 +315,15 @@ async def set_message(house: House, principal: Principal, chat_id: str, message_
     fields = {k: v for k, v in given.model_dump(exclude_unset=True).items() if v is not None}
     owner = await _owner(house, principal, chat_id, message_id)
     if owner is not None:
+        if given.content is not None:
+            check_edits(principal)
         await _edit_running(owner, chat_id, message_id, fields)
         return await reply(house, principal, await find(house, principal, chat_id, "write"))
     async with change_chat(house.database, principal, chat_id, error=Refused) as (unit, held):
         row = await messages.lock(unit.connection, held, message_id)
         _check_author(principal, held, row)
+        if row is not None and given.content is not None and given.content != row.content:
+            check_edits(principal)
         wire: dict[str, Any] = {"id": message_id} | fields
         if row is None:
             wire |= {"role": "assistant", "content": given.content or "", "parentId": None}
@@ -360,6 +387,8 @@ async def add_event(house: House, principal: Principal, chat_id: str, message_id
     """Takes an event about a message (a tool's status, a source, more text): stores what it changes and shows it."""
     if given.type not in message_events.KINDS:
         raise BadRequest(f"There is no event of the type '{given.type}'.")
+    if given.type in message_events.TEXTS:
+        check_edits(principal)
     try:
         data = clean_json(given.data)
     except ValueError as error:
@@ -395,6 +424,7 @@ async def copied(
     unit: UnitOfWork, principal: Principal, source: ChatRow, title: str, body: Mapping[str, Any], origin: str = ""
 ) -> LockedChat:
     """A new chat of the principal with all messages of the source, which says where it comes from."""
+    check_stores_chats(principal)
     noted = {"originalChatId": origin or source.id, "branchPointMessageId": source.current_message_id}
     chat, _ = await chats.create_from(
         unit.connection,
@@ -417,6 +447,7 @@ def _titled(before: str, title: str, after: str = "") -> str:
 
 async def fork(house: House, principal: Principal, chat_id: str, message_id: str | None) -> Reply:
     """A new chat that begins with one branch of the source, up to a message (the current one by default)."""
+    check_stores_chats(principal)
     source = await find(house, principal, chat_id)
     point = message_id or source.current_message_id
     if point is None:

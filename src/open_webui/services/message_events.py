@@ -12,6 +12,7 @@ _LISTED: Final = {"files": "files", "chat:message:files": "files", "embeds": "em
 # Text that is added (True), or takes the place of what is there.
 _TEXT: Final = {"message": True, "chat:message:delta": True, "replace": False, "chat:message": False}
 _SHOWN: Final = frozenset({"notification", "chat:message:error", "chat:message:follow_ups", "chat:tasks:cancel"})
+TEXTS: Final = _TEXT.keys()
 KINDS: Final = _APPENDED.keys() | _LISTED.keys() | _TEXT.keys() | _SHOWN
 # Entries of one list of a message.
 MAX_ENTRIES: Final = 1_000

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from open_webui.access.permissions import may_set_params
 from open_webui.config import Config
 from open_webui.errors import BadRequest, TooLarge
 from open_webui.internal.db import dumps
@@ -18,6 +19,10 @@ from open_webui.utils import pictures
 # A page keeps a background picture among its settings.
 MAX_DOCUMENT: Final = 4 * 2**20
 # Keys of the page's settings and the permissions that they need.
+# What the page keeps of a person that is no setting of how it looks and behaves.
+_BESIDES_INTERFACE: Final = frozenset(
+    "models pinnedModels system params memory notifications toolServers audio version".split()
+)
 _NEEDS: Final[tuple[tuple[str, str], ...]] = (
     ("toolServers", "features.direct_tool_servers"),
     ("system", "chat.system_prompt"),
@@ -104,6 +109,10 @@ def merge_settings(stored: dict[str, Any] | None, posted: Mapping[str, Any], cal
     if given is not None and not isinstance(given, dict):
         raise BadRequest("The settings of the page must be an object.")
     denied = {key for key, permission in _NEEDS if not caller.may(permission)}
+    if not may_set_params(caller):
+        denied.add("params")
+    if not caller.may("settings.interface"):
+        denied |= (given or {}).keys() - _BESIDES_INTERFACE
     for key, value in (given or {}).items():
         if key in denied:
             continue

@@ -3,6 +3,7 @@
 from typing import Any
 
 from open_webui import constants
+from open_webui.access.permissions import check_stores_chats
 from open_webui.errors import NotFound
 from open_webui.internal.db import UnitOfWork
 from open_webui.models import chats, file_uses, messages, shares
@@ -88,6 +89,7 @@ def _snapshot(found: Share, principal: Principal | None) -> dict[str, Any]:
 
 async def clone_shared(house: House, principal: Principal, share_id: str) -> Reply:
     """Copies what a link shows into a chat of one's own. The id of a chat that one may read will do too."""
+    check_stores_chats(principal)
     admin = house.settings.enable_admin_chat_access
     async with house.database.write() as unit:
         found = await shares.get(unit.connection, principal, share_id, admin_access=admin)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from open_webui.access.permissions import check_stores_chats
 from open_webui.errors import BadRequest
 from open_webui.models import chat_lists, chats, folders, histories, tags
 from open_webui.models.base import clean_json
@@ -66,6 +67,7 @@ async def numbers(house: House, user_id: str | None, **which: Any) -> list[int]:
 
 async def take_in(house: House, principal: Principal, given: ImportBody) -> list[int]:
     """Stores all chats of an export, or none. Gives their numbers, in order. Raises RequestValidationError, BadRequest."""
+    check_stores_chats(principal)
     if len(given.chats) > MAX_IMPORT:
         raise BadRequest(f"At most {MAX_IMPORT} chats can be imported at once.")
     read: list[tuple[ImportedChat, Document]] = []

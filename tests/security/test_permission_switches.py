@@ -1,0 +1,393 @@
+"""R25: each permission switch refuses where the thing happens. Every switch is named here, with the act that it refuses."""
+
+import re
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import httpx
+import msgspec
+import pytest
+
+from open_webui.config import DEFAULT_PERMISSIONS
+from tests.open_webui.chat.page import Page, open_page
+from tests.support.live import Actor, Live
+from tests.support.pictures import picture
+from tests.support.upstream import Upstream
+
+PICTURE: Final = picture()
+# Switches of features that this server doesn't have yet, and an address of each that must not be there before its act
+# is named below.
+LATER: Final = {
+    "chat.valves": "POST /api/v1/functions/id/x/valves/user/update",
+    "chat.web_upload": "POST /api/v1/retrieval/process/web",
+    "chat.rate_response": "POST /api/v1/evaluations/feedback",
+    "chat.stt": "POST /api/v1/audio/transcriptions",
+    "chat.tts": "POST /api/v1/audio/speech",
+    "chat.call": "POST /api/v1/audio/speech",
+    "workspace.models_hidden": "GET /api/v1/models/hidden",
+    "features.notes": "POST /api/v1/notes/create",
+    "features.channels": "POST /api/v1/channels/create",
+    "features.encrypted_channels": "POST /api/v1/channels/create",
+    "features.web_search": "POST /api/v1/retrieval/process/web/search",
+    "features.image_generation": "POST /api/v1/images/generations",
+    "features.code_interpreter": "POST /api/v1/utils/code/execute",
+    "features.memories": "POST /api/v1/memories/add",
+    "features.automations": "POST /api/v1/automations/create",
+    "features.calendar": "POST /api/v1/calendars/create",
+    "sharing.notes": "POST /api/v1/notes/create",
+    "sharing.public_notes": "POST /api/v1/notes/create",
+    "sharing.public_calendars": "POST /api/v1/calendars/create",
+} | {
+    f"{section}.{prefix}{thing}{suffix}": f"POST /api/v1/{thing}/create"
+    for thing in ("knowledge", "prompts", "tools", "skills")
+    for section, prefix, suffix in (
+        ("workspace", "", ""), ("workspace", "", "_import"), ("workspace", "", "_export"),
+        ("sharing", "", ""), ("sharing", "public_", ""),
+    )
+    if (thing, section, suffix) not in {("knowledge", "workspace", "_import"), ("knowledge", "workspace", "_export")}
+}  # fmt: skip
+
+
+class Things(msgspec.Struct):
+    """What the acts are about: the page of a plain user, with a chat that was answered once."""
+
+    page: Page
+    user: Actor
+    other: Actor
+    admin: Actor
+    chat_id: str
+    question: dict[str, Any]
+    answer_id: str
+    upstream: Upstream
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        return self.user.client
+
+    async def ask(self, **fields: Any) -> httpx.Response:
+        return await self.http.post("/api/chat/completions", json=self.page.ask("fixed", "More", **fields))
+
+    async def document(self) -> dict[str, Any]:
+        chat: dict[str, Any] = (await self.page.stored(self.chat_id))["chat"]
+        return chat
+
+    async def own_model(self) -> str:
+        model_id = f"mine-{uuid.uuid4()}"
+        form = {"id": model_id, "base_model_id": "fixed", "name": "Mine", "meta": {}, "params": {}}
+        assert (await self.http.post("/api/v1/models/create", json=form)).status_code == 200
+        return model_id
+
+
+Act = Callable[[Things], Awaitable[httpx.Response]]
+
+
+def chat(method: str, path: str = "", body: Any = None) -> Act:
+    """A request about the chat."""
+
+    async def act(things: Things) -> httpx.Response:
+        url = f"/api/v1/chats/{things.chat_id}{path.format(answer=things.answer_id)}"
+        return await things.http.request(method, url, json=body)
+
+    return act
+
+
+def call(method: str, url: str, body: Any = None) -> Act:
+    async def act(things: Things) -> httpx.Response:
+        return await things.http.request(method, url, json=body)
+
+    return act
+
+
+def ask(**fields: Any) -> Act:
+    async def act(things: Things) -> httpx.Response:
+        return await things.ask(chat_id=things.chat_id, parent_id=things.answer_id, **fields)
+
+    return act
+
+
+async def ask_in_a_temporary_chat(things: Things) -> httpx.Response:
+    return await things.ask(chat_id=f"temporary:{things.page.sid}", messages=[{"role": "user", "content": "Hi"}])
+
+
+async def ask_two_models(things: Things) -> httpx.Response:
+    ids = [{"model_id": m, "message_id": str(uuid.uuid4()), "modelIdx": i} for i, m in enumerate(("fixed", "echo"))]
+    return await things.ask(message_ids=ids)
+
+
+async def go_on(things: Things) -> httpx.Response:
+    body = things.page.ask("fixed", "") | {"id": things.answer_id, "chat_id": things.chat_id}
+    del body["message_ids"], body["user_message"]
+    return await things.http.post("/api/chat/completions", json=body | {"assistant_message_id": things.answer_id})
+
+
+async def regenerate(things: Things) -> httpx.Response:
+    return await things.ask(chat_id=things.chat_id, user_message=things.question)
+
+
+async def ask_again_into_the_same_message(things: Things) -> httpx.Response:
+    body = things.page.ask("fixed", "", chat_id=things.chat_id, parent_id=things.question["id"], id=things.answer_id)
+    body |= {"message_ids": [{"model_id": "fixed", "message_id": things.answer_id, "modelIdx": 0}]}
+    return await things.http.post("/api/chat/completions", json={k: v for k, v in body.items() if k != "user_message"})
+
+
+async def save_another_text(things: Things) -> httpx.Response:
+    document = await things.document()
+    document["history"]["messages"][things.answer_id]["content"] = "forged"
+    return await things.http.post(f"/api/v1/chats/{things.chat_id}", json={"chat": document})
+
+
+async def save_without_a_message(things: Things) -> httpx.Response:
+    document = await things.document()
+    del document["history"]["messages"][things.answer_id]
+    document["history"]["currentId"] = things.question["id"]
+    return await things.http.post(f"/api/v1/chats/{things.chat_id}", json={"chat": document})
+
+
+async def attach_a_picture(things: Things) -> httpx.Response:
+    body = things.page.ask("fixed", "Look", chat_id=things.chat_id, parent_id=things.answer_id)
+    body["user_message"]["files"] = [{"type": "image", "url": PICTURE}]
+    return await things.http.post("/api/chat/completions", json=body)
+
+
+def completion(**fields: Any) -> Act:
+    body = {"model": "fixed", "messages": [{"role": "user", "content": "Hi"}]} | fields
+    return call("POST", "/api/chat/completions", body)
+
+
+def share_model(*grants: tuple[str, str]) -> Act:
+    async def act(things: Things) -> httpx.Response:
+        body = {"id": await things.own_model(), "name": "Mine", "access_grants": await wire(things, *grants)}
+        return await things.http.post("/api/v1/models/model/access/update", json=body)
+
+    return act
+
+
+def share_folder(*grants: tuple[str, str]) -> Act:
+    async def act(things: Things) -> httpx.Response:
+        folder = (await things.http.post("/api/v1/folders/", json={"name": str(uuid.uuid4())})).json()
+        body = {"access_grants": await wire(things, *grants)}
+        return await things.http.post(f"/api/v1/folders/{folder['id']}/access/update", json=body)
+
+    return act
+
+
+def share_chat(*grants: tuple[str, str]) -> Act:
+    async def act(things: Things) -> httpx.Response:
+        assert (await things.http.post(f"/api/v1/chats/{things.chat_id}/share", json={})).status_code == 200
+        url = f"/api/v1/chats/shared/{things.chat_id}/access/update"
+        return await things.http.post(url, json={"access_grants": await wire(things, *grants)})
+
+    return act
+
+
+async def wire(things: Things, *grants: tuple[str, str]) -> list[dict[str, str]]:
+    """Grants of the wire to (type, id); "other" and "group" stand for somebody and a group."""
+    ids = {"other": things.other.id}
+    if any(who == "group" for _, who in grants):
+        form = {"name": str(uuid.uuid4()), "description": "", "data": {"config": {"share": True}}}
+        made = (await things.admin.client.post("/api/v1/groups/create", json=form)).json()
+        await things.admin.client.post(f"/api/v1/groups/id/{made['id']}/update", json=form)
+        ids["group"] = made["id"]
+    return [
+        {"principal_type": kind, "principal_id": ids.get(who, who), "permission": "read"} for kind, who in grants
+    ]  # fmt: skip
+
+
+# What is refused without the switch, and allowed with it. Several acts: each of them.
+ACTS: Final[dict[str, tuple[Act, ...]]] = {
+    "chat.controls": (
+        chat("PATCH", "/params", {"temperature": 1}), chat("PATCH", "/params", {"system": "S"}),
+        completion(temperature=1),
+    ),
+    "chat.system_prompt": (
+        chat("PATCH", "/params", {"system": "S"}),
+        chat("POST", "", {"chat": {"params": {"system": "S"}}}),
+        call("POST", "/api/v1/chats/new", {"chat": {"title": "t", "params": {"system": "S"}}}),
+        completion(messages=[{"role": "system", "content": "S"}, {"role": "user", "content": "Hi"}]),
+        call("POST", "/ollama/api/generate", {"model": "fixed", "prompt": "Hi", "system": "S", "stream": False}),
+    ),
+    "chat.params": (
+        chat("PATCH", "/params", {"temperature": 1}),
+        chat("POST", "", {"chat": {"params": {"temperature": 1}}}),
+        call("POST", "/api/v1/chats/new", {"chat": {"title": "t", "params": {"seed": 1}}}),
+        completion(temperature=1),
+        call("POST", "/ollama/api/chat", {"model": "fixed", "messages": [], "options": {"seed": 1}, "stream": False}),
+    ),
+    "chat.file_upload": (attach_a_picture,),
+    "chat.delete": (chat("DELETE"), call("DELETE", "/api/v1/chats/")),
+    "chat.delete_message": (chat("DELETE", "/messages/{answer}"), save_without_a_message),
+    "chat.continue_response": (go_on,),
+    "chat.regenerate_response": (regenerate, ask_again_into_the_same_message),
+    "chat.edit": (
+        chat("POST", "/messages/{answer}", {"content": "forged"}),
+        chat("POST", "/messages/{answer}/event", {"type": "replace", "data": {"content": "forged"}}),
+        save_another_text,
+    ),
+    "chat.share": (chat("POST", "/share", {}),),
+    "chat.export": (call("GET", "/api/v1/chats/all"), call("GET", "/api/v1/chats/all/archived")),
+    "chat.import": (call("POST", "/api/v1/chats/import", {"chats": [{"chat": {"title": "t"}}]}),),
+    "chat.multiple_models": (ask_two_models,),
+    "chat.temporary": (ask_in_a_temporary_chat,),
+    "workspace.models": (
+        call("POST", "/api/v1/models/create", {"id": "m", "base_model_id": "fixed", "name": "M", "meta": {}, "params": {}}),
+    ),
+    "workspace.models_import": (call("POST", "/api/v1/models/import", {"models": []}),),
+    "workspace.models_export": (call("GET", "/api/v1/models/export"),),
+    "sharing.models": (share_model(("user", "other")),),
+    "sharing.public_models": (share_model(("user", "*")),),
+    "sharing.folders": (share_folder(("user", "other")),),
+    "sharing.public_chats": (share_chat(("user", "*")),),
+    "sharing.open_chats": (share_chat(("anyone", "*")),),
+    "access_grants.allow_users": (share_model(("user", "other")), share_chat(("user", "other"))),
+    "access_grants.allow_groups": (share_model(("group", "group")), share_chat(("group", "group"))),
+    "features.api_keys": (call("POST", "/api/v1/auths/api_key"),),
+    "features.folders": (call("POST", "/api/v1/folders/", {"name": "f"}),),
+}  # fmt: skip
+# Switches that forbid where they are on.
+FORBIDDING: Final[dict[str, tuple[Act, ...]]] = {
+    "chat.temporary_enforced": (
+        ask(), call("POST", "/api/v1/chats/new", {"chat": {"title": "t"}}), chat("POST", "/clone", {}), chat("POST", "/fork", {}),
+        call("POST", "/api/v1/chats/import", {"chats": [{"chat": {"title": "t"}}]}),
+    ),
+}  # fmt: skip
+# What a person saves of these keys is left out of the settings without the switch.
+SETTINGS: Final = {
+    "settings.interface": {"chatBubble": True},
+    "features.direct_tool_servers": {"toolServers": [{"url": "http://example.com"}]},
+    "features.webhooks": {"notifications": {"webhook_url": "http://example.com"}},
+    "chat.system_prompt": {"system": "S"},
+    "chat.params": {"params": {"temperature": 1}},
+}
+
+
+def everything() -> dict[str, dict[str, bool]]:
+    """The tree that allows all."""
+    tree = {section: dict.fromkeys(entries, True) for section, entries in DEFAULT_PERMISSIONS.items()}
+    tree["chat"]["temporary_enforced"] = False
+    return tree
+
+
+@pytest.fixture
+def database_kind() -> str:
+    """Nothing here depends on it."""
+    return "sqlite"
+
+
+async def permit(things: Things, path: str | None = None) -> None:
+    """Everything is allowed but for what one switch forbids."""
+    tree = everything()
+    if path is not None:
+        section, name = path.split(".")
+        tree[section][name] = not tree[section][name]
+    reply = await things.admin.client.post("/api/v1/users/default/permissions", json=tree)
+    assert reply.status_code == 200, reply.text
+
+
+@pytest.fixture
+async def things(live: Live, admin: Actor, user: Actor, other: Actor, upstream: Upstream) -> AsyncIterator[Things]:
+    await live.app.state.oui.save_config({"auth.enable_api_keys": True})
+    for model in ("fixed", "echo"):
+        form = {"id": model, "name": model, "meta": {}, "params": {}, "access_grants": [
+            {"principal_type": "user", "principal_id": "*", "permission": "read"}]}  # fmt: skip
+        await admin.client.post("/api/v1/models/create", json=form)
+    async with open_page(user.client, user.token) as page:
+        body = page.ask("fixed", "Hi")
+        chat_id = (await page.post(body))["chat_id"]
+        await page.idle(chat_id)
+        yield Things(page, user, other, admin, chat_id, body["user_message"], body["id"], upstream)
+
+
+def test_every_switch_is_named() -> None:
+    paths = {f"{section}.{name}" for section, entries in DEFAULT_PERMISSIONS.items() for name in entries}
+    assert paths == ACTS.keys() | FORBIDDING.keys() | SETTINGS.keys() | LATER.keys()
+    assert LATER.keys() & (ACTS.keys() | FORBIDDING.keys() | SETTINGS.keys()) == set()
+
+
+def test_switches_of_later_features_have_no_feature_yet(live: Live) -> None:
+    served = {
+        f"{method} {re.sub(r'{[^}]*}', '*', route.path)}"
+        for route in live.app.routes
+        for method in getattr(route, "methods", None) or ()
+    }
+    assert {path: address for path, address in LATER.items() if re.sub("/id/x/", "/id/*/", address) in served} == {}
+
+
+def cases(table: Mapping[str, tuple[Act, ...]]) -> list[Any]:
+    return [pytest.param(path, act, id=f"{path}-{n}") for path, acts in table.items() for n, act in enumerate(acts)]
+
+
+@pytest.mark.parametrize(("path", "act"), cases(ACTS | FORBIDDING))
+async def test_the_act_needs_its_switch(things: Things, path: str, act: Act) -> None:
+    await permit(things, path)
+    refused = await act(things)
+    assert refused.status_code in {401, 403}, (refused.status_code, refused.text)
+    if path == "chat.temporary_enforced":
+        assert (await things.admin.client.post("/api/v1/chats/new", json={"chat": {"title": "t"}})).status_code == 200
+    await permit(things)
+    allowed = await act(things)
+    assert allowed.status_code == 200, (allowed.status_code, allowed.text)
+
+
+@pytest.mark.parametrize(("path", "setting"), SETTINGS.items())
+async def test_a_setting_needs_its_switch(things: Things, path: str, setting: dict[str, Any]) -> None:
+    url, (key,) = "/api/v1/users/user/settings/update", setting
+    await permit(things, path)
+    left = (await things.http.post(url, json={"ui": setting})).json()["ui"]
+    assert left.get(key) in (None, {})
+    await permit(things)
+    assert (await things.http.post(url, json={"ui": setting})).json()["ui"][key] == setting[key]
+
+
+class TestAPagesQuestion:
+    """Parameters and prompts are left out of it: a page may send what was set before it was forbidden."""
+
+    async def sent(self, things: Things, **fields: Any) -> dict[str, Any]:
+        reply = await things.ask(**fields)
+        assert reply.status_code == 200, reply.text
+        await things.page.idle(reply.json()["chat_id"])
+        body: dict[str, Any] = things.upstream.chats[-1].body
+        return body
+
+    async def test_without_params(self, things: Things) -> None:
+        await permit(things, "chat.params")
+        body = await self.sent(
+            things, params={"temperature": 1.9, "system": "S", "custom_params": {"seed": 1}}, top_p=0.1
+        )
+        assert body.keys() & {"temperature", "seed", "top_p"} == set()
+        assert body["messages"][0] == {"role": "system", "content": "S"}
+
+    async def test_without_system_prompts(self, things: Things) -> None:
+        await permit(things, "chat.system_prompt")
+        body = await self.sent(things, params={"temperature": 1.9, "system": "S"})
+        assert body["temperature"] == 1.9
+        assert [m["role"] for m in body["messages"]] == ["user"]
+        said = [{"role": "system", "content": "S"}, {"role": "user", "content": "Hi"}]
+        body = await self.sent(things, chat_id=f"temporary:{things.page.sid}", messages=said)
+        assert [m["role"] for m in body["messages"]] == ["user"]
+
+    async def test_without_controls(self, things: Things) -> None:
+        await permit(things, "chat.controls")
+        body = await self.sent(things, params={"temperature": 1.9, "system": "S"})
+        assert "temperature" not in body
+        assert [m["role"] for m in body["messages"]] == ["user"]
+
+    async def test_what_the_chat_had_before_it_was_forbidden(self, things: Things) -> None:
+        await permit(things)
+        given = {"temperature": 1.9, "system": "S"}
+        reply = await things.http.patch(f"/api/v1/chats/{things.chat_id}/params", json=given)
+        assert reply.status_code == 200
+        await permit(things, "chat.controls")
+        body = await self.sent(things, chat_id=things.chat_id, parent_id=things.answer_id)
+        assert "temperature" not in body
+        assert "system" not in [m["role"] for m in body["messages"]]
+
+    async def test_an_unchanged_document_may_be_saved(self, things: Things) -> None:
+        await permit(things)
+        given = {"temperature": 1.9, "system": "S"}
+        await things.http.patch(f"/api/v1/chats/{things.chat_id}/params", json=given)
+        for path in ("chat.controls", "chat.edit", "chat.delete_message"):
+            await permit(things, path)
+            document = await things.document()
+            reply = await things.http.post(f"/api/v1/chats/{things.chat_id}", json={"chat": document})
+            assert reply.status_code == 200, reply.text
