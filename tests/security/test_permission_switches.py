@@ -214,7 +214,10 @@ ACTS: Final[dict[str, tuple[Act, ...]]] = {
         completion(temperature=1),
         call("POST", "/ollama/api/chat", {"model": "fixed", "messages": [], "options": {"seed": 1}, "stream": False}),
     ),
-    "chat.file_upload": (attach_a_picture,),
+    "chat.file_upload": (
+        attach_a_picture,
+        chat("POST", "/messages/{answer}/event", {"type": "files", "data": {"files": [{"type": "image", "url": PICTURE}]}}),
+    ),
     "chat.delete": (chat("DELETE"), call("DELETE", "/api/v1/chats/")),
     "chat.delete_message": (chat("DELETE", "/messages/{answer}"), save_without_a_message),
     "chat.continue_response": (go_on,),

@@ -56,3 +56,9 @@ def check_edits(principal: Principal) -> None:
     """Raises Forbidden for somebody who may not change what a message says."""
     if not principal.may("chat.edit"):
         raise Forbidden(constants.NO_EDITS, status=403)
+
+
+def check_uploads(principal: Principal) -> None:
+    """Raises Forbidden for somebody who may not attach files."""
+    if not principal.may("chat.file_upload"):
+        raise Forbidden("You may not attach files on this server.", status=403)

@@ -30,8 +30,6 @@ def permitted(principal: Principal, request: PageRequest) -> PageRequest:
         raise Forbidden("You may not ask several models at once on this server.")
     if request.continued and not principal.may("chat.continue_response"):
         raise Forbidden("You may not continue answers on this server.")
-    if _uploads(request) and not principal.may("chat.file_upload"):
-        raise Forbidden("You may not attach files on this server.", status=403)
     if not may_set_params(principal):
         request = replace(request, params=_only_system(request.params), fields={})
     if not may_set_system_prompt(principal):
@@ -62,20 +60,6 @@ def check_api(principal: Principal, request: ApiRequest) -> None:
         raise Forbidden(
             f"You may not set parameters of models on this server ({', '.join(sorted(given))}).", status=403
         )
-
-
-def _uploads(request: PageRequest) -> bool:
-    """Whether the request brings content of files along, not only references to what is here."""
-    question = request.user_message or {}
-    files = question.get("files")
-    content = question.get("content")
-    parts = content if isinstance(content, list) else ()
-    given = [*request.files, *(files if isinstance(files, list) else ())]
-    urls = [file.get("url") for file in given if isinstance(file, dict)]
-    for part in parts:
-        picture = part.get("image_url") if isinstance(part, dict) else None
-        urls.append(picture.get("url") if isinstance(picture, dict) else picture)
-    return any(isinstance(url, str) and url.startswith("data:") for url in urls)
 
 
 def _only_system(params: dict[str, Any]) -> dict[str, Any]:

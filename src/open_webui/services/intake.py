@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from open_webui.access.permissions import check_uploads
 from open_webui.errors import BadRequest, TooLarge
 from open_webui.models import files
 from open_webui.models.file_uses import address
@@ -84,9 +85,11 @@ async def keep(deps: FileDeps, principal: Principal, document: bytes, *, at_most
     """The document with addresses in place of its data: URLs, which are stored files of the principal then.
 
     A file that nothing comes to use, since the request is refused, is collected like any other.
+    Raises Forbidden for somebody who may not attach files.
     """
     taken = await take(deps, principal.id, document, at_most=at_most)
     if taken.files:
+        check_uploads(principal)
         async with deps.database.write() as unit:
             await files.add(unit.connection, principal.id, taken.files)
     return taken.document
