@@ -1,6 +1,6 @@
 """What a page chat costs on PostgreSQL, over what it costs on SQLite: CPU of the server's own process, in one run.
 
-    python benchmarks/databases.py [--scenarios page ...] [--rounds 3]
+    python benchmarks/databases.py [--scenarios page reading ...] [--rounds 3]
 
 Runs run.py's scenarios by turns on a fresh SQLite file and on a fresh database of a PostgreSQL of its own (that of the
 tests), and prints the medians and their ratio. PostgreSQL's own processes are not counted: they are another machine's.
@@ -29,7 +29,7 @@ def measured(scenario: str, database_url: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenarios", nargs="+", default=["page"])
+    parser.add_argument("--scenarios", nargs="+", default=["page", "reading"])
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     server = postgres.start()
