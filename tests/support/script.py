@@ -15,6 +15,11 @@
 | `reasoning`         | thoughts as `reasoning_content`, then the answer |
 | `tools`             | calls the first offered tool (`lookup` if none); answers with words once it has a result |
 | `rounds`            | what `Upstream.rounds` says, a list of events for each time it is asked in one turn |
+| `parallel`          | two calls at once, all of whose pieces say index 0 |
+| `parts`             | content as a list of thinking and text, a source, a picture, a refusal, and a field of the wrong kind |
+| `poster`            | a picture of 4,000 bytes |
+| `bracket`           | says `<` and no more |
+| `endless`           | 60,000 letters at a time, until the client goes |
 | `empty`             | ends without a word |
 | `mute`              | as `fixed`, without usage |
 | `error400` ... `529` | answers that status with a JSON error; `error429` adds `Retry-After: 7` |
@@ -23,6 +28,7 @@
 Any other id is unknown: 404. An Ollama name may carry a tag (`echo:latest`).
 """
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -36,8 +42,28 @@ ERRORS: Final = {400: "bad request", 401: "invalid api key", 403: "not for you",
                  500: "upstream exploded", 503: "overloaded", 529: "overloaded, too"}  # fmt: skip
 MODELS: Final = (
     "echo", "fixed", "slow", "gated", "stall", "drop", "cut", "garbage", "hugeline", "instream", "reasoning", "tools",
-    "rounds", "empty", "mute", *(f"error{status}" for status in ERRORS), "html502",
+    "parallel", "parts", "poster", "bracket", "endless", "rounds", "empty", "mute",
+    *(f"error{status}" for status in ERRORS), "html502",
 )  # fmt: skip
+# A picture of one pixel.
+PICTURE: Final = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
+)
+PARALLEL: Final = tuple(
+    {"tool_calls": [{"index": 0, "id": id_, "function": {"name": name, "arguments": arguments}}]}
+    for id_, name, arguments in (
+        ("call_a", "weather", '{"city"'), ("call_a", None, ':"Rome"}'), ("call_b", "time", '{"tz":"CET"}'),
+    )
+)  # fmt: skip
+PARTS: Final = (
+    {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]},
+    {"content": [{"type": "text", "text": "See the fox"}], "tool_calls": 7},
+    {"annotations": [{"type": "url_citation", "url_citation": {"url": "https://fox.example/", "title": "Foxes"}}]},
+    {"images": [{"type": "image_url", "image_url": {"url": PICTURE}}]},
+    {"images": [{"type": "image_url", "image_url": {"url": PICTURE}}]},
+    {"refusal": " but not more."},
+)
+POSTER: Final = ({"content": "Look: "}, {"images": [{"image_url": {"url": "data:image/png;base64," + "A" * 4_000}}]})
 HUGE_LINE_BYTES: Final = 20_000_000
 WORDS_BEFORE_TROUBLE: Final = 10
 SLOW_SECONDS: Final = 0.02
@@ -113,7 +139,7 @@ Event = Text | Reasoning | ToolCall | Raw | Wait | Gate | Stall | Drop | Cut | F
 def play(model: str, body: Mapping[str, Any], answer: str | None = None) -> Iterator[Event]:
     """The events of the answer of `model` to this request body. `answer` replaces the text of the plain parts."""
     count = int(body.get("max_tokens") or body.get("max_completion_tokens") or 20)
-    words = _split(answer) if answer is not None else fixed_words(count)
+    words = _split(answer) if answer is not None else ["<"] if model == "bracket" else fixed_words(count)
     usage = {"prompt_tokens": 7, "completion_tokens": len(words), "total_tokens": 7 + len(words)}
     match model:
         case "echo":
@@ -130,6 +156,14 @@ def play(model: str, body: Mapping[str, Any], answer: str | None = None) -> Iter
         case "tools":
             yield from _call_a_tool(body, words)
             return
+        case "parallel":
+            yield from map(_delta, PARALLEL)
+            yield Finish("tool_calls")
+            return
+        case "parts" | "poster":
+            yield from map(_delta, PARTS if model == "parts" else POSTER)
+        case "endless":
+            yield from itertools.cycle((Text("y" * 60_000), Wait(0.001)))
         case "empty":
             pass
         case "stall" | "drop" | "cut" | "instream":
@@ -149,6 +183,11 @@ def rounds_before(body: Mapping[str, Any]) -> int:
             break
         count += bool(message.get("tool_calls"))
     return count
+
+
+def _delta(delta: Mapping[str, Any]) -> Raw:
+    chunk = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    return Raw(b"data: " + json.dumps(chunk).encode() + b"\n\n")
 
 
 def _interleaved(model: str, words: list[str]) -> Iterator[Event]:

@@ -85,6 +85,17 @@ def test_an_id_that_comes_with_every_delta():
     assert calls(messages[-1]) == [("a", "add", '{"x":1}')]
 
 
+def test_content_in_parts():
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    parts = [thinking, {"type": "text", "text": "Yes"}]
+    last = together(chunk({"content": parts}), chunk({"content": [{"type": "text", "text": "."}]}, "stop"))[-1]
+    assert (last.content, last.metadata["reasoning"]) == ("Yes.", "Hm.")
+    whole = BaseMessage.from_openai_chat_response(
+        {"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]}
+    )
+    assert (whole.content, whole.metadata["reasoning"]) == ("Yes", "Hm.")
+
+
 def test_thoughts_and_refusals_stand_beside_the_text():
     last = together(
         chunk({"reasoning_content": "First "}),
@@ -141,6 +152,6 @@ def test_arguments_that_are_not_text():
     function = {"name": "add", "arguments": {"x": 1}}
     message = {"content": None, "tool_calls": [{"id": "a", "type": None, "function": function}]}
     answer = BaseMessage.from_openai_chat_response({"choices": [{"message": message, "finish_reason": "tool_calls"}]})
-    assert calls(answer) == [("a", "add", '{"x": 1}')]
+    assert calls(answer) == [("a", "add", '{"x":1}')]
     delta = {"index": 0, "id": "a", "function": function}
-    assert calls(together(chunk({"tool_calls": [delta]}))[-1]) == [("a", "add", '{"x": 1}')]
+    assert calls(together(chunk({"tool_calls": [delta]}))[-1]) == [("a", "add", '{"x":1}')]

@@ -1,65 +1,66 @@
-"""The reducer: a provider's chunks in, an answer's items and the frames that tell them out. No I/O, no clock but a given one.
+"""The page's renderer: a provider's events in, an answer's items and the frames that tell them out. No I/O.
 
-The answer is a list of items as the wire's `output` has them (reasoning, message, function_call). Text is kept in parts
-and joined when somebody asks, so that a long answer costs what its text costs.
+What continues what is decided by llamaforge.events.parts, as for every wire; here are the items as the wire's `output` has
+them (reasoning, message, function_call, function_call_output), their ids, times and states. No clock but a given one.
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 
-from open_webui.chat.wire import Chunk, ToolCallPart, page_usage
+from llamaforge.events import Done, Event, Image, Source, Text, ToolCall
+from llamaforge.events.parts import DEFAULT_LIMITS, Details, Growing, Limits, Part, PartKind, Reducer
+from open_webui.chat.thinking import ThinkTags
+from open_webui.chat.wire import page_usage
 
-Kind = Literal["message", "reasoning", "function_call", "other"]
 Frame = dict[str, Any]
-
-# Pairs of tags that local models put around their thinking at the start of an answer.
-THINK_TAGS: Final[dict[str, str]] = {
-    "<think>": "</think>",
-    "<thinking>": "</thinking>",
-    "<reason>": "</reason>",
-    "<reasoning>": "</reasoning>",
-    "<thought>": "</thought>",
-    "<|begin_of_thought|>": "<|end_of_thought|>",
+Status = Literal["in_progress", "completed", "incomplete"]
+_PREFIXES: Final[dict[PartKind, str]] = {
+    "text": "msg", "refusal": "msg", "reasoning": "r", "call": "call", "other": "item",
+}  # fmt: skip
+_DELTAS: Final[dict[PartKind, str]] = {
+    "text": "response.output_text.delta",
+    "refusal": "response.output_text.delta",
+    "reasoning": "response.reasoning_text.delta",
+    "call": "response.function_call_arguments.delta",
 }
-_LONGEST_TAG: Final = max(map(len, THINK_TAGS))
-# A model that calls more tools at once than this is not calling tools.
-MAX_CALLS: Final = 128
 
 
-class Item(msgspec.Struct):
-    """One item of the answer while it grows."""
+class Call(msgspec.Struct, frozen=True):
+    """A tool that the model wants to be called. arguments: JSON as the model wrote it; it may be anything."""
 
-    kind: Kind
-    id: str
-    parts: list[str]
+    call_id: str
+    name: str
+    arguments: str
+
+
+class Item(Part):
+    """One item of the answer while it grows. place: its index in the output, -1 before it has one."""
+
+    id: str = ""
+    place: int = -1
     status: str = "in_progress"
     tags: tuple[str, str] = ("<think>", "</think>")
     started_at: float = 0.0
     ended_at: float | None = None
-    call_id: str = ""
-    name: str = ""
-    # An item of a continued answer that we only keep: as it was stored.
+    # An item that we only keep: as it was stored, or as it was given.
     stored: dict[str, Any] | None = None
-
-    @property
-    def text(self) -> str:
-        if len(self.parts) > 1:
-            self.parts[:] = ["".join(self.parts)]
-        return self.parts[0] if self.parts else ""
 
     def wire(self) -> dict[str, Any]:
         """The item as the wire's `output` has it."""
         if self.stored is not None:
             return self.stored
-        if self.kind == "message":
-            content = [{"type": "output_text", "text": self.text}]
-            return {"type": "message", "id": self.id, "status": self.status, "role": "assistant", "content": content}
-        if self.kind == "function_call":
-            call = {"type": "function_call", "id": self.id, "call_id": self.call_id, "name": self.name}
+        if self.kind == "reasoning":
+            return self._reasoning()
+        if self.kind == "call":
+            call = {"type": "function_call", "id": self.id, "call_id": self.id, "name": self.name}
             return call | {"arguments": self.text, "status": self.status}
+        content = [{"type": "output_text", "text": self.text}]
+        return {"type": "message", "id": self.id, "status": self.status, "role": "assistant", "content": content}
+
+    def _reasoning(self) -> dict[str, Any]:
         out: dict[str, Any] = {
             "type": "reasoning",
             "id": self.id,
@@ -67,242 +68,155 @@ class Item(msgspec.Struct):
             "start_tag": self.tags[0],
             "end_tag": self.tags[1],
             "attributes": {"type": "reasoning_content"},
-            "content": [{"type": "output_text", "text": self.text}] if self.parts else [],
+            "content": [{"type": "output_text", "text": self.text}] if self.body else [],
             "summary": None,
             "started_at": self.started_at,
         }
+        if self.signature is not None:
+            out["signature"] = str(self.signature)
+        if self.details is not None:
+            out["provider_details"] = self.details.value()
         if self.ended_at is not None:
             out |= {"ended_at": self.ended_at, "duration": int(self.ended_at - self.started_at)}
         return out
+
+    def added(self) -> dict[str, Any]:
+        """The item as it is announced: without its text, which comes in deltas."""
+        nothing: dict[str, Any] = {"arguments": ""} if self.kind == "call" else {"content": []}
+        return self.wire() | nothing
 
 
 def _new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(12)}"
 
 
-class Answer:
-    """An answer being assembled. `feed` takes chunks; the frames it returns, applied in order, rebuild the same items.
+def _new_item(kind: PartKind) -> Item:
+    return Item(kind, Growing())
 
-    now: seconds since the epoch, handed in so that a test can hold the clock. prefix: text that the answer continues.
+
+class Answer:
+    """An answer being assembled, over one or more rounds of asking the model. The frames that come out, applied in order,
+    rebuild the same items.
+
+    version: grows with every change. is_full: more came than `limits` allow; the rest was not taken, and the answer
+    should be ended as cut off.
     """
 
-    def __init__(self, now: Callable[[], float], prefix: list[Item] | None = None) -> None:
+    def __init__(
+        self, now: Callable[[], float], prefix: list[Item] | None = None, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        """now: seconds since the epoch, handed in so that a test can hold the clock. prefix: items that it continues."""
         self._now = now
         self.items: list[Item] = prefix or []
-        self.usage: dict[str, Any] | None = None
-        self.finish_reason: str | None = None
         self.version = 0
-        # Text before it is known whether it begins with a thinking tag; None once that is decided.
-        self._undecided: str | None = None if prefix else ""
-        self._closing: str | None = None
-        # The end of thinking that may be the beginning of its closing tag.
-        self._held = ""
-        # Places of tool calls among the items, by the provider's index or, without one, by the call's id.
-        self._calls: dict[int | str, int] = {}
-        for item in self.items:
-            item.status = "in_progress" if item is self.items[-1] and item.kind == "message" else item.status
+        self._reducer: Reducer[Item] = Reducer(_new_item, limits)
+        self._tags = ThinkTags(is_over=bool(prefix))
+        self._thinking: Item | None = None
+        self._round_began = 0
+        self._answered: set[str] = set()
+        self._posts: list[tuple[str, dict[str, Any]]] = []
+        self._sources = self._images = 0
+        for place, item in enumerate(self.items):
+            item.place = place
+            is_open = item is self.items[-1] and item.kind == "text"
+            item.status = "in_progress" if is_open else item.status
+            self._reducer.keep(item, is_open=is_open)
+        # A call's id is an item's id: no two are the same.
+        self._ids = {item.id for item in self.items}
 
-    def feed(self, chunk: Chunk) -> list[Frame]:
-        """Takes one chunk and returns the frames that tell what it changed."""
+    # ---- what comes in
+
+    def feed(self, events: Iterable[Event]) -> list[Frame]:
+        """Takes events and returns the frames that tell what they changed. Other choices than 0 are other answers."""
         frames: list[Frame] = []
-        if chunk.usage:
-            self.usage = page_usage(chunk.usage)
-            self.version += 1
-        for choice in chunk.choices or ():
-            if choice.index:
-                # Further choices are other answers; a page shows one.
-                continue
-            delta = choice.delta or choice.message
-            if delta is not None:
-                thought = delta.reasoning_content or delta.reasoning or delta.thinking
-                if thought:
-                    self._append("reasoning", thought, frames)
-                if delta.content:
-                    self._content(delta.content, frames)
-                for part in delta.tool_calls or ():
-                    self._tool_call(part, frames)
-            if choice.finish_reason:
-                self.finish_reason = choice.finish_reason
+        for event in events:
+            if isinstance(event, Text):
+                if event.choice:
+                    continue
+                if self._tags.is_over:
+                    self._take(event, frames)
+                else:
+                    self._take_all(self._tags.split(event.text), frames)
+            elif not getattr(event, "choice", 0):
+                if isinstance(event, ToolCall | Done):
+                    self._take_all(self._tags.end_opening(), frames)
+                self._take(event, frames)
         return frames
 
-    def close(self, status: str = "completed") -> list[Frame]:
-        """Ends the answer: everything open gets the status ("completed" or "incomplete")."""
-        frames: list[Frame] = []
-        if self._undecided:
-            text, self._undecided = self._undecided, None
-            self._append("message", text, frames)
-        if self._closing and self._held:
-            text, self._held = self._held, ""
-            self._append("reasoning", text, frames)
-        for index, item in enumerate(self.items):
-            if item.status == "in_progress":
-                self._finish(index, item, status, frames)
-        self.version += 1
+    def begin_round(self) -> list[Frame]:
+        """The next events answer another request: what is open is completed, calls are numbered anew, usage is summed."""
+        frames = self._end_open("completed")
+        self._reducer.begin_round()
+        self._tags = ThinkTags()
+        self._round_began = len(self.items)
         return frames
 
     def append_text(self, text: str) -> list[Frame]:
         """Adds to what the answer says words that are not the model's; the frames tell them."""
         frames: list[Frame] = []
-        if text:
-            self._append("message", text, frames)
+        self._take(Text(text), frames)
         return frames
 
     def replace_text(self, text: str) -> None:
         """Makes a text what the answer says so far. No frame can tell this."""
-        messages = [item for item in self.items if item.kind == "message"]
+        messages = [item for item in self.items if item.kind in {"text", "refusal"}]
         if not messages:
             self.append_text(text)
             return
         for item in messages[:-1]:
-            item.parts = []
-        messages[-1].parts = [text]
+            item.body = Growing()
+        messages[-1].body = Growing(text)
         self.version += 1
 
-    def _content(self, text: str, frames: list[Frame]) -> None:
-        if self._undecided is None and self._closing is None:
-            self._append("message", text, frames)
-            return
-        if self._undecided is not None:
-            text = self._decide(text, frames)
-        if text and self._closing is not None:
-            text = self._until_closing(text, frames)
-        if text:
-            self._append("message", text, frames)
-
-    def _decide(self, text: str, frames: list[Frame]) -> str:
-        """Holds text back until it is clear whether it opens with a thinking tag. Returns what is left to handle."""
-        held = (self._undecided or "") + text
-        start = held.lstrip()
-        for opening, closing in THINK_TAGS.items():
-            if start.startswith(opening):
-                self._undecided, self._closing = None, closing
-                self._open("reasoning", frames, tags=(opening, closing))
-                return start[len(opening) :]
-        if len(start) < _LONGEST_TAG and any(opening.startswith(start) for opening in THINK_TAGS):
-            self._undecided = held
-            return ""
-        self._undecided = None
-        return held
-
-    def _until_closing(self, text: str, frames: list[Frame]) -> str:
-        """Thinking goes on until its closing tag, which may be split over chunks. Returns what comes after it."""
-        closing = self._closing or ""
-        text = self._held + text
-        at = text.find(closing)
-        if at >= 0:
-            if at:
-                self._append("reasoning", text[:at], frames)
-            self._held, self._closing = "", None
-            return text[at + len(closing) :].lstrip("\n")
-        keep = next((n for n in range(min(len(closing) - 1, len(text)), 0, -1) if text.endswith(closing[:n])), 0)
-        self._held = text[len(text) - keep :] if keep else ""
-        if keep < len(text):
-            self._append("reasoning", text[: len(text) - keep], frames)
-        return ""
-
-    def _append(self, kind: Literal["message", "reasoning"], text: str, frames: list[Frame]) -> None:
-        item = self.items[-1] if self.items else None
-        if item is None or item.kind != kind or item.status != "in_progress":
-            item = self._open(kind, frames)
-        item.parts.append(text)
-        self.version += 1
-        name = "response.output_text.delta" if kind == "message" else "response.reasoning_text.delta"
-        index = len(self.items) - 1
-        last = frames[-1] if frames else None
-        if last is not None and last["type"] == name and last["item_id"] == item.id:
-            last["delta"] += text
-        else:
-            frames.append({"type": name, "item_id": item.id, "output_index": index, "content_index": 0, "delta": text})
-
-    def _open(
+    def add_output(
         self,
-        kind: Literal["message", "reasoning"],
-        frames: list[Frame],
-        tags: tuple[str, str] = ("<think>", "</think>"),
-    ) -> Item:
-        for index, open_item in enumerate(self.items):
-            if open_item.status == "in_progress" and open_item.kind == "reasoning":
-                self._finish(index, open_item, "completed", frames)
-        item = Item(kind, _new_id("msg" if kind == "message" else "r"), [], tags=tags, started_at=self._now())
-        self.items.append(item)
+        call_id: str,
+        output: str | list[dict[str, Any]],
+        *,
+        status: Status = "completed",
+        files: list[dict[str, Any]] | None = None,
+        embeds: list[str] | None = None,
+    ) -> list[Frame]:
+        """A call's result as an item after it. output: a text, or parts as the wire has them (`input_text`)."""
+        frames: list[Frame] = []
+        for item in self._reducer.calls:
+            if item.id == call_id and item.status == "in_progress":
+                self._finish(item, "completed", frames)
+        parts = [{"type": "input_text", "text": output}] if isinstance(output, str) else output
+        stored: dict[str, Any] = {"type": "function_call_output", "id": _new_id("fco"), "call_id": call_id}
+        stored |= {"output": parts, "status": status}
+        if files:
+            stored["files"] = files
+        if embeds:
+            stored["embeds"] = embeds
+        self._answered.add(call_id)
+        item = Item("other", Growing(), id=stored["id"], status=status, stored=stored)
+        self._place(item)
+        frames.append({"type": "response.output_item.added", "output_index": item.place, "item": stored})
+        return frames
+
+    def close(self, status: Status = "completed") -> list[Frame]:
+        """Ends the answer: everything open gets the status ("completed" or "incomplete")."""
+        frames = self._end_open(status)
         self.version += 1
-        if kind == "reasoning":
-            # A message is not announced: its first delta creates it.
-            frames.append(
-                {"type": "response.output_item.added", "output_index": len(self.items) - 1, "item": item.wire()}
-            )
-        return item
+        return frames
 
-    def _finish(self, index: int, item: Item, status: str, frames: list[Frame]) -> None:
-        item.status = status
-        self.version += 1
-        if item.kind == "message":
-            return
-        if item.kind == "reasoning":
-            item.ended_at = self._now()
-        elif status == "completed":
-            frames.append(
-                {
-                    "type": "response.function_call_arguments.done",
-                    "item_id": item.id,
-                    "output_index": index,
-                    "arguments": item.text,
-                }
-            )
-        frames.append({"type": "response.output_item.done", "output_index": index, "item": item.wire()})
+    # ---- what it is
 
-    def _tool_call(self, part: ToolCallPart, frames: list[Frame]) -> None:
-        place = self._place_of(part)
-        if place is None:
-            if sum(item.kind == "function_call" for item in self.items) >= MAX_CALLS:
-                return
-            place = self._open_call(part, frames)
-        item = self.items[place]
-        name, arguments = (part.function.name, part.function.arguments) if part.function else (None, None)
-        if name and not item.name:
-            item.name = name
-            self.version += 1
-        if arguments:
-            item.parts.append(arguments)
-            self.version += 1
-            frames.append(
-                {
-                    "type": "response.function_call_arguments.delta",
-                    "item_id": item.id,
-                    "output_index": place,
-                    "delta": arguments,
-                }
-            )
+    def calls(self) -> list[Call]:
+        """The calls of this round that have no output yet, in the order in which they began."""
+        waiting = (item for item in self._reducer.calls if item.id not in self._answered)
+        return [Call(item.id, item.name, item.text) for item in waiting]
 
-    def _place_of(self, part: ToolCallPart) -> int | None:
-        """The place of the call that a part belongs to; None when it begins a new one.
-
-        Some providers give every call the index 0 and tell calls apart by their ids, some give later parts neither.
-        """
-        if part.index is not None:
-            place = self._calls.get(part.index)
-            return None if place is not None and part.id and part.id != self.items[place].call_id else place
-        if part.id:
-            return self._calls.get(part.id)
-        return next(reversed(self._calls.values()), None)
-
-    def _open_call(self, part: ToolCallPart, frames: list[Frame]) -> int:
-        call_id = part.id or _new_id("call")
-        item = Item("function_call", call_id, [], call_id=call_id, started_at=self._now())
-        item.name = (part.function.name if part.function else None) or ""
-        key = part.index if part.index is not None else call_id
-        # Put last, where a part without index and id looks for its call.
-        self._calls.pop(key, None)
-        self._calls[key] = len(self.items)
-        self.items.append(item)
-        self.version += 1
-        frames.append({"type": "response.output_item.added", "output_index": len(self.items) - 1, "item": item.wire()})
-        return len(self.items) - 1
+    def take_posts(self) -> list[tuple[str, dict[str, Any]]]:
+        """Events of the message (type, data) that came with the answer since this was asked last: sources and files."""
+        posts, self._posts = self._posts, []
+        return posts
 
     @property
     def text(self) -> str:
         """What the answer says: the text of its message items."""
-        said = [item.text for item in self.items if item.kind == "message"]
+        said = [item.text for item in self.items if item.kind in {"text", "refusal"}]
         return said[0] if len(said) == 1 else "".join(said)
 
     def output(self) -> list[dict[str, Any]]:
@@ -310,11 +224,126 @@ class Answer:
         return [item.wire() for item in self.items]
 
     @property
+    def usage(self) -> dict[str, Any] | None:
+        """Usage of all rounds, as the page shows it."""
+        usage = self._reducer.usage
+        return page_usage(usage) if usage else None
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Of the last round."""
+        return self._reducer.finish_reason
+
+    @property
+    def is_full(self) -> bool:
+        return self._reducer.is_full
+
+    @property
     def is_empty(self) -> bool:
-        return not self.items
+        """Whether nothing at all was said, shown or asked for."""
+        return not (self.items or self._tags.holds or self._reducer.images)
+
+    # ---- inside
+
+    def _take_all(self, events: Sequence[Event], frames: list[Frame]) -> None:
+        for event in events:
+            self._take(event, frames)
+
+    def _take(self, event: Event, frames: list[Frame]) -> None:
+        changed = self._reducer.add(event)
+        if changed is None:
+            self._note(event)
+            return
+        item, piece = changed
+        self.version += 1
+        if item.place < 0:
+            self._announce(item, frames)
+        if piece:
+            _tell(item, piece, frames)
+
+    def _note(self, event: Event) -> None:
+        """What belongs to no item: usage, the reason for the end, and what the message gets beside its text."""
+        self.version += 1
+        if isinstance(event, Source) and len(self._reducer.sources) > self._sources:
+            self._sources += 1
+            self._posts.append(("source", _page_source(event)))
+        elif isinstance(event, Image) and len(self._reducer.images) > self._images:
+            self._images += 1
+            self._posts.append(("files", {"files": [{"type": "image", "url": event.url}]}))
+
+    def _announce(self, item: Item, frames: list[Frame]) -> None:
+        if self._thinking is not None and item.kind != "call":
+            self._finish(self._thinking, "completed", frames)
+        item.started_at = self._now()
+        wanted = item.call_id
+        item.id = wanted if wanted and wanted not in self._ids else _new_id(_PREFIXES[item.kind])
+        self._place(item)
+        if item.kind == "reasoning":
+            self._thinking = item
+            item.tags = self._tags.tags or item.tags
+        if item.kind in {"reasoning", "call"}:
+            # A message is not announced: its first delta creates it.
+            frames.append({"type": "response.output_item.added", "output_index": item.place, "item": item.added()})
+
+    def _place(self, item: Item) -> None:
+        item.place = len(self.items)
+        self.items.append(item)
+        self._ids.add(item.id)
+        self.version += 1
+
+    def _end_open(self, status: Status) -> list[Frame]:
+        frames: list[Frame] = []
+        self._take_all(self._tags.end(), frames)
+        for item in self.items[self._round_began :]:
+            if item.status == "in_progress":
+                self._finish(item, status, frames)
+        return frames
+
+    def _finish(self, item: Item, status: Status, frames: list[Frame]) -> None:
+        item.status = status
+        self.version += 1
+        if item.kind == "reasoning":
+            item.ended_at = self._now()
+            self._thinking = None
+        elif item.kind == "call":
+            if status == "completed":
+                frames.append(
+                    {
+                        "type": "response.function_call_arguments.done",
+                        "item_id": item.id,
+                        "output_index": item.place,
+                        "arguments": item.text,
+                    }
+                )
+        else:
+            return
+        frames.append({"type": "response.output_item.done", "output_index": item.place, "item": item.wire()})
 
 
-_TEXT_KINDS: Final[tuple[Kind, ...]] = ("message", "reasoning")
+def _tell(item: Item, piece: str, frames: list[Frame]) -> None:
+    """Adds a delta to the frames, joined to the last one where that is the same item's."""
+    last = frames[-1] if frames else None
+    name = _DELTAS[item.kind]
+    if last is not None and last["type"] == name and last["item_id"] == item.id:
+        last["delta"] += piece
+        return
+    frame: Frame = {"type": name, "item_id": item.id, "output_index": item.place}
+    if item.kind != "call":
+        frame["content_index"] = 0
+    frame["delta"] = piece
+    frames.append(frame)
+
+
+def _page_source(event: Source) -> dict[str, Any]:
+    name = event.title or event.url
+    return {
+        "source": {"name": name, "url": event.url},
+        "document": [event.text or name],
+        "metadata": [{"source": event.url, "name": name}],
+    }
+
+
+_TEXT_KINDS: Final[dict[str, PartKind]] = {"message": "text", "reasoning": "reasoning"}
 
 
 def items_of(output: Any, content: str) -> list[Item]:
@@ -324,24 +353,37 @@ def items_of(output: Any, content: str) -> list[Item]:
         if not isinstance(raw, dict):
             continue
         # Compared and not looked up: what is stored may be no text, and unhashable.
-        kind = next((k for k in _TEXT_KINDS if k == raw.get("type")), None)
+        kind = next((kind for name, kind in _TEXT_KINDS.items() if name == raw.get("type")), None)
         if kind is None:
-            items.append(Item("other", str(raw.get("id") or ""), [], status="completed", stored=raw))
+            items.append(Item("other", Growing(), id=str(raw.get("id") or ""), status="completed", stored=raw))
             continue
-        item = Item(kind, str(raw.get("id") or _new_id("msg")), [_text_of(raw.get("content"))], status="completed")
+        text = Growing(_text_of(raw.get("content")))
+        item = Item(kind, text, id=str(raw.get("id") or _new_id("msg")), status="completed")
         if isinstance(raw.get("start_tag"), str) and isinstance(raw.get("end_tag"), str):
             item.tags = (raw["start_tag"], raw["end_tag"])
+        if isinstance(signature := raw.get("signature"), str):
+            item.signature = Growing(signature)
+        item.details = _details_of(raw.get("provider_details"))
         item.started_at = _moment(raw.get("started_at")) or 0.0
         item.ended_at = _moment(raw.get("ended_at"))
         items.append(item)
-    if content and not any(i.kind == "message" for i in items):
-        items.append(Item("message", _new_id("msg"), [content], status="completed"))
+    if content and not any(i.kind == "text" for i in items):
+        items.append(Item("text", Growing(content), id=_new_id("msg"), status="completed"))
     return items
 
 
 def _text_of(content: Any) -> str:
     parts = content if isinstance(content, list) else []
     return "".join(p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str))
+
+
+def _details_of(value: Any) -> Details | None:
+    details = None
+    for name, objects in value.items() if isinstance(value, dict) else ():
+        if isinstance(objects, list) and all(isinstance(given, dict) for given in objects):
+            details = details or Details()
+            details.add(name, objects)
+    return details
 
 
 def _moment(value: Any) -> float | None:

@@ -1,17 +1,15 @@
-"""Makes one answer: opens the provider, feeds its chunks through the reducer, delivers frames, stores the end."""
+"""Makes one answer: opens the provider, feeds its events through the reducer, delivers frames, stores the end."""
 
 import asyncio
 from typing import Any, Final, Self
 
-import msgspec
-
 from open_webui.chat.context import prepare
 from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.running import RunningAnswer
-from open_webui.chat.wire import Chunk, decode
+from open_webui.chat.turn import Turn
 from open_webui.connections.base import Reply
 from open_webui.connections.gate import Gate
-from open_webui.errors import OuiError, ProviderError
+from open_webui.errors import OuiError, ProviderError, TooLarge
 from open_webui.internal.log import get_logger
 
 log = get_logger(__name__)
@@ -20,6 +18,10 @@ INTERRUPTED: Final = (
     "The server stopped while this answer was being written. What had arrived is kept; continue or regenerate it."
 )
 EMPTY: Final = "The model ended without an answer."
+CUT_OFF: Final = (
+    "The answer was cut off: it is longer than this server keeps of one answer. What had arrived is kept;"
+    " an administrator can raise CHAT_ANSWER_MAX_CHARS and CHAT_ANSWER_MAX_BYTES."
+)
 SILENT: Final = "The model has been silent for a while. Still waiting for it."
 # A model that is silent for this long is mentioned to the person who waits.
 SILENCE: Final = 20.0
@@ -63,30 +65,26 @@ async def _stream(running: RunningAnswer, gate: Gate) -> None:
             tell=waiting.tell,
         ) as reply,
     ):
-        if turn.request.stream:
-            await _read(running, reply, waiting)
-        else:
-            _feed(running, decode(await reply.whole()))
+        await _read(running, reply, waiting)
         if running.answer.is_empty:
             raise ProviderError(EMPTY)
 
 
 async def _read(running: RunningAnswer, reply: Reply, waiting: "_Waiting") -> None:
     first = True
-    async for batch in reply.batches():
+    async for events in reply.events():
         waiting.over()
-        for raw in batch:
-            chunk = decode(raw)
-            if chunk is None:
-                log.info("a provider's chunk was dropped", model=running.turn.target.model_id, size=len(raw))
-                continue
-            frames = running.answer.feed(chunk)
-            if first:
-                first = False
-                if not frames:
-                    # The page expects the provider's first chunk as it came, when it says nothing yet.
-                    await running.room.ordered("response:completion", msgspec.Raw(raw))
-            running.say(frames)
+        frames = running.answer.feed(events)
+        if first:
+            first = False
+            if not frames:
+                # The page expects a provider's first chunk, when it says nothing yet.
+                await running.room.ordered("response:completion", _first_chunk(running.turn))
+        running.say(frames)
+        if posts := running.answer.take_posts():
+            await _post(running, posts)
+        if running.answer.is_full:
+            raise TooLarge(CUT_OFF)
 
 
 class _Context:
@@ -167,10 +165,19 @@ class _Waiting:
         await self._room.event("status", {"description": text, "done": over, "hidden": over})
 
 
-def _feed(running: RunningAnswer, chunk: Chunk | None) -> None:
-    if chunk is None:
-        raise ProviderError("The model's answer could not be understood.")
-    running.say(running.answer.feed(chunk))
+def _first_chunk(turn: Turn) -> dict[str, Any]:
+    choice = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+    return {"object": "chat.completion.chunk", "model": turn.target.model_id, "choices": [choice]}
+
+
+async def _post(running: RunningAnswer, posts: list[tuple[str, dict[str, Any]]]) -> None:
+    """Keeps sources and pictures that came with an answer, and tells them."""
+    for kind, data in posts:
+        if kind == "files":
+            running.append("files", data["files"])
+        else:
+            running.append("sources", [data])
+        await running.tell(kind, data)
 
 
 async def _complete(running: RunningAnswer) -> None:

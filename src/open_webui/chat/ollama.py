@@ -1,16 +1,20 @@
-"""Ollama's chat wire for any model: its request becomes an OpenAI payload, the OpenAI chunks become its lines."""
+"""Ollama's chat wire for any model: its request becomes an OpenAI payload, the answer's events become its lines."""
 
 import time
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 from starlette.responses import Response
 
+from llamaforge.events import Event, Reasoning, Refusal, Text
+from llamaforge.events.openai import Decoder
+from llamaforge.events.parts import Growing, Part, Reducer
 from open_webui.chat.api import opening
 from open_webui.chat.delivery.sse import Stream
 from open_webui.chat.request import ApiRequest, text_field
-from open_webui.chat.wire import Chunk, Delta, decode
+from open_webui.connections.base import Reply
 from open_webui.connections.gate import Gate
 from open_webui.errors import BadRequest, OuiError
 from open_webui.principal import Principal
@@ -103,56 +107,53 @@ def _openai_call(number: int, call: dict[str, Any]) -> dict[str, Any]:
 
 
 class Lines:
-    """Makes Ollama's lines out of OpenAI's chunks. generate: the shape of /api/generate instead of /api/chat."""
+    """Makes Ollama's lines out of an answer's events. generate: the shape of /api/generate instead of /api/chat.
+
+    What is said goes out as it comes; calls, pictures and counts are kept for the last line.
+    """
 
     def __init__(self, model: str, *, generate: bool) -> None:
         self._model = model
         self._generate = generate
         self._started = time.monotonic()
-        self._calls: dict[int, dict[str, str]] = {}
-        self.usage: dict[str, Any] | None = None
-        self._reason = "stop"
+        self._kept: Reducer[Part] = Reducer(lambda kind: Part(kind, Growing()))
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        return self._kept.usage
 
     def _line(self, fields: dict[str, Any]) -> bytes:
         line = {"model": self._model, "created_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"), **fields}
         return msgspec.json.encode(line) + b"\n"
 
-    def _said(self, content: str, thinking: str = "", calls: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    def _said(self, content: str, thinking: str = "", **more: list[Any]) -> dict[str, Any]:
         if self._generate:
             return {"response": content} | ({"thinking": thinking} if thinking else {})
         message: dict[str, Any] = {"role": "assistant", "content": content}
         if thinking:
             message["thinking"] = thinking
-        if calls:
-            message["tool_calls"] = calls
-        return {"message": message}
+        return {"message": message | {name: values for name, values in more.items() if values}}
 
-    def _take(self, chunk: Chunk) -> tuple[str, str]:
-        """Content and thinking of a chunk; usage, tool calls and the reason to end are remembered."""
-        self.usage = chunk.usage or self.usage
-        choice = chunk.choices[0] if chunk.choices else None
-        if choice is None:
-            return "", ""
-        self._reason = choice.finish_reason or self._reason
-        delta = choice.delta or choice.message or Delta()
-        for position, part in enumerate(delta.tool_calls or ()):
-            key = part.index if part.index is not None else position
-            call = self._calls.setdefault(key, {"name": "", "arguments": ""})
-            if part.function is not None:
-                call["name"] += part.function.name or ""
-                call["arguments"] += part.function.arguments or ""
-        return delta.content or "", delta.reasoning_content or delta.reasoning or delta.thinking or ""
+    def feed(self, events: Iterable[Event]) -> bytes:
+        """The lines for these events, empty when they say nothing."""
+        said = (self._take(event) for event in events)
+        return b"".join(self._line(self._said(*one) | {"done": False}) for one in said if one is not None)
 
-    def feed(self, chunk: Chunk) -> bytes:
-        """The line for a chunk, empty when it says nothing."""
-        content, thinking = self._take(chunk)
-        return self._line(self._said(content, thinking) | {"done": False}) if content or thinking else b""
+    def _take(self, event: Event) -> tuple[str, str] | None:
+        """Content and thinking that an event says; anything else is kept. Other choices are other answers."""
+        if getattr(event, "choice", 0):
+            return None
+        if isinstance(event, Text | Refusal):
+            return event.text, ""
+        if isinstance(event, Reasoning):
+            return ("", event.text) if event.text else None
+        self._kept.add(event)
+        return None
 
     def end(self, content: str = "", thinking: str = "") -> bytes:
         """The last line, with the counts."""
-        calls = [
-            {"function": {"name": c["name"], "arguments": _arguments(c["arguments"])}} for c in self._calls.values()
-        ]
+        calls = [{"function": {"name": c.name, "arguments": _arguments(c.text)}} for c in self._kept.calls]
+        images = [image.url.partition(",")[2] for image in self._kept.images if image.url.startswith("data:")]
         took = int((time.monotonic() - self._started) * 1e9)
         usage = self.usage or {}
         counts = {
@@ -161,12 +162,14 @@ class Lines:
             "eval_count": usage.get("completion_tokens", 0),
             "eval_duration": took,
         }
-        reason = "length" if self._reason == "length" else "stop"
-        return self._line(self._said(content, thinking, calls) | {"done": True, "done_reason": reason} | counts)
+        reason = "length" if self._kept.finish_reason == "length" else "stop"
+        said = self._said(content, thinking, tool_calls=calls, images=images)
+        return self._line(said | {"done": True, "done_reason": reason} | counts)
 
-    def all(self, chunk: Chunk) -> bytes:
+    def whole(self, events: Iterable[Event]) -> bytes:
         """The one line of an answer that was not streamed."""
-        return self.end(*self._take(chunk))
+        said = [one for event in events if (one := self._take(event)) is not None]
+        return self.end("".join(content for content, _ in said), "".join(thinking for _, thinking in said))
 
 
 def _arguments(text: str) -> Any:
@@ -186,8 +189,11 @@ class LineForm:
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
 
-    def batch(self, batch: list[bytes]) -> bytes:
-        return b"".join(self._lines.feed(chunk) for raw in batch if (chunk := decode(raw)) is not None)
+    def read(self, reply: Reply) -> AsyncIterator[list[Event]]:
+        return reply.events()
+
+    def batch(self, batch: list[Event]) -> bytes:
+        return self._lines.feed(batch)
 
     def end(self) -> bytes:
         return self._lines.end()
@@ -203,5 +209,5 @@ async def answer(gate: Gate, principal: Principal, request: ApiRequest, *, gener
     if request.stream:
         return Stream(asked, LineForm(lines))
     async with asked as reply:
-        chunk = decode(await reply.whole()) or Chunk()
-    return Response(lines.all(chunk), media_type="application/json")
+        events = Decoder().decode(await reply.whole())
+    return Response(lines.whole(events), media_type="application/json")

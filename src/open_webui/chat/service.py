@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 
+from llamaforge.events.parts import Limits
 from open_webui.chat import recovery
 from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.journal import Journal
@@ -45,7 +46,8 @@ class ChatParts:
         self.streams = Streams(settings.max_api_calls_per_user)
         self.running = RunningAnswers(settings, database)
         self.journal = Journal(database, settings.checkpoint_interval, self.running.all, usage, instance)
-        place = Place(database, instance, settings.chat_history_max_chars)
+        limits = Limits(settings.chat_answer_max_chars, settings.chat_answer_max_bytes)
+        place = Place(database, instance, settings.chat_history_max_chars, limits)
         self.starter = Starter(
             place=place,
             config=config,

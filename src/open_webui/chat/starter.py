@@ -123,7 +123,7 @@ class Starter:
         audience = Audience(turn.people, turn.session_id)
         running = RunningAnswer(
             turn=turn,
-            answer=Answer(time.time, earlier),
+            answer=Answer(time.time, earlier, self._place.limits),
             room=AnswerSender(self._emitter, self._load, audience, turn.chat_id, turn.message_id),
             store=self._journal,
             body=turn.body,

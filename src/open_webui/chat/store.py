@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from llamaforge.events.parts import DEFAULT_LIMITS, Limits
 from open_webui.chat.request import Ask, PageRequest
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.internal.db import Database
@@ -41,11 +42,15 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a turn is stored: the database, the process that will answer, and how much of a conversation is read."""
+    """Where a turn is stored: the database, the process that will answer, and how much of a conversation is read.
+
+    limits: the most that is kept of one answer.
+    """
 
     database: Database
     instance: str
     max_chars: int
+    limits: Limits = DEFAULT_LIMITS
 
 
 async def store(place: Place, principal: Principal, request: PageRequest, asks: Sequence[tuple[Ask, str]]) -> Stored:

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from llamaforge.events import Event
 from open_webui.principal import Principal
 
 Kind = Literal["openai", "ollama", "local"]
@@ -51,6 +52,15 @@ class Reply(Protocol):
         """
         ...
 
+    def events(self) -> AsyncIterator[list[Event]]:
+        """The answer's events as they arrive, each list those that came in one read; also of an answer that was not
+        streamed. An empty list: something came that says nothing, such as the role in a first chunk.
+
+        Ends and raises as `batches`; an error that the provider tells of is raised and is no event. Of `batches`, `events`
+        and `whole` one is used, once.
+        """
+        ...
+
     async def whole(self) -> bytes:
         """The answer to a request that did not ask for a stream, one OpenAI `chat.completion` as JSON."""
         ...
@@ -81,9 +91,9 @@ class Connection(Protocol):
         """The opened answer to an OpenAI chat request (its `model` is replaced by the source's name for it).
 
         Entering sends it and waits for the status; leaving closes the provider's connection. payload["stream"] says
-        which of the reply's two ways will be used. Raises ProviderError with the provider's status and body when it
-        refuses. user: id, name, e-mail and role, for connections that forward them. tell: for connections that know why
-        one has to wait.
+        whether `batches` or `whole` will be used; `events` serves both. Raises ProviderError with the provider's status
+        and body when it refuses. user: id, name, e-mail and role, for connections that forward them. tell: for
+        connections that know why one has to wait.
         """
         ...
 

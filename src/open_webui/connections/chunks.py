@@ -1,13 +1,17 @@
-"""OpenAI chat chunks as they pass by: kept if they are JSON, watched for errors and the end; to and from whole answers."""
+"""OpenAI's event streams: chunks that pass by as bytes, kept if they are JSON; or read as events. Both see errors and the end."""
 
-from collections.abc import Iterable
-from typing import Any, Final
+from abc import ABC, abstractmethod
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from llamaforge.events import Error, Event
+from llamaforge.events.openai import UNREADABLE, Decoder, error_in
 from open_webui.connections.sse import SseReader
 from open_webui.errors import ProviderError
 
+T = TypeVar("T")
+_NULL: Final = msgspec.Raw(b"null")
 _encode: Final = msgspec.json.encode
 TOO_LONG: Final = "The provider sent a line that is longer than the server accepts."
 CUT_OFF: Final = "The answer was cut off: the provider ended the connection before its answer was over."
@@ -28,40 +32,49 @@ class _Chunk(msgspec.Struct, gc=False):
 _decode: Final = msgspec.json.Decoder(_Chunk).decode
 
 
-class ChunkReader:
-    """From the bytes of an event stream to the JSON texts of its chunks.
+class StreamReader(ABC, Generic[T]):
+    """What both readers of an OpenAI stream have. says_all: an empty list is told too, as a sign of life."""
 
-    error: an error that the provider sent inside the stream; nothing after it counts. finished: a finish reason was
-    seen. dropped: how many events were left out because they are no JSON objects of the expected form.
-    """
-
-    __slots__ = ("_sse", "dropped", "error", "finished")
+    says_all = False
 
     def __init__(self) -> None:
         self._sse = SseReader()
         self.error: ProviderError | None = None
-        self.finished = False
-        self.dropped = 0
 
     @property
     def done(self) -> bool:
+        """Whether the terminator was seen."""
         return self._sse.done
 
-    def feed(self, read: bytes) -> list[bytes]:
-        """The chunks that these bytes complete."""
-        chunks = self._checked(self._sse.feed(read))
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Whether a finish reason was seen."""
+
+    @property
+    @abstractmethod
+    def dropped(self) -> int:
+        """How much was left out because it has no form that can be used."""
+
+    @abstractmethod
+    def _read(self, texts: list[bytes]) -> list[T]:
+        """What the JSON texts of whole chunks are."""
+
+    def feed(self, read: bytes) -> list[T]:
+        """What these bytes complete."""
+        found = self._read(self._sse.feed(read))
         if self._sse.too_long and self.error is None:
             self.error = ProviderError(TOO_LONG)
-        return chunks
+        return found
 
-    def close(self) -> list[bytes]:
+    def close(self) -> list[T]:
         """At the end of the body: what was left. Ask `check_end` afterwards."""
-        chunks = self._checked(self._sse.close())
+        found = self._read(self._sse.close())
         if self._sse.too_long and self.error is None:
             self.error = ProviderError(TOO_LONG)
         if self._sse.stray and self.error is None and not self.done:
             self.error = error_of(b"\n".join(self._sse.stray))
-        return chunks
+        return found
 
     def check_end(self) -> None:
         """Raises ProviderError when the stream ended before its answer did."""
@@ -70,59 +83,99 @@ class ChunkReader:
         if not self.done and not self.finished:
             raise ProviderError(CUT_OFF, retryable=True)
 
-    def _checked(self, events: list[bytes]) -> list[bytes]:
+
+class ChunkReader(StreamReader[bytes]):
+    """From the bytes of an event stream to the JSON texts of its chunks, to be passed on as they are.
+
+    error: an error that the provider sent inside the stream; nothing after it counts. dropped: how many events were
+    left out because they are no JSON objects of the expected form.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dropped = 0
+        self._finished = False
+
+    @property
+    def dropped(self) -> int:
+        return self._dropped
+
+    @property
+    def finished(self) -> bool:
+        return self._finished
+
+    def _read(self, texts: list[bytes]) -> list[bytes]:
         good = []
-        for event in events:
+        for text in texts:
             if self.error is not None:
                 break
             try:
-                chunk = _decode(event)
-                if not event.isascii():
+                chunk = _decode(text)
+                if not text.isascii():
                     # Skipped strings are not looked into by the decoder.
-                    event.decode()
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                self.dropped += 1
+                    text.decode()
+            except UNREADABLE:
+                self._dropped += 1
                 continue
-            if chunk.error and (error := error_of(event)) is not None:
+            if chunk.error and chunk.error != _NULL and (error := error_of(text)) is not None:
                 self.error = error
                 break
             for choice in chunk.choices or ():
                 if choice.finish_reason:
-                    self.finished = True
-            good.append(event)
+                    self._finished = True
+            good.append(text)
         return good
+
+
+class EventReader(StreamReader[Event]):
+    """From the bytes of an event stream to the events of its chunks.
+
+    error: an error that the provider sent inside the stream; nothing after it counts. dropped: how many values, chunks
+    among them, had a form that can't be used.
+    """
+
+    says_all = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._decoder = Decoder()
+
+    @property
+    def finished(self) -> bool:
+        return self._decoder.finished
+
+    @property
+    def dropped(self) -> int:
+        return self._decoder.lost
+
+    def _read(self, texts: list[bytes]) -> list[Event]:
+        found: list[Event] = []
+        decoder = self._decoder
+        for text in texts:
+            if self.error is not None:
+                break
+            events = decoder.decode(text)
+            if decoder.error is not None:
+                self.error = provider_error(decoder.error)
+                break
+            found += events
+        return found
+
+
+def provider_error(error: Error) -> ProviderError:
+    """An error that a provider told of inside its answer, as the one to be raised."""
+    return ProviderError(
+        f"The provider reported an error: {error.detail or 'it gave no reason'}",
+        status=error.status,
+        body=error.body,
+        retryable=error.status == 429 or error.status >= 500,
+    )
 
 
 def error_of(body: bytes) -> ProviderError | None:
     """The error that a JSON text tells of, in any of the forms in which providers do; None when it tells of none."""
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if not isinstance(value, dict) or not value.get("error"):
-        return None
-    error = value["error"]
-    code = error.get("code") if isinstance(error, dict) else None
-    status = code if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599 else 502
-    return ProviderError(
-        f"The provider reported an error: {message_of(value) or 'it gave no reason'}",
-        status=status,
-        body=value,
-        retryable=status == 429 or status >= 500,
-    )
-
-
-def message_of(body: Any) -> str | None:
-    """The sentence in a provider's error body, at most 2,000 characters of it."""
-    for _ in range(4):
-        if isinstance(body, list) and body:
-            body = body[0]
-        if isinstance(body, str):
-            return body.strip()[:2_000] or None
-        if not isinstance(body, dict):
-            return None
-        body = next((body[key] for key in ("error", "message", "detail", "msg") if body.get(key)), None)
-    return None
+    error = error_in(body)
+    return None if error is None else provider_error(error)
 
 
 def to_chunks(whole: dict[str, Any]) -> list[bytes]:
@@ -139,7 +192,7 @@ def to_chunks(whole: dict[str, Any]) -> list[bytes]:
         delta, index = dict(choice["message"]), choice.get("index", 0)
         if isinstance(delta.get("tool_calls"), list):
             delta["tool_calls"] = [
-                {"index": n, **call} for n, call in enumerate(delta["tool_calls"]) if isinstance(call, dict)
+                {**call, "index": n} for n, call in enumerate(delta["tool_calls"]) if isinstance(call, dict)
             ]
         kept = {k: v for k, v in choice.items() if k not in {"message", "finish_reason", "index"}}
         chunks.append(base | {"choices": [{"index": index, "delta": delta, "finish_reason": None, **kept}]})
@@ -148,61 +201,3 @@ def to_chunks(whole: dict[str, Any]) -> list[bytes]:
     if whole.get("usage") is not None:
         chunks.append(base | {"choices": [], "usage": whole["usage"]})
     return [_encode(chunk) for chunk in chunks]
-
-
-class _Message:
-    """A choice that is being put together from its deltas."""
-
-    def __init__(self) -> None:
-        self.texts: dict[str, list[str]] = {}
-        self.calls: dict[int, dict[str, Any]] = {}
-        self.rest: dict[str, Any] = {}
-        self.finish_reason: str | None = None
-
-    def add(self, choice: dict[str, Any]) -> None:
-        delta = choice.get("delta")
-        for key, value in (delta if isinstance(delta, dict) else {}).items():
-            if key == "tool_calls":
-                for part in value if isinstance(value, list) else ():
-                    self._call(part)
-            elif key != "role" and isinstance(value, str):
-                self.texts.setdefault(key, []).append(value)
-            elif value is not None:
-                self.rest[key] = value
-        self.finish_reason = choice.get("finish_reason") or self.finish_reason
-
-    def _call(self, part: Any) -> None:
-        if not isinstance(part, dict):
-            return
-        index = part.get("index")
-        call = self.calls.setdefault(
-            index if isinstance(index, int) else len(self.calls),
-            {"id": None, "type": "function", "function": {"name": "", "arguments": ""}},
-        )
-        call["id"] = part.get("id") or call["id"]
-        function = part.get("function")
-        for key in ("name", "arguments"):
-            text = function.get(key) if isinstance(function, dict) else None
-            if isinstance(text, str):
-                call["function"][key] += text
-
-    def whole(self, index: int) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": None, **self.rest}
-        message |= {key: "".join(parts) for key, parts in self.texts.items()}
-        if self.calls:
-            message["tool_calls"] = [self.calls[n] for n in sorted(self.calls)]
-        return {"index": index, "message": message, "finish_reason": self.finish_reason or "stop"}
-
-
-def assemble(chunks: Iterable[bytes]) -> bytes:
-    """One chat completion, as JSON, out of its chunks."""
-    whole: dict[str, Any] = {"id": "", "object": "chat.completion", "created": 0, "model": "", "choices": []}
-    messages: dict[int, _Message] = {}
-    for raw in chunks:
-        chunk = msgspec.json.decode(raw)
-        whole |= {k: chunk[k] for k in ("id", "created", "model", "usage", "system_fingerprint") if chunk.get(k)}
-        for choice in chunk.get("choices") or ():
-            index = choice.get("index", 0)
-            messages.setdefault(index if isinstance(index, int) else 0, _Message()).add(choice)
-    whole["choices"] = [messages[index].whole(index) for index in sorted(messages)]
-    return _encode(whole)

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Protocol
 import aiohttp
 import msgspec
 
+from llamaforge.events import Event, Usage
 from open_webui.connections.base import Connection, Models, Reply, Target, Tell
 from open_webui.connections.local.connection import LocalConnection
 from open_webui.connections.ollama import OllamaConnection
@@ -268,6 +269,15 @@ class _CountedReply:
                         break
                 if batch:
                     yield batch
+
+    async def events(self) -> AsyncIterator[list[Event]]:
+        """See `base.Reply`."""
+        with self._noted():
+            async for events in self._reply.events():
+                for event in events:
+                    if isinstance(event, Usage):
+                        self._meter.usage = event.raw
+                yield events
 
     async def whole(self) -> bytes:
         """See `base.Reply`."""

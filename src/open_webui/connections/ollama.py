@@ -8,10 +8,12 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
+from llamaforge.events import Event
 from open_webui.connections.base import Entry, Kind, Reply, Tell
-from open_webui.connections.chunks import CUT_OFF, assemble
-from open_webui.connections.ollama_wire import Translator, chat_request
+from open_webui.connections.chunks import CUT_OFF
+from open_webui.connections.ollama_wire import LineDecoder, chat_request
 from open_webui.connections.openai import MAX_MODELS
+from open_webui.connections.render import as_chunks, as_completion
 from open_webui.connections.specs import Spec
 from open_webui.connections.transport import FAILURES, failure, host_of, read_all, request
 from open_webui.errors import ProviderError
@@ -128,7 +130,8 @@ class OllamaReply:
     def __init__(self, response: aiohttp.ClientResponse, url: str, model_id: str) -> None:
         self._response = response
         self._url = url
-        self._lines = Translator(model_id)
+        self._model_id = model_id
+        self._lines = LineDecoder()
 
     async def __aenter__(self) -> Self:
         return self
@@ -140,16 +143,14 @@ class OllamaReply:
     def dropped(self) -> int:
         return self._lines.dropped
 
-    async def batches(self) -> AsyncIterator[list[bytes]]:
+    async def events(self) -> AsyncIterator[list[Event]]:
         lines, readany = self._lines, self._response.content.readany
         while True:
             try:
                 read = await readany()
             except FAILURES as error:
                 raise failure(error, self._url, started=True) from error
-            batch = lines.feed(read) if read else lines.close()
-            if batch:
-                yield batch
+            yield lines.feed(read)
             if lines.error is not None:
                 raise lines.error
             if not read:
@@ -157,5 +158,8 @@ class OllamaReply:
         if not lines.done:
             raise ProviderError(CUT_OFF, retryable=True)
 
+    def batches(self) -> AsyncIterator[list[bytes]]:
+        return as_chunks(self.events(), self._model_id)
+
     async def whole(self) -> bytes:
-        return assemble([chunk async for batch in self.batches() for chunk in batch])
+        return await as_completion(self.events(), self._model_id)

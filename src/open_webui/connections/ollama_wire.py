@@ -1,11 +1,13 @@
-"""Ollama's chat wire without I/O: OpenAI's request into its own, its lines into OpenAI's chunks."""
+"""Ollama's chat wire without I/O: OpenAI's request into its own, its lines into events."""
 
-import time
 import uuid
 from typing import Any, Final
 
 import msgspec
 
+from llamaforge.events import Done, Event, Image, Reasoning, Text, ToolCall, Usage
+from llamaforge.events.lenient import convert
+from llamaforge.events.openai import UNREADABLE, usage_event
 from open_webui.connections.chunks import TOO_LONG
 from open_webui.constants import MAX_PROVIDER_LINE
 from open_webui.errors import BadRequest, ProviderError
@@ -158,6 +160,7 @@ class _Said(msgspec.Struct):
     content: str | None = None
     thinking: str | None = None
     tool_calls: list[_Call] | None = None
+    images: list[Any] | None = None
 
 
 class _Line(msgspec.Struct):
@@ -204,100 +207,90 @@ class LineReader:
         return [line] if line and not self.too_long else []
 
 
-class Translator:
-    """The lines of one answer as OpenAI chunks.
+class LineDecoder:
+    """The bytes of one answer as events.
 
-    done: Ollama said that it is over. error: it told of an error; nothing after it counts. dropped: lines that are
-    not what they should be.
+    done: Ollama said that it is over. error: it told of an error; nothing after it counts. dropped: how many values,
+    lines among them, had a form that can't be used.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self) -> None:
         self.done = False
         self.error: ProviderError | None = None
         self.dropped = 0
         self._lines = LineReader()
         self._calls = 0
-        self._first = True
-        self._base = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": model,
-        }
 
-    def feed(self, read: bytes) -> list[bytes]:
-        chunks = self._translate(self._lines.feed(read))
+    def feed(self, read: bytes) -> list[Event]:
+        """The events of the lines that these bytes complete; at the end of the body no bytes."""
+        events = self._decode(self._lines.feed(read) if read else self._lines.close())
         if self._lines.too_long and self.error is None:
             self.error = ProviderError(TOO_LONG)
-        return chunks
+        return events
 
-    def close(self) -> list[bytes]:
-        return self._translate(self._lines.close())
-
-    def _translate(self, lines: list[bytes]) -> list[bytes]:
-        out: list[bytes] = []
+    def _decode(self, lines: list[bytes]) -> list[Event]:
+        out: list[Event] = []
         for text in lines:
             if self.done or self.error is not None:
                 break
             if not text.strip():
                 continue
-            try:
-                line = _decode(text)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            line = self._line(text)
+            if line is None:
                 self.dropped += 1
-                continue
-            if line.error:
+            elif line.error:
                 message = line.error if isinstance(line.error, str) else "it gave no reason"
                 self.error = ProviderError(
                     f"Ollama reported an error: {message[:2_000]}", body={"error": {"message": message}}
                 )
-                break
-            out += self._chunks(line)
+            else:
+                self._events(line, out)
         return out
 
-    def _chunks(self, line: _Line) -> list[bytes]:
-        out = []
-        if delta := self._delta(line.message):
-            if self._first:
-                self._first = False
-                delta = {"role": "assistant"} | delta
-            out.append(self._chunk(delta, None))
+    def _line(self, text: bytes) -> _Line | None:
+        """The line in one typed step; field by field where one of them has an unexpected kind."""
+        try:
+            try:
+                return _decode(text)
+            except msgspec.ValidationError:
+                value = msgspec.json.decode(text)
+        except UNREADABLE:
+            return None
+        if not isinstance(value, dict):
+            return None
+        line, lost = convert(value, _Line)
+        self.dropped += lost
+        return line
+
+    def _events(self, line: _Line, out: list[Event]) -> None:
+        said = line.message
+        if said is not None:
+            if said.thinking:
+                out.append(Reasoning(said.thinking))
+            if said.content:
+                out.append(Text(said.content))
+            for call in said.tool_calls or ():
+                self._call(call, out)
+            out += [Image(f"data:image/png;base64,{image}") for image in said.images or () if isinstance(image, str)]
         if line.done:
             self.done = True
-            reason = "tool_calls" if self._calls else ("length" if line.done_reason == "length" else "stop")
-            out.append(self._chunk({}, reason))
+            out.append(Done("tool_calls" if self._calls else ("length" if line.done_reason == "length" else "stop")))
             if (usage := _usage(line)) is not None:
-                out.append(_encode(self._base | {"choices": [], "usage": usage}))
-        return out
+                out.append(usage)
 
-    def _delta(self, said: _Said | None) -> dict[str, Any]:
-        delta: dict[str, Any] = {}
-        if said is None:
-            return delta
-        if said.thinking:
-            delta["reasoning_content"] = said.thinking
-        if said.content:
-            delta["content"] = said.content
-        calls = []
-        for call in said.tool_calls or ():
-            if call.function is None:
-                continue
-            arguments = _encode(call.function.arguments or {}).decode()
-            function = {"name": call.function.name, "arguments": arguments}
-            call_id = call.id or f"call_{uuid.uuid4().hex}"
-            calls.append({"index": self._calls, "id": call_id, "type": "function", "function": function})
-            self._calls += 1
-        if calls:
-            delta["tool_calls"] = calls
-        return delta
-
-    def _chunk(self, delta: dict[str, Any], reason: str | None) -> bytes:
-        return _encode(self._base | {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+    def _call(self, call: _Call, out: list[Event]) -> None:
+        """A line's calls are whole; they have no numbers, and often no ids."""
+        if call.function is None:
+            return
+        arguments = _encode(call.function.arguments or {}).decode()
+        out.append(ToolCall(self._calls, call.id or f"call_{uuid.uuid4().hex}", call.function.name, arguments))
+        self._calls += 1
 
 
-def _usage(line: _Line) -> dict[str, Any] | None:
+def _usage(line: _Line) -> Usage | None:
     if line.prompt_eval_count is None and line.eval_count is None:
         return None
     asked, said = line.prompt_eval_count or 0, line.eval_count or 0
-    usage: dict[str, Any] = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
-    return usage | {name: value for name in _DURATIONS if (value := getattr(line, name)) is not None}
+    raw: dict[str, Any] = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+    raw |= {name: value for name in _DURATIONS if (value := getattr(line, name)) is not None}
+    return usage_event(raw)

@@ -2,21 +2,25 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any, Final, Self
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, Self, TypeVar
 
 import aiohttp
 import msgspec
 
+from llamaforge.events import Event
+from llamaforge.events.openai import Decoder
 from open_webui.connections.base import Entry, Kind, Reply, Tell
-from open_webui.connections.chunks import NOT_UNDERSTOOD, ChunkReader, assemble, error_of, to_chunks
+from open_webui.connections.chunks import NOT_UNDERSTOOD, ChunkReader, EventReader, StreamReader, error_of, to_chunks
 from open_webui.connections.pace import FREE, PACE
+from open_webui.connections.render import assemble
 from open_webui.connections.specs import Spec
 from open_webui.connections.transport import FAILURES, failure, host_of, read_all, request
 from open_webui.errors import ProviderError
 
 # After the terminator the body ends within moments, and the connection can be used again; longer is not waited for.
 _TAIL_SECONDS: Final = 0.05
+T = TypeVar("T")
 MAX_MODELS: Final = 10_000
 
 
@@ -135,12 +139,12 @@ def _not_json(url: str, body: bytes) -> str:
 class OpenAIReply:
     """An opened answer. Also for a provider that streams unasked, or doesn't although it was asked to."""
 
-    __slots__ = ("_chunks", "_response", "_url")
+    __slots__ = ("_reader", "_response", "_url")
 
     def __init__(self, response: aiohttp.ClientResponse, url: str) -> None:
         self._response = response
         self._url = url
-        self._chunks = ChunkReader()
+        self._reader: StreamReader[Any] = ChunkReader()
 
     async def __aenter__(self) -> Self:
         PACE.streams += 1
@@ -149,7 +153,7 @@ class OpenAIReply:
     async def __aexit__(self, *_error: object) -> None:
         PACE.streams -= 1
         content = self._response.content
-        if self._chunks.done and not content.at_eof():
+        if self._reader.done and not content.at_eof():
             try:
                 async with asyncio.timeout(_TAIL_SECONDS):
                     while await content.readany():
@@ -161,10 +165,19 @@ class OpenAIReply:
 
     @property
     def dropped(self) -> int:
-        return self._chunks.dropped
+        return self._reader.dropped
 
-    async def batches(self) -> AsyncIterator[list[bytes]]:
-        chunks, readany = self._chunks, self._response.content.readany
+    def batches(self) -> AsyncIterator[list[bytes]]:
+        return self._through(ChunkReader(), to_chunks)
+
+    def events(self) -> AsyncIterator[list[Event]]:
+        return self._through(EventReader(), _whole_events)
+
+    async def _through(
+        self, reader: StreamReader[T], of_whole: Callable[[dict[str, Any]], list[T]]
+    ) -> AsyncIterator[list[T]]:
+        self._reader = reader
+        readany = self._response.content.readany
         first = True
         while True:
             try:
@@ -176,18 +189,18 @@ class OpenAIReply:
             if first:
                 first = False
                 if self._may_be_whole(read):
-                    yield to_chunks(_completion(read + await read_all(self._response, self._url), self._url))
+                    yield of_whole(_completion(read + await read_all(self._response, self._url), self._url))
                     return
-            batch = chunks.feed(read)
-            if batch:
+            batch = reader.feed(read)
+            if batch or reader.says_all:
                 yield batch
-            if chunks.error is not None or chunks.done:
+            if reader.error is not None or reader.done:
                 break
             if PACE.streams > FREE:
                 await PACE.rest(self._response)
-        if rest := chunks.close():
+        if rest := reader.close():
             yield rest
-        chunks.check_end()
+        reader.check_end()
 
     def _may_be_whole(self, read: bytes) -> bool:
         """Whether the body is one JSON value (or a page) instead of events."""
@@ -201,12 +214,22 @@ class OpenAIReply:
         if self._response.content_type != "text/event-stream" and body.lstrip()[:1] in {b"{", b"[", b"<"}:
             _completion(body, self._url)
             return body
-        chunks = self._chunks
-        good = chunks.feed(body) + chunks.close()
+        chunks = self._reader
+        good: list[bytes] = chunks.feed(body) + chunks.close()
         if not good and chunks.error is None:
             raise ProviderError(_not_json(self._url, body))
         chunks.check_end()
         return assemble(good)
+
+
+def _whole_events(whole: dict[str, Any]) -> list[Event]:
+    """The events of a whole completion. Raises ProviderError."""
+    choices = whole.get("choices")
+    if not isinstance(choices, list) or not all(
+        isinstance(c, dict) and isinstance(c.get("message"), dict) for c in choices
+    ):
+        raise ProviderError(NOT_UNDERSTOOD, body=whole)
+    return Decoder().read(whole)
 
 
 def _completion(body: bytes, url: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from open_webui.connections.chunks import CUT_OFF, message_of
+from llamaforge.events.openai import message_of
+from open_webui.connections.chunks import CUT_OFF
 from open_webui.constants import MAX_PROVIDER_LINE
 from open_webui.errors import BadRequest, ProviderError
 from open_webui.internal.http import Attempt

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synthora.messages.parts import FunctionCall, ToolCall, Usage, as_tool_call, fields
+import msgspec
+
+from llamaforge.events import Event, Reasoning, Refusal, Text
+from llamaforge.events import ToolCall as CallPiece
+from llamaforge.events.lenient import fields
+from llamaforge.events.openai import Decoder
+from llamaforge.events.parts import place_of
+from synthora.messages.parts import FunctionCall, ToolCall, Usage, as_tool_call
 
 Fields = dict[str, Any]
 Read = Mapping[str, Any]
@@ -21,9 +28,10 @@ def of_chat(response: Any) -> Fields:
     choice = _first_choice(answer)
     message = fields(choice.get("message"))
     calls = _whole_calls(message)
-    content = _text(message.get("content"))
+    events = Decoder().read_delta(message, is_whole=True)
+    content = _said(events, message)
     metadata = _about(answer, choice)
-    _add_asides(metadata, message)
+    _add_asides(metadata, events)
     return {
         "id": answer.get("id"),
         "content": "" if content is None and not calls else content,
@@ -54,12 +62,12 @@ def of_chat_chunk(chunk: Any, previous: Any | None) -> Fields:
     answer = fields(chunk)
     choice = _first_choice(answer)
     delta = fields(choice.get("delta"))
-    grown = _next(answer, choice, previous, _text(delta.get("content")))
-    calls = delta.get("tool_calls")
+    events = Decoder().read_delta(delta)
+    grown = _next(answer, choice, previous, _said(events, delta))
     before = previous.tool_calls if previous is not None and previous.tool_calls else []
-    grown["tool_calls"] = _with_deltas(before, calls) if calls and isinstance(calls, list) else before
+    grown["tool_calls"] = _with_pieces(before, events)
     grown["original_response"] = chunk
-    _add_asides(grown["metadata"], delta)
+    _add_asides(grown["metadata"], events)
     return grown
 
 
@@ -111,12 +119,18 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _add_asides(metadata: Fields, source: Read) -> None:
+def _said(events: list[Event], source: Read) -> str | None:
+    """The text of these events; None where the source has no content at all."""
+    said = [event.text for event in events if isinstance(event, Text)]
+    return "".join(said) if said else ("" if source.get("content") == "" else None)
+
+
+def _add_asides(metadata: Fields, events: list[Event]) -> None:
     """Thoughts and refusals, which providers send beside the answer."""
-    for name, key in (("reasoning", "reasoning_content"), ("refusal", "refusal")):
-        said = source.get(key)
-        if said and isinstance(said, str):
-            metadata[name] = metadata.get(name, "") + said
+    for event in events:
+        if isinstance(event, Reasoning | Refusal) and event.text:
+            name = "reasoning" if isinstance(event, Reasoning) else "refusal"
+            metadata[name] = metadata.get(name, "") + event.text
 
 
 def _whole_calls(message: Read) -> list[ToolCall] | None:
@@ -127,46 +141,36 @@ def _whole_calls(message: Read) -> list[ToolCall] | None:
     return [ToolCall(function=_function(legacy))] if legacy else None
 
 
-def _with_deltas(before: list[ToolCall], deltas: list[Any]) -> list[ToolCall]:
-    """A new list of calls; those of earlier messages stay as they are."""
-    calls = list(before)
-    for delta in map(fields, deltas):
-        place = _place(calls, delta)
+class _Known(msgspec.Struct, frozen=True):
+    """A call as place_of looks at it."""
+
+    index: int | None
+    call_id: str
+    name: str
+
+
+def _with_pieces(before: list[ToolCall], events: list[Event]) -> list[ToolCall]:
+    """The calls with what these events add; a new list if they add something, since earlier messages stay as they are."""
+    calls = before
+    for event in events:
+        if not isinstance(event, CallPiece):
+            continue
+        if calls is before:
+            calls = list(before)
+        place = place_of([_Known(call.index, call.id, call.function.name) for call in calls], event)
         if place is None:
-            calls.append(_begun(delta, len(calls)))
+            calls.append(ToolCall(id=event.id or "", function=_made(event, None), index=event.index))
         else:
-            calls[place] = _continued(calls[place], delta)
+            call = calls[place]
+            function = _made(event, call.function)
+            calls[place] = ToolCall(id=call.id or event.id or "", type=call.type, function=function, index=call.index)
     return calls
 
 
-def _place(calls: list[ToolCall], delta: Read) -> int | None:
-    """Which call a delta goes on with, None for a new one.
-
-    By its index. There are providers that number every call 0, so a new id begins a new call, and some that send no
-    index, so that without an id it is the last call.
-    """
-    index, id_ = delta.get("index"), delta.get("id")
-    for place in range(len(calls) - 1, -1, -1):
-        call = calls[place]
-        if (index is None or call.index == index) and (not id_ or not call.id or call.id == id_):
-            return place
-    return None
-
-
-def _begun(delta: Read, place: int) -> ToolCall:
-    index = delta.get("index")
-    return ToolCall(
-        id=delta.get("id") or "",
-        type=delta.get("type") or "function",
-        function=_function(fields(delta.get("function"))),
-        index=place if index is None else index,
-    )
-
-
-def _continued(call: ToolCall, delta: Read) -> ToolCall:
-    more = _function(fields(delta.get("function")))
-    function = FunctionCall(name=call.function.name or more.name, arguments=call.function.arguments + more.arguments)
-    return ToolCall(id=call.id or delta.get("id") or "", type=call.type, function=function, index=call.index)
+def _made(event: CallPiece, before: FunctionCall | None) -> FunctionCall:
+    if before is None:
+        return FunctionCall(name=event.name or "", arguments=event.arguments)
+    return FunctionCall(name=before.name or event.name or "", arguments=before.arguments + event.arguments)
 
 
 def _function(said: Read) -> FunctionCall:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from synthora.exceptions import MessageError
-
-_NOTHING: dict[str, Any] = {}
 
 
 class FunctionCall(BaseModel):
@@ -25,7 +22,7 @@ class FunctionCall(BaseModel):
         """Providers send null for what they leave out, and some send the arguments decoded."""
         if value is None:
             return ""
-        return json.dumps(value) if isinstance(value, dict) else value
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if isinstance(value, dict) else value
 
 
 class ToolCall(BaseModel):
@@ -113,15 +110,3 @@ def as_tool_call(given: Any) -> ToolCall:
         raise MessageError(
             f"{given!r} is no tool call: it needs an id and a function with name and arguments."
         ) from error
-
-
-def fields(value: Any) -> Mapping[str, Any]:
-    """What a dictionary or an object of the SDK holds, with what the provider added; nothing of anything else.
-
-    An attribute that a pydantic object lacks takes microseconds to be refused, and providers leave much out.
-    """
-    if isinstance(value, dict):
-        return value
-    found: dict[str, Any] = getattr(value, "__dict__", _NOTHING)
-    more = getattr(value, "__pydantic_extra__", None)
-    return {**found, **more} if more else found

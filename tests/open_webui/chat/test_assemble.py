@@ -7,8 +7,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from open_webui.chat.assemble import MAX_CALLS, THINK_TAGS, Answer, Frame, Item, items_of, joined
-from open_webui.chat.wire import Choice, Chunk, Delta, FunctionPart, ToolCallPart
+from llamaforge.events import Done, Event, Image, Reasoning, Refusal, Source, Text, ToolCall, Usage
+from llamaforge.events.parts import MAX_CALLS, Growing
+from open_webui.chat.assemble import Answer, Frame, Item, items_of, joined
+from open_webui.chat.thinking import THINK_TAGS
+
+Events = list[Event]
 
 
 class Page:
@@ -60,6 +64,15 @@ class Page:
     def output(self) -> list[dict[str, Any]]:
         return [comparable(item) for item in self.items]
 
+    def so_far(self) -> list[dict[str, Any]]:
+        return so_far(self.items)
+
+
+def so_far(output: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what is told when an item is over: a late name, a signature, the provider's details."""
+    late = {"name", "signature", "provider_details"}
+    return [{k: v for k, v in comparable(item).items() if k not in late} for item in output]
+
 
 def comparable(item: dict[str, Any]) -> dict[str, Any]:
     """A message without what no frame tells: its role and status come with the end."""
@@ -71,21 +84,20 @@ def clock() -> Any:
     return lambda: float(next(ticks))
 
 
-def says(text: str) -> Chunk:
-    return Chunk([Choice(delta=Delta(content=text))])
+def says(text: str) -> Events:
+    return [Text(text)]
 
 
-def thinks(text: str) -> Chunk:
-    return Chunk([Choice(delta=Delta(reasoning_content=text))])
+def thinks(text: str) -> Events:
+    return [Reasoning(text)]
 
 
-def calls(index: int | None, id_: str | None = None, name: str | None = None, arguments: str | None = None) -> Chunk:
-    part = ToolCallPart(index, id_, FunctionPart(name, arguments))
-    return Chunk([Choice(delta=Delta(tool_calls=[part]))])
+def calls(index: int | None, id_: str | None = None, name: str | None = None, arguments: str | None = None) -> Events:
+    return [ToolCall(index, id_, name, arguments or "")]
 
 
-def ends(reason: str = "stop") -> Chunk:
-    return Chunk([Choice(delta=Delta(), finish_reason=reason)])
+def ends(reason: str = "stop") -> Events:
+    return [Done(reason)]
 
 
 texts = st.one_of(
@@ -103,13 +115,18 @@ chunks = st.one_of(
         st.one_of(st.none(), st.text(max_size=8)),
     ),
     st.builds(ends),
-    st.builds(lambda n: Chunk(usage={"prompt_tokens": n}), st.integers(0, 9)),
-    st.just(Chunk()),
+    st.builds(lambda n: [Usage(n, raw={"prompt_tokens": n})], st.integers(0, 9)),
+    st.builds(lambda text: [Refusal(text)], st.text(max_size=5)),
+    st.builds(lambda n: [Source(f"https://a.example/{n}"), Image(f"data:image/png;base64,{n}")], st.integers(0, 3)),
+    st.builds(
+        lambda text: [Reasoning("", "sig", details={"reasoning_details": [{"data": text}]})], st.text(max_size=5)
+    ),
+    st.just([]),
 )
 
 
 @given(st.lists(chunks, max_size=40), st.sampled_from(["completed", "incomplete"]))
-def test_the_frames_rebuild_the_answer(fed: list[Chunk], status: str) -> None:
+def test_the_frames_rebuild_the_answer(fed: list[Events], status: str) -> None:
     answer, page, lazy = Answer(clock()), Page(), []
     for chunk in fed:
         before, version = answer.output(), answer.version
@@ -118,9 +135,7 @@ def test_the_frames_rebuild_the_answer(fed: list[Chunk], status: str) -> None:
         assert answer.version >= version
         page.take(frames)
         lazy += frames
-        assert page.output() == [comparable(item) for item in answer.output()] or any(
-            item.kind == "function_call" for item in answer.items
-        )
+        assert page.so_far() == so_far(answer.output())
     version = answer.version
     last = answer.close(status)
     assert answer.version > version
@@ -136,7 +151,7 @@ def test_the_frames_rebuild_the_answer(fed: list[Chunk], status: str) -> None:
 
 @given(st.lists(chunks, max_size=30), st.data())
 def test_one_who_comes_in_the_middle_misses_nothing_and_sees_nothing_twice(
-    fed: list[Chunk], data: st.DataObject
+    fed: list[Events], data: st.DataObject
 ) -> None:
     """The output at any version, and the frames after that version, are the whole answer."""
     answer = Answer(clock())
@@ -183,7 +198,7 @@ def test_text_that_only_looks_like_a_tag_is_kept_whole(text: str) -> None:
         answer.feed(says(letter))
     answer.close()
     assert answer.text == text
-    assert [item.kind for item in answer.items] == ["message"]
+    assert [item.kind for item in answer.items] == ["text"]
 
 
 def test_thinking_that_never_ends_is_kept_as_thinking() -> None:
@@ -203,32 +218,17 @@ def test_reasoning_ends_when_the_answer_begins_and_takes_its_time() -> None:
     assert frames[0]["item"]["status"] == "completed"
 
 
-@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
-def test_reasoning_is_read_by_all_its_names(field: str) -> None:
-    answer = Answer(clock())
-    answer.feed(Chunk([Choice(delta=Delta(**{field: "hm"}))]))
-    assert answer.items[0].kind == "reasoning"
-
-
-def test_a_whole_message_is_read_like_a_delta() -> None:
-    answer = Answer(clock())
-    answer.feed(Chunk([Choice(message=Delta(content="Hello"), finish_reason="stop")], {"completion_tokens": 1}))
-    answer.close()
-    assert (answer.text, answer.finish_reason) == ("Hello", "stop")
-    assert answer.usage == {"completion_tokens": 1, "output_tokens": 1}
-
-
 def test_other_choices_are_not_mixed_in() -> None:
     answer = Answer(clock())
-    first, second = Choice(delta=Delta(content="a")), Choice(delta=Delta(content="X"), index=1)
-    for chunk in (Chunk([first, second]), Chunk([second]), Chunk([first])):
-        answer.feed(chunk)
-    assert answer.text == "aa"
+    first, second = Text("a"), Text("X", 1)
+    for events in ([first, second, Done("stop", 1)], [second, ToolCall(0, "c", "f", "", 1)], [first]):
+        answer.feed(events)
+    assert (answer.text, answer.finish_reason, answer.calls()) == ("aa", None, [])
 
 
 class TestToolCalls:
     def arguments(self, answer: Answer) -> list[tuple[str, str, str]]:
-        return [(i.call_id, i.name, i.text) for i in answer.items if i.kind == "function_call"]
+        return [(i.id, i.name, i.text) for i in answer.items if i.kind == "call"]
 
     def test_parts_go_to_their_index(self) -> None:
         answer = Answer(clock())
@@ -291,7 +291,7 @@ class TestContinued:
         return answer.output()
 
     @given(st.lists(chunks, max_size=20))
-    def test_it_goes_on_from_what_is_stored(self, fed: list[Chunk]) -> None:
+    def test_it_goes_on_from_what_is_stored(self, fed: list[Events]) -> None:
         stored = self.stored()
         answer, page = Answer(clock(), items_of(stored, "One, ")), Page(stored)
         for chunk in fed:
@@ -344,15 +344,15 @@ def test_joined_never_joins_across_another_frame() -> None:
 
 def test_long_answers_cost_what_their_text_costs() -> None:
     answer = Answer(clock())
-    for _ in range(20_000):
+    for n in range(20_000):
         answer.feed(says("word "))
-        if len(answer.items[0].parts) % 500 == 0:
+        if n % 500 == 0:
             assert answer.text.endswith("word ")
     assert len(answer.text) == 100_000
 
 
 def test_items_are_not_shared_between_answers() -> None:
-    first = Item("message", "m", ["a"])
+    first = Item("text", Growing("a"), id="m")
     answer = Answer(clock(), [first])
     answer.feed(says("b"))
     assert Answer(clock()).items == []

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from llamaforge.events import Text, Usage
 from open_webui.chat import journal
 from open_webui.chat.assemble import Answer
 from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.journal import Journal
 from open_webui.chat.running import RunningAnswer
 from open_webui.chat.usage_log import UsageLog
-from open_webui.chat.wire import Choice, Chunk, Delta
 from open_webui.connections.gate import Call
 from open_webui.env import Settings
 from open_webui.events import Audience
@@ -103,7 +103,7 @@ class Desk:
 
 
 def say(live: RunningAnswer, text: str) -> None:
-    live.answer.feed(Chunk([Choice(delta=Delta(content=text))]))
+    live.answer.feed([Text(text)])
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ async def test_usage_of_impossible_size_is_let_go(desk: Desk) -> None:
     ):
         desk.usage.count(desk.call(), 200, usage)
     live = await desk.answer("x")
-    live.answer.usage = {"prompt_tokens": 10**30}
+    live.answer.feed([Usage(raw={"prompt_tokens": 10**30})])
     await desk.end(live)
     assert await desk.count(tables.usage) == 5
     assert (await desk.stored(live)).body["usage"]["prompt_tokens"] == 10**30

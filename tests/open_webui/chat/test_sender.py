@@ -5,9 +5,9 @@ Time is the test's own: what is due when can be said exactly.
 
 import pytest
 
+from llamaforge.events import Text
 from open_webui.chat.assemble import Answer
 from open_webui.chat.delivery.sender import AnswerSender
-from open_webui.chat.wire import Choice, Chunk, Delta
 from open_webui.events import Audience
 from open_webui.internal.load import ANSWERS_AT_ONCE, FRAME_SECONDS, SLOWEST_FRAME_SECONDS, Load
 from tests.open_webui.chat.conftest import Notes
@@ -29,7 +29,7 @@ def sender_of(notes: Notes, load: Load, people: frozenset[str] = frozenset({"ann
 
 
 def says(answer: Answer, sender: AnswerSender, text: str) -> None:
-    sender.add(answer.feed(Chunk([Choice(delta=Delta(content=text))])), answer.version)
+    sender.add(answer.feed([Text(text)]), answer.version)
 
 
 def answer() -> Answer:

@@ -8,6 +8,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from llamaforge.events import Text, Usage
 from open_webui.connections.base import Connection, Entry, Reply, Target
 from open_webui.connections.gate import Call, Gate, Kind, Outcome
 from open_webui.connections.local.eliza import ElizaConnection
@@ -131,6 +132,15 @@ async def test_a_whole_answer_is_counted(gate: Gate, log: Log, made: Made, upstr
     assert whole["usage"] == COUNTED
     assert "stream_options" not in upstream.chats[0].body
     assert log.counted == [("api", 200, COUNTED)]
+
+
+@pytest.mark.parametrize("payload", [STREAM, ASK])
+async def test_events_are_counted_and_told_whole(gate: Gate, log: Log, made: Made, payload: dict[str, Any]) -> None:
+    async with gate.chat(ANN, made("echo"), payload, kind="chat") as reply:
+        events = [event async for events in reply.events() for event in events]
+    assert "".join(e.text for e in events if isinstance(e, Text)) == "hello there"
+    assert [e.raw for e in events if isinstance(e, Usage)] == [COUNTED]
+    assert log.counted == [("chat", 200, COUNTED)]
 
 
 async def test_ollamas_wire_tells_it_unasked(gate: Gate, log: Log, made: Made, upstream: Upstream) -> None:

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llamaforge.events import Done, Event, Image, Reasoning, Text, ToolCall, Usage
 from open_webui.connections.base import Entry
 from open_webui.connections.ollama import OllamaConnection
-from open_webui.connections.ollama_wire import LineReader, Translator, chat_request
+from open_webui.connections.ollama_wire import LineDecoder, LineReader, chat_request
+from open_webui.connections.render import Chunks
 from open_webui.connections.specs import Spec
 from open_webui.errors import BadRequest, ProviderError
 from tests.support.upstream import Upstream, entered
@@ -104,24 +106,52 @@ LINES = (
 )
 
 
-def translate(pieces: list[bytes]) -> tuple[list[Any], Translator]:
-    translator = Translator("m")
-    chunks = [c for piece in pieces for c in translator.feed(piece)] + translator.close()
-    return [msgspec.json.decode(c) for c in chunks], translator
+def decode(pieces: list[bytes]) -> tuple[list[Event], LineDecoder]:
+    decoder = LineDecoder()
+    return [event for piece in [*pieces, b""] for event in decoder.feed(piece)], decoder
 
 
-def test_lines_become_chunks() -> None:
-    chunks, translator = translate([LINES])
-    deltas = [c["choices"][0]["delta"] for c in chunks if c["choices"]]
-    assert deltas[0] == {"role": "assistant", "reasoning_content": "hm"}
-    assert deltas[1] == {"content": "héllo"}
-    (call,) = deltas[2]["tool_calls"]
-    assert (call["index"], call["function"]) == (0, {"name": "f", "arguments": '{"a":1}'})
-    assert chunks[-2]["choices"][0]["finish_reason"] == "tool_calls"
-    usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7, "total_duration": 9}
-    assert chunks[-1]["usage"] == usage
-    assert translator.done
-    assert translator.dropped == 3
+def test_lines_become_events() -> None:
+    events, decoder = decode([LINES])
+    thought, text, call, done, usage = events
+    assert (thought, text) == (Reasoning("hm"), Text("héllo"))
+    assert isinstance(call, ToolCall)
+    assert call.id
+    assert (call.index, call.name, call.arguments) == (0, "f", '{"a":1}')
+    assert done == Done("tool_calls")
+    raw = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7, "total_duration": 9}
+    assert usage == Usage(3, 4, raw=raw)
+    assert decoder.done
+    assert decoder.dropped == 3
+
+
+def test_a_field_of_an_unexpected_kind_loses_no_more_than_itself() -> None:
+    call = b'{"function":{"name":"f","arguments":[]}}'
+    line = (
+        b'{"message":{"content":"a","thinking":7,"images":["QQ=="],"tool_calls":['
+        + call
+        + b',{"function":1}]},"done":true'
+    )
+    events, decoder = decode([line + b',"eval_count":"many","prompt_eval_count":2}'])
+    assert [e for e in events if not isinstance(e, ToolCall)] == [
+        Text("a"), Image("data:image/png;base64,QQ=="), Done("tool_calls"),
+        Usage(2, 0, raw={"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}),
+    ]  # fmt: skip
+    assert [e.name for e in events if isinstance(e, ToolCall)] == ["f"]
+    assert decoder.dropped == 4
+
+
+def test_two_calls_of_one_line_are_two() -> None:
+    line = b'{"message":{"tool_calls":[{"function":{"name":"f"}},{"id":"x","function":{"name":"g"}}]},"done":true}\n'
+    events, _ = decode([line])
+    assert [(e.index, e.name, e.arguments) for e in events if isinstance(e, ToolCall)] == [
+        (0, "f", "{}"),
+        (1, "g", "{}"),
+    ]
+    chunks = [msgspec.json.decode(c)["choices"][0] for c in Chunks("m").render(events)]
+    assert [c["delta"].get("role") for c in chunks] == ["assistant", None, None]
+    assert chunks[1]["delta"]["tool_calls"][0]["id"] == "x"
+    assert chunks[2]["finish_reason"] == "tool_calls"
 
 
 @settings(max_examples=100, deadline=None)

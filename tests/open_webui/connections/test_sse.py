@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from open_webui.connections.chunks import ChunkReader, assemble, error_of, message_of, to_chunks
+from llamaforge.events.openai import message_of
+from open_webui.connections.chunks import ChunkReader, error_of, to_chunks
+from open_webui.connections.render import assemble
 from open_webui.connections.sse import SseReader
 from open_webui.errors import ProviderError
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 from starlette.responses import Response
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from open_webui.connections.base import Reply
 from open_webui.errors import OuiError
 
+B = TypeVar("B")
 HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -23,7 +25,7 @@ PING: Final = b": still waiting\n\n"
 PING_SECONDS: Final = 15.0
 
 
-class Form(Protocol):
+class Form(Protocol[B]):
     """How an answer is written down for a client."""
 
     @property
@@ -34,8 +36,12 @@ class Form(Protocol):
         """What may be said while the provider is silent, if anything."""
         ...
 
-    def batch(self, batch: list[bytes]) -> bytes:
-        """OpenAI's chunks, a read of them; empty where they say nothing."""
+    def read(self, reply: Reply) -> AsyncIterator[B]:
+        """The answer as this form writes it down: OpenAI's chunks, or events; a read of them at a time."""
+        ...
+
+    def batch(self, batch: B) -> bytes:
+        """A read's, written down; empty where it says nothing."""
         ...
 
     def end(self) -> bytes: ...
@@ -48,6 +54,9 @@ class Events:
 
     headers: Final = HEADERS
     ping: Final = PING
+
+    def read(self, reply: Reply) -> AsyncIterator[list[bytes]]:
+        return reply.batches()
 
     def batch(self, batch: list[bytes]) -> bytes:
         return b"data: " + b"\n\ndata: ".join(batch) + b"\n\n"
@@ -66,7 +75,7 @@ class Stream(Response):
     ends the provider's work within moments.
     """
 
-    def __init__(self, opening: AbstractAsyncContextManager[Reply], form: Form) -> None:
+    def __init__(self, opening: AbstractAsyncContextManager[Reply], form: Form[Any]) -> None:
         self._opening = opening
         self._form = form
         self.status_code = 200
@@ -100,7 +109,7 @@ class Stream(Response):
         write = self._form.batch
         pinger = _Pinger(send, self._form.ping)
         try:
-            async for batch in reply.batches():
+            async for batch in self._form.read(reply):
                 pinger.quiet = False
                 if body := write(batch):
                     await send({"type": "http.response.body", "body": body, "more_body": True})

@@ -4,14 +4,15 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiohttp
 
 from llamaforge import ParameterError
+from llamaforge.events import Event
+from llamaforge.events.openai import message_of
 from llamaforge.wire import refuse_addresses
 from open_webui.connections.base import Entry, Kind, Reply, Tell
-from open_webui.connections.chunks import message_of
 from open_webui.connections.local.library import Found
 from open_webui.connections.local.models import LocalModels, Offer
 from open_webui.connections.openai import OpenAIReply
@@ -21,6 +22,7 @@ from open_webui.errors import BadRequest, ProviderError
 if TYPE_CHECKING:
     from llamaforge.pool import Lease
 
+T = TypeVar("T")
 KEY: Final = "local:1"
 # Fields of other wires, which mean nothing to an engine.
 _FOREIGN: Final = frozenset(
@@ -157,9 +159,15 @@ class LocalReply:
         self._reply = reply
         self._engine = engine
 
-    async def batches(self) -> AsyncIterator[list[bytes]]:
+    def batches(self) -> AsyncIterator[list[bytes]]:
+        return self._explained(self._reply.batches())
+
+    def events(self) -> AsyncIterator[list[Event]]:
+        return self._explained(self._reply.events())
+
+    async def _explained(self, answer: AsyncIterator[T]) -> AsyncIterator[T]:
         try:
-            async for batch in self._reply.batches():
+            async for batch in answer:
                 yield batch
         except ProviderError as error:
             raise await self._engine.explained(error) from error

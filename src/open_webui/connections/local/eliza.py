@@ -1,17 +1,14 @@
 """The model that needs no download, in this process."""
 
 import contextlib
-import time
-import uuid
 from collections.abc import AsyncIterator
 from typing import Any, Final, Self
 
-import msgspec
-
 from llamaforge import LlamaForgeError, ParameterError, get_backend
 from llamaforge.backends.base import BaseBackend
+from llamaforge.events import Done, Event, Text
 from open_webui.connections.base import Entry, Kind, Reply, Tell
-from open_webui.connections.chunks import assemble
+from open_webui.connections.render import as_chunks, as_completion
 from open_webui.errors import BadRequest, ProviderError
 
 ELIZA: Final = "eliza"
@@ -22,7 +19,6 @@ ELIZA_DESCRIPTION: Final = (
 )
 # About how fast a teletype's reader follows.
 WORD_SECONDS: Final = 0.03
-_encode: Final = msgspec.json.encode
 
 
 class ElizaConnection:
@@ -75,16 +71,11 @@ class ElizaConnection:
 
 
 class ElizaReply:
-    """The pieces of a backend's answer as OpenAI chunks."""
+    """The pieces of a backend's answer as a reply."""
 
     def __init__(self, pieces: AsyncIterator[str], model_id: str) -> None:
         self._pieces = pieces
-        self._base = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": model_id,
-        }
+        self._model_id = model_id
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,20 +85,18 @@ class ElizaReply:
         if close is not None:
             await close()
 
-    async def batches(self) -> AsyncIterator[list[bytes]]:
-        first: dict[str, Any] = {"role": "assistant"}
+    async def events(self) -> AsyncIterator[list[Event]]:
         try:
             async for piece in self._pieces:
-                yield [self._chunk({**first, "content": piece}, None)]
-                first = {}
+                yield [Text(piece)]
         except ParameterError as error:
             raise BadRequest(str(error)) from None
         except LlamaForgeError as error:
             raise ProviderError(f"The model in this server failed: {error}") from error
-        yield [self._chunk(first, "stop")]
+        yield [Done("stop")]
 
-    def _chunk(self, delta: dict[str, Any], reason: str | None) -> bytes:
-        return _encode(self._base | {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+    def batches(self) -> AsyncIterator[list[bytes]]:
+        return as_chunks(self.events(), self._model_id)
 
     async def whole(self) -> bytes:
-        return assemble([chunk async for batch in self.batches() for chunk in batch])
+        return await as_completion(self.events(), self._model_id)
