@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     # The most that is kept of one answer: characters of text, bytes of pictures and other data.
     chat_answer_max_chars: int = Field(default=4_000_000, ge=1_000)
     chat_answer_max_bytes: int = Field(default=64 * 1024 * 1024, ge=1_000)
+    # How often in one answer the tools that a model calls are run and the model is asked again.
+    chat_response_max_tool_call_iterations: int = Field(default=256, ge=0)
 
     @field_validator("global_log_level")
     @classmethod

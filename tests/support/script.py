@@ -14,12 +14,12 @@
 | `instream`          | 10 words, then an error object inside the stream |
 | `reasoning`         | thoughts as `reasoning_content`, then the answer |
 | `tools`             | calls the first offered tool (`lookup` if none); answers with words once it has a result |
-| `rounds`            | what `Upstream.rounds` says, a list of events for each time it is asked in one turn |
 | `parallel`          | two calls at once, all of whose pieces say index 0 |
 | `parts`             | content as a list of thinking and text, a source, a picture, a refusal, and a field of the wrong kind |
 | `poster`            | a picture of 4,000 bytes |
 | `bracket`           | says `<` and no more |
 | `endless`           | 60,000 letters at a time, until the client goes |
+| `rounds`            | what `Upstream.rounds` says, a list of events for each time it is asked in one turn |
 | `empty`             | ends without a word |
 | `mute`              | as `fixed`, without usage |
 | `error400` ... `529` | answers that status with a JSON error; `error429` adds `Retry-After: 7` |
@@ -42,7 +42,7 @@ ERRORS: Final = {400: "bad request", 401: "invalid api key", 403: "not for you",
                  500: "upstream exploded", 503: "overloaded", 529: "overloaded, too"}  # fmt: skip
 MODELS: Final = (
     "echo", "fixed", "slow", "gated", "stall", "drop", "cut", "garbage", "hugeline", "instream", "reasoning", "tools",
-    "parallel", "parts", "poster", "bracket", "endless", "rounds", "empty", "mute",
+    "rounds", "parallel", "parts", "poster", "bracket", "endless", "empty", "mute",
     *(f"error{status}" for status in ERRORS), "html502",
 )  # fmt: skip
 # A picture of one pixel.
@@ -175,6 +175,11 @@ def play(model: str, body: Mapping[str, Any], answer: str | None = None) -> Iter
     yield Finish("stop", None if model == "mute" else usage)
 
 
+def _delta(delta: Mapping[str, Any]) -> Raw:
+    chunk = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    return Raw(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+
+
 def rounds_before(body: Mapping[str, Any]) -> int:
     """How often the model has called tools since the last question."""
     count = 0
@@ -183,11 +188,6 @@ def rounds_before(body: Mapping[str, Any]) -> int:
             break
         count += bool(message.get("tool_calls"))
     return count
-
-
-def _delta(delta: Mapping[str, Any]) -> Raw:
-    chunk = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-    return Raw(b"data: " + json.dumps(chunk).encode() + b"\n\n")
 
 
 def _interleaved(model: str, words: list[str]) -> Iterator[Event]:

@@ -1,6 +1,6 @@
 """What an ended process left: its answers are marked as interrupted, with what had arrived of them."""
 
-from open_webui.chat.loop import interruption
+from open_webui.chat.endings import interruption
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
 from open_webui.models import generations, messages

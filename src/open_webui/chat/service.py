@@ -7,6 +7,7 @@ from llamaforge.events.parts import Limits
 from open_webui.chat import recovery
 from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.journal import Journal
+from open_webui.chat.loop import Pipeline
 from open_webui.chat.registry import RunningAnswers
 from open_webui.chat.starter import Starter
 from open_webui.chat.store import Place
@@ -58,6 +59,7 @@ class ChatParts:
             gate=self.gate,
             files=self,
         )
+        self.starter.pipeline = Pipeline(max_rounds=settings.chat_response_max_tool_call_iterations)
 
     async def open(self) -> None:
         """Marks what an ended process left unfinished, then starts the journal."""

@@ -4,11 +4,12 @@ import asyncio
 import time
 from typing import Any
 
-from open_webui.chat import loop
+from open_webui.chat import endings, loop
 from open_webui.chat.aftermath import Aftermath
 from open_webui.chat.assemble import Answer, items_of
 from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.journal import Journal
+from open_webui.chat.loop import Pipeline
 from open_webui.chat.permissions import permitted, permitted_chat
 from open_webui.chat.registry import Entry, RunningAnswers
 from open_webui.chat.request import PageRequest
@@ -33,7 +34,7 @@ RESTARTING = "The server is restarting. Try again in a moment."
 
 
 class Starter:
-    """Takes pages' requests and runs a task for each answer."""
+    """Takes pages' requests and runs a task for each answer. pipeline: the steps of those that begin from now on."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Starter:
         gate: Gate,
         files: FileDeps,
     ) -> None:
+        self.pipeline = Pipeline()
         self._files = files
         self._place = place
         self._config = config
@@ -161,9 +163,9 @@ class Starter:
                 await running.room.event("chat:active", {"active": True, "folder_id": turn.folder_id})
                 if first:
                     aftermath.begin()
-                return await loop.answer(running, self._gate)
+                return await loop.answer(running, self._gate, self.pipeline)
             except asyncio.CancelledError:
-                await (loop.interrupted if entry.is_going_down else loop.stopped)(running)
+                await (endings.interrupted if entry.is_going_down else endings.stopped)(running)
         except Exception:
             # The task runner's place: the journal refused even after its tries.
             log.exception("an answer's end could not be stored", chat_id=turn.chat_id, message_id=turn.message_id)
