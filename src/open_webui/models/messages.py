@@ -125,6 +125,11 @@ def body_of(text: Any) -> dict[str, Any]:
 
 
 def _row(r: Sequence[Any]) -> MessageRow:
+    return _row_with(r, body_of(r[8]))
+
+
+def _row_with(r: Sequence[Any], body: dict[str, Any]) -> MessageRow:
+    """The message of a row of `_columns`: the one place that knows their order."""
     return MessageRow(
         n=r[0],
         chat_id=r[1],
@@ -134,7 +139,7 @@ def _row(r: Sequence[Any]) -> MessageRow:
         content=as_text(r[5]),
         done=bool(r[6]),
         model_id=None if r[7] is None else as_text(r[7]),
-        body=body_of(r[8]),
+        body=body,
         created_at=as_int(r[9]),
         updated_at=as_int(r[10]),
     )
@@ -310,19 +315,9 @@ async def wire_page(
 
 def wire_of(r: Sequence[Any], parent: str | None, children: list[str]) -> dict[str, Any]:
     """The wire message of a row of this module's columns."""
-    row = MessageRow(
-        n=r[0],
-        chat_id=r[1],
-        id=as_text(r[2]),
-        parent_id=parent,
-        role=as_text(r[4]) or "assistant",
-        content=as_text(r[5]),
-        done=bool(r[6]),
-        model_id=None if r[7] is None else as_text(r[7]),
-        body=_raw_body(r[8]),
-        created_at=as_int(r[9]),
-        updated_at=as_int(r[10]),
-    )
+    row = _row_with(r, _raw_body(r[8]))
+    row.parent_id = parent
+    row.role = row.role or "assistant"
     return row.wire(children)
 
 
