@@ -26,7 +26,8 @@ from open_webui.internal.load import Load
 from open_webui.internal.log import get_logger
 from open_webui.models.base import new_id
 from open_webui.principal import Principal
-from open_webui.services.files import FileDeps, Reader
+from open_webui.services.deps import FileDeps
+from open_webui.services.files import Reader
 
 log = get_logger(__name__)
 UNSTORED = "The end of this answer could not be stored. The log of the server has the reason."

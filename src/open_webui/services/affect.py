@@ -5,25 +5,23 @@ the messages: each answer's meta holds the mood in which it was given, so that e
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from consciousness.affect import AffectState, Persona, at_rest, decayed, persona_named
 from consciousness.emotions import EMOTIONS, State, checked_state, core_affect
 from llamaforge.exceptions import ParameterError
-from open_webui.connections.catalogue import Catalogue
-from open_webui.env import Settings
 from open_webui.errors import BadRequest, NotFound
-from open_webui.events import ChatEvent, Emitter
-from open_webui.internal.db import Database
+from open_webui.events import ChatEvent
 from open_webui.models import chats, messages
 from open_webui.models.chat_rows import ChatRow
 from open_webui.principal import Principal
 from open_webui.services.changes import change_chat
+from open_webui.services.deps import Deps
 
 KEY: Final = "affect"
 # Weaker emotions are not mentioned.
@@ -36,16 +34,6 @@ _FELT: Final = {
 _PERSONA_KEYS: Final = frozenset({"name", "baseline", "half_life", "gain"})
 _SET_FOR_CHATS: Final = frozenset({"enabled", "persona", "state"})
 _SET_FOR_MODELS: Final = frozenset({"enabled", "persona", "sampling"})
-
-
-class House(Protocol):
-    """What is needed of the state."""
-
-    settings: Settings
-    database: Database
-    emitter: Emitter
-    catalogue: Catalogue
-    overlays: Callable[[str], dict[str, dict[str, Any]]]
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,18 +175,18 @@ def in_words(state: State) -> str:
 # The API
 
 
-async def read(house: House, principal: Principal, chat_id: str) -> dict[str, Any]:
+async def read(deps: Deps, principal: Principal, chat_id: str) -> dict[str, Any]:
     """A chat's mood as it is now, for who may read the chat. Raises NotFound."""
-    async with house.database.read() as connection:
-        admin_access = house.settings.enable_admin_chat_access
+    async with deps.database.read() as connection:
+        admin_access = deps.settings.enable_admin_chat_access
         chat = await chats.get(connection, principal, chat_id, "read", admin_access=admin_access)
         if chat is None:
             raise NotFound
-        branch = await _branch(house, connection, chat)
-    return _shown(house, chat, branch)
+        branch = await _branch(deps, connection, chat)
+    return _shown(deps, chat, branch)
 
 
-async def change(house: House, principal: Principal, chat_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
+async def change(deps: Deps, principal: Principal, chat_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Sets what is given for a chat that the caller may write to; null forgets what was set. All of it, or nothing.
 
     enabled: the chat's switch. persona: a name or an object. state: emotions to go on from, as of now. Raises NotFound,
@@ -210,19 +198,19 @@ async def change(house: House, principal: Principal, chat_id: str, given: Mappin
     if values.get("state") is not None:
         values["state"] = {"emotions": _state(values["state"]), "at": moment()}
     _read(values, _SET_FOR_CHATS)
-    async with change_chat(house.database, principal, chat_id) as (unit, held):
+    async with change_chat(deps.database, principal, chat_id) as (unit, held):
         # What can't be understood counts for nothing; it goes with the first change.
         stored = held.meta[KEY] if chosen(held.meta) is not NOTHING else {}
         merged = stored | values
         kept = {name: value for name, value in merged.items() if value is not None}
         meta = {name: value for name, value in held.meta.items() if name != KEY} | ({KEY: kept} if kept else {})
         chat = await chats.change(unit.connection, held, meta=meta)
-        shown = _shown(house, chat, await _branch(house, unit.connection, chat))
+        shown = _shown(deps, chat, await _branch(deps, unit.connection, chat))
         people = {chat.user_id, principal.id}
         event = ChatEvent(chat.id, None, "chat:affect", shown)
         for user_id in people:
-            unit.after_commit(partial(house.emitter.chat, user_id, event))
-        unit.after_commit(partial(house.emitter.watchers, event, people))
+            unit.after_commit(partial(deps.emitter.chat, user_id, event))
+        unit.after_commit(partial(deps.emitter.watchers, event, people))
     return shown
 
 
@@ -233,21 +221,21 @@ def _state(given: Any) -> dict[str, float]:
         raise BadRequest(str(error)) from None
 
 
-async def _branch(house: House, connection: Any, chat: ChatRow) -> list[dict[str, Any]]:
+async def _branch(deps: Deps, connection: Any, chat: ChatRow) -> list[dict[str, Any]]:
     """The answers of the branch that is shown, with what those that are being written hold by now."""
     if chat.current_message_id is None:
         return []
-    limit = house.settings.chat_history_max_chars
+    limit = deps.settings.chat_history_max_chars
     rows, _ = await messages.branch(connection, chat.id, chat.current_message_id, limit)
-    running = house.overlays(chat.id)
+    running = deps.overlays(chat.id)
     return [row.wire([]) | running.get(row.id, {}) for row in rows if row.role == "assistant"]
 
 
-def _shown(house: House, chat: ChatRow, branch: list[dict[str, Any]]) -> dict[str, Any]:
+def _shown(deps: Deps, chat: ChatRow, branch: list[dict[str, Any]]) -> dict[str, Any]:
     own, now = chosen(chat.meta), moment()
     listed = chat.body.get("models")
     names = [answer.get("model") for answer in reversed(branch)] + (listed if isinstance(listed, list) else [])
-    target = house.catalogue.find(names[0]) if names and isinstance(names[0], str) else None
+    target = deps.catalogue.find(names[0]) if names and isinstance(names[0], str) else None
     model_meta = target.meta if target is not None else {}
     felt = resolve(own, model_meta, now)
     persona = own.persona or chosen(model_meta).persona or persona_named("neutral")

@@ -1,18 +1,17 @@
 """What can be done with a chat, and how it goes to the page."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from open_webui import constants
 from open_webui.access.permissions import check_edits, check_params, check_stores_chats
-from open_webui.env import Settings
 from open_webui.errors import BadRequest, Forbidden, NotFound
-from open_webui.events import ChatEvent, Emitter
-from open_webui.internal.db import Database, UnitOfWork
+from open_webui.events import ChatEvent
+from open_webui.internal.db import UnitOfWork
 from open_webui.models import chats, file_uses, folders, histories, messages, tags
 from open_webui.models.base import clean_json, new_id, now
 from open_webui.models.chat_rows import ChatRow, LockedChat
@@ -21,8 +20,8 @@ from open_webui.principal import Principal
 from open_webui.schemas.chats import ChatBody, Document, EventForm, MessageForm, read_document
 from open_webui.services import affect, message_events
 from open_webui.services.changes import change_chat
+from open_webui.services.deps import Deps
 from open_webui.services.message_events import Owner
-from open_webui.storage.base import BlobStore
 from open_webui.utils.aside import aside
 
 # Chats with more messages than this go out piece by piece.
@@ -33,30 +32,7 @@ _encode = msgspec.json.encode
 Reply = dict[str, Any] | AsyncIterator[bytes]
 
 
-class Running(Protocol):
-    """The answers that are being written (chat.registry.RunningAnswers has it)."""
-
-    async def owner_of(self, chat_id: str, message_id: str) -> Owner | None:
-        """Who is asked to change this message; None when nobody writes it (any more): its end is stored then."""
-        ...
-
-
-class House(Protocol):
-    """What chats live in; the state has it all.
-
-    overlays: of a chat that is being answered, what the answers are by now, by message id. active_chats: which are.
-    running: whom to ask for changes of a message that is being written.
-    """
-
-    settings: Settings
-    database: Database
-    blobs: BlobStore
-    emitter: Emitter
-    overlays: Callable[[str], dict[str, dict[str, Any]]]
-    active_chats: Callable[[], frozenset[str]]
-
-    @property
-    def running(self) -> Running: ...
+House = Deps
 
 
 class Gone(NotFound):

@@ -12,34 +12,46 @@ from open_webui.access.passwords import Passwords
 from open_webui.access.tokens import Tokens
 from open_webui.config import Config
 from open_webui.connections.catalogue import Catalogue
+from open_webui.connections.gate import Gate
 from open_webui.connections.local.models import LocalModels
 from open_webui.env import Settings
 from open_webui.events import Emitter
 from open_webui.internal.db import Database
 from open_webui.services.attempts import SignInAttempts
+from open_webui.services.message_events import Running
 from open_webui.storage.base import BlobStore
 
 
-class Deps(Protocol):
+class FileDeps(Protocol):
+    """What files need, which is there before the rest: a start moves what earlier releases kept in rows."""
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+
+
+class Deps(FileDeps, Protocol):
     """The part of the state that services use.
 
     overlays: of a chat that is being answered, what the answers are by now, by message id. active_chats: which are.
+    running: whom to ask for changes of a message that is being written.
     """
 
-    settings: Settings
     config: Config
-    database: Database
     passwords: Passwords
     tokens: Tokens
     sealer: Sealer
     attempts: SignInAttempts
-    blobs: BlobStore
     emitter: Emitter
     identifier: Identifier
     catalogue: Catalogue
+    gate: Gate
     local_models: LocalModels
     overlays: Callable[[str], dict[str, dict[str, Any]]]
     active_chats: Callable[[], frozenset[str]]
+
+    @property
+    def running(self) -> Running: ...
 
     async def load_config(self) -> None:
         """Takes over what the database holds now."""

@@ -8,7 +8,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from open_webui.internal.log import get_logger
 from open_webui.internal.supervise import supervise
-from open_webui.services.files import FileDeps, collect
+from open_webui.services.deps import FileDeps
+from open_webui.services.files import collect
 from open_webui.services.moving import move_pictures
 
 log = get_logger(__name__)

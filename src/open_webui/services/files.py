@@ -2,32 +2,23 @@
 
 import time
 from collections.abc import Collection
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from open_webui import constants
-from open_webui.env import Settings
 from open_webui.errors import NotFound, Unauthenticated
-from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
 from open_webui.models import file_uses, files
 from open_webui.models.files import File
 from open_webui.principal import Principal
-from open_webui.storage.base import BlobStore, read_all
+from open_webui.services.deps import FileDeps
+from open_webui.storage.base import read_all
 from open_webui.utils.pictures import RASTER
 
 log = get_logger(__name__)
 # What nothing refers to is kept for so many seconds: an upload of the same content may be under way.
 GRACE: Final = 3600
-
-
-class FileDeps(Protocol):
-    """The part of the state that files need."""
-
-    settings: Settings
-    database: Database
-    blobs: BlobStore
 
 
 class Span(msgspec.Struct, frozen=True):

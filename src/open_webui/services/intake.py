@@ -15,7 +15,7 @@ from open_webui.models import files
 from open_webui.models.file_uses import address
 from open_webui.models.files import NewFile, embedded_id
 from open_webui.principal import Principal
-from open_webui.services.files import FileDeps
+from open_webui.services.deps import FileDeps
 from open_webui.utils import data_urls
 from open_webui.utils.pictures import extension, media_type
 

@@ -3,31 +3,23 @@
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from open_webui.connections.base import Target
-from open_webui.connections.catalogue import Catalogue
 from open_webui.connections.gate import Gate
 from open_webui.connections.local.connection import KEY, ollama_wire
 from open_webui.connections.local.library import LLAMA_CPP
 from open_webui.connections.local.models import LocalModels, Offer
 from open_webui.errors import BadRequest, Forbidden, ProviderError, Unavailable
 from open_webui.principal import Principal
+from open_webui.services.deps import Deps
 
 # What clients that ask for a version can count on: tools, thinking and structured output over a stream.
 VERSION: Final = "0.9.0"
 _AT_ONCE: Final = (0, "0", "0s", "0m", "0h")
 Wire = dict[str, Any]
-
-
-class Floor(Protocol):
-    """The part of the state that this needs."""
-
-    catalogue: Catalogue
-    gate: Gate
-    local_models: LocalModels
 
 
 async def show(models: LocalModels, name: str) -> Wire:
@@ -86,7 +78,7 @@ def loaded(models: LocalModels) -> list[Wire]:
     return out
 
 
-async def kept(state: Floor, principal: Principal, body: Wire) -> Wire | None:
+async def kept(deps: Deps, principal: Principal, body: Wire) -> Wire | None:
     """The answer to a request that says nothing, which loads a model, or with `keep_alive` 0 lets it go.
 
     None where something is said, or for other models. Raises Forbidden, Unavailable, ProviderError.
@@ -94,17 +86,17 @@ async def kept(state: Floor, principal: Principal, body: Wire) -> Wire | None:
     name = body.get("model")
     if body.get("prompt") or body.get("messages") or not isinstance(name, str):
         return None
-    await state.catalogue.heard_of(name)
-    found = state.catalogue.snapshot.find(name)
-    if found is None or found.entry.connection != KEY or not state.catalogue.may_use(principal, found):
+    await deps.catalogue.heard_of(name)
+    found = deps.catalogue.snapshot.find(name)
+    if found is None or found.entry.connection != KEY or not deps.catalogue.may_use(principal, found):
         return None
     goes = body.get("keep_alive") in _AT_ONCE
     if goes:
         if not principal.is_admin:
             raise Forbidden("Only administrators may unload models.", status=403)
-        await state.local_models.unload(found.entry.remote_id)
+        await deps.local_models.unload(found.entry.remote_id)
     else:
-        await state.gate.load(principal, state.catalogue.resolve(principal, name))
+        await deps.gate.load(principal, deps.catalogue.resolve(principal, name))
     said: Wire = {"message": {"role": "assistant", "content": ""}} if "messages" in body else {"response": ""}
     moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     reason = "unload" if goes else "load"

@@ -45,6 +45,14 @@ class Owner(Protocol):
         ...
 
 
+class Running(Protocol):
+    """The answers that are being written (chat.registry.RunningAnswers has it)."""
+
+    async def owner_of(self, chat_id: str, message_id: str) -> Owner | None:
+        """Who is asked to change this message; None when nobody writes it (any more): its end is stored then."""
+        ...
+
+
 async def apply_to_running(owner: Owner, kind: str, data: dict[str, Any]) -> None:
     """Has a running answer take an event. Raises BadRequest."""
     if kind in _TEXT:

@@ -10,7 +10,7 @@ from open_webui.internal.log import get_logger
 from open_webui.models import embedded, files
 from open_webui.models.embedded import PLACES, Place
 from open_webui.services import intake
-from open_webui.services.files import FileDeps
+from open_webui.services.deps import FileDeps
 
 log = get_logger(__name__)
 # Rows that are looked at in one query.

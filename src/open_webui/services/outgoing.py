@@ -8,7 +8,7 @@ import msgspec
 
 from open_webui.models import file_uses, files
 from open_webui.models.files import File
-from open_webui.services.files import FileDeps
+from open_webui.services.deps import FileDeps
 
 
 async def used_in(deps: FileDeps, chat_id: str) -> dict[str, File]:
