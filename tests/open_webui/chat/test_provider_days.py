@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from open_webui.chat import loop
+from open_webui.chat import loop, waiting
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live
 from tests.support.script import ERRORS, fixed_text
@@ -79,7 +79,7 @@ class TestPage:
     async def test_long_silence_is_mentioned(
         self, page: Page, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(loop, "SILENCE", 0.1)
+        monkeypatch.setattr(waiting, "SILENCE", 0.1)
         body = page.ask("gated", "Take your time")
         chat_id = (await page.post(body))["chat_id"]
         await page.until(lambda p: bool(p.data("status")))
@@ -93,7 +93,7 @@ class TestPage:
     async def test_a_provider_that_accepts_and_says_nothing_can_be_stopped(
         self, page: Page, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(loop, "SILENCE", 0.1)
+        monkeypatch.setattr(waiting, "SILENCE", 0.1)
         upstream.silent = True
         body = page.ask("fixed", "Hello?")
         chat_id = (await page.post(body))["chat_id"]
