@@ -33,6 +33,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
             host=settings.host,
             port=settings.port,
             log_config=None,
+            ws="open_webui.socket.frames:FrameProtocol",
         )
         return
     listener = _listen(settings)
