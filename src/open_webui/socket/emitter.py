@@ -10,6 +10,7 @@ import socketio
 from open_webui.events import Audience, ChatEvent
 from open_webui.socket.frames import FrameWriter
 from open_webui.socket.presence import Presence
+from open_webui.socket.reloads import Reloads
 
 
 class SocketEmitter:
@@ -19,23 +20,37 @@ class SocketEmitter:
         self._server = server
         self._writer = writer
         self._presence = presence
+        self._reloads = Reloads(self._to_user)
+
+    def _to_user(self, user_id: str, event: ChatEvent) -> None:
+        self._send(self._presence.sids_of(user_id), "events", event.wire)
 
     async def chat(self, user_id: str, event: ChatEvent) -> None:
-        self._send(self._presence.sids_of(user_id), "events", event.wire)
+        if not self._presence.is_connected(user_id):
+            return
+        if self._reloads.concerns(event):
+            self._reloads.tell(user_id, event)
+        else:
+            self._to_user(user_id, event)
 
     async def watchers(self, event: ChatEvent, besides: Collection[str]) -> None:
         self._send(self._presence.watching(event.chat_id, besides), "events", partial(_shared, event))
 
     def answer(self, event: ChatEvent, audience: Audience) -> None:
-        presence, only_showing = self._presence, event.is_progress
-        tabs: set[str] = set()
-        for user_id in audience.people:
-            tabs |= (
-                presence.tabs_showing(user_id, event.chat_id, audience.session_id)
-                if only_showing
-                else presence.sids_of(user_id)
-            )
-        self._send(tabs, "events", event.wire)
+        presence = self._presence
+        if self._reloads.concerns(event):
+            for user_id in audience.people:
+                if presence.is_connected(user_id):
+                    self._reloads.tell(user_id, event)
+        else:
+            tabs: set[str] = set()
+            for user_id in audience.people:
+                tabs |= (
+                    presence.tabs_showing(user_id, event.chat_id, audience.session_id)
+                    if event.is_progress
+                    else presence.sids_of(user_id)
+                )
+            self._send(tabs, "events", event.wire)
         self._send(presence.watching(event.chat_id, audience.people), "events", partial(_shared, event))
 
     async def to_users(self, user_ids: Iterable[str], name: str, payload: dict[str, Any]) -> None:
