@@ -25,6 +25,7 @@ from open_webui.env import Settings
 from open_webui.events import Emitter
 from open_webui.internal.db import Database, open_database
 from open_webui.internal.http import open_http
+from open_webui.internal.load import Load
 from open_webui.internal.log import get_logger
 from open_webui.models import configs
 from open_webui.principal import Principal
@@ -54,6 +55,8 @@ class State:
     started_at: float
     # Set by the lifespan before anything is opened: the socket layer is above this one.
     emitter: Emitter
+    # How busy the process is: asked by whatever may be done less often.
+    load: Load
     local_models: LocalModels
     llamaforge: Llamaforge
     catalogue: Catalogue
@@ -105,6 +108,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.settings = settings
         state.started_at = time.time()
         state.emitter = emitter
+        state.load = Load()
         state.config = Config()
         state.database = open_database(settings)
         stack.push_async_callback(state.database.close)
@@ -133,7 +137,9 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         await state.catalogue.open()
         state.llamaforge = Llamaforge(state.local_models, state.catalogue, state.database)
         stack.push_async_callback(state.llamaforge.close)
-        parts = ChatParts(settings, state.database, state.blobs, state.config, state.catalogue, emitter)
+        parts = ChatParts(
+            settings, state.database, state.blobs, state.config, state.catalogue, emitter, load=state.load
+        )
         state.running, state.starter, state.gate, state.streams = (
             parts.running,
             parts.starter,

@@ -10,6 +10,7 @@ from open_webui.chat.running import RunningAnswer
 from open_webui.env import Settings
 from open_webui.errors import Conflict, NotFound, TooManyRequests, Unavailable
 from open_webui.internal.db import Database
+from open_webui.internal.load import Load
 from open_webui.models import chats
 from open_webui.models import turns as chat_turns
 from open_webui.principal import Principal
@@ -49,9 +50,10 @@ class Entry:
 
 
 class RunningAnswers:
-    """All of this process, by their tasks and by their chats."""
+    """All of this process, by their tasks and by their chats. load: how busy they keep it."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Database, load: Load) -> None:
+        self.load = load
         self._settings = settings
         self._database = database
         self._entries: dict[str, Entry] = {}

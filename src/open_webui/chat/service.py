@@ -18,6 +18,7 @@ from open_webui.connections.gate import Gate
 from open_webui.env import Settings
 from open_webui.events import Emitter
 from open_webui.internal.db import Database
+from open_webui.internal.load import Load
 from open_webui.internal.supervise import supervise
 from open_webui.storage.base import BlobStore
 
@@ -36,6 +37,8 @@ class ChatParts:
         config: Config,
         catalogue: Models,
         emitter: Emitter,
+        *,
+        load: Load,
     ) -> None:
         self.settings = settings
         self.database = database
@@ -43,9 +46,9 @@ class ChatParts:
         instance = secrets.token_hex(8)
         self._sweeper: asyncio.Task[None] | None = None
         usage = UsageLog()
-        self.gate = Gate(catalogue, usage)
+        self.gate = Gate(catalogue, usage, load)
         self.streams = Streams(settings.max_api_calls_per_user)
-        self.running = RunningAnswers(settings, database)
+        self.running = RunningAnswers(settings, database, load)
         self.journal = Journal(database, settings.checkpoint_interval, self.running.all, usage, instance)
         limits = Limits(settings.chat_answer_max_chars, settings.chat_answer_max_bytes)
         place = Place(database, instance, settings.chat_history_max_chars, limits)

@@ -22,7 +22,6 @@ from open_webui.connections.gate import Gate
 from open_webui.errors import Unavailable
 from open_webui.events import Audience, ChatEvent, Emitter
 from open_webui.internal.db import Database
-from open_webui.internal.load import Load
 from open_webui.internal.log import get_logger
 from open_webui.models.base import new_id
 from open_webui.principal import Principal
@@ -58,7 +57,6 @@ class Starter:
         self._running = running
         self._journal = journal
         self._gate = gate
-        self._load = Load()
         self._after: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -127,7 +125,7 @@ class Starter:
         running = RunningAnswer(
             turn=turn,
             answer=Answer(time.time, earlier, self._place.limits),
-            room=AnswerSender(self._emitter, self._load, audience, turn.chat_id, turn.message_id),
+            room=AnswerSender(self._emitter, self._running.load, audience, turn.chat_id, turn.message_id),
             store=self._journal,
             body=turn.body,
             title=title,

@@ -44,6 +44,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 class Reply(Protocol):
     """A provider's opened answer."""
 
+    def pace(self, wait: Callable[[], float]) -> None:
+        """From now on lets `wait()` seconds pass before each read of a stream but the first. To be called before
+        `batches`; an answer that is made in this process may pass it over.
+        """
+        ...
+
     def batches(self) -> AsyncIterator[list[bytes]]:
         """The answer's chunks as they arrive: each list holds the JSON texts (OpenAI `chat.completion.chunk`, without
         `data: `) that came in one read; never an empty list, no terminator. JSON that can't be decoded is left out.

@@ -8,6 +8,7 @@ import contextlib
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Literal, Protocol
 
 import aiohttp
@@ -19,6 +20,7 @@ from open_webui.connections.local.connection import LocalConnection
 from open_webui.connections.ollama import OllamaConnection
 from open_webui.constants import MODEL_NOT_FOUND
 from open_webui.errors import Forbidden, NotFound, OuiError, ProviderError
+from open_webui.internal.load import Load
 from open_webui.internal.log import get_logger
 from open_webui.principal import Principal
 
@@ -80,12 +82,14 @@ class Gate:
         self,
         models: Models,
         usage_log: UsageLog,
+        load: Load,
         *,
         reserve: Reserve | None = None,
         traces: tuple[Trace, ...] = (),
     ) -> None:
         self._models = models
         self._usage_log = usage_log
+        self._load = load
         self._reserve = reserve
         self._traces = traces
         # Whether a provider knows `stream_options`, by its models' remote ids (one address may stand before many
@@ -128,8 +132,20 @@ class Gate:
                 opening = target.connection.open(target.entry, payload, asker, tell)
             else:
                 opening = self._opened_with_usage(target, payload, asker, tell)
-            async with opening as reply:
+            async with self._paced(opening, kind) as reply:
                 yield _CountedReply(reply, meter, hides_usage=kind == "api" and not asked)
+
+    @contextlib.asynccontextmanager
+    async def _paced(self, opening: AbstractAsyncContextManager[Reply], kind: Kind) -> AsyncIterator[Reply]:
+        """The opened reply, read as often as the process can bear: a page's answer no more often than it is shown."""
+        load = self._load
+        load.begin_stream()
+        try:
+            async with opening as reply:
+                reply.pace(load.until_frame_read if kind == "chat" else load.until_stream_read)
+                yield reply
+        finally:
+            load.end_stream()
 
     async def embed(self, principal: Principal, target: Target, payload: dict[str, Any]) -> bytes:
         """An OpenAI embeddings request, answered as the JSON of OpenAI. Raises as `chat`, BadRequest."""
@@ -257,6 +273,10 @@ class _CountedReply:
         self._reply = reply
         self._meter = meter
         self._hides_usage = hides_usage
+
+    def pace(self, wait: Callable[[], float]) -> None:
+        """See `base.Reply`."""
+        self._reply.pace(wait)
 
     async def batches(self) -> AsyncIterator[list[bytes]]:
         """See `base.Reply`."""

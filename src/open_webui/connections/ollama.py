@@ -1,7 +1,7 @@
 """Ollama servers: their models, their chat by way of ollama_wire.py, and calls that are passed through."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ from open_webui.connections.base import Entry, Kind, Reply, Tell
 from open_webui.connections.chunks import CUT_OFF
 from open_webui.connections.ollama_wire import LineDecoder, chat_request
 from open_webui.connections.openai import MAX_MODELS
+from open_webui.connections.pace import PacedBody
 from open_webui.connections.render import as_chunks, as_completion
 from open_webui.connections.specs import Spec
 from open_webui.connections.transport import FAILURES, failure, host_of, read_all, request
@@ -132,6 +133,7 @@ class OllamaReply:
         self._url = url
         self._model_id = model_id
         self._lines = LineDecoder()
+        self._body = PacedBody(response)
 
     async def __aenter__(self) -> Self:
         return self
@@ -139,12 +141,16 @@ class OllamaReply:
     async def __aexit__(self, *_error: object) -> None:
         self._response.close()
 
+    def pace(self, wait: Callable[[], float]) -> None:
+        """See `base.Reply`."""
+        self._body.wait = wait
+
     @property
     def dropped(self) -> int:
         return self._lines.dropped
 
     async def events(self) -> AsyncIterator[list[Event]]:
-        lines, readany = self._lines, self._response.content.readany
+        lines, readany = self._lines, self._body.read
         while True:
             try:
                 read = await readany()

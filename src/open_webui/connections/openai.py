@@ -12,7 +12,7 @@ from llamaforge.events import Event
 from llamaforge.events.openai import Decoder
 from open_webui.connections.base import Entry, Kind, Reply, Tell
 from open_webui.connections.chunks import NOT_UNDERSTOOD, ChunkReader, EventReader, StreamReader, error_of, to_chunks
-from open_webui.connections.pace import FREE, PACE
+from open_webui.connections.pace import PacedBody
 from open_webui.connections.render import assemble
 from open_webui.connections.specs import Spec
 from open_webui.connections.transport import FAILURES, failure, host_of, read_all, request
@@ -139,19 +139,18 @@ def _not_json(url: str, body: bytes) -> str:
 class OpenAIReply:
     """An opened answer. Also for a provider that streams unasked, or doesn't although it was asked to."""
 
-    __slots__ = ("_reader", "_response", "_url")
+    __slots__ = ("_body", "_reader", "_response", "_url")
 
     def __init__(self, response: aiohttp.ClientResponse, url: str) -> None:
         self._response = response
         self._url = url
         self._reader: StreamReader[Any] = ChunkReader()
+        self._body = PacedBody(response)
 
     async def __aenter__(self) -> Self:
-        PACE.streams += 1
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        PACE.streams -= 1
         content = self._response.content
         if self._reader.done and not content.at_eof():
             try:
@@ -162,6 +161,10 @@ class OpenAIReply:
                 pass
         # Released to the pool when its body was read to the end, closed otherwise.
         self._response.close()
+
+    def pace(self, wait: Callable[[], float]) -> None:
+        """See `base.Reply`."""
+        self._body.wait = wait
 
     @property
     def dropped(self) -> int:
@@ -177,7 +180,7 @@ class OpenAIReply:
         self, reader: StreamReader[T], of_whole: Callable[[dict[str, Any]], list[T]]
     ) -> AsyncIterator[list[T]]:
         self._reader = reader
-        readany = self._response.content.readany
+        readany = self._body.read
         first = True
         while True:
             try:
@@ -196,8 +199,6 @@ class OpenAIReply:
                 yield batch
             if reader.error is not None or reader.done:
                 break
-            if PACE.streams > FREE:
-                await PACE.rest(self._response)
         if rest := reader.close():
             yield rest
         reader.check_end()

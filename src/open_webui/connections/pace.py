@@ -1,44 +1,40 @@
-"""Keeps many streams at once from eating the process: with more of them, each is read less often, several chunks a read.
-
-A chunk that is read alone costs many times what it costs among others. So while a stream is not due its socket is not
-read at all and the kernel collects what arrives; the first chunk of an answer never waits.
+"""Reads a provider's answer no more often than is useful: a chunk that is read alone costs many times what it costs among
+others. While a read is not due the socket is left alone and the kernel collects what arrives.
 """
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
 
 import aiohttp
 
-# Up to this many streams are read as they come.
-FREE: Final = 25
-# With more, each is read once in this many seconds a stream, which bounds reads to 5,000 a second for the process.
-SECONDS_A_STREAM: Final = 0.0002
-LONGEST: Final = 0.15
 
+class PacedBody:
+    """The body of a response. wait: seconds to let pass before each read but the first, asked anew each time."""
 
-class Pace:
-    """How many streams are open in this process, and how long each waits between its reads."""
+    __slots__ = ("_is_begun", "_response", "wait")
 
-    def __init__(self) -> None:
-        self.streams = 0
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.wait: Callable[[], float] | None = None
+        self._response = response
+        self._is_begun = False
 
-    @property
-    def interval(self) -> float:
-        """Seconds between two reads of one stream; 0 while there are few."""
-        return 0.0 if self.streams <= FREE else min(LONGEST, self.streams * SECONDS_A_STREAM)
+    async def read(self) -> bytes:
+        """What has arrived, at least a byte; nothing at the end of the body."""
+        if self._is_begun and self.wait is not None:
+            seconds = self.wait()
+            if seconds > 0:
+                await self._rest(seconds)
+        self._is_begun = True
+        return await self._response.content.readany()
 
-    async def rest(self, response: aiohttp.ClientResponse) -> None:
-        """Waits until the stream is due again, its socket left alone meanwhile."""
-        interval = self.interval
-        connection = response.connection
-        if not interval or connection is None or connection.protocol is None:
+    async def _rest(self, seconds: float) -> None:
+        connection = self._response.connection
+        if connection is None or connection.protocol is None:
+            # The body has arrived whole.
             return
         protocol = connection.protocol
         protocol.pause_reading()
         try:
-            await asyncio.sleep(interval)
+            await asyncio.sleep(seconds)
         finally:
             protocol.resume_reading()
-
-
-PACE: Final = Pace()

@@ -16,6 +16,7 @@ from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.openai import OpenAIConnection
 from open_webui.connections.specs import Spec
 from open_webui.errors import Forbidden, NotFound, OuiError, ProviderError, TooManyRequests
+from open_webui.internal.load import Load
 from open_webui.principal import Principal
 from tests.support.upstream import Upstream, entered
 
@@ -60,7 +61,7 @@ def log() -> Log:
 
 @pytest.fixture
 def gate(log: Log) -> Gate:
-    return Gate(Shelf(), log, traces=(log,))
+    return Gate(Shelf(), log, Load(), traces=(log,))
 
 
 class Made:
@@ -324,7 +325,7 @@ async def test_who_has_used_up_his_share_asks_nobody(log: Log, made: Made, upstr
         asked.append(call)
         raise TooManyRequests
 
-    gate = Gate(Shelf(), log, reserve=reserve)
+    gate = Gate(Shelf(), log, Load(), reserve=reserve)
     with pytest.raises(TooManyRequests):
         await entered(gate.chat(ANN, made("echo"), ASK, chat_id="c", message_id="m"))
     with pytest.raises(TooManyRequests):
@@ -378,6 +379,6 @@ async def test_a_trace_that_fails_fails_no_call(log: Log, made: Made) -> None:
         def on_call(self, _call: Call, _outcome: Outcome) -> None:
             raise OuiError("the collector is away")
 
-    gate = Gate(Shelf(), log, traces=(Broken(), log))
+    gate = Gate(Shelf(), log, Load(), traces=(Broken(), log))
     assert said(await read(gate.chat(ANN, made("echo"), STREAM))) == "hello there"
     assert len(log.counted) == len(log.traced) == 1

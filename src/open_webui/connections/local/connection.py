@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -158,6 +158,10 @@ class LocalReply:
     def __init__(self, reply: OpenAIReply, engine: Engine) -> None:
         self._reply = reply
         self._engine = engine
+
+    def pace(self, wait: Callable[[], float]) -> None:
+        """See `base.Reply`."""
+        self._reply.pace(wait)
 
     def batches(self) -> AsyncIterator[list[bytes]]:
         return self._explained(self._reply.batches())

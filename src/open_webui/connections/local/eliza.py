@@ -1,7 +1,7 @@
 """The model that needs no download, in this process."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, Self
 
 from llamaforge import LlamaForgeError, ParameterError, get_backend
@@ -84,6 +84,9 @@ class ElizaReply:
         close = getattr(self._pieces, "aclose", None)
         if close is not None:
             await close()
+
+    def pace(self, wait: Callable[[], float]) -> None:
+        """See `base.Reply`."""
 
     async def events(self) -> AsyncIterator[list[Event]]:
         try:
