@@ -10,6 +10,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 from tests.support import browser as browsers
 from tests.support.browser import Complaints
 from tests.support.page import EMAIL, PASSWORD, answer, running, settings, sign_up
+from tests.support.pictures import picture, pictured
 from tests.support.script import fixed_text
 from tests.support.server import Server
 from tests.support.upstream import Upstream
@@ -134,6 +135,41 @@ async def test_a_changed_password_keeps_this_browser_signed_in(visit: Visit) -> 
     await expect(page.get_by_text("Password changed.")).to_be_visible()
     await page.keyboard.press("Escape")
     await visit.chat("Still here?")
+
+
+# ---- pictures
+
+
+async def test_pictures_are_shown_to_their_owner_and_by_a_public_link(visit: Visit, browser: Browser) -> None:
+    request = visit.context.request
+    made = await (await request.post(f"{visit.server.url}/api/v1/chats/new", data={"chat": pictured()})).json()
+    page = await visit.tab(f"/c/{made['id']}")
+    pictures = page.locator(".message img")
+    await expect(pictures).to_have_count(3)
+    for number in range(3):
+        await expect(pictures.nth(number)).to_have_js_property("naturalWidth", 36)
+    # An edited question keeps its picture, and the model gets it.
+    await page.locator(".message[data-role=user]").hover()
+    await page.get_by_label("Edit and send again").click()
+    await page.get_by_label("Your message").first.fill("And this?")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".bubble")).to_have_text("And this?")
+    await expect(page.get_by_label("Copy answer").last).to_be_attached()
+    await expect(page.locator(".message[data-role=user] img")).to_have_count(1)
+    asked = [m for m in visit.upstream.chats[0].body["messages"] if m["role"] == "user"]
+    assert asked[-1]["content"][1]["image_url"]["url"] == picture(1)
+    # Somebody without an account, by the link.
+    visit.complaints.expect("401 ")
+    share = await (await request.post(f"{visit.server.url}/api/v1/chats/{made['id']}/share")).json()
+    anyone = {"access_grants": [{"principal_type": "anyone", "principal_id": "*", "permission": "read"}]}
+    path = f"{visit.server.url}/api/v1/chats/shared/{made['id']}/access/update"
+    assert (await request.post(path, data=anyone)).ok
+    stranger = await browser.new_context()
+    shared = await browsers.open_page(stranger, visit.complaints, f"{visit.server.url}/s/{share['share_id']}")
+    for picture_shown in await shared.locator(".message img").all():
+        await expect(picture_shown).to_have_js_property("naturalWidth", 36)
+    await expect(shared.locator(".message[data-role=user] img")).to_have_count(1)
+    await stranger.close()
 
 
 # ---- answers

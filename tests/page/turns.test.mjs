@@ -35,6 +35,13 @@ test('a second question hangs below the last answer', () => {
   assert.deepEqual(turn.history.messages[first.answerId].childrenIds, [turn.body.user_message.id]);
 });
 
+test('an edited question keeps its files, and one without has no field', () => {
+  const files = [{ type: 'image', url: 'id' }];
+  assert.deepEqual(ask(context(), EMPTY, null, 'Again', files).body.user_message.files, files);
+  assert.equal('files' in ask(context(), EMPTY, null, 'Again', []).body.user_message, false);
+  assert.equal('files' in ask(context(), EMPTY, null, 'Again').body.user_message, false);
+});
+
 test('an edited question is a sibling with a new id', () => {
   const first = ask(context(), EMPTY, null, 'Hello');
   const turn = ask({ ...context(), chatId: 'c' }, first.history, null, 'Hello again');

@@ -206,8 +206,8 @@ async def make_chats(world: World) -> Ids:
             ids["share" if mode is None else "live_share"] = shared["share_id"]
             await ok(owner, "POST", f"/api/v1/chats/shared/{chat}/access/update", grants)
     shown = await ok(owner, "GET", f"/api/v1/chats/{ids['chat']}")
-    picture_url = shown["chat"]["history"]["messages"]["question"]["files"][0]["url"]
-    return ids | {"picture": picture_url.split("/")[4], "message": "question", "answer": "answer", "tag": f"{MARK} tag"}
+    picture_id = shown["chat"]["history"]["messages"]["question"]["files"][0]["url"]
+    return ids | {"picture": picture_id, "message": "question", "answer": "answer", "tag": f"{MARK} tag"}
 
 
 async def make_models(world: World) -> Ids:

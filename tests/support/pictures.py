@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from open_webui.models.base import metadata
-from tests.support.live import Live
+from tests.support.live import Actor, Live
 
 PARTS = re.compile(r"[A-Za-z0-9+/=]{1024,}")
 ADDRESS = re.compile(r"/api/v1/files/([0-9a-f-]{36})/content")
@@ -35,6 +35,13 @@ def data_url(data: bytes, mime: str = "image/png") -> str:
 def picture(seed: int = 1, size: int = 4000) -> str:
     """A data: URL of a PNG."""
     return data_url(png(seed, size))
+
+
+def shown_at(entry: dict[str, Any]) -> str:
+    """Where pages show an entry of a question's files: its url is the file's id."""
+    assert entry["content_type"] == "image/png"
+    assert entry["id"] == entry["url"]
+    return f"/api/v1/files/{entry['url']}/content"
 
 
 async def texts(live: Live) -> list[tuple[str, str]]:
@@ -74,3 +81,25 @@ def chat(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def question(url: str, key: str = "q") -> dict[str, Any]:
     return {"id": key, "role": "user", "content": "What is this?", "files": [{"type": "image", "url": url}]}
+
+
+def pictured() -> dict[str, Any]:
+    """A chat with a picture in the question, one in the answer's text and one beside it."""
+    said = {
+        "id": "a",
+        "role": "assistant",
+        "content": f"Here: ![in the text]({picture(2)})",
+        "model": "echo",
+        "done": True,
+    }
+    asked = question(picture(1))
+    asked["files"][0]["name"] = "asked.png"
+    return chat(asked, said | {"files": [{"type": "image", "url": picture(3), "name": "beside.png"}]})
+
+
+async def allow_everything(admin: Actor) -> None:
+    """Everybody may do everything, so that only whose a thing is decides."""
+    tree = (await admin.client.get("/api/v1/users/default/permissions")).json()
+    allowed = {section: dict.fromkeys(entries, True) for section, entries in tree.items()}
+    allowed["chat"]["temporary_enforced"] = False
+    assert (await admin.client.post("/api/v1/users/default/permissions", json=allowed)).status_code == 200

@@ -11,6 +11,7 @@ from open_webui.internal.db import dumps, loads
 from open_webui.models import file_uses, messages, tables
 from open_webui.models.base import decode_json, inserting
 from open_webui.models.file_uses import Thing
+from open_webui.utils.addresses import in_question
 
 _NOTE: Final = "pictures_moved"
 DONE: Final = "done"
@@ -45,11 +46,34 @@ PLACES: Final = (
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A row that holds the mark of a data: URL. values: of the columns, as JSON text; None where there is nothing."""
+    """A row that holds the mark of a data: URL. values: of the columns, as JSON text; None where there is nothing.
+    role: of a message.
+    """
 
     key: Any
     owner_id: str
     values: dict[str, bytes | None]
+    role: str | None = None
+
+
+def as_pages_show(place: Place, row: Row, name: str, value: bytes) -> bytes:
+    """A new value of a column, with the files of questions as pages show them."""
+    if (place.thing, name) not in {(None, "body"), ("share_id", "chat")}:
+        return value
+    document = msgspec.json.decode(value)
+    bodies = [document] if row.role == "user" else []
+    if place.thing is not None:
+        bodies = [message for message in _messages(document) if message.get("role") == "user"]
+    for body in bodies:
+        if isinstance(body, dict):
+            in_question(body)
+    return msgspec.json.encode(document)
+
+
+def _messages(document: Any) -> list[dict[str, Any]]:
+    history = document.get("history") if isinstance(document, dict) else None
+    found = history.get("messages") if isinstance(history, dict) else None
+    return [m for m in found.values() if isinstance(m, dict)] if isinstance(found, dict) else []
 
 
 async def noted(connection: AsyncConnection) -> tuple[int, Any] | None:
@@ -83,18 +107,19 @@ async def next_keys(connection: AsyncConnection, place: Place, after: Any, size:
 async def read(connection: AsyncConnection, place: Place, key: Any) -> Row | None:
     """One row."""
     columns = [sa.cast(place.table.c[c], sa.Text) for c in place.columns]
-    query = sa.select(place.table.c[place.owner], *columns).where(place.table.c[place.key] == key)
+    owner: Any = place.table.c[place.owner]
+    role: Any = sa.null()
     if place.thing is None:
         owner = sa.select(tables.chat.c.user_id).where(tables.chat.c.id == place.table.c.chat_id).scalar_subquery()
-        query = sa.select(owner, *columns).where(place.table.c[place.key] == key)
-    found = (await connection.execute(query)).first()
+        role = tables.message.c.role
+    found = (await connection.execute(sa.select(owner, role, *columns).where(place.table.c[place.key] == key))).first()
     if found is None:
         return None
     values = {
         name: None if text is None else dumps(text).encode() if name in place.texts else str(text).encode()
-        for name, text in zip(place.columns, found[1:], strict=True)
+        for name, text in zip(place.columns, found[2:], strict=True)
     }
-    return Row(key, str(found[0]), values)
+    return Row(key, str(found[0]), values, found[1])
 
 
 async def replace(connection: AsyncConnection, place: Place, row: Row, changed: Mapping[str, bytes]) -> bool:

@@ -5,8 +5,7 @@ It becomes a use only where the file may be attached: it is the writer's, or the
 already. So nobody gets at a file by writing down its id.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
@@ -16,16 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from open_webui.internal.prepared import Prepared
 from open_webui.models import tables
 from open_webui.models.base import among
+from open_webui.utils.addresses import ID, MARK, ids_in
 
 t, file, message, chat = tables.file_use, tables.file, tables.message, tables.chat
 Thing = Literal["chat_id", "share_id", "folder_id", "model_id", "profile_id", "settings_id"]
-MARK: Final = "/api/v1/files/"
-_UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_ADDRESS: Final = re.compile(rf"{MARK}({_UUID})/content".encode())
-_OF_ADDRESSES: Final = frozenset(
-    bytes([c]) for c in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:/-]"
-)
-_ID: Final = re.compile(_UUID)
 _encode = msgspec.json.encode
 # Where a running answer's body may refer to files; its text is its content too.
 _REFERRING: Final = frozenset({"files", "embeds", "sources"})
@@ -33,42 +26,15 @@ _REFERRING: Final = frozenset({"files", "embeds", "sources"})
 BATCH: Final = 500
 
 
-def address(file_id: str) -> str:
-    """Where a file's content is, on the wire."""
-    return f"{MARK}{file_id}/content"
-
-
-def id_in(url: object) -> str | None:
-    """The id of the file that an address of this server leads to, None for another address."""
-    found = _ADDRESS.fullmatch(url.encode()) if isinstance(url, str) and url.startswith(MARK) else None
-    return None if found is None else found[1].decode()
-
-
-def addresses_in(document: bytes) -> Iterator[tuple[int, int, str]]:
-    """Where in a JSON text addresses of this server's files stand, and the files' ids: (start, end, id)."""
-    if MARK.encode() in document:
-        for match in _ADDRESS.finditer(document):
-            # Not where it is the path of another server's address.
-            if document[max(0, match.start() - 1) : match.start()] not in _OF_ADDRESSES:
-                yield match.start(), match.end(), match[1].decode()
-
-
-def file_id_of(entry: Mapping[str, Any]) -> str | None:
-    """The id of the file that an entry of a message's `files` is about, by its url: an address or the id itself."""
-    url = entry.get("url")
-    return url if isinstance(url, str) and _ID.fullmatch(url) else id_in(url)
-
-
 def references(value: Any) -> set[str]:
     """The ids of the files that a JSON value refers to, or any of several in a list."""
     if isinstance(value, list):
         return set().union(*map(references, value))
-    encoded = _encode(value)
-    found = {match.decode() for match in _ADDRESS.findall(encoded)} if MARK.encode() in encoded else set()
+    found = ids_in(_encode(value))
     entries = value.get("files") if isinstance(value, dict) else None
     for one in entries if isinstance(entries, list) else ():
         if isinstance(one, dict):
-            found.update(i for i in (one.get("id"), one.get("url")) if isinstance(i, str) and _ID.fullmatch(i))
+            found.update(i for i in (one.get("id"), one.get("url")) if isinstance(i, str) and ID.fullmatch(i))
     return found
 
 

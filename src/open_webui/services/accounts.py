@@ -24,6 +24,7 @@ from open_webui.schemas.auths import AddUser, SignIn, SignUp, UpdatePassword, Up
 from open_webui.schemas.users import UpdateUser
 from open_webui.services import intake
 from open_webui.services.deps import Deps
+from open_webui.utils import addresses
 from open_webui.utils.data_urls import LEAST
 from open_webui.utils.pictures import MAX_DATA_URL, RASTER, from_data_url
 
@@ -103,7 +104,7 @@ async def _keep_picture(deps: Deps, values: dict[str, Any]) -> list[NewFile]:
     if found is None or len(values["profile_image_url"]) < LEAST:
         return []
     file = await intake.put(deps, values["id"], found[0])
-    values["profile_image_url"] = file_uses.address(file.id)
+    values["profile_image_url"] = addresses.address(file.id)
     return [file]
 
 
@@ -373,7 +374,7 @@ def _new_person(form: SignUp, role: Role) -> dict[str, Any]:
 
 async def _check_picture(connection: AsyncConnection, user_id: str, url: str | None) -> None:
     """Raises BadRequest when a profile's picture, as just stored, is a file that can't be one or may not be used for it."""
-    file_id = file_uses.id_in(url)
+    file_id = addresses.id_in(url)
     if file_id is None:
         return
     file = (await files.by_id(connection, [file_id])).get(file_id)
@@ -393,8 +394,8 @@ def _picture(url: str) -> dict[str, str]:
         return {"profile_image_url": url}
     if _OWN_IMAGE.fullmatch(url):
         return {}
-    if (file_id := file_uses.id_in(_HOST.sub("", url))) is not None:
-        return {"profile_image_url": file_uses.address(file_id)}
+    if (file_id := addresses.id_in(_HOST.sub("", url))) is not None:
+        return {"profile_image_url": addresses.address(file_id)}
     if url in {"", DEFAULT_IMAGE} or re.fullmatch(r"(https?://[^/]+)?/(static/)?(user|favicon)\.png", url):
         return {"profile_image_url": DEFAULT_IMAGE}
     if _GRAVATAR.fullmatch(url):

@@ -9,11 +9,12 @@ import msgspec
 from open_webui import constants
 from open_webui.errors import NotFound, Unauthenticated
 from open_webui.internal.log import get_logger
-from open_webui.models import file_uses, files
+from open_webui.models import files
 from open_webui.models.files import File
 from open_webui.principal import Principal
 from open_webui.services.deps import FileDeps
 from open_webui.storage.base import read_all
+from open_webui.utils.addresses import id_in
 from open_webui.utils.pictures import RASTER
 
 log = get_logger(__name__)
@@ -46,7 +47,7 @@ async def get(deps: FileDeps, principal: Principal | None, file_id: str) -> File
 
 async def at(deps: FileDeps, url: str) -> File | None:
     """The raster picture at an address of a thing that the caller may see; None where it is none, or is gone."""
-    file_id = file_uses.id_in(url)
+    file_id = id_in(url)
     if file_id is None:
         return None
     async with deps.database.read() as connection:

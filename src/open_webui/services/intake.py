@@ -12,11 +12,11 @@ import msgspec
 from open_webui.access.permissions import check_uploads
 from open_webui.errors import BadRequest, TooLarge
 from open_webui.models import files
-from open_webui.models.file_uses import address
 from open_webui.models.files import NewFile, embedded_id
 from open_webui.principal import Principal
 from open_webui.services.deps import FileDeps
 from open_webui.utils import data_urls
+from open_webui.utils.addresses import address
 from open_webui.utils.pictures import extension, media_type
 
 # Of one request. Each picture is written to disk and waited for.

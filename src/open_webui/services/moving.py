@@ -68,9 +68,9 @@ async def _moved(deps: FileDeps, place: Place, key: Any) -> bool:
                 if value is not None:
                     taken = await intake.take(deps, row.owner_id, value, at_most=_ANY, largest=_ANY, strict=False)
                     if taken.files:
-                        changed[name] = taken.document
-                        new += taken.files
                         msgspec.json.decode(taken.document)
+                        changed[name] = embedded.as_pages_show(place, row, name, taken.document)
+                        new += taken.files
         except (OuiError, msgspec.DecodeError, RecursionError) as error:
             log.warning("the pictures of a row could not be moved", table=place.table.name, key=key, error=str(error))
             return False

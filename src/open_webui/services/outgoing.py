@@ -9,6 +9,7 @@ import msgspec
 from open_webui.models import file_uses, files
 from open_webui.models.files import File
 from open_webui.services.deps import FileDeps
+from open_webui.utils.addresses import addresses_in
 
 
 async def used_in(deps: FileDeps, chat_id: str) -> dict[str, File]:
@@ -32,7 +33,7 @@ async def value_with_pictures(deps: FileDeps, found: Mapping[str, File], value: 
 async def with_pictures(deps: FileDeps, found: Mapping[str, File], document: bytes) -> AsyncIterator[bytes]:
     """A piece of JSON with data: URLs instead of addresses of these files, in pieces. Other addresses stay."""
     at = 0
-    for start, end, file_id in file_uses.addresses_in(document):
+    for start, end, file_id in addresses_in(document):
         file = found.get(file_id)
         if file is None or await deps.blobs.size(file.blob) != file.size:
             continue

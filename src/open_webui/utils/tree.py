@@ -5,6 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
+from open_webui.utils import addresses
+
 MAX_DEPTH: Final = 64
 MAX_ROLE: Final = 32
 # Seconds since the epoch that fit every database and a JavaScript date.
@@ -66,6 +68,8 @@ def take_apart(given_id: str, message: Any, *, max_id: int) -> Fields:
         raise BadTree((*loc, "done"), "must be true or false")
     body = {key: value for key, value in message.items() if key not in _OWN}
     check_depth(body, loc)
+    if role == "user":
+        addresses.in_question(body)
     content = _content(message.get("content"), body, loc)
     if done is not None and role != "assistant":
         body["done"] = done

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
@@ -24,6 +25,12 @@ class Frontend:
 
     async def open(self, path: str = "/") -> None:
         await self.page.goto(self.server.url + path)
+
+    async def request(self, method: str, path: str, body: Any) -> Any:
+        """What the server answers this browser, asked besides the frontend."""
+        reply = await self.context.request.fetch(self.server.url + path, method=method, data=body)
+        assert reply.ok, await reply.text()
+        return await reply.json()
 
     async def tab(self, path: str = "/") -> "Frontend":
         """Another tab of the same browser."""

@@ -11,6 +11,7 @@ from playwright.async_api import expect
 from tests.e2e.official.driver import Frontend
 from tests.support import browser as browsers
 from tests.support.browser import Complaints
+from tests.support.pictures import picture, pictured
 from tests.support.script import fixed_text
 from tests.support.server import Server
 from tests.support.upstream import Upstream
@@ -252,3 +253,18 @@ class TestList:
         await expect(chat.listed("About quokkas")).to_have_count(0)
         await chat.page.reload()
         await expect(chat.composer).to_be_visible()
+
+
+async def test_pictures_of_a_chat_and_of_a_person_are_shown(frontend: Frontend) -> None:
+    """What the server made of them (files) is what this frontend asks for, in questions and in answers."""
+    made = await frontend.request("POST", "/api/v1/chats/new", {"chat": pictured()})
+    profile = {"name": "Ada Lovelace", "profile_image_url": picture(4)}
+    await frontend.request("POST", "/api/v1/auths/update/profile", profile)
+    await frontend.open(f"/c/{made['id']}")
+    pictures = frontend.page.locator("img[src*='/files/']")
+    await expect(pictures).to_have_count(3)
+    await frontend.page.wait_for_function(
+        "() => [...document.querySelectorAll(\"img[src*='/files/']\")].every((i) => i.complete && i.naturalWidth > 0)"
+    )
+    faces = frontend.page.locator("img[src*='/profile/image']")
+    await expect(faces.first).to_have_js_property("naturalWidth", 36)

@@ -14,7 +14,18 @@ from open_webui.chat.context.pictures import GONE, LEFT_OUT, inline_pictures
 from open_webui.services import files
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live, sign_up
-from tests.support.pictures import ADDRESS, base64_in, chat, data_url, picture, png, question, unused_references
+from tests.support.pictures import (
+    ADDRESS,
+    allow_everything,
+    base64_in,
+    chat,
+    data_url,
+    picture,
+    png,
+    question,
+    shown_at,
+    unused_references,
+)
 from tests.support.upstream import Upstream
 
 
@@ -54,7 +65,7 @@ async def test_a_question_has_pictures(page: Page, live: Live, upstream: Upstrea
     assert await base64_in(live) == []
     assert await unused_references(live) == []
     question = (await page.stored(chat_id))["chat"]["history"]["messages"][body["user_message"]["id"]]
-    address = question["files"][0]["url"]
+    address = shown_at(question["files"][0])
     assert ADDRESS.fullmatch(address)
     assert (await page.http.get(address)).content == png(1)
     # Asked again, and after an edit of the same question by the page that has the addresses now.
@@ -116,7 +127,7 @@ async def live_files(connection: Any) -> int:
 async def test_a_picture_of_somebody_else_is_not_sent(page: Page, live: Live, upstream: Upstream, user: Actor) -> None:
     """An id written into a question is no right: the model would describe it."""
     made = await user.client.post("/api/v1/chats/new", json={"chat": chat(question(picture(9)))})
-    address = made.json()["chat"]["history"]["messages"]["q"]["files"][0]["url"]
+    address = shown_at(made.json()["chat"]["history"]["messages"]["q"]["files"][0])
     live.app.state.oui.settings.__dict__["enable_admin_chat_access"] = False
     await ask(page, asked(page, [address, address.split("/")[4]]))
     assert sent(upstream) == ["What is this?", GONE, GONE]
@@ -191,11 +202,9 @@ async def test_an_export_has_the_pictures_and_can_be_imported(live: Live, user: 
 
 
 async def test_copies_keep_their_pictures(live: Live, admin: Actor, user: Actor, other: Actor) -> None:
-    tree = (await admin.client.get("/api/v1/users/default/permissions")).json()
-    allowed = {section: dict.fromkeys(entries, True) for section, entries in tree.items()}
-    await admin.client.post("/api/v1/users/default/permissions", json=allowed)
+    await allow_everything(admin)
     made = (await user.client.post("/api/v1/chats/new", json={"chat": chat(question(picture()))})).json()
-    address = made["chat"]["history"]["messages"]["q"]["files"][0]["url"]
+    address = shown_at(made["chat"]["history"]["messages"]["q"]["files"][0])
     await user.client.post(f"/api/v1/chats/{made['id']}/clone", json={})
     await user.client.post(f"/api/v1/chats/{made['id']}/fork", json={})
     share = (await user.client.post(f"/api/v1/chats/{made['id']}/share")).json()["share_id"]

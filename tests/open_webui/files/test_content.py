@@ -11,7 +11,7 @@ import pytest
 from open_webui.services import files
 from open_webui.services.files import UnsatisfiableRange, span_of
 from tests.support.live import Actor, Live
-from tests.support.pictures import ADDRESS, chat, data_url, picture, png, question
+from tests.support.pictures import ADDRESS, allow_everything, chat, data_url, picture, png, question
 
 GRANT = {"principal_type": "user", "permission": "read"}
 
@@ -20,7 +20,12 @@ async def stored(actor: Actor, url: str, **more: Any) -> tuple[str, str]:
     """A chat with a picture: its id, and the picture's address."""
     reply = await actor.client.post("/api/v1/chats/new", json={"chat": chat(question(url))} | more)
     assert reply.status_code == 200, reply.text
-    return reply.json()["id"], reply.json()["chat"]["history"]["messages"]["q"]["files"][0]["url"]
+    return reply.json()["id"], content_at(reply.json()["chat"]["history"]["messages"]["q"]["files"][0])
+
+
+def content_at(entry: dict[str, Any]) -> str:
+    assert entry["id"] == entry["url"]
+    return f"/api/v1/files/{entry['url']}/content"
 
 
 async def statuses(address: str, *clients: httpx.AsyncClient) -> list[int]:
@@ -109,7 +114,7 @@ async def test_a_picture_is_for_those_who_may_read_its_chat(
     # A snapshot shows it to whom the share is given.
     await user.client.post(f"/api/v1/chats/{chat_id}/share")
     grants: dict[str, Any] = {"access_grants": [GRANT | {"principal_id": other.id}]}
-    await admin.client.post("/api/v1/users/default/permissions", json=await everything_allowed(admin))
+    await allow_everything(admin)
     given = await user.client.post(f"/api/v1/chats/shared/{chat_id}/access/update", json=grants)
     assert given.status_code == 200, given.text
     assert await statuses(address, *everybody) == [200, 200, 404, 200, 401]
@@ -127,7 +132,7 @@ async def test_a_picture_is_for_those_who_may_read_its_chat(
 
 
 async def test_a_live_share_shows_the_pictures_of_now(live: Live, admin: Actor, user: Actor) -> None:
-    await admin.client.post("/api/v1/users/default/permissions", json=await everything_allowed(admin))
+    await allow_everything(admin)
     chat_id, address = await stored(user, picture())
     await user.client.post(f"/api/v1/chats/{chat_id}/share", json={"share_mode": "continue"})
     grants = {"access_grants": [{"principal_type": "anyone", "principal_id": "*", "permission": "read"}]}
@@ -139,18 +144,13 @@ async def test_a_live_share_shows_the_pictures_of_now(live: Live, admin: Actor, 
 
 
 async def test_a_folder_shows_the_pictures_of_its_chats(admin: Actor, user: Actor, other: Actor) -> None:
-    await admin.client.post("/api/v1/users/default/permissions", json=await everything_allowed(admin))
+    await allow_everything(admin)
     folder = (await user.client.post("/api/v1/folders/", json={"name": "Together"})).json()["id"]
     _, address = await stored(user, picture(), folder_id=folder)
     assert await statuses(address, other.client) == [404]
     grants = {"access_grants": [GRANT | {"principal_id": other.id}]}
     assert (await user.client.post(f"/api/v1/folders/{folder}/access/update", json=grants)).status_code == 200
     assert await statuses(address, other.client) == [200]
-
-
-async def everything_allowed(admin: Actor) -> dict[str, Any]:
-    tree = (await admin.client.get("/api/v1/users/default/permissions")).json()
-    return {section: dict.fromkeys(entries, True) for section, entries in tree.items()}
 
 
 async def test_writing_down_an_id_opens_nothing(user: Actor, other: Actor) -> None:
@@ -166,7 +166,7 @@ async def test_writing_down_an_id_opens_nothing(user: Actor, other: Actor) -> No
 
 async def test_a_guest_cannot_open_a_private_file_of_the_host(admin: Actor, user: Actor, other: Actor) -> None:
     """Whoever may write into a chat can't attach what only the chat's owner may see."""
-    await admin.client.post("/api/v1/users/default/permissions", json=await everything_allowed(admin))
+    await allow_everything(admin)
     _, private = await stored(user, picture(7))
     chat_id, _ = await stored(user, picture(8))
     await user.client.post(f"/api/v1/chats/{chat_id}/share", json={"share_mode": "continue"})

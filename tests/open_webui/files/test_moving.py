@@ -10,7 +10,7 @@ from open_webui.models.base import metadata
 from open_webui.services import files, moving
 from open_webui.services.moving import move_pictures
 from tests.support.live import Actor, Live
-from tests.support.pictures import base64_in, chat, data_url, picture, png, question, unused_references
+from tests.support.pictures import base64_in, chat, data_url, picture, png, question, shown_at, unused_references
 
 TABLES = metadata.tables
 
@@ -75,7 +75,7 @@ async def test_pictures_of_every_row_are_moved(live: Live, user: Actor, admin: A
     assert await base64_in(live) == []
     assert await unused_references(live) == []
     shown = (await user.client.get(f"/api/v1/chats/{old['chat']}")).json()["chat"]["history"]["messages"]
-    assert (await user.client.get(shown["q"]["files"][0]["url"])).content == png(1)
+    assert (await user.client.get(shown_at(shown["q"]["files"][0]))).content == png(1)
     assert shown["q"]["x"] == "data: no"
     assert shown["a"]["content"].endswith(') and "data:" \u00e9')
     assert (await admin.client.get(f"/api/v1/users/{user.id}/profile/image")).content == png(5)

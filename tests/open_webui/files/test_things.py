@@ -6,7 +6,18 @@ import pytest
 
 from open_webui.services import files
 from tests.support.live import Actor, Live
-from tests.support.pictures import ADDRESS, base64_in, chat, data_url, picture, png, question, unused_references
+from tests.support.pictures import (
+    ADDRESS,
+    allow_everything,
+    base64_in,
+    chat,
+    data_url,
+    picture,
+    png,
+    question,
+    shown_at,
+    unused_references,
+)
 
 PROFILE = {"name": "User One", "bio": None, "gender": None, "date_of_birth": None}
 MODEL = {"base_model_id": "echo", "name": "Mine", "params": {}}
@@ -67,7 +78,7 @@ async def test_what_is_no_profile_picture_is_refused(live: Live, user: Actor, ur
 async def test_somebody_elses_picture_is_no_profile_picture(user: Actor, other: Actor) -> None:
     """It would be opened to everybody."""
     made = await user.client.post("/api/v1/chats/new", json={"chat": chat(question(picture()))})
-    address = made.json()["chat"]["history"]["messages"]["q"]["files"][0]["url"]
+    address = shown_at(made.json()["chat"]["history"]["messages"]["q"]["files"][0])
     assert (await set_picture(other, address)).status_code == 400
     assert (await other.client.get(address)).status_code == 404
 
@@ -145,9 +156,7 @@ async def test_a_small_picture_stays_where_it_is(live: Live, admin: Actor) -> No
 
 
 async def test_a_folder_has_a_background(live: Live, admin: Actor, user: Actor, other: Actor) -> None:
-    tree = (await admin.client.get("/api/v1/users/default/permissions")).json()
-    allowed = {section: dict.fromkeys(entries, True) for section, entries in tree.items()}
-    await admin.client.post("/api/v1/users/default/permissions", json=allowed)
+    await allow_everything(admin)
     form = {"name": "One", "meta": {"background_image_url": picture(1, 400_000)}}
     folder = (await user.client.post("/api/v1/folders/", json=form)).json()
     address = folder["meta"]["background_image_url"]

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from open_webui.chat.context.stage import StageContext
 from open_webui.chat.turn import Draft, Turn
-from open_webui.models import file_uses
+from open_webui.utils import addresses
 
 # Providers refuse a call without a result: what an interrupted answer had asked for is answered like this.
 NOT_CARRIED_OUT: Final = "This call was not carried out."
@@ -120,9 +120,9 @@ def _pictures(files: Any) -> list[dict[str, Any]]:
     for file in _dicts(files):
         if file.get("type") == "image" or str(file.get("content_type", "")).startswith("image/"):
             url = file.get("url")
-            file_id = file_uses.file_id_of(file)
+            file_id = addresses.file_id_of(file)
             if file_id is not None:
-                url = file_uses.address(file_id)
+                url = addresses.address(file_id)
             if file_id is not None or (isinstance(url, str) and url.startswith(("data:image/", "https://", "http://"))):
                 out.append({"type": "image_url", "image_url": {"url": url}})
     return out

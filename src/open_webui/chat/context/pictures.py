@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from open_webui.chat.context.stage import PictureReader, StageContext
 from open_webui.chat.turn import Draft, Turn
-from open_webui.models.file_uses import id_in
 from open_webui.models.files import File
 from open_webui.storage.base import BlobMissing
+from open_webui.utils.addresses import id_in
 from open_webui.utils.pictures import RASTER
 
 LEFT_OUT: Final = "[An earlier picture was left out here: only the newest pictures of a conversation are sent again.]"

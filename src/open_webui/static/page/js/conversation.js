@@ -266,8 +266,8 @@ export async function send(text) {
 }
 
 export async function editAndSend(messageId, text) {
-  const { parentId } = conversation.history.messages[messageId];
-  await start(ask(await context(), conversation.history, parentId ?? null, text));
+  const { parentId, files } = conversation.history.messages[messageId];
+  await start(ask(await context(), conversation.history, parentId ?? null, text, files));
 }
 
 export async function answerAgain(answerId) {

@@ -66,14 +66,15 @@ function body(context, question, answer, extra) {
 
 const named = (answer, model) => ({ message_ids: [{ model_id: model.id, message_id: answer.id, modelIdx: 0 }] });
 
-// A new question below `parentId` (null: the first one, or an edited first one).
-export function ask(context, history, parentId, text) {
+// A new question below `parentId` (null: the first one, or an edited first one). files: what an edited one had.
+export function ask(context, history, parentId, text, files) {
   const { user, model, now } = context;
   const question = {
     id: uuid(),
     parentId,
     childrenIds: [],
     role: 'user',
+    ...(files?.length ? { files } : {}),
     content: text,
     user: { id: user.id, name: user.name },
     user_id: user.id,

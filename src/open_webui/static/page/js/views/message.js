@@ -1,6 +1,7 @@
 // One message of a chat: a question as it was typed, or an answer with its thoughts, tool lines, text, errors and actions.
 import { announce, clear, confirmDialog, copyWithTick, failed, h, icon, iconButton, nextFrame } from '../dom.js';
 import { LiveMarkdown } from '../markdown.js';
+import { attachment } from '../pictures.js';
 import { modelName } from '../state.js';
 import { contentText, errorText, isRunning, plainText, segments } from '../stream.js';
 
@@ -50,7 +51,8 @@ class Question extends Base {
     const text = contentText(message.content);
     if (!this.editing && text !== this.text) {
       this.text = text;
-      clear(this.body, h('div.bubble', {}, text), files(message));
+      this.show = () => clear(this.body, h('div.bubble', {}, text), ...files(message));
+      this.show();
     }
     if (this.actions.readOnly) return;
     const copyButton = iconButton('copy', 'Copy', () => copyWithTick(copyButton, text));
@@ -62,7 +64,7 @@ class Question extends Base {
     const area = h('textarea', { value: this.text, rows: Math.min(12, this.text.split('\n').length + 1), 'aria-label': 'Your message' });
     const leave = () => {
       this.editing = false;
-      clear(this.body, h('div.bubble', {}, this.text));
+      this.show();
       this.foot.hidden = false;
     };
     const send = () => {
@@ -167,12 +169,13 @@ class Answer extends Base {
     const error = errorText(message.error);
     const interrupted = !running && Boolean(message.meta?.interrupted);
     const followUps = !running && place.last && !this.actions.readOnly ? (message.followUps ?? []) : [];
-    const empty = !running && !error && !interrupted && !plainText(message) && !segments(message).length;
-    const key = JSON.stringify([error, interrupted, followUps, empty, message.sources?.length ?? 0]);
+    const empty = !running && !error && !interrupted && !plainText(message) && !segments(message).length && !message.files?.length;
+    const key = JSON.stringify([error, interrupted, followUps, empty, message.sources?.length ?? 0, message.files?.length ?? 0]);
     if (key === this.notesKey) return;
     this.notesKey = key;
     clear(
       this.notes,
+      ...files(message),
       sources(message),
       error && !interrupted && this.problem('The answer failed', error, 'Try again', 'refresh', () => this.actions.again(this.id), null),
       interrupted && this.problem('This answer was interrupted', 'The server stopped while it was being written. What had arrived is kept.', 'Continue', 'play', () => this.actions.goOn(this.id), 'note'),
@@ -288,6 +291,12 @@ function sources(message) {
 }
 
 function files(message) {
-  const named = (message.files ?? []).map((file) => file?.name ?? file?.file?.filename).filter(Boolean);
-  return named.length ? h('ul.sources', { 'aria-label': 'Attached files' }, named.map((name) => h('li', {}, name))) : null;
+  const found = (message.files ?? []).map(attachment).filter(Boolean);
+  const pictures = found.filter(({ source }) => source);
+  const named = found.filter(({ source }) => !source);
+  const entry = ({ link, name }) => h('li', {}, link ? h('a', { href: link, target: '_blank', rel: 'noopener noreferrer nofollow' }, name) : name);
+  return [
+    pictures.length ? h('div.pictures', {}, pictures.map(({ source, name }) => h('img', { src: source, alt: name, loading: 'lazy' }))) : null,
+    named.length ? h('ul.sources', { 'aria-label': 'Attached files' }, named.map(entry)) : null,
+  ];
 }
