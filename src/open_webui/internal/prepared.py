@@ -60,7 +60,8 @@ class _Compiled:
         compiled = statement.compile(dialect=dialect, column_keys=columns, for_executemany=True)
         self.sql = str(compiled)
         self._names = compiled.positiontup
-        self._fixed = compiled.params
+        # Values that the statement has itself. One that is asked for and not given is a KeyError, not a placeholder.
+        self._fixed = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}
         processors = {
             name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()
         }

@@ -136,8 +136,7 @@ async def a_round_of_the_journal(w: World) -> None:
 async def the_end_of_an_answer(w: World) -> None:
     call = {
         "user_id": w.principal.id, "model_id": "m", "connection": "c", "kind": "chat", "chat_id": w.chat_id,
-        "message_id": w.id("a2"), "status": 200, "prompt_tokens": 1, "completion_tokens": 2, "duration_ms": 3,
-        "created_at": 1,
+        "message_id": w.id("a2"), "status": 200, "duration_ms": 3, "created_at": 1, **usages.tokens({"prompt_tokens": 1}),
     }  # fmt: skip
     async with w.database.write() as unit:
         with unit.together():

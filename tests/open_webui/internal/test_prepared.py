@@ -55,6 +55,16 @@ async def test_an_error_is_sqlalchemys_and_takes_the_unit_back(database: Databas
     assert await everything(database) == {}
 
 
+async def test_a_value_that_is_missing_is_named_and_nothing_is_stored(database: Database) -> None:
+    async def work() -> None:
+        async with database.write() as unit:
+            await INSERT.run(unit.connection, {"name": "a"})
+
+    with pytest.raises(KeyError, match="value"):
+        await work()
+    assert await everything(database) == {}
+
+
 async def test_what_travels_together_is_stored_with_the_rest(database: Database) -> None:
     async with database.write() as unit:
         with unit.together():
