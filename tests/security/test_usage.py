@@ -5,12 +5,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from open_webui.models import tables
 from open_webui.services import activity
 from tests.open_webui.chat.page import Page, open_page
-from tests.support.live import Actor, Live
+from tests.support.live import Actor, Live, used
 from tests.support.upstream import Upstream
 
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "hello there"}]}
@@ -24,18 +22,6 @@ async def page(live: Live, admin: Actor) -> AsyncIterator[Page]:
         yield opened
 
 
-async def rows(live: Live, count: int) -> list[Any]:
-    """The rows of usage in their order, as soon as there are so many."""
-    async with asyncio.timeout(5):
-        while True:
-            async with live.app.state.oui.database.read() as connection:
-                found = (await connection.execute(sa.select(tables.usage).order_by(tables.usage.c.n))).all()
-            if len(found) >= count:
-                assert len(found) == count
-                return list(found)
-            await asyncio.sleep(0.05)
-
-
 def tokens(row: Any) -> tuple[int | None, int | None]:
     return row.prompt_tokens, row.completion_tokens
 
@@ -44,7 +30,7 @@ async def test_a_page_that_asks_for_no_counts(live: Live, page: Page, admin: Act
     body = page.ask("fixed", "Hi", background_tasks={"title_generation": True})
     chat_id = (await page.post(body))["chat_id"]
     await page.idle(chat_id)
-    found = {row.kind: row for row in await rows(live, 2)}
+    found = {row.kind: row for row in await used(live, 2)}
     assert {kind: tokens(row) for kind, row in found.items()} == {"chat": COUNTED, "task": (7, 1000)}
     assert (found["chat"].chat_id, found["chat"].message_id) == (chat_id, body["id"])
     assert {row.user_id for row in found.values()} == {admin.id}
@@ -57,7 +43,7 @@ async def test_a_page_whose_answer_is_stopped_or_fails(live: Live, page: Page, u
     await page.http.post(f"/api/tasks/chat/{chat_id}/stop")
     for model in ("drop", "error500", "empty"):
         await page.idle((await page.post(page.ask(model, "Hi")))["chat_id"])
-    found = [(row.model_id, row.kind, row.status) for row in await rows(live, 4)]
+    found = [(row.model_id, row.kind, row.status) for row in await used(live, 4)]
     assert sorted(found) == [
         ("drop", "chat", 502), ("empty", "chat", 502), ("error500", "chat", 500), ("stall", "chat", 499),
     ]  # fmt: skip
@@ -74,7 +60,7 @@ async def test_api_clients(live: Live, admin: Actor, upstream: Upstream) -> None
     assert (await post(CHAT, json=ASK | {"model": "error429", "stream": True})).status_code == 429
     assert (await post(CHAT, json=ASK | {"model": "error500"})).status_code == 500
     assert b"cut off" in (await post(CHAT, json=ASK | {"model": "drop", "stream": True})).content
-    found = await rows(live, 8)
+    found = await used(live, 8)
     assert {row.kind for row in found} == {"api"}
     assert [tokens(row) for row in found] == [COUNTED] * 5 + [(None, None)] * 3
     assert [row.status for row in found[5:]] == [429, 500, 502]
@@ -86,7 +72,7 @@ async def test_an_api_client_that_goes_away(live: Live, admin: Actor, upstream: 
         async for _ in reply.aiter_raw():
             break
     await upstream.wait_for_async(lambda u: u.chats[0].disconnected)
-    (row,) = await rows(live, 1)
+    (row,) = await used(live, 1)
     assert (row.kind, row.status) == ("api", 499)
 
 
@@ -101,7 +87,7 @@ async def test_an_api_client_that_goes_away_before_the_answer_begins(
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
     await upstream.wait_for_async(lambda u: u.chats[0].disconnected)
-    (row,) = await rows(live, 1)
+    (row,) = await used(live, 1)
     assert (row.kind, row.status) == ("api", 499)
 
 
@@ -110,8 +96,28 @@ async def test_embeddings(live: Live, admin: Actor) -> None:
     for path in ("/api/embeddings", "/openai/embeddings", "/api/v1/embeddings"):
         assert (await post(path, json={"model": "echo", "input": "a"})).status_code == 200
     assert (await post("/api/embeddings", json={"model": "unknown", "input": "a"})).status_code == 400
-    found = await rows(live, 3)
+    found = await used(live, 3)
     assert [(row.kind, row.status, *tokens(row)) for row in found] == [("embedding", 200, 1, None)] * 3
+
+
+async def test_ollamas_servers(live: Live, admin: Actor, upstream: Upstream) -> None:
+    """Embeddings are counted under the model's name; operations cost nothing and are no calls of a model."""
+    post = admin.client.post
+    servers = {"ENABLE_OLLAMA_API": True, "OLLAMA_BASE_URLS": [upstream.url], "OLLAMA_API_CONFIGS": {}}
+    await live.app.state.oui.save_config({"openai.enable": False})
+    await post("/ollama/config/update", json=servers)
+    await admin.client.get("/api/models?refresh=true")
+    for path in ("embed", "embed/0", "embeddings"):
+        assert (await post(f"/ollama/api/{path}", json={"model": "echo", "input": "x", "prompt": "x"})).is_success
+    assert (await post("/ollama/v1/embeddings", json={"model": "echo", "input": "x"})).is_success
+    assert (await post("/ollama/api/show", json={"model": "echo"})).is_success
+    assert (await post("/api/models/unload", json={"model": "echo:latest"})).is_success
+    assert (await admin.client.get("/ollama/api/version")).is_success
+    found = await used(live, 4)
+    assert [(row.kind, row.model_id, row.connection, row.status) for row in found] == [
+        ("embedding", "echo:latest", "ollama:0", 200)
+    ] * 4
+    assert [row.prompt_tokens for row in found] == [1, 1, None, 1]
 
 
 async def test_a_caller_who_may_not_use_a_model_costs_nothing(live: Live, admin: Actor, user: Actor) -> None:
@@ -119,7 +125,7 @@ async def test_a_caller_who_may_not_use_a_model_costs_nothing(live: Live, admin:
         reply = await user.client.post(path, json=ASK | {"model": "echo", "input": "a"})
         assert reply.status_code in {400, 404, 503}, reply.text
     await admin.client.post("/api/embeddings", json={"model": "echo", "input": "a"})
-    (row,) = await rows(live, 1)
+    (row,) = await used(live, 1)
     assert row.user_id == admin.id
 
 
@@ -131,12 +137,12 @@ async def test_what_was_used_outlives_its_user(live: Live, admin: Actor, user: A
               "access_grants": [{"principal_type": "user", "principal_id": "*", "permission": "read"}]},
     )  # fmt: skip
     await user.client.post(CHAT, json=ASK | {"model": "echo"})
-    await rows(live, 1)
+    await used(live, 1)
     # Somebody whose account goes while his answer is written is counted, too.
     streamed = asyncio.create_task(user.client.post(CHAT, json=ASK | {"model": "echo", "stream": True}))
     assert (await admin.client.delete(f"/api/v1/users/{user.id}")).status_code == 200
     await asyncio.gather(streamed, return_exceptions=True)
-    first, *_ = await rows(live, 2)
+    first, *_ = await used(live, 2)
     assert (first.user_id, tokens(first)) == (user.id, COUNTED)
     report = await activity.report(state.database, user.id, activity.period(7, None, None))
     assert report["totals"]["output_tokens"] >= 20

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import sqlalchemy as sa
 import uvicorn
 from fastapi import FastAPI
 
 from open_webui.env import Settings
 from open_webui.main import create_app
+from open_webui.models import tables
 from open_webui.socket.frames import FrameProtocol
 
 PASSWORD = "correct horse battery"
@@ -107,6 +109,18 @@ async def serve(settings: Settings) -> AsyncIterator[Live]:
         server.should_exit = True
         server.over.set()
         await running
+
+
+async def used(live: Live, count: int) -> list[Any]:
+    """The rows of usage in their order, as soon as there are so many; none more."""
+    async with asyncio.timeout(5):
+        while True:
+            async with live.app.state.oui.database.read() as connection:
+                found = (await connection.execute(sa.select(tables.usage).order_by(tables.usage.c.n))).all()
+            if len(found) >= count:
+                assert len(found) == count
+                return list(found)
+            await asyncio.sleep(0.05)
 
 
 async def sign_up(live: Live, name: str, *, role: str | None = None, admin: Actor | None = None) -> Actor:

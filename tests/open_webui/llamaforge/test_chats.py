@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 from tests.open_webui.chat.page import Page, open_page
@@ -151,9 +152,28 @@ async def test_a_process_that_died_unnoticed_costs_no_answer(
     put()
     await offered(boss.client, "tiny")
     await boss.client.post("/api/chat/completions", json=chat())
-    os.kill(pids(local)[0], signal.SIGKILL)
+    engine = psutil.Process(pids(local)[0])
+    engine.kill()
+    await asyncio.to_thread(engine.wait, 5)
     reply = await boss.client.post("/api/chat/completions", json=chat())
     assert (reply.status_code, reply.json()["choices"][0]["message"]["content"]) == (200, SAYS)
+
+
+async def test_a_process_that_dies_of_a_request_is_not_started_for_it_again(
+    local: Live, boss: Actor, put: Callable[..., Path]
+) -> None:
+    put()
+    await offered(boss.client, "tiny")
+    await boss.client.post("/api/chat/completions", json=chat())
+    (pid,) = pids(local)
+    # It has the request and says nothing, as one that is busy with what will be its end.
+    os.kill(pid, signal.SIGSTOP)
+    asked = asyncio.create_task(boss.client.post("/api/chat/completions", json=chat()))
+    await until(boss.client, "/api/v1/llamaforge/models/tiny", lambda a: a["slots"]["used"] == 1)
+    os.kill(pid, signal.SIGKILL)
+    reply = await asked
+    assert (reply.status_code, "crashed" in reply.json()["detail"]) == (502, True)
+    assert pids(local) == []
 
 
 async def test_who_waits_sees_the_place_in_the_queue(local: Live, boss: Actor, put: Callable[..., Path]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from open_webui.services.local_ollama import VERSION
 from tests.open_webui.llamaforge.conftest import SAYS, offered, pids, until
 from tests.open_webui.llamaforge.test_chats import CALL, TOOL
-from tests.support.live import Actor, Live
+from tests.support.live import Actor, Live, used
 
 HI = [{"role": "user", "content": "Hi"}]
 GREEDY = {"temperature": 0, "num_ctx": 512, "num_predict": 50}
@@ -100,7 +100,7 @@ async def test_what_is_loaded_and_letting_go(client: ollama.AsyncClient, local: 
     assert pids(local) == []
 
 
-async def test_it_embeds(client: ollama.AsyncClient, boss: Actor, put: Callable[..., Path]) -> None:
+async def test_it_embeds(client: ollama.AsyncClient, local: Live, boss: Actor, put: Callable[..., Path]) -> None:
     put("vectors.gguf")
     added = {"name": "embedder", "source": "vectors.gguf", "parameters": {"embedding": True}}
     reply = await boss.client.post("/api/v1/llamaforge/models", json=added)
@@ -118,6 +118,9 @@ async def test_it_embeds(client: ollama.AsyncClient, boss: Actor, put: Callable[
     for path in ("/ollama/v1/embeddings", "/api/embeddings"):
         answer = (await boss.client.post(path, json={"model": "embedder", "input": "one text"})).json()
         assert answer["data"][0]["embedding"] == pytest.approx(one, abs=1e-5), path
+    found = await used(local, 5)
+    assert [(row.kind, row.model_id, row.status) for row in found] == [("embedding", "embedder", 200)] * 5
+    assert all(row.prompt_tokens > 0 for row in found)
 
 
 @pytest.mark.parametrize("given", [7, [7], None, {}])

@@ -144,7 +144,9 @@ class Engine:
         if error.body is not None:
             said = message_of(error.body) or "it gave no reason"
             detail = f"The model {self.name} refused: {said}"
-            return ProviderError(detail, status=error.status, body=error.body, retryable=error.retryable)
+            return ProviderError(
+                detail, status=error.status, body=error.body, retryable=error.retryable, untouched=error.untouched
+            )
         why = await self.lease.failure()
         if why is not None:
             kept = "What had arrived is kept; ask again, and it is started anew."
