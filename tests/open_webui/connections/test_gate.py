@@ -144,6 +144,28 @@ async def test_events_are_counted_and_told_whole(gate: Gate, log: Log, made: Mad
     assert log.counted == [("chat", 200, COUNTED)]
 
 
+@pytest.mark.parametrize("payload", [STREAM, ASK])
+@pytest.mark.parametrize("wire", ["openai", "ollama"])
+async def test_events_are_counted(gate: Gate, log: Log, made: Made, payload: dict[str, Any], wire: str) -> None:
+    target = made("echo", made.openai) if wire == "openai" else made("echo:latest", made.ollama)
+    async with gate.chat(ANN, target, payload, kind="chat") as reply:
+        events = [event async for some in reply.events() for event in some]
+    assert any(isinstance(event, Usage) for event in events)
+    ((kind, status, usage),) = log.counted
+    assert (kind, status, (usage or {})["completion_tokens"]) == ("chat", 200, 20)
+
+
+async def test_events_that_break_off(gate: Gate, log: Log, made: Made) -> None:
+    async def run() -> None:
+        async with gate.chat(ANN, made("drop"), STREAM, kind="chat") as reply:
+            async for _ in reply.events():
+                pass
+
+    with pytest.raises(ProviderError):
+        await run()
+    assert log.counted == [("chat", 502, None)]
+
+
 async def test_ollamas_wire_tells_it_unasked(gate: Gate, log: Log, made: Made, upstream: Upstream) -> None:
     chunks = await read(gate.chat(ANN, made("echo:latest", made.ollama), STREAM))
     assert said(chunks) == "hello there"
