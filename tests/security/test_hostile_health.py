@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.security import matrix
+from tests.support.pictures import data_url
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 
@@ -128,6 +129,13 @@ def chat(given: dict[str, Any], **fields: Any) -> bytes:
     return json.dumps({"chat": {"title": "t", "history": {"currentId": "m0", "messages": given}} | fields}).encode()
 
 
+def pictures(count: int, size: int) -> bytes:
+    """A chat with a message of so many pictures of so many bytes, no two of them the same."""
+    urls = (data_url(b"\x89PNG\r\n\x1a\n" + n.to_bytes(8, "big") + bytes(size)) for n in range(count))
+    message = {"id": "m", "role": "user", "content": "", "files": [{"type": "image", "url": url} for url in urls]}
+    return chat({"m": message})
+
+
 def refused(status: int) -> bool:
     return 400 <= status < 500
 
@@ -189,6 +197,16 @@ ATTACKS: dict[str, Attack] = {
             {"id": "m", "name": "m", "params": {}, "meta": {"profile_image_url": "data:image/png;base64," + "A" * LONG}}
         ),
     ),
+    "20 MB of a picture that is one": Attack(NEW, lambda: pictures(1, LONG), right=taken, stores=True),
+    "34 MB of a picture that is one": Attack(NEW, lambda: pictures(1, 34 * MB)),
+    "2,000 pictures": Attack(NEW, lambda: pictures(2_000, 2_000), right=taken, stores=True),
+    "2,001 pictures": Attack(NEW, lambda: pictures(2_001, 2_000)),
+    "4 million beginnings of pictures": Attack(NEW, lambda: chat({}, x="data:" * (LONG // 5)), right=taken, stores=True),
+    "a million pictures of nothing": Attack(
+        NEW, lambda: chat({}, x='"data:image/png;base64,' * (LONG // 23)), right=taken, stores=True
+    ),
+    "a table of pictures of nothing": Attack(NEW, lambda: chat({}, x=["data:image/png;base64,AAAA"] * 99_000), right=taken,
+                                             stores=True),
     "20 MB of question": Attack(COMPLETIONS, lambda: prompt("x " * (LONG // 2)), right=answered),
     "20 MB of escapes": Attack(COMPLETIONS, lambda: b'{"model":"' + b"\\u0041" * (LONG // 6) + b'"}'),
     "20 MB of numbers": Attack(NEW, lambda: b'{"chat":{"params":{"x":[' + b"1," * (LONG // 2) + b"1]}}}"),

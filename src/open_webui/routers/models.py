@@ -146,7 +146,7 @@ async def picture(
 ) -> Response:
     """A model's picture, or the way to the one that all have."""
     url = models.picture(state, caller, id) or ""
-    file = await files.at(state, url)
+    file = await files.picture_of(state, "model_id", id, url)
     if file is not None:
         return await serve(state.blobs, file, request)
     found = from_data_url(url)

@@ -224,7 +224,7 @@ async def preview(user_id: str, state: AppState) -> dict[str, Any]:
 @allow(USER)
 async def profile_image(user_id: str, request: Request, state: AppState) -> Response:
     user = await accounts.get(state, user_id)
-    file = await files.at(state, user.profile_image_url)
+    file = await files.picture_of(state, "profile_id", user.id, user.profile_image_url)
     return _show(people.picture(user), request) if file is None else await serve(state.blobs, file, request)
 
 

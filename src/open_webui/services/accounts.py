@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
 from open_webui.access.api_keys import key_hash, new_key
@@ -24,9 +23,10 @@ from open_webui.schemas.auths import AddUser, SignIn, SignUp, UpdatePassword, Up
 from open_webui.schemas.users import UpdateUser
 from open_webui.services import intake
 from open_webui.services.deps import Deps
+from open_webui.services.files import PICTURE_BAD, check_picture
 from open_webui.utils import addresses
 from open_webui.utils.data_urls import LEAST
-from open_webui.utils.pictures import MAX_DATA_URL, RASTER, from_data_url
+from open_webui.utils.pictures import from_data_url
 
 log = get_logger(__name__)
 SIGNUP = "ui.enable_signup"
@@ -41,7 +41,6 @@ _HOST = re.compile(r"^https?://[^/]+")
 
 PASSWORD_WRONG = "The current password is not correct."
 PASSWORD_EMPTY = "The password can't be empty."
-PICTURE_BAD = "The picture can't be used. It should be a PNG, JPEG, GIF or WebP file of at most 1 MB."
 SWITCHED_OFF = "This account is switched off. An administrator of this server can switch it on."
 SIGNUP_OFF = "Signing up is switched off on this server. An administrator can add an account for you."
 KEYS_OFF = "You may not create an API key on this server. An administrator can allow it."
@@ -122,7 +121,7 @@ async def _insert(
     user_id, url = values["id"], values["profile_image_url"]
     await files.add(unit.connection, user_id, own)
     await file_uses.link(unit.connection, "profile_id", user_id, writer_id or user_id, url, new=True)
-    await _check_picture(unit.connection, user_id, url)
+    await check_picture(unit.connection, "profile_id", user_id, url)
     return await accounts.insert_credential(unit.connection, values["id"], password_hash)
 
 
@@ -236,7 +235,7 @@ async def change(deps: Deps, user_id: str, values: Mapping[str, Any]) -> User:
     """Changes columns of a person's row that grant nothing."""
     async with deps.database.write() as unit:
         user = await users.update(unit.connection, user_id, values)
-        await _check_picture(unit.connection, user_id, values.get("profile_image_url"))
+        await check_picture(unit.connection, "profile_id", user_id, values.get("profile_image_url"))
     if user is None:
         raise BadRequest(constants.NOT_FOUND)
     return user
@@ -281,7 +280,7 @@ async def update(deps: Deps, actor: Principal, user_id: str, form: UpdateUser) -
         if primary is not None and primary.id == user_id and (actor.id != user_id or form.role not in {None, "admin"}):
             raise Forbidden(constants.ACTION_PROHIBITED, status=403)
         user = await users.update(unit.connection, user_id, values, writer_id=actor.id)
-        await _check_picture(unit.connection, user_id, values.get("profile_image_url"))
+        await check_picture(unit.connection, "profile_id", user_id, values.get("profile_image_url"))
         if password_hash is not None:
             await accounts.set_password(unit.connection, user_id, password_hash)
     await deps.identifier.forget(user_id)
@@ -370,17 +369,6 @@ def _valid_email(email: str) -> str:
 def _new_person(form: SignUp, role: Role) -> dict[str, Any]:
     values: dict[str, Any] = {"id": new_id(), "name": form.name, "email": _valid_email(form.email), "role": role}
     return values | {"profile_image_url": DEFAULT_IMAGE} | _picture(form.profile_image_url or "")
-
-
-async def _check_picture(connection: AsyncConnection, user_id: str, url: str | None) -> None:
-    """Raises BadRequest when a profile's picture, as just stored, is a file that can't be one or may not be used for it."""
-    file_id = addresses.id_in(url)
-    if file_id is None:
-        return
-    file = (await files.by_id(connection, [file_id])).get(file_id)
-    used = await file_uses.of(connection, "profile_id", user_id)
-    if file is None or file_id not in used or file.mime not in RASTER or file.size > MAX_DATA_URL * 3 // 4:
-        raise BadRequest(PICTURE_BAD)
 
 
 def _picture(url: str) -> dict[str, str]:

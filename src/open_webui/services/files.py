@@ -5,21 +5,26 @@ from collections.abc import Collection
 from typing import Final
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
-from open_webui.errors import NotFound, Unauthenticated
+from open_webui.errors import BadRequest, NotFound, Unauthenticated
 from open_webui.internal.log import get_logger
-from open_webui.models import files
+from open_webui.models import file_uses, files
+from open_webui.models.file_uses import Thing
 from open_webui.models.files import File
 from open_webui.principal import Principal
 from open_webui.services.deps import FileDeps
 from open_webui.storage.base import read_all
 from open_webui.utils.addresses import id_in
-from open_webui.utils.pictures import RASTER
+from open_webui.utils.pictures import MAX_DATA_URL, RASTER
 
 log = get_logger(__name__)
 # What nothing refers to is kept for so many seconds: an upload of the same content may be under way.
 GRACE: Final = 3600
+
+
+PICTURE_BAD: Final = "The picture can't be used. It should be a PNG, JPEG, GIF or WebP file of at most 1 MB."
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -45,16 +50,38 @@ async def get(deps: FileDeps, principal: Principal | None, file_id: str) -> File
     return found
 
 
-async def at(deps: FileDeps, url: str) -> File | None:
-    """The raster picture at an address of a thing that the caller may see; None where it is none, or is gone."""
+async def picture_of(deps: FileDeps, thing: Thing, thing_id: str, url: str) -> File | None:
+    """The raster picture whose address a thing has that the caller may see.
+
+    None where it is none or is gone, and where the thing only names the address and may not use the file.
+    """
     file_id = id_in(url)
     if file_id is None:
         return None
     async with deps.database.read() as connection:
-        file = (await files.by_id(connection, [file_id])).get(file_id)
+        used = await file_uses.of(connection, thing, thing_id)
+        file = (await files.by_id(connection, used & {file_id})).get(file_id)
     if file is None or not is_shown(file) or await deps.blobs.size(file.blob) != file.size:
         return None
     return file
+
+
+async def check_picture(
+    connection: AsyncConnection, thing: Thing, thing_id: str, url: str | None, *, known: bool = True
+) -> None:
+    """Raises BadRequest when the picture of a person or a model, as just stored, is a file that can't be one.
+
+    known: also when there is no such file, or none that may be used here; else such an address just shows nothing.
+    """
+    file_id = id_in(url)
+    if file_id is None:
+        return
+    file = (await files.by_id(connection, [file_id])).get(file_id)
+    if file is None or file_id not in await file_uses.of(connection, thing, thing_id):
+        if known:
+            raise BadRequest(PICTURE_BAD)
+    elif not is_shown(file) or file.size > MAX_DATA_URL * 3 // 4:
+        raise BadRequest(PICTURE_BAD)
 
 
 class Reader:

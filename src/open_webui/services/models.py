@@ -17,6 +17,7 @@ from open_webui.principal import Principal
 from open_webui.schemas.models import ModelForm
 from open_webui.services import affect, outgoing
 from open_webui.services.deps import Deps
+from open_webui.services.files import check_picture
 
 TAKEN: Final = "This model id is taken. Choose another one."
 BAD_BASE: Final = "A model can't be made of itself."
@@ -129,6 +130,7 @@ async def _insert(
     if made is None:
         raise OuiError(TAKEN, status=401)
     await file_uses.link(connection, "model_id", form.id, principal.id, values, new=True)
+    await check_picture(connection, "model_id", form.id, form.meta.profile_image_url, known=False)
     await models.repository.set_grants(connection, principal, form.id, form.access_grants or [], strict=False)
     return await _changed(connection, form.id)
 
@@ -161,6 +163,7 @@ async def _replace(
         _check_base(deps, principal, form)
     await models.repository.change(connection, row.id, _versioned(values))
     await file_uses.link(connection, "model_id", row.id, principal.id, values)
+    await check_picture(connection, "model_id", row.id, form.meta.profile_image_url, known=False)
     if form.access_grants is not None:
         await models.repository.set_grants(connection, principal, row.id, form.access_grants, strict=False)
 

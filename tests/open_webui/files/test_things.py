@@ -143,6 +143,31 @@ async def test_a_model_has_a_picture(live: Live, admin: Actor, user: Actor, othe
     assert await files.collect(live.app.state.oui, grace=-10) == 3
 
 
+@pytest.mark.parametrize("url", [data_url(b"\x00\xff" * 800), picture(1, 1_300_000)], ids=["noise", "large"])
+async def test_what_is_no_picture_of_a_model_is_refused(live: Live, admin: Actor, url: str) -> None:
+    form = MODEL | {"id": "mine", "meta": {"profile_image_url": url}, "access_grants": []}
+    assert (await admin.client.post("/api/v1/models/create", json=form)).status_code == 400
+    other = await admin.client.post("/api/v1/models/create", json=form | {"meta": {}})
+    assert (await admin.client.post("/api/v1/models/model/update", json=other.json() | form)).status_code == 400
+    assert (await admin.client.get("/api/v1/models/model", params={"id": "mine"})).json()["meta"][
+        "profile_image_url"
+    ] is None
+
+
+async def test_a_model_of_another_server_comes_without_its_picture(live: Live, admin: Actor, user: Actor) -> None:
+    """Its address means nothing here, and somebody's private file is not opened by it."""
+    private = await user.client.post("/api/v1/chats/new", json={"chat": chat(question(picture()))})
+    address = shown_at(private.json()["chat"]["history"]["messages"]["q"]["files"][0])
+    for number, url in enumerate(("/api/v1/files/00000000-0000-4000-8000-000000000000/content", address)):
+        grant = {"principal_type": "user", "principal_id": "*", "permission": "read"}
+        form = MODEL | {"id": f"m{number}", "meta": {"profile_image_url": url}, "access_grants": [grant]}
+        assert (await admin.client.post("/api/v1/models/import", json={"models": [form]})).json() is True
+    assert (await user.client.get(address)).status_code == 200
+    for model in ("m0", "m1"):
+        shown = await admin.client.get("/api/v1/models/model/profile/image", params={"id": model})
+        assert shown.status_code == 302, "the picture that all have"
+
+
 async def test_a_small_picture_stays_where_it_is(live: Live, admin: Actor) -> None:
     small = picture(1, 300)
     assert len(small) < 1024
