@@ -18,6 +18,7 @@ from open_webui.access.api_keys import check_endpoint
 from open_webui.access.policy import Policy, declare, policy_of
 from open_webui.errors import BadRequest, Forbidden, Unauthenticated
 from open_webui.principal import Principal
+from open_webui.schemas.replies.shape import Shape
 from open_webui.services import intake
 from open_webui.state import State
 from open_webui.utils.values import MAX_VALUES, too_many
@@ -118,6 +119,16 @@ def _given_here(function: Handler) -> tuple[dict[str, Callable[[Request], Any]],
             others.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
     others.append(inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=Request))
     return given, inspect.Signature(others)
+
+
+def reply_type(function: Callable[..., Any]) -> Any:
+    """The type of the JSON that a route's function declares as its reply; None for one that is no JSON, or any."""
+    declared = inspect.signature(inspect.unwrap(function), eval_str=True).return_annotation
+    shapes = [mark.of for mark in getattr(declared, "__metadata__", ()) if isinstance(mark, Shape)]
+    if shapes:
+        return shapes[0]
+    is_response = inspect.isclass(declared) and issubclass(declared, Response)
+    return None if is_response or declared in (Any, None, inspect.Signature.empty) else declared
 
 
 def _itself(request: Request) -> Request:

@@ -17,6 +17,7 @@ from open_webui.env import Settings
 from open_webui.main import create_app
 from open_webui.models import tables
 from open_webui.socket.frames import FrameProtocol
+from tests.support.replies import CheckedReplies
 
 PASSWORD = "correct horse battery"
 
@@ -91,8 +92,9 @@ class _Server(uvicorn.Server):
 async def serve(settings: Settings) -> AsyncIterator[Live]:
     """Builds the application for these settings and serves it on a free port. A failing lifespan is raised here."""
     app = create_app(settings)
+    checked = CheckedReplies(app)
     server = _Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="on", log_config=None, access_log=False, loop="none",
+        uvicorn.Config(checked, host="127.0.0.1", port=0, lifespan="on", log_config=None, access_log=False, loop="none",
                        ws=FrameProtocol, timeout_graceful_shutdown=5)
     )  # fmt: skip
     running = asyncio.create_task(server.serve(), name="live server")
@@ -109,6 +111,7 @@ async def serve(settings: Settings) -> AsyncIterator[Live]:
         server.should_exit = True
         server.over.set()
         await running
+    assert checked.mismatches == [], "replies that are not as their handlers declare them"
 
 
 async def used(live: Live, count: int) -> list[Any]:

@@ -1,7 +1,7 @@
 """Signing up, in and out, one's own account and API key, and the settings about them."""
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import Request, Response
@@ -26,6 +26,8 @@ from open_webui.schemas.auths import (
     UpdateProfile,
     UpdateTimezone,
 )
+from open_webui.schemas.replies import people as people_replies
+from open_webui.schemas.replies.shape import Shape
 from open_webui.services import accounts, admin_config
 from open_webui.services.accounts import SignedIn
 from open_webui.state import State
@@ -39,7 +41,9 @@ LONGEST_COOKIE = 400 * 86_400
 
 @router.get("/")
 @allow(SESSION)
-async def session(request: Request, state: AppState, caller: Caller) -> Response:
+async def session(
+    request: Request, state: AppState, caller: Caller
+) -> Annotated[Response, Shape(people_replies.SessionInfo)]:
     """Who the caller is, and the cookie anew with the same token."""
     token, _ = credential(request)
     claims = state.tokens.verify(token) if token else None
@@ -67,13 +71,17 @@ async def session(request: Request, state: AppState, caller: Caller) -> Response
 
 @router.post("/signup")
 @allow(PUBLIC)
-async def sign_up(form: SignUp, request: Request, state: AppState) -> Response:
+async def sign_up(
+    form: SignUp, request: Request, state: AppState
+) -> Annotated[Response, Shape(people_replies.SessionUser)]:
     return await _session_reply(request, state, await accounts.sign_up(state, form, _address(request)))
 
 
 @router.post("/signin")
 @allow(PUBLIC)
-async def sign_in(form: SignIn, request: Request, state: AppState) -> Response:
+async def sign_in(
+    form: SignIn, request: Request, state: AppState
+) -> Annotated[Response, Shape(people_replies.SessionUser)]:
     return await _session_reply(request, state, await accounts.sign_in(state, form, _address(request)))
 
 
@@ -131,13 +139,13 @@ async def update_password(form: UpdatePassword, request: Request, state: AppStat
 
 @router.post("/api_key")
 @allow(PENDING)
-async def create_api_key(state: AppState, caller: Caller) -> dict[str, str]:
+async def create_api_key(state: AppState, caller: Caller) -> Annotated[dict[str, str], Shape(people_replies.ApiKey)]:
     return {"api_key": await accounts.create_key(state, caller)}
 
 
 @router.get("/api_key")
 @allow(PENDING)
-async def show_api_key(state: AppState, caller: Caller) -> dict[str, str]:
+async def show_api_key(state: AppState, caller: Caller) -> Annotated[dict[str, str], Shape(people_replies.ApiKey)]:
     return {"api_key": await accounts.show_key(state, caller.id)}
 
 
@@ -149,7 +157,7 @@ async def delete_api_key(state: AppState, caller: Caller) -> bool:
 
 @router.get("/mfa/status")
 @allow(SESSION)
-async def mfa_status() -> dict[str, Any]:
+async def mfa_status() -> Annotated[dict[str, Any], Shape(people_replies.MfaStatus)]:
     """There is no second factor yet."""
     return {"enabled": False, "required": False, "recovery_codes_remaining": 0}
 

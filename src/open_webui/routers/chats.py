@@ -34,6 +34,8 @@ from open_webui.schemas.chats import (
     TagForm,
     read_body,
 )
+from open_webui.schemas.replies import chats as chats_replies
+from open_webui.schemas.replies.shape import Shape
 from open_webui.services import chats, sharing, transfer
 from open_webui.services.changes import change_chat
 from open_webui.services.chats import Gone, Reply
@@ -79,7 +81,7 @@ router.get("/list")(list_chats)
 
 @router.post("/new")
 @allow(USER.on("chat", "create").keeping_files())
-async def new(state: AppState, caller: Caller, request: Request) -> Any:
+async def new(state: AppState, caller: Caller, request: Request) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
     return _send(await chats.create(state, caller, await read_body(request, ChatBody)))
 
 
@@ -189,7 +191,9 @@ async def list_of_user(
 
 @router.get("/folder/{folder_id}")
 @allow(LIST)
-async def documents_in_folder(state: AppState, caller: Caller, folder_id: str) -> Response:
+async def documents_in_folder(
+    state: AppState, caller: Caller, folder_id: str
+) -> Annotated[Response, Shape(list[chats_replies.Chat])]:
     """The documents of one's chats in a folder."""
     numbers = await transfer.numbers(state, caller.id, folder_id=folder_id, archived=False)
     return _stream(transfer.export(state, numbers, lines=False), "application/json")
@@ -232,14 +236,14 @@ async def export_all(state: AppState, caller: Caller) -> Response:
 
 @router.get("/all/archived")
 @allow(LIST.needs("chat.export"))
-async def export_archived(state: AppState, caller: Caller) -> Response:
+async def export_archived(state: AppState, caller: Caller) -> Annotated[Response, Shape(list[chats_replies.Chat])]:
     numbers = await transfer.numbers(state, caller.id, archived=True)
     return _stream(transfer.export(state, numbers, lines=False), "application/json")
 
 
 @router.get("/all/db")
 @allow(ADMIN.on("chat", "list"))
-async def export_everything(state: AppState, caller: Caller) -> Response:
+async def export_everything(state: AppState, caller: Caller) -> Annotated[Response, Shape(list[chats_replies.Chat])]:
     """Everybody's chats, for an admin, where the server lets admins export and see chats."""
     if not (state.settings.enable_admin_export and state.settings.enable_admin_chat_access):
         raise Forbidden
@@ -265,7 +269,9 @@ async def list_tagged(state: AppState, caller: Caller, form: TagFilterForm) -> l
 
 @router.post("/import")
 @allow(USER.on("chat", "create").needs("chat.import").keeping_files())
-async def import_chats(state: AppState, caller: Caller, request: Request) -> Response:
+async def import_chats(
+    state: AppState, caller: Caller, request: Request
+) -> Annotated[Response, Shape(list[chats_replies.Chat])]:
     """Stores all chats of an export or, when one of them can't be, none."""
     numbers = await transfer.take_in(state, caller, await read_body(request, ImportBody))
     return _stream(transfer.export(state, numbers, lines=False), "application/json")
@@ -275,7 +281,7 @@ async def import_chats(state: AppState, caller: Caller, request: Request) -> Res
 @allow(LIST)
 async def usage(
     state: AppState, caller: Caller, items_per_page: Annotated[int | None, Query(ge=1, le=100)] = 50, page: Page = 1
-) -> dict[str, Any]:
+) -> Annotated[dict[str, Any], Shape(chats_replies.ChatUsagePage)]:
     """Figures about one's chats."""
     numbers = await transfer.numbers(state, caller.id)
     size = items_per_page or 50
@@ -287,7 +293,7 @@ async def usage(
 @allow(LIST)
 async def stats(
     state: AppState, caller: Caller, updated_at: int | None = None, page: Page = 1, stream: bool = False
-) -> Any:
+) -> Annotated[Any, Shape(chats_replies.ChatStatsPage)]:
     """Figures about one's chats and their messages, without texts. updated_at: only chats that changed since."""
     numbers = await transfer.numbers(state, caller.id, oldest_first=True, since=updated_at)
     if stream:
@@ -299,7 +305,9 @@ async def stats(
 
 @router.get("/stats/export/{chat_id}")
 @allow(READ)
-async def stats_of(state: AppState, caller: Caller, chat_id: str) -> dict[str, Any]:
+async def stats_of(
+    state: AppState, caller: Caller, chat_id: str
+) -> Annotated[dict[str, Any], Shape(chats_replies.ChatStats | None)]:
     async with state.database.read() as connection:
         chat = await stored.own(connection, caller.id, chat_id)
     if chat is None:
@@ -347,13 +355,13 @@ CONFIG = {
 
 @router.get("/config")
 @allow(ADMIN)
-async def config() -> dict[str, Any]:
+async def config() -> Annotated[dict[str, Any], Shape(chats_replies.ChatConfig)]:
     return CONFIG
 
 
 @router.post("/config")
 @allow(ADMIN)
-async def set_config(form: ConfigForm) -> dict[str, Any]:
+async def set_config(form: ConfigForm) -> Annotated[dict[str, Any], Shape(chats_replies.ChatConfig)]:
     """Takes what changes nothing; says so where somebody wants to switch on what this server does not have."""
     if form.ENABLE_CONTEXT_COMPACTION or form.ENABLE_TOOL_PERMISSIONS or form.ENABLE_TOOL_SEARCH:
         raise BadRequest("This server does not have context compaction, tool permissions and tool search yet.")
@@ -362,7 +370,9 @@ async def set_config(form: ConfigForm) -> dict[str, Any]:
 
 @router.get("/share/{share_id}")
 @allow(OPTIONAL.on("chat", "read"))
-async def shared(state: AppState, caller: OptionalCaller, share_id: str) -> dict[str, Any]:
+async def shared(
+    state: AppState, caller: OptionalCaller, share_id: str
+) -> Annotated[dict[str, Any], Shape(chats_replies.Chat | None)]:
     """What a link shows. Who is not signed in needs a grant for anyone."""
     reader = caller if caller is not None and caller.is_active else None
     return await sharing.shared(state, reader, share_id)
@@ -376,19 +386,23 @@ async def access(state: AppState, caller: Caller, chat_id: ChatId) -> list[Any]:
 
 @router.post("/shared/{id}/access/update")
 @allow(SHARE)
-async def set_access(state: AppState, caller: Caller, chat_id: ChatId, form: GrantsForm) -> Any:
+async def set_access(
+    state: AppState, caller: Caller, chat_id: ChatId, form: GrantsForm
+) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
     return _send(await sharing.set_access(state, caller, chat_id, form))
 
 
 @router.get("/{id}")
 @allow(READ)
-async def get(state: AppState, caller: Caller, chat_id: ChatId) -> Any:
+async def get(state: AppState, caller: Caller, chat_id: ChatId) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
     return _send(await chats.read(state, caller, chat_id))
 
 
 @router.post("/{id}")
 @allow(WRITE.keeping_files())
-async def update(state: AppState, caller: Caller, chat_id: ChatId, request: Request) -> Any:
+async def update(
+    state: AppState, caller: Caller, chat_id: ChatId, request: Request
+) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
     return _send(await chats.update(state, caller, chat_id, await read_body(request, ChatBody)))
 
 
@@ -410,13 +424,17 @@ async def set_params(
 
 @router.post("/{id}/messages/{message_id}")
 @allow(WRITE.keeping_files())
-async def set_message(state: AppState, caller: Caller, chat_id: ChatId, message_id: str, form: MessageForm) -> Any:
+async def set_message(
+    state: AppState, caller: Caller, chat_id: ChatId, message_id: str, form: MessageForm
+) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
     return _send(await chats.set_message(state, caller, chat_id, message_id, form))
 
 
 @router.delete("/{id}/messages/{message_id}")
 @allow(WRITE.needs("chat.delete_message"))
-async def delete_message(state: AppState, caller: Caller, chat_id: ChatId, message_id: str) -> Any:
+async def delete_message(
+    state: AppState, caller: Caller, chat_id: ChatId, message_id: str
+) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
     return _send(await chats.delete_message(state, caller, chat_id, message_id))
 
 
@@ -442,31 +460,37 @@ async def is_pinned(state: AppState, caller: Caller, chat_id: ChatId) -> bool:
 
 @router.post("/{id}/pin")
 @allow(WRITE)
-async def pin(state: AppState, caller: Caller, chat_id: ChatId) -> Any:
+async def pin(state: AppState, caller: Caller, chat_id: ChatId) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
     return _send(await chats.toggle(state, caller, chat_id, "pinned"))
 
 
 @router.post("/{id}/archive")
 @allow(WRITE)
-async def archive(state: AppState, caller: Caller, chat_id: ChatId) -> Any:
+async def archive(state: AppState, caller: Caller, chat_id: ChatId) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
     return _send(await chats.toggle(state, caller, chat_id, "archived"))
 
 
 @router.post("/{id}/clone")
 @allow(READ)
-async def clone(state: AppState, caller: Caller, chat_id: ChatId, form: CloneForm) -> Any:
+async def clone(
+    state: AppState, caller: Caller, chat_id: ChatId, form: CloneForm
+) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
     return _send(await chats.clone(state, caller, chat_id, form.title))
 
 
 @router.post("/{id}/clone/shared")
 @allow(READ)
-async def clone_shared(state: AppState, caller: Caller, chat_id: ChatId) -> Any:
+async def clone_shared(
+    state: AppState, caller: Caller, chat_id: ChatId
+) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
     return _send(await sharing.clone_shared(state, caller, chat_id))
 
 
 @router.post("/{id}/fork")
 @allow(READ)
-async def fork(state: AppState, caller: Caller, chat_id: ChatId, form: ForkForm | None = None) -> Any:
+async def fork(
+    state: AppState, caller: Caller, chat_id: ChatId, form: ForkForm | None = None
+) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
     return _send(await chats.fork(state, caller, chat_id, form.message_id if form else None))
 
 
@@ -480,7 +504,9 @@ async def compact(state: AppState, caller: Caller, chat_id: ChatId, form: Compac
 
 @router.post("/{id}/share")
 @allow(SHARE)
-async def share(state: AppState, caller: Caller, chat_id: ChatId, form: ShareForm | None = None) -> Any:
+async def share(
+    state: AppState, caller: Caller, chat_id: ChatId, form: ShareForm | None = None
+) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
     return _send(await sharing.share(state, caller, chat_id, form.share_mode if form else None))
 
 
@@ -501,7 +527,9 @@ async def unread(state: AppState, caller: Caller, chat_id: ChatId) -> dict[str, 
 
 @router.post("/{id}/folder")
 @allow(WRITE)
-async def move(state: AppState, caller: Caller, chat_id: ChatId, form: FolderIdForm) -> Any:
+async def move(
+    state: AppState, caller: Caller, chat_id: ChatId, form: FolderIdForm
+) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
     return _send(await chats.change(state, caller, chat_id, folder_id=form.folder_id, pinned=False))
 
 

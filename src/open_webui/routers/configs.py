@@ -1,7 +1,7 @@
 """Settings that an admin changes on pages: connections, models, banners, suggestions, background tasks, all as a file."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Request
 
@@ -24,6 +24,8 @@ from open_webui.schemas.configs import (
     Visibility,
 )
 from open_webui.schemas.documents import clean
+from open_webui.schemas.replies import settings as settings_replies
+from open_webui.schemas.replies.shape import Shape
 from open_webui.state import State
 
 router = new_router(prefix="/api/v1/configs", tag="configs")
@@ -119,13 +121,15 @@ def _connections(state: State) -> dict[str, bool]:
 
 @router.get("/connections")
 @allow(ADMIN)
-async def connections(state: AppState) -> dict[str, bool]:
+async def connections(state: AppState) -> Annotated[dict[str, bool], Shape(settings_replies.ConnectionsConfig)]:
     return _connections(state)
 
 
 @router.post("/connections")
 @allow(ADMIN)
-async def set_connections(form: ConnectionsConfig, state: AppState) -> dict[str, bool]:
+async def set_connections(
+    form: ConnectionsConfig, state: AppState
+) -> Annotated[dict[str, bool], Shape(settings_replies.ConnectionsConfig)]:
     if form.ENABLE_DIRECT_CONNECTIONS or form.ENABLE_DIRECT_INTEGRATIONS:
         raise BadRequest(NOT_YET.format("connections from the browser"))
     await save(state, {"models.base_models_cache": form.ENABLE_BASE_MODELS_CACHE})
@@ -134,13 +138,15 @@ async def set_connections(form: ConnectionsConfig, state: AppState) -> dict[str,
 
 @router.get("/models")
 @allow(ADMIN)
-async def models(state: AppState) -> dict[str, Any]:
+async def models(state: AppState) -> Annotated[dict[str, Any], Shape(settings_replies.ModelsConfig)]:
     return _shown(state, MODELS)
 
 
 @router.post("/models")
 @allow(ADMIN)
-async def set_models(form: ModelsConfig, state: AppState) -> dict[str, Any]:
+async def set_models(
+    form: ModelsConfig, state: AppState
+) -> Annotated[dict[str, Any], Shape(settings_replies.ModelsConfig)]:
     changes = {MODELS[name]: getattr(form, name) for name in form.model_fields_set}
     for key, empty in (("ui.model_order_list", []), ("models.default_metadata", {}), ("models.default_params", {})):
         if key in changes and changes[key] is None:
@@ -158,14 +164,14 @@ async def model_defaults(state: AppState) -> dict[str, Any]:
 
 @router.get("/banners")
 @allow(USER)
-async def banners(state: AppState) -> list[Any]:
+async def banners(state: AppState) -> Annotated[list[Any], Shape(list[settings_replies.Banner])]:
     shown: list[Any] = state.config["ui.banners"]
     return shown
 
 
 @router.post("/banners")
 @allow(ADMIN)
-async def set_banners(form: Banners, state: AppState) -> list[Any]:
+async def set_banners(form: Banners, state: AppState) -> Annotated[list[Any], Shape(list[settings_replies.Banner])]:
     await save(state, {"ui.banners": [clean(banner.model_dump()) for banner in form.banners]})
     shown: list[Any] = state.config["ui.banners"]
     return shown
@@ -184,7 +190,9 @@ async def set_suggestions(form: Suggestions, state: AppState) -> dict[str, Any]:
 
 @router.post("/interface/visibility")
 @allow(ADMIN)
-async def set_visibility(form: Visibility, state: AppState) -> dict[str, Any]:
+async def set_visibility(
+    form: Visibility, state: AppState
+) -> Annotated[dict[str, Any], Shape(settings_replies.InterfaceVisibility)]:
     await save(state, {"ui.visibility": form.visibility})
     return {"visibility": state.config["ui.visibility"]}
 
@@ -194,13 +202,15 @@ async def set_visibility(form: Visibility, state: AppState) -> dict[str, Any]:
 
 @router.get("/tool_servers")
 @allow(ADMIN)
-async def tool_servers() -> dict[str, list[Any]]:
+async def tool_servers() -> Annotated[dict[str, list[Any]], Shape(settings_replies.ToolServersConfig)]:
     return {"TOOL_SERVER_CONNECTIONS": []}
 
 
 @router.post("/tool_servers")
 @allow(ADMIN)
-async def set_tool_servers(form: ToolServers) -> dict[str, list[Any]]:
+async def set_tool_servers(
+    form: ToolServers,
+) -> Annotated[dict[str, list[Any]], Shape(settings_replies.ToolServersConfig)]:
     if form.TOOL_SERVER_CONNECTIONS:
         raise BadRequest(NOT_YET.format("tool servers"))
     return {"TOOL_SERVER_CONNECTIONS": []}
@@ -233,13 +243,13 @@ async def no_servers(_request: Request) -> None:
 
 @router.get("/code_execution")
 @allow(ADMIN)
-async def code_execution() -> dict[str, Any]:
+async def code_execution() -> Annotated[dict[str, Any], Shape(settings_replies.CodeConfig)]:
     return CODE
 
 
 @router.post("/code_execution")
 @allow(ADMIN)
-async def set_code_execution(form: CodeExecution) -> dict[str, Any]:
+async def set_code_execution(form: CodeExecution) -> Annotated[dict[str, Any], Shape(settings_replies.CodeConfig)]:
     if form.ENABLE_CODE_EXECUTION or form.ENABLE_CODE_INTERPRETER:
         raise BadRequest(NOT_YET.format("the running of code"))
     return CODE
@@ -247,13 +257,13 @@ async def set_code_execution(form: CodeExecution) -> dict[str, Any]:
 
 @router.get("/subagents")
 @allow(ADMIN)
-async def subagents() -> dict[str, Any]:
+async def subagents() -> Annotated[dict[str, Any], Shape(settings_replies.SubagentsConfig)]:
     return SUBAGENTS
 
 
 @router.post("/subagents")
 @allow(ADMIN)
-async def set_subagents(form: Subagents) -> dict[str, Any]:
+async def set_subagents(form: Subagents) -> Annotated[dict[str, Any], Shape(settings_replies.SubagentsConfig)]:
     if form.ENABLE_SUBAGENTS:
         raise BadRequest(NOT_YET.format("subagents"))
     return SUBAGENTS

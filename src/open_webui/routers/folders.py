@@ -13,6 +13,8 @@ from open_webui.models.folders import Folder, FolderRow, SharedFolder
 from open_webui.routing import allow, new_router
 from open_webui.schemas.chats import GrantsForm
 from open_webui.schemas.folders import ExpandedForm, FolderForm, FolderUpdateForm, ParentForm
+from open_webui.schemas.replies import chats as chats_replies
+from open_webui.schemas.replies.shape import Shape
 from open_webui.services import folders
 
 router = new_router(prefix="/api/v1/folders", tag="folders")
@@ -43,7 +45,9 @@ async def shared(state: AppState, caller: Caller) -> list[SharedFolder]:
 
 @router.get("/{id}")
 @allow(READ)
-async def get(state: AppState, caller: Caller, folder_id: FolderId) -> dict[str, Any]:
+async def get(
+    state: AppState, caller: Caller, folder_id: FolderId
+) -> Annotated[dict[str, Any], Shape(chats_replies.Folder)]:
     return await folders.get(state, caller, folder_id)
 
 

@@ -10,6 +10,8 @@ from open_webui.access.policy import ADMIN, USER
 from open_webui.deps import AppState, Caller, Page
 from open_webui.models.groups import Group
 from open_webui.routing import allow, new_router
+from open_webui.schemas.replies import people as people_replies
+from open_webui.schemas.replies.shape import Shape
 from open_webui.schemas.users import GroupForm, UserIds, UserInfo
 from open_webui.services import groups
 
@@ -38,14 +40,16 @@ async def get(group_id: str, state: AppState) -> Group:
 
 @router.get("/id/{group_id}/info")
 @allow(USER.on("group", "read"))
-async def info(group_id: str, state: AppState, caller: Caller) -> dict[str, Any]:
+async def info(
+    group_id: str, state: AppState, caller: Caller
+) -> Annotated[dict[str, Any], Shape(people_replies.GroupInfo | None)]:
     row = msgspec.structs.asdict(await groups.get_info(state, caller, group_id))
     return {k: v for k, v in row.items() if k not in {"data", "meta", "permissions"}}
 
 
 @router.get("/id/{group_id}/export")
 @allow(ADMIN.on("group", "read"))
-async def export(group_id: str, state: AppState) -> dict[str, Any]:
+async def export(group_id: str, state: AppState) -> Annotated[dict[str, Any], Shape(people_replies.GroupExport | None)]:
     group = await groups.get(state, group_id)
     return msgspec.structs.asdict(group) | {"user_ids": await groups.list_member_ids(state, group_id)}
 
@@ -60,7 +64,7 @@ async def users_of(group_id: str, state: AppState) -> list[UserInfo]:
 @allow(ADMIN.on("group", "read"))
 async def members(
     group_id: str, state: AppState, membership: Membership = "effective", query: Text = "", page: Page = 1
-) -> dict[str, Any]:
+) -> Annotated[dict[str, Any], Shape(people_replies.GroupMembersPage)]:
     return await groups.page_members(state, group_id, membership, query, page)
 
 

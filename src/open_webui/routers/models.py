@@ -15,6 +15,8 @@ from open_webui.models.repository import Query as Listing
 from open_webui.routers.files import SAFE, serve
 from open_webui.routing import allow, new_router
 from open_webui.schemas.models import AccessForm, ImportForm, ModelForm, ModelId, ModelIdForm, UnloadForm, VersionForm
+from open_webui.schemas.replies import models as models_replies
+from open_webui.schemas.replies.shape import Shape
 from open_webui.services import files, models
 from open_webui.utils.pictures import from_data_url
 
@@ -76,20 +78,22 @@ class Filters(BaseModel):
 
 @router.get("/list")
 @allow(READ)
-async def workspace(state: AppState, caller: Caller, filters: Annotated[Filters, Query()]) -> dict[str, Any]:
+async def workspace(
+    state: AppState, caller: Caller, filters: Annotated[Filters, Query()]
+) -> Annotated[dict[str, Any], Shape(models_replies.ModelsPage)]:
     """The custom models that the caller may read, 30 a page."""
     return await models.listed(state, caller, filters.asked(), filters.tag)
 
 
 @router.get("/all")
 @allow(ADMIN)
-async def every(state: AppState) -> list[dict[str, Any]]:
+async def every(state: AppState) -> Annotated[list[dict[str, Any]], Shape(list[models_replies.ModelRow])]:
     return await models.every(state)
 
 
 @router.get("/base")
 @allow(ADMIN)
-async def base(state: AppState) -> list[dict[str, Any]]:
+async def base(state: AppState) -> Annotated[list[dict[str, Any]], Shape(list[models_replies.ModelRow])]:
     """The rows about connections' own models."""
     return [row_wire(row, params=True) for row in await models.overrides(state)]
 
@@ -108,7 +112,9 @@ async def tags(state: AppState, caller: Caller) -> list[str]:
 
 @router.post("/create")
 @allow(USER.on("model", "create").keeping_files())
-async def create(form: ModelForm, state: AppState, caller: Caller) -> dict[str, Any]:
+async def create(
+    form: ModelForm, state: AppState, caller: Caller
+) -> Annotated[dict[str, Any], Shape(models_replies.Model | None)]:
     models.check_permission(caller, "workspace.models")
     return await models.create(state, caller, form)
 
@@ -117,7 +123,7 @@ async def create(form: ModelForm, state: AppState, caller: Caller) -> dict[str, 
 @allow(READ)
 async def export(
     state: AppState, caller: Caller, ids: Annotated[list[str] | None, Query(max_length=1_000)] = None
-) -> list[dict[str, Any]]:
+) -> Annotated[list[dict[str, Any]], Shape(list[models_replies.ModelExport])]:
     """The caller's models, whole."""
     models.check_permission(caller, "workspace.models_export")
     return await models.exported(state, caller, ids)
@@ -132,7 +138,11 @@ async def import_models(form: ImportForm, state: AppState, caller: Caller) -> bo
 
 @router.get("/model")
 @allow(READ)
-async def one(state: AppState, caller: Caller, id: Id) -> dict[str, Any]:  # noqa: A002
+async def one(
+    state: AppState,
+    caller: Caller,
+    id: Id,  # noqa: A002
+) -> Annotated[dict[str, Any], Shape(models_replies.ModelWithAccess | None)]:
     return await models.get(state, caller, id)
 
 
@@ -157,20 +167,28 @@ async def picture(
 
 @router.post("/model/update")
 @allow(WRITE.keeping_files())
-async def update(form: ModelForm, state: AppState, caller: Caller) -> dict[str, Any]:
+async def update(
+    form: ModelForm, state: AppState, caller: Caller
+) -> Annotated[dict[str, Any], Shape(models_replies.Model | None)]:
     return await models.update(state, caller, form)
 
 
 @router.post("/model/toggle")
 @allow(WRITE)
-async def toggle(state: AppState, caller: Caller, id: Id) -> dict[str, Any]:  # noqa: A002
+async def toggle(
+    state: AppState,
+    caller: Caller,
+    id: Id,  # noqa: A002
+) -> Annotated[dict[str, Any], Shape(models_replies.ModelRow | None)]:
     """Switches a model off or on."""
     return await models.toggle(state, caller, id)
 
 
 @router.post("/model/access/update")
 @allow(USER.on("model", "share"))
-async def set_access(form: AccessForm, state: AppState, caller: Caller) -> dict[str, Any]:
+async def set_access(
+    form: AccessForm, state: AppState, caller: Caller
+) -> Annotated[dict[str, Any], Shape(models_replies.Model | None)]:
     return await models.set_access(state, caller, form.id, form.access_grants)
 
 
@@ -188,7 +206,11 @@ async def delete_all(state: AppState) -> bool:
 
 @router.get("/model/history")
 @allow(READ)
-async def history(state: AppState, caller: Caller, id: Id) -> Sequence[Any]:  # noqa: A002
+async def history(
+    state: AppState,
+    caller: Caller,
+    id: Id,  # noqa: A002
+) -> Annotated[Sequence[Any], Shape(list[models_replies.ModelVersion])]:
     """Earlier versions are not kept yet, so there are none."""
     await models.check_readable(state, caller, id)
     return ()

@@ -15,6 +15,10 @@ from open_webui.models.groups import Group
 from open_webui.models.users import Person, User
 from open_webui.routers.files import serve
 from open_webui.routing import allow, new_router
+from open_webui.schemas.replies import people as people_replies
+from open_webui.schemas.replies import settings as settings_replies
+from open_webui.schemas.replies import usage as usage_replies
+from open_webui.schemas.replies.shape import Shape
 from open_webui.schemas.users import Permissions, Status, UpdateUser, UserInfo, Variables
 from open_webui.services import accounts, activity, files, people
 from open_webui.services.people import Picture
@@ -32,7 +36,7 @@ Moment = Annotated[int | None, Query(ge=0, le=253_402_300_799)]
 @allow(ADMIN.on("user", "list"))
 async def list_users(
     state: AppState, query: Search = None, order_by: Word = None, direction: Word = None, page: Page = 1
-) -> dict[str, Any]:
+) -> Annotated[dict[str, Any], Shape(people_replies.UsersPage)]:
     async with state.database.read() as connection:
         found, total = await users.page(
             connection, User, query=query, order_by=order_by, direction=direction, number=page
@@ -46,7 +50,7 @@ async def list_users(
 
 @router.get("/all")
 @allow(ADMIN.on("user", "list"))
-async def all_users(state: AppState) -> dict[str, Any]:
+async def all_users(state: AppState) -> Annotated[dict[str, Any], Shape(people_replies.PeoplePage)]:
     async with state.database.read() as connection:
         found, total = await users.page(connection, Person, number=None)
     return {"users": [people.info(u) for u in found], "total": total}
@@ -56,7 +60,7 @@ async def all_users(state: AppState) -> dict[str, Any]:
 @allow(USER.on("user", "search"))
 async def search(
     state: AppState, query: Search = None, order_by: Word = None, direction: Word = None, page: Page = 1
-) -> dict[str, Any]:
+) -> Annotated[dict[str, Any], Shape(people_replies.PeoplePage)]:
     async with state.database.read() as connection:
         found, total = await users.page(
             connection, Person, query=query, order_by=order_by, direction=direction, number=page
@@ -79,7 +83,7 @@ async def own_permissions(caller: Caller) -> dict[str, dict[str, bool]]:
 
 @router.get("/default/permissions")
 @allow(ADMIN)
-async def default_permissions(state: AppState) -> dict[str, Any]:
+async def default_permissions(state: AppState) -> Annotated[dict[str, Any], Shape(settings_replies.UserPermissions)]:
     return _complete(state.config["user.permissions"])
 
 
@@ -93,13 +97,15 @@ async def set_default_permissions(form: Permissions, state: AppState) -> dict[st
 
 @router.get("/default/permissions/defaults")
 @allow(ADMIN)
-async def shipped_permissions() -> dict[str, Any]:
+async def shipped_permissions() -> Annotated[dict[str, Any], Shape(settings_replies.UserPermissions)]:
     return DEFAULT_PERMISSIONS
 
 
 @router.get("/user/settings")
 @allow(USER)
-async def settings(state: AppState, caller: Caller, raw: bool = False) -> dict[str, Any] | None:
+async def settings(
+    state: AppState, caller: Caller, raw: bool = False
+) -> Annotated[dict[str, Any] | None, Shape(people_replies.UserSettings | None)]:
     """One's own settings; over the page's defaults, unless `raw`."""
     stored = (await accounts.get(state, caller.id)).settings
     return stored if raw else people.effective_settings(stored, state.config)
@@ -107,7 +113,9 @@ async def settings(state: AppState, caller: Caller, raw: bool = False) -> dict[s
 
 @router.post("/user/settings/update")
 @allow(USER.keeping_files())
-async def update_settings(form: dict[str, Any], state: AppState, caller: Caller) -> dict[str, Any]:
+async def update_settings(
+    form: dict[str, Any], state: AppState, caller: Caller
+) -> Annotated[dict[str, Any], Shape(people_replies.UserSettings)]:
     async with state.database.write() as unit:
         user = await users.get(unit.connection, caller.id, lock=True)
         if user is None:
@@ -133,14 +141,16 @@ async def update_status(form: Status, state: AppState, caller: Caller) -> User:
 
 @router.get("/user/variables")
 @allow(USER)
-async def variables(state: AppState, caller: Caller) -> dict[str, Any]:
+async def variables(state: AppState, caller: Caller) -> Annotated[dict[str, Any], Shape(people_replies.UserVariables)]:
     async with state.database.read() as connection:
         return {"variables": await users.variables(connection, caller.id)}
 
 
 @router.post("/user/variables/update")
 @allow(USER.keeping_files())
-async def update_variables(form: Variables, state: AppState, caller: Caller) -> dict[str, Any]:
+async def update_variables(
+    form: Variables, state: AppState, caller: Caller
+) -> Annotated[dict[str, Any], Shape(people_replies.UserVariables)]:
     values = people.bounded(people.document(form.variables))
     await accounts.change(state, caller.id, {"variables": values})
     return {"variables": values}
@@ -172,13 +182,13 @@ async def usage(
     days: Annotated[int | None, Query(ge=activity.LEAST_DAYS, le=activity.MOST_DAYS)] = None,
     start_date: Moment = None,
     end_date: Moment = None,
-) -> dict[str, Any]:
+) -> Annotated[dict[str, Any], Shape(usage_replies.UserUsage)]:
     return await activity.report(state.database, caller.id, activity.period(days, start_date, end_date))
 
 
 @router.get("/{user_id}")
 @allow(ADMIN.on("user", "read"))
-async def get_user(user_id: str, state: AppState) -> dict[str, Any]:
+async def get_user(user_id: str, state: AppState) -> Annotated[dict[str, Any], Shape(people_replies.ActivePerson)]:
     user = await accounts.get(state, user_id)
     async with state.database.read() as connection:
         theirs = await groups.of_user(connection, user_id)
@@ -230,7 +240,9 @@ async def profile_image(user_id: str, request: Request, state: AppState) -> Resp
 
 @router.post("/{user_id}/update")
 @allow(ADMIN.on("user", "write").keeping_files())
-async def update_user(user_id: str, form: UpdateUser, state: AppState, caller: Caller) -> dict[str, Any]:
+async def update_user(
+    user_id: str, form: UpdateUser, state: AppState, caller: Caller
+) -> Annotated[dict[str, Any], Shape(people_replies.User | None)]:
     return people.without_secrets(await accounts.update(state, caller, user_id, form))
 
 

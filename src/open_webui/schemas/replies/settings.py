@@ -1,0 +1,67 @@
+"""Settings and permissions, as they go out."""
+
+from typing import NotRequired, TypedDict
+
+from open_webui.schemas.replies.shape import Object
+
+UserPermissions = dict[str, dict[str, bool]]
+
+
+class ConnectionsConfig(TypedDict):
+    ENABLE_DIRECT_CONNECTIONS: bool
+    ENABLE_DIRECT_INTEGRATIONS: NotRequired[bool]
+    ENABLE_BASE_MODELS_CACHE: bool
+
+
+class ModelsConfig(TypedDict):
+    DEFAULT_MODELS: str | None
+    DEFAULT_PINNED_MODELS: str | None
+    MODEL_ORDER_LIST: list[str] | None
+    DEFAULT_MODEL_METADATA: NotRequired[Object | None]
+    DEFAULT_MODEL_PARAMS: NotRequired[Object | None]
+
+
+class Banner(TypedDict):
+    i18n: NotRequired[dict[str, dict[str, str]] | None]
+    id: str
+    type: str
+    title: NotRequired[str | None]
+    content: str
+    dismissible: bool
+    timestamp: int
+
+
+class InterfaceVisibility(TypedDict):
+    visibility: dict[str, bool]
+
+
+class ToolServersConfig(TypedDict):
+    TOOL_SERVER_CONNECTIONS: list[Object]
+
+
+class CodeConfig(TypedDict):
+    ENABLE_CODE_EXECUTION: bool
+    CODE_EXECUTION_ENGINE: str
+    CODE_EXECUTION_JUPYTER_URL: str | None
+    CODE_EXECUTION_JUPYTER_AUTH: str | None
+    CODE_EXECUTION_JUPYTER_AUTH_TOKEN: str | None
+    CODE_EXECUTION_JUPYTER_AUTH_PASSWORD: str | None
+    CODE_EXECUTION_JUPYTER_TIMEOUT: int | None
+    ENABLE_CODE_INTERPRETER: bool
+    CODE_INTERPRETER_ENGINE: str
+    CODE_INTERPRETER_PROMPT_TEMPLATE: str | None
+    CODE_INTERPRETER_JUPYTER_URL: str | None
+    CODE_INTERPRETER_JUPYTER_AUTH: str | None
+    CODE_INTERPRETER_JUPYTER_AUTH_TOKEN: str | None
+    CODE_INTERPRETER_JUPYTER_AUTH_PASSWORD: str | None
+    CODE_INTERPRETER_JUPYTER_TIMEOUT: int | None
+
+
+class SubagentsConfig(TypedDict):
+    ENABLE_SUBAGENTS: bool
+    SUBAGENTS_BACKGROUND_ENABLED: bool
+    SUBAGENTS_MAX_CONCURRENT: int
+    SUBAGENTS_MAX_ASYNC: int
+    SUBAGENTS_MAX_ITERATIONS: int
+    SUBAGENTS_MAX_OUTPUT: int
+    SUBAGENTS_SYSTEM_PROMPT: str
