@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import msgspec
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
 from open_webui.constants import MAX_ID
 from open_webui.principal import Role
@@ -12,6 +12,11 @@ from open_webui.schemas.auths import Bio, Email, Form, Name, Password, Picture, 
 Id = Annotated[str, StringConstraints(max_length=MAX_ID)]
 Description = Annotated[str, StringConstraints(max_length=10_000), Text]
 Section = dict[str, bool]
+
+
+def _as_text(value: Any) -> Any:
+    """A number as a text: what stands for a variable in a prompt is one."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 class UpdateUser(Form):
@@ -32,7 +37,7 @@ class Status(Form):
 
 
 class Variables(Form):
-    variables: dict[str, Any] = Field(default_factory=dict)
+    variables: dict[str, Annotated[str, BeforeValidator(_as_text)]] = Field(default_factory=dict)
 
 
 class Permissions(Form):
