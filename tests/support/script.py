@@ -16,7 +16,7 @@
 | `tools`             | calls the first offered tool (`lookup` if none); answers with words once it has a result |
 | `parallel`          | two calls at once, all of whose pieces say index 0 |
 | `parts`             | content as a list of thinking and text, a source, a picture, a refusal, and a field of the wrong kind |
-| `poster`            | a picture of 4,000 bytes |
+| `poster`            | a picture of 8,000 characters |
 | `bracket`           | says `<` and no more |
 | `endless`           | 60,000 letters at a time, until the client goes |
 | `rounds`            | what `Upstream.rounds` says, a list of events for each time it is asked in one turn |
@@ -30,6 +30,7 @@ Any other id is unknown: 404. An Ollama name may carry a tag (`echo:latest`).
 
 import itertools
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -45,10 +46,9 @@ MODELS: Final = (
     "rounds", "parallel", "parts", "poster", "bracket", "endless", "empty", "mute",
     *(f"error{status}" for status in ERRORS), "html502",
 )  # fmt: skip
-# A picture of one pixel.
-PICTURE: Final = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
-)
+_PIXEL: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
+# A picture of one pixel, with bytes behind it: long enough to be a file.
+PICTURE: Final = "data:image/png;base64," + b64encode(b64decode(_PIXEL) + bytes(1_500)).decode()
 PARALLEL: Final = tuple(
     {"tool_calls": [{"index": 0, "id": id_, "function": {"name": name, "arguments": arguments}}]}
     for id_, name, arguments in (
@@ -61,9 +61,10 @@ PARTS: Final = (
     {"annotations": [{"type": "url_citation", "url_citation": {"url": "https://fox.example/", "title": "Foxes"}}]},
     {"images": [{"type": "image_url", "image_url": {"url": PICTURE}}]},
     {"images": [{"type": "image_url", "image_url": {"url": PICTURE}}]},
+    {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "!" * 2_000}}]},
     {"refusal": " but not more."},
 )
-POSTER: Final = ({"content": "Look: "}, {"images": [{"image_url": {"url": "data:image/png;base64," + "A" * 4_000}}]})
+POSTER: Final = ({"content": "Look: "}, {"images": [{"image_url": {"url": "data:image/png;base64," + "A" * 8_000}}]})
 HUGE_LINE_BYTES: Final = 20_000_000
 WORDS_BEFORE_TROUBLE: Final = 10
 SLOW_SECONDS: Final = 0.02

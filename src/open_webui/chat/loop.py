@@ -15,7 +15,7 @@ from open_webui.chat.tools import run_calls
 from open_webui.chat.turn import Draft, Turn
 from open_webui.chat.waiting import Waiting
 from open_webui.connections.gate import Gate
-from open_webui.errors import OuiError, ProviderError, TooLarge
+from open_webui.errors import BadRequest, OuiError, ProviderError, TooLarge
 from open_webui.internal.log import get_logger
 
 log = get_logger(__name__)
@@ -153,9 +153,22 @@ def _first_chunk(turn: Turn) -> dict[str, Any]:
 
 
 async def _post(running: RunningAnswer, kind: str, data: dict[str, Any]) -> None:
-    """Keeps a source or pictures that came with an answer, and tells them."""
-    if kind == "files":
-        running.append("files", data["files"])
-    else:
+    """Keeps a source or pictures that came with an answer, and tells them. A picture that is none is dropped."""
+    if kind == "source":
         running.append("sources", [data])
-    await running.tell(kind, data)
+        await running.tell(kind, data)
+    elif files := await _stored(running, data["files"]):
+        running.append("files", files)
+        await running.tell(kind, {"files": files})
+
+
+async def _stored(running: RunningAnswer, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pictures of a model as they are stored: of a temporary chat as they came, of any other as files of the server."""
+    if running.turn.is_temporary:
+        return given
+    try:
+        kept: list[dict[str, Any]] = await running.keep_made(given)
+    except (BadRequest, TooLarge) as error:
+        log.info("a picture in an answer was dropped", model=running.turn.target.model_id, reason=error.detail)
+        return []
+    return kept

@@ -102,6 +102,19 @@ async def keep_value(deps: FileDeps, principal: Principal, value: Any) -> Any:
     return value if document is encoded else msgspec.json.decode(document)
 
 
+async def keep_made(deps: FileDeps, principal: Principal, value: Any) -> Any:
+    """The same for what a model made for a person, who needs no permission to attach files for that.
+
+    Raises BadRequest, TooLarge as `take`.
+    """
+    taken = await take(deps, principal.id, msgspec.json.encode(value), at_most=MAX_IN_MESSAGE)
+    if not taken.files:
+        return value
+    async with deps.database.write() as unit:
+        await files.add(unit.connection, principal.id, taken.files)
+    return msgspec.json.decode(taken.document)
+
+
 def refuse(value: Any) -> None:
     """For what keeps no pictures. Raises BadRequest when a JSON value holds one."""
     try:

@@ -1,6 +1,7 @@
 """What providers say besides plain text, for the page and on both wires; and answers that are longer than is kept."""
 
 import json
+from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -51,10 +52,19 @@ class TestPage:
         assert kept["content"] == "See the fox but not more."
         [source] = kept["sources"]
         assert source["source"] == {"name": "Foxes", "url": "https://fox.example/"}
-        assert [file["type"] for file in kept["files"]] == ["image"]
+        # The picture, sent twice, is one file; the one that can't be decoded is none.
+        [file] = kept["files"]
+        assert (file["type"], file["url"].startswith("/api/v1/files/")) == ("image", True)
+        assert (await page.http.get(file["url"])).content == b64decode(PICTURE.partition(",")[2])
         assert page.data("source") == kept["sources"]
         assert len(page.data("files")) == 1
         assert rebuilt([], page.events) == kept["content"]
+
+    async def test_a_temporary_chat_is_told_the_picture_itself(self, page: Page) -> None:
+        body = page.ask("parts", "Hi", chat_id=f"temporary:{page.sid}", messages=[{"role": "user", "content": "Hi"}])
+        await page.post(body)
+        await page.until(lambda p: any(d.get("done") for d in p.data("chat:completion")))
+        assert page.data("files")[0] == {"files": [{"type": "image", "url": PICTURE}]}
 
     async def test_an_answer_of_one_bracket_is_an_answer(self, page: Page) -> None:
         for stream in (True, False):
@@ -103,7 +113,7 @@ class TestCutOff:
             assert (kept["error"]["content"], len(kept["content"])) == (loop.CUT_OFF, 1_000)
 
     async def test_data_beyond_the_limit(self, make_live: Callable[..., Awaitable[Live]]) -> None:
-        live = await make_live(chat_answer_max_bytes=1_000)
+        live = await make_live(chat_answer_max_bytes=5_000)
         admin = await sign_up(live, "Admin One")
         async with admin.client, open_page(admin.client, admin.token) as page:
             assert "error" not in await answered(page, "parts")
@@ -122,7 +132,7 @@ class TestOllamaWire:
         lines = [json.loads(line)["message"] for line in reply.text.splitlines()]
         assert [line.get("thinking") for line in lines] == ["Hm.", None, None, None]
         assert "".join(line["content"] for line in lines) == "See the fox but not more."
-        assert lines[-1]["images"] == [PICTURE.partition(",")[2]]
+        assert lines[-1]["images"][0] == PICTURE.partition(",")[2]
 
     async def test_an_endless_answer_holds_no_memory_and_ends_with_its_client(
         self, admin: Actor, upstream: Upstream
