@@ -71,6 +71,8 @@ _NULL: Final = msgspec.Raw(b"null")
 _decode: Final = msgspec.json.Decoder(_Chunk).decode
 # Parts of a message that are no text.
 _ASIDE: Final = ("thinking", "refusal", "image_url")
+# What nearly every delta has, and no more.
+_PLAIN_DELTA: Final = frozenset({"role", "content"})
 _PLAIN: Final = (str, int, float, bool)
 KNOWN_FIELDS: Final = frozenset(_Delta.__struct_fields__)
 
@@ -121,8 +123,12 @@ class Decoder:
 
     def read_delta(self, delta: Any, *, is_whole: bool = False) -> list[Event]:
         """The events of a choice's delta, or of its message (is_whole), that is decoded already."""
+        given = lenient.fields(delta)
+        content = given.get("content")
+        if type(content) is str and given.keys() <= _PLAIN_DELTA:
+            return [Text(content)] if content else []
         out: list[Event] = []
-        self._delta(self._typed(lenient.fields(delta), _Delta), 0, out, is_whole=is_whole)
+        self._delta(self._typed(given, _Delta), 0, out, is_whole=is_whole)
         return out
 
     def _typed(self, value: Any, kind: type[S]) -> S:

@@ -213,10 +213,12 @@ class Reducer(Generic[P]):
         return None
 
     def _say(self, kind: PartKind, text: str) -> tuple[P, str] | None:
-        text = self._fitting(text)
-        part = self._open
+        self._chars += len(text)
+        if self._chars > self._limits.chars:
+            text = self._cut(text)
         if not text:
             return None
+        part = self._open
         if part is None or part.kind != kind:
             part = self._begin(kind)
             if part is None:
@@ -277,11 +279,14 @@ class Reducer(Generic[P]):
     def _fitting(self, text: str) -> str:
         """As much of a text as the limit leaves room for."""
         self._chars += len(text)
-        if self._chars > self._limits.chars:
-            self.is_full = True
-            text = text[: max(0, len(text) - (self._chars - self._limits.chars))]
-            self._chars = self._limits.chars
-        return text
+        return self._cut(text) if self._chars > self._limits.chars else text
+
+    def _cut(self, text: str) -> str:
+        """The same of a text that was counted already and is too long."""
+        self.is_full = True
+        left = max(0, len(text) - (self._chars - self._limits.chars))
+        self._chars = self._limits.chars
+        return text[:left]
 
     def _holds(self, size: int) -> bool:
         """Whether the limit leaves room for so many bytes that are no text; they are counted if it does."""

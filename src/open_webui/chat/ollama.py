@@ -126,28 +126,29 @@ class Lines:
         line = {"model": self._model, "created_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"), **fields}
         return msgspec.json.encode(line) + b"\n"
 
-    def _said(self, content: str, thinking: str = "", **more: list[Any]) -> dict[str, Any]:
+    def _said(self, content: str, thinking: str = "") -> dict[str, Any]:
+        said = {"thinking": thinking} if thinking else {}
         if self._generate:
-            return {"response": content} | ({"thinking": thinking} if thinking else {})
-        message: dict[str, Any] = {"role": "assistant", "content": content}
-        if thinking:
-            message["thinking"] = thinking
-        return {"message": message | {name: values for name, values in more.items() if values}}
+            return {"response": content, **said}
+        return {"message": {"role": "assistant", "content": content, **said}}
 
     def feed(self, events: Iterable[Event]) -> bytes:
         """The lines for these events, empty when they say nothing."""
-        said = (self._take(event) for event in events)
-        return b"".join(self._line(self._said(*one) | {"done": False}) for one in said if one is not None)
+        out = []
+        for event in events:
+            said = self._take(event)
+            if said is not None:
+                out.append(self._line({**self._said(*said), "done": False}))
+        return b"".join(out)
 
     def _take(self, event: Event) -> tuple[str, str] | None:
         """Content and thinking that an event says; anything else is kept. Other choices are other answers."""
-        if getattr(event, "choice", 0):
-            return None
         if isinstance(event, Text | Refusal):
-            return event.text, ""
+            return None if event.choice else (event.text, "")
         if isinstance(event, Reasoning):
-            return ("", event.text) if event.text else None
-        self._kept.add(event)
+            return ("", event.text) if event.text and not event.choice else None
+        if not getattr(event, "choice", 0):
+            self._kept.add(event)
         return None
 
     def end(self, content: str = "", thinking: str = "") -> bytes:
@@ -163,7 +164,9 @@ class Lines:
             "eval_duration": took,
         }
         reason = "length" if self._kept.finish_reason == "length" else "stop"
-        said = self._said(content, thinking, tool_calls=calls, images=images)
+        said = self._said(content, thinking)
+        if not self._generate:
+            said["message"] |= {name: values for name, values in (("tool_calls", calls), ("images", images)) if values}
         return self._line(said | {"done": True, "done_reason": reason} | counts)
 
     def whole(self, events: Iterable[Event]) -> bytes:

@@ -64,10 +64,11 @@ def of_chat_chunk(chunk: Any, previous: Any | None) -> Fields:
     delta = fields(choice.get("delta"))
     events = Decoder().read_delta(delta)
     grown = _next(answer, choice, previous, _said(events, delta))
-    before = previous.tool_calls if previous is not None and previous.tool_calls else []
-    grown["tool_calls"] = _with_pieces(before, events)
+    grown["tool_calls"] = previous.tool_calls if previous is not None and previous.tool_calls else []
     grown["original_response"] = chunk
-    _add_asides(grown["metadata"], events)
+    if len(events) > 1 or (events and not isinstance(events[0], Text)):
+        grown["tool_calls"] = _with_pieces(grown["tool_calls"], events)
+        _add_asides(grown["metadata"], events)
     return grown
 
 
@@ -121,6 +122,8 @@ def _text(value: Any) -> str | None:
 
 def _said(events: list[Event], source: Read) -> str | None:
     """The text of these events; None where the source has no content at all."""
+    if len(events) == 1 and isinstance(events[0], Text):
+        return events[0].text
     said = [event.text for event in events if isinstance(event, Text)]
     return "".join(said) if said else ("" if source.get("content") == "" else None)
 

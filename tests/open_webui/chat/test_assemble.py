@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llamaforge.events import Done, Event, Image, Reasoning, Refusal, Source, Text, ToolCall, Usage
-from llamaforge.events.parts import MAX_CALLS, Growing
-from open_webui.chat.assemble import Answer, Frame, Item, items_of, joined
+from llamaforge.events.parts import MAX_CALLS, MAX_PARTS, Growing, Limits
+from open_webui.chat.assemble import Answer, Call, Frame, Item, items_of, joined
 from open_webui.chat.thinking import THINK_TAGS
 
 Events = list[Event]
@@ -280,6 +280,155 @@ class TestToolCalls:
             frames = answer.close(status)
             assert [f["type"] for f in frames] == kinds
             assert frames[-1]["item"]["status"] == status
+
+
+class TestRounds:
+    def test_a_round_of_calls_and_the_answer_after_it(self) -> None:
+        answer, page = Answer(clock()), Page()
+        page.take(
+            answer.feed(
+                [Text("Let me look."), *calls(0, "a", "f", "{}"), *calls(1, "b", "g", "[]"), *ends("tool_calls")]
+            )
+        )
+        assert answer.calls() == [Call("a", "f", "{}"), Call("b", "g", "[]")]
+        page.take(answer.add_output("a", "42", files=[{"type": "image", "url": "u"}], embeds=["<p>"]))
+        assert [call.call_id for call in answer.calls()] == ["b"]
+        page.take(answer.add_output("b", [{"type": "input_text", "text": "no"}], status="incomplete"))
+        assert answer.calls() == []
+        page.take(answer.begin_round())
+        page.take(answer.feed([Text("It is 42."), *ends()]))
+        page.take(answer.close())
+        assert [item["type"] for item in answer.output()] == [
+            "message", "function_call", "function_call", "function_call_output", "function_call_output", "message",
+        ]  # fmt: skip
+        found = answer.output()[3]
+        assert {k: v for k, v in found.items() if k != "id"} == {
+            "type": "function_call_output", "call_id": "a", "output": [{"type": "input_text", "text": "42"}],
+            "status": "completed", "files": [{"type": "image", "url": "u"}], "embeds": ["<p>"],
+        }  # fmt: skip
+        assert (answer.text, answer.finish_reason) == ("Let me look.It is 42.", "stop")
+        assert page.output() == [comparable(item) for item in answer.output()]
+
+    def test_the_same_index_and_id_in_the_next_round_is_another_call(self) -> None:
+        answer = Answer(clock())
+        for arguments in ("1", "2"):
+            answer.feed(calls(0, "call_0", "f", arguments))
+            [call] = answer.calls()
+            answer.add_output(call.call_id, "x")
+            answer.begin_round()
+        wanted = [item for item in answer.output() if item["type"] == "function_call"]
+        assert [item["arguments"] for item in wanted] == ["1", "2"]
+        assert len({item["call_id"] for item in wanted}) == 2
+        assert [i["call_id"] for i in answer.output() if i["type"] == "function_call_output"] == [
+            item["call_id"] for item in wanted
+        ]
+
+    def test_usage_of_rounds_is_summed(self) -> None:
+        answer = Answer(clock())
+        answer.feed([Usage(raw={"prompt_tokens": 4}), Usage(raw={"prompt_tokens": 10, "completion_tokens": 1})])
+        answer.begin_round()
+        answer.feed([Usage(raw={"prompt_tokens": 5, "completion_tokens": 2})])
+        assert answer.usage == {"prompt_tokens": 15, "input_tokens": 15, "completion_tokens": 3, "output_tokens": 3}
+
+    def test_each_round_may_begin_with_thinking_tags(self) -> None:
+        answer = Answer(clock())
+        for _ in range(2):
+            answer.feed([Text("<think>hm</think>"), *calls(0, None, "f", "{}")])
+            answer.begin_round()
+        assert [item.kind for item in answer.items] == ["reasoning", "call"] * 2
+        assert all(item.status == "completed" for item in answer.items)
+
+    @given(st.lists(st.lists(chunks, max_size=8), min_size=1, max_size=4))
+    def test_the_frames_of_all_rounds_rebuild_the_answer(self, rounds: list[list[Events]]) -> None:
+        answer, page = Answer(clock()), Page()
+        for fed in rounds:
+            for events in fed:
+                page.take(answer.feed(events))
+            for call in answer.calls():
+                page.take(answer.add_output(call.call_id, "done"))
+            assert answer.calls() == []
+            page.take(answer.begin_round())
+            assert all(item.status == "completed" for item in answer.items)
+        page.take(answer.close())
+        assert page.output() == [comparable(item) for item in answer.output()]
+        ids = [item["id"] for item in answer.output()]
+        assert len(ids) == len(set(ids))
+
+
+class TestLimits:
+    def test_what_fits_is_kept_and_told(self) -> None:
+        answer, page = Answer(clock(), limits=Limits(chars=10)), Page()
+        for events in (thinks("four"), says("four"), says("four"), says("four"), calls(0, "a", "f", "{}")):
+            page.take(answer.feed(events))
+        page.take(answer.close("incomplete"))
+        assert (answer.text, answer.is_full) == ("fourfo", True)
+        assert page.output() == [comparable(item) for item in answer.output()]
+
+    def test_what_is_continued_counts(self) -> None:
+        stored = [{"type": "message", "id": "m", "content": [{"text": "x" * 9}]}]
+        answer = Answer(clock(), items_of(stored, ""), Limits(chars=10))
+        answer.feed(says("yz"))
+        assert (answer.text, answer.is_full) == ("x" * 9 + "y", True)
+        assert Answer(clock(), items_of(stored, ""), Limits(chars=9)).is_full
+
+    def test_parts_without_end_are_cut_off(self) -> None:
+        answer = Answer(clock())
+        for _ in range(MAX_PARTS):
+            answer.feed([*thinks("a"), *says("b")])
+        assert (len(answer.items), answer.is_full) == (MAX_PARTS, True)
+
+
+class TestBesides:
+    def test_sources_and_pictures_are_told_once(self) -> None:
+        answer = Answer(clock())
+        source, picture = Source("https://a.example/", "A", "says"), Image("data:image/png;base64,QQ==")
+        answer.feed([source, picture, source, picture])
+        assert answer.take_posts() == [
+            ("source", {"source": {"name": "A", "url": "https://a.example/"}, "document": ["says"],
+                        "metadata": [{"source": "https://a.example/", "name": "A"}]}),
+            ("files", {"files": [{"type": "image", "url": picture.url}]}),
+        ]  # fmt: skip
+        assert answer.take_posts() == []
+
+    @pytest.mark.parametrize(
+        ("events", "is_empty"),
+        [([], True), (ends(), True), ([Usage(raw={"prompt_tokens": 1})], True), ([Text("<")], False), ([Text(" ")], False),
+         ([Text("<"), *ends()], False), ([Refusal("no")], False), ([Image("data:image/x")], False), (calls(0, "a"), False),
+         (thinks("hm"), False), ([Source("https://a.example")], True)],
+    )  # fmt: skip
+    def test_an_answer_is_empty_only_when_nothing_was_said(self, events: Events, is_empty: bool) -> None:
+        answer = Answer(clock())
+        answer.feed(events)
+        assert answer.is_empty == is_empty
+
+    def test_signature_and_details_stay_with_the_reasoning_also_when_it_goes_on(self) -> None:
+        answer = Answer(clock())
+        details = {"reasoning_details": [{"type": "t", "data": "x"}]}
+        answer.feed([Reasoning("hm", "sig", details=details), Text("a")])
+        answer.close()
+        kept = answer.output()[0]
+        assert (kept["signature"], kept["provider_details"]) == ("sig", details)
+        later = Answer(clock(), items_of(answer.output(), ""))
+        later.feed([Text("b")])
+        later.close()
+        assert later.output()[0] == kept
+        odd = [{"type": "reasoning", "signature": 5, "provider_details": value} for value in (5, {"a": 1}, {"a": [1]})]
+        assert all("provider_details" not in item.wire() for item in items_of(odd, ""))
+
+    def test_words_that_are_not_the_models(self) -> None:
+        answer, page = Answer(clock()), Page()
+        page.take(answer.feed(says("one ")))
+        page.take(answer.append_text("two "))
+        page.take(answer.feed(says("three")))
+        page.take(answer.append_text(""))
+        assert page.text == answer.text == "one two three"
+        answer.feed([*calls(0, "a", "f"), *says("four")])
+        answer.replace_text("new")
+        answer.feed(says("er"))
+        assert answer.text == "newer"
+        empty = Answer(clock())
+        empty.replace_text("x")
+        assert empty.text == "x"
 
 
 class TestContinued:
