@@ -72,9 +72,9 @@ class FastRequest(Request):
         except RecursionError:
             raise json.JSONDecodeError("nested too deeply", "", 0) from None
 
-    async def keep_files(self, state: State, principal: Principal) -> None:
-        """Puts addresses of stored files in the place of the body's data: URLs."""
-        self._body = await intake.keep(state, principal, await self.body())
+    async def keep_files(self, state: State, principal: Principal, *, attaching: bool) -> None:
+        """Puts addresses of stored files in the place of the body's data: URLs. attaching: to a chat."""
+        self._body = await intake.keep(state, principal, await self.body(), attaching=attaching)
 
 
 def allow(policy: Policy) -> Callable[[Handler], Handler]:
@@ -154,7 +154,7 @@ class PolicyRoute(APIRoute):
             fast = FastRequest(request.scope, request.receive)
             fast.state.principal = await authorize(policy, fast)
             if policy.keeps_files and fast.state.principal is not None:
-                await fast.keep_files(fast.app.state.oui, fast.state.principal)
+                await fast.keep_files(fast.app.state.oui, fast.state.principal, attaching=policy.resource == "chat")
             return await inner(fast)
 
         return handler

@@ -10,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.chat.kept_pictures import with_kept_pictures
 from open_webui.chat.running import RunningAnswer
 from open_webui.chat.usage_log import UsageLog
 from open_webui.internal.db import Database
@@ -64,6 +65,11 @@ class Work(msgspec.Struct, frozen=True):
             *(Work(ends=[one]) for one in self.ends),
             *(Work(usage=[one]) for one in self.usage),
         ]
+
+
+async def _with_kept_pictures(end: End) -> End:
+    content, body = await with_kept_pictures(end.running, end.content, end.body)
+    return msgspec.structs.replace(end, content=content, body=body)
 
 
 def is_unstorable(error: Exception) -> bool:
@@ -133,7 +139,8 @@ class Journal:
 
     async def _round(self) -> None:
         """One commit of everything that is due. A database that refuses is tried again; nothing is dropped."""
-        ends, self._ends = self._ends, []
+        taken, self._ends = self._ends, []
+        ends = [await _with_kept_pictures(end) for end in taken]
         try:
             work = Work(self._checkpoints(), ends, self._usage.take(), self._is_time_to_beat())
             if not work.is_empty:

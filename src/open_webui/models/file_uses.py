@@ -50,9 +50,9 @@ class Row(Protocol):
     body: dict[str, Any]
 
 
-def may_refer(content: str, body: dict[str, Any]) -> bool:
-    """Whether an answer that is written over and over may refer to a file: a look that costs nothing."""
-    return MARK in content or not _REFERRING.isdisjoint(body)
+def may_refer(content: str, body: dict[str, Any], *, done: bool) -> bool:
+    """Whether an answer may refer to a file. Of one that is not done, which is written over and over, a quick look."""
+    return MARK in content or not _REFERRING.isdisjoint(body) or (done and MARK.encode() in _encode(body))
 
 
 def _message_references(row: Row) -> set[str]:

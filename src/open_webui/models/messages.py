@@ -586,7 +586,7 @@ async def save_answers(connection: AsyncConnection, answers: Sequence[tuple[int,
                 for n, content, body, done in answers
             ],
         )
-        referring = [n for n, content, body, _ in answers if file_uses.may_refer(content, body)]
+        referring = [n for n, content, body, done in answers if file_uses.may_refer(content, body, done=done)]
         if referring:
             rows = (await connection.execute(sa.select(*_columns).where(t.c.n.in_(referring)))).all()
             await file_uses.link_messages(connection, [_row(r) for r in rows], new=False)

@@ -39,7 +39,7 @@ async def with_files(state: State, caller: Principal, asked: PageRequest) -> Pag
     if asked.is_temporary:
         return asked
     stored = {name: getattr(asked, name) for name in ("user_message", "files", "chat_variables")}
-    return msgspec.structs.replace(asked, **await intake.keep_value(state, caller, stored))
+    return msgspec.structs.replace(asked, **await intake.keep_question(state, caller, stored))
 
 
 @router.post("/api/chat/completions")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,6 +14,7 @@ from open_webui.models import file_uses, files
 from open_webui.models.file_uses import Thing
 from open_webui.models.files import File
 from open_webui.principal import Principal
+from open_webui.services import intake
 from open_webui.services.deps import FileDeps
 from open_webui.storage.base import read_all
 from open_webui.utils.addresses import id_in
@@ -99,6 +100,9 @@ class Reader:
 
     async def read(self, file: File) -> bytes:
         return await read_all(self._deps.blobs, file.blob)
+
+    async def keep(self, value: Any) -> Any:
+        return await intake.keep_made(self._deps, self._principal, value, strict=False)
 
 
 def is_shown(file: File) -> bool:

@@ -81,38 +81,41 @@ async def put(deps: FileDeps, owner_id: str, data: bytes, filename: str | None =
     return NewFile(embedded_id(owner_id, stored.hash), name, stored.hash, stored.size, mime)
 
 
-async def keep(deps: FileDeps, principal: Principal, document: bytes, *, at_most: int = MAX_PICTURES) -> bytes:
+async def keep(
+    deps: FileDeps, principal: Principal, document: bytes, *, at_most: int = MAX_PICTURES, attaching: bool = True
+) -> bytes:
     """The document with addresses in place of its data: URLs, which are stored files of the principal then.
 
-    A file that nothing comes to use, since the request is refused, is collected like any other.
-    Raises Forbidden for somebody who may not attach files.
+    A file that nothing comes to use, since the request is refused, is collected like any other. attaching: it is a chat's.
+    Raises Forbidden for somebody who may not attach files to chats.
     """
     taken = await take(deps, principal.id, document, at_most=at_most)
-    if taken.files:
+    if taken.files and attaching:
         check_uploads(principal)
+    return await _noted(deps, principal.id, taken)
+
+
+async def _noted(deps: FileDeps, owner_id: str, taken: Taken) -> bytes:
+    if taken.files:
         async with deps.database.write() as unit:
-            await files.add(unit.connection, principal.id, taken.files)
+            await files.add(unit.connection, owner_id, taken.files)
     return taken.document
 
 
-async def keep_value(deps: FileDeps, principal: Principal, value: Any) -> Any:
-    """The same for one decoded message."""
+async def keep_question(deps: FileDeps, principal: Principal, value: Any) -> Any:
+    """The same for a decoded message of a page."""
     encoded = msgspec.json.encode(value)
     document = await keep(deps, principal, encoded, at_most=MAX_IN_MESSAGE)
     return value if document is encoded else msgspec.json.decode(document)
 
 
-async def keep_made(deps: FileDeps, principal: Principal, value: Any) -> Any:
+async def keep_made(deps: FileDeps, principal: Principal, value: Any, *, strict: bool = True) -> Any:
     """The same for what a model made for a person, who needs no permission to attach files for that.
 
-    Raises BadRequest, TooLarge as `take`.
+    strict: a picture that can't be decoded is refused, else it stays a text. Raises BadRequest, TooLarge as `take`.
     """
-    taken = await take(deps, principal.id, msgspec.json.encode(value), at_most=MAX_IN_MESSAGE)
-    if not taken.files:
-        return value
-    async with deps.database.write() as unit:
-        await files.add(unit.connection, principal.id, taken.files)
-    return msgspec.json.decode(taken.document)
+    taken = await take(deps, principal.id, msgspec.json.encode(value), at_most=MAX_IN_MESSAGE, strict=strict)
+    return msgspec.json.decode(await _noted(deps, principal.id, taken)) if taken.files else value
 
 
 def refuse(value: Any) -> None:

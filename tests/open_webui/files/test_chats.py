@@ -273,3 +273,44 @@ async def test_unknown_files_are_named() -> None:
         made = await inline_pictures(messages, reader, 100)
         assert made == ({"role": "user", "content": [{"type": "text", "text": GONE}]},)
     assert base64.b64decode(picture().partition(",")[2]) == png()
+
+
+# Pictures of answers
+
+
+async def test_a_picture_of_an_answer_is_a_file_at_its_end(page: Page, live: Live, upstream: Upstream) -> None:
+    upstream.answer_when("Draw it", f"Here: ![p]({picture(5)}) and ![q]({picture(6)}).")
+    body = page.ask("echo", "Draw it")
+    chat_id = await ask(page, body)
+    assert await base64_in(live) == []
+    assert await unused_references(live) == []
+    answer = (await page.stored(chat_id))["chat"]["history"]["messages"][body["id"]]
+    first, second = (f"/api/v1/files/{i}/content" for i in ADDRESS.findall(answer["content"]))
+    assert (await page.http.get(first)).content == png(5)
+    assert (await page.http.get(second)).content == png(6)
+    assert answer["output"][0]["content"][0]["text"] == answer["content"]
+    assert await files.collect(live.app.state.oui, grace=-10) == 0
+
+
+async def test_a_picture_beside_an_answer_is_a_file_at_its_end(page: Page, live: Live, upstream: Upstream) -> None:
+    body = page.ask("poster", "Draw it")
+    chat_id = await ask(page, body)
+    answer = (await page.stored(chat_id))["chat"]["history"]["messages"][body["id"]]
+    assert ADDRESS.fullmatch(answer["files"][0]["url"])
+    assert (await page.http.get(answer["files"][0]["url"])).status_code == 200
+    assert await base64_in(live) == []
+    assert await files.collect(live.app.state.oui, grace=-10) == 0
+
+
+async def test_an_answer_on_a_full_disk_is_stored(
+    page: Page, live: Live, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(_content: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(live.app.state.oui.blobs, "put", full)
+    upstream.answer_when("Draw it", f"Here: ![p]({picture(5)}).")
+    body = page.ask("echo", "Draw it")
+    chat_id = await ask(page, body)
+    answer = (await page.stored(chat_id))["chat"]["history"]["messages"][body["id"]]
+    assert (answer["done"], answer["content"]) == (True, f"Here: ![p]({picture(5)}).")

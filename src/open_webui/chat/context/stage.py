@@ -22,6 +22,10 @@ class PictureReader(Protocol):
         """A file's bytes. Raises BlobMissing."""
         ...
 
+    async def keep(self, value: Any) -> Any:
+        """A JSON value with addresses in place of its data: URLs, which are files of the person then."""
+        ...
+
 
 class StageContext(Progress, Protocol):
     """The answer that is being prepared, as a stage may change it.
