@@ -1,1 +1,1 @@
-"""Where an answer goes: to the caller's response (sse), to everybody who watches (room), into the database (record)."""
+"""Where an answer goes: to the caller's response (sse), to everybody who watches (sender)."""
