@@ -33,6 +33,7 @@ from open_webui.services import accounts, intake
 from open_webui.services.attempts import SignInAttempts
 from open_webui.services.file_keeper import FileKeeper
 from open_webui.services.llamaforge import Llamaforge
+from open_webui.services.staging import remove_leftovers
 from open_webui.storage import open_store
 from open_webui.storage.base import BlobStore
 
@@ -112,6 +113,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.config = Config()
         state.database = open_database(settings)
         stack.push_async_callback(state.database.close)
+        await remove_leftovers(state.database)
         state.blobs = open_store(settings)
         await state.load_config()
         state.http = await stack.enter_async_context(open_http(settings))

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
+from open_webui.models.chat_rows import visible
 
 chat, message, usage = tables.chat, tables.message, tables.usage
 DAY = 86_400
@@ -38,7 +39,7 @@ async def messages(connection: AsyncConnection, user_id: str, start: int, end: i
     rows = await connection.execute(
         sa.select(day, message.c.role, message.c.model_id, sa.func.count())
         .join(chat, chat.c.id == message.c.chat_id)
-        .where(chat.c.user_id == user_id, message.c.created_at.between(start, end))
+        .where(chat.c.user_id == user_id, visible, message.c.created_at.between(start, end))
         .group_by(day, message.c.role, message.c.model_id)
     )
     return [Messages(*row) for row in rows]
@@ -49,7 +50,7 @@ async def chats(connection: AsyncConnection, user_id: str, start: int, end: int)
     day = _day(chat.c.created_at)
     rows = await connection.execute(
         sa.select(day, sa.func.count())
-        .where(chat.c.user_id == user_id, chat.c.created_at.between(start, end))
+        .where(chat.c.user_id == user_id, visible, chat.c.created_at.between(start, end))
         .group_by(day)
     )
     return {row[0]: row[1] for row in rows}
@@ -76,7 +77,7 @@ async def longest_chat(connection: AsyncConnection, user_id: str, start: int, en
     spans = (
         sa.select((sa.func.max(message.c.created_at) - sa.func.min(message.c.created_at)).label("span"))
         .join(chat, chat.c.id == message.c.chat_id)
-        .where(chat.c.user_id == user_id, message.c.created_at.between(start, end))
+        .where(chat.c.user_id == user_id, visible, message.c.created_at.between(start, end))
         .group_by(message.c.chat_id)
         .subquery()
     )

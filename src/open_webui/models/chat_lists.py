@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from open_webui import constants
 from open_webui.models import folders, tables
 from open_webui.models.base import clean
+from open_webui.models.chat_rows import visible
 
 t, link = tables.chat, tables.chat_tag
 PAGE = constants.CHATS_PER_PAGE
@@ -55,7 +56,7 @@ def lines(rows: Sequence[Any], active: Collection[str]) -> list[ListRow]:
 
 @cache
 def _statement(wanted: Wanted, searched: bool) -> "sa.Select[Any]":
-    where: list[sa.ColumnElement[bool]] = [t.c.user_id == sa.bindparam("user")]
+    where: list[sa.ColumnElement[bool]] = [t.c.user_id == sa.bindparam("user"), visible]
     if wanted.kind != "all":
         where.append(t.c.archived == (wanted.kind == "archived"))
     if wanted.kind == "pinned":
@@ -115,7 +116,7 @@ async def tagged(
     found = await connection.execute(
         sa.select(*columns)
         .join(link, link.c.chat_id == t.c.id)
-        .where(link.c.user_id == user_id, link.c.tag_id == tag_id, t.c.user_id == user_id)
+        .where(link.c.user_id == user_id, link.c.tag_id == tag_id, t.c.user_id == user_id, visible)
         .order_by(t.c.updated_at.desc(), t.c.id.desc())
         .limit(limit)
         .offset(skip)
@@ -124,7 +125,7 @@ async def tagged(
 
 
 async def count_archived(connection: AsyncConnection, user_id: str) -> int:
-    count = sa.select(sa.func.count()).select_from(t).where(t.c.user_id == user_id, t.c.archived)
+    count = sa.select(sa.func.count()).select_from(t).where(t.c.user_id == user_id, t.c.archived, visible)
     return int(await connection.scalar(count) or 0)
 
 
@@ -138,7 +139,7 @@ async def numbers(
     oldest_first: bool = False,
 ) -> list[int]:
     """The numbers of one's chats (None: everybody's, for an admin's export), newest first. since: changed after it."""
-    statement = sa.select(t.c.n)
+    statement = sa.select(t.c.n).where(visible)
     if user_id is not None:
         statement = statement.where(t.c.user_id == user_id)
     if archived is not None:

@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from open_webui.models import tables
 
 t = tables.chat
+# A condition: the chat is there for people. Whatever reads chats has it, but for what makes and removes hidden ones.
+visible: "sa.ColumnElement[bool]" = t.c.hidden_at.is_(None)
 
 
 class ChatRow(msgspec.Struct):

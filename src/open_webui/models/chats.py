@@ -7,10 +7,20 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.errors import NotFound
 from open_webui.internal.prepared import Prepared
 from open_webui.models import file_uses, folders, grants, messages, tables, tags
 from open_webui.models.base import among, clean, new_id, now
-from open_webui.models.chat_rows import ChatRow, LockedChat, LockedChats, columns, decode, locked_row_of, row_of
+from open_webui.models.chat_rows import (
+    ChatRow,
+    LockedChat,
+    LockedChats,
+    columns,
+    decode,
+    locked_row_of,
+    row_of,
+    visible,
+)
 from open_webui.models.messages import MessageRow, fields_of
 from open_webui.principal import Principal
 from open_webui.utils import tree
@@ -36,18 +46,20 @@ def readable_by(principal: Principal | None, *, admin_access: bool = False) -> "
     (settings.enable_admin_chat_access).
     """
     if principal is None:
-        return _granted(None, "read")
+        return sa.and_(visible, _granted(None, "read"))
     if admin_access and principal.is_admin:
-        return sa.true()
-    return sa.or_(t.c.user_id == principal.id, _granted(principal, "read"))
+        return visible
+    return sa.and_(visible, sa.or_(t.c.user_id == principal.id, _granted(principal, "read")))
 
 
 def writable_by(principal: Principal) -> "sa.ColumnElement[bool]":
     """The chats that somebody may write into. Admins too need a grant."""
-    return sa.or_(t.c.user_id == principal.id, _granted(principal, "write"))
+    return sa.and_(visible, sa.or_(t.c.user_id == principal.id, _granted(principal, "write")))
 
 
-_own = Prepared(sa.select(*columns).where(t.c.id == sa.bindparam("chat"), t.c.user_id == sa.bindparam("owner")))
+_this = sa.select(*columns).where(t.c.id == sa.bindparam("chat"), visible)
+_owned = _this.where(t.c.user_id == sa.bindparam("owner"))
+_own = Prepared(_owned)
 
 
 async def own(connection: AsyncConnection, user_id: str, chat_id: str) -> ChatRow | None:
@@ -74,11 +86,7 @@ async def get(
     return None if row is None else row_of(row)
 
 
-_own_locked = Prepared(
-    sa.select(*columns)
-    .where(t.c.id == sa.bindparam("chat"), t.c.user_id == sa.bindparam("owner"))
-    .with_for_update(of=t)
-)
+_own_locked = Prepared(_owned.with_for_update(of=t))
 
 
 async def lock(
@@ -99,7 +107,7 @@ async def lock(
     if row is not None:
         return locked_row_of(row)
     if admin_access and principal.is_admin:
-        allowed: sa.ColumnElement[bool] = sa.true()
+        allowed = visible
     elif action == "write":
         allowed = writable_by(principal)
     else:
@@ -112,7 +120,7 @@ async def lock(
     return locked_row_of(row)
 
 
-_any_locked = Prepared(sa.select(*columns).where(t.c.id == sa.bindparam("chat")).with_for_update(of=t))
+_any_locked = Prepared(_this.with_for_update(of=t))
 
 
 async def lock_for_server(connection: AsyncConnection, chat_id: str) -> LockedChat | None:
@@ -138,7 +146,8 @@ async def lock_all(
         "unread": folders.unread,
         "shared": t.c.share_id.is_not(None),
     }
-    wanted = sa.select(t.c.id).where(t.c.user_id == user_id, kinds[which]).order_by(t.c.id).with_for_update()
+    mine = sa.select(t.c.id).where(t.c.user_id == user_id, kinds[which], visible)
+    wanted = mine.order_by(t.c.id).with_for_update()
     if folder_ids is not None:
         wanted = wanted.where(among(t.c.folder_id, folder_ids))
     return LockedChats(user_id, tuple(await connection.scalars(wanted)))
@@ -159,20 +168,27 @@ async def create(
 
     The folder must have been checked. The current message is current_id if that exists, else the last one.
     """
-    fields = fields_of(messages)
-    return (await create_from(connection, user_id, title, body, fields, current_id, folder_id=folder_id, **more))[0]
+    new = await draft(user_id, title, body, fields_of(messages), current_id, folder_id=folder_id, **more)
+    return await insert_whole(connection, new)
 
 
-async def create_from(
-    connection: AsyncConnection,
+class NewChat(msgspec.Struct, frozen=True):
+    """A chat that is not stored yet: its columns, the rows of its messages in order, not numbered yet, and names of tags."""
+
+    values: dict[str, Any]
+    rows: list[MessageRow]
+    tags: tuple[str, ...] = ()
+
+
+async def draft(
     user_id: str,
     title: str,
     body: Mapping[str, Any],
     fields: Sequence[tree.Fields],
     current_id: str | None,
     **more: Any,
-) -> tuple[LockedChat, list[MessageRow]]:
-    """The same with messages that are taken apart already; gives their rows too, in row order."""
+) -> NewChat:
+    """A new chat with messages that are taken apart already. The arguments are those of `create`."""
     at = now()
     values: dict[str, Any] = {
         "id": new_id(),
@@ -195,14 +211,69 @@ async def create_from(
     ids = {row.id for row in rows}
     values.setdefault("current_message_id", current_id if current_id in ids else rows[-1].id if rows else None)
     values.setdefault("next_position", len(rows))
-    number = await _insert.first(connection, values)
-    chat = LockedChat(n=0 if number is None else number[0], **values)
-    await file_uses.link(connection, "chat_id", chat.id, user_id, [chat.body, chat.meta, chat.variables], new=True)
-    await messages.insert_at(connection, chat, rows, 0)
-    return chat, rows
+    return NewChat(values, rows)
 
 
 _insert = Prepared(t.insert().returning(t.c.n), [column.name for column in t.c if column is not t.c.n])
+
+
+async def insert(connection: AsyncConnection, new: NewChat, *, hidden: bool = False) -> LockedChat:
+    """Stores a new chat without its messages. hidden: nobody sees it until `show`."""
+    number = await _insert.first(connection, new.values | {"hidden_at": now() if hidden else None})
+    chat = LockedChat(n=0 if number is None else number[0], **new.values)
+    documents = [chat.body, chat.meta, chat.variables]
+    await file_uses.link(connection, "chat_id", chat.id, chat.user_id, documents, new=True)
+    return chat
+
+
+async def insert_whole(connection: AsyncConnection, new: NewChat) -> LockedChat:
+    """Stores a new chat with its messages."""
+    chat = await insert(connection, new)
+    await messages.insert_at(connection, chat, new.rows, 0)
+    return chat
+
+
+async def lock_hidden(connection: AsyncConnection, chat_ids: Sequence[str]) -> list[LockedChat]:
+    """Those of the chats that are hidden and there, in the order of their ids, for who makes or removes them."""
+    out = []
+    for k in range(0, len(chat_ids), messages.BATCH):
+        part = sorted(chat_ids)[k : k + messages.BATCH]
+        hidden = sa.select(*columns).where(t.c.id.in_(part), sa.not_(visible))
+        out += [locked_row_of(row) for row in await connection.execute(hidden.order_by(t.c.id).with_for_update())]
+    return out
+
+
+async def show(connection: AsyncConnection, user_id: str, chat_ids: Sequence[str]) -> LockedChats:
+    """Lets people see hidden chats of this user. Raises NotFound where one is gone."""
+    held = LockedChats(user_id, tuple(sorted(chat_ids)))
+    for ids in portions(held):
+        shown = t.update().where(t.c.id.in_(ids), sa.not_(visible)).values(hidden_at=None)
+        if (await connection.execute(shown)).rowcount < len(ids):
+            raise NotFound
+    return held
+
+
+async def hide(connection: AsyncConnection, chats: LockedChats, heir: str | None = None) -> None:
+    """Lets nobody see chats any more: their shares, grants and tags go. heir: whose they are until they are removed."""
+    values = {"hidden_at": now(), "share_id": None} | ({} if heir is None else {"user_id": heir})
+    for ids in portions(chats):
+        await grants.clear(connection, "shared_chat", ids)
+        await connection.execute(shared.delete().where(shared.c.chat_id.in_(ids)))
+        await connection.execute(tables.chat_tag.delete().where(tables.chat_tag.c.chat_id.in_(ids)))
+    await change_all(connection, chats, **values)
+    await tags.prune(connection, chats.user_id)
+
+
+async def hidden(connection: AsyncConnection, chat_id: str) -> ChatRow | None:
+    """A chat that is hidden."""
+    row = (await connection.execute(sa.select(*columns).where(t.c.id == chat_id, sa.not_(visible)))).first()
+    return None if row is None else row_of(row)
+
+
+async def hidden_before(connection: AsyncConnection, at: int | None) -> list[str]:
+    """The ids of chats that were hidden before this time (None: at any time)."""
+    found = sa.select(t.c.id).where(sa.not_(visible))
+    return list(await connection.scalars(found if at is None else found.where(t.c.hidden_at < at)))
 
 
 async def document(
@@ -331,6 +402,6 @@ async def delete_all(connection: AsyncConnection, chats: LockedChats) -> None:
 
 async def by_numbers(connection: AsyncConnection, numbers: Sequence[int]) -> list[ChatRow]:
     """Chats by number, in the given order. For exports; the caller has asked for numbers that may be read."""
-    rows = await connection.execute(sa.select(*columns).where(among(t.c.n, numbers)))
+    rows = await connection.execute(sa.select(*columns).where(among(t.c.n, numbers), visible))
     found = {row[0]: row_of(row) for row in rows}
     return [found[n] for n in numbers if n in found]

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
+from open_webui.models.chat_rows import visible
 from open_webui.models.resource import Resource, Sharing
 from open_webui.principal import Principal
 
@@ -71,7 +72,7 @@ class ChatInFolder(msgspec.Struct, frozen=True):
 
 
 repository: Final = Resource("folder", t, Folder, sharing=Sharing(people="sharing.folders", public="sharing.folders"))
-unread = sa.and_(sa.not_(chat.c.archived), sa.func.coalesce(chat.c.last_read_at, 0) < chat.c.updated_at)
+unread = sa.and_(visible, sa.not_(chat.c.archived), sa.func.coalesce(chat.c.last_read_at, 0) < chat.c.updated_at)
 _unread_count = (
     sa.select(sa.func.count())
     .select_from(chat)
@@ -150,7 +151,7 @@ async def chats_in(
     connection: AsyncConnection, folder_id: str, limit: int, offset: int, sort_by: str, descending: bool
 ) -> tuple[list[ChatInFolder], int]:
     """A page of the chats in a folder, whosever they are, and how many there are. The caller has checked the folder."""
-    inside = sa.and_(chat.c.folder_id == folder_id, sa.not_(chat.c.archived))
+    inside = sa.and_(visible, chat.c.folder_id == folder_id, sa.not_(chat.c.archived))
     rows = await connection.execute(
         sa.select(
             chat.c.id,

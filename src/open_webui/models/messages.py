@@ -364,7 +364,7 @@ async def put(
         # Only a message that gets another parent can close a cycle with stored ones; then the whole tree is looked at.
         others = await links(connection, chat)
     else:
-        others = dict.fromkeys(await _existing(connection, chat.id, {p for p in said.values() if p} - said.keys()))
+        others = dict.fromkeys(await existing(connection, chat.id, {p for p in said.values() if p} - said.keys()))
     parents = tree.repair(others | said)
     at = now()
     new: list[MessageRow] = []
@@ -420,7 +420,8 @@ async def _locked(connection: AsyncConnection, chat_id: str, ids: Sequence[str])
     return out
 
 
-async def _existing(connection: AsyncConnection, chat_id: str, ids: Iterable[str]) -> list[str]:
+async def existing(connection: AsyncConnection, chat_id: str, ids: Iterable[str]) -> list[str]:
+    """Those of the ids that messages of the chat have."""
     wanted = sorted(ids)
     out: list[str] = []
     for k in range(0, len(wanted), BATCH):

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
 from open_webui.models.base import among
+from open_webui.models.chat_rows import visible
 from open_webui.principal import Role
 
 user, credential, revoked, chat = tables.user, tables.credential, tables.revoked_token, tables.chat
@@ -38,5 +39,5 @@ async def owners(connection: AsyncConnection, chat_ids: Collection[str]) -> dict
     """The owners of those of the chats that exist."""
     if not chat_ids:
         return {}
-    rows = await connection.execute(sa.select(chat.c.id, chat.c.user_id).where(among(chat.c.id, chat_ids)))
+    rows = await connection.execute(sa.select(chat.c.id, chat.c.user_id).where(among(chat.c.id, chat_ids), visible))
     return {row[0]: row[1] for row in rows}

@@ -15,6 +15,7 @@ from open_webui import constants
 from open_webui.models import chat_lists, tables
 from open_webui.models.base import among, clean
 from open_webui.models.chat_lists import ListRow
+from open_webui.models.chat_rows import visible
 from open_webui.models.messages import owner_word
 
 t, message, link, folder = tables.chat, tables.message, tables.chat_tag, tables.folder
@@ -175,7 +176,11 @@ async def _snippets(
 
 
 def _filters(user_id: str, query: Query) -> list["sa.ColumnElement[bool]"]:
-    where: list[sa.ColumnElement[bool]] = [t.c.user_id == user_id, t.c.archived == bool(query.archived)]
+    where: list[sa.ColumnElement[bool]] = [
+        t.c.user_id == user_id,
+        t.c.archived == bool(query.archived),
+        visible,
+    ]
     if query.pinned is not None:
         where.append(t.c.pinned == query.pinned)
     if query.shared is not None:

@@ -1,6 +1,5 @@
 """Shared chats: the link under which others see a chat, as it was (snapshot) or as it is (continue)."""
 
-from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -73,10 +72,11 @@ async def get(
     return await repository.get_for(connection, principal, share_id)
 
 
-async def put(
-    connection: AsyncConnection, held: LockedChat, mode: Mode, document: Mapping[str, Any] | None
-) -> LockedChat:
-    """Shares a chat, or brings its share up to date: the id in its link stays the same. Gives the chat as it is now."""
+async def put(connection: AsyncConnection, held: LockedChat, mode: Mode, document: msgspec.Raw | None) -> LockedChat:
+    """Shares a chat, or brings its share up to date: the id in its link stays the same. Gives the chat as it is now.
+
+    document: for a snapshot, what Share.chat says, as JSON.
+    """
     at = now()
     values = {"title": held.title, "mode": mode, "chat": document, "updated_at": at}
     share_id = await connection.scalar(t.update().where(t.c.chat_id == held.id).values(values).returning(t.c.id))

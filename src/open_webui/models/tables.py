@@ -178,7 +178,16 @@ chat = sa.Table(
     Column("last_read_at", Seconds),
     Column("created_at", Seconds, nullable=False),
     Column("updated_at", Seconds, nullable=False),
+    # Since when nobody sees it: it is being put together in portions, or removed. None for a chat.
+    Column("hidden_at", Seconds),
     sa.Index("ix_chat_list", "user_id", "archived", "updated_at", "id"),
+    # Few are hidden, and a start looks for them.
+    sa.Index(
+        "ix_chat_hidden_at",
+        "hidden_at",
+        sqlite_where=sa.text("hidden_at IS NOT NULL"),
+        postgresql_where=sa.text("hidden_at IS NOT NULL"),
+    ),
     # A number is never used twice, so no stale index entry can point at a new chat.
     sqlite_autoincrement=True,
 )

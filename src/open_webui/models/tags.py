@@ -47,6 +47,13 @@ async def of_user(connection: AsyncConnection, user_id: str) -> list[Tag]:
 
 async def add(connection: AsyncConnection, chat: LockedChat, names: Iterable[str]) -> None:
     """Gives a chat tags of its owner, which are made if there are none of that name; those that it has stay."""
+    listed = list(names)
+    await make(connection, chat.user_id, listed)
+    await link(connection, chat, listed)
+
+
+async def make(connection: AsyncConnection, user_id: str, names: Iterable[str]) -> None:
+    """Makes those of the tags of a person that are not there."""
     named = {id_of(name): clean(name).strip() for name in names if id_of(name)}
     if not named:
         return
@@ -55,12 +62,18 @@ async def add(connection: AsyncConnection, chat: LockedChat, names: Iterable[str
     statement = statement.on_conflict_do_update(index_elements=[t.c.id, t.c.user_id], set_={"name": t.c.name})
     await connection.execute(
         statement,
-        [{"id": i, "name": name, "user_id": chat.user_id, "meta": None} for i, name in sorted(named.items())],
+        [{"id": i, "name": name, "user_id": user_id, "meta": None} for i, name in sorted(named.items())],
     )
-    await connection.execute(
-        inserting(connection, t_link).on_conflict_do_nothing(),
-        [{"chat_id": chat.id, "tag_id": i, "user_id": chat.user_id} for i in named],
-    )
+
+
+async def link(connection: AsyncConnection, chat: LockedChat, names: Iterable[str]) -> None:
+    """Notes that a chat has tags. They show once they are made."""
+    ids = dict.fromkeys(id_of(name) for name in names if id_of(name))
+    if ids:
+        await connection.execute(
+            inserting(connection, t_link).on_conflict_do_nothing(),
+            [{"chat_id": chat.id, "tag_id": i, "user_id": chat.user_id} for i in ids],
+        )
 
 
 async def replace(connection: AsyncConnection, chat: LockedChat, names: Iterable[str]) -> None:

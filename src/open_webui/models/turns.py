@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from open_webui.internal.prepared import Prepared
 from open_webui.models import messages, tables
 from open_webui.models.base import among, clean, clean_json, now
-from open_webui.models.chat_rows import LockedChat
+from open_webui.models.chat_rows import LockedChat, visible
 
 chat, message, folder = tables.chat, tables.message, tables.folder
 
@@ -56,7 +56,7 @@ async def patch_body(connection: AsyncConnection, held: LockedChat, message_id: 
 
 async def existing(connection: AsyncConnection, chat_ids: Collection[str]) -> set[str]:
     """Those of the chats that exist."""
-    rows = await connection.execute(sa.select(chat.c.id).where(among(chat.c.id, chat_ids)))
+    rows = await connection.execute(sa.select(chat.c.id).where(among(chat.c.id, chat_ids), visible))
     return {row[0] for row in rows}
 
 

@@ -153,7 +153,8 @@ async def touch(connection: AsyncConnection, user_id: str) -> None:
 async def delete(connection: AsyncConnection, user_id: str, heir: str) -> bool:
     """Removes a person with everything that is theirs (foreign keys cascade), and the grants on and for it.
 
-    Groups belong to the server rather than to the admin who made them, so they pass to `heir`.
+    Their chats are removed apart (services/staging.py), since they may be many. Groups belong to the server rather than to
+    the admin who made them, so they pass to `heir`.
     """
     grant = tables.access_grant
     for resource in resources.ALL:

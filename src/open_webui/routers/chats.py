@@ -36,7 +36,7 @@ from open_webui.schemas.chats import (
 )
 from open_webui.schemas.replies import chats as chats_replies
 from open_webui.schemas.replies.shape import Shape
-from open_webui.services import chats, sharing, transfer
+from open_webui.services import chats, new_chats, saving, sharing, transfer
 from open_webui.services.changes import change_chat
 from open_webui.services.chats import Gone, Reply
 
@@ -82,17 +82,16 @@ router.get("/list")(list_chats)
 @router.post("/new")
 @allow(USER.on("chat", "create").keeping_files())
 async def new(state: AppState, caller: Caller, request: Request) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
-    return _send(await chats.create(state, caller, await read_body(request, ChatBody)))
+    return _send(await new_chats.create(state, caller, await read_body(request, ChatBody)))
 
 
 @router.delete("/")
 @allow(USER.on("chat", "delete").needs("chat.delete"))
 async def delete_all(state: AppState, caller: Caller) -> bool:
     """Removes all of one's chats."""
-    async with state.database.write() as unit:
-        await stored.delete_all(unit.connection, await stored.lock_all(unit.connection, caller.id))
+    done = await chats.delete_all(state, caller)
     await state.running.stop_gone()
-    return True
+    return done
 
 
 @router.post("/read")
@@ -403,7 +402,7 @@ async def get(state: AppState, caller: Caller, chat_id: ChatId) -> Annotated[Any
 async def update(
     state: AppState, caller: Caller, chat_id: ChatId, request: Request
 ) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
-    return _send(await chats.update(state, caller, chat_id, await read_body(request, ChatBody)))
+    return _send(await saving.update(state, caller, chat_id, await read_body(request, ChatBody)))
 
 
 @router.delete("/{id}")
@@ -475,7 +474,7 @@ async def archive(state: AppState, caller: Caller, chat_id: ChatId) -> Annotated
 async def clone(
     state: AppState, caller: Caller, chat_id: ChatId, form: CloneForm
 ) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
-    return _send(await chats.clone(state, caller, chat_id, form.title))
+    return _send(await new_chats.clone(state, caller, chat_id, form.title))
 
 
 @router.post("/{id}/clone/shared")
@@ -491,7 +490,7 @@ async def clone_shared(
 async def fork(
     state: AppState, caller: Caller, chat_id: ChatId, form: ForkForm | None = None
 ) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
-    return _send(await chats.fork(state, caller, chat_id, form.message_id if form else None))
+    return _send(await new_chats.fork(state, caller, chat_id, form.message_id if form else None))
 
 
 @router.post("/{id}/compact")

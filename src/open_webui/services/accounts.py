@@ -14,14 +14,14 @@ from open_webui.config import Config
 from open_webui.errors import BadRequest, Forbidden, NotFound, StartupError
 from open_webui.internal.db import UnitOfWork
 from open_webui.internal.log import get_logger
-from open_webui.models import accounts, api_keys, configs, file_uses, files, group_members, groups, users
+from open_webui.models import accounts, api_keys, chats, configs, file_uses, files, group_members, groups, users
 from open_webui.models.base import new_id
 from open_webui.models.files import NewFile
 from open_webui.models.users import DEFAULT_IMAGE, User
 from open_webui.principal import ROLES, Principal, Role
 from open_webui.schemas.auths import AddUser, SignIn, SignUp, UpdatePassword, UpdateProfile
 from open_webui.schemas.users import UpdateUser
-from open_webui.services import intake
+from open_webui.services import intake, staging
 from open_webui.services.deps import Deps
 from open_webui.services.files import PICTURE_BAD, check_picture
 from open_webui.utils import addresses
@@ -304,6 +304,8 @@ async def delete(deps: Deps, actor: Principal, user_id: str) -> None:
         primary = await users.primary_admin(unit.connection)
         if user_id == actor.id or (primary is not None and primary.id == user_id):
             raise Forbidden(constants.ACTION_PROHIBITED, status=403)
+        held = await chats.lock_all(unit.connection, user_id)
+        await staging.remove(deps.database, unit, held, heir=actor.id)
         await users.delete(unit.connection, user_id, heir=actor.id)
     await deps.identifier.forget(user_id)
 

@@ -1,24 +1,23 @@
 """What can be done with a chat, and how it goes to the page."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final
 
 import msgspec
 
 from open_webui import constants
-from open_webui.access.permissions import check_edits, check_params, check_stores_chats
+from open_webui.access.permissions import check_edits, check_params
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.events import ChatEvent
 from open_webui.internal.db import UnitOfWork
-from open_webui.models import chats, file_uses, folders, histories, messages, tags
+from open_webui.models import chats, file_uses, messages
 from open_webui.models.base import clean_json, new_id, now
-from open_webui.models.chat_rows import ChatRow, LockedChat
+from open_webui.models.chat_rows import ChatRow
 from open_webui.models.messages import MessageRow
 from open_webui.principal import Principal
-from open_webui.schemas.chats import ChatBody, Document, EventForm, MessageForm, read_document
-from open_webui.services import affect, message_events
+from open_webui.schemas.chats import EventForm, MessageForm
+from open_webui.services import message_events, staging
 from open_webui.services.changes import change_chat
 from open_webui.services.deps import Deps
 from open_webui.services.message_events import Owner
@@ -26,7 +25,6 @@ from open_webui.utils.aside import aside
 
 # Chats with more messages than this go out piece by piece.
 WHOLE: Final = 300
-NEW_TITLE: Final = "New Chat"
 _encode = msgspec.json.encode
 # A document: as a value, or where it may be large as its bytes, made while they are sent.
 Reply = dict[str, Any] | AsyncIterator[bytes]
@@ -138,35 +136,7 @@ def news(house: House, unit: UnitOfWork, chat: ChatRow, event: str = "chat:list"
         unit.after_commit(partial(house.emitter.chat, chat.user_id, ChatEvent(chat.id, None, event, payload)))
 
 
-async def create(house: House, principal: Principal, given: ChatBody) -> Reply:
-    """Stores a new chat and answers with its document. Raises Forbidden for parameters that its owner may not set."""
-    check_stores_chats(principal)
-    document = await read_document(given.chat, creating=True)
-    check_params(principal, _params_of(document.body))
-    variables = _variables(given.variables)
-    async with house.database.write() as unit:
-        if given.folder_id is not None and not await folders.hold(unit.connection, principal, given.folder_id):
-            raise NotFound
-        # A long chat's rows go a portion at a time, or making them would hold everybody up.
-        with unit.together() if len(document.fields or ()) <= WHOLE else nullcontext():
-            chat, rows = await chats.create_from(
-                unit.connection,
-                principal.id,
-                document.title or NEW_TITLE,
-                document.body,
-                document.fields or (),
-                document.current_id,
-                folder_id=given.folder_id,
-                variables=variables or {},
-            )
-        news(house, unit, chat)
-        if len(rows) <= WHOLE:
-            names = {principal.id: principal.name}
-            return await chats.document(unit.connection, chat, rows=rows, tag_ids=(), names=names)
-    return await reply(house, principal, chat)
-
-
-def _variables(given: dict[str, Any] | None) -> dict[str, Any] | None:
+def variables_of(given: dict[str, Any] | None) -> dict[str, Any] | None:
     if given is None:
         return None
     try:
@@ -176,75 +146,30 @@ def _variables(given: dict[str, Any] | None) -> dict[str, Any] | None:
     return cleaned
 
 
-async def update(house: House, principal: Principal, chat_id: str, given: ChatBody) -> Reply:
-    """Merges the given keys over the document; a history that is given takes the place of the stored one."""
-    document = await read_document(given.chat, creating=False)
-    variables = _variables(given.variables)
-    changing = change_chat(house.database, principal, chat_id, error=Refused, folder_id=given.folder_id)
-    async with changing as (unit, held):
-        if document.fields is not None:
-            await histories.replace(
-                unit.connection,
-                held,
-                principal.id,
-                document.fields,
-                may_edit=principal.may("chat.edit"),
-                may_delete=principal.may("chat.delete_message"),
-            )
-        values: dict[str, Any] = {"updated_at": now()}
-        if document.current_id is not None and await _has(unit, held, document):
-            values["current_message_id"] = document.current_id
-        if principal.id == held.user_id:
-            check_params(principal, _changed_params(held, document))
-            values |= _owners_changes(held, document, given)
-        if variables is not None and principal.id == held.user_id:
-            values["variables"] = variables
-        chat = await chats.change(unit.connection, held, **values)
-        if values.keys() & {"body", "variables"}:
-            await _note_files(unit, principal, chat)
-        news(house, unit, chat)
-    return await reply(house, principal, chat)
-
-
-async def _note_files(unit: UnitOfWork, principal: Principal, chat: ChatRow) -> None:
+async def note_files(unit: UnitOfWork, principal: Principal, chat: ChatRow) -> None:
     """Notes what the owner's own part of a chat uses now."""
     await file_uses.link(unit.connection, "chat_id", chat.id, principal.id, [chat.body, chat.meta, chat.variables])
 
 
-async def _has(unit: UnitOfWork, chat: ChatRow, document: Document) -> bool:
-    current = document.current_id or ""
-    return await messages.get(unit.connection, chat.id, current) is not None
-
-
-def _params_of(body: dict[str, Any]) -> dict[str, Any]:
+def params_of(body: dict[str, Any]) -> dict[str, Any]:
     params = body.get("params")
     return params if isinstance(params, dict) else {}
-
-
-def _changed_params(chat: ChatRow, document: Document) -> dict[str, Any]:
-    """The parameters that a saved document gives another value than the chat's."""
-    before = _params_of(chat.body)
-    return {name: value for name, value in _params_of(document.body).items() if before.get(name) != value}
-
-
-def _owners_changes(chat: ChatRow, document: Document, given: ChatBody) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    if document.title is not None:
-        values["title"] = document.title.replace("\x00", "")
-    if document.body:
-        merged = chat.body | {k: v for k, v in document.body.items() if k not in chats.OWN_KEYS}
-        values["body"] = messages.storable(merged)
-    if given.folder_id is not None:
-        values["folder_id"] = given.folder_id
-    return values
 
 
 async def delete(house: House, principal: Principal, chat_id: str) -> bool:
     """Removes one's chat; an admin who may see chats may remove them too."""
     admin = house.settings.enable_admin_chat_access
     async with change_chat(house.database, principal, chat_id, "own", admin_access=admin) as (unit, chat):
-        await chats.delete(unit.connection, chat)
+        await staging.remove(house.database, unit, chat.alone())
         news(house, unit, chat)
+    return True
+
+
+async def delete_all(house: House, principal: Principal) -> bool:
+    """Removes all of one's chats."""
+    async with house.database.write() as unit:
+        held = await chats.lock_all(unit.connection, principal.id)
+        await staging.remove(house.database, unit, held)
     return True
 
 
@@ -280,7 +205,7 @@ async def set_params(house: House, principal: Principal, chat_id: str, given: di
         merged = (stored if isinstance(stored, dict) else {}) | given
         params = {k: v for k, v in merged.items() if v is not None}
         changed = await chats.change(unit.connection, chat, body=chat.body | {"params": params}, updated_at=now())
-        await _note_files(unit, principal, changed)
+        await note_files(unit, principal, changed)
     return params
 
 
@@ -385,67 +310,3 @@ async def add_event(house: House, principal: Principal, chat_id: str, message_id
             event = ChatEvent(chat.id, message_id, given.type, data)
             unit.after_commit(partial(house.emitter.chat, chat.user_id, event))
     return True
-
-
-async def clone(house: House, principal: Principal, chat_id: str, title: str | None) -> Reply:
-    """Copies one's chat, with all its branches and tags."""
-    async with change_chat(house.database, principal, chat_id, "own", error=Gone) as (unit, source):
-        chat = await copied(unit, principal, source, title or _titled("Clone of ", source.title), source.body)
-        await tags.copy(unit.connection, source.id, chat)
-        news(house, unit, chat)
-    return await reply(house, principal, chat)
-
-
-async def copied(
-    unit: UnitOfWork, principal: Principal, source: ChatRow, title: str, body: Mapping[str, Any], origin: str = ""
-) -> LockedChat:
-    """A new chat of the principal with all messages of the source, which says where it comes from."""
-    check_stores_chats(principal)
-    noted = {"originalChatId": origin or source.id, "branchPointMessageId": source.current_message_id}
-    chat, _ = await chats.create_from(
-        unit.connection,
-        principal.id,
-        title,
-        {**body, **noted},
-        (),
-        None,
-        current_message_id=source.current_message_id,
-        next_position=source.next_position,
-        meta=affect.carried(source.meta),
-    )
-    await histories.copy(unit.connection, source, chat)
-    return chat
-
-
-def _titled(before: str, title: str, after: str = "") -> str:
-    return (before + title)[: constants.MAX_TITLE - len(after)] + after
-
-
-async def fork(house: House, principal: Principal, chat_id: str, message_id: str | None) -> Reply:
-    """A new chat that begins with one branch of the source, up to a message (the current one by default)."""
-    check_stores_chats(principal)
-    source = await find(house, principal, chat_id)
-    point = message_id or source.current_message_id
-    if point is None:
-        raise BadRequest("This chat has no message to branch off from.")
-    async with house.database.read() as connection:
-        rows, _ = await messages.branch(connection, source.id, point, 2**40)
-    if not rows:
-        raise Gone
-    fields = await aside(len(rows), lambda: messages.fields_of(row.wire([]) for row in rows))
-    body = for_reader(source, principal).body
-    async with house.database.write() as unit:
-        chat, made = await chats.create_from(
-            unit.connection,
-            principal.id,
-            _titled("", source.title, " (fork)"),
-            {**body, "originalChatId": source.id, "branchPointMessageId": point},
-            fields,
-            point,
-            meta=affect.carried(source.meta) | {"forked_from": source.id, "forked_from_message_id": point},
-        )
-        await file_uses.inherit(unit.connection, {"chat_id": source.id}, made)
-        if source.user_id == principal.id:
-            await tags.copy(unit.connection, source.id, chat)
-        news(house, unit, chat)
-    return await reply(house, principal, chat)

@@ -14,6 +14,7 @@ from open_webui.models.grants import Grant
 from open_webui.principal import Principal
 from open_webui.schemas.chats import GrantsForm
 from open_webui.schemas.folders import FolderForm, FolderUpdateForm
+from open_webui.services import staging
 from open_webui.services.deps import Deps
 
 PAGE: Final = 10
@@ -176,7 +177,8 @@ async def delete(deps: Deps, principal: Principal, folder_id: str, delete_conten
         if delete_contents:
             if not principal.may("chat.delete"):
                 raise Forbidden("You may not delete chats, so this folder can only be removed without its contents.")
-            await chats.delete_all(unit.connection, await chats.lock_all(unit.connection, principal.id, "all", gone))
+            held = await chats.lock_all(unit.connection, principal.id, "all", gone)
+            await staging.remove(deps.database, unit, held)
         await folders.repository.delete(unit.connection, gone)
     return True
 

@@ -2,34 +2,48 @@
 
 from typing import Any
 
+import msgspec
+
 from open_webui import constants
 from open_webui.access.permissions import check_stores_chats
 from open_webui.errors import NotFound
-from open_webui.internal.db import UnitOfWork
-from open_webui.models import chats, file_uses, messages, shares
-from open_webui.models.chat_rows import LockedChat
+from open_webui.models import chats, messages, shares
 from open_webui.models.grants import Grant
 from open_webui.models.shares import Share
 from open_webui.principal import Principal
 from open_webui.schemas.chats import GrantsForm
 from open_webui.services.changes import change_chat
-from open_webui.services.chats import Gone, House, Refused, Reply, copied, for_reader, news, reply
+from open_webui.services.chats import Gone, House, Refused, Reply, for_reader, news, reply, stream
+from open_webui.services.new_chats import copy, store_new
 from open_webui.utils.aside import aside
 
 
 async def share(house: House, principal: Principal, chat_id: str, mode: str | None) -> Reply:
     """Makes a link to one's chat, or brings it up to date: to the chat as it is now, or (mode "continue") to the chat."""
+    document = await _document(house, principal, chat_id, mode)
     async with change_chat(house.database, principal, chat_id, "own", error=Refused) as (unit, held):
-        chat = await _share(unit, held, mode)
+        chat = await shares.put(unit.connection, held, _mode(document), document)
     return await reply(house, principal, chat)
 
 
-async def _share(unit: UnitOfWork, chat: LockedChat, mode: str | None) -> LockedChat:
-    document = None
-    if mode != "continue":
-        document = (await chats.document(unit.connection, chat))["chat"]
-    kind: shares.Mode = "continue" if mode == "continue" else "snapshot"
-    return await shares.put(unit.connection, chat, kind, document)
+class _Whole(msgspec.Struct):
+    """A chat's document, of which only the inner object is looked at."""
+
+    chat: msgspec.Raw
+
+
+async def _document(house: House, principal: Principal, chat_id: str, mode: str | None) -> msgspec.Raw | None:
+    """What a snapshot of one's chat shows, None for a link to the chat itself. Read before anybody waits for the writing."""
+    async with house.database.read() as connection:
+        chat = await chats.own(connection, principal.id, chat_id)
+    if mode == "continue" or chat is None:
+        return None
+    parts = [part async for part in stream(house, chat)]
+    return (await aside(chat.next_position, lambda: msgspec.json.decode(b"".join(parts), type=_Whole))).chat
+
+
+def _mode(document: msgspec.Raw | None) -> shares.Mode:
+    return "continue" if document is None else "snapshot"
 
 
 async def unshare(house: House, principal: Principal, chat_id: str) -> bool:
@@ -91,38 +105,31 @@ async def clone_shared(house: House, principal: Principal, share_id: str) -> Rep
     """Copies what a link shows into a chat of one's own. The id of a chat that one may read will do too."""
     check_stores_chats(principal)
     admin = house.settings.enable_admin_chat_access
-    async with house.database.write() as unit:
-        found = await shares.get(unit.connection, principal, share_id, admin_access=admin)
-        if found is not None and found.mode == "snapshot":
-            chat = await _from_snapshot(unit, principal, found)
-        else:
-            chat_id = share_id if found is None else found.chat_id
-            source = await chats.get(unit.connection, principal, chat_id, admin_access=admin)
-            if source is None:
-                raise Gone
-            body = for_reader(source, principal).body
-            chat = await copied(
-                unit, principal, source, f"Clone of {source.title}"[: constants.MAX_TITLE], body, share_id
-            )
-        news(house, unit, chat)
-    return await reply(house, principal, chat)
+    async with house.database.read() as connection:
+        found = await shares.get(connection, principal, share_id, admin_access=admin)
+        chat_id = share_id if found is None else found.chat_id
+        source = await chats.get(connection, principal, chat_id, admin_access=admin)
+    if found is not None and found.mode == "snapshot":
+        new = await _of_snapshot(principal, found)
+        chat = await store_new(house, principal, new, uses_of={"share_id": found.id})
+        return await reply(house, principal, chat)
+    if source is None:
+        raise Gone
+    return await copy(house, principal, source, f"Clone of {source.title}"[: constants.MAX_TITLE], share_id)
 
 
-async def _from_snapshot(unit: UnitOfWork, principal: Principal, found: Share) -> LockedChat:
+async def _of_snapshot(principal: Principal, found: Share) -> chats.NewChat:
     document = _snapshot(found, principal)["chat"]
     history = document.get("history") or {}
     wire = history.get("messages") or {}
     current = history.get("currentId")
-    chat, made = await chats.create_from(
-        unit.connection,
+    return await chats.draft(
         principal.id,
         f"Clone of {found.title}"[: constants.MAX_TITLE],
         {**document, "originalChatId": found.id, "branchPointMessageId": current},
         await aside(len(wire), messages.fields_of, wire.values()),
         current,
     )
-    await file_uses.inherit(unit.connection, {"share_id": found.id}, made)
-    return chat
 
 
 async def access(house: House, principal: Principal, chat_id: str) -> list[Grant]:
@@ -135,9 +142,10 @@ async def access(house: House, principal: Principal, chat_id: str) -> list[Grant
 
 async def set_access(house: House, principal: Principal, chat_id: str, given: GrantsForm) -> Reply:
     """Puts grants in the place of those on one's chat. share_mode, where the form has it, changes how it is shared."""
+    reshared = "share_mode" in given.model_fields_set
+    document = await _document(house, principal, chat_id, given.share_mode) if reshared else None
     async with change_chat(house.database, principal, chat_id, "own") as (unit, held):
         await shares.repository.set_grants(unit.connection, principal, held.id, given.access_grants, strict=True)
-        reshared = "share_mode" in given.model_fields_set
-        chat = await _share(unit, held, given.share_mode) if reshared else held
+        chat = await shares.put(unit.connection, held, _mode(document), document) if reshared else held
         news(house, unit, chat, "chat:access", {})
     return await reply(house, principal, chat)

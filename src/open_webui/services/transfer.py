@@ -1,7 +1,7 @@
 """Chats in bulk: exports as streams, imports as a whole or not at all, and figures about them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,8 +21,9 @@ from open_webui.schemas.chats import (
     read_document,
     read_imported,
 )
-from open_webui.services import outgoing
-from open_webui.services.chats import NEW_TITLE, House, for_reader, stream
+from open_webui.services import outgoing, staging
+from open_webui.services.chats import House, for_reader, stream
+from open_webui.services.new_chats import NEW_TITLE
 from open_webui.utils import tree
 
 # Chats whose envelopes are read at once.
@@ -76,25 +77,25 @@ async def take_in(house: House, principal: Principal, given: ImportBody) -> list
         read.append((form, await read_document(form.chat, creating=True)))
         # A wait between two, so that many small ones don't hold the loop either.
         await asyncio.sleep(0)
-    out: list[int] = []
-    async with house.database.write() as unit:
-        own = set(await folders.parents(unit.connection, principal.id))
-        for form, document in read:
-            columns = _columns(form)
-            chat, _ = await chats.create_from(
-                unit.connection,
-                principal.id,
-                document.title or NEW_TITLE,
-                document.body,
-                document.fields or (),
-                form.current_message_id or document.current_id,
-                # Another server's folder means nothing here; only one's own is kept.
-                folder_id=form.folder_id if form.folder_id in own else None,
-                **columns,
-            )
-            await tags.add(unit.connection, chat, _tags(form))
-            out.append(chat.n)
-    return out
+    async with house.database.read() as connection:
+        own = set(await folders.parents(connection, principal.id))
+    new = [await _draft(principal, form, document, own) for form, document in read]
+    return [chat.n for chat in await staging.store_new(house.database, principal, new)]
+
+
+async def _draft(principal: Principal, form: ImportedChat, document: Document, own: Container[str]) -> chats.NewChat:
+    """own: the folders of the principal. Another server's folder means nothing here."""
+    await asyncio.sleep(0)
+    made = await chats.draft(
+        principal.id,
+        document.title or NEW_TITLE,
+        document.body,
+        document.fields or (),
+        form.current_message_id or document.current_id,
+        folder_id=form.folder_id if form.folder_id in own else None,
+        **_columns(form),
+    )
+    return msgspec.structs.replace(made, tags=tuple(_tags(form)))
 
 
 def _columns(form: ImportedChat) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from open_webui.chat.registry import RunningAnswers
 from open_webui.chat.request import parse_page_request
 from open_webui.chat.store import Place, Stored, store
+from open_webui.config import DEFAULT_PERMISSIONS, permission_paths
 from open_webui.env import Settings
 from open_webui.errors import OuiError
 from open_webui.internal.db import Database, open_database
@@ -20,15 +22,16 @@ from open_webui.models import turns as stored_turns
 from open_webui.models.base import new_id
 from open_webui.principal import Principal
 from open_webui.schemas.chats import ChatBody, EventForm, GrantsForm, MessageForm
-from open_webui.services import affect, sharing
+from open_webui.services import affect, saving, sharing
 from open_webui.services import chats as services
 from open_webui.services.changes import change_chat
 from tests.open_webui.chat.conftest import Notes
 from tests.support.interleaving import both
 
 PERSON = str(uuid.UUID(int=1))
-ANN = Principal(id=PERSON, role="user", name="Ann", email="ann@example.com")
-BOB = Principal(id=str(uuid.UUID(int=2)), role="user", name="Bob", email="bob@example.com")
+MAY = permission_paths(DEFAULT_PERMISSIONS)
+ANN = Principal(id=PERSON, role="user", name="Ann", email="ann@example.com", permissions=MAY)
+BOB = Principal(id=str(uuid.UUID(int=2)), role="user", name="Bob", email="bob@example.com", permissions=MAY)
 
 
 class Catalogue:
@@ -46,6 +49,8 @@ class House:
         self.database = database
         self.emitter = Notes()
         self.catalogue: Any = Catalogue()
+        self.running = RunningAnswers(settings, database)
+        self.blobs: Any = None
 
     def overlays(self, _chat_id: str) -> dict[str, dict[str, Any]]:
         return {}
@@ -118,7 +123,7 @@ async def test_a_save_does_not_remove_a_turn_that_is_stored_meanwhile(house: Hou
     chat_id = await new_chat(house)
 
     async def save() -> Any:
-        return await services.update(house, ANN, chat_id, body_of(history_of(*DOCUMENT)))
+        return await saving.update(house, ANN, chat_id, body_of(history_of(*DOCUMENT)))
 
     async def turn() -> Any:
         return await ask(house, chat_id, "q3", "a3", "a2", "task")
@@ -169,7 +174,7 @@ async def test_a_right_that_is_taken_away_meanwhile_is_gone(house: House, stop_a
     """Bob writes into a chat that is shared with him while Ann ends that: he comes before, or is refused."""
     chat_id = await new_chat(house)
     grant = {"principal_type": "user", "principal_id": BOB.id, "permission": "write"}
-    may = frozenset({"access_grants.allow_users", "chat.share"})
+    may = MAY | {"access_grants.allow_users", "chat.share"}
     giving = Principal(id=ANN.id, role="user", name="Ann", email=ANN.email, permissions=may)
     await sharing.set_access(house, giving, chat_id, GrantsForm(access_grants=[grant], share_mode="continue"))
     ended, said = await both(
@@ -244,11 +249,11 @@ async def _archive_all(house: House, _chat_id: str) -> Any:
 CHANGERS: dict[str, Changer] = {
     "ask": _ask,
     "ask again": _ask_again,
-    "save a shorter document": lambda h, c: services.update(h, ANN, c, body_of(history_of(*DOCUMENT[:2]))),
-    "save another document": lambda h, c: services.update(
+    "save a shorter document": lambda h, c: saving.update(h, ANN, c, body_of(history_of(*DOCUMENT[:2]))),
+    "save another document": lambda h, c: saving.update(
         h, ANN, c, body_of(history_of(*DOCUMENT[:3], message("n", "q2", "new", "assistant", done=True, model="m")))
     ),
-    "rename": lambda h, c: services.update(h, ANN, c, body_of({"title": "Renamed", "x": 1})),
+    "rename": lambda h, c: saving.update(h, ANN, c, body_of({"title": "Renamed", "x": 1})),
     "parameters": lambda h, c: services.set_params(h, ANN, c, {"a": 1}),
     "more parameters": lambda h, c: services.set_params(h, ANN, c, {"b": 2, "a": None}),
     "pin": lambda h, c: services.toggle(h, ANN, c, "pinned"),

@@ -1,0 +1,144 @@
+"""How chats come to be: made by a page, cloned, forked."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from open_webui import constants
+from open_webui.access.permissions import check_params, check_stores_chats
+from open_webui.errors import BadRequest
+from open_webui.internal.db import UnitOfWork
+from open_webui.models import chats, file_uses, messages, tags
+from open_webui.models.chat_rows import ChatRow, LockedChat
+from open_webui.principal import Principal
+from open_webui.schemas.chats import ChatBody, read_document
+from open_webui.services import affect, staging
+from open_webui.services.chats import (
+    WHOLE,
+    Gone,
+    House,
+    Reply,
+    find,
+    for_reader,
+    news,
+    params_of,
+    reply,
+    variables_of,
+)
+from open_webui.utils.aside import aside
+
+NEW_TITLE: Final = "New Chat"
+
+
+async def create(house: House, principal: Principal, given: ChatBody) -> Reply:
+    """Stores a new chat and answers with its document. Raises Forbidden for parameters that its owner may not set."""
+    check_stores_chats(principal)
+    document = await read_document(given.chat, creating=True)
+    check_params(principal, params_of(document.body))
+    variables = variables_of(given.variables)
+    new = await chats.draft(
+        principal.id,
+        document.title or NEW_TITLE,
+        document.body,
+        document.fields or (),
+        document.current_id,
+        folder_id=given.folder_id,
+        variables=variables or {},
+    )
+    chat = await store_new(house, principal, new)
+    if len(new.rows) > WHOLE:
+        return await reply(house, principal, chat)
+    names = {principal.id: principal.name}
+    async with house.database.read() as connection:
+        return await chats.document(connection, chat, rows=new.rows, tag_ids=(), names=names)
+
+
+async def store_new(
+    house: House,
+    principal: Principal,
+    new: chats.NewChat,
+    *,
+    uses_of: Mapping[str, str] | None = None,
+    tags_of: ChatRow | None = None,
+) -> ChatRow:
+    """Stores a new chat and tells the owner's lists.
+
+    uses_of: what its messages were copied from, whose files they may use (file_uses.inherit). tags_of: a chat whose tags
+    it gets, if it has the same owner.
+    """
+
+    async def finish(unit: UnitOfWork, made: Sequence[LockedChat]) -> None:
+        if uses_of is not None:
+            await file_uses.inherit(unit.connection, uses_of, new.rows)
+        for chat in made:
+            if tags_of is not None and tags_of.user_id == principal.id:
+                await tags.copy(unit.connection, tags_of.id, chat)
+            news(house, unit, chat)
+
+    return (await staging.store_new(house.database, principal, [new], finish))[0]
+
+
+async def clone(house: House, principal: Principal, chat_id: str, title: str | None) -> Reply:
+    """Copies one's chat, with all its branches and tags."""
+    async with house.database.read() as connection:
+        source = await chats.own(connection, principal.id, chat_id)
+    if source is None:
+        raise Gone
+    return await copy(house, principal, source, title or _titled("Clone of ", source.title))
+
+
+async def copy(house: House, principal: Principal, source: ChatRow, title: str, origin: str = "") -> Reply:
+    """Makes a chat of the principal with all messages of the source, which says where it comes from.
+
+    The principal may read the source. Messages that others add or change meanwhile are copied as they are when it is
+    their turn.
+    """
+    check_stores_chats(principal)
+    noted = {"originalChatId": origin or source.id, "branchPointMessageId": source.current_message_id}
+    new = await chats.draft(
+        principal.id,
+        title,
+        {**for_reader(source, principal).body, **noted},
+        (),
+        None,
+        current_message_id=source.current_message_id,
+        next_position=source.next_position,
+        meta=affect.carried(source.meta),
+    )
+
+    async def finish(unit: UnitOfWork, made: Sequence[LockedChat]) -> None:
+        for chat in made:
+            if source.user_id == principal.id and not origin:
+                await tags.copy(unit.connection, source.id, chat)
+            news(house, unit, chat)
+
+    chat = await staging.store_copy(house.database, source, new, finish)
+    return await reply(house, principal, chat)
+
+
+def _titled(before: str, title: str, after: str = "") -> str:
+    return (before + title)[: constants.MAX_TITLE - len(after)] + after
+
+
+async def fork(house: House, principal: Principal, chat_id: str, message_id: str | None) -> Reply:
+    """A new chat that begins with one branch of the source, up to a message (the current one by default)."""
+    check_stores_chats(principal)
+    source = await find(house, principal, chat_id)
+    point = message_id or source.current_message_id
+    if point is None:
+        raise BadRequest("This chat has no message to branch off from.")
+    async with house.database.read() as connection:
+        rows, _ = await messages.branch(connection, source.id, point, 2**40)
+    if not rows:
+        raise Gone
+    fields = await aside(len(rows), lambda: messages.fields_of(row.wire([]) for row in rows))
+    body = for_reader(source, principal).body
+    new = await chats.draft(
+        principal.id,
+        _titled("", source.title, " (fork)"),
+        {**body, "originalChatId": source.id, "branchPointMessageId": point},
+        fields,
+        point,
+        meta=affect.carried(source.meta) | {"forked_from": source.id, "forked_from_message_id": point},
+    )
+    chat = await store_new(house, principal, new, uses_of={"chat_id": source.id}, tags_of=source)
+    return await reply(house, principal, chat)
