@@ -125,7 +125,10 @@ async def test_a_socket_that_takes_a_new_id_is_found_by_it(live: Live, admin: Ac
 
 @on_sqlite
 async def test_long_polling_gets_the_same_in_the_same_order(make_live: MakeLive) -> None:
-    live = await make_live(enable_websocket_support=False)
+    # A client that leaves waits for its last poll, which ends with these.
+    live = await make_live(
+        enable_websocket_support=False, websocket_server_ping_interval=1, websocket_server_ping_timeout=3
+    )
     async with live.client() as http:
         form = {"name": "Poll", "email": "poll@example.com", "password": "correct horse battery"}
         who = (await http.post("/api/v1/auths/signup", json=form)).json()
