@@ -30,9 +30,6 @@ _encode = msgspec.json.encode
 Reply = dict[str, Any] | AsyncIterator[bytes]
 
 
-House = Deps
-
-
 class Gone(NotFound):
     """Most routes answer an unknown chat with this status."""
 
@@ -43,40 +40,40 @@ class Refused(Forbidden):
     status = 401
 
 
-async def find(house: House, principal: Principal, chat_id: str, action: chats.Action = "read") -> ChatRow:
+async def find(deps: Deps, principal: Principal, chat_id: str, action: chats.Action = "read") -> ChatRow:
     """A chat that the principal may read or write. Raises Gone."""
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         chat = await chats.get(
-            connection, principal, chat_id, action, admin_access=house.settings.enable_admin_chat_access
+            connection, principal, chat_id, action, admin_access=deps.settings.enable_admin_chat_access
         )
     if chat is None:
         raise Gone
     return chat
 
 
-async def read(house: House, principal: Principal, chat_id: str) -> Reply:
+async def read(deps: Deps, principal: Principal, chat_id: str) -> Reply:
     """A chat's document for somebody who may read it, mostly in one visit to the database. Raises Gone."""
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         chat = await chats.own(connection, principal.id, chat_id)
         if chat is not None and chat.next_position <= WHOLE:
             names = {principal.id: principal.name}
-            document = await chats.document(connection, chat, overlay=house.overlays(chat.id), names=names)
+            document = await chats.document(connection, chat, overlay=deps.overlays(chat.id), names=names)
             document["chat"]["share_mode"] = "continue"
             return document
-    return await reply(house, principal, await find(house, principal, chat_id), share_mode=True)
+    return await reply(deps, principal, await find(deps, principal, chat_id), share_mode=True)
 
 
-async def reply(house: House, principal: Principal | None, chat: ChatRow, *, share_mode: bool = False) -> Reply:
+async def reply(deps: Deps, principal: Principal | None, chat: ChatRow, *, share_mode: bool = False) -> Reply:
     """The chat's document for this reader. share_mode: say there whether the reader may write into it."""
     chat = for_reader(chat, principal)
     mode: dict[str, Any] = {}
     if share_mode:
-        mode["share_mode"] = await _share_mode(house, principal, chat)
+        mode["share_mode"] = await _share_mode(deps, principal, chat)
     if chat.next_position > WHOLE:
-        return stream(house, chat, mode)
+        return stream(deps, chat, mode)
     names = {principal.id: principal.name} if principal else {}
-    async with house.database.read() as connection:
-        document = await chats.document(connection, chat, overlay=house.overlays(chat.id), names=names)
+    async with deps.database.read() as connection:
+        document = await chats.document(connection, chat, overlay=deps.overlays(chat.id), names=names)
     document["chat"].update(mode)
     return document
 
@@ -89,18 +86,18 @@ def for_reader(chat: ChatRow, principal: Principal | None) -> ChatRow:
     return msgspec.structs.replace(chat, body=hidden, variables=None)
 
 
-async def _share_mode(house: House, principal: Principal | None, chat: ChatRow) -> str | None:
+async def _share_mode(deps: Deps, principal: Principal | None, chat: ChatRow) -> str | None:
     if principal is None:
         return None
     if principal.id == chat.user_id:
         return "continue"
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         return "continue" if await chats.get(connection, principal, chat.id, "write") else None
 
 
-async def stream(house: House, chat: ChatRow, extra: Mapping[str, Any] | None = None) -> AsyncIterator[bytes]:
+async def stream(deps: Deps, chat: ChatRow, extra: Mapping[str, Any] | None = None) -> AsyncIterator[bytes]:
     """The document of a chat of any size as bytes. No connection is held while the client reads."""
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         parents = await messages.links(connection, chat)
         tag_ids = await chats.tags_of(connection, chat.id)
     if chat.current_message_id not in parents:
@@ -110,12 +107,12 @@ async def stream(house: House, chat: ChatRow, extra: Mapping[str, Any] | None = 
     document["chat"].update(extra or {})
     head, _, tail = _encode(document).partition(_encode(seam))
     yield head + b"{"
-    overlay = house.overlays(chat.id)
+    overlay = deps.overlays(chat.id)
     names: dict[str, str] = {}
     after, first = -1, True
     children = await aside(len(parents), messages.children, parents)
     while True:
-        async with house.database.read() as connection:
+        async with deps.database.read() as connection:
             page, after = await messages.wire_page(connection, chat, parents, children, after)
             for i, wire in page:
                 wire.update(overlay.get(i, {}))
@@ -129,11 +126,11 @@ async def stream(house: House, chat: ChatRow, extra: Mapping[str, Any] | None = 
     yield b"}" + tail
 
 
-def news(house: House, unit: UnitOfWork, chat: ChatRow, event: str = "chat:list", data: Any = None) -> None:
+def news(deps: Deps, unit: UnitOfWork, chat: ChatRow, event: str = "chat:list", data: Any = None) -> None:
     """Tells the owner's tabs about a change of a chat, once it is stored."""
-    if house.emitter.is_connected(chat.user_id):
+    if deps.emitter.is_connected(chat.user_id):
         payload = {"chat_id": chat.id, "folder_id": chat.folder_id} if data is None else data
-        unit.after_commit(partial(house.emitter.chat, chat.user_id, ChatEvent(chat.id, None, event, payload)))
+        unit.after_commit(partial(deps.emitter.chat, chat.user_id, ChatEvent(chat.id, None, event, payload)))
 
 
 def variables_of(given: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -156,51 +153,51 @@ def params_of(body: dict[str, Any]) -> dict[str, Any]:
     return params if isinstance(params, dict) else {}
 
 
-async def delete(house: House, principal: Principal, chat_id: str) -> bool:
+async def delete(deps: Deps, principal: Principal, chat_id: str) -> bool:
     """Removes one's chat; an admin who may see chats may remove them too."""
-    admin = house.settings.enable_admin_chat_access
-    async with change_chat(house.database, principal, chat_id, "own", admin_access=admin) as (unit, chat):
-        await staging.remove(house.database, unit, chat.alone())
-        news(house, unit, chat)
+    admin = deps.settings.enable_admin_chat_access
+    async with change_chat(deps.database, principal, chat_id, "own", admin_access=admin) as (unit, chat):
+        await staging.remove(deps.database, unit, chat.alone())
+        news(deps, unit, chat)
     return True
 
 
-async def delete_all(house: House, principal: Principal) -> bool:
+async def delete_all(deps: Deps, principal: Principal) -> bool:
     """Removes all of one's chats."""
-    async with house.database.write() as unit:
+    async with deps.database.write() as unit:
         held = await chats.lock_all(unit.connection, principal.id)
-        await staging.remove(house.database, unit, held)
+        await staging.remove(deps.database, unit, held)
     return True
 
 
-async def change(house: House, principal: Principal, chat_id: str, **values: Any) -> Reply:
+async def change(deps: Deps, principal: Principal, chat_id: str, **values: Any) -> Reply:
     """Stores some columns of one's chat and answers with its document."""
     folder_id = values.get("folder_id")
-    async with change_chat(house.database, principal, chat_id, "own", error=Gone, folder_id=folder_id) as (unit, held):
+    async with change_chat(deps.database, principal, chat_id, "own", error=Gone, folder_id=folder_id) as (unit, held):
         chat = await chats.change(unit.connection, held, **values)
-        news(house, unit, chat)
-    return await reply(house, principal, chat)
+        news(deps, unit, chat)
+    return await reply(deps, principal, chat)
 
 
-async def toggle(house: House, principal: Principal, chat_id: str, column: str) -> Reply:
+async def toggle(deps: Deps, principal: Principal, chat_id: str, column: str) -> Reply:
     """Turns a flag of one's chat over. Archived chats are not pinned."""
-    async with change_chat(house.database, principal, chat_id, "own", error=Gone) as (unit, held):
+    async with change_chat(deps.database, principal, chat_id, "own", error=Gone) as (unit, held):
         values = {column: not getattr(held, column)}
         if values.get("archived"):
             values["pinned"] = False
         chat = await chats.change(unit.connection, held, **values)
-        news(house, unit, chat)
-    return await reply(house, principal, chat)
+        news(deps, unit, chat)
+    return await reply(deps, principal, chat)
 
 
-async def set_params(house: House, principal: Principal, chat_id: str, given: dict[str, Any]) -> dict[str, Any]:
+async def set_params(deps: Deps, principal: Principal, chat_id: str, given: dict[str, Any]) -> dict[str, Any]:
     """Merges parameters over those of one's chat; null takes one away. Gives all that are set then."""
     try:
         given = clean_json(given)
     except ValueError as error:
         raise BadRequest(f"The parameters can't be stored: this {error}.") from None
     check_params(principal, given)
-    async with change_chat(house.database, principal, chat_id, "own", error=Refused) as (unit, chat):
+    async with change_chat(deps.database, principal, chat_id, "own", error=Refused) as (unit, chat):
         stored = chat.body.get("params")
         merged = (stored if isinstance(stored, dict) else {}) | given
         params = {k: v for k, v in merged.items() if v is not None}
@@ -209,18 +206,18 @@ async def set_params(house: House, principal: Principal, chat_id: str, given: di
     return params
 
 
-async def set_message(house: House, principal: Principal, chat_id: str, message_id: str, given: MessageForm) -> Reply:
+async def set_message(deps: Deps, principal: Principal, chat_id: str, message_id: str, given: MessageForm) -> Reply:
     """Changes the text of a message; one that isn't there is made, as an answer without a question."""
     if not 0 < len(message_id) <= constants.MAX_ID:
         raise BadRequest("The id of this message is too long.")
     fields = {k: v for k, v in given.model_dump(exclude_unset=True).items() if v is not None}
-    owner = await _owner(house, principal, chat_id, message_id)
+    owner = await _owner(deps, principal, chat_id, message_id)
     if owner is not None:
         if given.content is not None:
             check_edits(principal)
         await _edit_running(owner, chat_id, message_id, fields)
-        return await reply(house, principal, await find(house, principal, chat_id, "write"))
-    async with change_chat(house.database, principal, chat_id, error=Refused) as (unit, held):
+        return await reply(deps, principal, await find(deps, principal, chat_id, "write"))
+    async with change_chat(deps.database, principal, chat_id, error=Refused) as (unit, held):
         row = await messages.lock(unit.connection, held, message_id)
         _check_author(principal, held, row)
         if row is not None and given.content is not None and given.content != row.content:
@@ -234,10 +231,10 @@ async def set_message(house: House, principal: Principal, chat_id: str, message_
             values["current_message_id"] = message_id
         chat = await chats.change(unit.connection, held, **values)
         data = {"chat_id": chat.id, "message_id": message_id, "content": given.content}
-        if given.content is not None and house.emitter.is_connected(chat.user_id):
+        if given.content is not None and deps.emitter.is_connected(chat.user_id):
             event = ChatEvent(chat.id, message_id, "chat:message", data)
-            unit.after_commit(partial(house.emitter.chat, chat.user_id, event))
-    return await reply(house, principal, chat)
+            unit.after_commit(partial(deps.emitter.chat, chat.user_id, event))
+    return await reply(deps, principal, chat)
 
 
 async def _edit_running(owner: Owner, chat_id: str, message_id: str, fields: dict[str, Any]) -> None:
@@ -255,9 +252,9 @@ def _check_author(principal: Principal, chat: ChatRow, row: MessageRow | None) -
         raise Refused
 
 
-async def delete_message(house: House, principal: Principal, chat_id: str, message_id: str) -> Reply:
+async def delete_message(deps: Deps, principal: Principal, chat_id: str, message_id: str) -> Reply:
     """Removes a message; what answered it answers its parent then. The parent becomes the current one if it was that."""
-    async with change_chat(house.database, principal, chat_id, error=Refused) as (unit, held):
+    async with change_chat(deps.database, principal, chat_id, error=Refused) as (unit, held):
         row = await messages.lock(unit.connection, held, message_id)
         if row is None:
             raise Refused
@@ -265,17 +262,17 @@ async def delete_message(house: House, principal: Principal, chat_id: str, messa
         await messages.remove(unit.connection, held, row)
         # The page shows the branch that the removed message was on, from where it leaves the tree.
         chat = await chats.change(unit.connection, held, updated_at=now(), current_message_id=row.parent_id)
-        news(house, unit, chat)
-    return await reply(house, principal, chat)
+        news(deps, unit, chat)
+    return await reply(deps, principal, chat)
 
 
-async def _owner(house: House, principal: Principal, chat_id: str, message_id: str) -> Owner | None:
+async def _owner(deps: Deps, principal: Principal, chat_id: str, message_id: str) -> Owner | None:
     """The running answer that the principal may change this message through, None when nobody writes it.
 
     It takes changes until the next wait. Raises Refused.
     """
-    while (owner := await house.running.owner_of(chat_id, message_id)) is not None:
-        async with house.database.read() as connection:
+    while (owner := await deps.running.owner_of(chat_id, message_id)) is not None:
+        async with deps.database.read() as connection:
             chat = await chats.get(connection, principal, chat_id, "write")
         if chat is None or (principal.id != chat.user_id and owner.body.get("user_id") != principal.id):
             raise Refused
@@ -284,7 +281,7 @@ async def _owner(house: House, principal: Principal, chat_id: str, message_id: s
     return None
 
 
-async def add_event(house: House, principal: Principal, chat_id: str, message_id: str, given: EventForm) -> bool:
+async def add_event(deps: Deps, principal: Principal, chat_id: str, message_id: str, given: EventForm) -> bool:
     """Takes an event about a message (a tool's status, a source, more text): stores what it changes and shows it."""
     if given.type not in message_events.KINDS:
         raise BadRequest(f"There is no event of the type '{given.type}'.")
@@ -294,11 +291,11 @@ async def add_event(house: House, principal: Principal, chat_id: str, message_id
         data = clean_json(given.data)
     except ValueError as error:
         raise BadRequest(f"The event can't be stored: this {error}.") from None
-    owner = await _owner(house, principal, chat_id, message_id)
+    owner = await _owner(deps, principal, chat_id, message_id)
     if owner is not None:
         await message_events.apply_to_running(owner, given.type, data)
         return True
-    async with change_chat(house.database, principal, chat_id, error=Refused) as (unit, chat):
+    async with change_chat(deps.database, principal, chat_id, error=Refused) as (unit, chat):
         row = await messages.lock(unit.connection, chat, message_id)
         if row is None:
             raise Refused
@@ -306,7 +303,7 @@ async def add_event(house: House, principal: Principal, chat_id: str, message_id
         columns = message_events.apply_to_row(row, given.type, data)
         if columns:
             await messages.update(unit.connection, chat, [row], columns)
-        if house.emitter.is_connected(chat.user_id):
+        if deps.emitter.is_connected(chat.user_id):
             event = ChatEvent(chat.id, message_id, given.type, data)
-            unit.after_commit(partial(house.emitter.chat, chat.user_id, event))
+            unit.after_commit(partial(deps.emitter.chat, chat.user_id, event))
     return True

@@ -15,7 +15,6 @@ from open_webui.services import affect, staging
 from open_webui.services.chats import (
     WHOLE,
     Gone,
-    House,
     Reply,
     find,
     for_reader,
@@ -24,12 +23,13 @@ from open_webui.services.chats import (
     reply,
     variables_of,
 )
+from open_webui.services.deps import Deps
 from open_webui.utils.aside import aside
 
 NEW_TITLE: Final = "New Chat"
 
 
-async def create(house: House, principal: Principal, given: ChatBody) -> Reply:
+async def create(deps: Deps, principal: Principal, given: ChatBody) -> Reply:
     """Stores a new chat and answers with its document. Raises Forbidden for parameters that its owner may not set."""
     check_stores_chats(principal)
     document = await read_document(given.chat, creating=True)
@@ -44,16 +44,16 @@ async def create(house: House, principal: Principal, given: ChatBody) -> Reply:
         folder_id=given.folder_id,
         variables=variables or {},
     )
-    chat = await store_new(house, principal, new)
+    chat = await store_new(deps, principal, new)
     if len(new.rows) > WHOLE:
-        return await reply(house, principal, chat)
+        return await reply(deps, principal, chat)
     names = {principal.id: principal.name}
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         return await chats.document(connection, chat, rows=new.rows, tag_ids=(), names=names)
 
 
 async def store_new(
-    house: House,
+    deps: Deps,
     principal: Principal,
     new: chats.NewChat,
     *,
@@ -72,21 +72,21 @@ async def store_new(
         for chat in made:
             if tags_of is not None and tags_of.user_id == principal.id:
                 await tags.copy(unit.connection, tags_of.id, chat)
-            news(house, unit, chat)
+            news(deps, unit, chat)
 
-    return (await staging.store_new(house.database, principal, [new], finish))[0]
+    return (await staging.store_new(deps.database, principal, [new], finish))[0]
 
 
-async def clone(house: House, principal: Principal, chat_id: str, title: str | None) -> Reply:
+async def clone(deps: Deps, principal: Principal, chat_id: str, title: str | None) -> Reply:
     """Copies one's chat, with all its branches and tags."""
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         source = await chats.own(connection, principal.id, chat_id)
     if source is None:
         raise Gone
-    return await copy(house, principal, source, title or _titled("Clone of ", source.title))
+    return await copy(deps, principal, source, title or _titled("Clone of ", source.title))
 
 
-async def copy(house: House, principal: Principal, source: ChatRow, title: str, origin: str = "") -> Reply:
+async def copy(deps: Deps, principal: Principal, source: ChatRow, title: str, origin: str = "") -> Reply:
     """Makes a chat of the principal with all messages of the source, which says where it comes from.
 
     The principal may read the source. Messages that others add or change meanwhile are copied as they are when it is
@@ -109,24 +109,24 @@ async def copy(house: House, principal: Principal, source: ChatRow, title: str, 
         for chat in made:
             if source.user_id == principal.id and not origin:
                 await tags.copy(unit.connection, source.id, chat)
-            news(house, unit, chat)
+            news(deps, unit, chat)
 
-    chat = await staging.store_copy(house.database, source, new, finish)
-    return await reply(house, principal, chat)
+    chat = await staging.store_copy(deps.database, source, new, finish)
+    return await reply(deps, principal, chat)
 
 
 def _titled(before: str, title: str, after: str = "") -> str:
     return (before + title)[: constants.MAX_TITLE - len(after)] + after
 
 
-async def fork(house: House, principal: Principal, chat_id: str, message_id: str | None) -> Reply:
+async def fork(deps: Deps, principal: Principal, chat_id: str, message_id: str | None) -> Reply:
     """A new chat that begins with one branch of the source, up to a message (the current one by default)."""
     check_stores_chats(principal)
-    source = await find(house, principal, chat_id)
+    source = await find(deps, principal, chat_id)
     point = message_id or source.current_message_id
     if point is None:
         raise BadRequest("This chat has no message to branch off from.")
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         rows, _ = await messages.branch(connection, source.id, point, 2**40)
     if not rows:
         raise Gone
@@ -140,5 +140,5 @@ async def fork(house: House, principal: Principal, chat_id: str, message_id: str
         point,
         meta=affect.carried(source.meta) | {"forked_from": source.id, "forked_from_message_id": point},
     )
-    chat = await store_new(house, principal, new, uses_of={"chat_id": source.id}, tags_of=source)
-    return await reply(house, principal, chat)
+    chat = await store_new(deps, principal, new, uses_of={"chat_id": source.id}, tags_of=source)
+    return await reply(deps, principal, chat)

@@ -12,34 +12,35 @@ from open_webui.principal import Principal
 from open_webui.schemas.chats import ChatBody, Document, read_document
 from open_webui.services import staging
 from open_webui.services.changes import change_chat
-from open_webui.services.chats import House, Refused, Reply, news, note_files, params_of, reply, variables_of
+from open_webui.services.chats import Refused, Reply, news, note_files, params_of, reply, variables_of
+from open_webui.services.deps import Deps
 from open_webui.utils import tree
 
 # A save of more messages, stored and given ones together, is written in portions.
 LARGE: Final = 2 * staging.MAX_ROWS
 
 
-async def update(house: House, principal: Principal, chat_id: str, given: ChatBody) -> Reply:
+async def update(deps: Deps, principal: Principal, chat_id: str, given: ChatBody) -> Reply:
     """Merges the given keys over the document; a history that is given takes the place of the stored one."""
     document = await read_document(given.chat, creating=False)
     variables = variables_of(given.variables)
-    chat = await _update(house, principal, chat_id, given, document, variables)
+    chat = await _update(deps, principal, chat_id, given, document, variables)
     if chat is None:
-        last = await _save_portions(house, principal, chat_id, document.fields or ())
-        chat = await _update(house, principal, chat_id, given, document, variables, last=last)
+        last = await _save_portions(deps, principal, chat_id, document.fields or ())
+        chat = await _update(deps, principal, chat_id, given, document, variables, last=last)
     if chat is None:
         raise Refused
-    return await reply(house, principal, chat)
+    return await reply(deps, principal, chat)
 
 
 async def _save_portions(
-    house: House, principal: Principal, chat_id: str, fields: Sequence[tree.Fields]
+    deps: Deps, principal: Principal, chat_id: str, fields: Sequence[tree.Fields]
 ) -> histories.Difference:
     """Saves a large history in units of some messages, but for the last of them, which is given back.
 
     New messages come first and those that go last, so that a save which is cut off has lost nothing.
     """
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         chat = await chats.get(connection, principal, chat_id, "write")
         if chat is None:
             raise Refused
@@ -47,13 +48,13 @@ async def _save_portions(
     weights = [staging.weight_of(row) for row in (*found.fresh, *found.changed)]
     *portions, last = staging.cut(weights + [(1, 0)] * len(found.gone)) or [(0, 0)]
     for portion in portions:
-        async with change_chat(house.database, principal, chat_id, error=Refused) as (unit, held):
+        async with change_chat(deps.database, principal, chat_id, error=Refused) as (unit, held):
             await histories.apply(unit.connection, held, found.part(*portion))
     return found.part(*last)
 
 
 async def _update(
-    house: House,
+    deps: Deps,
     principal: Principal,
     chat_id: str,
     given: ChatBody,
@@ -63,7 +64,7 @@ async def _update(
     last: histories.Difference | None = None,
 ) -> ChatRow | None:
     """Stores a save in one unit; None where that is too much. last: what is left to save of the messages."""
-    changing = change_chat(house.database, principal, chat_id, error=Refused, folder_id=given.folder_id)
+    changing = change_chat(deps.database, principal, chat_id, error=Refused, folder_id=given.folder_id)
     async with changing as (unit, held):
         if principal.id == held.user_id:
             check_params(principal, _changed_params(held, document))
@@ -83,7 +84,7 @@ async def _update(
         chat = await chats.change(unit.connection, held, **values)
         if values.keys() & {"body", "variables"}:
             await note_files(unit, principal, chat)
-        news(house, unit, chat)
+        news(deps, unit, chat)
     return chat
 
 

@@ -13,17 +13,18 @@ from open_webui.models.shares import Share
 from open_webui.principal import Principal
 from open_webui.schemas.chats import GrantsForm
 from open_webui.services.changes import change_chat
-from open_webui.services.chats import Gone, House, Refused, Reply, for_reader, news, reply, stream
+from open_webui.services.chats import Gone, Refused, Reply, for_reader, news, reply, stream
+from open_webui.services.deps import Deps
 from open_webui.services.new_chats import copy, store_new
 from open_webui.utils.aside import aside
 
 
-async def share(house: House, principal: Principal, chat_id: str, mode: str | None) -> Reply:
+async def share(deps: Deps, principal: Principal, chat_id: str, mode: str | None) -> Reply:
     """Makes a link to one's chat, or brings it up to date: to the chat as it is now, or (mode "continue") to the chat."""
-    document = await _document(house, principal, chat_id, mode)
-    async with change_chat(house.database, principal, chat_id, "own", error=Refused) as (unit, held):
+    document = await _document(deps, principal, chat_id, mode)
+    async with change_chat(deps.database, principal, chat_id, "own", error=Refused) as (unit, held):
         chat = await shares.put(unit.connection, held, _mode(document), document)
-    return await reply(house, principal, chat)
+    return await reply(deps, principal, chat)
 
 
 class _Whole(msgspec.Struct):
@@ -32,13 +33,13 @@ class _Whole(msgspec.Struct):
     chat: msgspec.Raw
 
 
-async def _document(house: House, principal: Principal, chat_id: str, mode: str | None) -> msgspec.Raw | None:
+async def _document(deps: Deps, principal: Principal, chat_id: str, mode: str | None) -> msgspec.Raw | None:
     """What a snapshot of one's chat shows, None for a link to the chat itself. Read before anybody waits for the writing."""
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         chat = await chats.own(connection, principal.id, chat_id)
     if mode == "continue" or chat is None:
         return None
-    parts = [part async for part in stream(house, chat)]
+    parts = [part async for part in stream(deps, chat)]
     return (await aside(chat.next_position, lambda: msgspec.json.decode(b"".join(parts), type=_Whole))).chat
 
 
@@ -46,24 +47,24 @@ def _mode(document: msgspec.Raw | None) -> shares.Mode:
     return "continue" if document is None else "snapshot"
 
 
-async def unshare(house: House, principal: Principal, chat_id: str) -> bool:
+async def unshare(deps: Deps, principal: Principal, chat_id: str) -> bool:
     """Ends the sharing of one's chat."""
-    async with change_chat(house.database, principal, chat_id, "own", error=Refused) as (unit, chat):
+    async with change_chat(deps.database, principal, chat_id, "own", error=Refused) as (unit, chat):
         await shares.delete(unit.connection, chat.alone())
     return True
 
 
-async def unshare_all(house: House, principal: Principal) -> bool:
+async def unshare_all(deps: Deps, principal: Principal) -> bool:
     """Ends the sharing of all of one's chats."""
-    async with house.database.write() as unit:
+    async with deps.database.write() as unit:
         await shares.delete(unit.connection, await chats.lock_all(unit.connection, principal.id, "shared"))
     return True
 
 
-async def shared(house: House, principal: Principal | None, share_id: str) -> dict[str, Any]:
+async def shared(deps: Deps, principal: Principal | None, share_id: str) -> dict[str, Any]:
     """What a link shows to the one who opens it. Raises Gone."""
-    async with house.database.read() as connection:
-        found = await shares.get(connection, principal, share_id, admin_access=house.settings.enable_admin_chat_access)
+    async with deps.database.read() as connection:
+        found = await shares.get(connection, principal, share_id, admin_access=deps.settings.enable_admin_chat_access)
         if found is None:
             raise Gone
         if found.mode == "snapshot":
@@ -71,7 +72,7 @@ async def shared(house: House, principal: Principal | None, share_id: str) -> di
         chat = await chats.own(connection, found.user_id, found.chat_id)
         if chat is None:
             raise Gone
-        document = await chats.document(connection, for_reader(chat, principal), overlay=house.overlays(chat.id))
+        document = await chats.document(connection, for_reader(chat, principal), overlay=deps.overlays(chat.id))
         may_write = principal is not None and await chats.get(connection, principal, chat.id, "write") is not None
     document["chat"]["share_mode"] = "continue" if may_write else None
     return document | {"id": found.id, "chat_id": chat.id, "tasks": None, "meta": {}}
@@ -101,21 +102,21 @@ def _snapshot(found: Share, principal: Principal | None) -> dict[str, Any]:
     }
 
 
-async def clone_shared(house: House, principal: Principal, share_id: str) -> Reply:
+async def clone_shared(deps: Deps, principal: Principal, share_id: str) -> Reply:
     """Copies what a link shows into a chat of one's own. The id of a chat that one may read will do too."""
     check_stores_chats(principal)
-    admin = house.settings.enable_admin_chat_access
-    async with house.database.read() as connection:
+    admin = deps.settings.enable_admin_chat_access
+    async with deps.database.read() as connection:
         found = await shares.get(connection, principal, share_id, admin_access=admin)
         chat_id = share_id if found is None else found.chat_id
         source = await chats.get(connection, principal, chat_id, admin_access=admin)
     if found is not None and found.mode == "snapshot":
         new = await _of_snapshot(principal, found)
-        chat = await store_new(house, principal, new, uses_of={"share_id": found.id})
-        return await reply(house, principal, chat)
+        chat = await store_new(deps, principal, new, uses_of={"share_id": found.id})
+        return await reply(deps, principal, chat)
     if source is None:
         raise Gone
-    return await copy(house, principal, source, f"Clone of {source.title}"[: constants.MAX_TITLE], share_id)
+    return await copy(deps, principal, source, f"Clone of {source.title}"[: constants.MAX_TITLE], share_id)
 
 
 async def _of_snapshot(principal: Principal, found: Share) -> chats.NewChat:
@@ -132,20 +133,20 @@ async def _of_snapshot(principal: Principal, found: Share) -> chats.NewChat:
     )
 
 
-async def access(house: House, principal: Principal, chat_id: str) -> list[Grant]:
+async def access(deps: Deps, principal: Principal, chat_id: str) -> list[Grant]:
     """The grants on one's chat. Raises NotFound."""
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         if await chats.own(connection, principal.id, chat_id) is None:
             raise NotFound
         return await shares.repository.grants_on(connection, chat_id)
 
 
-async def set_access(house: House, principal: Principal, chat_id: str, given: GrantsForm) -> Reply:
+async def set_access(deps: Deps, principal: Principal, chat_id: str, given: GrantsForm) -> Reply:
     """Puts grants in the place of those on one's chat. share_mode, where the form has it, changes how it is shared."""
     reshared = "share_mode" in given.model_fields_set
-    document = await _document(house, principal, chat_id, given.share_mode) if reshared else None
-    async with change_chat(house.database, principal, chat_id, "own") as (unit, held):
+    document = await _document(deps, principal, chat_id, given.share_mode) if reshared else None
+    async with change_chat(deps.database, principal, chat_id, "own") as (unit, held):
         await shares.repository.set_grants(unit.connection, principal, held.id, given.access_grants, strict=True)
         chat = await shares.put(unit.connection, held, _mode(document), document) if reshared else held
-        news(house, unit, chat, "chat:access", {})
-    return await reply(house, principal, chat)
+        news(deps, unit, chat, "chat:access", {})
+    return await reply(deps, principal, chat)

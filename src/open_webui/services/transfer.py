@@ -22,7 +22,8 @@ from open_webui.schemas.chats import (
     read_imported,
 )
 from open_webui.services import outgoing, staging
-from open_webui.services.chats import House, for_reader, stream
+from open_webui.services.chats import for_reader, stream
+from open_webui.services.deps import Deps
 from open_webui.services.new_chats import NEW_TITLE
 from open_webui.utils import tree
 
@@ -34,7 +35,7 @@ _encode = msgspec.json.encode
 
 
 async def export(
-    house: House, numbers: Sequence[int], *, lines: bool, reader: Principal | None = None
+    deps: Deps, numbers: Sequence[int], *, lines: bool, reader: Principal | None = None
 ) -> AsyncIterator[bytes]:
     """The documents of chats as bytes, with their pictures: one a line, or a JSON array.
 
@@ -44,15 +45,15 @@ async def export(
     if not lines:
         yield b"["
     for k in range(0, len(numbers), PAGE):
-        async with house.database.read() as connection:
+        async with deps.database.read() as connection:
             page = await chats.by_numbers(connection, numbers[k : k + PAGE])
         for chat in page:
             if started and not lines:
                 yield b","
             started = True
-            pictures = await outgoing.used_in(house, chat.id)
-            async for part in stream(house, chat if reader is None else for_reader(chat, reader)):
-                async for piece in outgoing.with_pictures(house, pictures, part):
+            pictures = await outgoing.used_in(deps, chat.id)
+            async for part in stream(deps, chat if reader is None else for_reader(chat, reader)):
+                async for piece in outgoing.with_pictures(deps, pictures, part):
                     yield piece
             if lines:
                 yield b"\n"
@@ -60,13 +61,13 @@ async def export(
         yield b"]"
 
 
-async def numbers(house: House, user_id: str | None, **which: Any) -> list[int]:
+async def numbers(deps: Deps, user_id: str | None, **which: Any) -> list[int]:
     """The numbers of the chats to export."""
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         return await chat_lists.numbers(connection, user_id, **which)
 
 
-async def take_in(house: House, principal: Principal, given: ImportBody) -> list[int]:
+async def take_in(deps: Deps, principal: Principal, given: ImportBody) -> list[int]:
     """Stores all chats of an export, or none. Gives their numbers, in order. Raises RequestValidationError, BadRequest."""
     check_stores_chats(principal)
     if len(given.chats) > MAX_IMPORT:
@@ -77,10 +78,10 @@ async def take_in(house: House, principal: Principal, given: ImportBody) -> list
         read.append((form, await read_document(form.chat, creating=True)))
         # A wait between two, so that many small ones don't hold the loop either.
         await asyncio.sleep(0)
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         own = set(await folders.parents(connection, principal.id))
     new = [await _draft(principal, form, document, own) for form, document in read]
-    return [chat.n for chat in await staging.store_new(house.database, principal, new)]
+    return [chat.n for chat in await staging.store_new(deps.database, principal, new)]
 
 
 async def _draft(principal: Principal, form: ImportedChat, document: Document, own: Container[str]) -> chats.NewChat:
@@ -162,23 +163,23 @@ class Measured(msgspec.Struct):
         }
 
 
-async def stats_lines(house: House, chat_numbers: Sequence[int]) -> AsyncIterator[bytes]:
+async def stats_lines(deps: Deps, chat_numbers: Sequence[int]) -> AsyncIterator[bytes]:
     """The figures of chats as bytes, one chat a line."""
     for k in range(0, len(chat_numbers), PAGE):
-        for measured in await measure(house, chat_numbers[k : k + PAGE]):
+        for measured in await measure(deps, chat_numbers[k : k + PAGE]):
             yield _encode(measured.exported()) + b"\n"
 
 
-async def measure(house: House, chat_numbers: Sequence[int]) -> list[Measured]:
+async def measure(deps: Deps, chat_numbers: Sequence[int]) -> list[Measured]:
     """Figures of chats, in order."""
-    async with house.database.read() as connection:
+    async with deps.database.read() as connection:
         found = await chats.by_numbers(connection, chat_numbers)
         tagged = await tags.of_chats(connection, [chat.id for chat in found])
-    return [await _measured(house, chat, tagged[chat.id]) for chat in found]
+    return [await _measured(deps, chat, tagged[chat.id]) for chat in found]
 
 
-async def _measured(house: House, chat: ChatRow, tag_ids: list[str]) -> Measured:
-    async with house.database.read() as connection:
+async def _measured(deps: Deps, chat: ChatRow, tag_ids: list[str]) -> Measured:
+    async with deps.database.read() as connection:
         rows = await histories.outline(connection, chat)
     parents = tree.repair({row.id: row.parent_id for row in rows})
     at = {row.id: row.created_at for row in rows}
