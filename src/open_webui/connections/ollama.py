@@ -18,6 +18,9 @@ from open_webui.connections.render import as_chunks, as_completion
 from open_webui.connections.specs import Spec
 from open_webui.connections.transport import FAILURES, failure, host_of, read_all, request
 from open_webui.errors import ProviderError
+from open_webui.internal.log import get_logger
+
+log = get_logger(__name__)
 
 
 class OllamaConnection:
@@ -140,6 +143,8 @@ class OllamaReply:
 
     async def __aexit__(self, *_error: object) -> None:
         self._response.close()
+        if self.dropped:
+            log.info("parts of an answer could not be read", provider=host_of(self._url), count=self.dropped)
 
     def pace(self, wait: Callable[[], float]) -> None:
         """See `base.Reply`."""

@@ -17,9 +17,11 @@ from open_webui.connections.render import assemble
 from open_webui.connections.specs import Spec
 from open_webui.connections.transport import FAILURES, failure, host_of, read_all, request
 from open_webui.errors import ProviderError
+from open_webui.internal.log import get_logger
 
 # After the terminator the body ends within moments, and the connection can be used again; longer is not waited for.
 _TAIL_SECONDS: Final = 0.05
+log = get_logger(__name__)
 T = TypeVar("T")
 MAX_MODELS: Final = 10_000
 
@@ -161,6 +163,8 @@ class OpenAIReply:
                 pass
         # Released to the pool when its body was read to the end, closed otherwise.
         self._response.close()
+        if self.dropped:
+            log.info("parts of an answer could not be read", provider=host_of(self._url), count=self.dropped)
 
     def pace(self, wait: Callable[[], float]) -> None:
         """See `base.Reply`."""
@@ -189,7 +193,8 @@ class OpenAIReply:
                 raise failure(error, self._url, started=True) from error
             if not read:
                 break
-            if first:
+            # Some send blank lines before a whole answer, to keep the connection.
+            if first and not read.isspace():
                 first = False
                 if self._may_be_whole(read):
                     yield of_whole(_completion(read + await read_all(self._response, self._url), self._url))

@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from llamaforge.events import Done, Text
 from open_webui.connections.base import Entry, Reply
 from open_webui.connections.openai import OpenAIConnection, model_list
 from open_webui.connections.specs import Spec, build
@@ -174,6 +175,28 @@ async def test_a_provider_that_does_not_stream(http: aiohttp.ClientSession, raw_
     for bad in (b"{}", b'{"choices":[1]}', b"[1]", b'{"choices":'):
         with pytest.raises(ProviderError):
             await stream(http, await raw_server(http_answer(bad, "application/json")))
+
+
+async def test_blank_lines_before_a_whole_answer(http: aiohttp.ClientSession, raw_server: Serve) -> None:
+    """So many that no read has all of them."""
+    url = await raw_server(http_answer(b"\n" * 4_000_000 + COMPLETION, "application/json"))
+    async with connection(http, url).open(entry("m"), ASK) as reply:
+        events = [event async for events in reply.events() for event in events]
+    assert events == [Text("all at once"), Done("stop")]
+    assert text(await stream(http, url)) == "all at once"
+
+
+async def test_one_odd_field_is_noted_and_loses_only_itself(http: aiohttp.ClientSession, raw_server: Serve) -> None:
+    body = (
+        b'data: {"choices":[{"index":0,"delta":{"content":"a","tool_calls":7}}]}\n\ndata: {no json\n\n'
+        b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    )
+    async with connection(http, await raw_server(http_answer(body, "text/event-stream"))).open(
+        entry("m"), ASK
+    ) as reply:
+        events = [event async for events in reply.events() for event in events]
+        assert reply.dropped == 2  # type: ignore[attr-defined]
+    assert events == [Text("a"), Done("stop")]
 
 
 async def test_a_provider_that_streams_unasked(http: aiohttp.ClientSession, raw_server: Serve) -> None:
