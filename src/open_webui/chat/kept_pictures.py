@@ -1,4 +1,4 @@
-"""Pictures that a model or a tool gave, made files when an answer ends: its row holds their addresses."""
+"""Pictures that a model or a tool gave, made files as they come, or else when the answer ends: its row holds their addresses."""
 
 from typing import Any, Final
 
@@ -6,11 +6,29 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from open_webui.chat.running import RunningAnswer
-from open_webui.errors import OuiError
+from open_webui.errors import BadRequest, OuiError, TooLarge
 from open_webui.internal.log import get_logger
 
 log = get_logger(__name__)
 _MARK: Final = b"data:"
+
+
+async def keep_pictures(running: RunningAnswer, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Files of a message, as a model made them, as they are to be stored. None for a picture that can't be decoded.
+
+    They stay as they came in a temporary chat, of which nothing is stored, and where they can't be kept now.
+    """
+    if running.pictures is None or running.turn.is_temporary:
+        return files
+    try:
+        kept: list[dict[str, Any]] = await running.pictures.keep(files, strict=True)
+    except (BadRequest, TooLarge) as error:
+        log.info("a picture in an answer was dropped", model=running.turn.target.model_id, reason=error.detail)
+        return []
+    except (SQLAlchemyError, OSError):
+        log.exception("an answer's pictures could not be kept as files", message_id=running.turn.message_id)
+        return files
+    return kept
 
 
 async def with_kept_pictures(running: RunningAnswer, content: str, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:

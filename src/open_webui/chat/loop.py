@@ -9,13 +9,14 @@ from open_webui.chat.context import STAGES, prepare
 from open_webui.chat.context.history import round_messages
 from open_webui.chat.context.stage import Stage, StageContext
 from open_webui.chat.endings import complete, fail
+from open_webui.chat.kept_pictures import keep_pictures
 from open_webui.chat.progress import AnswerProgress
 from open_webui.chat.running import RunningAnswer
 from open_webui.chat.tools import run_calls
 from open_webui.chat.turn import Draft, Turn
 from open_webui.chat.waiting import Waiting
 from open_webui.connections.gate import Gate
-from open_webui.errors import BadRequest, OuiError, ProviderError, TooLarge
+from open_webui.errors import OuiError, ProviderError, TooLarge
 from open_webui.internal.log import get_logger
 
 log = get_logger(__name__)
@@ -157,18 +158,6 @@ async def _post(running: RunningAnswer, kind: str, data: dict[str, Any]) -> None
     if kind == "source":
         running.append("sources", [data])
         await running.tell(kind, data)
-    elif files := await _stored(running, data["files"]):
+    elif files := await keep_pictures(running, data["files"]):
         running.append("files", files)
         await running.tell(kind, {"files": files})
-
-
-async def _stored(running: RunningAnswer, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Pictures of a model as they are stored: of a temporary chat as they came, of any other as files of the server."""
-    if running.turn.is_temporary:
-        return given
-    try:
-        kept: list[dict[str, Any]] = await running.keep_made(given)
-    except (BadRequest, TooLarge) as error:
-        log.info("a picture in an answer was dropped", model=running.turn.target.model_id, reason=error.detail)
-        return []
-    return kept

@@ -5,7 +5,6 @@ those who watch, and stored with the next checkpoint of the journal.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from open_webui.chat.assemble import Answer, Frame
@@ -26,8 +25,8 @@ class RunningAnswer:
     """One answer while it is written.
 
     turn: what was asked. answer: the reducer. room: who watches. body: the message's other fields; to be read freely,
-    and changed by `set` and `append` only. title: the chat's. pictures: reads stored ones for who asks.
-    keep_made: stores those that the model makes. written: the version that is stored.
+    and changed by `set` and `append` only. title: the chat's. pictures: reads stored ones, and
+    stores new ones, for who asks. written: the version that is stored.
     """
 
     def __init__(
@@ -40,14 +39,12 @@ class RunningAnswer:
         body: dict[str, Any],
         title: str = "",
         pictures: PictureReader | None = None,
-        keep_made: Callable[[Any], Awaitable[Any]] | None = None,
     ) -> None:
         self.turn = turn
         self.answer = answer
         self.room = room
         self.title = title
         self.pictures = pictures
-        self._keep_made = keep_made
         self.body = dict(body)
         self.written = -1
         self._store = store
@@ -72,10 +69,6 @@ class RunningAnswer:
         stored = self.body.get(name)
         self.body[name] = [*(stored if isinstance(stored, list) else []), *entries]
         self.answer.version += 1
-
-    async def keep_made(self, value: Any) -> Any:
-        """What a model made, its data: URLs stored as files. Raises BadRequest, TooLarge for what can't be stored."""
-        return value if self._keep_made is None else await self._keep_made(value)
 
     async def tell(self, kind: str, data: Any = None) -> None:
         """An event goes to those who watch, behind what they are still to hear."""

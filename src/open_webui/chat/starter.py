@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from functools import partial
 from typing import Any
 
 from open_webui.chat import endings, loop
@@ -28,7 +27,6 @@ from open_webui.models.base import new_id
 from open_webui.principal import Principal
 from open_webui.services.deps import FileDeps
 from open_webui.services.files import Reader
-from open_webui.services.intake import keep_made
 
 log = get_logger(__name__)
 UNSTORED = "The end of this answer could not be stored. The log of the server has the reason."
@@ -132,7 +130,6 @@ class Starter:
             body=turn.body,
             title=title,
             pictures=Reader(self._files, turn.principal),
-            keep_made=partial(keep_made, self._files, turn.principal),
         )
         entry = self._running.add(running)
         entry.task = asyncio.create_task(self._run(entry, first=first), name=f"answer {turn.message_id}")

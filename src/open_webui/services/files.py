@@ -101,8 +101,8 @@ class Reader:
     async def read(self, file: File) -> bytes:
         return await read_all(self._deps.blobs, file.blob)
 
-    async def keep(self, value: Any) -> Any:
-        return await intake.keep_made(self._deps, self._principal, value, strict=False)
+    async def keep(self, value: Any, *, strict: bool = False) -> Any:
+        return await intake.keep_made(self._deps, self._principal, value, strict=strict)
 
 
 def is_shown(file: File) -> bool:

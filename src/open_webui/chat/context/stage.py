@@ -22,8 +22,11 @@ class PictureReader(Protocol):
         """A file's bytes. Raises BlobMissing."""
         ...
 
-    async def keep(self, value: Any) -> Any:
-        """A JSON value with addresses in place of its data: URLs, which are files of the person then."""
+    async def keep(self, value: Any, *, strict: bool = False) -> Any:
+        """A JSON value with addresses in place of its data: URLs, which are files of the person then.
+
+        strict: a picture that can't be decoded is refused with BadRequest, else it stays a text.
+        """
         ...
 
 
