@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -69,6 +69,8 @@ class State:
     # Of a chat that is being answered: what the answers are by now, by message id. And which chats are.
     overlays: Callable[[str], dict[str, dict[str, Any]]]
     active_chats: Callable[[], frozenset[str]]
+    # Has the rows of a chat's messages hold what its running answers are by now.
+    store_running: Callable[[str], Awaitable[None]]
 
     @property
     def allowed_origins(self) -> frozenset[str]:
@@ -150,6 +152,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         )
         state.overlays = state.running.overlay
         state.active_chats = state.running.active_chats
+        state.store_running = parts.journal.store_running
         stack.push_async_callback(parts.close)
         await parts.open()
         keeper = FileKeeper(state, state.catalogue.reload)

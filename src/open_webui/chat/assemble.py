@@ -388,20 +388,3 @@ def _details_of(value: Any) -> Details | None:
 
 def _moment(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and 0 <= value < 1e12 else None
-
-
-def joined(frames: list[Frame]) -> list[Frame]:
-    """The same frames with neighbouring deltas of one item joined into one."""
-    out: list[Frame] = []
-    for frame in frames:
-        last = out[-1] if out else None
-        if (
-            last is not None
-            and "delta" in frame
-            and last["type"] == frame["type"]
-            and last["item_id"] == frame["item_id"]
-        ):
-            out[-1] = last | {"delta": last["delta"] + frame["delta"]}
-        else:
-            out.append(frame)
-    return out

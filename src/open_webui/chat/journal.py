@@ -17,9 +17,10 @@ from open_webui.internal.db import Database
 from open_webui.internal.db_errors import is_away
 from open_webui.internal.log import get_logger
 from open_webui.internal.supervise import supervise
-from open_webui.models import generations, messages, turns, usages
+from open_webui.models import generation_parts, generations, messages, turns, usages
 
 log = get_logger(__name__)
+_encode = msgspec.json.encode
 # Waits between tries while the database refuses; the last one again and again, for as long as the server runs.
 RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
 # Tries that are left when the server ends.
@@ -29,12 +30,11 @@ BEAT_SECONDS: Final = 5.0
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """What a running answer is by now: a row of work for the next commit."""
+    """What is new of a running answer: a row of work for the next commit. seq: its place. data: JSON of a Part."""
 
     running: RunningAnswer
-    version: int
-    content: str
-    body: dict[str, Any]
+    seq: int
+    data: str
 
 
 class End(msgspec.Struct, frozen=True):
@@ -80,7 +80,11 @@ def is_unstorable(error: Exception) -> bool:
 
 
 class Journal:
-    """Writes all running answers in one transaction a round, and finished ones and usage rows with them."""
+    """Writes what is new of all running answers in one transaction a round, with finished ones and usage rows.
+
+    While an answer runs, parts of it are added, so that a checkpoint costs what is new; its message's row is written once,
+    at the end, or when somebody needs it (`store_running`).
+    """
 
     def __init__(
         self,
@@ -127,6 +131,20 @@ class Journal:
         self._wake.set()
         return written
 
+    async def store_running(self, chat_id: str) -> None:
+        """Has the rows of a chat's messages hold what its running answers are by now, for who reads them as they are."""
+        mine = [r for r in self._running() if r.turn.chat_id == chat_id and r.turn.row is not None]
+        rows = [(r.turn.row or 0, *r.snapshot(done=False), False) for r in mine if not r.has_ended]
+        for running in mine:
+            await running.over()
+        if not rows and self._database.is_sqlite:
+            return
+        async with self._database.write() as unit:
+            if not self._database.is_sqlite:
+                known = {running.turn.message_id for running in mine}
+                rows += await generation_parts.rows_of_others(unit.connection, chat_id, known)
+            await messages.save_answers(unit.connection, rows)
+
     async def _rounds(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
@@ -140,8 +158,9 @@ class Journal:
     async def _round(self) -> None:
         """One commit of everything that is due. A database that refuses is tried again; nothing is dropped."""
         taken, self._ends = self._ends, []
-        ends = [await _with_kept_pictures(end) for end in taken]
+        work = Work(ends=taken)
         try:
+            ends = [await _with_kept_pictures(end) for end in taken]
             work = Work(self._checkpoints(), ends, self._usage.take(), self._is_time_to_beat())
             if not work.is_empty:
                 await self._store(work)
@@ -149,17 +168,30 @@ class Journal:
                 if not end.written.done():
                     end.written.set_result(None)
         except BaseException as error:
-            for end in ends:
-                if not end.written.done():
-                    end.written.set_exception(error)
+            self._give_up(work, error)
             raise
+
+    def _give_up(self, work: Work, reason: BaseException) -> None:
+        """Whoever waits for work that can't be stored is told; what is lost of running answers comes with the next part."""
+        for checkpoint in work.checkpoints:
+            checkpoint.running.lose_part()
+        for end in work.ends:
+            if not end.written.done():
+                end.written.set_exception(reason)
 
     def _checkpoints(self) -> list[Checkpoint]:
         out = []
         for running in self._running():
-            version = running.answer.version
-            if running.turn.row is not None and not running.has_ended and version != running.written:
-                out.append(Checkpoint(running, version, *running.snapshot(done=False)))
+            if running.turn.row is None or running.has_ended:
+                continue
+            try:
+                taken = running.take_part()
+                if taken is not None:
+                    out.append(Checkpoint(running, taken[0], _encode(taken[1]).decode()))
+            except Exception:
+                # The task runner's place: one answer that can't be written must not take the others with it.
+                running.begin_anew()
+                log.exception("a running answer can't be written", chat_id=running.turn.chat_id)
         return out
 
     def _is_time_to_beat(self) -> bool:
@@ -172,8 +204,6 @@ class Journal:
             # The task runner's place: what can't be stored must not take the rest of the round with it.
             log.exception("some of the journal can't be written")
             await self._one_by_one(work, with_usage=is_unstorable(error))
-        for checkpoint in work.checkpoints:
-            checkpoint.running.written = checkpoint.version
 
     async def _until_written(self, work: Work) -> None:
         """Raises what the values are to blame for, and everything once the server ends."""
@@ -204,9 +234,7 @@ class Journal:
                 await self._write(piece)
             except Exception as reason:
                 log.exception("a row of the journal can't be written")
-                for end in piece.ends:
-                    if not end.written.done():
-                        end.written.set_exception(reason)
+                self._give_up(piece, reason)
 
     async def _write(self, work: Work) -> None:
         async with self._database.write() as unit:
@@ -217,7 +245,6 @@ class Journal:
     async def _write_all(self, connection: AsyncConnection, work: Work) -> None:
         stored = [end for end in work.ends if end.running.turn.row is not None]
         rows = [(end.running.turn.row or 0, end.content, end.body, True) for end in stored]
-        rows += [(one.running.turn.row or 0, one.content, one.body, False) for one in work.checkpoints]
         # Chats before messages, as everybody takes them.
         await turns.touch(connection, sorted({end.running.turn.chat_id for end in stored}))
         await messages.save_answers(connection, rows)
@@ -226,6 +253,9 @@ class Journal:
             self._beat_at = time.monotonic()
         if work.ends:
             await generations.end(connection, [end.running.turn.task_id for end in work.ends])
+        await generation_parts.append(
+            connection, [(one.running.turn.task_id, one.seq, one.data) for one in work.checkpoints]
+        )
         if work.usage:
             await usages.add(connection, work.usage)
 

@@ -1,30 +1,85 @@
 """What an ended process left: its answers are marked as interrupted, with what had arrived of them."""
 
+from typing import Final
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from open_webui.chat.endings import interruption
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
-from open_webui.models import generations, messages
+from open_webui.models import generation_parts, generations, messages
+from open_webui.models.messages import MessageRow
+from open_webui.utils.answer_parts import Rebuilt, ended
 
 log = get_logger(__name__)
 # How often it is looked whether another process left answers behind.
-SWEEP_SECONDS = 5.0
+SWEEP_SECONDS: Final = 5.0
+# Answers a transaction: nobody waits long for the writer.
+BATCH: Final = 50
 
 
 async def recover(database: Database, *, exclusive: bool) -> int:
-    """Marks the messages of lost generations as interrupted; returns how many there were.
+    """Marks what lost processes were writing as interrupted, and answers that are not done and nobody writes.
 
-    exclusive: no other process shares the database, so whatever is noted there is lost.
+    exclusive: no other process shares the database, so whatever is noted there is lost. Returns how many there were.
     """
-    async with database.read() as connection:
-        found = await generations.leftovers(connection, exclusive=exclusive)
-    if not found:
-        return 0
-    async with database.write() as unit:
-        for entry in found:
-            row = await messages.get(unit.connection, entry.chat_id, entry.message_id)
-            if row is not None and not row.done:
-                body = row.body | interruption(row.body)
-                await messages.save_answers(unit.connection, [(row.n, row.content, body, True)])
-        await generations.end(unit.connection, [entry.task_id for entry in found])
-    log.info("answers were interrupted by an earlier end of the server", count=len(found))
-    return len(found)
+    count = await _recover_generations(database, exclusive=exclusive)
+    count += await _repair_unfinished(database, exclusive=exclusive)
+    if count:
+        log.info("answers were interrupted by an earlier end of the server", count=count)
+    return count
+
+
+async def _recover_generations(database: Database, *, exclusive: bool) -> int:
+    count = 0
+    while True:
+        async with database.read() as connection:
+            if not await generations.are_left(connection, exclusive=exclusive):
+                return count
+        async with database.write() as unit:
+            # Looked at again where nobody else can change them: a process that was only slow has beaten meanwhile.
+            found = await generations.take_left(unit.connection, BATCH, exclusive=exclusive)
+            for left in found:
+                row = await messages.get(unit.connection, left.chat_id, left.message_id)
+                if row is not None and not row.done:
+                    await _mark(unit.connection, row, await _written(unit.connection, left))
+            if found:
+                await generations.end(unit.connection, [left.task_id for left in found])
+        if not found:
+            return count
+        count += len(found)
+
+
+async def _repair_unfinished(database: Database, *, exclusive: bool) -> int:
+    count = 0
+    while True:
+        async with database.read() as connection:
+            if not await generations.are_unfinished(connection, exclusive=exclusive):
+                return count
+        async with database.write() as unit:
+            found = await generations.take_unfinished(unit.connection, BATCH, exclusive=exclusive)
+            for chat_id, message_id in found:
+                row = await messages.get(unit.connection, chat_id, message_id)
+                if row is not None:
+                    await _mark(unit.connection, row, None)
+        if not found:
+            return count
+        count += len(found)
+
+
+async def _written(connection: AsyncConnection, left: generations.Leftover) -> Rebuilt | None:
+    try:
+        return await generation_parts.of_task(connection, left.task_id)
+    except msgspec.DecodeError:
+        log.exception("what was written of an answer can't be read", chat_id=left.chat_id, message_id=left.message_id)
+        return None
+
+
+async def _mark(connection: AsyncConnection, row: MessageRow, written: Rebuilt | None) -> None:
+    """Ends an answer as interrupted. A row that was stored after the last part holds more than the parts."""
+    content, body = row.content, row.body
+    if written is not None and written.version > generation_parts.version_of(row):
+        content, body = written.content, written.body
+    body = ended(body)
+    await messages.save_answers(connection, [(row.n, content, body | interruption(body), True)])

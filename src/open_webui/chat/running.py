@@ -5,12 +5,16 @@ those who watch, and stored with the next checkpoint of the journal.
 """
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from open_webui.chat.assemble import Answer, Frame
 from open_webui.chat.context.stage import PictureReader
 from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.turn import Turn
+from open_webui.utils.answer_parts import Part, joined
+
+# With more frames than this since the last part they are joined, or a database that is away for long would fill the memory.
+MANY_FRAMES: Final = 4_096
 
 
 class Store(Protocol):
@@ -25,8 +29,8 @@ class RunningAnswer:
     """One answer while it is written.
 
     turn: what was asked. answer: the reducer. room: who watches. body: the message's other fields; to be read freely,
-    and changed by `set` and `append` only. title: the chat's. pictures: reads stored ones, and
-    stores new ones, for who asks. written: the version that is stored.
+    and changed by `set` and `append` only. title: the chat's. pictures: reads stored ones, and stores new ones, for who
+    asks.
     """
 
     def __init__(
@@ -46,9 +50,13 @@ class RunningAnswer:
         self.title = title
         self.pictures = pictures
         self.body = dict(body)
-        self.written = -1
         self._store = store
         self._end: asyncio.Future[None] | None = None
+        # What is new since the last part that the journal took; None: it takes the whole.
+        self._new: Part | None = None
+        self._parts = 0
+        self._taken = -1
+        self._usage_taken: dict[str, Any] | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -56,19 +64,31 @@ class RunningAnswer:
         return self._end is not None
 
     def say(self, frames: list[Frame]) -> None:
-        """Frames that the reducer gave go to those who watch."""
+        """Frames that the reducer gave go to those who watch, and into the journal."""
         self.room.add(frames, self.answer.version)
+        if self._new is not None:
+            self._new.frames.extend(frames)
+            if len(self._new.frames) > MANY_FRAMES:
+                self._new.frames = joined(self._new.frames)
 
     def set(self, **fields: Any) -> None:
         """Sets fields of the message beside its text."""
         self.body |= fields
         self.answer.version += 1
+        if self._new is not None:
+            self._new.set.update(fields)
 
     def append(self, name: str, entries: list[Any]) -> None:
         """Adds to a list of the message."""
         stored = self.body.get(name)
-        self.body[name] = [*(stored if isinstance(stored, list) else []), *entries]
+        whole = self.body[name] = [*(stored if isinstance(stored, list) else []), *entries]
         self.answer.version += 1
+        if self._new is None:
+            return
+        if name in self._new.set or not isinstance(stored, list):
+            self._new.set[name] = whole
+        else:
+            self._new.append.setdefault(name, []).extend(entries)
 
     async def tell(self, kind: str, data: Any = None) -> None:
         """An event goes to those who watch, behind what they are still to hear."""
@@ -81,6 +101,7 @@ class RunningAnswer:
     async def replace_text(self, kind: str, text: str, data: dict[str, Any]) -> None:
         """Makes a text what the answer says so far, and tells it as this event; the model's next words follow it."""
         self.answer.replace_text(text)
+        self.begin_anew()
         await self.room.ordered(kind, data)
 
     async def over(self) -> None:
@@ -97,6 +118,32 @@ class RunningAnswer:
         if self._end is None:
             self._end = self._store.store_end(self, extra)
         await asyncio.shield(self._end)
+
+    def begin_anew(self) -> None:
+        """Has the next part hold the whole answer: what was taken before is void."""
+        self._new = None
+
+    def lose_part(self) -> None:
+        """The part that was taken last could not be stored: the next one holds the whole answer, soon."""
+        self._new, self._taken = None, -1
+
+    def take_part(self) -> tuple[int, Part] | None:
+        """What is new since the last time, with its place in the sequence of parts; None when nothing is."""
+        version = self.answer.version
+        if version == self._taken:
+            return None
+        part = self._new
+        if part is None:
+            part = Part(version=version, body=dict(self.body), output=self.answer.output())
+        else:
+            part.version = version
+            part.frames = joined(part.frames)
+        if self.answer.usage != self._usage_taken:
+            self._usage_taken = part.set["usage"] = self.answer.usage
+        self._new = Part(version=version)
+        self._taken = version
+        self._parts += 1
+        return self._parts, part
 
     def snapshot(self, *, done: bool, extra: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Content and body of the message as they are now. `meta.sequence_number` is the version of one not done."""

@@ -93,6 +93,9 @@ class Starter:
     async def _start(self, principal: Principal, request: PageRequest) -> dict[str, Any]:
         targets = [await self._gate.target(principal, ask.model_id) for ask in request.asks]
         asks = list(zip(request.asks, targets, [new_id() for _ in targets], strict=True))
+        if request.chat_id is not None and self._running.is_active(request.chat_id):
+            # The question may follow an answer that is still being written.
+            await self._journal.store_running(request.chat_id)
         stored = await store(self._place, principal, request, [(ask, task_id) for ask, _, task_id in asks])
         stored = permitted_chat(principal, stored)
         turns = [

@@ -10,7 +10,7 @@ from llamaforge.events.parts import DEFAULT_LIMITS, Limits
 from open_webui.chat.request import Ask, PageRequest
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.internal.db import Database
-from open_webui.models import chats, folders, generations, messages
+from open_webui.models import chats, folders, generation_parts, generations, messages
 from open_webui.models import turns as stored_turns
 from open_webui.models.base import now
 from open_webui.models.chat_rows import ChatRow, LockedChat
@@ -229,7 +229,9 @@ async def _branch(
 ) -> tuple[list[messages.MessageRow], bool]:
     if message_id is None:
         return [], False
-    return await messages.branch(connection, chat_id, message_id, max_chars)
+    rows, truncated = await messages.branch(connection, chat_id, message_id, max_chars)
+    await generation_parts.lay_over_rows(connection, chat_id, rows)
+    return rows, truncated
 
 
 def _question(branch: Sequence[messages.MessageRow]) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.errors import NotFound
 from open_webui.internal.prepared import Prepared
-from open_webui.models import file_uses, folders, grants, messages, tables, tags
+from open_webui.models import file_uses, folders, generation_parts, grants, messages, tables, tags
 from open_webui.models.base import among, clean, new_id, now
 from open_webui.models.chat_rows import (
     ChatRow,
@@ -298,6 +298,7 @@ async def document(
     for message_id, fields in (overlay or {}).items():
         if message_id in history:
             history[message_id].update(fields)
+    await generation_parts.lay_over_wire(connection, chat.id, history.items(), overlay or ())
     await sign(connection, chat, history.values(), {} if names is None else names)
     if tag_ids is None:
         tag_ids = await tags_of(connection, chat.id)

@@ -566,7 +566,7 @@ async def update(
 
 _save_answer = Prepared(
     t.update()
-    .where(t.c.n == sa.bindparam("b_n"))
+    .where(t.c.n == sa.bindparam("b_n"), sa.not_(t.c.done))
     .values(
         content=sa.bindparam("b_content"),
         body=sa.bindparam("b_body", type_=t.c.body.type),
@@ -577,7 +577,10 @@ _save_answer = Prepared(
 
 
 async def save_answers(connection: AsyncConnection, answers: Sequence[tuple[int, str, dict[str, Any], bool]]) -> None:
-    """Writes what answers are by now: (row number, content, body, done) each. One that was deleted stays deleted."""
+    """Writes what answers are by now: (row number, content, body, done) each.
+
+    One that was deleted stays deleted, and one that is done stays as it is.
+    """
     if answers:
         at = now()
         await _save_answer.run_many(

@@ -212,6 +212,8 @@ message = sa.Table(
     Column("created_at", Seconds, nullable=False),
     Column("updated_at", Seconds, nullable=False),
     sa.UniqueConstraint("chat_id", "id"),
+    # Answers that are being written, or that a process left behind: few at any time.
+    sa.Index("ix_chat_message_unfinished", "n", sqlite_where=sa.text("done = 0"), postgresql_where=sa.text("NOT done")),
 )
 
 tag = sa.Table(
@@ -255,7 +257,18 @@ generation = sa.Table(
     Column("message_id", sa.Text, nullable=False),
     _owner(),
     Column("instance", sa.Text, nullable=False),
+    # By the database's clock.
     Column("beat_at", Seconds, nullable=False),
+)
+
+# What was written of a running answer since the part before: utils.answer_parts.Part.
+generation_part = sa.Table(
+    "generation_part",
+    metadata,
+    Column("task_id", sa.Text, sa.ForeignKey("generation.task_id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    Column("data", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 usage = sa.Table(

@@ -11,7 +11,7 @@ from open_webui.access.permissions import check_edits, check_params
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.events import ChatEvent
 from open_webui.internal.db import UnitOfWork
-from open_webui.models import chats, file_uses, messages
+from open_webui.models import chats, file_uses, generation_parts, messages
 from open_webui.models.base import clean_json, new_id, now
 from open_webui.models.chat_rows import ChatRow
 from open_webui.models.messages import MessageRow
@@ -116,6 +116,7 @@ async def stream(deps: Deps, chat: ChatRow, extra: Mapping[str, Any] | None = No
             page, after = await messages.wire_page(connection, chat, parents, children, after)
             for i, wire in page:
                 wire.update(overlay.get(i, {}))
+            await generation_parts.lay_over_wire(connection, chat.id, page, overlay)
             await chats.sign(connection, chat, [wire for _, wire in page], names)
         if page:
             part = b",".join(_encode(i) + b":" + _encode(wire) for i, wire in page)

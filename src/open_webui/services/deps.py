@@ -3,7 +3,7 @@
 What has a life of its own (tasks, connections, limits, caches) is an object that the state opens and that is named here.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from open_webui.access.api_keys import Sealer
@@ -34,7 +34,8 @@ class Deps(FileDeps, Protocol):
     """The part of the state that services use.
 
     overlays: of a chat that is being answered, what the answers are by now, by message id. active_chats: which are.
-    running: whom to ask for changes of a message that is being written.
+    running: whom to ask for changes of a message that is being written. store_running: has the rows of a chat's messages
+    hold what its running answers are by now, for who reads rows.
     """
 
     config: Config
@@ -49,6 +50,7 @@ class Deps(FileDeps, Protocol):
     local_models: LocalModels
     overlays: Callable[[str], dict[str, dict[str, Any]]]
     active_chats: Callable[[], frozenset[str]]
+    store_running: Callable[[str], Awaitable[None]]
 
     @property
     def running(self) -> Running: ...

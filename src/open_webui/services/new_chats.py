@@ -93,6 +93,7 @@ async def copy(deps: Deps, principal: Principal, source: ChatRow, title: str, or
     their turn.
     """
     check_stores_chats(principal)
+    await deps.store_running(source.id)
     noted = {"originalChatId": origin or source.id, "branchPointMessageId": source.current_message_id}
     new = await chats.draft(
         principal.id,
@@ -126,6 +127,7 @@ async def fork(deps: Deps, principal: Principal, chat_id: str, message_id: str |
     point = message_id or source.current_message_id
     if point is None:
         raise BadRequest("This chat has no message to branch off from.")
+    await deps.store_running(source.id)
     async with deps.database.read() as connection:
         rows, _ = await messages.branch(connection, source.id, point, 2**40)
     if not rows:

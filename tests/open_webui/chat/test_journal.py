@@ -21,7 +21,9 @@ from open_webui.env import Settings
 from open_webui.events import Audience
 from open_webui.internal.db import Database, UnitOfWork, open_database
 from open_webui.internal.load import Load
-from open_webui.models import accounts, chats, generations, messages, tables, users
+from open_webui.internal.supervise import restarts
+from open_webui.models import accounts, chats, generation_parts, generations, messages, tables, users
+from open_webui.utils.answer_parts import Rebuilt
 from tests.open_webui.chat.conftest import Notes, make_turn
 
 
@@ -86,13 +88,25 @@ class Desk:
         assert row is not None
         return row
 
-    async def until(self, live: RunningAnswer, content: str) -> messages.MessageRow:
+    async def written(self, live: RunningAnswer) -> Rebuilt | None:
+        """What the journal holds of a running answer."""
+        async with self.database.read() as connection:
+            return await generation_parts.of_task(connection, live.turn.task_id)
+
+    async def until(self, live: RunningAnswer, content: str) -> Rebuilt:
         async with asyncio.timeout(5):
             while True:
-                row = await self.stored(live)
-                if row.content == content:
-                    return row
+                found = await self.written(live)
+                if found is not None and found.content == content:
+                    return found
                 await asyncio.sleep(0.01)
+
+    async def parts(self) -> list[str]:
+        async with self.database.read() as connection:
+            rows = await connection.execute(
+                sa.select(tables.generation_part.c.data).order_by(tables.generation_part.c.seq)
+            )
+            return [row[0] for row in rows]
 
     async def count(self, table: sa.Table) -> int:
         async with self.database.read() as connection:
@@ -103,7 +117,7 @@ class Desk:
 
 
 def say(live: RunningAnswer, text: str) -> None:
-    live.answer.feed([Text(text)])
+    live.say(live.answer.feed([Text(text)]))
 
 
 @pytest.fixture
@@ -126,9 +140,10 @@ async def desk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 async def test_what_is_said_is_written_while_it_is_said(desk: Desk) -> None:
     live = await desk.answer("One ")
-    row = await desk.until(live, "One ")
-    assert row.done is False
-    assert row.body["meta"] == {"x": 1, "sequence_number": live.answer.version}
+    found = await desk.until(live, "One ")
+    assert found.body["meta"] == {"x": 1, "sequence_number": live.answer.version}
+    row = await desk.stored(live)
+    assert (row.content, row.done) == ("", False), "the row is written at the end"
     say(live, "two")
     await desk.until(live, "One two")
     commits = desk.database.commits
@@ -173,7 +188,9 @@ async def test_closing_writes_what_is_left(desk: Desk) -> None:
     desk.usage.count(desk.call(), 200, None)
     say(live, " two")
     await desk.journal.close()
-    assert (await desk.stored(live)).content == "One two"
+    found = await desk.written(live)
+    assert found is not None
+    assert found.content == "One two"
     assert await desk.count(tables.usage) == 1
 
 
@@ -240,3 +257,106 @@ async def test_a_temporary_answer_ends_without_a_row(desk: Desk) -> None:
     ghost = RunningAnswer(turn=turn, answer=Answer(lambda: 0.0), room=live.room, store=desk.journal, body={})
     desk.running.append(ghost)
     await asyncio.wait_for(desk.end(ghost), 5)
+
+
+async def test_a_checkpoint_holds_what_is_new_and_not_what_is_stored(desk: Desk) -> None:
+    live = await desk.answer("a" * 100_000)
+    await desk.until(live, "a" * 100_000)
+    said = "a" * 100_000
+    for number in range(5):
+        say(live, f" word {number}")
+        said += f" word {number}"
+        await desk.until(live, said)
+    first, *later = [len(part) for part in await desk.parts()]
+    assert first > 100_000
+    assert len(later) == 5
+    assert max(later) < 500
+    await desk.end(live)
+    assert await desk.parts() == []
+    assert (await desk.stored(live)).content == said
+
+
+async def test_events_are_written_with_the_answer(desk: Desk) -> None:
+    live = await desk.answer("One")
+    await desk.until(live, "One")
+    live.append("statusHistory", [{"description": "a"}])
+    live.set(voice={"id": 1})
+    say(live, " two")
+    await desk.until(live, "One two")
+    live.append("statusHistory", [{"description": "b"}])
+    await live.append_text(" [note]")
+    found = await desk.until(live, "One two [note]")
+    assert found.body["statusHistory"] == [{"description": "a"}, {"description": "b"}]
+    assert found.body["voice"] == {"id": 1}
+    await live.replace_text("replace", "Anew", {"content": "Anew"})
+    found = await desk.until(live, "Anew")
+    assert found.body["statusHistory"] == [{"description": "a"}, {"description": "b"}]
+    say(live, " it goes")
+    await desk.until(live, "Anew it goes")
+
+
+async def test_the_end_is_not_written_over_a_message_that_is_done(desk: Desk) -> None:
+    live = await desk.answer("One")
+    async with desk.database.write() as unit:
+        row = await desk.stored(live)
+        await messages.save_answers(unit.connection, [(row.n, "marked elsewhere", {}, True)])
+    await desk.end(live)
+    assert (await desk.stored(live)).content == "marked elsewhere"
+
+
+async def test_one_answer_that_cannot_be_written_costs_the_others_nothing(desk: Desk) -> None:
+    bad, good = await desk.answer("bad"), await desk.answer("good")
+    bad.set(unstorable=object())
+    say(bad, "?")
+    await desk.until(good, "good")
+    say(good, " on")
+    await desk.until(good, "good on")
+    bad.set(unstorable=None)
+    await desk.until(bad, "bad?")
+
+
+async def test_what_a_refusing_database_lost_comes_with_the_next_part(desk: Desk) -> None:
+    """A part that is dropped leaves no hole."""
+    live = await desk.answer("One")
+    await desk.until(live, "One")
+    say(live, " two")
+    assert live.take_part() is not None, "taken, and lost"
+    live.lose_part()
+    await desk.until(live, "One two")
+    say(live, " three")
+    await desk.until(live, "One two three")
+
+
+async def test_rows_are_brought_up_to_date_for_who_reads_them(desk: Desk) -> None:
+    live = await desk.answer("One")
+    other = await desk.answer("Two")
+    await desk.journal.store_running(desk.chat.id)
+    for running, text in ((live, "One"), (other, "Two")):
+        row = await desk.stored(running)
+        assert (row.content, row.done) == (text, False)
+    await desk.until(live, "One")
+    await desk.end(live)
+    await desk.journal.store_running(desk.chat.id)
+    row = await desk.stored(live)
+    assert (row.content, row.done) == ("One", True)
+
+
+async def test_a_bug_in_a_round_ends_neither_the_journal_nor_a_wait(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, other = await desk.answer("One"), await desk.answer("Two")
+    store, tries = desk.journal._store, []
+
+    async def buggy(work: Any) -> None:
+        tries.append(work)
+        if len(tries) == 1:
+            raise RuntimeError("a bug")
+        await store(work)
+
+    monkeypatch.setattr(desk.journal, "_store", buggy)
+    before = restarts["journal"]
+    with pytest.raises(RuntimeError):
+        await asyncio.wait_for(desk.end(live), 5)
+    await desk.until(other, "Two")
+    assert restarts["journal"] == before + 1
+    await asyncio.wait_for(desk.end(other), 5)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from open_webui.chat import registry
+from open_webui.chat import registry, side, starter
 from tests.open_webui.chat.page import Page, open_page, rebuilt
 from tests.support.live import Actor, Live
 from tests.support.script import fixed_text
@@ -172,3 +172,91 @@ async def test_no_more_answers_of_the_server_than_allowed(
     monkeypatch.setattr(registry, "MAX_RUNNING", 2)
     asked = [page.http.post("/api/chat/completions", json=page.ask("gated", f"{n}")) for n in range(4)]
     assert sorted(r.status_code for r in await asyncio.gather(*asked)) == [200] * 2 + [503] * 2
+
+
+async def test_who_reads_rows_sees_a_running_answer_as_it_is(page: Page, upstream: Upstream) -> None:
+    """Copies, forks, shares and exports of a chat whose answer is still being written."""
+    chat_id, answer = await gated(page, upstream, 3)
+    await post(page.http, chat_id, answer, "source", SOURCE)
+    clone = (await page.http.post(f"/api/v1/chats/{chat_id}/clone", json={})).json()
+    fork = (await page.http.post(f"/api/v1/chats/{chat_id}/fork", json={})).json()
+    assert (await page.http.post(f"/api/v1/chats/{chat_id}/share")).status_code == 200
+    share_id = (await page.stored(chat_id))["share_id"]
+    shared = (await page.http.get(f"/api/v1/chats/share/{share_id}")).json()
+    [exported] = [c for c in (await page.http.get("/api/v1/chats/all")).json() if c["id"] == chat_id]
+    for document in (clone, fork, shared, exported):
+        shown = document["chat"]["history"]["messages"][answer]
+        assert shown["content"] == fixed_text(3)
+        assert shown["sources"] == [SOURCE]
+    await done(page, upstream, chat_id, answer)
+
+
+async def test_a_question_below_a_running_answer_takes_it_along(page: Page, upstream: Upstream) -> None:
+    chat_id, answer = await gated(page, upstream, 3)
+    below = page.ask("fixed", "And?", chat_id=chat_id, parent_id=answer)
+    await page.post(below)
+    await page.until(lambda p: any(d.get("done") for d in p.data("chat:completion", below["id"])))
+    asked = upstream.chats[-1].body["messages"]
+    assert [m["content"] for m in asked] == ["Slowly, please", fixed_text(3), "And?"]
+    assert (await done(page, upstream, chat_id, answer))["content"] == fixed_text()
+
+
+async def test_a_file_that_is_posted_to_a_running_answer_is_used_by_it(page: Page, upstream: Upstream) -> None:
+    uploaded = await page.http.post("/api/v1/files/", files={"file": ("a.txt", b"hello", "text/plain")})
+    if uploaded.status_code == 404:
+        return
+    file_id = uploaded.json()["id"]
+    chat_id, answer = await gated(page, upstream, 3)
+    await post(page.http, chat_id, answer, "files", {"files": [{"type": "file", "id": file_id}]})
+    await done(page, upstream, chat_id, answer)
+
+
+async def test_one_person_has_only_so_many_api_answers_at_once(live: Live, admin: Actor, upstream: Upstream) -> None:
+    state = live.app.state.oui
+    state.streams._most = 2
+    body = {"model": "gated", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    waiting = [asyncio.create_task(admin.client.post("/api/chat/completions", json=body)) for _ in range(2)]
+    await upstream.wait_for_async(lambda u: len(u.chats) == 2)
+    refused = await admin.client.post("/api/chat/completions", json=body)
+    assert (refused.status_code, refused.json()["detail"]) == (
+        429, "You have 2 answers being written, which is the most at once.")  # fmt: skip
+    whole = await admin.client.post("/api/chat/completions", json=body | {"stream": False})
+    assert whole.status_code == 429
+    upstream.release(40)
+    assert [(await reply).status_code for reply in waiting] == [200, 200]
+    again = await admin.client.post("/api/chat/completions", json=body | {"model": "fixed"})
+    assert again.status_code == 200
+
+
+async def test_a_title_that_fails_in_a_way_nobody_thought_of_is_a_short_one(
+    page: Page, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a bug in the title")
+
+    monkeypatch.setattr(side, "ask", broken)
+    tasks = {"title_generation": True, "follow_up_generation": True, "tags_generation": True}
+    body = page.ask("fixed", "Tell me of foxes", background_tasks=tasks)
+    chat_id = (await page.post(body))["chat_id"]
+    await page.idle(chat_id)
+    assert (await page.stored(chat_id))["title"] == "Tell me of foxes"
+    assert page.data("chat:title") == ["Tell me of foxes"]
+    assert "a bug in the title" in caplog.text
+
+
+async def test_an_end_that_cannot_be_stored_leaves_no_chat_that_looks_busy(
+    page: Page, live: Live, upstream: Upstream
+) -> None:
+    """Also where it is a stop that can't be stored."""
+    for stopped in (False, True):
+        chat_id, answer = await gated(page, upstream, 3)
+        [running] = live.app.state.oui.running.of_chat(chat_id)
+        running.body["unstorable"] = object()
+        if stopped:
+            await page.http.post(f"/api/tasks/chat/{chat_id}/stop")
+        else:
+            upstream.release(17)
+        await page.idle(chat_id)
+        [error] = page.data("chat:message:error", answer)
+        assert (error["error"]["content"], error["done"]) == (starter.UNSTORED, True)
+        assert (await page.http.get(f"/api/tasks/chat/{chat_id}")).json() == {"task_ids": []}

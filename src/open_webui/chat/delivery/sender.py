@@ -4,9 +4,10 @@ import asyncio
 import math
 from typing import Any, Final
 
-from open_webui.chat.assemble import Frame, joined
+from open_webui.chat.assemble import Frame
 from open_webui.events import Audience, ChatEvent, Emitter
 from open_webui.internal.load import Load, Timer
+from open_webui.utils.answer_parts import joined
 
 # A page learns from the reply to its request what it waits for; an end that overtakes the reply leaves it waiting for ever.
 # So no end is told earlier than this after the start. Longer answers don't notice.

@@ -1,0 +1,185 @@
+"""What a process leaves when it dies: answers with all that had arrived, a mark and a reason, also where no trace is left."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from open_webui.chat.loop import INTERRUPTED
+from open_webui.chat.recovery import recover
+from open_webui.env import Settings
+from open_webui.internal.db import Database, open_database
+from open_webui.models import accounts, chats, generation_parts, generations, messages, tables, users
+from open_webui.models.base import now
+from open_webui.utils.answer_parts import Part
+
+
+class Left:
+    """A chat with answers of processes that are gone."""
+
+    def __init__(self, database: Database, chat: Any) -> None:
+        self.database = database
+        self.chat = chat
+
+    async def answer(self, name: str, *parts: Part, content: str = "", generation: bool = True, **body: Any) -> None:
+        """An answer that is not done, and what was written of it."""
+        wire = {"id": name, "role": "assistant", "parentId": None, "content": content, "done": False, **body}
+        async with self.database.write() as unit:
+            chat = await chats.lock_for_server(unit.connection, self.chat.id)
+            assert chat is not None
+            await messages.put(unit.connection, chat, "ann", [wire])
+            if generation:
+                begun = {"task_id": f"t-{name}", "chat_id": self.chat.id, "message_id": name, "user_id": "ann"}
+                await generations.begin(unit.connection, [begun], "gone")
+            rows = [(f"t-{name}", k, msgspec.json.encode(part).decode()) for k, part in enumerate(parts)]
+            await generation_parts.append(unit.connection, rows)
+
+    async def age(self, seconds: int) -> None:
+        async with self.database.write() as unit:
+            await unit.connection.execute(
+                tables.generation.update().values(beat_at=tables.generation.c.beat_at - seconds)
+            )
+            await unit.connection.execute(
+                tables.message.update().values(updated_at=tables.message.c.updated_at - seconds)
+            )
+
+    async def stored(self, name: str) -> messages.MessageRow:
+        async with self.database.read() as connection:
+            row = await messages.get(connection, self.chat.id, name)
+        assert row is not None
+        return row
+
+    async def generations(self) -> int:
+        async with self.database.read() as connection:
+            count = await connection.scalar(sa.select(sa.func.count()).select_from(tables.generation))
+            parts = await connection.scalar(sa.select(sa.func.count()).select_from(tables.generation_part))
+        assert count or not parts
+        return int(count or 0)
+
+
+@pytest.fixture
+async def left(settings: Settings) -> AsyncIterator[Left]:
+    database = open_database(settings)
+    async with database.write() as unit:
+        await users.insert(unit.connection, {"id": "ann", "name": "Ann", "email": "ann@example.com", "role": "user"})
+        await accounts.insert_credential(unit.connection, "ann", None)
+        chat = await chats.create(unit.connection, "ann", title="T", body={})
+    yield Left(database, chat)
+    await database.close()
+
+
+def said(text: str, place: int = 0) -> dict[str, Any]:
+    return {
+        "type": "response.output_text.delta",
+        "item_id": "m",
+        "output_index": place,
+        "content_index": 0,
+        "delta": text,
+    }
+
+
+BEGIN = Part(version=3, body={"meta": {"x": 1}, "statusHistory": [1]}, output=[], frames=[said("One ")])
+MORE = Part(version=5, frames=[said("two")], append={"statusHistory": [2]}, set={"sources": [{"name": "doc"}]})
+
+
+async def test_the_parts_are_put_together_and_marked(left: Left) -> None:
+    await left.answer("a", BEGIN, MORE)
+    await left.answer("b")
+    assert await recover(left.database, exclusive=True) == 2
+    row = await left.stored("a")
+    assert (row.content, row.done) == ("One two", True)
+    assert row.body["statusHistory"] == [1, 2]
+    assert row.body["sources"] == [{"name": "doc"}]
+    assert row.body["error"] == {"content": INTERRUPTED}
+    assert row.body["meta"] == {"x": 1, "interrupted": True}
+    [item] = row.body["output"]
+    assert (item["status"], item["content"]) == ("incomplete", [{"type": "output_text", "text": "One two"}])
+    assert (await left.stored("b")).body["meta"]["interrupted"] is True
+    assert await left.generations() == 0
+    assert await recover(left.database, exclusive=True) == 0, "once is enough"
+
+
+async def test_a_row_that_was_stored_after_the_last_part_is_kept(left: Left) -> None:
+    await left.answer("a", BEGIN, content="One two three", meta={"sequence_number": 9})
+    await recover(left.database, exclusive=True)
+    row = await left.stored("a")
+    assert (row.content, row.body["meta"]) == ("One two three", {"interrupted": True})
+
+
+async def test_what_cannot_be_read_does_not_keep_the_server_from_starting(left: Left) -> None:
+    await left.answer("a", content="kept")
+    async with left.database.write() as unit:
+        await generation_parts.append(unit.connection, [("t-a", 1, '{"version": "x"')])
+    assert await recover(left.database, exclusive=True) == 1
+    row = await left.stored("a")
+    assert (row.content, row.done) == ("kept", True)
+
+
+async def test_an_answer_that_nobody_writes_is_repaired_without_a_generation(left: Left) -> None:
+    """As a second server on the same file left it, or an older release."""
+    for number in range(120):
+        await left.answer(f"a{number}", content="half", generation=False)
+    assert await recover(left.database, exclusive=True) == 120
+    row = await left.stored("a7")
+    assert (row.content, row.done, row.body["error"]) == ("half", True, {"content": INTERRUPTED})
+    assert row.body["meta"] == {"interrupted": True}
+
+
+async def test_other_processes_keep_what_is_theirs(left: Left) -> None:
+    """Where others share the database only what is old is taken: a beat of 30 s, a message of 10 minutes."""
+    await left.answer("running", BEGIN)
+    await left.answer("stored", content="x", generation=False)
+    assert await recover(left.database, exclusive=False) == 0
+    await left.age(31)
+    async with left.database.write() as unit:
+        await generations.beat(unit.connection, "gone")
+    assert await recover(left.database, exclusive=False) == 0, "it was only slow"
+    await left.age(31)
+    assert await recover(left.database, exclusive=False) == 1
+    assert (await left.stored("running")).content == "One "
+    assert (await left.stored("stored")).done is False
+    await left.age(700)
+    assert await recover(left.database, exclusive=False) == 1
+    assert (await left.stored("stored")).done is True
+
+
+async def test_beats_are_by_the_databases_clock(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host whose clock is an hour late marks nothing, and is not taken for gone."""
+    monkeypatch.setattr("time.time", lambda: 1_000.0)
+    await left.answer("a", BEGIN)
+    async with left.database.read() as connection:
+        beat = await connection.scalar(sa.select(tables.generation.c.beat_at))
+    monkeypatch.undo()
+    assert abs(beat - now()) < 60
+    assert await recover(left.database, exclusive=False) == 0
+
+
+async def test_a_message_that_is_done_stays_as_it_is(left: Left) -> None:
+    await left.answer("a", BEGIN)
+    async with left.database.write() as unit:
+        row = await left.stored("a")
+        await messages.save_answers(unit.connection, [(row.n, "whole", {"meta": {}}, True)])
+    await recover(left.database, exclusive=True)
+    row = await left.stored("a")
+    assert (row.content, row.body) == ("whole", {"meta": {}})
+    assert await left.generations() == 0
+
+
+async def test_what_another_process_wrote_so_far_is_shown(left: Left) -> None:
+    await left.answer("a", BEGIN, MORE)
+    async with left.database.read() as connection:
+        shown = (await chats.document(connection, left.chat))["chat"]["history"]["messages"]["a"]
+        rows, _ = await messages.branch(connection, left.chat.id, "a", 10_000)
+        await generation_parts.lay_over_rows(connection, left.chat.id, rows)
+    assert (shown["content"], shown["done"], shown["statusHistory"]) == ("One two", False, [1, 2])
+    assert (rows[0].content, rows[0].body["sources"]) == ("One two", [{"name": "doc"}])
+
+
+async def test_a_chat_takes_the_parts_of_its_answers_with_it(left: Left) -> None:
+    await left.answer("a", BEGIN)
+    async with left.database.write() as unit:
+        await unit.connection.execute(tables.chat.delete())
+        await generation_parts.append(unit.connection, [("t-a", 7, "{}")])
+    assert await left.generations() == 0
