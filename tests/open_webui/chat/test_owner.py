@@ -1,15 +1,19 @@
 """Whatever changes a message while it is answered goes to the running answer: nothing is lost, and all are told."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from open_webui.chat import registry, side, starter
+from open_webui.models import tables
 from tests.open_webui.chat.page import Page, open_page, rebuilt
 from tests.support.live import Actor, Live
+from tests.support.pictures import picture
 from tests.support.script import fixed_text
 from tests.support.upstream import Upstream
 
@@ -183,7 +187,8 @@ async def test_who_reads_rows_sees_a_running_answer_as_it_is(page: Page, upstrea
     assert (await page.http.post(f"/api/v1/chats/{chat_id}/share")).status_code == 200
     share_id = (await page.stored(chat_id))["share_id"]
     shared = (await page.http.get(f"/api/v1/chats/share/{share_id}")).json()
-    [exported] = [c for c in (await page.http.get("/api/v1/chats/all")).json() if c["id"] == chat_id]
+    lines = (await page.http.get("/api/v1/chats/all")).text.splitlines()
+    [exported] = [c for c in map(json.loads, lines) if c["id"] == chat_id]
     for document in (clone, fork, shared, exported):
         shown = document["chat"]["history"]["messages"][answer]
         assert shown["content"] == fixed_text(3)
@@ -201,14 +206,17 @@ async def test_a_question_below_a_running_answer_takes_it_along(page: Page, upst
     assert (await done(page, upstream, chat_id, answer))["content"] == fixed_text()
 
 
-async def test_a_file_that_is_posted_to_a_running_answer_is_used_by_it(page: Page, upstream: Upstream) -> None:
-    uploaded = await page.http.post("/api/v1/files/", files={"file": ("a.txt", b"hello", "text/plain")})
-    if uploaded.status_code == 404:
-        return
-    file_id = uploaded.json()["id"]
+async def test_a_picture_that_is_posted_to_a_running_answer_is_used_by_it(
+    page: Page, live: Live, upstream: Upstream
+) -> None:
     chat_id, answer = await gated(page, upstream, 3)
-    await post(page.http, chat_id, answer, "files", {"files": [{"type": "file", "id": file_id}]})
-    await done(page, upstream, chat_id, answer)
+    await post(page.http, chat_id, answer, "files", {"files": [{"type": "image", "url": picture()}]})
+    kept = await done(page, upstream, chat_id, answer)
+    address = kept["files"][0]["url"]
+    assert (await page.http.get(address)).status_code == 200
+    async with live.app.state.oui.database.read() as connection:
+        uses = (await connection.execute(sa.select(tables.file_use.c.message_n))).all()
+    assert len(uses) == 1, "what nothing uses is collected after a while"
 
 
 async def test_one_person_has_only_so_many_api_answers_at_once(live: Live, admin: Actor, upstream: Upstream) -> None:
