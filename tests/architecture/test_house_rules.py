@@ -57,6 +57,11 @@ CATCH_ALL = {
     "synthora/models/wrappers/trace.py": "whatever ends a request ends its span, and is raised again",
     "llamaforge/worker/api.py": "a backend may be other people's code: whatever it raises is an answer to the client",
 }
+# Tasks with an endless loop that need nobody to start them again, with the reason.
+ENDS = {
+    "open_webui/internal/supervise.py:_keep": "it is what starts the others again",
+    "open_webui/connections/local/models.py:self._look": "one look at the disk, repeated while what it saw is changed",
+}
 # Modules that stand on an extra's engine and are imported with a first model; the engine itself writes on import.
 ON_AN_ENGINE = {
     f"llamaforge/backends/huggingface/{module}.py" for module in ("batching", "engine", "loading", "sampling")
@@ -165,6 +170,27 @@ def test_everything_is_caught_in_named_places_only() -> None:
                     found.add(name(path))
     assert found - CATCH_ALL.keys() == set()
     assert CATCH_ALL.keys() - found == set(), "no longer an exception"
+
+
+def is_endless(function: Function) -> bool:
+    return any(isinstance(n, ast.While) and ast.unparse(n.test) == "True" for n in ast.walk(function))
+
+
+def test_long_lived_tasks_are_supervised() -> None:
+    """A task that runs an endless loop is started by internal/supervise.py, which starts it again when it fails."""
+    found = set()
+    for path in SERVER:
+        endless = {d.name for d in functions(path) if is_endless(d)}
+        for node in ast.walk(tree(path)):
+            if not isinstance(node, ast.Call) or callee(node).rpartition(".")[2] not in {
+                "create_task",
+                "ensure_future",
+            }:
+                continue
+            if node.args and isinstance(node.args[0], ast.Call) and callee(node.args[0]).rpartition(".")[2] in endless:
+                found.add(f"{name(path)}:{callee(node.args[0])}")
+    assert found - ENDS.keys() == set()
+    assert ENDS.keys() - found == set(), "no longer an exception"
 
 
 def test_the_server_speaks_through_its_log() -> None:

@@ -90,12 +90,16 @@ async def test_killed_once_on_each_database(server: Server, upstream: Upstream) 
         chat_id = (await page.post(body))["chat_id"]
         upstream.release(5)
         await page.until(lambda p: rebuilt([], p.of(body["id"])) == fixed_text(5))
+        event = {"type": "status", "data": {"description": "looked it up", "done": True}}
+        posted = await page.http.post(f"/api/v1/chats/{chat_id}/messages/{body['id']}/event", json=event)
+        assert posted.status_code == 200
         await asyncio.sleep(1.2)  # the journal is written at least once a second
         server.kill()
     server.start()
     async with at_page(server) as page:
         kept = await page.message(chat_id, body["id"])
         assert kept["content"] == fixed_text(5)
+        assert kept["statusHistory"] == [event["data"]]
         assert (await page.message(chat_id, body["user_message"]["id"]))["content"] == "Hold on"
         assert (await page.http.get(f"/api/tasks/chat/{chat_id}")).json() == {"task_ids": []}
         async with asyncio.timeout(45):
@@ -105,6 +109,10 @@ async def test_killed_once_on_each_database(server: Server, upstream: Upstream) 
                 kept = await page.message(chat_id, body["id"])
         assert kept["meta"]["interrupted"] is True
         assert kept["error"]["content"]
+        assert kept["content"] == fixed_text(5)
+        assert kept["output"][0]["status"] == "incomplete"
+        found = (await page.http.get("/api/v1/chats/search", params={"text": fixed_text(5).split()[3]})).json()
+        assert [chat["id"] for chat in found] == [chat_id], "what had arrived is found"
 
 
 @pytest.mark.parametrize("model", ["gated", "stall"])
