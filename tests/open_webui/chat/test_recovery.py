@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from open_webui.chat.loop import INTERRUPTED
+from open_webui.chat.endings import INTERRUPTED
 from open_webui.chat.recovery import recover
 from open_webui.env import Settings
 from open_webui.internal.db import Database, open_database
