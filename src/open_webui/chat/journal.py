@@ -17,7 +17,7 @@ from open_webui.internal.db import Database
 from open_webui.internal.db_errors import is_away
 from open_webui.internal.log import get_logger
 from open_webui.internal.supervise import supervise
-from open_webui.models import file_uses, generation_parts, generations, messages, turns, usages
+from open_webui.models import generation_parts, generations, messages, turns, usages
 
 log = get_logger(__name__)
 _encode = msgspec.json.encode
@@ -248,11 +248,6 @@ class Journal:
         # Chats before messages, as everybody takes them.
         await turns.touch(connection, sorted({end.running.turn.chat_id for end in stored}))
         await messages.save_answers(connection, rows)
-        ended = [
-            file_uses.Ended(n, end.running.turn.chat_id, end.content, end.body)
-            for end, (n, *_) in zip(stored, rows, strict=True)
-        ]
-        await file_uses.link_answers(connection, ended)
         if work.beat:
             await generations.beat(connection, self._instance)
             self._beat_at = time.monotonic()

@@ -72,23 +72,6 @@ async def link_messages(connection: AsyncConnection, rows: Sequence[Row], *, new
     await _insert(connection, links)
 
 
-class Ended(msgspec.Struct):
-    """An answer that is about to be done, as the journal stores it: a Row."""
-
-    n: int
-    chat_id: str
-    content: str
-    body: dict[str, Any]
-
-
-async def link_answers(connection: AsyncConnection, answers: Sequence[Ended]) -> None:
-    """Notes what answers use, which began without any use. One whose message was removed meanwhile uses nothing."""
-    using = {answer.n: answer for answer in answers if _message_references(answer)}
-    if using:
-        there = await connection.scalars(sa.select(message.c.n).where(message.c.n.in_(list(using))))
-        await link_messages(connection, [using[n] for n in there], new=False)
-
-
 def _grouped(wanted: Mapping[tuple[int, str, Any], set[str]]) -> dict[tuple[str, Any], dict[int, set[str]]]:
     out: dict[tuple[str, Any], dict[int, set[str]]] = {}
     for (n, chat_id, author), found in wanted.items():

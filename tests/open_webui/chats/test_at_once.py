@@ -64,6 +64,9 @@ class House:
     def active_chats(self) -> frozenset[str]:
         return frozenset()
 
+    async def store_running(self, _chat_id: str) -> None:
+        """No answer runs here."""
+
 
 @pytest.fixture
 async def house(settings: Settings) -> AsyncIterator[House]:

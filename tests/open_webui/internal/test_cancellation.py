@@ -22,7 +22,18 @@ from open_webui.config import DEFAULT_PERMISSIONS, permission_paths
 from open_webui.env import Settings
 from open_webui.internal.db import Database, open_database
 from open_webui.internal.prepared import Prepared
-from open_webui.models import accounts, chats, generations, messages, tables, tags, turns, usages, users
+from open_webui.models import (
+    accounts,
+    chats,
+    generation_parts,
+    generations,
+    messages,
+    tables,
+    tags,
+    turns,
+    usages,
+    users,
+)
 from open_webui.principal import Principal
 from open_webui.schemas.chats import ChatBody, EventForm, MessageForm
 from open_webui.services import chats as chat_service
@@ -33,8 +44,8 @@ from tests.support.cancel import CancelledAt
 _RANDOM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b\d{10,13}\b")
 # Columns that do.
 _VOLATILE = re.compile(r"^n$|_at$|^next_position$")
-WATCHED = (tables.user, tables.chat, tables.message, tables.generation, tables.usage, tables.tag, tables.chat_tag,
-           tables.shared_chat, tables.access_grant)  # fmt: skip
+WATCHED = (tables.user, tables.chat, tables.message, tables.generation, tables.generation_part, tables.usage,
+           tables.tag, tables.chat_tag, tables.shared_chat, tables.access_grant)  # fmt: skip
 
 
 class NobodyWrites:
@@ -74,6 +85,9 @@ class World:
     active_chats = staticmethod(frozenset)
     running = NobodyWrites()
 
+    async def store_running(self, _chat_id: str) -> None:
+        """No answer runs here."""
+
     def asked(self, question: str, answer: str, parent: str | None, *, new: bool = False) -> Any:
         return parse_page_request(
             {
@@ -108,6 +122,7 @@ class World:
             )
             row = {"task_id": self.id("task"), "chat_id": self.chat_id, "message_id": self.id("a2")}
             await generations.begin(unit.connection, [row | {"user_id": self.principal.id}], "instance")
+            await generation_parts.append(unit.connection, [(self.id("task"), 1, '{"version":1,"body":{}}')])
             self.chat = await chats.own(unit.connection, self.principal.id, self.chat_id)
             self.answer = await messages.get(unit.connection, self.chat_id, self.id("a2"))
         return self
@@ -129,7 +144,7 @@ async def a_question_in_a_chat(w: World) -> None:
 async def a_round_of_the_journal(w: World) -> None:
     async with w.database.write() as unit:
         with unit.together():
-            await messages.save_answers(unit.connection, [(w.answer.n, "half of", {"output": []}, False)])
+            await generation_parts.append(unit.connection, [(w.id("task"), 2, '{"version":2}')])
             await generations.beat(unit.connection, "instance")
 
 
