@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any
 
 from open_webui.chat import endings, loop
@@ -58,6 +59,8 @@ class Starter:
         self._journal = journal
         self._gate = gate
         self._after: set[asyncio.Task[None]] = set()
+        # Of each chat, how many of its answers have something to follow them still.
+        self._following: Counter[str] = Counter()
         self._closing = False
 
     @property
@@ -152,6 +155,7 @@ class Starter:
                 await aftermath.cancel()
             else:
                 # The answer is over; what follows must not keep the chat from being asked again.
+                self._following[running.turn.chat_id] += 1
                 after = asyncio.create_task(self._follow(aftermath, running, complete=complete, first=first))
                 self._after.add(after)
                 after.add_done_callback(self._after.discard)
@@ -181,5 +185,10 @@ class Starter:
         except Exception:
             # The task runner's place: what follows an answer must not leave its chat looking busy.
             log.exception("what follows an answer failed", chat_id=turn.chat_id)
-        if not self._running.is_active(turn.chat_id):
+        finally:
+            self._following[turn.chat_id] -= 1
+            if is_last := self._following[turn.chat_id] == 0:
+                del self._following[turn.chat_id]
+        # Of several answers at once the last one says that all is over.
+        if is_last and not self._running.is_active(turn.chat_id):
             await running.room.event("chat:active", {"active": False, "folder_id": turn.folder_id})

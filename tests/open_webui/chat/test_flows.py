@@ -160,6 +160,8 @@ async def test_two_models_at_once(page: Page, clever: Upstream) -> None:
     assert sorted(question["childrenIds"]) == sorted([body["id"], other])
     assert len(page.data("chat:title")) == len(page.data("chat:tags")) == 1
     assert len(page.data("chat:message:follow_ups")) == 2
+    # Said once, when all that follows the two has been told.
+    assert [told["active"] for told in page.data("chat:active")].count(False) == 1
 
 
 async def test_the_same_model_twice(page: Page) -> None:
