@@ -1,7 +1,7 @@
 """Calls to providers: requests as JSON, bounded reads, and every way to fail as one ProviderError with a clear sentence."""
 
 import asyncio
-import functools
+import io
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -16,6 +16,8 @@ from open_webui.constants import MAX_PROVIDER_LINE
 from open_webui.errors import BadRequest, ProviderError
 from open_webui.internal.http import Attempt
 
+# Larger bodies than this go out in pieces.
+LARGE: Final = 2**20
 # How much of a refusal is read.
 _MAX_REFUSAL: Final = 256 * 1024
 # Longer than this between the parts of an error's headers and its body means that it has none for us.
@@ -70,7 +72,11 @@ async def request(
     if timeout is not None:
         options["timeout"] = aiohttp.ClientTimeout(total=timeout)
     # A redirect would turn a POST into a GET and take the key along; an admin corrects the address instead.
-    call = functools.partial(http.request, method, url, data=data, headers=sent, allow_redirects=False, **options)
+    options |= {"headers": sent, "allow_redirects": False}
+
+    def call(**more: Any) -> Awaitable[aiohttp.ClientResponse]:
+        return http.request(method, url, data=_in_pieces(data), **options, **more)
+
     response = await _once_or_again(call, url)
     if response.status < 300:
         return response
@@ -78,6 +84,11 @@ async def request(
         raise await refusal(response, url)
     finally:
         response.close()
+
+
+def _in_pieces(data: bytes | None) -> bytes | io.BytesIO | None:
+    """A body as it is sent: a large one, with pictures in it, in pieces, so that the loop goes on between them."""
+    return io.BytesIO(data) if data is not None and len(data) > LARGE else data
 
 
 async def _once_or_again(call: Callable[..., Awaitable[aiohttp.ClientResponse]], url: str) -> aiohttp.ClientResponse:

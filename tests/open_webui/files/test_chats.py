@@ -314,3 +314,10 @@ async def test_an_answer_on_a_full_disk_is_stored(
     chat_id = await ask(page, body)
     answer = (await page.stored(chat_id))["chat"]["history"]["messages"][body["id"]]
     assert (answer["done"], answer["content"]) == (True, f"Here: ![p]({picture(5)}).")
+
+
+async def test_large_pictures_reach_the_provider(page: Page, upstream: Upstream) -> None:
+    """More than goes out in one piece."""
+    urls = [picture(k, 2_500_000) for k in range(2)]
+    await ask(page, asked(page, urls))
+    assert sent(upstream) == ["What is this?", *urls]
