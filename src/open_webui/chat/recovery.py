@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from open_webui.chat.endings import interruption
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
-from open_webui.models import generation_parts, generations, messages
+from open_webui.models import embedded, generation_parts, generations, messages
 from open_webui.models.messages import MessageRow
 from open_webui.utils.answer_parts import Rebuilt, ended
 
@@ -83,3 +83,4 @@ async def _mark(connection: AsyncConnection, row: MessageRow, written: Rebuilt |
         content, body = written.content, written.body
     body = ended(body)
     await messages.save_answers(connection, [(row.n, content, body | interruption(body), True)])
+    await embedded.note_message(connection, row.n, content, body)

@@ -92,6 +92,15 @@ async def note(connection: AsyncConnection, at: tuple[int, Any] | None) -> None:
     await connection.execute(statement.on_conflict_do_update(index_elements=[single.c.name], set_={"value": value}))
 
 
+async def note_message(connection: AsyncConnection, number: int, content: str, body: dict[str, Any]) -> None:
+    """Has the pictures of a message moved that was stored with them, as what a killed process had written of an answer."""
+    if "data:" not in content and b"data:" not in msgspec.json.encode(body):
+        return
+    at, last = await noted(connection), len(PLACES) - 1
+    if at is None or (at[0] == last and at[1] is not None and at[1] >= number):
+        await note(connection, (last, number - 1))
+
+
 async def next_keys(connection: AsyncConnection, place: Place, after: Any, size: int) -> tuple[list[Any], Any]:
     """The keys of those of a table's next rows that have the mark of a data: URL, and the last key looked at (None: the end)."""
     key = place.table.c[place.key]

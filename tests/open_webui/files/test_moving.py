@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from open_webui.chat.recovery import recover
 from open_webui.models import embedded
 from open_webui.models.base import metadata
 from open_webui.services import files, moving
@@ -175,6 +176,32 @@ async def test_a_row_that_is_no_json_stays_and_stops_nothing(
             await unit.connection.execute(broken, {"value": '{"n": 1e999, "a": "' + picture(1) + '"}'})
         assert await move_pictures(live.app.state.oui) in {8, 9}
     assert await base64_in(live) in ([], ["folder.meta"])
+
+
+async def test_what_a_killed_process_had_written_is_moved_later(live: Live, user: Actor) -> None:
+    """Its answer is put together from the journal, pictures and all."""
+    state = live.app.state.oui
+    made = await user.client.post(
+        "/api/v1/chats/new", json={"chat": chat(question("x"), {"id": "a", "role": "assistant"})}
+    )
+    assert await move_pictures(state) == 0
+    await write(live, "chat_message", "id", "a", content=f"see ![]({picture(2)})", done=False)
+    async with state.database.write() as unit:
+        row = {
+            "task_id": "t",
+            "chat_id": made.json()["id"],
+            "message_id": "a",
+            "user_id": user.id,
+            "instance": "gone",
+            "beat_at": 0,
+        }
+        await unit.connection.execute(TABLES["generation"].insert().values(row))
+    assert await recover(state.database, exclusive=True) == 1
+    assert await base64_in(live) != []
+    assert await move_pictures(state) == 1
+    assert await base64_in(live) == []
+    assert await unused_references(live) == []
+    assert await move_pictures(state) == 0
 
 
 async def test_an_empty_database_is_noted_as_done(live: Live) -> None:
