@@ -72,6 +72,9 @@ class State:
     # Has the rows of a chat's messages hold what its running answers are by now.
     store_running: Callable[[str], Awaitable[None]]
 
+    def __init__(self) -> None:
+        self._loading = asyncio.Lock()
+
     @property
     def allowed_origins(self) -> frozenset[str]:
         """Origins besides our own whose pages may call with a cookie."""
@@ -94,9 +97,12 @@ class State:
 
     async def load_config(self) -> None:
         """Takes over what the database holds now."""
-        async with self.database.read() as connection:
-            stored = await configs.get_all(connection)
-        for key in self.config.load(stored):
+        # One after the other: what was read earlier must not come later.
+        async with self._loading:
+            async with self.database.read() as connection:
+                stored = await configs.get_all(connection)
+            wrong = self.config.load(stored)
+        for key in wrong:
             log.warning("a stored setting has the wrong type; its default is used", key=key)
 
 

@@ -111,12 +111,19 @@ async def credential_of(connection: AsyncConnection, user_id: str) -> Credential
     return None if row is None else Credential(*row)
 
 
-async def set_password(connection: AsyncConnection, user_id: str, password_hash: str) -> str:
-    """A new password ends all sessions. Returns the new session stamp."""
-    await connection.execute(
-        credential.update().where(credential.c.user_id == user_id).values(password_hash=password_hash)
-    )
-    return await new_stamp(connection, user_id)
+async def set_password(
+    connection: AsyncConnection, user_id: str, password_hash: str, *, instead_of: str | None = None
+) -> str | None:
+    """A new password ends all sessions. Returns the new session stamp.
+
+    instead_of: the hash that the old password was compared with; None is returned when it is another by now.
+    """
+    mine = credential.update().where(credential.c.user_id == user_id)
+    if instead_of is not None:
+        mine = mine.where(credential.c.password_hash == instead_of)
+    stamp = secrets.token_hex(16)
+    done = await connection.execute(mine.values(password_hash=password_hash, session_stamp=stamp))
+    return stamp if done.rowcount else None
 
 
 async def replace_hash(connection: AsyncConnection, user_id: str, old: str, new: str) -> None:

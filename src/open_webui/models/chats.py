@@ -86,7 +86,7 @@ async def get(
     return None if row is None else row_of(row)
 
 
-_own_locked = Prepared(_owned.with_for_update(of=t))
+_own_locked = Prepared(_owned.with_for_update(of=t, key_share=True))
 
 
 async def lock(
@@ -113,14 +113,14 @@ async def lock(
     else:
         return None
     wanted = sa.select(*columns).where(t.c.id == chat_id, allowed)
-    row = (await connection.execute(wanted.with_for_update(of=t))).first()
+    row = (await connection.execute(wanted.with_for_update(of=t, key_share=True))).first()
     # Grants are other rows: what was granted when the wait for the chat began may be gone now, and is asked for again.
     if row is None or (await connection.execute(sa.select(t.c.n).where(t.c.id == chat_id, allowed))).first() is None:
         return None
     return locked_row_of(row)
 
 
-_any_locked = Prepared(_this.with_for_update(of=t))
+_any_locked = Prepared(_this.with_for_update(of=t, key_share=True))
 
 
 async def lock_for_server(connection: AsyncConnection, chat_id: str) -> LockedChat | None:
@@ -147,7 +147,7 @@ async def lock_all(
         "shared": t.c.share_id.is_not(None),
     }
     mine = sa.select(t.c.id).where(t.c.user_id == user_id, kinds[which], visible)
-    wanted = mine.order_by(t.c.id).with_for_update()
+    wanted = mine.order_by(t.c.id).with_for_update(key_share=True)
     if folder_ids is not None:
         wanted = wanted.where(among(t.c.folder_id, folder_ids))
     return LockedChats(user_id, tuple(await connection.scalars(wanted)))
@@ -239,7 +239,10 @@ async def lock_hidden(connection: AsyncConnection, chat_ids: Sequence[str]) -> l
     for k in range(0, len(chat_ids), messages.BATCH):
         part = sorted(chat_ids)[k : k + messages.BATCH]
         hidden = sa.select(*columns).where(t.c.id.in_(part), sa.not_(visible))
-        out += [locked_row_of(row) for row in await connection.execute(hidden.order_by(t.c.id).with_for_update())]
+        out += [
+            locked_row_of(row)
+            for row in await connection.execute(hidden.order_by(t.c.id).with_for_update(key_share=True))
+        ]
     return out
 
 

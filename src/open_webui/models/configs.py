@@ -18,7 +18,7 @@ async def get_all(connection: AsyncConnection) -> dict[str, Any]:
 
 
 async def put(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
-    """Inserts or replaces the given keys."""
+    """Inserts or replaces the given keys, in their order, so that two of these don't wait for each other."""
     if not values:
         return
     statement = inserting(connection, t)
@@ -28,5 +28,5 @@ async def put(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
     )
     at = now()
     await connection.execute(
-        statement, [{"key": k, "value": clean_json(v), "updated_at": at} for k, v in values.items()]
+        statement, [{"key": k, "value": clean_json(v), "updated_at": at} for k, v in sorted(values.items())]
     )

@@ -1,5 +1,6 @@
 """Folders: a tree of places for chats."""
 
+from collections.abc import Collection
 from typing import Any, Final, Literal
 
 import msgspec
@@ -7,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
+from open_webui.models.base import among
 from open_webui.models.chat_rows import visible
 from open_webui.models.resource import Resource, Sharing
 from open_webui.principal import Principal
@@ -87,6 +89,12 @@ async def hold(connection: AsyncConnection, principal: Principal, folder_id: str
     wanted = sa.select(t.c.id).where(t.c.id == folder_id, repository.writable_by(principal))
     held = wanted.with_for_update(read=True, key_share=True, of=t)
     return (await connection.execute(held)).first() is not None
+
+
+async def hold_all(connection: AsyncConnection, folder_ids: Collection[str]) -> None:
+    """Holds folders that are about to go: who is putting a chat into one of them comes before that, or finds none."""
+    wanted = sa.select(t.c.id).where(among(t.c.id, folder_ids)).order_by(t.c.id)
+    await connection.execute(wanted.with_for_update())
 
 
 async def of_user(connection: AsyncConnection, user_id: str) -> list[FolderRow]:

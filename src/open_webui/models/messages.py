@@ -147,7 +147,7 @@ def _row_with(r: Sequence[Any], body: dict[str, Any]) -> MessageRow:
 
 _this = sa.select(*_columns).where(t.c.chat_id == sa.bindparam("chat"), t.c.id == sa.bindparam("message"))
 _one = Prepared(_this)
-_one_locked = Prepared(_this.with_for_update())
+_one_locked = Prepared(_this.with_for_update(key_share=True))
 
 
 async def get(connection: AsyncConnection, chat_id: str, message_id: str) -> MessageRow | None:
@@ -403,7 +403,7 @@ FEW: Final = 4
 def _by_ids(count: int) -> Prepared:
     ids = [sa.bindparam(f"id{i}", type_=t.c.id.type) for i in range(count)]
     wanted = sa.select(*_columns).where(t.c.chat_id == sa.bindparam("chat"), t.c.id.in_(ids))
-    return Prepared(wanted.order_by(t.c.n).with_for_update())
+    return Prepared(wanted.order_by(t.c.n).with_for_update(key_share=True))
 
 
 async def _locked(connection: AsyncConnection, chat_id: str, ids: Sequence[str]) -> dict[str, MessageRow]:
@@ -415,7 +415,7 @@ async def _locked(connection: AsyncConnection, chat_id: str, ids: Sequence[str])
             rows = await _by_ids(len(some)).all(connection, given | {"chat": chat_id})
         else:
             wanted = sa.select(*_columns).where(t.c.chat_id == chat_id, t.c.id.in_(some))
-            rows = (await connection.execute(wanted.order_by(t.c.n).with_for_update())).all()
+            rows = (await connection.execute(wanted.order_by(t.c.n).with_for_update(key_share=True))).all()
         out.update((row.id, row) for row in map(_row, rows))
     return out
 

@@ -95,7 +95,16 @@ def _one(row: "sa.Row[Any] | None") -> User | None:
 async def get(connection: AsyncConnection, user_id: str, *, lock: bool = False) -> User | None:
     """`lock` keeps other writers of the row waiting until the unit of work ends."""
     query = sa.select(*_columns).where(t.c.id == user_id)
-    return _one((await connection.execute(query.with_for_update() if lock else query)).first())
+    return _one((await connection.execute(query.with_for_update(key_share=True) if lock else query)).first())
+
+
+async def lock(connection: AsyncConnection, ids: Iterable[str]) -> set[str]:
+    """Holds the rows of people, in the order of their ids, and says which of them there are.
+
+    A person's row is also what stands for the tree of that person's folders.
+    """
+    wanted = sa.select(t.c.id).where(t.c.id.in_(list(ids))).order_by(t.c.id)
+    return set(await connection.scalars(wanted.with_for_update(key_share=True)))
 
 
 async def get_by_email(connection: AsyncConnection, email: str) -> User | None:

@@ -247,11 +247,14 @@ async def change_password(deps: Deps, user_id: str, form: UpdatePassword) -> Sig
     async with deps.database.read() as connection:
         found = await accounts.credential_of(connection, user_id)
     stored = found.password_hash if found is not None else None
-    if not await deps.passwords.verify(form.password, stored):
+    if not await deps.passwords.verify(form.password, stored) or stored is None:
         raise BadRequest(PASSWORD_WRONG)
     password_hash = await _hash(deps, form.new_password)
     async with deps.database.write() as unit:
-        stamp = await accounts.set_password(unit.connection, user_id, password_hash)
+        stamp = await accounts.set_password(unit.connection, user_id, password_hash, instead_of=stored)
+    if stamp is None:
+        # An administrator has set another one meanwhile.
+        raise BadRequest(PASSWORD_WRONG)
     await deps.identifier.forget(user_id)
     return await _open_session(deps, user_id, stamp)
 
@@ -301,8 +304,9 @@ async def revoke_sessions(deps: Deps, user_id: str) -> None:
 async def delete(deps: Deps, actor: Principal, user_id: str) -> None:
     """Removes an account with all that is its own. Nobody removes themselves or the primary admin."""
     async with deps.database.write() as unit:
+        there = await users.lock(unit.connection, [actor.id, user_id])
         primary = await users.primary_admin(unit.connection)
-        if user_id == actor.id or (primary is not None and primary.id == user_id):
+        if actor.id not in there or user_id == actor.id or (primary is not None and primary.id == user_id):
             raise Forbidden(constants.ACTION_PROHIBITED, status=403)
         held = await chats.lock_all(unit.connection, user_id)
         await staging.remove(deps.database, unit, held, heir=actor.id)

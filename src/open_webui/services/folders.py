@@ -1,5 +1,7 @@
 """What can be done with folders."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
@@ -7,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.internal.db import UnitOfWork
-from open_webui.models import chats, file_uses, folders
+from open_webui.models import chats, file_uses, folders, users
 from open_webui.models.base import clean, clean_json, now
 from open_webui.models.folders import ChatInFolder, Folder
 from open_webui.models.grants import Grant
@@ -29,8 +31,19 @@ async def own(unit: UnitOfWork, principal: Principal, folder_id: str) -> Folder:
     return folder
 
 
-async def create(deps: Deps, principal: Principal, given: FolderForm) -> Folder:
+@asynccontextmanager
+async def _change_tree(deps: Deps, principal: Principal) -> AsyncIterator[UnitOfWork]:
+    """A unit of work that may change which folders the principal has, how they are called, and what lies where.
+
+    One at a time for a person: two that look at the tree at once could each put a folder into the other's.
+    """
     async with deps.database.write() as unit:
+        await users.lock(unit.connection, [principal.id])
+        yield unit
+
+
+async def create(deps: Deps, principal: Principal, given: FolderForm) -> Folder:
+    async with _change_tree(deps, principal) as unit:
         if given.parent_id is not None:
             await own(unit, principal, given.parent_id)
         if len(await folders.parents(unit.connection, principal.id)) >= folders.MAX_FOLDERS:
@@ -56,7 +69,7 @@ def _name(given: str) -> str:
 
 async def update(deps: Deps, principal: Principal, folder_id: str, given: FolderUpdateForm) -> Folder:
     """Renames a folder; merges what is given over its data and meta."""
-    async with deps.database.write() as unit:
+    async with _change_tree(deps, principal) as unit:
         folder = await own(unit, principal, folder_id)
         values: dict[str, Any] = {}
         if given.name is not None:
@@ -84,7 +97,7 @@ async def set_expanded(deps: Deps, principal: Principal, folder_id: str, is_expa
 
 async def move(deps: Deps, principal: Principal, folder_id: str, parent_id: str | None) -> Folder:
     """Puts a folder into another, or to the top. A folder can't lie in itself."""
-    async with deps.database.write() as unit:
+    async with _change_tree(deps, principal) as unit:
         folder = await own(unit, principal, folder_id)
         if parent_id is not None:
             await own(unit, principal, parent_id)
@@ -171,9 +184,10 @@ def _line(row: ChatInFolder, principal: Principal, may_write: bool, active: froz
 
 async def delete(deps: Deps, principal: Principal, folder_id: str, delete_contents: bool) -> bool:
     """Removes a folder and those in it. Their chats go too, or (delete_contents false) come out of the folder."""
-    async with deps.database.write() as unit:
+    async with _change_tree(deps, principal) as unit:
         await own(unit, principal, folder_id)
         gone = below(await folders.parents(unit.connection, principal.id), folder_id)
+        await folders.hold_all(unit.connection, gone)
         if delete_contents:
             if not principal.may("chat.delete"):
                 raise Forbidden("You may not delete chats, so this folder can only be removed without its contents.")

@@ -61,9 +61,13 @@ async def update(deps: Deps, group_id: str, form: GroupForm) -> Group:
     """Replaces name and description; parent, permissions and data when they are given."""
     intake.refuse(form.model_dump())
     async with deps.database.write() as unit:
-        await _found(unit.connection, group_id, lock=True)
         values = {k: v for k, v in _values(form).items() if k in form.model_fields_set}
-        await _check_parent(unit, group_id, values.get("parent_group_id"))
+        parent_id = values.get("parent_group_id")
+        # In one order, so that two groups that are to inherit from each other don't wait for each other.
+        for each in sorted({group_id, *([parent_id] if parent_id else [])}):
+            await groups.repository.get(unit.connection, each, lock=True)
+        await _found(unit.connection, group_id)
+        await _check_parent(unit, group_id, parent_id)
         await groups.repository.change(unit.connection, group_id, values)
         group = await _found(unit.connection, group_id)
     deps.identifier.drop_all()

@@ -207,7 +207,8 @@ async def import_models(deps: Deps, principal: Principal, documents: Sequence[Ma
     """Makes or replaces models as they were exported: all or none. Owner and dates are not taken over."""
     forms = [_parsed(number, document) for number, document in enumerate(documents, 1)]
     async with deps.database.write() as unit:
-        for form in forms:
+        # In the order of their ids, so that two imports of the same models don't wait for each other.
+        for form in sorted(forms, key=lambda form: form.id):
             values = _values(form)
             row = await models.repository.get(unit.connection, form.id, lock=True)
             if row is None:

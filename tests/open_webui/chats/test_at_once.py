@@ -144,8 +144,9 @@ async def test_a_save_does_not_remove_a_turn_that_is_stored_meanwhile(house: Hou
         assert await generations.running_messages(connection, chat_id) == {"a3"}
 
 
+@pytest.mark.parametrize("event_first", [True, False])
 @pytest.mark.parametrize("stop_at", range(8))
-async def test_an_event_does_not_undo_the_end_of_an_answer(house: House, stop_at: int) -> None:
+async def test_an_event_does_not_undo_the_end_of_an_answer(house: House, stop_at: int, event_first: bool) -> None:
     chat_id = await new_chat(house)
     row = (await ask(house, chat_id, "q3", "a3", "a2", "task")).answers["a3"]
 
@@ -153,11 +154,14 @@ async def test_an_event_does_not_undo_the_end_of_an_answer(house: House, stop_at
         return await services.add_event(house, ANN, chat_id, "a3", EventForm(type="status", data={"description": "x"}))
 
     async def end() -> None:
+        """As the journal does it."""
         async with house.database.write() as unit:
+            await stored_turns.touch(unit.connection, [chat_id])
             await messages.save_answers(unit.connection, [(row.n, "the whole answer", row.body, True)])
             await generations.end(unit.connection, ["task"])
 
-    results = await both(house.database, event, end, stop_at)
+    one, two = (event, end) if event_first else (end, event)
+    results = await both(house.database, one, two, stop_at)
     assert [r for r in results if isinstance(r, BaseException)] == []
     found = (await history(house, chat_id))["a3"]
     assert (found["content"], found["done"]) == ("the whole answer", True)
