@@ -37,6 +37,7 @@ from open_webui.models import (
 from open_webui.principal import Principal
 from open_webui.schemas.chats import ChatBody, EventForm, MessageForm
 from open_webui.services import chats as chat_service
+from open_webui.services import new_chats, saving
 from tests.open_webui.chat.conftest import Notes
 from tests.support.cancel import CancelledAt
 
@@ -177,13 +178,13 @@ async def a_document_is_saved(w: World) -> None:
     }
     given = {"title": "Saved", "params": {"seed": 1}, "history": {"currentId": w.id("new"), "messages": said}}
     body = msgspec.json.decode(msgspec.json.encode({"chat": given}), type=ChatBody)
-    await chat_service.update(w, w.principal, w.chat_id, body)
+    await saving.update(w, w.principal, w.chat_id, body)
 
 
 async def a_chat_is_made(w: World) -> None:
     said = {w.id("x"): {"id": w.id("x"), "role": "user", "content": "Hi!", "parentId": None}}
     given = {"title": "New", "history": {"currentId": w.id("x"), "messages": said}}
-    await chat_service.create(w, w.principal, msgspec.json.decode(msgspec.json.encode({"chat": given}), type=ChatBody))
+    await new_chats.create(w, w.principal, msgspec.json.decode(msgspec.json.encode({"chat": given}), type=ChatBody))
 
 
 async def a_message_is_edited(w: World) -> None:
@@ -205,7 +206,7 @@ async def parameters_are_set(w: World) -> None:
 
 
 async def a_chat_is_cloned(w: World) -> None:
-    await chat_service.clone(w, w.principal, w.chat_id, None)
+    await new_chats.clone(w, w.principal, w.chat_id, None)
 
 
 async def a_chat_is_deleted(w: World) -> None:
