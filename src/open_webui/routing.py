@@ -5,7 +5,8 @@ import functools
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final
+from types import UnionType
+from typing import Any, Final, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -127,8 +128,10 @@ def reply_type(function: Callable[..., Any]) -> Any:
     shapes = [mark.of for mark in getattr(declared, "__metadata__", ()) if isinstance(mark, Shape)]
     if shapes:
         return shapes[0]
-    is_response = inspect.isclass(declared) and issubclass(declared, Response)
-    return None if is_response or declared in (Any, None, inspect.Signature.empty) else declared
+    choices = get_args(declared) if isinstance(declared, UnionType) else (declared,)
+    if any(inspect.isclass(choice) and issubclass(choice, Response) for choice in choices):
+        return None
+    return None if declared in (Any, None, inspect.Signature.empty) else declared
 
 
 def _itself(request: Request) -> Request:
