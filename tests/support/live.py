@@ -111,7 +111,7 @@ async def serve(settings: Settings) -> AsyncIterator[Live]:
         server.should_exit = True
         server.over.set()
         await running
-    assert checked.mismatches == [], "replies that are not as their handlers declare them"
+    assert not checked.mismatches, f"Replies are not as their handlers declare them: {checked.mismatches}"
 
 
 async def used(live: Live, count: int) -> list[Any]:

@@ -166,9 +166,9 @@ async def test_settings_pages(admin: Actor, user: Actor) -> None:
     ):
         reply = await post(f"/api/v1/configs/{path}", json=form)
         assert (reply.status_code, "yet" in reply.json()["detail"]) == (400, True), path
-    assert (await post("/api/v1/configs/interface/visibility", json={"visibility": {"a": 1}})).json() == {
-        "visibility": {"a": 1}
-    }
+    shown = {"visibility": {"a": True, "b": False}}
+    assert (await post("/api/v1/configs/interface/visibility", json=shown)).json() == shown
+    assert (await post("/api/v1/configs/interface/visibility", json={"visibility": {"a": [1]}})).status_code == 422
 
 
 async def test_the_page_about_tasks(admin: Actor, user: Actor) -> None:
