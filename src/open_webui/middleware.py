@@ -65,7 +65,7 @@ class Origins(CORSMiddleware):
             await super().__call__(scope, receive, send)
 
 
-class Gate:
+class RequestThrottle:
     """Lets a few requests through in each turn of the event loop, the others in the turns after, in order.
 
     A crowd that arrives at once would otherwise be begun in one turn, and everybody else would wait until all of it is.
@@ -104,7 +104,7 @@ class Around:
     def __init__(self, app: ASGIApp, max_body: int) -> None:
         self._app = app
         self._max_body = max_body
-        self._gate = Gate(STARTS_A_TURN)
+        self._throttle = RequestThrottle(STARTS_A_TURN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -130,7 +130,7 @@ class Around:
 
         try:
             if scope["path"].endswith(COMPLETIONS):
-                await self._gate.enter()
+                await self._throttle.enter()
             if _length(scope) > self._max_body:
                 refusal = await failures.on_http(Request(scope), BodyTooLarge(self._max_body))
                 await refusal(scope, receive, out)

@@ -39,7 +39,7 @@ async def print_config(settings: Settings) -> None:
 
 
 class Declared(msgspec.Struct, frozen=True, order=True):
-    """A door of the server. kind: an HTTP method or "event". policy is None when somebody forgot it."""
+    """A route of the server. kind: an HTTP method or "event". policy is None when somebody forgot it."""
 
     path: str
     kind: str
@@ -51,25 +51,25 @@ END: Final = "<!-- policies: end -->"
 
 
 def declared(app: FastAPI) -> list[Declared]:
-    """Every door of an application, as it is served: HTTP routes and socket events."""
-    doors = []
+    """Every route of an application, as it is served: HTTP routes and socket events."""
+    routes = []
     for route in app.routes:
         if isinstance(route, APIRoute):
             policy = policy_of(route.endpoint)
-            doors += [Declared(route.path, method, policy) for method in route.methods or ()]
+            routes += [Declared(route.path, method, policy) for method in route.methods or ()]
         elif not (isinstance(route, Mount) and route.app is app.state.sockets.app):
-            doors.append(Declared(getattr(route, "path", repr(route)), "?", None))
-    doors += [Declared(name, "event", policy) for name, policy in app.state.sockets.policies().items()]
-    return sorted(doors, key=lambda door: (door.kind == "event", door.path, door.kind))
+            routes.append(Declared(getattr(route, "path", repr(route)), "?", None))
+    routes += [Declared(name, "event", policy) for name, policy in app.state.sockets.policies().items()]
+    return sorted(routes, key=lambda route: (route.kind == "event", route.path, route.kind))
 
 
 def policy_table() -> str:
-    """The doors of this release as a Markdown table, however it is configured."""
+    """The routes of this release as a Markdown table, however it is configured."""
     app = create_app(Settings.model_construct(env="prod"))
-    lines = ["| door | policy |", "| --- | --- |"]
-    for door in declared(app):
-        policy = door.policy.describe() if door.policy else "**none**"
-        lines.append(f"| `{door.kind} {door.path}` | {policy} |")
+    lines = ["| route | policy |", "| --- | --- |"]
+    for route in declared(app):
+        policy = route.policy.describe() if route.policy else "**none**"
+        lines.append(f"| `{route.kind} {route.path}` | {policy} |")
     return "\n".join(lines)
 
 

@@ -44,7 +44,7 @@ CATCH_ALL = {
     "open_webui/internal/db.py": "a unit of work: whatever ends it, it is rolled back; what follows a commit can't undo it",
     "open_webui/internal/postgres.py": "whatever the driver raises is handed to SQLAlchemy, which raises it as its own",
     "open_webui/internal/supervise.py": "task runner: a long-lived task that fails is started again",
-    "open_webui/utils/aside.py": "what a thread raises is raised where its work is awaited",
+    "open_webui/utils/threads.py": "what a thread raises is raised where its work is awaited",
     "open_webui/socket/server.py": "task runner: a lost database must not end the sweep",
     "llamaforge/plugins/manager.py": "plugins are other people's code: one that fails is skipped",
     "llamaforge/plugins/streaming.py": "plugins are other people's code: one that fails is skipped",
@@ -60,7 +60,7 @@ CATCH_ALL = {
 # Tasks with an endless loop that need nobody to start them again, with the reason.
 ENDS = {
     "open_webui/internal/supervise.py:_keep": "it is what starts the others again",
-    "open_webui/connections/local/models.py:self._look": "one look at the disk, repeated while what it saw is changed",
+    "open_webui/connections/local/models.py:self._scan": "one look at the disk, repeated while what it saw is changed",
 }
 # Modules that stand on an extra's engine and are imported with a first model; the engine itself writes on import.
 ON_AN_ENGINE = {

@@ -15,7 +15,7 @@ EXEMPT = {
     "chats.insert": "makes the chat, which nobody else sees before the commit",
     "chats.show": "hidden chats, which only who makes them changes",
     "messages.save_answers": "the journal's: rows of running answers, by number, and only while they are not done",
-    "turns.touch": "the journal's: one column that nobody computes from what was",
+    "turn_updates.touch": "the journal's: one column that nobody computes from what was",
 }
 
 

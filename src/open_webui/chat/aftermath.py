@@ -12,8 +12,7 @@ from open_webui.connections.gate import Gate
 from open_webui.errors import NotFound, OuiError
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
-from open_webui.models import tags
-from open_webui.models import turns as stored
+from open_webui.models import tags, turn_updates
 from open_webui.services.changes import change_chat
 
 log = get_logger(__name__)
@@ -108,11 +107,11 @@ class Aftermath:
         turn = self._running.turn
         try:
             async with change_chat(self._database, None, turn.chat_id) as (unit, chat):
-                await stored.set_title(unit.connection, chat, title)
+                await turn_updates.set_title(unit.connection, chat, title)
         except NotFound:
             return
         self._running.title = title
-        await self._running.room.event("chat:title", title)
+        await self._running.sender.event("chat:title", title)
 
     async def _follow_ups(self) -> None:
         turn = self._running.turn
@@ -123,11 +122,11 @@ class Aftermath:
         if not turn.is_temporary:
             try:
                 async with change_chat(self._database, None, turn.chat_id) as (unit, chat):
-                    if not await stored.patch_body(unit.connection, chat, turn.message_id, {"followUps": texts}):
+                    if not await turn_updates.patch_body(unit.connection, chat, turn.message_id, {"followUps": texts}):
                         return
             except NotFound:
                 return
-        await self._running.room.event("chat:message:follow_ups", {"follow_ups": texts})
+        await self._running.sender.event("chat:message:follow_ups", {"follow_ups": texts})
 
     async def _tags(self) -> None:
         turn = self._running.turn
@@ -141,4 +140,4 @@ class Aftermath:
                 await tags.replace(unit.connection, chat, names)
         except NotFound:
             return
-        await self._running.room.event("chat:tags", names)
+        await self._running.sender.event("chat:tags", names)

@@ -12,49 +12,49 @@ INTERRUPTED: Final = (
 
 async def complete(running: RunningAnswer) -> None:
     """The end of a whole answer."""
-    reducer, room = running.answer, running.room
+    reducer, sender = running.answer, running.sender
     running.say(reducer.close("completed"))
-    await room.flush()
+    await sender.flush()
     choice = {"index": 0, "delta": {}, "finish_reason": reducer.finish_reason or "stop"}
-    await room.event("chat:completion", {"object": "chat.completion.chunk", "choices": [choice]})
+    await sender.event("chat:completion", {"object": "chat.completion.chunk", "choices": [choice]})
     if reducer.usage is not None:
-        await room.event("chat:completion", {"usage": reducer.usage})
+        await sender.event("chat:completion", {"usage": reducer.usage})
     await running.finish()
     done: dict[str, Any] = {"done": True, "output": reducer.output()}
     if reducer.usage is not None:
         done["usage"] = reducer.usage
     if not running.turn.is_temporary:
-        await room.event("chat:list", {"chat_id": running.turn.chat_id, "folder_id": running.turn.folder_id})
+        await sender.event("chat:list", {"chat_id": running.turn.chat_id, "folder_id": running.turn.folder_id})
         done["title"] = running.title
-    await room.settle()
-    await room.event("chat:completion", done)
+    await sender.wait_for_reply()
+    await sender.event("chat:completion", done)
 
 
 async def fail(running: RunningAnswer, error: OuiError) -> None:
     """The end of an answer that failed: the part that arrived stays, the reason beside it."""
-    room = running.room
+    sender = running.sender
     running.say(running.answer.close("incomplete"))
-    await room.flush()
+    await sender.flush()
     reason = {"content": error.detail}
     await running.finish({"error": reason})
-    await room.settle()
-    await room.event("chat:message:error", {"error": reason, "done": True})
+    await sender.wait_for_reply()
+    await sender.event("chat:message:error", {"error": reason, "done": True})
 
 
 async def stopped(running: RunningAnswer) -> None:
     """The end of an answer that a person stopped."""
-    room = running.room
+    sender = running.sender
     running.answer.close("incomplete")
     await running.finish()
-    await room.ordered("chat:tasks:cancel", {"output": running.answer.output()})
-    await room.event("chat:tasks:cancel")
+    await sender.ordered("chat:tasks:cancel", {"output": running.answer.output()})
+    await sender.event("chat:tasks:cancel")
 
 
 async def interrupted(running: RunningAnswer) -> None:
     """The end of an answer that the server's own end cut short."""
     running.answer.close("incomplete")
     await running.finish(interruption(running.body))
-    await running.room.ordered("chat:message:error", {"error": {"content": INTERRUPTED}, "done": True})
+    await running.sender.ordered("chat:message:error", {"error": {"content": INTERRUPTED}, "done": True})
 
 
 def interruption(body: dict[str, Any]) -> dict[str, Any]:

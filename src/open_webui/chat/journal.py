@@ -17,7 +17,7 @@ from open_webui.internal.db import Database
 from open_webui.internal.db_errors import is_away
 from open_webui.internal.log import get_logger
 from open_webui.internal.supervise import supervise
-from open_webui.models import generation_parts, generations, messages, turns, usages
+from open_webui.models import generation_parts, generations, messages, turn_updates, usages
 
 log = get_logger(__name__)
 _encode = msgspec.json.encode
@@ -110,13 +110,13 @@ class Journal:
     def open(self) -> None:
         self._task = supervise("journal", self._rounds)
 
-    def hurry(self) -> None:
+    def begin_shutdown(self) -> None:
         """The server is about to end: a database that refuses is tried a few times more, then no longer."""
         self._ending.set()
 
     async def close(self) -> None:
         """Writes what is left and stops; a round under way is not cut."""
-        self.hurry()
+        self.begin_shutdown()
         self._closing = True
         self._wake.set()
         if self._task is not None:
@@ -246,7 +246,7 @@ class Journal:
         stored = [end for end in work.ends if end.running.turn.row is not None]
         rows = [(end.running.turn.row or 0, end.content, end.body, True) for end in stored]
         # Chats before messages, as everybody takes them.
-        await turns.touch(connection, sorted({end.running.turn.chat_id for end in stored}))
+        await turn_updates.touch(connection, sorted({end.running.turn.chat_id for end in stored}))
         await messages.save_answers(connection, rows)
         if work.beat:
             await generations.beat(connection, self._instance)

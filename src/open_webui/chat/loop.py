@@ -109,7 +109,7 @@ async def _ask(running: RunningAnswer, gate: Gate, draft: Draft, *, is_first: bo
     chat_id, message_id = (None, None) if turn.is_temporary else (turn.chat_id, turn.message_id)
     # Silence counts from the request on: many providers answer nothing at all before their first word.
     async with (
-        Waiting(running.room) as waiting,
+        Waiting(running.sender) as waiting,
         gate.chat(
             turn.principal,
             turn.target,
@@ -127,7 +127,7 @@ async def _ask(running: RunningAnswer, gate: Gate, draft: Draft, *, is_first: bo
                 is_first = False
                 if not frames:
                     # The page expects a provider's first chunk, when it says nothing yet.
-                    await running.room.ordered("response:completion", _first_chunk(turn))
+                    await running.sender.ordered("response:completion", _first_chunk(turn))
             running.say(frames)
             for kind, data in running.answer.take_posts():
                 await _post(running, kind, data)

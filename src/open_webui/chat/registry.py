@@ -11,8 +11,7 @@ from open_webui.env import Settings
 from open_webui.errors import Conflict, NotFound, TooManyRequests, Unavailable
 from open_webui.internal.db import Database
 from open_webui.internal.load import Load
-from open_webui.models import chats
-from open_webui.models import turns as chat_turns
+from open_webui.models import chats, turn_updates
 from open_webui.principal import Principal
 
 # Answers in all, so that a loop in somebody's script can't fill the memory.
@@ -24,7 +23,7 @@ END_SECONDS: Final = 10.0
 Key = tuple[str | None, str]
 
 
-class Entry:
+class RunningTask:
     """One running answer and its task, and whether its end was asked for by a person or by the server."""
 
     def __init__(self, running: RunningAnswer) -> None:
@@ -56,7 +55,7 @@ class RunningAnswers:
         self.load = load
         self._settings = settings
         self._database = database
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, RunningTask] = {}
         self._by_chat: dict[str, set[str]] = {}
         # Answers that are about to run: whose, and what waits for them.
         self._reserved: Counter[str] = Counter()
@@ -103,9 +102,9 @@ class RunningAnswers:
                 await self.check(principal, chat_id, write=True)
                 raise Conflict("This answer is being written already. Stop it first.")
 
-    def add(self, running: RunningAnswer) -> Entry:
+    def add(self, running: RunningAnswer) -> RunningTask:
         turn = running.turn
-        entry = self._entries[turn.task_id] = Entry(running)
+        entry = self._entries[turn.task_id] = RunningTask(running)
         self._by_chat.setdefault(turn.chat_id, set()).add(turn.task_id)
         return entry
 
@@ -123,7 +122,7 @@ class RunningAnswers:
     def all(self) -> list[RunningAnswer]:
         return [entry.running for entry in self._entries.values()]
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[RunningTask]:
         return list(self._entries.values())
 
     def all_tasks(self) -> list[str]:
@@ -152,7 +151,7 @@ class RunningAnswers:
         """The running answers of a chat as they are now, by message id: fields that replace the stored ones."""
         out = {}
         for running in self.of_chat(chat_id):
-            running.room.cut()
+            running.sender.cut()
             content, body = running.snapshot(done=False)
             out[running.turn.message_id] = {**body, "content": content, "done": False}
         return out
@@ -194,7 +193,7 @@ class RunningAnswers:
         if not chat_ids:
             return
         async with self._database.read() as connection:
-            left = await chat_turns.existing(connection, chat_ids)
+            left = await turn_updates.existing(connection, chat_ids)
         await self._stop([task for gone in chat_ids - left for task in self._by_chat.get(gone, ())])
 
     async def _stop(self, task_ids: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The door: a request's body becomes a frozen, checked value. The only file that knows the page's field names."""
+"""The route: a request's body becomes a frozen, checked value. The only file that knows the page's field names."""
 
 from typing import Any, Final, Literal
 

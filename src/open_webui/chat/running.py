@@ -28,7 +28,7 @@ class Store(Protocol):
 class RunningAnswer:
     """One answer while it is written.
 
-    turn: what was asked. answer: the reducer. room: who watches. body: the message's other fields; to be read freely,
+    turn: what was asked. answer: the reducer. sender: to those who watch. body: the message's other fields; to be read freely,
     and changed by `set` and `append` only. title: the chat's. pictures: reads stored ones, and stores new ones, for who
     asks.
     """
@@ -38,7 +38,7 @@ class RunningAnswer:
         *,
         turn: Turn,
         answer: Answer,
-        room: AnswerSender,
+        sender: AnswerSender,
         store: Store,
         body: dict[str, Any],
         title: str = "",
@@ -46,7 +46,7 @@ class RunningAnswer:
     ) -> None:
         self.turn = turn
         self.answer = answer
-        self.room = room
+        self.sender = sender
         self.title = title
         self.pictures = pictures
         self.body = dict(body)
@@ -65,7 +65,7 @@ class RunningAnswer:
 
     def say(self, frames: list[Frame]) -> None:
         """Frames that the reducer gave go to those who watch, and into the journal."""
-        self.room.add(frames, self.answer.version)
+        self.sender.add(frames, self.answer.version)
         if self._new is not None:
             self._new.frames.extend(frames)
             if len(self._new.frames) > MANY_FRAMES:
@@ -92,7 +92,7 @@ class RunningAnswer:
 
     async def tell(self, kind: str, data: Any = None) -> None:
         """An event goes to those who watch, behind what they are still to hear."""
-        await self.room.ordered(kind, data)
+        await self.sender.ordered(kind, data)
 
     async def append_text(self, text: str) -> None:
         """Adds to what the answer says. Watchers are told by a delta, as of the model's own words."""
@@ -102,7 +102,7 @@ class RunningAnswer:
         """Makes a text what the answer says so far, and tells it as this event; the model's next words follow it."""
         self.answer.replace_text(text)
         self.begin_anew()
-        await self.room.ordered(kind, data)
+        await self.sender.ordered(kind, data)
 
     async def over(self) -> None:
         """Waits, once it has ended, until the end is stored or can't be."""

@@ -10,7 +10,7 @@ from open_webui.chat.journal import Journal
 from open_webui.chat.loop import Pipeline
 from open_webui.chat.registry import RunningAnswers
 from open_webui.chat.starter import Starter
-from open_webui.chat.store import Place
+from open_webui.chat.store import TurnStorage
 from open_webui.chat.usage_log import UsageLog
 from open_webui.config import Config
 from open_webui.connections.base import Models
@@ -51,9 +51,9 @@ class ChatParts:
         self.running = RunningAnswers(settings, database, load)
         self.journal = Journal(database, settings.checkpoint_interval, self.running.all, usage, instance)
         limits = Limits(settings.chat_answer_max_chars, settings.chat_answer_max_bytes)
-        place = Place(database, instance, settings.chat_history_max_chars, limits)
+        storage = TurnStorage(database, instance, settings.chat_history_max_chars, limits)
         self.starter = Starter(
-            place=place,
+            storage=storage,
             config=config,
             catalogue=catalogue,
             emitter=emitter,

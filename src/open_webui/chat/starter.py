@@ -12,10 +12,10 @@ from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.journal import Journal
 from open_webui.chat.loop import Pipeline
 from open_webui.chat.permissions import permitted, permitted_chat
-from open_webui.chat.registry import Entry, RunningAnswers
+from open_webui.chat.registry import RunningAnswers, RunningTask
 from open_webui.chat.request import PageRequest
 from open_webui.chat.running import RunningAnswer
-from open_webui.chat.store import Place, Stored, store
+from open_webui.chat.store import Stored, TurnStorage, store
 from open_webui.chat.turn import Turn
 from open_webui.config import Config
 from open_webui.connections.base import Models
@@ -40,7 +40,7 @@ class Starter:
     def __init__(
         self,
         *,
-        place: Place,
+        storage: TurnStorage,
         config: Config,
         catalogue: Models,
         emitter: Emitter,
@@ -51,7 +51,7 @@ class Starter:
     ) -> None:
         self.pipeline = Pipeline()
         self._files = files
-        self._place = place
+        self._storage = storage
         self._config = config
         self._catalogue = catalogue
         self._emitter = emitter
@@ -65,12 +65,12 @@ class Starter:
 
     @property
     def _database(self) -> Database:
-        return self._place.database
+        return self._storage.database
 
     async def close(self) -> None:
         """Starts nothing more, interrupts what runs, and waits until the ends are stored (or for END_SECONDS)."""
         self._closing = True
-        self._journal.hurry()
+        self._journal.begin_shutdown()
         entries = self._running.entries()
         for entry in entries:
             entry.is_going_down = True
@@ -99,7 +99,7 @@ class Starter:
         if request.chat_id is not None and self._running.is_active(request.chat_id):
             # The question may follow an answer that is still being written.
             await self._journal.store_running(request.chat_id)
-        stored = await store(self._place, principal, request, [(ask, task_id) for ask, _, task_id in asks])
+        stored = await store(self._storage, principal, request, [(ask, task_id) for ask, _, task_id in asks])
         stored = permitted_chat(principal, stored)
         turns = [
             Turn(task_id=task_id, principal=principal, request=request, ask=ask, stored=stored, target=target)
@@ -130,8 +130,8 @@ class Starter:
         audience = Audience(turn.people, turn.session_id)
         running = RunningAnswer(
             turn=turn,
-            answer=Answer(time.time, earlier, self._place.limits),
-            room=AnswerSender(self._emitter, self._running.load, audience, turn.chat_id, turn.message_id),
+            answer=Answer(time.time, earlier, self._storage.limits),
+            sender=AnswerSender(self._emitter, self._running.load, audience, turn.chat_id, turn.message_id),
             store=self._journal,
             body=turn.body,
             title=title,
@@ -140,7 +140,7 @@ class Starter:
         entry = self._running.add(running)
         entry.task = asyncio.create_task(self._run(entry, first=first), name=f"answer {turn.message_id}")
 
-    async def _run(self, entry: Entry, *, first: bool) -> None:
+    async def _run(self, entry: RunningTask, *, first: bool) -> None:
         """An answer from its first event to its last, whatever happens to it."""
         entry.began()
         running = entry.running
@@ -150,7 +150,7 @@ class Starter:
             complete = await self._answer(entry, aftermath, first=first)
         finally:
             self._running.remove(running)
-            running.room.close()
+            running.sender.close()
             if self._closing:
                 await aftermath.cancel()
             else:
@@ -160,13 +160,13 @@ class Starter:
                 self._after.add(after)
                 after.add_done_callback(self._after.discard)
 
-    async def _answer(self, entry: Entry, aftermath: Aftermath, *, first: bool) -> bool:
+    async def _answer(self, entry: RunningTask, aftermath: Aftermath, *, first: bool) -> bool:
         """Whether the answer is complete. Its end is told, also one that can't be stored."""
         running = entry.running
         turn = running.turn
         try:
             try:
-                await running.room.event("chat:active", {"active": True, "folder_id": turn.folder_id})
+                await running.sender.event("chat:active", {"active": True, "folder_id": turn.folder_id})
                 if first:
                     aftermath.begin()
                 return await loop.answer(running, self._gate, self.pipeline)
@@ -175,7 +175,7 @@ class Starter:
         except Exception:
             # The task runner's place: the journal refused even after its tries.
             log.exception("an answer's end could not be stored", chat_id=turn.chat_id, message_id=turn.message_id)
-            await running.room.ordered("chat:message:error", {"error": {"content": UNSTORED}, "done": True})
+            await running.sender.ordered("chat:message:error", {"error": {"content": UNSTORED}, "done": True})
         return False
 
     async def _follow(self, aftermath: Aftermath, running: RunningAnswer, *, complete: bool, first: bool) -> None:
@@ -191,4 +191,4 @@ class Starter:
                 del self._following[turn.chat_id]
         # Of several answers at once the last one says that all is over.
         if is_last and not self._running.is_active(turn.chat_id):
-            await running.room.event("chat:active", {"active": False, "folder_id": turn.folder_id})
+            await running.sender.event("chat:active", {"active": False, "folder_id": turn.folder_id})

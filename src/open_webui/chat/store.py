@@ -10,8 +10,7 @@ from llamaforge.events.parts import DEFAULT_LIMITS, Limits
 from open_webui.chat.request import Ask, PageRequest
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.internal.db import Database
-from open_webui.models import chats, folders, generation_parts, generations, messages
-from open_webui.models import turns as stored_turns
+from open_webui.models import chats, folders, generation_parts, generations, messages, turn_updates
 from open_webui.models.base import now
 from open_webui.models.chat_rows import ChatRow, LockedChat
 from open_webui.principal import Principal
@@ -41,7 +40,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     continued: dict[str, Any] | None = None
 
 
-class Place(msgspec.Struct, frozen=True):
+class TurnStorage(msgspec.Struct, frozen=True):
     """Where a turn is stored: the database, the process that will answer, and how much of a conversation is read.
 
     limits: the most that is kept of one answer.
@@ -53,11 +52,13 @@ class Place(msgspec.Struct, frozen=True):
     limits: Limits = DEFAULT_LIMITS
 
 
-async def store(place: Place, principal: Principal, request: PageRequest, asks: Sequence[tuple[Ask, str]]) -> Stored:
+async def store(
+    storage: TurnStorage, principal: Principal, request: PageRequest, asks: Sequence[tuple[Ask, str]]
+) -> Stored:
     """Raises NotFound for a chat, folder or message that isn't the caller's to write to, BadRequest for a lone parent."""
     if request.is_temporary:
         return _temporary(principal, request)
-    async with place.database.write() as unit:
+    async with storage.database.write() as unit:
         connection = unit.connection
         chat = await _chat(connection, principal, request)
         is_new = chat is None
@@ -73,12 +74,12 @@ async def store(place: Place, principal: Principal, request: PageRequest, asks: 
             wire = await _spared(connection, chat, principal, wire)
         with unit.together():
             rows = await messages.put(connection, chat, principal.id, wire, {ask.message_id: stale for ask, _ in asks})
-            await stored_turns.advance(connection, chat, asks[0][0].message_id)
-            await generations.begin(connection, _begun(principal, chat, asks), place.instance)
+            await turn_updates.advance(connection, chat, asks[0][0].message_id)
+            await generations.begin(connection, _begun(principal, chat, asks), storage.instance)
         answers = {row.id: row for row in rows if row.id in {ask.message_id for ask, _ in asks}}
         first = answers[asks[0][0].message_id]
-        branch, truncated = await _branch(connection, chat.id, first.parent_id, place.max_chars)
-        prompt = None if chat.folder_id is None else await stored_turns.folder_prompt(connection, chat.folder_id)
+        branch, truncated = await _branch(connection, chat.id, first.parent_id, storage.max_chars)
+        prompt = None if chat.folder_id is None else await turn_updates.folder_prompt(connection, chat.folder_id)
     earlier = first if request.continued else None
     history = [row.wire([]) for row in branch]
     if earlier is not None:
@@ -195,7 +196,7 @@ async def _spared(
 
     Another's question stays as it is: whoever has it answered anew sends it along. Raises Forbidden for an answer.
     """
-    found = await stored_turns.authors(connection, chat.id, [message["id"] for message in wire])
+    found = await turn_updates.authors(connection, chat.id, [message["id"] for message in wire])
     out = []
     for message in wire:
         foreign = message["id"] in found and found[message["id"]] != principal.id

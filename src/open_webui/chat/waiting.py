@@ -16,11 +16,11 @@ class Waiting:
     One timer, moved lazily.
     """
 
-    def __init__(self, room: AnswerSender) -> None:
-        self._room = room
+    def __init__(self, sender: AnswerSender) -> None:
+        self._sender = sender
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
-        self._timer = self._loop.call_later(SILENCE, self._look)
+        self._timer = self._loop.call_later(SILENCE, self._check_silence)
         self._told: str | None = None
         self._last_task: asyncio.Task[None] | None = None
 
@@ -47,14 +47,14 @@ class Waiting:
         shown, self._told = text or self._told, text
         self._last_task = self._loop.create_task(self._send(self._last_task, shown, over=text is None))
 
-    def _look(self) -> None:
+    def _check_silence(self) -> None:
         quiet = self._loop.time() - self._last
         if quiet >= SILENCE and self._told is None:
             self.tell(SILENT)
-        self._timer = self._loop.call_later(SILENCE - quiet if quiet < SILENCE else SILENCE, self._look)
+        self._timer = self._loop.call_later(SILENCE - quiet if quiet < SILENCE else SILENCE, self._check_silence)
 
     async def _send(self, before: "asyncio.Task[None] | None", text: str | None, *, over: bool) -> None:
         """After what was told before, so that a late sentence never stays."""
         if before is not None:
             await before
-        await self._room.event("status", {"description": text, "done": over, "hidden": over})
+        await self._sender.event("status", {"description": text, "done": over, "hidden": over})

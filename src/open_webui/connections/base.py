@@ -14,7 +14,7 @@ Kind = Literal["openai", "ollama", "local"]
 Tell = Callable[[str | None], None]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One model as its source lists it.
 
     id: what clients call it (with the connection's prefix, if it has one). remote_id: what the source calls it.
@@ -83,13 +83,13 @@ class Connection(Protocol):
     kind: Kind
     takes_stream_options: bool
 
-    async def list_models(self) -> list[Entry]:
+    async def list_models(self) -> list[ModelEntry]:
         """What the source offers now. Raises ProviderError."""
         ...
 
     def open(
         self,
-        entry: Entry,
+        entry: ModelEntry,
         payload: dict[str, Any],
         user: dict[str, str] | None = None,
         tell: Tell | None = None,
@@ -103,7 +103,7 @@ class Connection(Protocol):
         """
         ...
 
-    async def embed(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
+    async def embed(self, entry: ModelEntry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
         """An OpenAI embeddings request (its `model` is replaced), answered as the JSON of OpenAI. Raises ProviderError.
 
         user: as for `open`.
@@ -120,7 +120,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model_id: str
-    entry: Entry
+    entry: ModelEntry
     connection: Connection
     params: dict[str, Any] = {}
     system: str | None = None
@@ -135,7 +135,7 @@ class Models(Protocol):
         """Raises NotFound (status 400, "Model not found") for what doesn't exist or isn't the caller's to use."""
         ...
 
-    async def heard_of(self, model_id: str) -> None:
+    async def wait_until_listed(self, model_id: str) -> None:
         """Right after a start: waits shortly for connections that have not answered yet, if the model is unknown."""
         ...
 

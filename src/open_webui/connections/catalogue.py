@@ -9,14 +9,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from open_webui.config import Config
 from open_webui.connections import profiles
-from open_webui.connections.base import Connection, Entry, Target
+from open_webui.connections.base import Connection, ModelEntry, Target
 from open_webui.connections.listing import Listing
 from open_webui.connections.local.connection import LocalConnection
 from open_webui.connections.local.eliza import WORD_SECONDS, ElizaConnection
 from open_webui.connections.local.models import LocalModels
 from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.openai import OpenAIConnection
-from open_webui.connections.profiles import Defaults, Profile, Snapshot
+from open_webui.connections.profiles import Defaults, ModelProfile, Snapshot
 from open_webui.connections.source import Source
 from open_webui.connections.specs import KEYS, Spec, specs
 from open_webui.constants import MODEL_NOT_FOUND
@@ -57,7 +57,7 @@ class Catalogue:
         self._database = database
         self._http = http
         self._eliza = ElizaConnection(word_seconds)
-        self._eliza_entries: list[Entry] = []
+        self._eliza_entries: list[ModelEntry] = []
         self._local = LocalConnection(http, local_models)
         self._local_source: Source | None = None
         self._sources: dict[Spec, Source] = {}
@@ -84,7 +84,7 @@ class Catalogue:
         await self.reload()
         self._rebuild()
         self._reloader = supervise("model rows", self._keep_rows)
-        await self.settle()
+        await self.wait_for_lists()
 
     async def close(self) -> None:
         if self._reloader is not None:
@@ -141,7 +141,7 @@ class Catalogue:
         return [*self._sources.values(), *own]
 
     def _rebuild(self) -> None:
-        offered: list[tuple[Connection, Iterable[Entry]]] = [(s.connection, s.entries) for s in self._watched()]
+        offered: list[tuple[Connection, Iterable[ModelEntry]]] = [(s.connection, s.entries) for s in self._watched()]
         builtin = self._config["models.builtin"]
         nothing = all(s.tried and not s.entries for s in self._watched())
         if builtin == "always" or (builtin != "never" and nothing):
@@ -164,10 +164,10 @@ class Catalogue:
     def snapshot(self) -> Snapshot:
         return self._snapshot
 
-    def may_use(self, principal: Principal, profile: Profile) -> bool:
+    def may_use(self, principal: Principal, profile: ModelProfile) -> bool:
         return profile.readable(principal, bypass=self._settings.bypass_model_access_control)
 
-    def profile(self, principal: Principal, model_id: str) -> Profile:
+    def profile(self, principal: Principal, model_id: str) -> ModelProfile:
         """A model that the caller may use. Raises NotFound (status 400), also for one that is somebody else's."""
         found = self._snapshot.find(model_id)
         if found is None or not self.may_use(principal, found):
@@ -183,7 +183,7 @@ class Catalogue:
         found = self._snapshot.find(model_id)
         return None if found is None else self._snapshot.target(found)
 
-    def visible(self, principal: Principal) -> list[Profile]:
+    def visible(self, principal: Principal) -> list[ModelProfile]:
         """The models that the caller may use, in the order of the list."""
         return [p for p in self._snapshot.models.values() if self.may_use(principal, p)]
 
@@ -213,15 +213,15 @@ class Catalogue:
         From memory; only connections that were never heard of are waited for, shortly. refresh: the connections are
         asked again first (admins only; one that is known to be dead is not waited for).
         """
-        await self.settle(refresh=refresh and principal.is_admin)
+        await self.wait_for_lists(refresh=refresh and principal.is_admin)
         return self._listing.encoded(principal)
 
-    async def heard_of(self, model_id: str) -> None:
+    async def wait_until_listed(self, model_id: str) -> None:
         """See `base.Models`."""
         if self._snapshot.find(model_id) is None and not all(source.tried for source in self._watched()):
-            await self.settle(limit=FRESH_SECONDS)
+            await self.wait_for_lists(limit=FRESH_SECONDS)
 
-    async def settle(self, *, refresh: bool = False, limit: float = FIRST_SECONDS) -> None:
+    async def wait_for_lists(self, *, refresh: bool = False, limit: float = FIRST_SECONDS) -> None:
         """Waits for connections that were never heard of; with refresh, asks all again and waits for those alive."""
         waits = [source.settled for source in self._watched() if not source.tried]
         if refresh:
@@ -253,7 +253,7 @@ class Catalogue:
             out.append(shown)
         return out
 
-    def named(self, principal: Principal, kind: str, index: int, model: str) -> tuple[Remote, Entry | None]:
+    def named(self, principal: Principal, kind: str, index: int, model: str) -> tuple[Remote, ModelEntry | None]:
         """A connection by its place, for a request about one of its models, under either of that model's names.
 
         Raises NotFound (status 400) when the caller may not use it there; admins may name models not listed yet.

@@ -101,7 +101,7 @@ class Gate:
 
         Raises NotFound (status 400) for what doesn't exist or isn't the caller's to use.
         """
-        await self._models.heard_of(model_id)
+        await self._models.wait_until_listed(model_id)
         return self._models.resolve(principal, model_id)
 
     @contextlib.asynccontextmanager

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import Final
 
-from open_webui.connections.profiles import Profile, Snapshot, shown_to
+from open_webui.connections.profiles import ModelProfile, Snapshot, shown_to
 from open_webui.internal.db import dumps
 from open_webui.models.grants import audiences
 from open_webui.principal import Principal
@@ -49,10 +49,12 @@ class Listing:
         return principal.is_active, own, audiences(principal) & self._named
 
     def _encode(self, principal: Principal) -> bytes:
-        readable: Sequence[Profile] = [p for p in self._models.values() if p.readable(principal, bypass=self._bypass)]
+        readable: Sequence[ModelProfile] = [
+            p for p in self._models.values() if p.readable(principal, bypass=self._bypass)
+        ]
         return b'{"data":[' + b",".join(self._model(profile, principal) for profile in readable) + b"]}"
 
-    def _model(self, profile: Profile, principal: Principal) -> bytes:
+    def _model(self, profile: ModelProfile, principal: Principal) -> bytes:
         """A model as this person sees it. What is shown whole is encoded once."""
         shown = shown_to(profile, principal)
         if shown is not profile.listed:

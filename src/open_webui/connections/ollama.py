@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from llamaforge.events import Event
-from open_webui.connections.base import Entry, Kind, Reply, Tell
+from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
 from open_webui.connections.chunks import CUT_OFF
 from open_webui.connections.ollama_wire import LineDecoder, chat_request
 from open_webui.connections.openai import MAX_MODELS
@@ -35,7 +35,7 @@ class OllamaConnection:
         self._http = http
         self._list_timeout = list_timeout
 
-    async def list_models(self) -> list[Entry]:
+    async def list_models(self) -> list[ModelEntry]:
         body = await self.json("GET", "/api/tags", timeout=self._list_timeout)
         models = body.get("models")
         if not isinstance(models, list):
@@ -47,9 +47,9 @@ class OllamaConnection:
                 entries.append(self._entry(name, model))
         return entries
 
-    def _entry(self, remote: str, model: dict[str, Any]) -> Entry:
+    def _entry(self, remote: str, model: dict[str, Any]) -> ModelEntry:
         name = model.get("name")
-        return Entry(
+        return ModelEntry(
             id=self.spec.model_id(remote),
             name=name if isinstance(name, str) and name else remote,
             remote_id=remote,
@@ -66,7 +66,7 @@ class OllamaConnection:
     @contextlib.asynccontextmanager
     async def open(
         self,
-        entry: Entry,
+        entry: ModelEntry,
         payload: dict[str, Any],
         user: dict[str, str] | None = None,
         tell: Tell | None = None,  # noqa: ARG002
@@ -75,7 +75,7 @@ class OllamaConnection:
         async with OllamaReply(response, self.spec.url, entry.id) as reply:
             yield reply
 
-    async def embed(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
+    async def embed(self, entry: ModelEntry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
         # Ollama speaks OpenAI's embeddings itself.
         return await self.call("POST", "/v1/embeddings", {**payload, "model": entry.remote_id}, user=user)
 

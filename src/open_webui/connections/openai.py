@@ -10,7 +10,7 @@ import msgspec
 
 from llamaforge.events import Event
 from llamaforge.events.openai import Decoder
-from open_webui.connections.base import Entry, Kind, Reply, Tell
+from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
 from open_webui.connections.chunks import NOT_UNDERSTOOD, ChunkReader, EventReader, StreamReader, error_of, to_chunks
 from open_webui.connections.pace import PacedBody
 from open_webui.connections.render import assemble
@@ -38,7 +38,7 @@ class OpenAIConnection:
         self._http = http
         self._list_timeout = list_timeout
 
-    async def list_models(self) -> list[Entry]:
+    async def list_models(self) -> list[ModelEntry]:
         if self.spec.model_ids:
             return [self._entry({"id": model_id}) for model_id in self.spec.model_ids]
         listed = model_list(await self.raw_models())
@@ -56,11 +56,11 @@ class OpenAIConnection:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise ProviderError(_not_json(self.spec.url, body)) from None
 
-    def _entry(self, model: dict[str, Any]) -> Entry:
+    def _entry(self, model: dict[str, Any]) -> ModelEntry:
         remote = model["id"]
         created = model.get("created")
         name = model.get("name")
-        return Entry(
+        return ModelEntry(
             id=self.spec.model_id(remote),
             name=name if isinstance(name, str) and name else remote,
             remote_id=remote,
@@ -77,7 +77,7 @@ class OpenAIConnection:
     @contextlib.asynccontextmanager
     async def open(
         self,
-        entry: Entry,
+        entry: ModelEntry,
         payload: dict[str, Any],
         user: dict[str, str] | None = None,
         tell: Tell | None = None,  # noqa: ARG002
@@ -93,7 +93,7 @@ class OpenAIConnection:
         async with OpenAIReply(response, url) as reply:
             yield reply
 
-    async def embed(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
+    async def embed(self, entry: ModelEntry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
         return await self.call("POST", "/embeddings", {**payload, "model": entry.remote_id}, user=user)
 
     async def call(

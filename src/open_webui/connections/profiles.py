@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from open_webui.connections.base import Connection, Entry, Target
+from open_webui.connections.base import Connection, ModelEntry, Target
 from open_webui.models.grants import concerns
 from open_webui.models.models import Model
 from open_webui.principal import Principal
@@ -15,7 +15,7 @@ MAX_CHAIN: Final = 8
 _NOT_LISTED: Final = frozenset({"profile_image_url"})
 
 
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
+class ModelProfile(msgspec.Struct, frozen=True, kw_only=True):
     """One model that can be asked: a connection's, or a custom one on top of it.
 
     rows: the model rows that shape it, its own first, down to that of the base model (if that has one). bare: the base
@@ -23,7 +23,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    entry: Entry
+    entry: ModelEntry
     rows: tuple[Model, ...]
     bare: bool
     params: dict[str, Any]
@@ -52,16 +52,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """All of it at one moment. models: by id, in the order of the list. aliases: other names of some."""
 
     version: int = 0
-    models: dict[str, Profile] = {}
+    models: dict[str, ModelProfile] = {}
     aliases: dict[str, str] = {}
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ModelEntry] = {}
     rows: dict[str, Model] = {}
     connections: dict[str, Connection] = {}
 
-    def find(self, model_id: str) -> Profile | None:
+    def find(self, model_id: str) -> ModelProfile | None:
         return self.models.get(model_id) or self.models.get(self.aliases.get(model_id, ""))
 
-    def target(self, profile: Profile, user_id: str | None = None) -> Target:
+    def target(self, profile: ModelProfile, user_id: str | None = None) -> Target:
         """user_id: who may use it; the caller has asked."""
         return Target(
             model_id=profile.id,
@@ -84,19 +84,19 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
 
 def build(
     version: int,
-    sources: Iterable[tuple[Connection, Sequence[Entry]]],
+    sources: Iterable[tuple[Connection, Sequence[ModelEntry]]],
     rows: Iterable[Model],
     defaults: Defaults,
 ) -> Snapshot:
     """The snapshot. Of several entries with one id the first connection's wins; prefixes tell them apart."""
     by_id = {row.id: row for row in rows}
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ModelEntry] = {}
     connections: dict[str, Connection] = {}
     for connection, offered in sources:
         connections[connection.key] = connection
         for entry in offered:
             entries.setdefault(entry.id, entry)
-    models: dict[str, Profile] = {}
+    models: dict[str, ModelProfile] = {}
     for entry in entries.values():
         row = by_id.get(entry.id)
         # A custom model can't take the place of a connection's: whoever made it could listen in.
@@ -120,8 +120,8 @@ def build(
 
 
 def _chain(
-    row: Model, rows: Mapping[str, Model], entries: Mapping[str, Entry]
-) -> tuple[tuple[Model, ...], Entry, bool] | None:
+    row: Model, rows: Mapping[str, Model], entries: Mapping[str, ModelEntry]
+) -> tuple[tuple[Model, ...], ModelEntry, bool] | None:
     """The rows from a custom model down, the entry below them, and whether that has no row. None for a dead end."""
     chain: list[Model] = [row]
     while len(chain) <= MAX_CHAIN:
@@ -138,7 +138,7 @@ def _chain(
     return None
 
 
-def _aliases(entries: Mapping[str, Entry]) -> dict[str, str]:
+def _aliases(entries: Mapping[str, ModelEntry]) -> dict[str, str]:
     """Ollama's names mean their `latest` when they say nothing else."""
     out: dict[str, str] = {}
     for entry in entries.values():
@@ -150,19 +150,21 @@ def _aliases(entries: Mapping[str, Entry]) -> dict[str, str]:
     return out
 
 
-def _ordered(models: dict[str, Profile], order: Sequence[str]) -> dict[str, Profile]:
+def _ordered(models: dict[str, ModelProfile], order: Sequence[str]) -> dict[str, ModelProfile]:
     first = [model_id for model_id in dict.fromkeys(order) if model_id in models]
     return {model_id: models[model_id] for model_id in dict.fromkeys([*first, *models])}
 
 
-def _profile(model_id: str, entry: Entry, rows: tuple[Model, ...], defaults: Defaults, *, bare: bool) -> Profile:
+def _profile(
+    model_id: str, entry: ModelEntry, rows: tuple[Model, ...], defaults: Defaults, *, bare: bool
+) -> ModelProfile:
     below = [*reversed(rows)]
     params = _layered([defaults.params, *(row.params for row in below)], "custom_params")
     system = params.pop("system", None)
     described = {"description": entry.description} if entry.description else {}
     meta = _layered([defaults.meta, described, *(row.meta for row in below)], "capabilities")
     own = rows[0] if rows and rows[0].id == model_id else None
-    return Profile(
+    return ModelProfile(
         id=model_id,
         entry=entry,
         rows=rows,
@@ -186,7 +188,7 @@ def _layered(layers: Sequence[Mapping[str, Any]], nested: str) -> dict[str, Any]
     return out
 
 
-def _listed(model_id: str, entry: Entry, row: Model | None, default_meta: Mapping[str, Any]) -> dict[str, Any]:
+def _listed(model_id: str, entry: ModelEntry, row: Model | None, default_meta: Mapping[str, Any]) -> dict[str, Any]:
     """A model as `/api/models` shows it. Parameters stay behind: they hold the system prompt."""
     if row is not None and row.base_model_id is not None:
         shown: dict[str, Any] = {
@@ -227,12 +229,12 @@ def _over(defaults: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any
     return out
 
 
-def owner(entry: Entry) -> str:
+def owner(entry: ModelEntry) -> str:
     """The wire's `owned_by`: which kind of API a model is behind."""
     return entry.kind
 
 
-def base_wire(entry: Entry) -> dict[str, Any]:
+def base_wire(entry: ModelEntry) -> dict[str, Any]:
     """A connection's model on the wire."""
     shown: dict[str, Any] = {
         "id": entry.id,
@@ -269,7 +271,7 @@ def row_wire(row: Model, *, params: bool) -> dict[str, Any]:
     }
 
 
-def shown_to(profile: Profile, principal: Principal) -> dict[str, Any]:
+def shown_to(profile: ModelProfile, principal: Principal) -> dict[str, Any]:
     """How a list shows the model to one person: others' grants are for those who may change it."""
     row = next((r for r in profile.rows if r.id == profile.id), None)
     if row is None or row.may(principal, "write") or not row.access_grants:

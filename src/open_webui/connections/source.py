@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from open_webui.connections.base import Connection, Entry
+from open_webui.connections.base import Connection, ModelEntry
 from open_webui.connections.breaker import Breaker
 from open_webui.connections.transport import failure
 from open_webui.errors import OuiError
@@ -26,7 +26,7 @@ class Source:
     def __init__(self, connection: Connection, ttl: float, timeout: float, changed: Callable[[], None]) -> None:
         """ttl: seconds between two tries when all is well. timeout: how long one may take."""
         self.connection = connection
-        self.entries: list[Entry] = []
+        self.entries: list[ModelEntry] = []
         self.error: str | None = None
         self.tried = False
         self._ttl = ttl

@@ -22,7 +22,7 @@ class Messages(msgspec.Struct, frozen=True):
     count: int
 
 
-class Tokens(msgspec.Struct, frozen=True):
+class TokenCounts(msgspec.Struct, frozen=True):
     day: int
     model_id: str
     calls: int
@@ -56,7 +56,7 @@ async def chats(connection: AsyncConnection, user_id: str, start: int, end: int)
     return {row[0]: row[1] for row in rows}
 
 
-async def tokens(connection: AsyncConnection, user_id: str, start: int, end: int) -> list[Tokens]:
+async def tokens(connection: AsyncConnection, user_id: str, start: int, end: int) -> list[TokenCounts]:
     day = _day(usage.c.created_at)
     rows = await connection.execute(
         sa.select(
@@ -69,7 +69,7 @@ async def tokens(connection: AsyncConnection, user_id: str, start: int, end: int
         .where(usage.c.user_id == user_id, usage.c.created_at.between(start, end))
         .group_by(day, usage.c.model_id)
     )
-    return [Tokens(*row) for row in rows]
+    return [TokenCounts(*row) for row in rows]
 
 
 async def longest_chat(connection: AsyncConnection, user_id: str, start: int, end: int) -> int:

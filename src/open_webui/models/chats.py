@@ -24,7 +24,7 @@ from open_webui.models.chat_rows import (
 from open_webui.models.messages import MessageRow, fields_of
 from open_webui.principal import Principal
 from open_webui.utils import tree
-from open_webui.utils.aside import aside
+from open_webui.utils.threads import in_thread_if_large
 
 t, shared, folder, user = tables.chat, tables.shared_chat, tables.folder, tables.user
 Action = Literal["read", "write"]
@@ -207,7 +207,7 @@ async def draft(
         "created_at": at,
         "updated_at": at,
     } | more
-    rows = await aside(len(fields), messages.new_rows, values["id"], user_id, fields)
+    rows = await in_thread_if_large(len(fields), messages.new_rows, values["id"], user_id, fields)
     ids = {row.id for row in rows}
     values.setdefault("current_message_id", current_id if current_id in ids else rows[-1].id if rows else None)
     values.setdefault("next_position", len(rows))

@@ -18,7 +18,7 @@ DONE: Final = "done"
 single = tables.singleton
 
 
-class Place(msgspec.Struct, frozen=True):
+class PictureLocation(msgspec.Struct, frozen=True):
     """A table with columns of documents. owner: the column of whose they are. thing: what uses the files then."""
 
     table: sa.Table
@@ -35,13 +35,13 @@ class Place(msgspec.Struct, frozen=True):
 
 # Messages last: they are most, and the others are done at once.
 PLACES: Final = (
-    Place(tables.user, "id", ("profile_image_url", "profile_banner_image_url"), (), "id", "profile_id"),
-    Place(tables.user, "id", (), ("settings", "info", "variables"), "id", "settings_id"),
-    Place(tables.model, "id", (), ("meta", "params"), "user_id", "model_id"),
-    Place(tables.folder, "id", (), ("meta", "data"), "user_id", "folder_id"),
-    Place(tables.chat, "id", (), ("body", "meta", "variables"), "user_id", "chat_id"),
-    Place(tables.shared_chat, "id", (), ("chat",), "user_id", "share_id"),
-    Place(tables.message, "n", ("content",), ("body",), "chat_id", None),
+    PictureLocation(tables.user, "id", ("profile_image_url", "profile_banner_image_url"), (), "id", "profile_id"),
+    PictureLocation(tables.user, "id", (), ("settings", "info", "variables"), "id", "settings_id"),
+    PictureLocation(tables.model, "id", (), ("meta", "params"), "user_id", "model_id"),
+    PictureLocation(tables.folder, "id", (), ("meta", "data"), "user_id", "folder_id"),
+    PictureLocation(tables.chat, "id", (), ("body", "meta", "variables"), "user_id", "chat_id"),
+    PictureLocation(tables.shared_chat, "id", (), ("chat",), "user_id", "share_id"),
+    PictureLocation(tables.message, "n", ("content",), ("body",), "chat_id", None),
 )
 
 
@@ -56,7 +56,7 @@ class Row(msgspec.Struct, frozen=True):
     role: str | None = None
 
 
-def as_pages_show(place: Place, row: Row, name: str, value: bytes) -> bytes:
+def as_pages_show(place: PictureLocation, row: Row, name: str, value: bytes) -> bytes:
     """A new value of a column, with the files of questions as pages show them."""
     if (place.thing, name) not in {(None, "body"), ("share_id", "chat")}:
         return value
@@ -101,7 +101,9 @@ async def note_message(connection: AsyncConnection, number: int, content: str, b
         await note(connection, (last, number - 1))
 
 
-async def next_keys(connection: AsyncConnection, place: Place, after: Any, size: int) -> tuple[list[Any], Any]:
+async def next_keys(
+    connection: AsyncConnection, place: PictureLocation, after: Any, size: int
+) -> tuple[list[Any], Any]:
     """The keys of those of a table's next rows that have the mark of a data: URL, and the last key looked at (None: the end)."""
     key = place.table.c[place.key]
     keys = sa.select(key).order_by(key).limit(size)
@@ -113,7 +115,7 @@ async def next_keys(connection: AsyncConnection, place: Place, after: Any, size:
     return list(found), listed[-1]
 
 
-async def read(connection: AsyncConnection, place: Place, key: Any) -> Row | None:
+async def read(connection: AsyncConnection, place: PictureLocation, key: Any) -> Row | None:
     """One row."""
     columns = [sa.cast(place.table.c[c], sa.Text) for c in place.columns]
     owner: Any = place.table.c[place.owner]
@@ -131,7 +133,7 @@ async def read(connection: AsyncConnection, place: Place, key: Any) -> Row | Non
     return Row(key, str(found[0]), values, found[1])
 
 
-async def replace(connection: AsyncConnection, place: Place, row: Row, changed: Mapping[str, bytes]) -> bool:
+async def replace(connection: AsyncConnection, place: PictureLocation, row: Row, changed: Mapping[str, bytes]) -> bool:
     """Stores other values for some columns and notes what is used now; False when somebody changed the row meanwhile."""
     table = place.table
     same = [table.c[place.key] == row.key]
@@ -147,7 +149,7 @@ async def replace(connection: AsyncConnection, place: Place, row: Row, changed: 
     return True
 
 
-async def _link(connection: AsyncConnection, place: Place, row: Row) -> None:
+async def _link(connection: AsyncConnection, place: PictureLocation, row: Row) -> None:
     if place.thing is None:
         stored = await messages.by_number(connection, row.key)
         await file_uses.link_messages(connection, [stored] if stored else [], new=False)

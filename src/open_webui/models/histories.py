@@ -26,7 +26,7 @@ from open_webui.models.messages import (
     storable,
 )
 from open_webui.utils import tree
-from open_webui.utils.aside import aside
+from open_webui.utils.threads import in_thread_if_large
 
 t = tables.message
 _encode = msgspec.json.encode
@@ -94,7 +94,7 @@ async def difference(
     # Read before the rows: an answer that ends in between is left alone too, and new ones need the chat first.
     live = await generations.running_messages(connection, chat.id)
     kept = _with_ancestors(before, live)
-    parents = await aside(len(fields) + len(before), _merged, fields, before, live, kept)
+    parents = await in_thread_if_large(len(fields) + len(before), _merged, fields, before, live, kept)
     changed: list[MessageRow] = []
     gone: list[tuple[int, str]] = []
     at = now()
@@ -119,7 +119,7 @@ async def difference(
         return [messages.new_row(f, chat.id, parents[f.id], author, chat.user_id, at) for f in new]
 
     # The newest go first, so that a removal which is cut off leaves a tree.
-    return Difference(await aside(len(fields), made), changed, gone[::-1], chat.next_position)
+    return Difference(await in_thread_if_large(len(fields), made), changed, gone[::-1], chat.next_position)
 
 
 async def apply(connection: AsyncConnection, chat: LockedChat, part: Difference) -> None:

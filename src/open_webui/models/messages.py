@@ -16,7 +16,7 @@ from open_webui.models import file_uses, tables
 from open_webui.models.base import clean, clean_json, now
 from open_webui.models.chat_rows import LockedChat
 from open_webui.utils import tree
-from open_webui.utils.aside import aside
+from open_webui.utils.threads import in_thread_if_large
 
 t = tables.message
 POSITIONS: Final = 1 << constants.MESSAGE_BITS
@@ -256,7 +256,7 @@ async def links(connection: AsyncConnection, chat: Home) -> dict[str, str | None
     """The ids of a chat's messages in row order with their parents, repaired."""
     low = first_number(chat.n)
     rows = (await connection.execute(_links, {"low": low, "high": low + POSITIONS, "chat": chat.id})).all()
-    return await aside(len(rows), _sound, rows)
+    return await in_thread_if_large(len(rows), _sound, rows)
 
 
 def _sound(rows: Sequence[Any]) -> dict[str, str | None]:
@@ -281,7 +281,7 @@ async def history(connection: AsyncConnection, chat: Home) -> dict[str, dict[str
     found: dict[str, Sequence[Any]] = {}
     async for rows in raw_pages(connection, chat, PAGE):
         found.update((as_text(r[2]), r) for r in rows)
-    return await aside(len(found), _assembled, found)
+    return await in_thread_if_large(len(found), _assembled, found)
 
 
 def _assembled(found: dict[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:
@@ -532,7 +532,7 @@ def _values(row: MessageRow, owner: str) -> dict[str, Any]:
 
 
 def storable(body: dict[str, Any]) -> dict[str, Any]:
-    """A body without NUL characters, which a page that shows it would not miss. Its depth was checked at the door."""
+    """A body without NUL characters, which a page that shows it would not miss. Its depth was checked at the route."""
     return clean_json(body) if b"\\u0000" in _encode(body) else body
 
 

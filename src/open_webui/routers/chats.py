@@ -38,7 +38,7 @@ from open_webui.schemas.replies import chats as chats_replies
 from open_webui.schemas.replies.shape import Shape
 from open_webui.services import chats, new_chats, saving, sharing, transfer
 from open_webui.services.changes import change_chat
-from open_webui.services.chats import Gone, Reply
+from open_webui.services.chats import Reply, UnknownChat
 
 router = new_router(prefix="/api/v1/chats", tag="chats")
 READ, WRITE, LIST = USER.on("chat", "read"), USER.on("chat", "write"), USER.on("chat", "list")
@@ -272,7 +272,7 @@ async def import_chats(
     state: AppState, caller: Caller, request: Request
 ) -> Annotated[Response, Shape(list[chats_replies.Chat])]:
     """Stores all chats of an export or, when one of them can't be, none."""
-    numbers = await transfer.take_in(state, caller, await read_body(request, ImportBody))
+    numbers = await transfer.import_chats(state, caller, await read_body(request, ImportBody))
     return _stream(transfer.export(state, numbers, lines=False), "application/json")
 
 
@@ -545,7 +545,7 @@ async def tags_of(state: AppState, caller: Caller, chat_id: ChatId) -> Sequence[
 async def add_tag(state: AppState, caller: Caller, chat_id: ChatId, form: TagForm) -> Sequence[Tag]:
     if tags.id_of(form.name) in {"", "none"}:
         raise BadRequest("A tag can't be named so.")
-    async with change_chat(state.database, caller, chat_id, "own", error=Gone) as (unit, chat):
+    async with change_chat(state.database, caller, chat_id, "own", error=UnknownChat) as (unit, chat):
         await tags.add(unit.connection, chat, [form.name])
         return await tags.of_chat(unit.connection, chat.id)
 
@@ -553,6 +553,6 @@ async def add_tag(state: AppState, caller: Caller, chat_id: ChatId, form: TagFor
 @router.delete("/{id}/tags")
 @allow(WRITE)
 async def remove_tag(state: AppState, caller: Caller, chat_id: ChatId, form: TagForm) -> Sequence[Tag]:
-    async with change_chat(state.database, caller, chat_id, "own", error=Gone) as (unit, chat):
+    async with change_chat(state.database, caller, chat_id, "own", error=UnknownChat) as (unit, chat):
         await tags.remove(unit.connection, chat, form.name)
         return await tags.of_chat(unit.connection, chat.id)

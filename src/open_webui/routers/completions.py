@@ -76,8 +76,8 @@ async def chat_completed(request: Request) -> dict[str, Any]:
 async def ollama_chat(request: Request, state: AppState, caller: Caller) -> Response:
     """Ollama's chat, for every model of the catalogue."""
     body = await json_object(request)
-    if (kept := await local_ollama.kept(state, caller, body)) is not None:
-        return Json(kept)
+    if (done := await local_ollama.keep_loaded(state, caller, body)) is not None:
+        return Json(done)
     asked = ollama.parse_chat(body)
     return await bound(request, state, caller, ollama.answer(state.gate, caller, asked))
 
@@ -88,7 +88,7 @@ async def ollama_chat(request: Request, state: AppState, caller: Caller) -> Resp
 async def ollama_generate(request: Request, state: AppState, caller: Caller) -> Response:
     """Ollama's generate, for every model of the catalogue."""
     body = await json_object(request)
-    if (kept := await local_ollama.kept(state, caller, body)) is not None:
-        return Json(kept)
+    if (done := await local_ollama.keep_loaded(state, caller, body)) is not None:
+        return Json(done)
     asked = ollama.parse_generate(body)
     return await bound(request, state, caller, ollama.answer(state.gate, caller, asked, generate=True))

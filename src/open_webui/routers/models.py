@@ -42,7 +42,7 @@ async def all_models(state: AppState, caller: Caller, *, refresh: bool = False) 
 @allow(ADMIN)
 async def provider_models(state: AppState) -> dict[str, Any]:
     """What the connections list."""
-    await state.catalogue.settle()
+    await state.catalogue.wait_for_lists()
     return {"data": state.catalogue.base_models()}
 
 

@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from open_webui.access.policy import ADMIN, PUBLIC, USER
-from open_webui.connections.base import Entry, Target
+from open_webui.connections.base import ModelEntry, Target
 from open_webui.connections.catalogue import unavailable
 from open_webui.connections.gate import Kind
 from open_webui.connections.local.connection import KEY as LOCAL
@@ -78,7 +78,7 @@ def _target(state: State, caller: Principal, model: str, index: int | None) -> T
     if not isinstance(connection, OllamaConnection) or (entry is None and not caller.is_admin):
         raise NotFound(MODEL_NOT_FOUND, status=400)
     if entry is None:
-        entry = Entry(id=model, name=model, remote_id=model, connection=connection.key, kind="ollama")
+        entry = ModelEntry(id=model, name=model, remote_id=model, connection=connection.key, kind="ollama")
     return Target(model_id=entry.id, entry=entry, connection=connection, user_id=caller.id)
 
 
@@ -130,7 +130,7 @@ async def verify(form: Verify, state: AppState, caller: Caller) -> dict[str, Any
 # What the servers offer
 
 
-def _visible(state: State, caller: Principal, index: int | None) -> list[Entry]:
+def _visible(state: State, caller: Principal, index: int | None) -> list[ModelEntry]:
     """The models that the caller may use: of one server, or of all and of this machine."""
     entries = [p.entry for p in state.catalogue.visible(caller) if not p.is_custom]
     own = [e for e in entries if e.connection == LOCAL and index is None]
@@ -140,11 +140,11 @@ def _visible(state: State, caller: Principal, index: int | None) -> list[Entry]:
     return [e for e in entries if e.kind == "ollama" and index in {None, e.index}] + own
 
 
-def _tags(entries: list[Entry]) -> dict[str, Any]:
+def _tags(entries: list[ModelEntry]) -> dict[str, Any]:
     return {"models": [_tag(e) for e in entries]}
 
 
-def _tag(entry: Entry) -> dict[str, Any]:
+def _tag(entry: ModelEntry) -> dict[str, Any]:
     urls = {} if entry.connection == LOCAL else {"urls": [entry.index]}
     return entry.raw | {"name": entry.id, "model": entry.id} | urls
 
@@ -153,7 +153,7 @@ def _tag(entry: Entry) -> dict[str, Any]:
 @allow(USER.on("model", "list"))
 async def tags(state: AppState, caller: Caller) -> dict[str, Any]:
     """The models of all servers and of this machine that the caller may use, from the catalogue."""
-    await state.catalogue.settle()
+    await state.catalogue.wait_for_lists()
     return _tags(_visible(state, caller, None))
 
 
@@ -163,7 +163,7 @@ async def server_tags(url_idx: Index, state: AppState, caller: Caller) -> dict[s
     return _tags(_visible(state, caller, url_idx))
 
 
-def _listed(entries: list[Entry]) -> dict[str, Any]:
+def _listed(entries: list[ModelEntry]) -> dict[str, Any]:
     data = [{"id": e.id, "object": "model", "created": e.created, "owned_by": "openai"} for e in entries]
     return {"data": data, "object": "list"}
 
@@ -172,7 +172,7 @@ def _listed(entries: list[Entry]) -> dict[str, Any]:
 @allow(USER.on("model", "list"))
 async def openai_models(state: AppState, caller: Caller) -> dict[str, Any]:
     """The same in OpenAI's form."""
-    await state.catalogue.settle()
+    await state.catalogue.wait_for_lists()
     return _listed(_visible(state, caller, None))
 
 
@@ -258,7 +258,7 @@ async def _about_own(state: State, caller: Principal, target: Target, form: Abou
 
 
 async def _about(state: State, caller: Principal, form: About, path: str, index: int | None) -> Response:
-    await state.catalogue.heard_of(form.model)
+    await state.catalogue.wait_until_listed(form.model)
     if (own := _own(state, caller, form.model, index)) is not None:
         return await _about_own(state, caller, own, form, path)
     target = _target(state, caller, form.model, index)

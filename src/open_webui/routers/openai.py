@@ -61,10 +61,12 @@ async def verify(form: Verify, state: AppState) -> Any:
     """Asks an address for its models, to see whether it answers; nothing is stored."""
     entry = {k: v for k, v in (form.config or {}).items() if k != "model_ids"}
     spec = build("openai", 0, check_url(form.url), check_secret(form.key, "The key"), entry)
-    return await told(OpenAIConnection(state.http, spec, state.settings.aiohttp_client_timeout_model_list))
+    return await list_provider_models(
+        OpenAIConnection(state.http, spec, state.settings.aiohttp_client_timeout_model_list)
+    )
 
 
-async def told(connection: OpenAIConnection) -> Any:
+async def list_provider_models(connection: OpenAIConnection) -> Any:
     """The provider's own list. Its refusals come out as sentences for a page: a 401 of a provider is none of ours."""
     try:
         return await connection.raw_models()
@@ -81,7 +83,7 @@ def page_error(error: ProviderError) -> OuiError:
 @allow(USER.on("model", "list"))
 async def models(state: AppState, caller: Caller) -> dict[str, Any]:
     """The models of all OpenAI-compatible connections that the caller may use."""
-    await state.catalogue.settle()
+    await state.catalogue.wait_for_lists()
     visible = state.catalogue.visible(caller)
     return {"data": [profiles.base_wire(p.entry) for p in visible if p.entry.kind == "openai" and not p.is_custom]}
 
@@ -92,7 +94,7 @@ async def connection_models(url_idx: Index, state: AppState, caller: Caller) -> 
     """The models of one connection: for admins what it answers now, for others those that they may use."""
     connection = state.catalogue.remote("openai", url_idx)
     if caller.is_admin and isinstance(connection, OpenAIConnection):
-        return await told(connection)
+        return await list_provider_models(connection)
     found = [
         p.entry for p in state.catalogue.visible(caller) if p.entry.connection == connection.key and not p.is_custom
     ]

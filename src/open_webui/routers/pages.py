@@ -12,7 +12,7 @@ from open_webui.access.policy import PUBLIC
 from open_webui.env import Settings
 from open_webui.errors import NotFound, StartupError
 from open_webui.routing import allow, new_router
-from open_webui.services.static_files import Folder, Found
+from open_webui.services.static_files import StaticFile, StaticFolder
 
 router = new_router()
 OWN: Final = Path(__file__).resolve().parent.parent / "static"
@@ -32,7 +32,7 @@ FOR_EVER: Final = "public, max-age=31536000, immutable"
 REVALIDATE: Final = "no-cache"
 
 
-Place = tuple[Folder, str]
+Place = tuple[StaticFolder, str]
 
 
 class Pages:
@@ -40,7 +40,7 @@ class Pages:
 
     def __init__(self, settings: Settings) -> None:
         """Raises StartupError when the configured build has no index.html."""
-        own, build = Folder(OWN), settings.frontend_build_dir
+        own, build = StaticFolder(OWN), settings.frontend_build_dir
         if build is None:
             self.csp = OWN_CSP
             self._index: Place = (own, "page/")
@@ -49,28 +49,28 @@ class Pages:
         else:
             if not (build / "index.html").is_file():
                 raise StartupError(f"FRONTEND_BUILD_DIR names {build}, but there is no index.html in it.")
-            foreign = Folder(build)
+            foreign = StaticFolder(build)
             self.csp = FOREIGN_CSP
             self._index = (foreign, "")
             self._static = ((foreign, "static/"), (own, ""))
             self._build = ((foreign, ""),)
 
-    async def static(self, name: str) -> tuple[Folder, Found] | None:
+    async def static(self, name: str) -> tuple[StaticFolder, StaticFile] | None:
         """A file below /static/."""
         return await _first(self._static, name)
 
-    async def root(self, name: str) -> tuple[Folder, Found] | None:
+    async def root(self, name: str) -> tuple[StaticFolder, StaticFile] | None:
         """A file at any other path: of the build, or a picture that pages expect at the top (/user.png)."""
         return await _first(self._build if "/" in name else (*self._build, self._static[-1]), name)
 
-    async def index(self) -> tuple[Folder, Found]:
+    async def index(self) -> tuple[StaticFolder, StaticFile]:
         found = await _first((self._index,), "index.html")
         if found is None:
             raise NotFound("The page is not there. Is the installation complete?")
         return found
 
 
-async def _first(places: tuple[Place, ...], name: str) -> tuple[Folder, Found] | None:
+async def _first(places: tuple[Place, ...], name: str) -> tuple[StaticFolder, StaticFile] | None:
     for folder, prefix in places:
         found = await folder.find(prefix + name)
         if found is not None:
@@ -107,7 +107,9 @@ async def page(request: Request, path: str, pages: AppPages) -> Response:
     return await _send(request, pages, *await pages.index())
 
 
-async def _send(request: Request, pages: Pages, folder: Folder, found: Found, *, immutable: bool = False) -> Response:
+async def _send(
+    request: Request, pages: Pages, folder: StaticFolder, found: StaticFile, *, immutable: bool = False
+) -> Response:
     """The file, compressed where that helps, or 304 when the browser has it."""
     squeeze = found.compressible and request.method == "GET" and _takes_gzip(request.headers)
     tag = f"{found.status.st_mtime_ns:x}-{found.status.st_size:x}{'-gz' if squeeze else ''}"

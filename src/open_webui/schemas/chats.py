@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from open_webui import constants
 from open_webui.utils import tree
-from open_webui.utils.aside import aside
+from open_webui.utils.threads import in_thread_if_large
 from open_webui.utils.values import MAX_VALUES, too_many
 
 # So many bytes of JSON take as long as one small message.
@@ -141,7 +141,7 @@ async def _history(chat: dict[str, msgspec.Raw], creating: bool) -> tuple[list[t
     _check_count(len(given))
     for raw in [raw for raw in given.values() if len(memoryview(raw)) > MAX_VALUES]:
         await _check_values("history", raw)
-    return await aside(
+    return await in_thread_if_large(
         max(len(given), sum(len(bytes(raw)) for raw in given.values()) // SLICE), _taken_apart, given
     ), history.currentId
 

@@ -50,7 +50,7 @@ class Suggestions(BaseModel):
 
 
 class Visibility(BaseModel):
-    visibility: Configs
+    visibility: Annotated[dict[str, bool], Field(max_length=1_000)]
 
 
 class ImportConfig(BaseModel):

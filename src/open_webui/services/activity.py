@@ -15,7 +15,7 @@ DEFAULT_DAYS, LEAST_DAYS, MOST_DAYS = 730, 7, 732
 _EPOCH = dt.date(1970, 1, 1).toordinal()
 
 
-class Entry(msgspec.Struct):
+class ActivityEntry(msgspec.Struct):
     """What happened on a day, in a week, or until a day. models: messages by model."""
 
     date: str
@@ -24,7 +24,7 @@ class Entry(msgspec.Struct):
     tokens: int = 0
     models: dict[str, int] = msgspec.field(default_factory=dict)
 
-    def add(self, other: "Entry") -> None:
+    def add(self, other: "ActivityEntry") -> None:
         self.messages += other.messages
         self.chats += other.chats
         self.tokens += other.tokens
@@ -95,36 +95,39 @@ def _date(day: int) -> str:
 
 
 def _days(
-    asked: Period, messages: Iterable[activity.Messages], chats: Mapping[int, int], tokens: Iterable[activity.Tokens]
-) -> list[Entry]:
-    days = {day: Entry(_date(day), chats=chats.get(day, 0)) for day in range(asked.first, asked.last + 1)}
+    asked: Period,
+    messages: Iterable[activity.Messages],
+    chats: Mapping[int, int],
+    tokens: Iterable[activity.TokenCounts],
+) -> list[ActivityEntry]:
+    days = {day: ActivityEntry(_date(day), chats=chats.get(day, 0)) for day in range(asked.first, asked.last + 1)}
     for row in messages:
         model = {row.model_id: row.count} if row.model_id and row.role == "assistant" else {}
-        days[row.day].add(Entry("", messages=row.count, models=model))
+        days[row.day].add(ActivityEntry("", messages=row.count, models=model))
     for used in tokens:
         days[used.day].tokens += used.input + used.output
     return list(days.values())
 
 
-def _weeks(days: Iterable[Entry]) -> list[Entry]:
+def _weeks(days: Iterable[ActivityEntry]) -> list[ActivityEntry]:
     """Summed by week, each with the date of its Monday."""
-    weeks: dict[str, Entry] = {}
+    weeks: dict[str, ActivityEntry] = {}
     for day in days:
         date = dt.date.fromisoformat(day.date)
         monday = (date - dt.timedelta(days=date.weekday())).isoformat()
-        weeks.setdefault(monday, Entry(monday)).add(day)
+        weeks.setdefault(monday, ActivityEntry(monday)).add(day)
     return list(weeks.values())
 
 
-def _cumulative(days: Iterable[Entry]) -> list[Entry]:
-    sum_, out = Entry(""), []
+def _cumulative(days: Iterable[ActivityEntry]) -> list[ActivityEntry]:
+    sum_, out = ActivityEntry(""), []
     for day in days:
         sum_.add(day)
-        out.append(Entry(day.date, sum_.messages, sum_.chats, sum_.tokens, dict(sum_.models)))
+        out.append(ActivityEntry(day.date, sum_.messages, sum_.chats, sum_.tokens, dict(sum_.models)))
     return out
 
 
-def _models(messages: Iterable[activity.Messages], tokens: Iterable[activity.Tokens]) -> list[ModelUse]:
+def _models(messages: Iterable[activity.Messages], tokens: Iterable[activity.TokenCounts]) -> list[ModelUse]:
     """Each used model, the most used first."""
     models: dict[str, ModelUse] = {}
     for row in messages:
@@ -138,7 +141,9 @@ def _models(messages: Iterable[activity.Messages], tokens: Iterable[activity.Tok
     return sorted(models.values(), key=lambda m: (-m.messages, -m.total_tokens, m.model_id))
 
 
-def _totals(days: list[Entry], messages: list[activity.Messages], tokens: list[activity.Tokens]) -> dict[str, Any]:
+def _totals(
+    days: list[ActivityEntry], messages: list[activity.Messages], tokens: list[activity.TokenCounts]
+) -> dict[str, Any]:
     active = [day.messages > 0 or day.tokens > 0 for day in days]
     current, longest = _streaks(active)
     given, answered = sum(t.input for t in tokens), sum(t.output for t in tokens)

@@ -21,7 +21,7 @@ from open_webui.services import message_events, staging
 from open_webui.services.changes import change_chat
 from open_webui.services.deps import Deps
 from open_webui.services.message_events import Owner
-from open_webui.utils.aside import aside
+from open_webui.utils.threads import in_thread_if_large
 
 # Chats with more messages than this go out piece by piece.
 WHOLE: Final = 300
@@ -30,29 +30,29 @@ _encode = msgspec.json.encode
 Reply = dict[str, Any] | AsyncIterator[bytes]
 
 
-class Gone(NotFound):
+class UnknownChat(NotFound):
     """Most routes answer an unknown chat with this status."""
 
     status = 401
 
 
-class Refused(Forbidden):
+class ChatRefused(Forbidden):
     status = 401
 
 
 async def find(deps: Deps, principal: Principal, chat_id: str, action: chats.Action = "read") -> ChatRow:
-    """A chat that the principal may read or write. Raises Gone."""
+    """A chat that the principal may read or write. Raises UnknownChat."""
     async with deps.database.read() as connection:
         chat = await chats.get(
             connection, principal, chat_id, action, admin_access=deps.settings.enable_admin_chat_access
         )
     if chat is None:
-        raise Gone
+        raise UnknownChat
     return chat
 
 
 async def read(deps: Deps, principal: Principal, chat_id: str) -> Reply:
-    """A chat's document for somebody who may read it, mostly in one visit to the database. Raises Gone."""
+    """A chat's document for somebody who may read it, mostly in one visit to the database. Raises UnknownChat."""
     async with deps.database.read() as connection:
         chat = await chats.own(connection, principal.id, chat_id)
         if chat is not None and chat.next_position <= WHOLE:
@@ -110,7 +110,7 @@ async def stream(deps: Deps, chat: ChatRow, extra: Mapping[str, Any] | None = No
     overlay = deps.overlays(chat.id)
     names: dict[str, str] = {}
     after, first = -1, True
-    children = await aside(len(parents), messages.children, parents)
+    children = await in_thread_if_large(len(parents), messages.children, parents)
     while True:
         async with deps.database.read() as connection:
             page, after = await messages.wire_page(connection, chat, parents, children, after)
@@ -127,7 +127,7 @@ async def stream(deps: Deps, chat: ChatRow, extra: Mapping[str, Any] | None = No
     yield b"}" + tail
 
 
-def news(deps: Deps, unit: UnitOfWork, chat: ChatRow, event: str = "chat:list", data: Any = None) -> None:
+def tell_owner(deps: Deps, unit: UnitOfWork, chat: ChatRow, event: str = "chat:list", data: Any = None) -> None:
     """Tells the owner's tabs about a change of a chat, once it is stored."""
     if deps.emitter.is_connected(chat.user_id):
         payload = {"chat_id": chat.id, "folder_id": chat.folder_id} if data is None else data
@@ -159,7 +159,7 @@ async def delete(deps: Deps, principal: Principal, chat_id: str) -> bool:
     admin = deps.settings.enable_admin_chat_access
     async with change_chat(deps.database, principal, chat_id, "own", admin_access=admin) as (unit, chat):
         await staging.remove(deps.database, unit, chat.alone())
-        news(deps, unit, chat)
+        tell_owner(deps, unit, chat)
     return True
 
 
@@ -174,20 +174,23 @@ async def delete_all(deps: Deps, principal: Principal) -> bool:
 async def change(deps: Deps, principal: Principal, chat_id: str, **values: Any) -> Reply:
     """Stores some columns of one's chat and answers with its document."""
     folder_id = values.get("folder_id")
-    async with change_chat(deps.database, principal, chat_id, "own", error=Gone, folder_id=folder_id) as (unit, held):
+    async with change_chat(deps.database, principal, chat_id, "own", error=UnknownChat, folder_id=folder_id) as (
+        unit,
+        held,
+    ):
         chat = await chats.change(unit.connection, held, **values)
-        news(deps, unit, chat)
+        tell_owner(deps, unit, chat)
     return await reply(deps, principal, chat)
 
 
 async def toggle(deps: Deps, principal: Principal, chat_id: str, column: str) -> Reply:
     """Turns a flag of one's chat over. Archived chats are not pinned."""
-    async with change_chat(deps.database, principal, chat_id, "own", error=Gone) as (unit, held):
+    async with change_chat(deps.database, principal, chat_id, "own", error=UnknownChat) as (unit, held):
         values = {column: not getattr(held, column)}
         if values.get("archived"):
             values["pinned"] = False
         chat = await chats.change(unit.connection, held, **values)
-        news(deps, unit, chat)
+        tell_owner(deps, unit, chat)
     return await reply(deps, principal, chat)
 
 
@@ -198,7 +201,7 @@ async def set_params(deps: Deps, principal: Principal, chat_id: str, given: dict
     except ValueError as error:
         raise BadRequest(f"The parameters can't be stored: this {error}.") from None
     check_params(principal, given)
-    async with change_chat(deps.database, principal, chat_id, "own", error=Refused) as (unit, chat):
+    async with change_chat(deps.database, principal, chat_id, "own", error=ChatRefused) as (unit, chat):
         stored = chat.body.get("params")
         merged = (stored if isinstance(stored, dict) else {}) | given
         params = {k: v for k, v in merged.items() if v is not None}
@@ -218,7 +221,7 @@ async def set_message(deps: Deps, principal: Principal, chat_id: str, message_id
             check_edits(principal)
         await _edit_running(owner, chat_id, message_id, fields)
         return await reply(deps, principal, await find(deps, principal, chat_id, "write"))
-    async with change_chat(deps.database, principal, chat_id, error=Refused) as (unit, held):
+    async with change_chat(deps.database, principal, chat_id, error=ChatRefused) as (unit, held):
         row = await messages.lock(unit.connection, held, message_id)
         _check_author(principal, held, row)
         if row is not None and given.content is not None and given.content != row.content:
@@ -250,33 +253,33 @@ async def _edit_running(owner: Owner, chat_id: str, message_id: str, fields: dic
 def _check_author(principal: Principal, chat: ChatRow, row: MessageRow | None) -> None:
     """In somebody else's chat one may change what one has written oneself."""
     if principal.id != chat.user_id and row is not None and row.body.get("user_id") != principal.id:
-        raise Refused
+        raise ChatRefused
 
 
 async def delete_message(deps: Deps, principal: Principal, chat_id: str, message_id: str) -> Reply:
     """Removes a message; what answered it answers its parent then. The parent becomes the current one if it was that."""
-    async with change_chat(deps.database, principal, chat_id, error=Refused) as (unit, held):
+    async with change_chat(deps.database, principal, chat_id, error=ChatRefused) as (unit, held):
         row = await messages.lock(unit.connection, held, message_id)
         if row is None:
-            raise Refused
+            raise ChatRefused
         _check_author(principal, held, row)
         await messages.remove(unit.connection, held, row)
         # The page shows the branch that the removed message was on, from where it leaves the tree.
         chat = await chats.change(unit.connection, held, updated_at=now(), current_message_id=row.parent_id)
-        news(deps, unit, chat)
+        tell_owner(deps, unit, chat)
     return await reply(deps, principal, chat)
 
 
 async def _owner(deps: Deps, principal: Principal, chat_id: str, message_id: str) -> Owner | None:
     """The running answer that the principal may change this message through, None when nobody writes it.
 
-    It takes changes until the next wait. Raises Refused.
+    It takes changes until the next wait. Raises ChatRefused.
     """
     while (owner := await deps.running.owner_of(chat_id, message_id)) is not None:
         async with deps.database.read() as connection:
             chat = await chats.get(connection, principal, chat_id, "write")
         if chat is None or (principal.id != chat.user_id and owner.body.get("user_id") != principal.id):
-            raise Refused
+            raise ChatRefused
         if not owner.has_ended:
             return owner
     return None
@@ -296,10 +299,10 @@ async def add_event(deps: Deps, principal: Principal, chat_id: str, message_id: 
     if owner is not None:
         await message_events.apply_to_running(owner, given.type, data)
         return True
-    async with change_chat(deps.database, principal, chat_id, error=Refused) as (unit, chat):
+    async with change_chat(deps.database, principal, chat_id, error=ChatRefused) as (unit, chat):
         row = await messages.lock(unit.connection, chat, message_id)
         if row is None:
-            raise Refused
+            raise ChatRefused
         _check_author(principal, chat, row)
         columns = message_events.apply_to_row(row, given.type, data)
         if columns:

@@ -64,7 +64,7 @@ async def take(
     return Taken(b"".join([*parts, document[at:]]), new) if new else Taken(document, [])
 
 
-async def _find(document: bytes, at: int, strict: bool) -> data_urls.Found | None:
+async def _find(document: bytes, at: int, strict: bool) -> data_urls.DataUrl | None:
     try:
         if len(document) <= _BIG:
             return data_urls.find(document, at, strict)

@@ -19,7 +19,7 @@ from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
 from open_webui.models import local_models
 from open_webui.schemas.llamaforge import AddLocalModel
-from open_webui.utils.aside import apart
+from open_webui.utils.threads import in_own_thread
 
 if TYPE_CHECKING:
     from llamaforge.hub import Found
@@ -349,7 +349,7 @@ class Llamaforge:
 
     async def _download(self, name: str, source: str, job: Job) -> None:
         trusted = self._models.settings.local_models_trust_admins
-        found = await apart(lambda: obtain(source, self._models.folder, job.tell, trusted=trusted))
+        found = await in_own_thread(lambda: obtain(source, self._models.folder, job.tell, trusted=trusted))
         row = self._offer(name).row
         given = row.parameters if row is not None else {}
         async with self._change:

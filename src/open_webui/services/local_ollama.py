@@ -78,7 +78,7 @@ def loaded(models: LocalModels) -> list[Wire]:
     return out
 
 
-async def kept(deps: Deps, principal: Principal, body: Wire) -> Wire | None:
+async def keep_loaded(deps: Deps, principal: Principal, body: Wire) -> Wire | None:
     """The answer to a request that says nothing, which loads a model, or with `keep_alive` 0 lets it go.
 
     None where something is said, or for other models. Raises Forbidden, Unavailable, ProviderError.
@@ -86,7 +86,7 @@ async def kept(deps: Deps, principal: Principal, body: Wire) -> Wire | None:
     name = body.get("model")
     if body.get("prompt") or body.get("messages") or not isinstance(name, str):
         return None
-    await deps.catalogue.heard_of(name)
+    await deps.catalogue.wait_until_listed(name)
     found = deps.catalogue.snapshot.find(name)
     if found is None or found.entry.connection != KEY or not deps.catalogue.may_use(principal, found):
         return None

@@ -8,7 +8,7 @@ import msgspec
 from open_webui.errors import OuiError
 from open_webui.internal.log import get_logger
 from open_webui.models import embedded, files
-from open_webui.models.embedded import PLACES, Place
+from open_webui.models.embedded import PLACES, PictureLocation
 from open_webui.services import intake
 from open_webui.services.deps import FileDeps
 
@@ -54,7 +54,7 @@ async def _note(deps: FileDeps, at: tuple[int, Any] | None) -> None:
         await embedded.note(unit.connection, at)
 
 
-async def _moved(deps: FileDeps, place: Place, key: Any) -> bool:
+async def _moved(deps: FileDeps, place: PictureLocation, key: Any) -> bool:
     """Moves the pictures of one row; False where there are none, or where it can't be."""
     while True:
         async with deps.database.read() as connection:

@@ -14,17 +14,17 @@ from open_webui.schemas.chats import ChatBody, read_document
 from open_webui.services import affect, staging
 from open_webui.services.chats import (
     WHOLE,
-    Gone,
     Reply,
+    UnknownChat,
     find,
     for_reader,
-    news,
     params_of,
     reply,
+    tell_owner,
     variables_of,
 )
 from open_webui.services.deps import Deps
-from open_webui.utils.aside import aside
+from open_webui.utils.threads import in_thread_if_large
 
 NEW_TITLE: Final = "New Chat"
 
@@ -72,7 +72,7 @@ async def store_new(
         for chat in made:
             if tags_of is not None and tags_of.user_id == principal.id:
                 await tags.copy(unit.connection, tags_of.id, chat)
-            news(deps, unit, chat)
+            tell_owner(deps, unit, chat)
 
     return (await staging.store_new(deps.database, principal, [new], finish))[0]
 
@@ -82,7 +82,7 @@ async def clone(deps: Deps, principal: Principal, chat_id: str, title: str | Non
     async with deps.database.read() as connection:
         source = await chats.own(connection, principal.id, chat_id)
     if source is None:
-        raise Gone
+        raise UnknownChat
     return await copy(deps, principal, source, title or _titled("Clone of ", source.title))
 
 
@@ -110,7 +110,7 @@ async def copy(deps: Deps, principal: Principal, source: ChatRow, title: str, or
         for chat in made:
             if source.user_id == principal.id and not origin:
                 await tags.copy(unit.connection, source.id, chat)
-            news(deps, unit, chat)
+            tell_owner(deps, unit, chat)
 
     chat = await staging.store_copy(deps.database, source, new, finish)
     return await reply(deps, principal, chat)
@@ -131,8 +131,8 @@ async def fork(deps: Deps, principal: Principal, chat_id: str, message_id: str |
     async with deps.database.read() as connection:
         rows, _ = await messages.branch(connection, source.id, point, 2**40)
     if not rows:
-        raise Gone
-    fields = await aside(len(rows), lambda: messages.fields_of(row.wire([]) for row in rows))
+        raise UnknownChat
+    fields = await in_thread_if_large(len(rows), lambda: messages.fields_of(row.wire([]) for row in rows))
     body = for_reader(source, principal).body
     new = await chats.draft(
         principal.id,

@@ -12,7 +12,7 @@ from open_webui.principal import Principal
 from open_webui.schemas.chats import ChatBody, Document, read_document
 from open_webui.services import staging
 from open_webui.services.changes import change_chat
-from open_webui.services.chats import Refused, Reply, news, note_files, params_of, reply, variables_of
+from open_webui.services.chats import ChatRefused, Reply, note_files, params_of, reply, tell_owner, variables_of
 from open_webui.services.deps import Deps
 from open_webui.utils import tree
 
@@ -29,7 +29,7 @@ async def update(deps: Deps, principal: Principal, chat_id: str, given: ChatBody
         last = await _save_portions(deps, principal, chat_id, document.fields or ())
         chat = await _update(deps, principal, chat_id, given, document, variables, last=last)
     if chat is None:
-        raise Refused
+        raise ChatRefused
     return await reply(deps, principal, chat)
 
 
@@ -43,12 +43,12 @@ async def _save_portions(
     async with deps.database.read() as connection:
         chat = await chats.get(connection, principal, chat_id, "write")
         if chat is None:
-            raise Refused
+            raise ChatRefused
         found = await histories.difference(connection, chat, principal.id, fields, **_rights(principal))
     weights = [staging.weight_of(row) for row in (*found.fresh, *found.changed)]
     *portions, last = staging.cut(weights + [(1, 0)] * len(found.gone)) or [(0, 0)]
     for portion in portions:
-        async with change_chat(deps.database, principal, chat_id, error=Refused) as (unit, held):
+        async with change_chat(deps.database, principal, chat_id, error=ChatRefused) as (unit, held):
             await histories.apply(unit.connection, held, found.part(*portion))
     return found.part(*last)
 
@@ -64,7 +64,7 @@ async def _update(
     last: histories.Difference | None = None,
 ) -> ChatRow | None:
     """Stores a save in one unit; None where that is too much. last: what is left to save of the messages."""
-    changing = change_chat(deps.database, principal, chat_id, error=Refused, folder_id=given.folder_id)
+    changing = change_chat(deps.database, principal, chat_id, error=ChatRefused, folder_id=given.folder_id)
     async with changing as (unit, held):
         if principal.id == held.user_id:
             check_params(principal, _changed_params(held, document))
@@ -84,7 +84,7 @@ async def _update(
         chat = await chats.change(unit.connection, held, **values)
         if values.keys() & {"body", "variables"}:
             await note_files(unit, principal, chat)
-        news(deps, unit, chat)
+        tell_owner(deps, unit, chat)
     return chat
 
 

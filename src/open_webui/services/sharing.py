@@ -13,16 +13,16 @@ from open_webui.models.shares import Share
 from open_webui.principal import Principal
 from open_webui.schemas.chats import GrantsForm
 from open_webui.services.changes import change_chat
-from open_webui.services.chats import Gone, Refused, Reply, for_reader, news, reply, stream
+from open_webui.services.chats import ChatRefused, Reply, UnknownChat, for_reader, reply, stream, tell_owner
 from open_webui.services.deps import Deps
 from open_webui.services.new_chats import copy, store_new
-from open_webui.utils.aside import aside
+from open_webui.utils.threads import in_thread_if_large
 
 
 async def share(deps: Deps, principal: Principal, chat_id: str, mode: str | None) -> Reply:
     """Makes a link to one's chat, or brings it up to date: to the chat as it is now, or (mode "continue") to the chat."""
     document = await _document(deps, principal, chat_id, mode)
-    async with change_chat(deps.database, principal, chat_id, "own", error=Refused) as (unit, held):
+    async with change_chat(deps.database, principal, chat_id, "own", error=ChatRefused) as (unit, held):
         chat = await shares.put(unit.connection, held, _mode(document), document)
     return await reply(deps, principal, chat)
 
@@ -40,7 +40,9 @@ async def _document(deps: Deps, principal: Principal, chat_id: str, mode: str | 
     if mode == "continue" or chat is None:
         return None
     parts = [part async for part in stream(deps, chat)]
-    return (await aside(chat.next_position, lambda: msgspec.json.decode(b"".join(parts), type=_Whole))).chat
+    return (
+        await in_thread_if_large(chat.next_position, lambda: msgspec.json.decode(b"".join(parts), type=_Whole))
+    ).chat
 
 
 def _mode(document: msgspec.Raw | None) -> shares.Mode:
@@ -49,7 +51,7 @@ def _mode(document: msgspec.Raw | None) -> shares.Mode:
 
 async def unshare(deps: Deps, principal: Principal, chat_id: str) -> bool:
     """Ends the sharing of one's chat."""
-    async with change_chat(deps.database, principal, chat_id, "own", error=Refused) as (unit, chat):
+    async with change_chat(deps.database, principal, chat_id, "own", error=ChatRefused) as (unit, chat):
         await shares.delete(unit.connection, chat.alone())
     return True
 
@@ -62,16 +64,16 @@ async def unshare_all(deps: Deps, principal: Principal) -> bool:
 
 
 async def shared(deps: Deps, principal: Principal | None, share_id: str) -> dict[str, Any]:
-    """What a link shows to the one who opens it. Raises Gone."""
+    """What a link shows to the one who opens it. Raises UnknownChat."""
     async with deps.database.read() as connection:
         found = await shares.get(connection, principal, share_id, admin_access=deps.settings.enable_admin_chat_access)
         if found is None:
-            raise Gone
+            raise UnknownChat
         if found.mode == "snapshot":
             return _snapshot(found, principal)
         chat = await chats.own(connection, found.user_id, found.chat_id)
         if chat is None:
-            raise Gone
+            raise UnknownChat
         document = await chats.document(connection, for_reader(chat, principal), overlay=deps.overlays(chat.id))
         may_write = principal is not None and await chats.get(connection, principal, chat.id, "write") is not None
     document["chat"]["share_mode"] = "continue" if may_write else None
@@ -115,7 +117,7 @@ async def clone_shared(deps: Deps, principal: Principal, share_id: str) -> Reply
         chat = await store_new(deps, principal, new, uses_of={"share_id": found.id})
         return await reply(deps, principal, chat)
     if source is None:
-        raise Gone
+        raise UnknownChat
     return await copy(deps, principal, source, f"Clone of {source.title}"[: constants.MAX_TITLE], share_id)
 
 
@@ -128,7 +130,7 @@ async def _of_snapshot(principal: Principal, found: Share) -> chats.NewChat:
         principal.id,
         f"Clone of {found.title}"[: constants.MAX_TITLE],
         {**document, "originalChatId": found.id, "branchPointMessageId": current},
-        await aside(len(wire), messages.fields_of, wire.values()),
+        await in_thread_if_large(len(wire), messages.fields_of, wire.values()),
         current,
     )
 
@@ -148,5 +150,5 @@ async def set_access(deps: Deps, principal: Principal, chat_id: str, given: Gran
     async with change_chat(deps.database, principal, chat_id, "own") as (unit, held):
         await shares.repository.set_grants(unit.connection, principal, held.id, given.access_grants, strict=True)
         chat = await shares.put(unit.connection, held, _mode(document), document) if reshared else held
-        news(deps, unit, chat, "chat:access", {})
+        tell_owner(deps, unit, chat, "chat:access", {})
     return await reply(deps, principal, chat)

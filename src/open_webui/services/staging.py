@@ -23,7 +23,7 @@ from open_webui.models.chat_rows import ChatRow, LockedChat, LockedChats
 from open_webui.models.chats import NewChat
 from open_webui.models.messages import MessageRow
 from open_webui.principal import Principal
-from open_webui.utils.aside import SMALL, aside
+from open_webui.utils.threads import SMALL, in_thread_if_large
 
 log = get_logger(__name__)
 # What one unit writes at most, but for one message that is larger alone: some 0.1 s of SQLite's writer.
@@ -76,7 +76,7 @@ async def store_new(
     not put chats into.
     """
     made: dict[str, LockedChat] = {}
-    portions = await aside(sum(len(new.rows) for new in given), _pieces, given)
+    portions = await in_thread_if_large(sum(len(new.rows) for new in given), _pieces, given)
 
     async def end(unit: UnitOfWork) -> None:
         await tags.make(unit.connection, principal.id, [name for new in given for name in new.tags])

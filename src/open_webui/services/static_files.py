@@ -18,7 +18,7 @@ MAX_BYTES: Final = 4_000_000
 CACHE_BYTES: Final = 8_000_000
 
 
-class Found(msgspec.Struct, frozen=True):
+class StaticFile(msgspec.Struct, frozen=True):
     """A regular file inside a folder."""
 
     path: Path
@@ -29,7 +29,7 @@ class Found(msgspec.Struct, frozen=True):
         return self.path.suffix in TEXT and MIN_BYTES <= self.status.st_size <= MAX_BYTES
 
 
-class Folder:
+class StaticFolder:
     """A folder whose files anybody may read."""
 
     def __init__(self, root: Path) -> None:
@@ -37,11 +37,11 @@ class Folder:
         self._compressed: dict[tuple[Path, int], bytes] = {}
         self._held = 0
 
-    async def find(self, name: str) -> Found | None:
+    async def find(self, name: str) -> StaticFile | None:
         """The file of a URL path ("js/main.js"), None when there is none inside this folder."""
         return await asyncio.to_thread(self._find, name)
 
-    def _find(self, name: str) -> Found | None:
+    def _find(self, name: str) -> StaticFile | None:
         if any(part.startswith(".") for part in name.split("/")):
             return None
         try:
@@ -52,9 +52,9 @@ class Folder:
             status = path.stat()
         except (OSError, ValueError):  # not there, too long, or with a NUL inside
             return None
-        return Found(path, status) if stat.S_ISREG(status.st_mode) else None
+        return StaticFile(path, status) if stat.S_ISREG(status.st_mode) else None
 
-    async def compressed(self, found: Found) -> bytes:
+    async def compressed(self, found: StaticFile) -> bytes:
         """The file's bytes as gzip, compressed at the first request for this state of the file."""
         key = (found.path, found.status.st_mtime_ns)
         body = self._compressed.get(key)

@@ -67,7 +67,7 @@ async def numbers(deps: Deps, user_id: str | None, **which: Any) -> list[int]:
         return await chat_lists.numbers(connection, user_id, **which)
 
 
-async def take_in(deps: Deps, principal: Principal, given: ImportBody) -> list[int]:
+async def import_chats(deps: Deps, principal: Principal, given: ImportBody) -> list[int]:
     """Stores all chats of an export, or none. Gives their numbers, in order. Raises RequestValidationError, BadRequest."""
     check_stores_chats(principal)
     if len(given.chats) > MAX_IMPORT:

@@ -62,7 +62,7 @@ class SocketEmitter:
         payload = _shared(event)
         if user is not None:
             payload["user"] = user
-        self._send(self._presence.looking_at(event.chat_id) - {skip}, "events", lambda: payload)
+        self._send(self._presence.watchers_of(event.chat_id) - {skip}, "events", lambda: payload)
 
     def to_tab(self, sid: str, name: str, payload: dict[str, Any]) -> None:
         """A named event to one socket."""

@@ -10,7 +10,7 @@ from open_webui.principal import Principal
 MODEL_IN_USE_SECONDS = 3.0
 
 
-class Session(msgspec.Struct):
+class SocketSession(msgspec.Struct):
     """One socket. token: the credential it connected with, looked at again on every event; jti: that token's id."""
 
     sid: str
@@ -23,7 +23,7 @@ class Presence:
     """The sockets of this process."""
 
     def __init__(self) -> None:
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, SocketSession] = {}
         self._by_user: dict[str, set[str]] = {}
         self._models: dict[str, tuple[str, float]] = {}
         # Who looks at a chat, what a socket looks at, and the sockets of a user that look at nothing.
@@ -31,7 +31,7 @@ class Presence:
         self._chats: dict[str, set[str]] = {}
         self._idle: dict[str, set[str]] = {}
 
-    def add(self, session: Session) -> None:
+    def add(self, session: SocketSession) -> None:
         """Adds a socket. One that was there already, for the same user, goes on looking at what it looked at."""
         before = self._sessions.get(session.sid)
         if before is not None and before.principal.id != session.principal.id:
@@ -41,7 +41,7 @@ class Presence:
         if session.sid not in self._chats:
             _put(self._idle, session.principal.id, session.sid)
 
-    def remove(self, sid: str) -> Session | None:
+    def remove(self, sid: str) -> SocketSession | None:
         """Forgets a socket and returns its session, if it had one."""
         for chat_id in self.chats_of(sid):
             self.leave(chat_id, sid)
@@ -52,7 +52,7 @@ class Presence:
         self._models.pop(sid, None)
         return session
 
-    def get(self, sid: str) -> Session | None:
+    def get(self, sid: str) -> SocketSession | None:
         return self._sessions.get(sid)
 
     def sids_of(self, user_id: str) -> frozenset[str]:
@@ -61,7 +61,7 @@ class Presence:
     def user_ids(self) -> list[str]:
         return list(self._by_user)
 
-    def sessions(self) -> list[Session]:
+    def sessions(self) -> list[SocketSession]:
         return list(self._sessions.values())
 
     def is_connected(self, user_id: str) -> bool:
@@ -96,22 +96,22 @@ class Presence:
 
     def tabs_showing(self, user_id: str, chat_id: str, session_id: str) -> set[str]:
         """The sockets of a user that show a chat, or may: `session_id`, those that look at it and those that look at none."""
-        found = {sid for sid in self.looking_at(chat_id) if self._sessions[sid].principal.id == user_id}
+        found = {sid for sid in self.watchers_of(chat_id) if self._sessions[sid].principal.id == user_id}
         found |= self._idle.get(user_id, frozenset())
         asker = self._sessions.get(session_id)
         if asker is not None and asker.principal.id == user_id:
             found.add(session_id)
         return found
 
-    def looking_at(self, chat_id: str) -> frozenset[str]:
+    def watchers_of(self, chat_id: str) -> frozenset[str]:
         """The sockets that look at a chat."""
         return frozenset(self._looking.get(chat_id, ()))
 
     def watching(self, chat_id: str, besides: Collection[str]) -> list[str]:
         """The sockets that look at a chat, but for those of the users in `besides`."""
-        return [sid for sid in self.looking_at(chat_id) if self._sessions[sid].principal.id not in besides]
+        return [sid for sid in self.watchers_of(chat_id) if self._sessions[sid].principal.id not in besides]
 
-    def looking(self) -> dict[str, list[Session]]:
+    def watchers_by_chat(self) -> dict[str, list[SocketSession]]:
         """The sockets that look at each chat."""
         return {chat_id: [self._sessions[sid] for sid in sids] for chat_id, sids in self._looking.items()}
 
@@ -120,7 +120,7 @@ class Presence:
 
     def people_in(self, chat_id: str) -> list[Principal]:
         """The people who look at a chat, each once."""
-        found = [self._sessions[sid].principal for sid in self.looking_at(chat_id)]
+        found = [self._sessions[sid].principal for sid in self.watchers_of(chat_id)]
         return sorted({person.id: person for person in found}.values(), key=lambda p: p.id)
 
 

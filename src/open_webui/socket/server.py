@@ -20,7 +20,7 @@ from open_webui.principal import Principal
 from open_webui.services.changes import change_chat
 from open_webui.socket.emitter import FastJson, SocketEmitter
 from open_webui.socket.frames import FrameWriter
-from open_webui.socket.presence import Presence, Session
+from open_webui.socket.presence import Presence, SocketSession
 from open_webui.state import State
 
 log = get_logger(__name__)
@@ -32,7 +32,7 @@ PARTING: Final = 1.0
 # A heartbeat writes last_active_at at most this often for one user.
 ACTIVE_SECONDS: Final = 60
 MAX_TOKEN: Final = 4096
-Handler = Callable[[Session, Any], Awaitable[Any]]
+Handler = Callable[[SocketSession, Any], Awaitable[Any]]
 
 
 def _text(value: Any, limit: int = 255) -> str | None:
@@ -104,7 +104,7 @@ class Sockets:
         """Always accepts: the sign-in page opens a socket too. With a good token the socket is its user's."""
         await self._sign_in(sid, auth.get("token") if isinstance(auth, dict) else None)
 
-    async def _sign_in(self, sid: str, token: Any) -> Session | None:
+    async def _sign_in(self, sid: str, token: Any) -> SocketSession | None:
         if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN:
             return None
         principal = await self.state.identify(token)
@@ -115,7 +115,7 @@ class Sockets:
             # Somebody else signs in at this page: what the first one may see ends here.
             await self._leave_all(sid)
         claims = self.state.tokens.verify(token)
-        session = Session(sid, token, principal, "" if claims is None else claims.jti)
+        session = SocketSession(sid, token, principal, "" if claims is None else claims.jti)
         self.presence.add(session)
         return session
 
@@ -144,9 +144,9 @@ class Sockets:
                 await self.server.disconnect(sid)
                 return None
             return await handler(session, data)
-        return await handler(Session(sid, "", _NOBODY), data)
+        return await handler(SocketSession(sid, "", _NOBODY), data)
 
-    async def _current(self, sid: str) -> Session | None:
+    async def _current(self, sid: str) -> SocketSession | None:
         """The session of a socket if its token is still good."""
         session = self.presence.get(sid)
         if session is None:
@@ -158,7 +158,7 @@ class Sockets:
         return session
 
     @declare(PUBLIC)
-    async def on_user_join(self, session: Session, data: Any) -> dict[str, str] | None:
+    async def on_user_join(self, session: SocketSession, data: Any) -> dict[str, str] | None:
         """Signs the socket in, if its connect did not; answers who it is."""
         auth = data.get("auth") if isinstance(data, dict) else None
         token = auth.get("token") if isinstance(auth, dict) else None
@@ -166,7 +166,7 @@ class Sockets:
         return None if joined is None else {"id": joined.principal.id, "name": joined.principal.name}
 
     @declare(USER)
-    async def on_heartbeat(self, session: Session, _data: Any) -> None:
+    async def on_heartbeat(self, session: SocketSession, _data: Any) -> None:
         at = time.time()
         user_id = session.principal.id
         if at - self._active_at.get(user_id, 0) >= ACTIVE_SECONDS:
@@ -175,13 +175,13 @@ class Sockets:
                 await seen.touch(unit.connection, user_id, int(at))
 
     @declare(USER)
-    async def on_usage(self, session: Session, data: Any) -> None:
+    async def on_usage(self, session: SocketSession, data: Any) -> None:
         model_id = _text(data.get("model") if isinstance(data, dict) else None)
         if model_id is not None:
             self.presence.use_model(session.sid, model_id)
 
     @declare(USER.on("chat", "read"))
-    async def on_chat(self, session: Session, data: Any) -> bool | None:
+    async def on_chat(self, session: SocketSession, data: Any) -> bool | None:
         """join, leave, typing, last_read_at of one chat."""
         if not isinstance(data, dict) or not isinstance(data.get("data"), dict):
             return False
@@ -206,7 +206,7 @@ class Sockets:
             )
         return row is not None
 
-    async def _join(self, session: Session, chat_id: str) -> bool:
+    async def _join(self, session: SocketSession, chat_id: str) -> bool:
         if not await self._may(session.principal, chat_id, "read"):
             return False
         self.presence.join(chat_id, session.sid)
@@ -218,7 +218,7 @@ class Sockets:
         if people:
             await self.emitter.to_chat(ChatEvent(chat_id, None, "chat:presence", {"users": people}))
 
-    async def _typing(self, session: Session, chat_id: str, data: Any) -> bool:
+    async def _typing(self, session: SocketSession, chat_id: str, data: Any) -> bool:
         if not self.presence.is_in(chat_id, session.sid) or not await self._may(session.principal, chat_id, "write"):
             return False
         typing = bool(data.get("typing")) if isinstance(data, dict) else False
@@ -226,7 +226,7 @@ class Sockets:
         await self.emitter.to_chat(event, skip=session.sid, user=session.principal.public())
         return True
 
-    async def _mark_read(self, session: Session, chat_id: str) -> None:
+    async def _mark_read(self, session: SocketSession, chat_id: str) -> None:
         at = int(time.time())
         try:
             async with change_chat(self.state.database, session.principal, chat_id, "own") as (unit, chat):
@@ -240,10 +240,10 @@ class Sockets:
         """Called when a user's access changed in this process: what no longer has a right to be open ends at once."""
         for sid in self.presence.sids_of(user_id):
             if (session := self.presence.get(sid)) is not None:
-                await self._look_again(session)
+                await self._recheck_access(session)
         await self._end_streams(user_id)
 
-    async def _look_again(self, session: Session) -> None:
+    async def _recheck_access(self, session: SocketSession) -> None:
         """Ends a socket whose token no longer holds, or whose user's role changed: the page loads anew then."""
         before = session.principal
         self.state.identifier.drop(before.id)
@@ -286,7 +286,7 @@ class Sockets:
         await self._end_streams()
         if not sessions and not askers:
             return
-        looking = self.presence.looking()
+        looking = self.presence.watchers_by_chat()
         async with self.state.database.read() as connection:
             current = await seen.standing(connection, {s.principal.id for s in sessions} | askers)
             signed_out = await seen.revoked_among(connection, {s.jti for s in sessions})
@@ -296,16 +296,16 @@ class Sockets:
             expired = session.principal.expires_at is not None and session.principal.expires_at <= time.time()
             same = standing == (session.principal.role, session.principal.stamp)
             if not same or expired or session.jti in signed_out:
-                await self._look_again(session)
+                await self._recheck_access(session)
         for chat_id, watching in looking.items():
             for session in watching:
                 if owners.get(chat_id) != session.principal.id:
-                    await self._see_who_looks(session, chat_id)
+                    await self._recheck_watcher(session, chat_id)
         for user_id in askers:
             if current.get(user_id, ("pending", ""))[0] == "pending":
                 await self.state.running.stop_user(user_id)
 
-    async def _see_who_looks(self, session: Session, chat_id: str) -> None:
+    async def _recheck_watcher(self, session: SocketSession, chat_id: str) -> None:
         """Shows out who looks at somebody else's chat that is no longer shared with them."""
         if self.presence.is_in(chat_id, session.sid) and not await self._may(session.principal, chat_id, "read"):
             await self._leave(session.sid, chat_id)

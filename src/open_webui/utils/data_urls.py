@@ -24,7 +24,7 @@ class BadDataUrl(ValueError):
     """A picture's data: URL that can't be decoded; the text says why."""
 
 
-class Found(msgspec.Struct, frozen=True):
+class DataUrl(msgspec.Struct, frozen=True):
     """A data: URL in a document, which stands at [start:end]. data: what it holds."""
 
     start: int
@@ -32,7 +32,7 @@ class Found(msgspec.Struct, frozen=True):
     data: bytes
 
 
-def find(document: bytes, at: int = 0, strict: bool = True) -> Found | None:
+def find(document: bytes, at: int = 0, strict: bool = True) -> DataUrl | None:
     """The first data: URL from a position on that is to be a file: one that is long and is either a whole string or,
     inside of a text, a raster picture.
 
@@ -52,7 +52,7 @@ def find(document: bytes, at: int = 0, strict: bool = True) -> Found | None:
     return None
 
 
-def _whole(document: bytes, head: "re.Match[bytes]") -> Found | None:
+def _whole(document: bytes, head: "re.Match[bytes]") -> DataUrl | None:
     """The URL that takes all of a JSON string."""
     end = _closing_quote(document, head.end())
     if end - head.start() < LEAST:
@@ -63,7 +63,7 @@ def _whole(document: bytes, head: "re.Match[bytes]") -> Found | None:
         data = decoded(body.replace(b"\\/", b"/"))
     else:
         data = unquote_to_bytes(_text(body)) if is_picture else None
-    return None if data is None else Found(head.start(), end, data)
+    return None if data is None else DataUrl(head.start(), end, data)
 
 
 def _is_broken(document: bytes, head: "re.Match[bytes]") -> bool:
@@ -73,7 +73,7 @@ def _is_broken(document: bytes, head: "re.Match[bytes]") -> bool:
     return _type(head).startswith(b"image/") and _closing_quote(document, head.end()) - head.start() >= LEAST
 
 
-def _inside(document: bytes, head: "re.Match[bytes]") -> Found | None:
+def _inside(document: bytes, head: "re.Match[bytes]") -> DataUrl | None:
     """A raster picture in the middle of a text, such as Markdown."""
     if _type(head) not in _RASTER or not head[2].endswith(b";base64"):
         return None
@@ -90,7 +90,7 @@ def _inside(document: bytes, head: "re.Match[bytes]") -> Found | None:
     if end - head.start() < LEAST:
         return None
     data = decoded(body.replace(b"\\/", b"/"))
-    return None if data is None or sniff(data) is None else Found(head.start(), end, data)
+    return None if data is None or sniff(data) is None else DataUrl(head.start(), end, data)
 
 
 def _type(head: "re.Match[bytes]") -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from open_webui.chat.request import Ask, PageRequest, Tasks
 from open_webui.chat.store import Stored
 from open_webui.chat.turn import Turn
-from open_webui.connections.base import Entry, Target
+from open_webui.connections.base import ModelEntry, Target
 from open_webui.events import Audience, ChatEvent
 from open_webui.models.messages import MessageRow
 from open_webui.principal import Principal
@@ -93,7 +93,7 @@ class Mute:
 
 def make_turn(**changes: Any) -> Turn:
     """Ann's question to a model that is never asked; row and body say that its answer is stored."""
-    entry = Entry(id="m", name="M", remote_id="m", connection="mute", kind="openai")
+    entry = ModelEntry(id="m", name="M", remote_id="m", connection="mute", kind="openai")
     request: dict[str, Any] = {
         "session_id": "s", "chat_id": "c", "parent_id": None, "user_message": None, "continued": False, "messages": None,
         "params": {}, "fields": {}, "variables": {}, "chat_variables": {}, "files": [], "folder_id": None, "tasks": Tasks(),

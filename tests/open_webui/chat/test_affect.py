@@ -12,7 +12,7 @@ from consciousness.affect import AffectState, decayed, heard, persona_named
 from consciousness.appraisal import LexiconAppraiser
 from consciousness.express import expression
 from open_webui.chat.context import prepare
-from open_webui.connections.base import Entry, Target
+from open_webui.connections.base import ModelEntry, Target
 from open_webui.services import affect
 from tests.open_webui.chat.conftest import Mute, Noted, make_turn
 from tests.open_webui.chat.page import Page, open_page
@@ -379,7 +379,7 @@ def chosen(emotions: dict[str, float]) -> affect.Chosen:
 @pytest.mark.usefixtures("clock")
 class TestTheStage:
     async def sent(self, kind: str, emotions: dict[str, float], own: dict[str, Any], **changes: Any) -> dict[str, Any]:
-        entry = Entry(id="m", name="M", remote_id="m", connection="mute", kind=kind)  # type: ignore[arg-type]
+        entry = ModelEntry(id="m", name="M", remote_id="m", connection="mute", kind=kind)  # type: ignore[arg-type]
         target = Target(model_id="m", entry=entry, connection=Mute(), params=own)  # type: ignore[arg-type]
         return (
             await prepare(make_turn(target=target, affect=chosen(emotions), question="", **changes), Noted())

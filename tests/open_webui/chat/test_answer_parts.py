@@ -87,7 +87,7 @@ async def test_parts_rebuild_the_message_however_it_is_cut(steps: list[tuple[str
     answer = Answer(lambda: float(next(clock)), prefix)
     sender = AnswerSender(Notes(), Load(), Audience(frozenset({"ann"})), "c", "a")
     running = RunningAnswer(
-        turn=make_turn(row=1), answer=answer, room=sender, store=NoStore(), body={"meta": {"x": 1}, "sources": [0]}
+        turn=make_turn(row=1), answer=answer, sender=sender, store=NoStore(), body={"meta": {"x": 1}, "sources": [0]}
     )
     parts: list[Part] = []
     for number, (kind, value) in enumerate([*steps, ("cut", None)]):

@@ -55,7 +55,7 @@ def asking(live: Live, model: str, *rest: Any, who: Principal = ANN) -> Connecti
 
 
 async def test_a_whole_answer(live: Live, upstream: Upstream, heard: Heard) -> None:
-    await live.app.state.oui.catalogue.settle()
+    await live.app.state.oui.catalogue.wait_for_lists()
     backend = asking(live, "fixed", {"temperature": 0.5}, [heard])
     answer = await backend.async_run(ASK, max_tokens=20, top_p=None)
     assert answer.content == fixed_text()
@@ -70,7 +70,7 @@ async def test_a_whole_answer(live: Live, upstream: Upstream, heard: Heard) -> N
 
 
 async def test_a_stream(live: Live, heard: Heard) -> None:
-    await live.app.state.oui.catalogue.settle()
+    await live.app.state.oui.catalogue.wait_for_lists()
     backend = asking(live, "fixed", None, [heard])
     pieces = [piece async for piece in await backend.async_run(ASK, stream=True)]
     assert "".join(piece.chunk or "" for piece in pieces) == pieces[-1].content == fixed_text()
@@ -79,14 +79,14 @@ async def test_a_stream(live: Live, heard: Heard) -> None:
 
 
 async def test_a_stream_that_nobody_reads_is_closed(live: Live, upstream: Upstream) -> None:
-    await live.app.state.oui.catalogue.settle()
+    await live.app.state.oui.catalogue.wait_for_lists()
     stream = await asking(live, "stall").async_run(ASK, stream=True)
     await stream.aclose()
     await upstream.wait_for_async(lambda u: u.chats[-1].disconnected)
 
 
 async def test_from_another_thread(live: Live) -> None:
-    await live.app.state.oui.catalogue.settle()
+    await live.app.state.oui.catalogue.wait_for_lists()
     backend = copy.deepcopy(asking(live, "fixed"))
     assert (await asyncio.to_thread(backend.run, ASK)).content == fixed_text()
     pieces = await asyncio.to_thread(lambda: list(backend.run(ASK, stream=True)))
@@ -108,7 +108,7 @@ async def test_from_another_thread(live: Live) -> None:
 async def test_a_providers_error_is_raised_and_told(
     live: Live, heard: Heard, model: str, status: int, streamed: bool
 ) -> None:
-    await live.app.state.oui.catalogue.settle()
+    await live.app.state.oui.catalogue.wait_for_lists()
     backend = asking(live, model, None, [heard])
 
     async def run() -> None:
@@ -124,7 +124,7 @@ async def test_a_providers_error_is_raised_and_told(
 
 
 async def test_only_what_was_not_processed_is_tried_again(live: Live, upstream: Upstream) -> None:
-    await live.app.state.oui.catalogue.settle()
+    await live.app.state.oui.catalogue.wait_for_lists()
     for model, tries in (("error503", 3), ("error429", 3), ("error500", 1), ("error400", 1)):
         upstream.received.clear()
         backend = Asking(asking(live, model), attempts=3, delay=0)
@@ -137,21 +137,21 @@ async def test_only_what_was_not_processed_is_tried_again(live: Live, upstream: 
     "answer", [b"no json", b"\xff", b'{"choices": [{"message": {"tool_calls": ["y"]}}]}', b'{"id": 7}', b"[" * 100_000]
 )
 async def test_an_answer_that_makes_no_sense(live: Live, answer: bytes) -> None:
-    await live.app.state.oui.catalogue.settle()
+    await live.app.state.oui.catalogue.wait_for_lists()
     with pytest.raises(ProviderError, match="could not be understood"):
         asking(live, "fixed")._message(answer)
 
 
 @pytest.mark.parametrize("answer", [b"{}", b'{"choices": []}', b'{"choices": [{"message": null}]}'])
 async def test_an_answer_that_says_nothing(live: Live, answer: bytes) -> None:
-    await live.app.state.oui.catalogue.settle()
+    await live.app.state.oui.catalogue.wait_for_lists()
     message = asking(live, "fixed")._message(answer)
     assert (message.content, message.original_response) == ("", answer)
 
 
 async def test_every_request_is_accounted_for(live: Live, admin: Actor) -> None:
     state = live.app.state.oui
-    await state.catalogue.settle()
+    await state.catalogue.wait_for_lists()
     who = Principal(id=admin.id, role="admin", name=admin.name, email=admin.email)
 
     def counted(model: str) -> ConnectionBackend:

@@ -7,7 +7,7 @@ import pytest
 from open_webui.chat.context import prepare
 from open_webui.chat.context.history import NOT_CARRIED_OUT, provider_messages
 from open_webui.chat.turn import Turn
-from open_webui.connections.base import Entry, Target
+from open_webui.connections.base import ModelEntry, Target
 from tests.open_webui.chat.conftest import Mute, Noted, make_turn
 
 ASKED = {"role": "user", "content": "Hi"}
@@ -90,7 +90,7 @@ async def test_a_window_begins_with_a_question() -> None:
 
 
 async def test_fields_later_layers_win() -> None:
-    entry = Entry(id="m", name="M", remote_id="m", connection="mute", kind="openai")
+    entry = ModelEntry(id="m", name="M", remote_id="m", connection="mute", kind="openai")
     target = Target(model_id="m", entry=entry, connection=Mute(), params={"temperature": 1, "seed": 1})  # type: ignore[arg-type]
     turn: Turn = make_turn(
         target=target, params={"temperature": 2, "top_p": 1}, fields={"top_p": 0.5, "logit_bias": {}}
@@ -170,7 +170,7 @@ class TestToolCallsInTheHistory:
             assert message["tool_calls"] == [tool_call("c", "x")]
 
     async def test_the_connection_decides_about_thinking(self) -> None:
-        entry = Entry(id="m", name="M", remote_id="m", connection="mute", kind="openai", returns_reasoning=True)
+        entry = ModelEntry(id="m", name="M", remote_id="m", connection="mute", kind="openai", returns_reasoning=True)
         target = Target(model_id="m", entry=entry, connection=Mute())  # type: ignore[arg-type]
         raw = {"role": "assistant", "content": "Yes", "output": [item("reasoning", "hm"), item("message", "Yes")]}
         assert (await sent(history=(raw,), target=target))[0]["reasoning_content"] == "hm"

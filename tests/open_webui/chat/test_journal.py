@@ -72,7 +72,7 @@ class Desk:
             await generations.begin(unit.connection, [begun], "here")
         turn = make_turn(task_id=f"t{number}", chat_id=self.chat.id, message_id=row.id, row=row.n, body=row.body)
         room = AnswerSender(Notes(), Load(), Audience(frozenset({"ann"})), self.chat.id, row.id)
-        live = RunningAnswer(turn=turn, answer=Answer(lambda: 0.0), room=room, store=self.journal, body=row.body)
+        live = RunningAnswer(turn=turn, answer=Answer(lambda: 0.0), sender=room, store=self.journal, body=row.body)
         say(live, text)
         self.running.append(live)
         return live
@@ -254,7 +254,7 @@ async def test_an_answer_whose_chat_was_deleted_ends_quietly(desk: Desk) -> None
 async def test_a_temporary_answer_ends_without_a_row(desk: Desk) -> None:
     live = await desk.answer("x")
     turn = make_turn(task_id="gone", row=None)
-    ghost = RunningAnswer(turn=turn, answer=Answer(lambda: 0.0), room=live.room, store=desk.journal, body={})
+    ghost = RunningAnswer(turn=turn, answer=Answer(lambda: 0.0), sender=live.room, store=desk.journal, body={})
     desk.running.append(ghost)
     await asyncio.wait_for(desk.end(ghost), 5)
 

@@ -11,13 +11,12 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from open_webui.chat.request import parse_page_request
-from open_webui.chat.store import Place, Stored, store
+from open_webui.chat.store import Stored, TurnStorage, store
 from open_webui.config import DEFAULT_PERMISSIONS, permission_paths
 from open_webui.env import Settings
 from open_webui.errors import OuiError
 from open_webui.internal.db import Database, open_database
-from open_webui.models import accounts, chats, folders, generations, messages, tables, tags, users
-from open_webui.models import turns as stored_turns
+from open_webui.models import accounts, chats, folders, generations, messages, tables, tags, turn_updates, users
 from open_webui.models.base import new_id
 from open_webui.principal import Principal
 from open_webui.schemas.chats import ChatBody, EventForm, GrantsForm, MessageForm
@@ -117,7 +116,7 @@ async def ask(house: House, chat_id: str, question: str, answer: str, parent: st
             "user_message": {"id": question, "role": "user", "content": "more?", "parentId": parent},
         }
     )  # fmt: skip
-    return await store(Place(house.database, "here", 10**6), ANN, request, [(request.asks[0], task)])
+    return await store(TurnStorage(house.database, "here", 10**6), ANN, request, [(request.asks[0], task)])
 
 
 async def history(house: House, chat_id: str) -> dict[str, dict[str, Any]]:
@@ -156,7 +155,7 @@ async def test_an_event_does_not_undo_the_end_of_an_answer(house: House, stop_at
     async def end() -> None:
         """As the journal does it."""
         async with house.database.write() as unit:
-            await stored_turns.touch(unit.connection, [chat_id])
+            await turn_updates.touch(unit.connection, [chat_id])
             await messages.save_answers(unit.connection, [(row.n, "the whole answer", row.body, True)])
             await generations.end(unit.connection, ["task"])
 
@@ -198,7 +197,7 @@ async def test_a_right_that_is_taken_away_meanwhile_is_gone(house: House, stop_a
     )
     assert not isinstance(ended, BaseException)
     # Bob began before the end of the sharing or after it; in between there is nothing.
-    assert isinstance(said, services.Refused) == ("new" not in await history(house, chat_id))
+    assert isinstance(said, services.ChatRefused) == ("new" not in await history(house, chat_id))
     again = await both(
         house.database,
         lambda: services.set_message(house, BOB, chat_id, "late", MessageForm(content="hello")),
@@ -219,17 +218,17 @@ async def _ask(house: House, chat_id: str) -> Any:
 
 async def _ask_again(house: House, chat_id: str) -> Any:
     request = parse_page_request({"model": "m", "session_id": "s", "id": "a2", "chat_id": chat_id, "parent_id": "q2"})
-    await store(Place(house.database, "here", 10**6), ANN, request, [(request.asks[0], new_id())])
+    await store(TurnStorage(house.database, "here", 10**6), ANN, request, [(request.asks[0], new_id())])
 
 
 async def _set_title(house: House, chat_id: str) -> Any:
     async with change_chat(house.database, None, chat_id) as (unit, chat):
-        await stored_turns.set_title(unit.connection, chat, "Named")
+        await turn_updates.set_title(unit.connection, chat, "Named")
 
 
 async def _follow_ups(house: House, chat_id: str) -> Any:
     async with change_chat(house.database, None, chat_id) as (unit, chat):
-        await stored_turns.patch_body(unit.connection, chat, "a2", {"followUps": ["so?"]})
+        await turn_updates.patch_body(unit.connection, chat, "a2", {"followUps": ["so?"]})
 
 
 async def _tags(house: House, chat_id: str) -> Any:

@@ -242,7 +242,7 @@ async def test_removing_is_bounded(live: Live, admin: Actor, user: Actor, meter:
     first = await new_chat(user, 5 * ROWS)
     for _ in range(3):
         await new_chat(user, 15)
-    await ok(user.client.post(f"/api/v1/chats/{first['id']}/tags", json={"name": "Gone"}))
+    await ok(user.client.post(f"/api/v1/chats/{first['id']}/tags", json={"name": "UnknownChat"}))
     await ok(user.client.post(f"/api/v1/chats/{first['id']}/share", json={}))
     assert await ok(user.client.delete(f"/api/v1/chats/{first['id']}")) is True
     assert (await user.client.get(f"/api/v1/chats/{first['id']}")).status_code == 401

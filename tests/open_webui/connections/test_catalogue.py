@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from open_webui.connections.base import Entry
+from open_webui.connections.base import ModelEntry
 from open_webui.connections.catalogue import Catalogue
 from open_webui.connections.openai import OpenAIConnection
 from open_webui.connections.source import Source
@@ -164,11 +164,11 @@ class Flaky:
         self.asked = 0
         self.spec = Spec(kind="openai", index=0, url="http://127.0.0.1:1")
 
-    async def list_models(self) -> list[Entry]:
+    async def list_models(self) -> list[ModelEntry]:
         self.asked += 1
         if self.broken:
             await asyncio.Event().wait()
-        return [Entry(id="m", name="m", remote_id="m", connection=self.key, kind="openai")]
+        return [ModelEntry(id="m", name="m", remote_id="m", connection=self.key, kind="openai")]
 
     open = embed = OpenAIConnection.open
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from llamaforge.events import Text, Usage
-from open_webui.connections.base import Connection, Entry, Reply, Target
+from open_webui.connections.base import Connection, ModelEntry, Reply, Target
 from open_webui.connections.gate import Call, Gate, Kind, Outcome
 from open_webui.connections.local.eliza import ElizaConnection
 from open_webui.connections.ollama import OllamaConnection
@@ -48,7 +48,7 @@ class Shelf:
     def resolve(self, _principal: Principal, _model_id: str) -> Target:
         raise NotFound
 
-    async def heard_of(self, _model_id: str) -> None: ...
+    async def wait_until_listed(self, _model_id: str) -> None: ...
 
     def find(self, _model_id: str) -> Target | None:
         return None
@@ -74,7 +74,7 @@ class Made:
 
     def __call__(self, model: str, connection: Connection | None = None, user_id: str | None = "ann") -> Target:
         used = connection or self.openai
-        entry = Entry(id=model, name=model, remote_id=model, connection=used.key, kind=used.kind)
+        entry = ModelEntry(id=model, name=model, remote_id=model, connection=used.key, kind=used.kind)
         return Target(model_id=model, entry=entry, connection=used, user_id=user_id)
 
 

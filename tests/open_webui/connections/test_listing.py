@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from open_webui.connections import profiles
-from open_webui.connections.base import Entry
+from open_webui.connections.base import ModelEntry
 from open_webui.connections.listing import Listing
 from open_webui.connections.profiles import Defaults, Snapshot
 from open_webui.models.grants import Grant
@@ -27,7 +27,8 @@ def snapshot(count: int = len(GRANTS), **changes: Any) -> Snapshot:
         key = "openai:0"
 
     entries = [
-        Entry(id=f"m{n}", name=f"m{n}", remote_id=f"m{n}", connection="openai:0", kind="openai") for n in range(count)
+        ModelEntry(id=f"m{n}", name=f"m{n}", remote_id=f"m{n}", connection="openai:0", kind="openai")
+        for n in range(count)
     ]
     rows = []
     for n in range(1, count):

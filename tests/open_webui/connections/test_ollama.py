@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamaforge.events import Done, Event, Image, Reasoning, Text, ToolCall, Usage
-from open_webui.connections.base import Entry
+from open_webui.connections.base import ModelEntry
 from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.ollama_wire import LineDecoder, LineReader, chat_request
 from open_webui.connections.render import Chunks
@@ -174,8 +174,8 @@ def server(http: aiohttp.ClientSession, upstream: Upstream) -> OllamaConnection:
     return OllamaConnection(http, Spec(kind="ollama", index=0, url=upstream.url, connection_type="local"), 5)
 
 
-def entry(model: str) -> Entry:
-    return Entry(id=model, name=model, remote_id=model, connection="ollama:0", kind="ollama")
+def entry(model: str) -> ModelEntry:
+    return ModelEntry(id=model, name=model, remote_id=model, connection="ollama:0", kind="ollama")
 
 
 async def said(server: OllamaConnection, model: str) -> tuple[str, list[Any]]:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from llamaforge.events import Done, Text
-from open_webui.connections.base import Entry, Reply
+from open_webui.connections.base import ModelEntry, Reply
 from open_webui.connections.openai import OpenAIConnection, model_list
 from open_webui.connections.specs import Spec, build
 from open_webui.errors import BadRequest, ProviderError
@@ -27,8 +27,8 @@ def connection(http: aiohttp.ClientSession, url: str, **changes: Any) -> OpenAIC
     return OpenAIConnection(http, Spec(kind="openai", index=0, url=url, **changes), 5)
 
 
-def entry(model: str) -> Entry:
-    return Entry(id=f"p.{model}", name=model, remote_id=model, connection="openai:0", kind="openai")
+def entry(model: str) -> ModelEntry:
+    return ModelEntry(id=f"p.{model}", name=model, remote_id=model, connection="openai:0", kind="openai")
 
 
 async def collect(opening: AbstractAsyncContextManager[Reply]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from open_webui.connections.base import Connection, Entry
+from open_webui.connections.base import Connection, ModelEntry
 from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.openai import OpenAIConnection
 from open_webui.connections.specs import Spec
@@ -25,9 +25,9 @@ def provider(request: pytest.FixtureRequest, http: aiohttp.ClientSession, upstre
     return OllamaConnection(http, Spec(kind="ollama", index=0, url=upstream.url, connection_type="local"), 5)
 
 
-def entry(provider: Connection, model: str) -> Entry:
+def entry(provider: Connection, model: str) -> ModelEntry:
     name = f"{model}:latest" if provider.kind == "ollama" else model
-    return Entry(id=name, name=name, remote_id=name, connection=provider.key, kind=provider.kind)
+    return ModelEntry(id=name, name=name, remote_id=name, connection=provider.key, kind=provider.kind)
 
 
 async def said(

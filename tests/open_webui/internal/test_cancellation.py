@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from open_webui.chat.request import parse_page_request
-from open_webui.chat.store import Place, store
+from open_webui.chat.store import TurnStorage, store
 from open_webui.config import DEFAULT_PERMISSIONS, permission_paths
 from open_webui.env import Settings
 from open_webui.internal.db import Database, open_database
@@ -79,8 +79,8 @@ class World:
         return f"{name}-{self.number}"
 
     @property
-    def place(self) -> Place:
-        return Place(self.database, "instance", 10**6)
+    def place(self) -> TurnStorage:
+        return TurnStorage(self.database, "instance", 10**6)
 
     overlays = staticmethod(lambda _chat_id: {})
     active_chats = staticmethod(frozenset)
@@ -101,7 +101,7 @@ class World:
             | ({} if new else {"chat_id": self.chat_id})
         )
 
-    async def settle(self) -> "World":
+    async def wait_for_lists(self) -> "World":
         """Stores it."""
         account = {"id": self.principal.id, "email": self.principal.email, "name": "Ann", "role": "user"}
         async with self.database.write() as unit:

@@ -13,7 +13,7 @@ from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.main import create_app
 from open_webui.services import static_files
-from open_webui.services.static_files import Folder
+from open_webui.services.static_files import StaticFolder
 from tests.support.live import Live
 
 SCRIPT = "console.log('build');\n" * 200
@@ -196,7 +196,7 @@ def test_a_build_without_a_page_is_refused_at_the_start(tmp_path: Path, there: b
 
 
 async def test_a_changed_file_is_compressed_anew(tmp_path: Path) -> None:
-    folder, path = Folder(tmp_path), tmp_path / "a.js"
+    folder, path = StaticFolder(tmp_path), tmp_path / "a.js"
     for at, text in enumerate(("one " * 500, "two " * 500)):
         path.write_text(text)
         os.utime(path, ns=(at, at))
@@ -208,7 +208,7 @@ async def test_a_changed_file_is_compressed_anew(tmp_path: Path) -> None:
 
 async def test_compressed_files_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(static_files, "CACHE_BYTES", 5_000)
-    folder = Folder(tmp_path)
+    folder = StaticFolder(tmp_path)
     for number in range(10):
         (tmp_path / f"{number}.js").write_bytes(os.urandom(2_000))
         found = await folder.find(f"{number}.js")

@@ -3,15 +3,15 @@
 import random
 
 from open_webui.principal import Principal
-from open_webui.socket.presence import Presence, Session
+from open_webui.socket.presence import Presence, SocketSession
 
 USERS = ("ann", "bob")
 SIDS = tuple("abcdef")
 CHATS = ("x", "y", "z")
 
 
-def session(sid: str, user_id: str) -> Session:
-    return Session(sid, "token", Principal(id=user_id, role="user", name=user_id, email=f"{user_id}@example.com"))
+def session(sid: str, user_id: str) -> SocketSession:
+    return SocketSession(sid, "token", Principal(id=user_id, role="user", name=user_id, email=f"{user_id}@example.com"))
 
 
 def expected(owner: dict[str, str], looks: set[tuple[str, str]], user: str, chat: str, asker: str) -> set[str]:
@@ -53,7 +53,7 @@ def test_tabs_showing_a_chat_under_any_history() -> None:
                     for asker in ("", sid):
                         assert presence.tabs_showing(who, c, asker) == expected(owner, looks, who, c, asker)
             for c in CHATS:
-                assert presence.looking_at(c) == {s for s, at in looks if at == c}
+                assert presence.watchers_of(c) == {s for s, at in looks if at == c}
                 assert set(presence.watching(c, {"ann"})) == {s for s, at in looks if at == c and owner[s] != "ann"}
                 assert [p.id for p in presence.people_in(c)] == sorted({owner[s] for s, at in looks if at == c})
 
@@ -64,5 +64,5 @@ def test_nothing_is_left_of_a_socket_that_went() -> None:
     presence.join("x", "a")
     presence.remove("a")
     presence.join("x", "a")
-    assert (presence.looking(), presence.user_ids(), presence.chats_of("a")) == ({}, [], [])
+    assert (presence.watchers_by_chat(), presence.user_ids(), presence.chats_of("a")) == ({}, [], [])
     assert presence.tabs_showing("ann", "x", "a") == set()

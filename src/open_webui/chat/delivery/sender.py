@@ -89,7 +89,7 @@ class AnswerSender:
         """Sends one event about this message now, before what waits."""
         self._send(kind, data)
 
-    async def settle(self) -> None:
+    async def wait_for_reply(self) -> None:
         """Waits, if the answer came at once, until its asker can have been told that it was started."""
         await asyncio.sleep(max(0.0, self._began + EARLIEST_END - self._clock.time()))
 

@@ -130,16 +130,16 @@ class _Pinger:
         self._said = said
         self.quiet = True
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(PING_SECONDS, self._look)
+        self._timer = self._loop.call_later(PING_SECONDS, self._check_silence)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def _look(self) -> None:
+    def _check_silence(self) -> None:
         if self.quiet and self._said is not None:
             task = self._loop.create_task(self._ping())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self.quiet = True
-        self._timer = self._loop.call_later(PING_SECONDS, self._look)
+        self._timer = self._loop.call_later(PING_SECONDS, self._check_silence)
 
     async def _ping(self) -> None:
         await self._send({"type": "http.response.body", "body": self._said, "more_body": True})

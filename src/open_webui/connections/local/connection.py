@@ -12,8 +12,8 @@ from llamaforge import ParameterError
 from llamaforge.events import Event
 from llamaforge.events.openai import message_of
 from llamaforge.wire import refuse_addresses
-from open_webui.connections.base import Entry, Kind, Reply, Tell
-from open_webui.connections.local.library import Found
+from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
+from open_webui.connections.local.library import FoundModel
 from open_webui.connections.local.models import LocalModels, Offer
 from open_webui.connections.openai import OpenAIReply
 from open_webui.connections.transport import read_all, request
@@ -44,13 +44,13 @@ class LocalConnection:
         self._http = http
         self._models = models
 
-    async def list_models(self) -> list[Entry]:
-        await self._models.look()
+    async def list_models(self) -> list[ModelEntry]:
+        await self._models.scan()
         return [_entry(offer) for offer in self._models.offers.values() if offer.is_usable]
 
     @contextlib.asynccontextmanager
     async def open(
-        self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None, tell: Tell | None = None
+        self, entry: ModelEntry, payload: dict[str, Any], user: dict[str, str] | None = None, tell: Tell | None = None
     ) -> AsyncIterator[Reply]:
         messages = payload.get("messages")
         if not isinstance(messages, list):
@@ -64,14 +64,14 @@ class LocalConnection:
         ):
             yield LocalReply(reply, engine)
 
-    async def embed(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
+    async def embed(self, entry: ModelEntry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
         async with self._asked(entry.remote_id, "/v1/embeddings", payload, user, None) as (engine, response, url):
             try:
                 return await read_all(response, url)
             except ProviderError as error:
                 raise await engine.explained(error) from error
 
-    async def load(self, entry: Entry, user: dict[str, str]) -> None:
+    async def load(self, entry: ModelEntry, user: dict[str, str]) -> None:
         """Has a model in memory. Raises Unavailable, ProviderError."""
         await self._models.ready(entry.remote_id, user["id"])
 
@@ -201,10 +201,10 @@ def engine_payload(payload: dict[str, Any]) -> dict[str, Any]:
     return sent
 
 
-def _entry(offer: Offer) -> Entry:
+def _entry(offer: Offer) -> ModelEntry:
     found = offer.found
     assert found is not None, "only what lies there is offered"
-    return Entry(
+    return ModelEntry(
         id=offer.name,
         name=offer.name,
         remote_id=offer.name,
@@ -218,7 +218,7 @@ def _entry(offer: Offer) -> Entry:
     )
 
 
-def ollama_wire(offer: Offer, found: Found) -> dict[str, Any]:
+def ollama_wire(offer: Offer, found: FoundModel) -> dict[str, Any]:
     """A model as Ollama lists one: what its clients, and pages, know where to find."""
     family = found.architecture or ""
     shown: dict[str, Any] = {
@@ -252,7 +252,7 @@ def _count(parameters: int | None) -> str:
     return str(parameters)
 
 
-def _description(found: Found) -> str:
+def _description(found: FoundModel) -> str:
     facts = [found.architecture, found.quantization, f"{found.size / 2**20:,.0f} MB"]
     if found.context is not None:
         facts.append(f"{found.context:,} tokens of context")

@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 from llamaforge import LlamaForgeError, ParameterError, get_backend
 from llamaforge.backends.base import BaseBackend
 from llamaforge.events import Done, Event, Text
-from open_webui.connections.base import Entry, Kind, Reply, Tell
+from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
 from open_webui.connections.render import as_chunks, as_completion
 from open_webui.errors import BadRequest, ProviderError
 
@@ -32,9 +32,9 @@ class ElizaConnection:
         self._word_seconds = word_seconds
         self._backend: BaseBackend | None = None
 
-    async def list_models(self) -> list[Entry]:
+    async def list_models(self) -> list[ModelEntry]:
         return [
-            Entry(
+            ModelEntry(
                 id=ELIZA,
                 name=ELIZA_NAME,
                 remote_id=ELIZA,
@@ -50,7 +50,7 @@ class ElizaConnection:
     @contextlib.asynccontextmanager
     async def open(
         self,
-        entry: Entry,
+        entry: ModelEntry,
         payload: dict[str, Any],
         user: dict[str, str] | None = None,  # noqa: ARG002
         tell: Tell | None = None,  # noqa: ARG002
@@ -66,7 +66,7 @@ class ElizaConnection:
         async with ElizaReply(self._backend.achat_stream(messages, {"delay": delay}), entry.id) as reply:
             yield reply
 
-    async def embed(self, entry: Entry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:  # noqa: ARG002
+    async def embed(self, entry: ModelEntry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:  # noqa: ARG002
         raise BadRequest(f"{entry.name} makes no embeddings. Connect a model that does.")
 
 

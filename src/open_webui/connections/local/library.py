@@ -32,7 +32,7 @@ _SPLIT: Final = re.compile(r"-(\d{5})-of-(\d{5})$")
 TYPICAL_CONTEXT: Final = 4_096
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class FoundModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model on the disk.
 
     name: its path in the folder, without an ending. size: bytes of its files. changed: seconds since the epoch.
@@ -67,24 +67,24 @@ class Library:
         """slots: how many answers a model will write at once, which counts for the memory that it needs."""
         self.folder = folder
         self._slots = slots
-        self._known: dict[str, tuple[tuple[int, ...], Found]] = {}
+        self._known: dict[str, tuple[tuple[int, ...], FoundModel]] = {}
         self._lock = threading.Lock()
 
-    def scan(self, added: Mapping[str, str | None] | None = None) -> list[Found]:
+    def scan(self, added: Mapping[str, str | None] | None = None) -> list[FoundModel]:
         """All models of the folder, those that can't be used too, and those at other paths. Never raises.
 
         added: paths that are models whatever they are called, with their backend where it is known.
         """
         added = added or {}
         with self._lock:
-            seen: dict[str, tuple[tuple[int, ...], Found]] = {}
+            seen: dict[str, tuple[tuple[int, ...], FoundModel]] = {}
             for path, name in [*_walk(self.folder), *((path, Path(path).stem) for path in added)]:
                 if path not in seen:
-                    seen[path] = self._look(path, name, added.get(path) or backend_of(path))
+                    seen[path] = self._inspect(path, name, added.get(path) or backend_of(path))
             self._known = seen
             return [found for _, found in seen.values()]
 
-    def _look(self, path: str, name: str, backend: str) -> tuple[tuple[int, ...], Found]:
+    def _inspect(self, path: str, name: str, backend: str) -> tuple[tuple[int, ...], FoundModel]:
         known = self._known.get(path)
         try:
             files = _files(path, backend)
@@ -95,7 +95,7 @@ class Library:
             size, changed = sum(s.st_size for s in files), int(max(s.st_mtime for s in files))
         except OSError as error:
             problem = f"It can't be read: {error.strerror or error}."
-            return (0,), Found(name=name, path=path, backend=backend, error=problem)
+            return (0,), FoundModel(name=name, path=path, backend=backend, error=problem)
         return signature, msgspec.structs.replace(found, size=size, changed=changed)
 
 
@@ -160,7 +160,7 @@ def _files(path: str, backend: str) -> list[os.stat_result]:
     return [Path(part).stat() for part in parts_of(path)]
 
 
-def _read(path: str, name: str, backend: str, slots: int) -> Found:
+def _read(path: str, name: str, backend: str, slots: int) -> FoundModel:
     problem = None
     if not name.isprintable() or "\ufffd" in name or len(name) > MAX_ID:
         name = "".join(c if c.isprintable() else "\ufffd" for c in name)[:MAX_ID]
@@ -169,7 +169,7 @@ def _read(path: str, name: str, backend: str, slots: int) -> Found:
     return msgspec.structs.replace(found, error=problem) if problem else found
 
 
-def _read_gguf(path: str, name: str, slots: int) -> Found:
+def _read_gguf(path: str, name: str, slots: int) -> FoundModel:
     # Loaded when there is such a file: a server without one never needs it.
     from llamaforge import ModelLoadError, gguf  # noqa: PLC0415
 
@@ -177,9 +177,9 @@ def _read_gguf(path: str, name: str, slots: int) -> Found:
         header = gguf.read_header(path)
         gguf.check_runnable(header)
     except ModelLoadError as error:
-        return Found(name=name, path=path, backend=LLAMA_CPP, error=str(error).replace(path, Path(path).name))
+        return FoundModel(name=name, path=path, backend=LLAMA_CPP, error=str(error).replace(path, Path(path).name))
     family = header.architecture
-    return Found(
+    return FoundModel(
         name=name,
         path=path,
         backend=LLAMA_CPP,
@@ -193,8 +193,8 @@ def _read_gguf(path: str, name: str, slots: int) -> Found:
     )
 
 
-def _read_folder(path: str, name: str) -> Found:
-    base = Found(name=name, path=path, backend=TRANSFORMERS)
+def _read_folder(path: str, name: str) -> FoundModel:
+    base = FoundModel(name=name, path=path, backend=TRANSFORMERS)
     place = Path(path) / "config.json"
     try:
         with place.open("rb") as file:

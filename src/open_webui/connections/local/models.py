@@ -12,7 +12,7 @@ import msgspec
 from llamaforge import LlamaForgeError
 from llamaforge.exceptions import ModelBusyError
 from open_webui.connections.local.eliza import ELIZA
-from open_webui.connections.local.library import Found, Library, missing_extra
+from open_webui.connections.local.library import FoundModel, Library, missing_extra
 from open_webui.env import Settings
 from open_webui.errors import ProviderError, Unavailable
 from open_webui.internal.db import Database
@@ -52,7 +52,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     row: LocalModel | None = None
-    found: Found | None = None
+    found: FoundModel | None = None
     problem: str | None = None
 
     @property
@@ -80,7 +80,7 @@ class LocalModels:
         self._rows: list[LocalModel] = []
         self._offers: dict[str, Offer] = {}
         self._pool: Pool | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._scanning: asyncio.Task[None] | None = None
 
     @property
     def offers(self) -> Mapping[str, Offer]:
@@ -95,15 +95,15 @@ class LocalModels:
     async def reload(self) -> None:
         """Takes over what admins added, as the database holds it now, and looks at the disk."""
         await self.open()
-        await self.look()
+        await self.scan()
 
-    async def look(self) -> None:
+    async def scan(self) -> None:
         """Looks at the disk. What did not change is not read again. All who call at once wait for one look."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look(), name="models of this machine")
-        await asyncio.shield(self._looking)
+        if self._scanning is None or self._scanning.done():
+            self._scanning = asyncio.create_task(self._scan(), name="models of this machine")
+        await asyncio.shield(self._scanning)
 
-    async def _look(self) -> None:
+    async def _scan(self) -> None:
         while True:
             rows = self._rows
             added = {row.path: row.backend for row in rows if row.path is not None}
@@ -220,8 +220,8 @@ class LocalModels:
 
     async def close(self) -> None:
         """Ends all engines."""
-        if self._looking is not None:
-            self._looking.cancel()
+        if self._scanning is not None:
+            self._scanning.cancel()
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.close()
@@ -242,7 +242,9 @@ def engine_environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def combine(
-    rows: Iterable[LocalModel], found: Iterable[Found], refusal: Callable[[LocalModel], str | None] = lambda _: None
+    rows: Iterable[LocalModel],
+    found: Iterable[FoundModel],
+    refusal: Callable[[LocalModel], str | None] = lambda _: None,
 ) -> dict[str, Offer]:
     """Rows go first: what they name is not offered once more under its file's name."""
     by_path = {f.path: f for f in found}
@@ -263,7 +265,7 @@ def combine(
     return dict(sorted(offers.items()))
 
 
-def _problem(found: Found, backend: str | None) -> str | None:
+def _problem(found: FoundModel, backend: str | None) -> str | None:
     if found.error is not None:
         return found.error
     extra = missing_extra(backend or found.backend)
