@@ -87,13 +87,13 @@ async def workspace(
 
 @router.get("/all")
 @allow(ADMIN)
-async def every(state: AppState) -> Annotated[list[dict[str, Any]], Shape(list[models_replies.ModelRow])]:
+async def every(state: AppState) -> Annotated[list[dict[str, Any]], Shape(list[models_replies.Model])]:
     return await models.every(state)
 
 
 @router.get("/base")
 @allow(ADMIN)
-async def base(state: AppState) -> Annotated[list[dict[str, Any]], Shape(list[models_replies.ModelRow])]:
+async def base(state: AppState) -> Annotated[list[dict[str, Any]], Shape(list[models_replies.Model])]:
     """The rows about connections' own models."""
     return [row_wire(row, params=True) for row in await models.overrides(state)]
 
@@ -179,7 +179,7 @@ async def toggle(
     state: AppState,
     caller: Caller,
     id: Id,  # noqa: A002
-) -> Annotated[dict[str, Any], Shape(models_replies.ModelRow | None)]:
+) -> Annotated[dict[str, Any], Shape(models_replies.Model | None)]:
     """Switches a model off or on."""
     return await models.toggle(state, caller, id)
 

@@ -22,41 +22,6 @@ class UserName(TypedDict):
     email: str
 
 
-class ModelWithAccess(TypedDict):
-    version_id: NotRequired[str | None]
-    id: str
-    user_id: str
-    base_model_id: NotRequired[str | None]
-    name: str
-    params: Object
-    meta: Object
-    access_grants: NotRequired[list[AccessGrant]]
-    is_active: bool
-    updated_at: int
-    created_at: int
-    user: NotRequired[UserName | None]
-    write_access: NotRequired[bool | None]
-
-
-class ModelsPage(TypedDict):
-    items: list[ModelWithAccess]
-    total: int
-
-
-class ModelRow(TypedDict):
-    version_id: NotRequired[str | None]
-    id: str
-    user_id: str
-    base_model_id: NotRequired[str | None]
-    name: str
-    params: Object
-    meta: Object
-    access_grants: NotRequired[list[AccessGrant]]
-    is_active: bool
-    updated_at: int
-    created_at: int
-
-
 class Model(TypedDict):
     version_id: NotRequired[str | None]
     id: str
@@ -71,18 +36,17 @@ class Model(TypedDict):
     created_at: int
 
 
-class ModelExport(TypedDict):
-    version_id: NotRequired[str | None]
-    id: str
-    user_id: str
-    base_model_id: NotRequired[str | None]
-    name: str
-    params: Object
-    meta: Object
-    access_grants: NotRequired[list[AccessGrant]]
-    is_active: bool
-    updated_at: int
-    created_at: int
+class ModelWithAccess(Model):
+    user: NotRequired[UserName | None]
+    write_access: NotRequired[bool | None]
+
+
+class ModelsPage(TypedDict):
+    items: list[ModelWithAccess]
+    total: int
+
+
+class ModelExport(Model):
     background_image_data: NotRequired[str | None]
 
 
@@ -96,12 +60,5 @@ class ModelVersion(TypedDict):
     user: NotRequired[Object | None]
 
 
-class ModelHistory(TypedDict):
-    id: str
-    model_id: str
-    parent_id: NotRequired[str | None]
-    user_id: str
-    commit_message: NotRequired[str | None]
-    created_at: int
-    user: NotRequired[Object | None]
+class ModelHistory(ModelVersion):
     snapshot: Object

@@ -5,22 +5,12 @@ from typing import Any, Literal, NotRequired, TypedDict
 from open_webui.schemas.replies.shape import Object
 
 
-class SessionInfo(TypedDict):
+class Status(TypedDict):
+    """What somebody says of what they are doing."""
+
     status_emoji: NotRequired[str | None]
     status_message: NotRequired[str | None]
     status_expires_at: NotRequired[int | None]
-    id: str
-    name: str
-    role: str
-    email: str
-    profile_image_url: str
-    token: str
-    token_type: str
-    expires_at: NotRequired[int | None]
-    permissions: NotRequired[Object | None]
-    bio: NotRequired[str | None]
-    gender: NotRequired[str | None]
-    date_of_birth: NotRequired[str | None]
 
 
 class SessionUser(TypedDict):
@@ -33,6 +23,12 @@ class SessionUser(TypedDict):
     token_type: str
     expires_at: NotRequired[int | None]
     permissions: NotRequired[Object | None]
+
+
+class SessionInfo(SessionUser, Status):
+    bio: NotRequired[str | None]
+    gender: NotRequired[str | None]
+    date_of_birth: NotRequired[str | None]
 
 
 class AddedUser(TypedDict):
@@ -67,7 +63,7 @@ class UserSettings(TypedDict):
     ui: NotRequired[Object | None]
 
 
-class UserWithGroups(TypedDict):
+class User(Status):
     id: str
     email: str
     username: NotRequired[str | None]
@@ -80,9 +76,6 @@ class UserWithGroups(TypedDict):
     date_of_birth: NotRequired[str | None]
     timezone: NotRequired[str | None]
     presence_state: NotRequired[str | None]
-    status_emoji: NotRequired[str | None]
-    status_message: NotRequired[str | None]
-    status_expires_at: NotRequired[int | None]
     info: NotRequired[Object | None]
     settings: NotRequired[UserSettings | None]
     oauth: NotRequired[Object | None]
@@ -90,6 +83,9 @@ class UserWithGroups(TypedDict):
     last_active_at: int
     updated_at: int
     created_at: int
+
+
+class UserWithGroups(User):
     group_ids: NotRequired[list[str]]
 
 
@@ -98,10 +94,7 @@ class UsersPage(TypedDict):
     total: int
 
 
-class Person(TypedDict):
-    status_emoji: NotRequired[str | None]
-    status_message: NotRequired[str | None]
-    status_expires_at: NotRequired[int | None]
+class Person(Status):
     id: str
     name: str
     email: str
@@ -122,53 +115,11 @@ class UserVariables(TypedDict):
     variables: NotRequired[dict[str, str]]
 
 
-class ActivePerson(TypedDict):
-    status_emoji: NotRequired[str | None]
-    status_message: NotRequired[str | None]
-    status_expires_at: NotRequired[int | None]
+class ActivePerson(Status):
     name: str
     profile_image_url: NotRequired[str | None]
     groups: NotRequired[list[Any] | None]
     is_active: bool
-
-
-class User(TypedDict):
-    id: str
-    email: str
-    username: NotRequired[str | None]
-    role: NotRequired[str]
-    name: str
-    profile_image_url: NotRequired[str | None]
-    profile_banner_image_url: NotRequired[str | None]
-    bio: NotRequired[str | None]
-    gender: NotRequired[str | None]
-    date_of_birth: NotRequired[str | None]
-    timezone: NotRequired[str | None]
-    presence_state: NotRequired[str | None]
-    status_emoji: NotRequired[str | None]
-    status_message: NotRequired[str | None]
-    status_expires_at: NotRequired[int | None]
-    info: NotRequired[Object | None]
-    settings: NotRequired[UserSettings | None]
-    oauth: NotRequired[Object | None]
-    scim: NotRequired[Object | None]
-    last_active_at: int
-    updated_at: int
-    created_at: int
-
-
-class Group(TypedDict):
-    parent_group_id: NotRequired[str | None]
-    id: str
-    user_id: str
-    name: str
-    description: str
-    data: NotRequired[Object | None]
-    meta: NotRequired[Object | None]
-    permissions: NotRequired[Object | None]
-    created_at: int
-    updated_at: int
-    member_count: NotRequired[int | None]
 
 
 class GroupInfo(TypedDict):
@@ -182,34 +133,17 @@ class GroupInfo(TypedDict):
     updated_at: int
 
 
-class GroupExport(TypedDict):
-    parent_group_id: NotRequired[str | None]
-    id: str
-    user_id: str
-    name: str
-    description: str
+class Group(GroupInfo):
     data: NotRequired[Object | None]
     meta: NotRequired[Object | None]
     permissions: NotRequired[Object | None]
-    created_at: int
-    updated_at: int
-    member_count: NotRequired[int | None]
+
+
+class GroupExport(Group):
     user_ids: NotRequired[list[str]]
 
 
-class GroupMember(TypedDict):
-    status_emoji: NotRequired[str | None]
-    status_message: NotRequired[str | None]
-    status_expires_at: NotRequired[int | None]
-    id: str
-    name: str
-    email: str
-    role: str
-    bio: NotRequired[str | None]
-    last_active_at: NotRequired[int | None]
-    timezone: NotRequired[str | None]
-    groups: NotRequired[list[Any] | None]
-    is_active: NotRequired[bool]
+class GroupMember(Person):
     membership_type: Literal["direct", "inherited"]
     via_group_ids: NotRequired[list[str]]
 
