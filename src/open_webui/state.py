@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -27,13 +28,14 @@ from open_webui.internal.db import Database, open_database
 from open_webui.internal.http import open_http
 from open_webui.internal.load import Load
 from open_webui.internal.log import get_logger
+from open_webui.internal.supervise import supervise
 from open_webui.models import configs
 from open_webui.principal import Principal
 from open_webui.services import accounts, intake
 from open_webui.services.attempts import SignInAttempts
 from open_webui.services.file_keeper import FileKeeper
 from open_webui.services.llamaforge import Llamaforge
-from open_webui.services.staging import remove_leftovers
+from open_webui.services.staging import keep_removing, remove_leftovers
 from open_webui.storage import open_store
 from open_webui.storage.base import BlobStore
 
@@ -121,7 +123,9 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.config = Config()
         state.database = open_database(settings)
         stack.push_async_callback(state.database.close)
-        await remove_leftovers(state.database)
+        await remove_leftovers(state.database, at_start=True)
+        removing = supervise("removing leftovers", partial(keep_removing, state.database))
+        stack.callback(removing.cancel)
         state.blobs = open_store(settings)
         await state.load_config()
         state.http = await stack.enter_async_context(open_http(settings))

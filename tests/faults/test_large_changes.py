@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from open_webui.env import Settings
 from open_webui.internal.db import Database, open_database
 from open_webui.models import tables
-from tests.faults.conftest import at_page
-from tests.open_webui.chat.page import Page
+from tests.faults.conftest import at_page, models_are_there
+from tests.open_webui.chat.page import Page, rebuilt
+from tests.support.script import fixed_text
 from tests.support.server import Server
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
@@ -30,11 +31,11 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
     await opened.close()
 
 
-def export(count: int) -> list[dict[str, Any]]:
+def export(count: int, size: int = 500) -> list[dict[str, Any]]:
     history = {
         "currentId": f"m{MESSAGES - 1}",
         "messages": {
-            f"m{k}": {"id": f"m{k}", "parentId": f"m{k - 1}" if k else None, "role": "user", "content": "x" * 500}
+            f"m{k}": {"id": f"m{k}", "parentId": f"m{k - 1}" if k else None, "role": "user", "content": "x" * size}
             for k in range(MESSAGES)
         },
     }
@@ -95,3 +96,23 @@ async def test_a_removal_that_is_killed_is_done(server: Server, database: Databa
         if database.is_sqlite:
             assert await count(database, tables.chat) == 0
             assert await count(database, tables.message) == 0
+
+
+# It is SQLite's one writer that both need.
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_an_answer_that_runs_beside_an_import_keeps_all_but_its_last_second(
+    server: Server, database: Database
+) -> None:
+    async with at_page(server, new=True) as page:
+        await models_are_there(page)
+        asked = page.ask("slow", "Long question", max_tokens=2_000)
+        chat_id = (await page.post(asked))["chat_id"]
+        post = page.http.post("/api/v1/chats/import", json={"chats": export(CHATS, 1_300)}, timeout=60)
+        await killed_when(server, post, database, lambda hidden: hidden > CHATS * 0.8)
+        seen = rebuilt([], page.of(asked["id"]))
+    async with again(server) as page:
+        kept = await page.message(chat_id, asked["id"])
+        assert kept["meta"]["interrupted"] is True
+        assert fixed_text(2_000).startswith(kept["content"])
+        # 50 words a second, with room for a machine that is busy.
+        assert len(seen.split()) - len(kept["content"].split()) <= 60

@@ -4,6 +4,7 @@ New chats are hidden until the last portion is stored, and shown by one small un
 Chats that are removed are hidden by one small unit first. What a crash leaves is hidden, and goes at the next start.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -31,8 +32,9 @@ MAX_ROWS: Final = 1_000
 MAX_CHARS: Final = 1_000_000
 # Chats that are removed at once, if they are small.
 MAX_FEW: Final = 100
-# Where several processes share a database, one of them may be at work on what is hidden for less long.
+# Who makes or removes chats is at work on what is hidden for less long.
 LEFT_OVER_SECONDS: Final = 3_600
+LOOK_SECONDS: Final = 600.0
 _encode = msgspec.json.encode
 # Rows and characters of something that is written.
 Weight = tuple[int, int]
@@ -239,10 +241,18 @@ async def _empty(database: Database, chat_id: str) -> None:
                 await histories.delete_between(unit.connection, chat, (sizes[first][0], sizes[last - 1][0]))
 
 
-async def remove_leftovers(database: Database) -> None:
-    """Removes what an ended process left hidden. To be called before anything is made."""
+async def remove_leftovers(database: Database, *, at_start: bool) -> None:
+    """Removes what an ended process left hidden: what is old, and at a start on SQLite, where nobody else is, all."""
+    everything = at_start and database.is_sqlite
     async with database.read() as connection:
-        left = await chats.hidden_before(connection, None if database.is_sqlite else now() - LEFT_OVER_SECONDS)
+        left = await chats.hidden_before(connection, None if everything else now() - LEFT_OVER_SECONDS)
     if left:
         await remove_hidden(database, left)
         log.info("chats that were not stored or not removed to the end are gone now", count=len(left))
+
+
+async def keep_removing(database: Database) -> None:
+    """Removes what is left, now and then, for as long as the server runs."""
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        await remove_leftovers(database, at_start=False)
