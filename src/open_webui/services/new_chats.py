@@ -90,7 +90,7 @@ async def copy(deps: Deps, principal: Principal, source: ChatRow, title: str, or
     """Makes a chat of the principal with all messages of the source, which says where it comes from.
 
     The principal may read the source. Messages that others add or change meanwhile are copied as they are when it is
-    their turn. Raises Gone where the source is removed meanwhile.
+    their turn. Raises UnknownChat where the source is removed meanwhile.
     """
     check_stores_chats(principal)
     await deps.store_running(source.id)
@@ -109,7 +109,7 @@ async def copy(deps: Deps, principal: Principal, source: ChatRow, title: str, or
     async def finish(unit: UnitOfWork, made: Sequence[LockedChat]) -> None:
         if await chats.lock_for_server(unit.connection, source.id) is None:
             # Removed while it was copied: what there is of the copy may not be all.
-            raise Gone
+            raise UnknownChat
         for chat in made:
             if source.user_id == principal.id and not origin:
                 await tags.copy(unit.connection, source.id, chat)
