@@ -30,7 +30,7 @@ from open_webui.models import (
     messages,
     tables,
     tags,
-    turns,
+    turn_updates,
     usages,
     users,
 )
@@ -158,7 +158,7 @@ async def the_end_of_an_answer(w: World) -> None:
         with unit.together():
             await messages.save_answers(unit.connection, [(w.answer.n, "the whole", {"output": []}, True)])
             await generations.end(unit.connection, [w.id("task")])
-            await turns.touch(unit.connection, [w.chat_id])
+            await turn_updates.touch(unit.connection, [w.chat_id])
             await usages.add(unit.connection, [call])
 
 
@@ -166,9 +166,9 @@ async def a_title_tags_and_follow_ups(w: World) -> None:
     async with w.database.write() as unit:
         held = await chats.lock_for_server(unit.connection, w.chat_id)
         assert held is not None
-        await turns.set_title(unit.connection, held, "A better title")
+        await turn_updates.set_title(unit.connection, held, "A better title")
         await tags.replace(unit.connection, held, ["one", "two"])
-        await turns.patch_body(unit.connection, held, w.id("a1"), {"followUps": ["Why?"]})
+        await turn_updates.patch_body(unit.connection, held, w.id("a1"), {"followUps": ["Why?"]})
 
 
 async def a_document_is_saved(w: World) -> None:
