@@ -254,7 +254,7 @@ async def test_an_answer_whose_chat_was_deleted_ends_quietly(desk: Desk) -> None
 async def test_a_temporary_answer_ends_without_a_row(desk: Desk) -> None:
     live = await desk.answer("x")
     turn = make_turn(task_id="gone", row=None)
-    ghost = RunningAnswer(turn=turn, answer=Answer(lambda: 0.0), sender=live.room, store=desk.journal, body={})
+    ghost = RunningAnswer(turn=turn, answer=Answer(lambda: 0.0), sender=live.sender, store=desk.journal, body={})
     desk.running.append(ghost)
     await asyncio.wait_for(desk.end(ghost), 5)
 

@@ -101,7 +101,7 @@ class World:
             | ({} if new else {"chat_id": self.chat_id})
         )
 
-    async def wait_for_lists(self) -> "World":
+    async def store(self) -> "World":
         """Stores it."""
         account = {"id": self.principal.id, "email": self.principal.email, "name": "Ann", "role": "user"}
         async with self.database.write() as unit:
@@ -297,7 +297,7 @@ async def test_cancelled_at_any_suspension_all_is_there_or_nothing(
     database: Database, observer: Database, settings: Settings, work: Work, again: bool
 ) -> None:
     async def world(number: int) -> World:
-        return await World(database, settings, number).settle()
+        return await World(database, settings, number).store()
 
     whole = await world(0)
     before = await stored(observer, whole)
@@ -462,9 +462,9 @@ class Holder:
 async def test_cancelled_while_it_waits_for_somebody_else(
     database: Database, observer: Database, settings: Settings, database_url: str, work: Work, turns_before: int
 ) -> None:
-    whole = await World(database, settings, 0).settle()
+    whole = await World(database, settings, 0).store()
     await work(whole)
-    w = await World(database, settings, 1).settle()
+    w = await World(database, settings, 1).store()
     before, after = await stored(observer, w), await stored(observer, whole)
     holder = Holder(database_url)
     await holder.hold(w.chat_id)
