@@ -38,7 +38,7 @@ def talk(forge, *lines, **options):
         return line
 
     chat = ChatInterface(forge, read=read, write=shown.append, **options)
-    chat.starter()
+    chat.start()
     return chat, "".join(shown).splitlines()[1:]
 
 

@@ -277,7 +277,7 @@ async def settle_permissions(live: Live, upstream: Upstream) -> None:
             "ollama.api_configs": {"0": {"prefix_id": "oll"}},
         }
     )
-    await state.catalogue.settle()
+    await state.catalogue.wait_for_lists()
 
 
 async def make_world(live: Live, upstream: Upstream) -> World:

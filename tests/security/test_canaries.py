@@ -52,7 +52,7 @@ async def plant(world: World, upstream: Upstream) -> None:
             "task.model.params": {"key": CANARY},
         }
     )
-    await state.catalogue.settle()
+    await state.catalogue.wait_for_lists()
     secret = {"system": PROMPT, "custom_params": {"key": CANARY}}
     readable = [matrix.granted("*")]
     for model_id, base in (("echo", None), ("for-all", "echo")):

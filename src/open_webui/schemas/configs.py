@@ -26,7 +26,7 @@ class ModelsConfig(BaseModel):
 
 
 class Banner(BaseModel):
-    i18n: Configs | None = None
+    i18n: Annotated[dict[str, dict[str, Text]], Field(max_length=200)] | None = None
     id: Annotated[str, StringConstraints(max_length=MAX_ID)]
     type: Annotated[str, StringConstraints(max_length=50)]
     title: Line | None = None

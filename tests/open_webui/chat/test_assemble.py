@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from llamaforge.events import Done, Event, Image, Reasoning, Refusal, Source, Text, ToolCall, Usage
 from llamaforge.events.parts import MAX_CALLS, MAX_PARTS, Growing, Limits
-from open_webui.chat.assemble import Answer, Call, Frame, Item, items_of, joined
+from open_webui.chat.assemble import Answer, Call, Frame, Item, items_of
 from open_webui.chat.thinking import THINK_TAGS
+from open_webui.utils.answer_parts import joined
 
 Events = list[Event]
 

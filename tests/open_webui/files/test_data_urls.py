@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from open_webui.utils.data_urls import BadDataUrl, Found, decoded, find
+from open_webui.utils.data_urls import BadDataUrl, DataUrl, decoded, find
 from tests.support.pictures import data_url, picture, png
 
 PICTURE = picture()
 
 
-def all_of(document: bytes) -> list[Found]:
+def all_of(document: bytes) -> list[DataUrl]:
     out, at = [], 0
     while (found := find(document, at)) is not None:
         out.append(found)

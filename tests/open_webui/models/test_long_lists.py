@@ -19,7 +19,7 @@ from open_webui.models import (
     search,
     tables,
     tags,
-    turns,
+    turn_updates,
     users,
 )
 from open_webui.models.base import among
@@ -55,8 +55,8 @@ QUERIES: dict[str, Query] = {
     "presence.standing": presence.standing,
     "presence.revoked_among": presence.revoked_among,
     "presence.owners": presence.owners,
-    "turns.existing": turns.existing,
-    "turns.authors": lambda c, ids: turns.authors(c, "id-7", ids),
+    "turn_updates.existing": turn_updates.existing,
+    "turn_updates.authors": lambda c, ids: turn_updates.authors(c, "id-7", ids),
     "tags.of_chats": lambda c, ids: tags.of_chats(c, list(ids)),
     "chats.by_numbers": lambda c, ids: chats.by_numbers(c, range(1, len(ids) + 1)),
     "chats.sign": lambda c, ids: chats.sign(c, Owned("id-7"), [{"role": "user", "user_id": i} for i in ids], {}),  # type: ignore[arg-type]
