@@ -266,3 +266,18 @@ def test_what_only_some_need_is_not_loaded(tmp_path: Path) -> None:
         cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=50, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_the_server_loads_one_databases_dialect() -> None:
+    """The other one's would cost every process 3 MB; conditions of partial indexes in the tables once loaded it."""
+    code = (
+        "import sys, open_webui.main; print([m for m in sys.modules if m.startswith('sqlalchemy.dialects.postgresql')])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == "[]"

@@ -11,14 +11,15 @@ from open_webui.env import Settings
 from open_webui.internal.db import database_url as sqlalchemy_url
 from open_webui.models.tables import metadata
 
-# The full-text index is written as SQL and belongs to no declared table.
+# Written as SQL, or for a part of the rows: what the declared tables do not say.
+PARTIAL = {"ix_chat_hidden_at", "ix_chat_message_unfinished"}
 DERIVED = ("message_fts", "alembic_version")
 
 
 def _declared(_object: object, name: str | None, kind: str, _reflected: bool, _compare_to: object) -> bool:
     if kind == "table":
         return not str(name).startswith(DERIVED)
-    return name not in {"search", "ix_chat_message_search", "ix_chat_message_owner"}
+    return name not in {"search", "ix_chat_message_search", "ix_chat_message_owner"} | PARTIAL
 
 
 def _differences(connection: sa.Connection) -> list[object]:
