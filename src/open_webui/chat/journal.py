@@ -156,7 +156,10 @@ class Journal:
                 return
 
     async def _round(self) -> None:
-        """One commit of everything that is due. A database that refuses is tried again; nothing is dropped."""
+        """One commit of everything that is due. A database that refuses is tried again until it takes them.
+
+        Of usage rows that wait meanwhile the newest are kept (usage_log.MAX_WAITING).
+        """
         taken, self._ends = self._ends, []
         work = Work(ends=taken)
         try:

@@ -39,7 +39,7 @@ Remote = OpenAIConnection | OllamaConnection
 
 
 class Catalogue:
-    """What the chat turn and the model routes ask. Everything but `open`, `reload`, `listed` and `close` is immediate."""
+    """What the chat turn and the model routes ask. What is no coroutine answers from memory, without a wait."""
 
     def __init__(
         self,
