@@ -7,7 +7,7 @@ import msgspec
 
 from open_webui.chat.context import STAGES, prepare
 from open_webui.chat.context.history import round_messages
-from open_webui.chat.context.stage import Stage, StageContext
+from open_webui.chat.context.stage import Services, Stage, StageContext
 from open_webui.chat.endings import complete, fail
 from open_webui.chat.kept_pictures import keep_pictures
 from open_webui.chat.progress import AnswerProgress
@@ -43,16 +43,16 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     max_rounds: int = 256
 
 
-async def answer(running: RunningAnswer, gate: Gate, pipeline: Pipeline) -> bool:
+async def answer(running: RunningAnswer, services: Services, pipeline: Pipeline) -> bool:
     """Runs a turn to its end and tells whether the answer is complete.
 
     Whatever happens, what arrived is stored and everybody who watches is told. Cancelling the task is a person's stop.
     Raises what makes it impossible to store the end.
     """
-    turn, context = running.turn, AnswerProgress(running)
+    turn, context = running.turn, AnswerProgress(running, services)
     try:
         draft = await prepare(turn, context, pipeline.stages)
-        await _ask_in_rounds(running, gate, draft, pipeline.max_rounds)
+        await _ask_in_rounds(running, context, draft, pipeline.max_rounds)
         for finish in pipeline.finishers:
             await finish(running, context)
     except OuiError as error:
@@ -67,18 +67,18 @@ async def answer(running: RunningAnswer, gate: Gate, pipeline: Pipeline) -> bool
     return True
 
 
-async def _ask_in_rounds(running: RunningAnswer, gate: Gate, draft: Draft, max_rounds: int) -> None:
+async def _ask_in_rounds(running: RunningAnswer, context: StageContext, draft: Draft, max_rounds: int) -> None:
     """Asks, runs what is called, and asks again, until the model calls nothing more."""
     reducer = running.answer
     for number in range(max_rounds + 1):
         said = _Said(running)
-        await _ask(running, gate, draft, is_first=number == 0, may_call=number < max_rounds)
+        await _ask(running, context.services.gate, draft, is_first=number == 0, may_call=number < max_rounds)
         calls = reducer.calls() if draft.tools else []
         if not calls:
             return
         if number == max_rounds:
             raise OuiError(ENDLESS.format(max_rounds), status=502)
-        for call_id, result in await run_calls(calls, draft.tools, AnswerProgress(running)):
+        for call_id, result in await run_calls(calls, draft.tools, context):
             files, embeds = list(result.files), list(result.embeds)
             running.say(reducer.add_output(call_id, result.text, files=files or None, embeds=embeds or None))
         reasoning = running.turn.target.entry.returns_reasoning

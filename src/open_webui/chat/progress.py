@@ -2,14 +2,16 @@
 
 from typing import Any
 
+from open_webui.chat.context.stage import Services
 from open_webui.chat.running import RunningAnswer
 
 
 class AnswerProgress:
     """context.StageContext (and so tools.Progress) of a running answer: its owner is told of each change."""
 
-    def __init__(self, running: RunningAnswer) -> None:
+    def __init__(self, running: RunningAnswer, services: Services) -> None:
         self._running = running
+        self.services = services
         self.pictures = running.pictures
 
     async def add_status(self, status: dict[str, Any]) -> None:

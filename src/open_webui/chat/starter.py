@@ -8,6 +8,7 @@ from typing import Any
 from open_webui.chat import endings, loop
 from open_webui.chat.aftermath import Aftermath
 from open_webui.chat.assemble import Answer, items_of
+from open_webui.chat.context.stage import Services
 from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.journal import Journal
 from open_webui.chat.loop import Pipeline
@@ -58,6 +59,7 @@ class Starter:
         self._running = running
         self._journal = journal
         self._gate = gate
+        self._services = Services(database=storage.database, config=config, gate=gate)
         self._after: set[asyncio.Task[None]] = set()
         # Of each chat, how many of its answers have something to follow them still.
         self._following: Counter[str] = Counter()
@@ -169,7 +171,7 @@ class Starter:
                 await running.sender.event("chat:active", {"active": True, "folder_id": turn.folder_id})
                 if first:
                     aftermath.begin()
-                return await loop.answer(running, self._gate, self.pipeline)
+                return await loop.answer(running, self._services, self.pipeline)
             except asyncio.CancelledError:
                 await (endings.interrupted if entry.is_going_down else endings.stopped)(running)
         except Exception:

@@ -3,8 +3,13 @@
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Protocol
 
+import msgspec
+
 from open_webui.chat.tools import Progress
 from open_webui.chat.turn import Draft, Turn
+from open_webui.config import Config
+from open_webui.connections.gate import Gate
+from open_webui.internal.db import Database
 from open_webui.models.files import File
 
 
@@ -30,12 +35,23 @@ class PictureReader(Protocol):
         ...
 
 
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the server stages and finishers may work with."""
+
+    database: Database
+    config: Config
+    gate: Gate
+
+
 class StageContext(Progress, Protocol):
     """The answer that is being prepared, as a stage may change it.
 
     A stage is part of the answer's task: a person's stop cancels it wherever it waits.
-    pictures: the stored pictures that who asks may read.
+    pictures: the stored pictures that who asks may read. services: what of the server it may work with.
     """
+
+    @property
+    def services(self) -> Services: ...
 
     @property
     def pictures(self) -> PictureReader | None: ...
