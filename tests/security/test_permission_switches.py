@@ -12,10 +12,12 @@ import pytest
 from open_webui.config import DEFAULT_PERMISSIONS
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live
-from tests.support.pictures import picture
+from tests.support.pictures import chat as chat_with_messages
+from tests.support.pictures import picture, question
 from tests.support.upstream import Upstream
 
 PICTURE: Final = picture()
+SMALL: Final = picture(size=60)
 # Switches of features that this server doesn't have yet, and an address of each that must not be there before its act
 # is named below.
 LATER: Final = {
@@ -150,6 +152,20 @@ async def attach_a_picture(things: Things) -> httpx.Response:
     return await things.http.post("/api/chat/completions", json=body)
 
 
+async def attach_a_small_picture(things: Things) -> httpx.Response:
+    """One that is kept in its message: a file would cost more."""
+    body = things.page.ask("fixed", "Look", chat_id=things.chat_id, parent_id=things.answer_id)
+    body["user_message"]["files"] = [{"type": "image", "url": SMALL}]
+    return await things.http.post("/api/chat/completions", json=body)
+
+
+async def attach_in_a_temporary_chat(things: Things) -> httpx.Response:
+    parts = [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": PICTURE}}]
+    return await things.ask(
+        chat_id=f"temporary:{things.page.sid}", messages=[{"role": "user", "content": parts}], user_message=None
+    )
+
+
 def completion(**fields: Any) -> Act:
     body = {"model": "fixed", "messages": [{"role": "user", "content": "Hi"}]} | fields
     return call("POST", "/api/chat/completions", body)
@@ -216,6 +232,9 @@ ACTS: Final[dict[str, tuple[Act, ...]]] = {
     ),
     "chat.file_upload": (
         attach_a_picture,
+        attach_a_small_picture,
+        attach_in_a_temporary_chat,
+        call("POST", "/api/v1/chats/new", {"chat": chat_with_messages(question(SMALL))}),
         chat("POST", "/messages/{answer}/event", {"type": "files", "data": {"files": [{"type": "image", "url": PICTURE}]}}),
     ),
     "chat.delete": (chat("DELETE"), call("DELETE", "/api/v1/chats/")),

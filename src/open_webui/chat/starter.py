@@ -23,7 +23,6 @@ from open_webui.connections.base import Models
 from open_webui.connections.gate import Gate
 from open_webui.errors import Unavailable
 from open_webui.events import Audience, ChatEvent, Emitter
-from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
 from open_webui.models.base import new_id
 from open_webui.principal import Principal
@@ -53,21 +52,15 @@ class Starter:
         self.pipeline = Pipeline()
         self._files = files
         self._storage = storage
-        self._config = config
         self._catalogue = catalogue
         self._emitter = emitter
         self._running = running
         self._journal = journal
-        self._gate = gate
         self._services = Services(database=storage.database, config=config, gate=gate)
         self._after: set[asyncio.Task[None]] = set()
         # Of each chat, how many of its answers have something to follow them still.
         self._following: Counter[str] = Counter()
         self._closing = False
-
-    @property
-    def _database(self) -> Database:
-        return self._storage.database
 
     async def close(self) -> None:
         """Starts nothing more, interrupts what runs, and waits until the ends are stored (or for END_SECONDS)."""
@@ -96,9 +89,10 @@ class Starter:
                 return await self._start(principal, request)
 
     async def _start(self, principal: Principal, request: PageRequest) -> dict[str, Any]:
-        targets = [await self._gate.target(principal, ask.model_id) for ask in request.asks]
+        targets = [await self._services.gate.target(principal, ask.model_id) for ask in request.asks]
         asks = list(zip(request.asks, targets, [new_id() for _ in targets], strict=True))
         if request.chat_id is not None and self._running.is_active(request.chat_id):
+            await self._running.check(principal, request.chat_id, write=True)
             # The question may follow an answer that is still being written.
             await self._journal.store_running(request.chat_id)
         stored = await store(self._storage, principal, request, [(ask, task_id) for ask, _, task_id in asks])
@@ -146,7 +140,8 @@ class Starter:
         """An answer from its first event to its last, whatever happens to it."""
         entry.began()
         running = entry.running
-        aftermath = Aftermath(running, self._config, self._catalogue, self._database, self._gate)
+        services = self._services
+        aftermath = Aftermath(running, services.config, self._catalogue, services.database, services.gate)
         complete = False
         try:
             complete = await self._answer(entry, aftermath, first=first)

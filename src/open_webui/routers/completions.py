@@ -37,6 +37,7 @@ async def bound(request: Request, state: State, caller: Principal, answer: Corou
 async def with_files(state: State, caller: Principal, asked: PageRequest) -> PageRequest:
     """The request with files of the caller for the pictures in what is stored of it; a temporary chat stores nothing."""
     if asked.is_temporary:
+        intake.check_attached(caller, msgspec.json.encode([asked.user_message, asked.files, asked.messages]))
         return asked
     stored = {name: getattr(asked, name) for name in ("user_message", "files", "chat_variables")}
     return msgspec.structs.replace(asked, **await intake.keep_question(state, caller, stored))

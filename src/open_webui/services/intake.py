@@ -89,10 +89,15 @@ async def keep(
     A file that nothing comes to use, since the request is refused, is collected like any other. attaching: it is a chat's.
     Raises Forbidden for somebody who may not attach files to chats.
     """
-    taken = await take(deps, principal.id, document, at_most=at_most)
-    if taken.files and attaching:
+    if attaching:
+        check_attached(principal, document)
+    return await _noted(deps, principal.id, await take(deps, principal.id, document, at_most=at_most))
+
+
+def check_attached(principal: Principal, document: bytes) -> None:
+    """Raises Forbidden for a chat's document with files in it, from somebody who may not attach any."""
+    if not principal.may("chat.file_upload") and data_urls.holds_any(document):
         check_uploads(principal)
-    return await _noted(deps, principal.id, taken)
 
 
 async def _noted(deps: FileDeps, owner_id: str, taken: Taken) -> bytes:

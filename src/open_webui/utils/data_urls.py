@@ -20,6 +20,10 @@ _QUOTE: Final = ord('"')
 MARK: Final = b"data:"
 
 
+# A string of a document that is a data: URL, of whatever length.
+_STRING: Final = re.compile(rb'"data:[\w.+-]+\\?/')
+
+
 class BadDataUrl(ValueError):
     """A picture's data: URL that can't be decoded; the text says why."""
 
@@ -30,6 +34,11 @@ class DataUrl(msgspec.Struct, frozen=True):
     start: int
     end: int
     data: bytes
+
+
+def holds_any(document: bytes) -> bool:
+    """Whether a string of the document is a data: URL, also one that is too short to be made a file."""
+    return _STRING.search(document) is not None
 
 
 def find(document: bytes, at: int = 0, strict: bool = True) -> DataUrl | None:
