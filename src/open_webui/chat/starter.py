@@ -91,10 +91,11 @@ class Starter:
     async def _start(self, principal: Principal, request: PageRequest) -> dict[str, Any]:
         targets = [await self._services.gate.target(principal, ask.model_id) for ask in request.asks]
         asks = list(zip(request.asks, targets, [new_id() for _ in targets], strict=True))
-        if request.chat_id is not None and self._running.is_active(request.chat_id):
-            await self._running.check(principal, request.chat_id, write=True)
+        chat_id = None if request.is_temporary else request.chat_id
+        if chat_id is not None and self._running.is_active(chat_id):
+            await self._running.check(principal, chat_id, write=True)
             # The question may follow an answer that is still being written.
-            await self._journal.store_running(request.chat_id)
+            await self._journal.store_running(chat_id)
         stored = await store(self._storage, principal, request, [(ask, task_id) for ask, _, task_id in asks])
         stored = permitted_chat(principal, stored)
         turns = [
