@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llamaforge.exceptions import ParameterError
-from llamaforge.wire import Json, chunk_text
+from llamaforge.formats.completions import Json, chunk_text
 
 DEFAULT_PROMPTS = (
     "Explain quantum computing in simple terms.",

@@ -1,24 +1,48 @@
-"""Every error that llamaforge raises on purpose, under one root.
+"""Every error that llamaforge raises on purpose, and the root of those of synthora, in one family.
 
 Each also derives from the built-in its callers knew before, so that `except ValueError` and
 `except RuntimeError` written against the documented behaviour keep working.
 """
 
+from typing import Final
+
+# What an answer with one of these statuses says may succeed when it is asked again.
+RETRYABLE: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
+
 
 class LlamaForgeError(Exception):
-    """Root of all errors of this package."""
+    """Root of all errors of this package.
+
+    status: the HTTP status that the error has, or gets where it is an answer; None where no answer came. kind, code:
+    OpenAI's `type` and `code` of it. retryable: whether the same request may succeed later. retry_after: seconds that the
+    provider asks to wait.
+    """
+
+    status: int | None = 500
+    kind: str = "server_error"
+    code: str | None = None
+    retryable: bool = False
+    retry_after: float | None = None
 
 
 class BackendNotFoundError(LlamaForgeError, ValueError):
     """No backend is registered under the name asked for."""
 
+    code = "backend_not_found"
+
 
 class ModelNotFoundError(LlamaForgeError, LookupError):
     """The model asked for does not exist."""
 
+    status = 404
+    kind = "invalid_request_error"
+    code = "model_not_found"
+
 
 class ModelLoadError(LlamaForgeError, RuntimeError):
     """The model exists but could not be made ready."""
+
+    code = "model_load_failed"
 
 
 class ModelNotLoadedError(LlamaForgeError, RuntimeError):
@@ -31,9 +55,15 @@ class ModelNotLoadedError(LlamaForgeError, RuntimeError):
 class ParameterError(LlamaForgeError, ValueError):
     """An argument or parameter has a type or value that cannot be used."""
 
+    status = 400
+    kind = "invalid_request_error"
+
 
 class UnsupportedError(LlamaForgeError, NotImplementedError):
     """The backend, or its model, can't do what was asked."""
+
+    status = 501
+    kind = "not_supported_error"
 
 
 class MissingExtraError(ModelLoadError, ImportError):
@@ -52,6 +82,10 @@ class GenerationError(LlamaForgeError, RuntimeError):
 class ContextLengthError(GenerationError, ValueError):
     """The prompt does not fit into the model's context."""
 
+    status = 400
+    kind = "exceed_context_size_error"
+    code = "context_length_exceeded"
+
     def __init__(self, message: str, *, prompt_tokens: int | None = None, context_tokens: int | None = None) -> None:
         """prompt_tokens, context_tokens: both lengths in tokens, where the engine tells them."""
         super().__init__(message)
@@ -63,14 +97,22 @@ class APIError(GenerationError):
     """A provider refused, failed, or could not be reached."""
 
     def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
-        """status: of its HTTP answer, where there was one. retry_after: how long it asks to wait, in seconds."""
+        """status: of its HTTP answer, None where there was none. retry_after: how long it asks to wait, in seconds."""
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
+        self.retryable = status is None or status in RETRYABLE
 
 
 class AuthenticationError(APIError):
     """A provider does not accept the key, or does not allow it this."""
+
+    kind = "authentication_error"
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        """See APIError."""
+        super().__init__(message, status=status, retry_after=retry_after)
+        self.retryable = False
 
 
 class ConfigError(LlamaForgeError, ValueError):
@@ -87,3 +129,8 @@ class DownloadError(LlamaForgeError, RuntimeError):
 
 class ModelBusyError(LlamaForgeError, RuntimeError):
     """The model takes no more requests: too many wait for it, or it is being shut down."""
+
+    status = 503
+    code = "model_busy"
+    retryable = True
+    retry_after = 1.0

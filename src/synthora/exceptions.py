@@ -1,11 +1,13 @@
-"""Every error that synthora raises on purpose. What a provider's client raises is passed on as it is."""
+"""Every error that synthora raises on purpose, of llamaforge's family: `except LlamaForgeError` catches both."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from llamaforge.exceptions import LlamaForgeError
 
-class SynthoraError(Exception):
+
+class SynthoraError(LlamaForgeError):
     """Root of all errors of this package."""
 
 

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from llamaforge.backends.base import BaseBackend
 from llamaforge.exceptions import ContextLengthError, GenerationError, ParameterError
-from llamaforge.wire import chat_chunks, text_chunks, usage_of
+from llamaforge.formats.completions import chat_chunks, text_chunks, usage_of
 from llamaforge.worker.answers import assemble, split_usage
 from llamaforge.worker.api import create_app
 from tests.support.process import clean_environment

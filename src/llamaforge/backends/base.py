@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from llamaforge import wire
 from llamaforge.exceptions import ParameterError, UnsupportedError
+from llamaforge.formats import completions
 from llamaforge.parameters import Parameter
 
 Parameters = Mapping[str, Any]
@@ -93,21 +93,21 @@ class BaseBackend(ABC):
 
     def completion(self, prompt: str, parameters: Parameters | None = None) -> dict[str, Any]:
         """`generate` as an OpenAI completion."""
-        return wire.text_completion(self.generate(prompt, parameters), self._model_name())
+        return completions.text_completion(self.generate(prompt, parameters), self._model_name())
 
     def completion_stream(self, prompt: str, parameters: Parameters | None = None) -> Iterator[dict[str, Any]]:
         """`generate_stream` as the chunks of an OpenAI completion; the last one may carry the usage."""
-        return wire.text_chunks(self.generate_stream(prompt, parameters), self._model_name())
+        return completions.text_chunks(self.generate_stream(prompt, parameters), self._model_name())
 
     def chat_completion(self, messages: Sequence[Message], parameters: Parameters | None = None) -> dict[str, Any]:
         """`chat` as an OpenAI chat completion."""
-        return wire.chat_completion(self.chat(messages, parameters), self._model_name())
+        return completions.chat_completion(self.chat(messages, parameters), self._model_name())
 
     def chat_completion_stream(
         self, messages: Sequence[Message], parameters: Parameters | None = None
     ) -> Iterator[dict[str, Any]]:
         """`chat_stream` as the chunks of an OpenAI chat completion; the last one may carry the usage."""
-        return wire.chat_chunks(self.chat_stream(messages, parameters), self._model_name())
+        return completions.chat_chunks(self.chat_stream(messages, parameters), self._model_name())
 
     def embed(self, texts: Sequence[str], parameters: Parameters | None = None) -> list[list[float]]:  # noqa: ARG002
         """A vector for each text. Raises UnsupportedError where the backend makes none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeGuard, cast
 
 from llamaforge.exceptions import APIError
-from llamaforge.wire import Json
+from llamaforge.formats.completions import Json
 
 
 class Ending:

@@ -30,8 +30,8 @@ from llamaforge.exceptions import (
     ModelNotLoadedError,
     ParameterError,
 )
+from llamaforge.formats.completions import Json, chunk_text
 from llamaforge.parameters import resolve
-from llamaforge.wire import Json, chunk_text
 
 if TYPE_CHECKING:
     import openai

@@ -9,9 +9,9 @@ import msgspec
 from starlette.requests import Request
 
 from llamaforge.exceptions import ParameterError
+from llamaforge.formats.completions import refuse_addresses
 from llamaforge.server.catalog import Served
 from llamaforge.server.errors import Refusal
-from llamaforge.wire import refuse_addresses
 
 Raw = dict[str, msgspec.Raw]
 _object = msgspec.json.Decoder(Raw)

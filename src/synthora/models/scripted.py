@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from llamaforge import wire
+from llamaforge.formats import completions
 from synthora.callbacks import BaseCallBackHandler
 from synthora.exceptions import ScriptEndedError
 from synthora.messages import BaseMessage
@@ -126,7 +126,7 @@ class ScriptedBackend(ProviderBackend):
             raise reply.error
 
     def _chunks(self, reply: Reply) -> Iterator[Json]:
-        *texts, last = wire.chat_chunks(
+        *texts, last = completions.chat_chunks(
             reply.pieces(), self.model_type, reason=reply.reason(), usage=_usage(reply.usage)
         )
         yield from texts
@@ -139,7 +139,7 @@ class ScriptedBackend(ProviderBackend):
         if reply.error is not None:
             raise reply.error
         text = "".join(reply.pieces())
-        whole = wire.chat_completion(text, self.model_type, reason=reply.reason(), usage=_usage(reply.usage))
+        whole = completions.chat_completion(text, self.model_type, reason=reply.reason(), usage=_usage(reply.usage))
         if reply.tool_calls:
             calls = [as_tool_call(call).to_openai() for call in reply.tool_calls]
             whole["choices"][0]["message"]["tool_calls"] = calls
@@ -148,7 +148,7 @@ class ScriptedBackend(ProviderBackend):
 
 def _usage(usage: Mapping[str, int]) -> Json:
     """Usage with its total."""
-    return wire.usage_of(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
+    return completions.usage_of(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
 
 
 def _as_reply(answer: Any) -> Reply:

@@ -7,10 +7,10 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from llamaforge import wire
 from llamaforge.backends.huggingface.options import Settings
 from llamaforge.backends.huggingface.text import Cutter, Detokenizer
 from llamaforge.backends.huggingface.tool_calls import CallReader, Part
+from llamaforge.formats import completions
 
 if TYPE_CHECKING:
     from llamaforge.backends.huggingface.engine import Engine
@@ -48,7 +48,7 @@ class Answer:
 
     def usage(self) -> dict[str, Any]:
         """Tokens read and written so far, in OpenAI's shape."""
-        return wire.usage_of(len(self._prompt), self._written, self._cached)
+        return completions.usage_of(len(self._prompt), self._written, self._cached)
 
     def text(self) -> str:
         """The whole answer."""
@@ -110,7 +110,12 @@ class Answer:
 
     def text_chunks(self, model: str) -> Generator[dict[str, Any], None, None]:
         """As the chunks of an OpenAI completion."""
-        head = {"id": wire.new_id("cmpl"), "object": "text_completion", "created": int(time.time()), "model": model}
+        head = {
+            "id": completions.new_id("cmpl"),
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": model,
+        }
         with closing(self.pieces()) as pieces:
             for piece in pieces:
                 yield {**head, "choices": [{"index": 0, "text": piece, "logprobs": None, "finish_reason": None}]}
@@ -120,7 +125,7 @@ class Answer:
     def chat_chunks(self, model: str) -> Generator[dict[str, Any], None, None]:
         """As the chunks of an OpenAI chat completion."""
         head = {
-            "id": wire.new_id("chatcmpl"),
+            "id": completions.new_id("chatcmpl"),
             "object": "chat.completion.chunk",
             "created": int(time.time()),
             "model": model,
@@ -143,7 +148,7 @@ class Answer:
                 texts.append(part)
             else:
                 calls.append({name: value for name, value in part.items() if name != "index"})
-        whole = wire.chat_completion("".join(texts), model, reason=self.reason, usage=self.usage())
+        whole = completions.chat_completion("".join(texts), model, reason=self.reason, usage=self.usage())
         if calls:
             message = whole["choices"][0]["message"]
             message["content"] = message["content"] or None

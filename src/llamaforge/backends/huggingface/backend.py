@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llamaforge import wire
 from llamaforge.backends.base import (
     BackendInfo,
     BaseBackend,
@@ -22,6 +21,7 @@ from llamaforge.backends.base import (
 from llamaforge.backends.huggingface import options, tool_calls
 from llamaforge.backends.huggingface.answer import Answer
 from llamaforge.exceptions import MissingExtraError, ModelNotLoadedError, ParameterError, UnsupportedError
+from llamaforge.formats import completions
 from llamaforge.parameters import Parameter, resolve
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class HuggingFaceBackend(BaseBackend):
         """`generate` as an OpenAI completion."""
         answer = self._from_text(prompt, parameters, whole=True)
         text = answer.text()
-        return wire.text_completion(text, self._model_name(), reason=answer.reason, usage=answer.usage())
+        return completions.text_completion(text, self._model_name(), reason=answer.reason, usage=answer.usage())
 
     def completion_stream(self, prompt: str, parameters: Parameters | None = None) -> Iterator[dict[str, Any]]:
         """`generate_stream` as the chunks of an OpenAI completion; the last one has the usage."""

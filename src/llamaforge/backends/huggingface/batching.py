@@ -17,9 +17,9 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 from transformers.generation.continuous_batching.continuous_api import OutputRouter
 from transformers.generation.logits_process import LogitsProcessorList
 
-from llamaforge import wire
 from llamaforge.backends.huggingface.sampling import Sampler
 from llamaforge.exceptions import GenerationError
+from llamaforge.formats import completions
 
 # Tokens in a page of the cache. Small pages keep the part of the cache that attention reads small: measured 1.3x the
 # throughput of the library's 256 on a CPU.
@@ -79,7 +79,7 @@ class Batch:
         """
         if limit < 1:
             return
-        name = wire.new_id("run")
+        name = completions.new_id("run")
         tokens = self._outputs.open(name)
         if not sampler.plain:
             self._choices.samplers[name] = sampler

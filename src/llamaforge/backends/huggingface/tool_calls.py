@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from llamaforge import wire
 from llamaforge.backends.huggingface.text import Cutter
+from llamaforge.formats import completions
 
 OPEN = "<tool_call>"
 CLOSE = "</tool_call>"
@@ -79,7 +79,7 @@ def parse(text: str, index: int = 0) -> dict[str, Any] | None:
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False)
     function = {"name": value["name"], "arguments": arguments}
-    return {"index": index, "id": wire.new_id("call"), "type": "function", "function": function}
+    return {"index": index, "id": completions.new_id("call"), "type": "function", "function": function}
 
 
 def for_template(call: Any) -> Any:

@@ -14,9 +14,9 @@ from llamaforge.backends.llama_cpp.loading import LOAD, LoadOptions, load_option
 from llamaforge.backends.llama_cpp.requests import GENERATION, chat_request, text_request
 from llamaforge.backends.llama_cpp.whole import whole_chat, whole_text
 from llamaforge.exceptions import ModelNotLoadedError, ParameterError, UnsupportedError
+from llamaforge.formats.completions import Json, new_id
 from llamaforge.gguf import Header, check_runnable, memory_needed, read_header
 from llamaforge.parameters import resolve
-from llamaforge.wire import Json, new_id
 
 
 class LlamaCppBackend(BaseBackend):

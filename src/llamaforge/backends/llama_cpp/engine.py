@@ -22,8 +22,8 @@ from llamaforge.exceptions import (
     ParameterError,
     UnsupportedError,
 )
+from llamaforge.formats.completions import Json
 from llamaforge.gguf import Header, check_runnable
-from llamaforge.wire import Json
 
 T = TypeVar("T")
 Handler = Callable[[Any, Json, Callable[[Any], bool]], Any]  # xllamacpp's method for one kind of request

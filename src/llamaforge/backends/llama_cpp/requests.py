@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from llamaforge.backends.base import Message, as_messages
 from llamaforge.exceptions import ParameterError, UnsupportedError
+from llamaforge.formats.completions import Json, refuse_addresses
 from llamaforge.parameters import SAMPLING, SHAPE, Parameter, resolve
-from llamaforge.wire import Json, refuse_addresses
 
 GENERATION: Final = (
     *SAMPLING,

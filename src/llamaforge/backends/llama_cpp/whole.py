@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from llamaforge.wire import Json
+from llamaforge.formats.completions import Json
 
 
 def whole_text(chunks: Iterable[Json]) -> Json:

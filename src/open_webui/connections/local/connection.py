@@ -11,7 +11,7 @@ import aiohttp
 from llamaforge import ParameterError
 from llamaforge.events import Event
 from llamaforge.events.openai import message_of
-from llamaforge.wire import refuse_addresses
+from llamaforge.formats.completions import refuse_addresses
 from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
 from open_webui.connections.local.library import FoundModel
 from open_webui.connections.local.models import LocalModels, Offer
