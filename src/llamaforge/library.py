@@ -100,9 +100,10 @@ class Library:
         settings = {"backend": how.cls, "path": how.path, "parameters": how.load}
 
         def make() -> Loaded:
-            return Loaded(name, start(name, how), settings=settings)
+            return Loaded(name, start(name, how), settings, how.defaults, how.canonical)
 
         lease = self.loaded.load(name, memory_needed(how.path, how.load), settings, make)
+        # One that was in memory already may have got other defaults since.
         lease.loaded.defaults, lease.loaded.canonical = how.defaults, how.canonical
         with self._lock:
             self._overrides[name] = over

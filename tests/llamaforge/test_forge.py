@@ -306,6 +306,23 @@ def test_only_a_change_of_the_load_loads_again(forge):
     assert Recorder.made == 3
 
 
+def test_stored_parameters_are_there_with_the_model(forge):
+    seen = {}
+    forge.add_model("m", "x", "recorder", {"temperature": 0.25})
+    take = forge._library.loaded._lease
+
+    def watched(loaded):
+        # From here on, whoever asks for the model gets it.
+        seen.setdefault(loaded.name, dict(loaded.defaults))
+        return take(loaded)
+
+    forge._library.loaded._lease = watched
+    forge.load_model("m")
+    assert seen == {"m": {"temperature": 0.25}}
+    forge.load_model("m", {"temperature": 0.5})  # in memory already
+    assert "'temperature': 0.5" in forge.generate("x")
+
+
 def test_defaults_of_the_backend_and_the_key_lie_beneath(forge):
     forge.config.set("backends.recorder.default_parameters", {"n_ctx": 4, "max_tokens": 3})
     forge.config.set("api_keys.recorder", "secret")

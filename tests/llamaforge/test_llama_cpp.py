@@ -387,6 +387,22 @@ def test_cancel_before_the_first_token(endless: LlamaCppBackend) -> None:
     assert list(stream) == []
 
 
+@pytest.mark.timeout(20)
+def test_a_stream_that_has_ended_stays_ended(backend: LlamaCppBackend) -> None:
+    stream = backend.generate_stream("x", {**GREEDY, "max_tokens": 2})
+    assert list(zip(stream, range(9), strict=False)) == [("Hello", 0), (" from", 1)]
+    assert list(stream) == []
+    assert next(stream, None) is None
+
+
+@pytest.mark.timeout(20)
+def test_a_stream_that_has_failed_stays_ended(backend: LlamaCppBackend) -> None:
+    stream = backend.generate_stream("a" * 5000, GREEDY)
+    with pytest.raises(ContextLengthError):
+        next(stream)
+    assert list(stream) == []
+
+
 def test_a_forgotten_stream_ends(endless: LlamaCppBackend) -> None:
     stream = endless.generate_stream("x", GREEDY)
     next(stream)

@@ -180,6 +180,8 @@ class Stream(Iterator[T], Generic[T]):
         self._last: Json = {}
 
     def __next__(self) -> T:
+        if self._closed:
+            raise StopIteration
         call = self._call or self._start()
         get, pick = call.queue.get, self._pick
         while True:
@@ -210,8 +212,6 @@ class Stream(Iterator[T], Generic[T]):
             self._call.cancelled = True
 
     def _start(self) -> _Call:
-        if self._closed:
-            raise StopIteration
         call = self._call = self._begin()
         # Not a method of this object, which is to be collected when nobody reads it any more.
         threading.Thread(
