@@ -3,6 +3,9 @@
 
 import asyncio
 import logging
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -214,3 +217,21 @@ def test_a_handler_added_later():
     assert handler.names() == WHOLE
     with pytest.raises(TypeError):
         made.add_handler(print)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="of Unix")
+def test_after_a_fork_handlers_are_told_at_once():
+    """The parent's idle loop has no thread in the child: an event would take HANDLER_SECONDS, and be lost."""
+    code = (
+        "import os, time; from synthora.callbacks import AsyncCallBackHandler; from synthora.messages import user\n"
+        "from synthora.models import ScriptedBackend\n"
+        "class Says(AsyncCallBackHandler):\n"
+        "    async def on_llm_start(self, *a, **k): print(os.getpid() == parent, flush=True)\n"
+        "parent, backend = os.getpid(), ScriptedBackend(answers=['x'] * 2, handlers=[Says()])\n"
+        "backend.run(user('hi'))\n"
+        "if child := os.fork(): os.waitpid(child, 0)\n"
+        "else: backend.run(user('hi')); os._exit(0)\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=15).stdout.split()
+    assert said == ["True", "False"]

@@ -271,6 +271,16 @@ def test_clients_are_made_when_needed_and_kept(chat):
     twin.close()
 
 
+def test_a_forked_process_has_connections_of_its_own(chat, monkeypatch):
+    backend = chat()
+    backend.run(user("x"))
+    client = backend.client
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    backend.run(user("x"))
+    assert backend.client is not client
+    client.close()
+
+
 def test_default(openai):
     backend = OpenAIChatBackend.default()
     assert (backend.model_type, backend.name, backend.backend_type) == ("gpt-4o", "gpt-4o", "openai_chat")
@@ -428,20 +438,3 @@ def test_cut_at_the_limit(provider):
     with pytest.raises(StructuredOutputError, match="cut off at 'max_tokens'"):
         backend.run(user("x"), response_format=Person)
     backend.close()
-
-
-def test_schemas_that_cannot_be_strict():
-    from synthora.models.structured import response_format
-
-    class Free(BaseModel):
-        counts: dict[str, int]
-
-    class Tree(BaseModel):
-        value: int
-        children: list["Tree"] = []
-
-    assert response_format(Free)["json_schema"]["strict"] is False
-    tree = response_format(Tree)["json_schema"]
-    assert tree["strict"] is True
-    assert tree["schema"]["type"] == "object"
-    assert tree["schema"]["$defs"]["Tree"]["required"] == ["value", "children"]

@@ -3,14 +3,18 @@
 import asyncio
 import copy
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import openai as sdk
 import pytest
 from pydantic import BaseModel
 
 from llamaforge.exceptions import APIError
+from synthora.callbacks import BaseCallBackHandler
 from synthora.exceptions import FallbackError, MessageError
 from synthora.messages import user
 from synthora.models import (
@@ -263,6 +267,74 @@ async def test_what_is_not_kept(store):
     assert cache.run(user("x")).content == "there"
 
 
+def test_the_key_is_the_same_in_every_process(tmp_path):
+    """Nothing in it is the place of an object in memory, or the order of a set."""
+    code = (
+        "import datetime, pathlib; from synthora.messages import user; from synthora.models import *\n"
+        "cache = CacheBackend(ScriptedBackend(answers=['x'], repeat=True))\n"
+        "odd = {'metadata': {'when': datetime.date(2026, 1, 2), 'where': pathlib.Path('x'), 'who': {'a', 'b', 'c', 'd'}}}\n"
+        "print(cache._key(user('x'), odd), cache._key(user('x'), {'seed': object()}))"
+    )
+    told = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    }
+    assert len(told) == 1
+    assert told.pop().split()[1] == "None"
+
+
+@ways
+async def test_a_parameter_without_a_lasting_form(stream, asynchronous, store):
+    inner = ScriptedBackend(answers=["one", "two"])
+    cache = CacheBackend(inner, store)
+    said = [(await ask(cache, stream, asynchronous, seed=object())).content for _ in range(2)]
+    assert said == ["one", "two"]
+
+
+def test_threads_that_ask_the_same_ask_once(store):
+    inner = ScriptedBackend(answers=[Reply("one", delay=0.1), "two"])
+    cache = CacheBackend(inner, store)
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda _: cache.run(user("x")), range(8)))
+    assert {answer.content for answer in said} == {"one"}
+    assert [bool(answer.metadata.get("cached")) for answer in said].count(False) == len(inner.requests) == 1
+
+
+async def test_tasks_that_ask_the_same_ask_once(store):
+    inner = ScriptedBackend(answers=[Reply("one", delay=0.05), "two"])
+    cache = CacheBackend(inner, store)
+    said = await asyncio.gather(*(cache.async_run(user("x")) for _ in range(8)))
+    assert {answer.content for answer in said} == {"one"}
+    assert len(inner.requests) == 1
+
+
+async def test_who_asks_first_and_fails_or_leaves_leaves_the_others_to_themselves(store):
+    cache = CacheBackend(ScriptedBackend(answers=[Reply("one", delay=9), "two", LOST, "three"]), store)
+    first = asyncio.create_task(cache.async_run(user("x")))
+    await asyncio.sleep(0.01)
+    second = asyncio.create_task(cache.async_run(user("x")))
+    await asyncio.sleep(0.01)
+    first.cancel()
+    assert (await second).content == "two"
+    with pytest.raises(ConnectionError):
+        cache.run(user("y"))
+    assert cache.run(user("y")).content == "three"
+    assert cache._asked == cache._aasked == {}
+
+
+def test_a_handler_that_asks_the_same_is_not_waited_for():
+    class Asks(BaseCallBackHandler):
+        def on_llm_start(self, *_, **__):
+            if not said:
+                said.append("")
+                said[0] = cache.run(user("x")).content
+
+    said = []
+    cache = CacheBackend(ScriptedBackend(answers=["inner", "outer"], handlers=[Asks()]))
+    assert cache.run(user("x")).content == "outer"
+    assert said == ["inner"]
+
+
 def test_a_kept_answer_that_cannot_be_read(tmp_path):
     store = SQLiteStore(tmp_path / "answers.db")
     cache = CacheBackend(ScriptedBackend(answers=["one", "two"]), store)
@@ -345,6 +417,38 @@ async def test_who_gives_up_gives_back():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert limiter._levels[0] >= 0  # and it goes on filling
+
+
+@ways
+async def test_a_request_that_fails_gives_its_tokens_back(stream, asynchronous):
+    clock = Clock()
+    limiter = RateLimiter(requests_per_minute=60, tokens_per_minute=10_000, clock=clock)
+    limited = RateLimitBackend(ScriptedBackend(answers=[LOST] * 6), limiter)
+    for _ in range(6):
+        with pytest.raises(ConnectionError):
+            await ask(limited, stream, asynchronous, max_tokens=4000)
+    assert limiter._levels == [54, 10_000]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("error", [None, LOST])
+async def test_a_stream_that_is_not_read_to_its_end_gives_tokens_back(asynchronous, error):
+    """About what was read is billed: the messages' 1.25 tokens, and the answer's characters."""
+    clock = Clock()
+    limiter = RateLimiter(tokens_per_minute=10_000, clock=clock)
+    limited = RateLimitBackend(ScriptedBackend(answers=[Reply("four five", error=error)] * 2), limiter)
+    for read in (0, 1):  # messages before it is closed
+        if asynchronous:
+            stream = await limited.async_run(user("x"), stream=True, max_tokens=4000)
+            for _ in range(read):
+                await anext(stream)
+            await stream.aclose()
+        else:
+            stream = limited.run(user("x"), stream=True, max_tokens=4000)
+            for _ in range(read):
+                next(stream)
+            stream.close()
+    assert limiter._levels[1] == pytest.approx(10_000 - 1.25 - len("four ") / 4)
 
 
 def test_threads_take_their_turn():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
 from collections.abc import Awaitable
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -80,3 +81,14 @@ def _borrow() -> _Loop:
 def _close_all() -> None:
     while _idle:
         _idle.pop().close()
+
+
+def _forget_threads() -> None:
+    """After os.fork() the loops' threads are gone, and one of them may have held the lock."""
+    global _lock  # noqa: PLW0603 -- a lock that is held can't be freed by anybody else
+    _idle.clear()
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)

@@ -92,11 +92,14 @@ class OpenAIChatBackend(ProviderBackend):
 
     def _forget_clients(self) -> None:
         self.client = None
+        self._process = os.getpid()
         self._async_clients = AsyncClients(lambda: self._client_class(asynchronous=True)(**self._client_options))
 
     def _sync_client(self) -> Any:
-        if self.client is None:
+        # A forked process must not write to the connections of its parent.
+        if self.client is None or self._process != os.getpid():
             self.client = self._client_class(asynchronous=False)(**self._client_options)
+            self._process = os.getpid()
         return self.client
 
     def _resource(self, client: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
@@ -10,13 +12,26 @@ from synthora.exceptions import StructuredOutputError
 from synthora.messages import BaseMessage
 
 Schema = dict[str, Any]
+# The keywords of JSON Schema whose values are schemas: by name, in a list, or alone. Values of others are data.
+_MAPS: Final = frozenset({"$defs", "definitions", "properties"})
+_LISTS: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
+_SINGLE: Final = frozenset({"additionalProperties", "items", "not"})
+# What OpenAI refuses in a strict schema, and what has no other form there.
+_NEVER_STRICT: Final = frozenset({
+    "allOf", "contains", "dependentRequired", "dependentSchemas", "else", "if", "not", "patternProperties", "prefixItems",
+    "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties", "uniqueItems",
+})  # fmt: skip
+_FENCED: Final = re.compile(r"```[\w+-]*\s*?\n(.*?)\n?[ \t]*```", re.DOTALL)
 
 
 def response_format(cls: type[BaseModel]) -> Schema:
-    """What a request asks for. Strict, so that the model can't leave the schema, unless it has objects of free keys."""
+    """What a request asks for. Strict, so that the model can't leave the schema, where the schema can be made so.
+
+    It can't be with objects of free keys, and with keywords that OpenAI does not take (`uniqueItems`, `prefixItems`, ...).
+    """
     schema = cls.model_json_schema()
     root = _resolved(schema, schema) if "$ref" in schema else schema
-    strict = not _has_free_keys(schema)
+    strict = root.get("type") == "object" and _can_be_strict(schema)
     if strict:
         root = _strict(root, schema)
         if definitions := schema.get("$defs"):
@@ -26,15 +41,21 @@ def response_format(cls: type[BaseModel]) -> Schema:
 
 
 def parse(message: BaseMessage, cls: type[BaseModel]) -> BaseModel | None:
-    """The object that a finished answer is, None for a refusal or a call of tools.
+    """The object that a finished answer is, in a code fence or not; None for a refusal or a call of tools.
 
     Raises StructuredOutputError with the message where the answer is something else.
     """
     if message.metadata.get("refusal") or message.tool_calls:
         return None
+    text = message.content or ""
     try:
-        return cls.model_validate_json(message.content or "")
+        return cls.model_validate_json(text)
     except ValidationError as error:
+        for fenced in _FENCED.findall(text):
+            try:
+                return cls.model_validate_json(fenced)
+            except ValidationError:
+                continue
         cut = message.metadata.get("finish_reason") == "length"
         why = "it was cut off at 'max_tokens'" if cut else _first_problem(error)
         raise StructuredOutputError(f"The answer is no {cls.__name__}: {why}.", message) from error
@@ -55,26 +76,61 @@ def _resolved(schema: Schema, root: Schema) -> Schema:
     return {**found, **beside}
 
 
-def _strict(schema: Any, root: Schema) -> Any:
-    """Every object with all of its keys required and no others; a reference stands alone. A new schema."""
-    if isinstance(schema, list):
-        return [_strict(part, root) for part in schema]
+def _strict(schema: Any, root: Schema, *, copied: bool = False) -> Any:
+    """Every object with all of its keys required and no others, alternatives as `anyOf`. A new schema.
+
+    A reference stands alone: what it refers to is copied where something stands beside it. copied: whether this is within
+    such a copy, where a reference with something beside it becomes the one alternative of an `anyOf`; so that recursion
+    ends, and copies of copies don't grow.
+    """
     if not isinstance(schema, dict):
         return schema
-    if "$ref" in schema and len(schema) > 1:
-        schema = _resolved(schema, root)
-    changed = {name: _strict(part, root) for name, part in schema.items() if name not in {"$defs", "default"}}
+    if "$ref" in schema:
+        beside = {name: part for name, part in schema.items() if name not in {"$ref", "default"}}
+        if not beside:
+            return {"$ref": schema["$ref"]}
+        if copied:
+            return {"anyOf": [{"$ref": schema["$ref"]}], **beside}
+        schema, copied = _resolved(schema, root), True
+    left_out = {"$defs", "default", "discriminator"}
+    changed = _mapped(schema, lambda part: _strict(part, root, copied=copied), left_out)
+    if (alternatives := changed.pop("oneOf", None)) is not None:
+        changed["anyOf"] = alternatives
     if schema.get("type") == "object":
-        changed["properties"] = {name: _strict(part, root) for name, part in schema.get("properties", {}).items()}
+        changed.setdefault("properties", {})
         changed["required"] = list(changed["properties"])
         changed["additionalProperties"] = False
     return changed
 
 
-def _has_free_keys(schema: Any) -> bool:
-    if isinstance(schema, list):
-        return any(_has_free_keys(part) for part in schema)
-    if not isinstance(schema, dict):
-        return False
+def _mapped(schema: Schema, change: Callable[[Any], Any], left_out: set[str]) -> Schema:
+    """A copy of a schema with the schemas in it changed."""
+    out: Schema = {}
+    for name, value in schema.items():
+        if name in left_out:
+            continue
+        if name in _MAPS and isinstance(value, dict):
+            out[name] = {key: change(part) for key, part in value.items()}
+        elif name in _LISTS and isinstance(value, list):
+            out[name] = [change(part) for part in value]
+        else:
+            out[name] = change(value) if name in _SINGLE else value
+    return out
+
+
+def _can_be_strict(schema: Schema) -> bool:
     free = schema.get("type") == "object" and schema.get("additionalProperties", False) is not False
-    return free or any(_has_free_keys(part) for part in schema.values())
+    if free or not _NEVER_STRICT.isdisjoint(schema) or {"anyOf", "oneOf"} <= schema.keys():
+        return False
+    return all(_can_be_strict(part) for part in _within(schema) if isinstance(part, dict))
+
+
+def _within(schema: Schema) -> Iterator[Any]:
+    """The schemas that stand in a schema."""
+    for name, value in schema.items():
+        if name in _MAPS and isinstance(value, dict):
+            yield from value.values()
+        elif name in _LISTS and isinstance(value, list):
+            yield from value
+        elif name in _SINGLE:
+            yield value

@@ -8,12 +8,14 @@ from collections.abc import AsyncGenerator, Generator
 from typing import Any, NoReturn, Self
 
 from synthora.callbacks import BaseCallBackHandler
-from synthora.messages import BaseMessage
+from synthora.messages import BaseMessage, assistant
 from synthora.models.base import BaseModelBackend
 
 Json = dict[str, Any]
 Pieces = Generator[BaseMessage, None, None]
 AsyncPieces = AsyncGenerator[BaseMessage, None]
+# What a stream yields first, to whoever opens it: the request has been made.
+OPENED = assistant("")
 
 
 class WrapperBackend(BaseModelBackend):

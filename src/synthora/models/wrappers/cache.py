@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
+import threading
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
 
 from synthora.callbacks.manager import anotify, notify
 from synthora.messages import BaseMessage, Usage
@@ -28,25 +31,45 @@ class CacheBackend(WrapperBackend):
     The metadata of a kept answer have `cached: True`, and a `cost` of 0 where it had one. Handlers are told of it as of
     any other, with `cached=True`. As a stream it is one message. Whether a model should answer the same question anew
     (at a temperature above 0, say) is for you to decide: this one does not.
+
+    Whole answers to the same request at the same time are asked for once: by threads, and by the tasks of an event loop.
+    A request with a parameter that has no lasting form (a function, an object of a class of one's own) is always asked.
     """
 
     def __init__(self, backend: BaseModelBackend, store: Store | None = None) -> None:
         """store: in memory where left out."""
         super().__init__(backend)
         self.store = store or MemoryStore()
+        self._asked: dict[tuple[int, str], tuple[int, threading.Event]] = {}
+        self._aasked: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Event] = {}
 
     def _whole(self, messages: Any, arguments: Json) -> BaseMessage:
         key = self._key(messages, arguments)
-        kept = self._read(self.store.get(key), arguments)
-        if kept is not None:
-            self._tell(messages, kept, stream=False)
+        if key is None:
+            return super()._whole(messages, arguments)
+        if (kept := self._found(key, messages, arguments)) is not None:
             return kept
-        answer = super()._whole(messages, arguments)
-        self._keep(key, answer)
+        # What a forked process finds here is asked by threads that it has not.
+        place, mine = (os.getpid(), key), (threading.get_ident(), threading.Event())
+        thread, answered = self._asked.setdefault(place, mine)
+        try:
+            if thread != mine[0]:
+                answered.wait()
+            # Another may have come to its end since the first look.
+            if (kept := self._found(key, messages, arguments)) is not None:
+                return kept
+            answer = super()._whole(messages, arguments)
+            self._keep(key, answer)
+        finally:
+            if answered is mine[1]:
+                del self._asked[place]
+                answered.set()
         return answer
 
     def _open(self, messages: Any, arguments: Json) -> Pieces:
         key = self._key(messages, arguments)
+        if key is None:
+            return super()._open(messages, arguments)
         kept = self._read(self.store.get(key), arguments)
         if kept is None:
             return self._kept_when_done(key, super()._open(messages, arguments))
@@ -56,22 +79,48 @@ class CacheBackend(WrapperBackend):
 
     async def _awhole(self, messages: Any, arguments: Json) -> BaseMessage:
         key = self._key(messages, arguments)
-        kept = self._read(await asyncio.to_thread(self.store.get, key), arguments)
-        if kept is not None:
-            await self._atell(messages, kept, stream=False)
+        if key is None:
+            return await super()._awhole(messages, arguments)
+        if (kept := await self._afound(key, messages, arguments)) is not None:
             return kept
-        answer = await super()._awhole(messages, arguments)
-        await asyncio.to_thread(self._keep, key, answer)
+        place, mine = (asyncio.get_running_loop(), key), asyncio.Event()
+        answered = self._aasked.setdefault(place, mine)
+        try:
+            if answered is not mine:
+                await answered.wait()
+            if (kept := await self._afound(key, messages, arguments)) is not None:
+                return kept
+            answer = await super()._awhole(messages, arguments)
+            await self._akeep(key, answer)
+        finally:
+            if answered is mine:
+                del self._aasked[place]
+                answered.set()
         return answer
 
     async def _aopen(self, messages: Any, arguments: Json) -> AsyncPieces:
         key = self._key(messages, arguments)
-        kept = self._read(await asyncio.to_thread(self.store.get, key), arguments)
+        if key is None:
+            return await super()._aopen(messages, arguments)
+        kept = self._read(await self._aget(key), arguments)
         if kept is None:
             return self._akept_when_done(key, await super()._aopen(messages, arguments))
         kept.chunk = kept.content
         await self._atell(messages, kept, stream=True)
         return _aone(kept)
+
+    def _found(self, key: str, messages: Any, arguments: Json) -> BaseMessage | None:
+        """The kept answer, which handlers have been told of."""
+        kept = self._read(self.store.get(key), arguments)
+        if kept is not None:
+            self._tell(messages, kept, stream=False)
+        return kept
+
+    async def _afound(self, key: str, messages: Any, arguments: Json) -> BaseMessage | None:
+        kept = self._read(await self._aget(key), arguments)
+        if kept is not None:
+            await self._atell(messages, kept, stream=False)
+        return kept
 
     # ---- keeping
 
@@ -90,13 +139,24 @@ class CacheBackend(WrapperBackend):
                 last = message
                 yield message
         if last is not None:
-            await asyncio.to_thread(self._keep, key, last)
+            await self._akeep(key, last)
 
     def _keep(self, key: str, message: BaseMessage) -> None:
         if message.is_complete:
             self.store.set(key, message.model_dump_json(exclude={"chunk", "parsed", "source"}))
 
-    def _key(self, messages: Any, arguments: Json) -> str:
+    async def _aget(self, key: str) -> str | None:
+        # What lies in memory needs no thread.
+        return self.store.get(key) if type(self.store) is MemoryStore else await asyncio.to_thread(self.store.get, key)
+
+    async def _akeep(self, key: str, message: BaseMessage) -> None:
+        if type(self.store) is MemoryStore:
+            self._keep(key, message)
+        else:
+            await asyncio.to_thread(self._keep, key, message)
+
+    def _key(self, messages: Any, arguments: Json) -> str | None:
+        """The same for the same request, in any process; None for one that can't be told from others."""
         given = messages if isinstance(messages, list | tuple) else [messages]
         asked = {**self.config, **arguments}
         parts = {
@@ -104,7 +164,11 @@ class CacheBackend(WrapperBackend):
             "messages": [_wire(message) for message in given],
             "parameters": {name: asked[name] for name in sorted(asked) if name not in _NOT_IN_THE_KEY},
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()
+        try:
+            text = json.dumps(parts, sort_keys=True, default=_plain)
+        except (TypeError, ValueError):
+            return None
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _read(self, kept: str | None, arguments: Json) -> BaseMessage | None:
         """The message, None for what is none (of an older version, say)."""
@@ -150,10 +214,12 @@ def _wire(message: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can't say: a class asks for its schema."""
+    """What JSON can't say: a class asks for its schema. Raises ValueError for what has no lasting form."""
     if isinstance(value, type) and issubclass(value, BaseModel):
         return value.model_json_schema()
-    return repr(value)
+    if isinstance(value, set | frozenset):
+        return sorted(to_jsonable_python(item) for item in value)
+    return to_jsonable_python(value)
 
 
 def _one(message: BaseMessage) -> Pieces:

@@ -7,11 +7,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from synthora.messages import BaseMessage
 from synthora.models.base import BaseModelBackend
-from synthora.models.wrappers.base import AsyncPieces, Json, Pieces, WrapperBackend
+from synthora.models.wrappers.base import OPENED, AsyncPieces, Json, Pieces, WrapperBackend
 
 _CHARACTERS_A_TOKEN = 4
 
@@ -70,8 +71,9 @@ class RateLimiter:
 class RateLimitBackend(WrapperBackend):
     """Waits before a request until the limiter has room for it and its tokens.
 
-    The tokens are estimated from the text (four characters a token) and `max_tokens`, and corrected by the usage once
-    it is known.
+    The tokens are estimated from the text (four characters a token) and `max_tokens`. Once the request is over, what it
+    did not use is given back: all but the tokens that the provider counted, or about those of what was read of a stream
+    that broke off or was closed; of a request that failed all tokens.
     """
 
     def __init__(self, backend: BaseModelBackend, limiter: RateLimiter) -> None:
@@ -80,62 +82,101 @@ class RateLimitBackend(WrapperBackend):
         self.limiter = limiter
 
     def _whole(self, messages: Any, arguments: Json) -> BaseMessage:
-        estimate = self._wait(messages, arguments)
-        answer = super()._whole(messages, arguments)
-        self._correct(estimate, answer)
+        answer: BaseMessage | None = None
+        turn = self._wait(messages, arguments)
+        try:
+            answer = super()._whole(messages, arguments)
+        finally:
+            turn.end(answer)
         return answer
 
     def _open(self, messages: Any, arguments: Json) -> Pieces:
-        estimate = self._wait(messages, arguments)
-        return self._counted(estimate, super()._open(messages, arguments))
+        pieces = self._counted(messages, arguments)
+        next(pieces)  # the request is made now; begun, the generator gives back however it ends
+        return pieces
 
     async def _awhole(self, messages: Any, arguments: Json) -> BaseMessage:
-        estimate = await self._await(messages, arguments)
-        answer = await super()._awhole(messages, arguments)
-        self._correct(estimate, answer)
+        answer: BaseMessage | None = None
+        turn = await self._await(messages, arguments)
+        try:
+            answer = await super()._awhole(messages, arguments)
+        finally:
+            turn.end(answer)
         return answer
 
     async def _aopen(self, messages: Any, arguments: Json) -> AsyncPieces:
-        estimate = await self._await(messages, arguments)
-        return self._acounted(estimate, await super()._aopen(messages, arguments))
+        pieces = self._acounted(messages, arguments)
+        await anext(pieces)
+        return pieces
 
-    def _wait(self, messages: Any, arguments: Json) -> float:
-        estimate = self._estimate(messages, arguments)
-        time.sleep(self.limiter.reserve(estimate))
-        return estimate
-
-    async def _await(self, messages: Any, arguments: Json) -> float:
-        estimate = self._estimate(messages, arguments)
+    def _wait(self, messages: Any, arguments: Json) -> _Turn:
+        turn = self._turn(messages, arguments)
         try:
-            await asyncio.sleep(self.limiter.reserve(estimate))
-        except asyncio.CancelledError:
-            self.limiter.settle(estimate, used=0, requests=0)
+            time.sleep(self.limiter.reserve(turn.reserved))
+        except BaseException:
+            turn.give_up()
             raise
-        return estimate
+        return turn
 
-    def _counted(self, estimate: float, pieces: Pieces) -> Pieces:
+    async def _await(self, messages: Any, arguments: Json) -> _Turn:
+        turn = self._turn(messages, arguments)
+        try:
+            await asyncio.sleep(self.limiter.reserve(turn.reserved))
+        except BaseException:
+            turn.give_up()
+            raise
+        return turn
+
+    def _counted(self, messages: Any, arguments: Json) -> Pieces:
+        """The stream, after one message that only says that it has been opened."""
         message: BaseMessage | None = None
-        with contextlib.closing(pieces):
-            for message in pieces:
-                yield message
-        self._correct(estimate, message)
+        turn = self._wait(messages, arguments)
+        try:
+            with contextlib.closing(super()._open(messages, arguments)) as pieces:
+                yield OPENED
+                for message in pieces:
+                    yield message
+        finally:
+            turn.end(message)
 
-    async def _acounted(self, estimate: float, pieces: AsyncPieces) -> AsyncPieces:
+    async def _acounted(self, messages: Any, arguments: Json) -> AsyncPieces:
         last: BaseMessage | None = None
-        async with contextlib.aclosing(pieces):
-            async for message in pieces:
-                last = message
-                yield message
-        self._correct(estimate, last)
+        turn = await self._await(messages, arguments)
+        try:
+            async with contextlib.aclosing(await super()._aopen(messages, arguments)) as pieces:
+                yield OPENED
+                async for message in pieces:
+                    last = message
+                    yield message
+        finally:
+            turn.end(last)
 
-    def _estimate(self, messages: Any, arguments: Json) -> float:
+    def _turn(self, messages: Any, arguments: Json) -> _Turn:
         given = messages if isinstance(messages, list | tuple) else [messages]
         texts = (str(getattr(message, "content", message) or "") for message in given)
         asked = {**self.config, **arguments}
         longest = asked.get("max_completion_tokens") or asked.get("max_tokens") or 0
-        return sum(len(text) / _CHARACTERS_A_TOKEN + 1 for text in texts) + max(longest, 0)
+        prompt = sum(len(text) / _CHARACTERS_A_TOKEN + 1 for text in texts)
+        return _Turn(self.limiter, prompt, prompt + max(longest, 0))
 
-    def _correct(self, estimate: float, message: BaseMessage | None) -> None:
-        usage = message.metadata.get("usage") if message is not None else None
-        if usage is not None and usage.total_tokens:
-            self.limiter.settle(estimate, usage.total_tokens)
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What a request has reserved. prompt: the tokens of its messages. reserved: these and those of its answer."""
+
+    limiter: RateLimiter
+    prompt: float
+    reserved: float
+
+    def end(self, message: BaseMessage | None) -> None:
+        """The request is over. message: what came of its answer, None for nothing."""
+        used = 0.0
+        if message is not None:
+            usage = message.metadata.get("usage")
+            counted = 0 if usage is None else usage.total_tokens
+            used = counted or self.prompt + len(message.content or "") / _CHARACTERS_A_TOKEN
+        self.limiter.settle(self.reserved, used)
+
+    def give_up(self) -> None:
+        """The request was never made."""
+        self.limiter.settle(self.reserved, used=0, requests=0)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from synthora.messages import BaseMessage, assistant
+from synthora.messages import BaseMessage
 from synthora.models.base import BaseModelBackend
-from synthora.models.wrappers.base import AsyncPieces, Json, Pieces, WrapperBackend
+from synthora.models.wrappers.base import OPENED, AsyncPieces, Json, Pieces, WrapperBackend
 from synthora.types import CallBackEvent, ModelBackendType, Node, TraceEvent
 
 _PROVIDERS = {
@@ -84,7 +84,7 @@ class TraceBackend(WrapperBackend):
             with trace.current():
                 opened = super()._open(messages, arguments)
             with contextlib.closing(opened) as pieces:
-                yield assistant("")
+                yield OPENED
                 for message in pieces:
                     yield message
         except GeneratorExit:
@@ -102,7 +102,7 @@ class TraceBackend(WrapperBackend):
             with trace.current():
                 opened = await super()._aopen(messages, arguments)
             async with contextlib.aclosing(opened) as pieces:
-                yield assistant("")
+                yield OPENED
                 async for message in pieces:
                     last = message
                     yield message
