@@ -53,6 +53,7 @@ CATCH_ALL = {
     "synthora/callbacks/manager.py": "handlers are other people's code: one that fails is logged",
     "synthora/models/provider.py": "whatever ends a request is told to its handlers, and raised again",
     "synthora/models/wrappers/fallback.py": "whatever it is that one backend raises, the next one is asked",
+    "synthora/models/wrappers/rate_limit.py": "whatever ends a wait gives its turn back, and is raised again",
     "synthora/models/wrappers/retry.py": "what may be tried again is seen by looking at it; all else is raised again",
     "synthora/models/wrappers/trace.py": "whatever ends a request ends its span, and is raised again",
     "llamaforge/worker/api.py": "a backend may be other people's code: whatever it raises is an answer to the client",
