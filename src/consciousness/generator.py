@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
+import threading
 from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from os import PathLike
 from typing import Any
@@ -78,6 +79,7 @@ class ResponseGenerator:
         self._custom_backends: MutableMapping[str, Any] = {}
         self._forge: Forge | None = given["forge"]
         self._models_dir = given["models_dir"]
+        self._making = threading.Lock()
         self._connections = tuple(map(_checked_connection, given["connections"]))
         self._fallbacks = tuple(given["fallbacks"])
         self._timeout = _seconds(given["timeout"])
@@ -134,7 +136,8 @@ class ResponseGenerator:
         (`consciousness.express.shaped`) and adds a system message on style; registered backends have states of their own,
         so for them it is the shaped parameters only. Raises ModelNotFoundError with the nearest ids, and what models raise.
         """
-        question, requested = _question(prompt, context, parameters, emotional_state), self._requested(model_id)
+        question = _question(prompt, context, parameters, emotional_state)
+        requested = await asyncio.to_thread(self._requested, model_id)
         failures: dict[str, Exception] = {}
         for name in self._chain(requested):
             try:
@@ -142,7 +145,7 @@ class ResponseGenerator:
                 text = await _in_time(source.answer(question), self._deadline(name), name)
             except _FAILURES as error:
                 _note(failures, name, error)
-                if isinstance(error, ModelNotFoundError) and name == requested and not self._known(name):
+                if isinstance(error, ModelNotFoundError) and name == requested and not await self._known(name):
                     raise
             else:
                 told = {model: str(error) for model, error in failures.items()}
@@ -175,7 +178,11 @@ class ResponseGenerator:
                     await pieces.aclose()
                 _note(failures, name, error)
                 told.failures[name] = str(error)
-                if isinstance(error, ModelNotFoundError) and name == told.requested_model and not self._known(name):
+                if (
+                    isinstance(error, ModelNotFoundError)
+                    and name == told.requested_model
+                    and not await self._known(name)
+                ):
                     raise
                 continue
             told.model_id, told.source = name, kind
@@ -207,26 +214,31 @@ class ResponseGenerator:
         return list(dict.fromkeys((requested, *self._fallbacks)))
 
     async def _find(self, name: str) -> tuple[Kind, Source]:
-        found = self._source(name)
+        found = await self._source(name)
         if found is None:
             failures = await self.refresh_models()
-            found = self._source(name)
+            found = self._connected(name)
             if found is None:
-                raise ModelNotFoundError(" ".join([f"There is no model '{name}'.{self._hint(name)}", *failures]))
+                hint = await asyncio.to_thread(self._hint, name)
+                raise ModelNotFoundError(" ".join([f"There is no model '{name}'.{hint}", *failures]))
         return found
 
-    def _source(self, name: str) -> tuple[Kind, Source] | None:
+    async def _source(self, name: str) -> tuple[Kind, Source] | None:
         if name in self._custom_backends:
             return "custom", CustomSource(name, self._custom_backends[name])
-        if name in self._local().list_models():
+        # Looks at files and folders, which may be slow.
+        if await asyncio.to_thread(lambda: self._local().is_model_available(name)):
             return "local", LocalSource(name, self._local())
+        return self._connected(name)
+
+    def _connected(self, name: str) -> tuple[Kind, Source] | None:
         for connection in self._connections:
             if name in self._listed.get(connection, ()):
                 return "connection", ConnectionSource(name, connection, self._deadline(name))
         return None
 
-    def _known(self, name: str) -> bool:
-        return self._source(name) is not None
+    async def _known(self, name: str) -> bool:
+        return await self._source(name) is not None
 
     def _hint(self, name: str) -> str:
         known = [model["id"] for model in self.get_available_models()]
@@ -239,10 +251,12 @@ class ResponseGenerator:
         if self._forge is None:
             from llamaforge.forge import LlamaForge  # noqa: PLC0415 -- reads the user's configuration, once it is needed
 
-            forge = LlamaForge()
-            if self._models_dir is not None:
-                forge.config.set("models_dir", str(self._models_dir))
-            self._forge = forge
+            with self._making:
+                if self._forge is None:
+                    forge = LlamaForge()
+                    if self._models_dir is not None:
+                        forge.config.set("models_dir", str(self._models_dir))
+                    self._forge = forge
         return self._forge
 
     def _deadline(self, name: str) -> float:

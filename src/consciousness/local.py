@@ -93,12 +93,15 @@ class LlamaCppConsciousnessBackend(LocalBackend):
 
 
 class TransformersConsciousnessBackend(LocalBackend):
-    """A Transformers model: a folder, or the name of a repository on the hub."""
+    """A Transformers model: a folder, or the name of a repository of the hub ("gpt2", "owner/name")."""
 
     engine = "huggingface"
 
     def __init__(self, model_name: str | PathLike[str], **options: Any) -> None:
-        """model_name: the folder or repository. options: those of LocalBackend."""
+        """model_name: the folder or repository. One in the hub's cache needs no network; another is downloaded.
+
+        options: those of LocalBackend.
+        """
         super().__init__(model_name, **options)
 
 

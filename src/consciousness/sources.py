@@ -55,6 +55,10 @@ class Forge(Protocol):
         """The names of the models there are."""
         ...
 
+    def is_model_available(self, name: str) -> bool:
+        """Whether it is one of them, or lies on this machine under that name."""
+        ...
+
     async def achat(
         self, user_input: Any, chat_history: Any = None, parameters: Any = None, *, model: str | None = None
     ) -> str:

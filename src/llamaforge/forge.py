@@ -91,6 +91,10 @@ class LlamaForge:
         """The model if it is among `list_models()`, else None."""
         return self._library.get_model(name)
 
+    def is_model_available(self, name: str) -> bool:
+        """Whether `load_model` can have it without a download: noted, a path, in `models_dir` or in the hub's cache."""
+        return self._library.is_available(name)
+
     def get_model_info(self, name: str) -> Json:
         """All that is known of a model, and whether it is loaded and current. Raises ModelNotFoundError."""
         loaded = self._library.loaded.get(name)
@@ -107,7 +111,8 @@ class LlamaForge:
     def load_model(self, name: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Load a model and make it the current one. Loaded already with the same parameters, it is not loaded again.
 
-        name: of a noted model, or a path to a GGUF file or a folder, "owner/name" on the hub, or a name of OpenAI's.
+        name: of a noted model, a path to a GGUF file or a folder, of a model in the hub's cache ("gpt2" or "owner/name"),
+        "owner/name" of one that is to be downloaded from the hub, or a name of OpenAI's.
         parameters: over the stored ones, also when the model is loaded again after it had to go.
         Raises ModelNotFoundError, ModelLoadError, BackendNotFoundError, ParameterError; the current model stays then.
         """

@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from llamaforge import hub_cache
 from llamaforge.config import Config
 from llamaforge.exceptions import ConfigError, ModelNotFoundError, ModelNotLoadedError
 from llamaforge.loaded import SHARE, Lease, Loaded, LoadedModels, machine_memory, parse_size
-from llamaforge.loading import Plan, as_mapping, find_unlisted, memory_needed, models_in, plan, start
+from llamaforge.loading import Plan, as_mapping, find_unlisted, is_here, memory_needed, models_in, plan, start
 from llamaforge.model import Model, checked_name
 
 Json = dict[str, Any]
@@ -54,6 +55,10 @@ class Library:
         """The model if it is among `list_models()`, else None."""
         return self.find(name) if name in self.list_models() else None
 
+    def is_available(self, name: str) -> bool:
+        """Whether the model is noted or lies on this machine, the hub's cache included."""
+        return self.config.get_model(checked_name(name, "model")) is not None or is_here(name, self.config.models_dir)
+
     def found(self, name: str) -> Model:
         """The same, or ModelNotFoundError with the nearest names."""
         model = self.find(name)
@@ -64,6 +69,8 @@ class Library:
                 hint = f" Did you mean {' or '.join(repr(other) for other in near)}?"
             else:
                 hint = f" Known: {', '.join(known)}." if known else " None has been added yet."
+                if hub_cache.is_name(name):
+                    hint += f" If it is one of the hub, download it first: llamaforge add {name} hf:{name}"
             raise ModelNotFoundError(f"There is no model '{name}'.{hint}")
         return model
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llamaforge import gguf
+from llamaforge import gguf, hub_cache
 from llamaforge.backends import get_backend
 from llamaforge.backends.base import BaseBackend, full_class
 from llamaforge.exceptions import LlamaForgeError, ModelLoadError, ParameterError
@@ -36,7 +36,11 @@ class Plan:
 
 
 def find_unlisted(name: str, models_dir: Path) -> Model | None:
-    """A model that no configuration names: a file or folder, here or in `models_dir`, "owner/name", or a known name."""
+    """A model that no configuration names.
+
+    A file or folder, here or in `models_dir`; one of the hub that lies in its cache, by its name there, "gpt2" as well as
+    "owner/name"; one of the hub that is to be downloaded, which needs an owner; or a known name.
+    """
     here = expanded(name)
     for path in (here, models_dir / name, models_dir / f"{name}.gguf"):
         model = _model_at(name, path)
@@ -44,11 +48,20 @@ def find_unlisted(name: str, models_dir: Path) -> Model | None:
             return model
     if name == "eliza":
         return Model(name, "doctor", {"backend": "eliza"})
+    cached = None if is_local_path(name) else _cached(name)
+    if cached is not None:
+        return cached
     if is_hub_name(name) and not is_local_path(name):
         return Model(name, name, {"backend": "huggingface"})
     if _OF_OPENAI.match(name):
         return Model(name, name, {"backend": "openai"})
     return None
+
+
+def is_here(name: str, models_dir: Path) -> bool:
+    """Whether a model that no configuration names is on this machine: nothing has to be downloaded or asked for."""
+    model = find_unlisted(name, models_dir)
+    return model is not None and (model.backend == "eliza" or model.is_local() or _cached(name) is not None)
 
 
 def models_in(folder: Path) -> list[str]:
@@ -79,6 +92,13 @@ def _model_at(name: str, path: Path) -> Model | None:
     except OSError:  # a name too long for a file, or a folder that is not ours to read
         return None
     return Model(name, files[0], {"backend": "llama.cpp"}) if len(files) == 1 else None
+
+
+def _cached(name: str) -> Model | None:
+    """The model of that name in the hub's cache. A Transformers model keeps its name as path: its backend knows revisions."""
+    snapshot = hub_cache.find(name)
+    model = None if snapshot is None else _model_at(name, snapshot)
+    return Model(name, name, {"backend": "huggingface"}) if model and model.backend == "huggingface" else model
 
 
 # ---- with what
@@ -158,6 +178,8 @@ def memory_needed(path: str, parameters: Mapping[str, Any]) -> int:
     """
     place = expanded(path)
     try:
+        if not place.exists():
+            place = hub_cache.find(path, parameters.get("cache_dir"), parameters.get("revision")) or place
         if place.is_dir():
             files = [file for file in place.rglob("*") if file.suffix.lower() in _WEIGHT_FILES]
         else:

@@ -1,6 +1,7 @@
 """Answers by the name of a model: where it is found, what is fallen back on, deadlines, streams."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -57,6 +58,35 @@ async def test_custom_then_local_then_connected(generator, upstream: Upstream):
     assert (found["tiny"], found["echo"]) == ("custom", "connection")
     assert generator.get_available_models()[0]["id"] == "tiny"
     assert [chat.model for chat in upstream.chats] == ["echo"]
+
+
+async def test_models_are_looked_for_beside_the_event_loop(forge):
+    class Slow(LlamaForge):
+        def is_model_available(self, name):
+            looked.append(threading.current_thread() is threading.main_thread())
+            return super().is_model_available(name)
+
+        def list_models(self):
+            self.is_model_available("tiny")
+            return super().list_models()
+
+    looked = []
+    with Slow(":memory:") as slow:
+        slow.add_model("tiny", forge.get_model("tiny").path, parameters={"n_threads": 1})
+        generator = ResponseGenerator(forge=slow)
+        assert await generator.generate_response("hi", "tiny") == HELLO
+        assert len(looked) == 1
+        assert await generator.generate_response("hi") == HELLO
+        assert "".join([piece async for piece in generator.generate_stream("hi", "tiny")]) == HELLO
+        with pytest.raises(ModelNotFoundError):
+            await generator.generate_response("hi", "tinny")
+    assert True not in looked
+
+
+async def test_a_path_is_a_name(tiny_gguf):
+    generator = ResponseGenerator(forge=LlamaForge(":memory:"))
+    assert await generator.generate_response("hi", str(tiny_gguf)) == HELLO
+    generator._forge.close()
 
 
 async def test_an_answer_is_text_that_knows_its_model(generator):

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.hub_cache import cache_model
 from tests.support.tiny_gguf import HELLO
 from tests.support.webui import WebUI
+
+pytestmark = pytest.mark.xdist_group("transformers")
 
 BLOCKS = re.findall(
     r"^## (.+?)\n\n```python\n(.*?)^```$",
@@ -28,6 +31,14 @@ async def run(number: int, replacing: dict[str, str] | None = None, **given: Any
     exec(compile(wrapped, f"block {number}: {heading}", "exec"), names)
     bound: dict[str, Any] = await names["block"](**given)
     return bound
+
+
+@pytest.fixture
+def gpt2(tmp_path, monkeypatch, tiny_transformers):
+    """A model of this name in the cache of the hub, and no network."""
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    cache_model(tmp_path / "hf" / "hub", "gpt2", tiny_transformers)
 
 
 def test_all_blocks_are_here():
@@ -73,6 +84,13 @@ async def test_transformers(tiny_transformers):
     names["backend"].close()
 
 
+async def test_transformers_by_its_own_name(gpt2):
+    names = await run(3)
+    assert names["response"] == HELLO
+    assert names["backend"].model_name == "gpt2"
+    names["backend"].close()
+
+
 async def test_the_factory(tiny_gguf):
     from backends import OobaboogaBackend
 
@@ -86,6 +104,13 @@ async def test_the_generator(monkeypatch, tiny_gguf):
     names = await run(5, {"gpt2": tiny_gguf.name})
     assert names["response"] == HELLO
     assert names["response"].source == "local"
+    names["generator"]._forge.close()
+
+
+async def test_the_generator_by_its_own_name(gpt2):
+    names = await run(5)
+    assert names["response"] == HELLO
+    assert (names["response"].source, names["response"].model_id) == ("local", "gpt2")
     names["generator"]._forge.close()
 
 

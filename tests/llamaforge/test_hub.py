@@ -577,7 +577,14 @@ def test_a_cut_download_of_the_hub_goes_on_where_it_was(
     assert told[-1] == 24_000_002
 
 
-@pytest.mark.parametrize("source", ["owner", "owner/", "../x/y.gguf", "owner/repo/../x.gguf", "a/b/c.txt"])
+def test_a_repository_without_an_owner(config: Config, repository: Callable[[str, dict[str, bytes]], None]) -> None:
+    repository("gpt2", {"config.json": b"{}", "model.safetensors": b"weights"})
+    found = hub.add(config, "mine", "hf:gpt2")
+    assert found.path == config.models_dir / "gpt2"
+    assert (config.models_dir / "gpt2" / "model.safetensors").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("source", ["-owner", "owner/", "../x/y.gguf", "owner/repo/../x.gguf", "a/b/c.txt"])
 def test_what_is_no_repository(config: Config, source: str) -> None:
     with pytest.raises(ParameterError, match="is no model of the hub"):
         hub.add(config, "x", f"hf:{source}")

@@ -148,7 +148,7 @@ def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path, monkey
 def test_a_missing_folder(folder: Path, tmp_path: Path) -> None:
     assert "There is no folder" in refused(tmp_path / "nowhere")
     assert "There is no folder" in refused("./nowhere/model")
-    assert "There is no folder" in refused("nowhere")
+    assert "There is no folder" in refused("a name/of/nothing")
     assert "is a file" in refused(folder / "config.json")
     with pytest.raises(ParameterError, match="empty"):
         HuggingFaceBackend().load_model(" ")
@@ -314,6 +314,7 @@ def test_without_network_the_error_says_so(tmp_path: Path, monkeypatch: pytest.M
     message = refused("nobody/no-such-model", cache_dir=str(tmp_path))
     assert "can't be reached" in message
     assert "network" in message
+    assert "can't be reached (no network?)" in refused("no-such-model", cache_dir=str(tmp_path))
     assert "not been downloaded" in refused("nobody/no-such-model", cache_dir=tmp_path, local_files_only=True)
 
 

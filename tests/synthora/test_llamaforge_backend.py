@@ -11,7 +11,9 @@ from llamaforge import LlamaForge, ModelNotFoundError, ParameterError
 from synthora.messages import system, user
 from synthora.models import LlamaForgeBackend, OpenAIChatBackend, OpenAICompletionBackend
 from tests.support import tiny_gguf as writers
+from tests.support.hub_cache import cache_model
 from tests.support.tiny_gguf import HELLO
+from tests.support.tiny_transformers import write_model
 from tests.synthora.support import Listener
 
 ONE_THREAD = {"n_threads": 1, "n_ctx": 512}
@@ -45,6 +47,14 @@ async def test_whole_and_streamed_sync_and_async(forge):
     assert "".join(m.chunk or "" for m in streamed) == HELLO
     assert (await backend.async_run(user("hi"))).chunk is None
     assert handler.names().count("on_llm_end") == 5
+
+
+def test_a_model_of_the_hubs_cache_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    cache_model(tmp_path / "hf" / "hub", "gpt2", write_model(tmp_path / "model"))
+    backend = LlamaForgeBackend("gpt2", load_parameters={"n_threads": 1}, config_path=tmp_path / "config.json")
+    assert backend.run(user("hi")).content == HELLO
 
 
 def test_call_arguments_win(forge):

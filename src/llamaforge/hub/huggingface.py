@@ -20,7 +20,9 @@ PREFERRED = (
     "Q4_K_M", "Q4_K_S", "Q5_K_M", "Q5_K_S", "Q4_0", "IQ4_NL", "IQ4_XS", "Q6_K", "Q8_0", "Q3_K_M", "Q3_K_L", "IQ3_M",
     "Q2_K", "BF16", "F16", "F32",
 )  # fmt: skip
-_REPOSITORY = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(?:@(?P<revision>[\w./-]+?))?(?:/(?P<file>.+\.gguf))?")
+_REPOSITORY = re.compile(
+    r"(?P<repo>(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9_][\w.-]*)(?:@(?P<revision>[\w./-]+?))?(?:/(?P<file>.+\.gguf))?"
+)
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 _FOLDER_FILES = (".safetensors", ".json", ".model", ".txt", ".jinja", ".tiktoken")
 _TIMEOUT = 10.0
@@ -38,7 +40,8 @@ class File:
 def find(source: str, models_dir: Path, progress: Progress | None) -> Found:
     """The model "owner/repo" or "owner/repo/file.gguf" (after "owner/repo@revision" another version), downloaded.
 
-    Without a file, a repository with GGUF files gives the best quantisation of PREFERRED, another its safetensors.
+    A repository without an owner, such as "gpt2", is given by its name alone. Without a file, a repository with GGUF
+    files gives the best quantisation of PREFERRED, another its safetensors.
     Raises MissingExtraError, ParameterError, DownloadError, ModelLoadError.
     """
     match = _REPOSITORY.fullmatch(source)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class HuggingFaceBackend(BaseBackend):
-    """Runs a Transformers model in this process: a folder, or a repository of the hub such as "owner/name".
+    """Runs a Transformers model in this process: a folder, or a repository of the hub: "gpt2", "owner/name".
 
     Load parameters: device ("auto", "cpu", "cuda", "mps"), torch_dtype ("auto", "bfloat16", …), trust_remote_code (False),
     allow_pickle (False: only safetensors are read), cache_dir, revision, local_files_only, attn_implementation, n_ctx (a

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as library_logging
 
+from llamaforge import hub_cache
 from llamaforge.exceptions import ModelLoadError
 
 # What the hub is waited for before it counts as out of reach, in seconds.
@@ -79,15 +80,20 @@ class Model:
 
 
 def find(name: str, parameters: Mapping[str, Any]) -> Source:
-    """The files of `name`: a folder on this machine, or a repository of the hub, which is downloaded. Raises ModelLoadError."""
+    """The files of `name`: a folder on this machine, or a repository of the hub, which is downloaded unless it was before.
+
+    Raises ModelLoadError.
+    """
     trusts, pickle = bool(parameters.get("trust_remote_code")), bool(parameters.get("allow_pickle"))
     path = Path(name).expanduser()
     if path.is_dir():
         source = Source(path, name, trusts, pickle)
     elif path.exists():
         raise ModelLoadError(f"'{name}' is a file; the huggingface backend needs the folder of a Transformers model.")
-    elif path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
-        raise ModelLoadError(f"There is no folder '{name}', and it is no repository of the hub ('owner/name') either.")
+    elif not hub_cache.is_name(name):
+        raise ModelLoadError(
+            f"There is no folder '{name}', and it is no name of a repository of the hub ('name' or 'owner/name') either."
+        )
     else:
         source = Source(_download(name, parameters, trusts=trusts, pickle=pickle), name, trusts, pickle)
     _inspect(source)
@@ -95,8 +101,19 @@ def find(name: str, parameters: Mapping[str, Any]) -> Source:
 
 
 def _download(name: str, parameters: Mapping[str, Any], *, trusts: bool, pickle: bool) -> Path:
+    """The folder of a repository in the hub's cache. The hub is asked only for what is not there, or where
+    `local_files_only` is False, for what it has that is newer.
+    """
     patterns = [*_FILES, *(["*.py"] if trusts else []), *(_PICKLES if pickle else [])]
-    revision = parameters.get("revision")
+    revision, cache = parameters.get("revision"), parameters.get("cache_dir") or hub_cache.folder()
+    present = hub_cache.find(name, cache, revision)
+    weights = ("*.safetensors", *(_PICKLES if pickle else ()))
+    if (
+        parameters.get("local_files_only") is not False
+        and present
+        and hub_cache.is_whole(present, weights, code=trusts)
+    ):
+        return present
     local = bool(parameters.get("local_files_only"))
     reason = "only local files are allowed"
     try:
@@ -105,7 +122,7 @@ def _download(name: str, parameters: Mapping[str, Any], *, trusts: bool, pickle:
         folder = snapshot_download(
             name,
             revision=revision,
-            cache_dir=parameters.get("cache_dir"),
+            cache_dir=cache,
             local_files_only=local or bool(reason),
             allow_patterns=patterns,
             etag_timeout=HUB_TIMEOUT,
