@@ -123,6 +123,22 @@ class PluginError(LlamaForgeError, ValueError):
     """A plugin is unknown, or can't be used as asked."""
 
 
+class ToolError(LlamaForgeError, ValueError):
+    """A tool can't be called as the model asks, or did not work. Its sentence goes to the model, which may try again."""
+
+    status = 400
+    kind = "invalid_request_error"
+
+
+class InvalidOutputError(GenerationError, ValueError):
+    """The model's answer is not what was asked for, and further attempts did not help."""
+
+    def __init__(self, message: str, text: str) -> None:
+        """text: the answer that came last."""
+        super().__init__(message)
+        self.text = text
+
+
 class DownloadError(LlamaForgeError, RuntimeError):
     """A model could not be fetched."""
 

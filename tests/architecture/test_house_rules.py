@@ -50,6 +50,8 @@ CATCH_ALL = {
     "llamaforge/plugins/streaming.py": "plugins are other people's code: one that fails is skipped",
     "llamaforge/plugins/discovery.py": "plugins are other people's code: one that fails is skipped",
     "llamaforge/loading.py": "a backend may be other people's code: whatever its load raises is a ModelLoadError",
+    "llamaforge/tools/loop.py": "a tool is other people's code: what it raises is an answer to the model",
+    "llamaforge/tools/tool.py": "whatever pydantic raises of a signature says that it has no schema",
     "synthora/callbacks/manager.py": "handlers are other people's code: one that fails is logged",
     "synthora/models/provider.py": "whatever ends a request is told to its handlers, and raised again",
     "synthora/models/wrappers/fallback.py": "whatever it is that one backend raises, the next one is asked",

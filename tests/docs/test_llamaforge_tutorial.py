@@ -40,6 +40,7 @@ HOME = "/home/you"
 # What the tiny model of a chapter says, where it is not its usual sentence.
 SAYS = {
     "Tools": '<tool_call>\n{"name": "calculator", "arguments": {"expression": "12 * 34"}}\n</tool_call>',
+    "Tools that run by themselves": "It is 18 degrees in Rome.",
     "An answer in JSON": '{"city": "Paris", "inhabitants": 2100000}',
 }
 # Blocks that are shown and not run: installing takes the network.

@@ -6,28 +6,14 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from llamaforge.exceptions import ToolError
+from llamaforge.tools.step import CallLike, bind, shorten
 from open_webui.errors import OuiError
 from open_webui.internal.log import get_logger
 
 log = get_logger(__name__)
 # Calls of one round that run at the same time; the others wait for one of them.
 AT_ONCE: Final = 8
-# A longer result is cut: it goes to the model again with every further round.
-MAX_RESULT_CHARS: Final = 200_000
-CUT: Final = "\n[The rest of this result was left out: it is longer than {} characters.]"
-
-
-class Call(Protocol):
-    """A tool call of a model, as the reducer put it together. arguments: JSON text as the model wrote it."""
-
-    @property
-    def call_id(self) -> str: ...
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def arguments(self) -> str: ...
 
 
 class Progress(Protocol):
@@ -66,12 +52,12 @@ class Tool(Protocol):
 
 
 async def run_calls(
-    calls: Sequence[Call], tools: Mapping[str, Tool], progress: Progress
+    calls: Sequence[CallLike], tools: Mapping[str, Tool], progress: Progress
 ) -> list[tuple[str, ToolResult]]:
     """The results of one round, by call id, in the order of the calls. What goes wrong is a result that says so."""
     free = asyncio.Semaphore(AT_ONCE)
 
-    async def run(call: Call) -> tuple[str, ToolResult]:
+    async def run(call: CallLike) -> tuple[str, ToolResult]:
         async with free:
             return call.call_id, _bounded(await _run(call, tools, progress))
 
@@ -80,20 +66,15 @@ async def run_calls(
     return [task.result() for task in running]
 
 
-async def _run(call: Call, tools: Mapping[str, Tool], progress: Progress) -> ToolResult:
-    tool = tools.get(call.name)
-    if tool is None:
-        names = ", ".join(sorted(tools))
-        return _failed(f"There is no tool '{call.name[:100]}'. There are: {names}.")
+async def _run(call: CallLike, tools: Mapping[str, Tool], progress: Progress) -> ToolResult:
     try:
-        arguments = msgspec.json.decode(call.arguments.encode()) if call.arguments.strip() else {}
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return _failed("The arguments of this call are not JSON. Call it again with a JSON object.")
-    if not isinstance(arguments, dict):
-        return _failed("The arguments of this call should be a JSON object.")
+        bound = bind(call, tools)
+    except ToolError as error:
+        return _failed(str(error))
+    tool = bound.tool
     try:
         async with asyncio.timeout(tool.seconds) as limit:
-            return await tool.run(arguments, progress)
+            return await tool.run(bound.arguments, progress)
     except OuiError as error:
         return _failed(error.detail)
     except Exception as error:
@@ -109,6 +90,5 @@ def _failed(text: str) -> ToolResult:
 
 
 def _bounded(result: ToolResult) -> ToolResult:
-    if len(result.text) <= MAX_RESULT_CHARS:
-        return result
-    return msgspec.structs.replace(result, text=result.text[:MAX_RESULT_CHARS] + CUT.format(MAX_RESULT_CHARS))
+    text = shorten(result.text)
+    return result if text is result.text else msgspec.structs.replace(result, text=text)

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from open_webui.chat.tools import AT_ONCE, MAX_RESULT_CHARS, Progress, ToolResult, run_calls
+from llamaforge.tools.step import MAX_RESULT_CHARS
+from open_webui.chat.tools import AT_ONCE, Progress, ToolResult, run_calls
 from open_webui.errors import BadRequest
 from tests.open_webui.chat.conftest import Noted
 
