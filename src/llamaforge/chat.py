@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from llamaforge import terminal
 from llamaforge.exceptions import LlamaForgeError, ModelNotLoadedError
 from llamaforge.model import Model
 from llamaforge.parameters import unknown
 
 _GOODBYES = frozenset(("exit", "quit", "q"))
+_QUOTES = '"""'
 _HELP = """\
 /help           these lines
 /reset          forget the conversation
@@ -22,17 +23,13 @@ _HELP = """\
 /load FILE      go on with a kept conversation
 /exit           end (also: exit, quit, Ctrl-D)
 //...           a message that begins with one slash
+\"""             begins a message of several lines, and ends it
 Ctrl-C ends an answer; what has been said counts.
 """
 
 
 def _nothing() -> None:
     """An iterator without close() has nothing to close."""
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 class Forge(Protocol):
@@ -70,12 +67,12 @@ class ChatInterface:
         system_prompt: str | None = None,
         *,
         parameters: Mapping[str, Any] | None = None,
-        read: Callable[[str], str] = input,
-        write: Callable[[str], None] = _write,
+        read: Callable[[str], str] = terminal.read,
+        write: Callable[[str], None] = terminal.write,
     ) -> None:
         """model: None for the forge's current or default one. parameters: of every answer.
 
-        read: returns a line without its end, given the prompt to show; EOFError ends the conversation.
+        read: returns a line, or several that were pasted, given the prompt to show; EOFError ends the conversation.
         write: shows a piece of text at once, line ends included.
         """
         self.forge = forge
@@ -96,14 +93,24 @@ class ChatInterface:
         while True:
             try:
                 line = self._read("> ").strip()
+                quoted = self._quoted(line) if line.startswith(_QUOTES) else ""
             except EOFError:
                 self._write("\n")
                 return
             except KeyboardInterrupt:
                 self._write("\n")
                 continue
-            if not self.take(line):
+            if quoted:
+                self.say(quoted)
+            elif not line.startswith(_QUOTES) and not self.take(line):
                 return
+
+    def _quoted(self, text: str) -> str:
+        """What stands between the quotes that `text` begins with and those that end a line, without blank lines around."""
+        text = text.removeprefix(_QUOTES)
+        while not text.endswith(_QUOTES):
+            text += "\n" + self._read("... ").rstrip()
+        return text.removesuffix(_QUOTES).strip("\n")
 
     def take(self, line: str) -> bool:
         """Do what one line says: a command, or words to the model. False when it ends the conversation."""
@@ -117,6 +124,9 @@ class ChatInterface:
 
     def say(self, text: str) -> None:
         """Ask the model and write its answer as it comes. If it fails, that is written and the turn is forgotten."""
+        if not terminal.is_text(text):
+            self._write("That is not text in UTF-8; it was not sent.\n")
+            return
         pieces: list[str] = []
         stream: Iterator[str] = iter(())
         try:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from llamaforge.cli import measuring, models, settings, spellings, talking
-from llamaforge.cli.state import Commands, State, log_to_stderr
+from llamaforge.cli.state import Commands, State, log_to_stderr, say
 
 app = typer.Typer(
     name="llamaforge",
@@ -33,12 +33,12 @@ def main(
     if version:
         from importlib.metadata import version as installed  # noqa: PLC0415 - a command loads what it needs
 
-        typer.echo(f"llamaforge {installed('oui-backend')}")
+        say(f"llamaforge {installed('oui-backend')}")
         raise typer.Exit
     log_to_stderr(verbose=verbose)
     ctx.obj = State(config, profile, verbose)
     if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+        say(ctx.get_help())
 
 
 app.command("chat")(talking.chat)

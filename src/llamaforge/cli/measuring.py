@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llamaforge.cli.state import State, show_json, show_table
+from llamaforge.cli.state import State, say, show_json, show_table
 from llamaforge.cli.talking import Backend, Model
 from llamaforge.exceptions import ParameterError
 
@@ -28,7 +28,7 @@ def calculator(
     """Calculate an arithmetic expression."""
     from llamaforge.plugins.tools.calculator import calculate  # noqa: PLC0415 - a command loads what it needs
 
-    typer.echo(calculate(" ".join(expression)))
+    say(calculate(" ".join(expression)))
 
 
 def benchmark(  # noqa: PLR0913 - one argument an option
@@ -79,7 +79,7 @@ def _show(result: Mapping[str, Any]) -> None:
     rows = [_row(item["prompt"], item["metrics"]) for item in result["prompts"]]
     if len(rows) > 1:
         rows.append(_row("all", result["overall"]))
-    typer.echo(
+    say(
         f"{result['model']} on {result['backend']}, {result['iterations']} runs a prompt, tokens by {result['token_count']}"
     )
     show_table(

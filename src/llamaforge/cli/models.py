@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from llamaforge.cli.state import State, parameters, show_fields, show_json, show_table
+from llamaforge.cli.state import State, parameters, say, show_fields, show_json, show_table
+from llamaforge.terminal import one_line
 
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
@@ -37,7 +38,7 @@ def list_(
     elif rows:
         show_table([name.upper() for name in rows[0]], [[_cell(value) for value in row.values()] for row in rows])
     else:
-        typer.echo("There are no models yet: llamaforge add NAME SOURCE", err=True)
+        say("There are no models yet: llamaforge add NAME SOURCE", err=True)
 
 
 def add(
@@ -76,8 +77,8 @@ def add(
         config.set("default_model", name)
         config.save()
     if found.remark:
-        typer.echo(found.remark, err=True)
-    typer.echo(f"Added {name}: {found.path} ({found.backend})")
+        say(found.remark, err=True)
+    say(f"Added {name}: {found.path} ({found.backend})")
 
 
 def remove(
@@ -92,7 +93,7 @@ def remove(
 
     state: State = ctx.obj
     deleted = hub.remove(state.config(), name, delete_file=delete_file)
-    typer.echo(f"Removed {name}" + (f" and deleted {deleted}" if deleted else ""))
+    say(f"Removed {name}" + (f" and deleted {deleted}" if deleted else ""))
 
 
 def info(ctx: typer.Context, name: Annotated[str, typer.Argument(help="The model.")], as_json: AsJson = False) -> None:
@@ -163,11 +164,13 @@ def _progress(name: str) -> Iterator[Callable[[int, int | None], None] | None]:
         yield None
         return
     from rich.console import Console  # noqa: PLC0415 - only for people
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn  # noqa: PLC0415
 
-    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None, start=False, visible=False)
+    label = TextColumn("{task.description}", markup=False)
+    with Progress(
+        label, BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=Console(stderr=True), transient=True
+    ) as bar:
+        task = bar.add_task(one_line(name), total=None, start=False, visible=False)
 
         def tell(done: int, total: int | None) -> None:
             bar.start_task(task)

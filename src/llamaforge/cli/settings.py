@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from llamaforge.cli.models import hide_keys
-from llamaforge.cli.state import State, show_json, value_of
+from llamaforge.cli.state import State, say, show_json, value_of
 from llamaforge.exceptions import ConfigError
 
 app = typer.Typer(help="Show and change the configuration.", no_args_is_help=True, rich_markup_mode=None)
@@ -22,7 +22,7 @@ def get(ctx: typer.Context, key: Annotated[str, typer.Argument(help="Such as ser
     if value is ...:
         raise ConfigError(f"'{key}' is not set.")
     if isinstance(value, str):
-        typer.echo(value)
+        say(value)
     else:
         show_json(value)
 
@@ -48,7 +48,7 @@ def init(ctx: typer.Context) -> None:
     there = Path(config.config_path).exists()
     if not there:
         config.save()
-    typer.echo(f"{config.config_path} {'is there already' if there else 'was written'}.")
+    say(f"{config.config_path} {'is there already' if there else 'was written'}.")
 
 
 @app.command("list")
@@ -66,7 +66,7 @@ def list_(
 def path(ctx: typer.Context) -> None:
     """Write where the configuration file is."""
     state: State = ctx.obj
-    typer.echo(state.config().config_path)
+    say(state.config().config_path)
 
 
 @app.command("create-profile")

@@ -6,13 +6,15 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
+from llamaforge import terminal
 from llamaforge.exceptions import ConfigError, LlamaForgeError, ParameterError
 
 if TYPE_CHECKING:
@@ -23,19 +25,51 @@ FAILED = 1
 INTERRUPTED = 130
 
 
+# click's class, wherever typer has click from.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+
+
 class Commands(TyperGroup):
     """Commands whose errors end as one sentence on stderr and an exit code: 1 for a failure, 130 for Ctrl-C."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line. Usage errors (exit code 2) are the library's own."""
+        terminal.prepare_streams()
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the global options, and show their help."""
+        with _errors_as_sentences():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run a command. Usage errors (exit code 2) are the library's own."""
-        try:
+        """Run a command."""
+        with _errors_as_sentences():
             return super().invoke(ctx)
-        except LlamaForgeError as error:
-            typer.echo(f"llamaforge: {error}", err=True)
-            raise typer.Exit(FAILED) from error
-        except KeyboardInterrupt as error:
-            typer.echo("", err=True)
-            raise typer.Exit(INTERRUPTED) from error
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    """A reader that went away is no error; output that can't be written is one."""
+    try:
+        yield
+    except LlamaForgeError as error:
+        say(f"llamaforge: {error}", err=True)
+        raise typer.Exit(FAILED) from error
+    except KeyboardInterrupt as error:
+        say("", err=True)
+        raise typer.Exit(INTERRUPTED) from error
+    except _UsageError as error:
+        error.message = terminal.shown(error.message)
+        raise
+    except BrokenPipeError as error:
+        terminal.abandon(sys.stdout)
+        raise typer.Exit(0) from error
+    except OSError as error:
+        terminal.abandon(sys.stdout)
+        what = f"{error.filename} can't be used" if error.filename else "The output can't be written"
+        say(f"llamaforge: {what}: {error.strerror or error}.", err=True)
+        raise typer.Exit(FAILED) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +116,19 @@ class State:
         return config
 
 
+class _Formatter(logging.Formatter):
+    """What is logged has names and words of others in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One entry of the log."""
+        text = super().format(record)
+        return terminal.shown(text) if sys.stderr.isatty() else text
+
+
 def log_to_stderr(*, verbose: bool) -> None:
     """Send the package's log to stderr: warnings, or everything."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        logging.Formatter("%(levelname)s %(name)s: %(message)s" if verbose else "llamaforge: %(message)s")
-    )
+    handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s" if verbose else "llamaforge: %(message)s"))
     logger = logging.getLogger("llamaforge")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
@@ -115,9 +156,14 @@ def value_of(text: str) -> Any:
         return text
 
 
+def say(text: object, *, err: bool = False) -> None:
+    """Write a line to stdout or stderr. Raises OSError where it can't be written."""
+    terminal.write(f"{text}\n", err=err)
+
+
 def show_json(value: Any) -> None:
     """Write a value to stdout as JSON for programs."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    say(json.dumps(value, indent=2, ensure_ascii=not terminal.is_utf8(sys.stdout), default=str))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -131,12 +177,12 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
         table = Table(*lines[0], box=SIMPLE)
         for line in lines[1:]:
-            table.add_row(*(Text(cell) for cell in line))
+            table.add_row(*(Text(terminal.one_line(cell)) for cell in line))
         Console(file=sys.stdout).print(table)
         return
     widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
     for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def show_fields(fields: Mapping[str, Any]) -> None:
@@ -145,4 +191,4 @@ def show_fields(fields: Mapping[str, Any]) -> None:
     width = max((len(name) for name in known), default=0)
     for name, value in known.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-        typer.echo(f"{name.replace('_', ' ').ljust(width)}  {text}")
+        say(f"{name.replace('_', ' ').ljust(width)}  {text}")

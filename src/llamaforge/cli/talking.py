@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import logging
-import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from llamaforge import terminal
 from llamaforge.cli.state import State, parameters
 from llamaforge.exceptions import ParameterError
 
@@ -39,8 +39,9 @@ def chat(
 
     given = parameters(param or (), temperature=temperature, max_tokens=max_tokens)
     if sys.stdin.isatty():
-        with contextlib.suppress(ImportError):  # not on Windows
-            import readline  # noqa: F401, PLC0415 - gives input() its line editing
+        terminal.edit_lines()
+    elif isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a line that is no text spoils none of the others
     state: State = ctx.obj
     with state.forge(model, backend) as forge:
         ChatInterface(forge, model, system, parameters=given).start()
@@ -62,9 +63,11 @@ def run(  # noqa: PLR0913 - one argument an option
     """Answer one prompt. The answer is streamed to stdout."""
     if prompt is None and sys.stdin.isatty():
         raise typer.BadParameter("give a prompt, or pipe one in.", param_hint="PROMPT")
-    text = sys.stdin.read() if prompt in {None, "-"} else prompt
+    text = _piped() if prompt in {None, "-"} else prompt
     if not text or not text.strip():
         raise typer.BadParameter("the prompt is empty.", param_hint="PROMPT")
+    if not terminal.is_text(text):
+        raise ParameterError("The prompt is not text in UTF-8.")
     given = parameters(param or (), temperature=temperature, max_tokens=max_tokens)
     state: State = ctx.obj
     with state.forge(model, backend) as forge:
@@ -128,21 +131,28 @@ def _warm_up(url: str, models: Sequence[str], api_key: str | None) -> None:
 
 
 def _stream(pieces: Iterator[str]) -> None:
-    """Each piece to stdout as it comes; a reader that goes away ends the generation."""
+    """Each piece to stdout as it comes. Where it can't be written, the generation ends."""
     try:
         for piece in pieces:
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-        sys.stdout.write("\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # What is left in the buffer must not be tried again when the process ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
+            terminal.write(piece)
+        terminal.write("\n")
     finally:
         close = getattr(pieces, "close", None)
         if close is not None:
             close()
+
+
+def _piped() -> str:
+    """What comes through stdin. Raises ParameterError for what is no text."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="strict")
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise ParameterError(
+            f"What comes through stdin is not text in {sys.stdin.encoding.upper()} (byte {error.start}). "
+            "Convert it, for instance from Latin-1: iconv -f latin1 -t utf-8"
+        ) from error
 
 
 def _write(path: Path, text: str) -> None:
