@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,46 @@ def test_loading_prints_nothing(folder: Path, capfd: pytest.CaptureFixture[str])
     HuggingFaceBackend().load_model(folder, ONE_THREAD)
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+def test_a_whole_run_prints_and_warns_of_nothing(folder: Path) -> None:
+    """In a process of its own: most of the library's warnings come only once."""
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "max_length": 2048}))
+    code = (
+        "import sys\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from llamaforge.backends.huggingface import HuggingFaceBackend\n"
+        "backend = HuggingFaceBackend()\n"
+        "backend.load_model(sys.argv[1], {'device': 'cpu', 'n_threads': 1})\n"
+        "backend.generate('Hi')\n"
+        "backend.chat([{'role': 'user', 'content': 'Hi'}])\n"
+        "backend.generate('Hi', {'num_beams': 2})\n"
+        "backend.embed(['Hi'])\n"
+        "with ThreadPoolExecutor(3) as pool:\n"
+        "    list(pool.map(backend.generate, 'ABC'))\n"
+        "backend.unload()\n"
+    )
+    command = [sys.executable, "-W", "always", "-c", code, folder]
+    done = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_tokenizer_that_would_cut_or_fill_texts_is_the_same_before_and_after_its_first_use(folder: Path) -> None:
+    from tokenizers import Tokenizer
+
+    path = str(folder / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(path)
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding(length=12)
+    tokenizer.save(path)
+    backend = HuggingFaceBackend()
+    backend.load_model(folder, ONE_THREAD)
+    bare = backend._engine.model.bare_tokenizer
+    assert (bare.truncation, bare.padding) == (None, None)  # else many at once change it: "Already borrowed"
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda text: backend.completion(text, {"max_tokens": 1}), ["x" * 100] * 8))
+    assert [answer["usage"]["prompt_tokens"] for answer in answers] == [100] * 8
 
 
 def test_the_models_own_defaults_hold_where_the_call_says_nothing(folder: Path) -> None:

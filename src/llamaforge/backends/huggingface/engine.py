@@ -48,6 +48,8 @@ class Engine:
         self._batch: Batch | None = None
         self._batches = self.slots > 1 and self.model.writes and _can_batch(self.model.network)
         self._keeps = {"logits_to_keep": 1} if _takes(self.model.network, "logits_to_keep") else {}
+        # The library calls the cache `cache` since 5.24; before, and in code that a model brings, it has its older name.
+        self._cache_name = "cache" if _takes(self.model.network, "cache") else "past_key_values"
         self._closed = False
         self.has_template = bool(getattr(self.model.tokenizer, "chat_template", None))
         self.hidden = _hidden(self.model.tokenizer)
@@ -152,6 +154,7 @@ class Engine:
                 num_beams=settings.num_beams,
                 do_sample=False,
                 max_new_tokens=limit,
+                max_length=None,
                 min_new_tokens=settings.min_new_tokens or None,
                 repetition_penalty=settings.repeat_penalty or 1.0,
                 no_repeat_ngram_size=settings.no_repeat_ngram_size,
@@ -206,10 +209,10 @@ class Engine:
                 whole = False
                 with torch.inference_mode(), _failures():
                     inputs = torch.tensor([sequence[known:]], device=device)
-                    output = network(input_ids=inputs, past_key_values=cache, use_cache=True, **self._keeps)
+                    output = network(input_ids=inputs, use_cache=True, **{self._cache_name: cache}, **self._keeps)
                     token = sampler.choose(output.logits[0, -1])
                 # A cache of a kind that is not handed on: the whole text is read again for each token.
-                cache = output.get("past_key_values")
+                cache = output.get(self._cache_name)
                 whole = cache is not None
                 known = len(sequence) if whole else 0
                 sequence.append(token)

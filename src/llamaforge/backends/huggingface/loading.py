@@ -226,6 +226,9 @@ def load(source: Source, parameters: Mapping[str, Any]) -> Model:
         raise ModelLoadError(
             f"The tokenizer of '{source.name}' has no fast form (tokenizer.json), which streaming needs."
         )
+    # A tokenizer whose file says to cut or fill up texts would be changed by its first use, under the hands of others.
+    bare.no_truncation()
+    bare.no_padding()
     generation = getattr(network, "generation_config", None) or GenerationConfig()
     return Model(
         network=network,
