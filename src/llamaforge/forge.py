@@ -8,7 +8,7 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from llamaforge.backends.base import Message, Parameters, as_messages, in_thread
+from llamaforge.backends.base import Message, Parameters, as_messages
 from llamaforge.config import Config
 from llamaforge.exceptions import ParameterError
 from llamaforge.library import Library
@@ -16,6 +16,7 @@ from llamaforge.loaded import Loaded
 from llamaforge.loading import as_mapping, overlay
 from llamaforge.model import DEFAULT_BACKEND, Model
 from llamaforge.plugins import BasePlugin, PluginManager
+from llamaforge.threads import in_thread
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

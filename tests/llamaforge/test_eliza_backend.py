@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llamaforge import ModelNotFoundError, ModelNotLoadedError, ParameterError
+from llamaforge import ModelNotFoundError, ModelNotLoadedError, ParameterError, threads
 from llamaforge.backends.eliza import ElizaBackend
 
 # The conversation in J. Weizenbaum's paper, Communications of the ACM 9(1), January 1966, pp. 36-37.
@@ -190,7 +190,7 @@ def test_words_come_one_by_one(eliza):
 
 
 async def test_words_come_one_by_one_without_a_thread(eliza, monkeypatch):
-    monkeypatch.setattr(asyncio, "to_thread", None)
+    monkeypatch.setattr(threads, "_threads", None)
     messages = said("Men are all alike.")
     assert [chunk async for chunk in eliza.achat_stream(messages)] == ["In ", "what ", "way?"]
 

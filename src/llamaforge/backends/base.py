@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import types
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, cast
 
 from llamaforge.exceptions import ParameterError, UnsupportedError
 from llamaforge.formats import completions
 from llamaforge.parameters import Parameter
+from llamaforge.threads import call, in_thread
 
 Parameters = Mapping[str, Any]
 Message = Mapping[str, Any]
 ModelPath = str | PathLike[str]
-T = TypeVar("T")
-_END: object = object()
 
 _SPEAKERS = {"system": "System", "developer": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 
@@ -139,7 +136,7 @@ class BaseBackend(ABC):
 
     async def aembed(self, texts: Sequence[str], parameters: Parameters | None = None) -> list[list[float]]:
         """`embed` in a thread."""
-        return await asyncio.to_thread(self.embed, texts, parameters)
+        return await call(self.embed, texts, parameters)
 
     # ---- the model
 
@@ -165,20 +162,6 @@ def full_class(cls: type) -> type[BaseBackend]:
     if issubclass(cls, BaseBackend):
         return cls
     return cast("type[BaseBackend]", types.new_class(cls.__name__, (cls, BaseBackend)))
-
-
-async def in_thread(start: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
-    """A blocking iterator as an asynchronous one: each item is fetched in a thread of the default pool.
-
-    Cancelling returns at once. What runs cannot be interrupted within an item: its iterator is closed in the background
-    as soon as that item is done, and never while it runs.
-    """
-    source = _ThreadedIterator(start)
-    try:
-        while (item := await asyncio.to_thread(source.next, _END)) is not _END:
-            yield cast("T", item)
-    finally:
-        source.close_soon()
 
 
 def message_text(message: Message) -> str:
@@ -226,48 +209,3 @@ def _part_text(part: object) -> str:
         if isinstance(text, str):
             return text
     return ""
-
-
-class _ThreadedIterator(Generic[T]):
-    """A blocking iterator whose steps and closing come from different threads, never two at once."""
-
-    def __init__(self, start: Callable[[], Iterator[T]]) -> None:
-        self._start = start
-        self._iterator: Iterator[T] | None = None
-        self._closed = False
-        self._lock = threading.Lock()
-
-    def next(self, end: object) -> T | object:
-        """The next item, or `end`. Blocks: call it in a thread."""
-        with self._lock:
-            if self._closed:
-                return end
-            if self._iterator is None:
-                self._iterator = iter(self._start())
-            return next(self._iterator, end)
-
-    def close_soon(self) -> None:
-        """Close the iterator now if it rests, else in a thread once its present step is over.
-
-        An iterator with a `cancel` that may be called from any thread is told at once, so that its step ends early.
-        """
-        cancel = getattr(self._iterator, "cancel", None)
-        if cancel is not None:
-            cancel()
-        if self._lock.acquire(blocking=False):
-            try:
-                self._close()
-            finally:
-                self._lock.release()
-        else:
-            threading.Thread(target=self._close_when_free, daemon=True).start()
-
-    def _close_when_free(self) -> None:
-        with self._lock:
-            self._close()
-
-    def _close(self) -> None:
-        self._closed = True
-        close = getattr(self._iterator, "close", None)
-        if close is not None:
-            close()

@@ -16,8 +16,9 @@ from typing import Any
 
 from aiohttp import web
 
-from llamaforge.backends.base import BaseBackend, in_thread
+from llamaforge.backends.base import BaseBackend
 from llamaforge.exceptions import ContextLengthError, LlamaForgeError, ParameterError, UnsupportedError
+from llamaforge.threads import in_thread
 from llamaforge.worker.answers import assemble, split_usage
 
 Json = dict[str, Any]
