@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from llamaforge.events.openai import UNREADABLE, message_of
+from llamaforge.events import lenient
+from llamaforge.events.openai import UNREADABLE, message_of, translated_usage
 from llamaforge.events.types import Done, Error, Event, Image, Reasoning, Refusal, Source, Text, ToolCall, Usage
 
 Json = dict[str, Any]
@@ -75,16 +76,15 @@ class Decoder:
             return self._error(value)
         out: list[Event] = []
         if kind == "message":
-            blocks = value.get("content")
-            for index, block in enumerate(blocks if isinstance(blocks, list) else ()):
-                self._begin(index, _object(block), out)
+            for index, block in enumerate(lenient.items(value.get("content"))):
+                self._begin(index, lenient.mapping(block), out)
                 self._end(index, out)
             self._stop(value, out)
             self._measure(value.get("usage"), out)
         elif kind == "message_start":
-            self._measure(_object(value.get("message")).get("usage"), out)
+            self._measure(lenient.mapping(value.get("message")).get("usage"), out)
         elif kind == "message_delta":
-            self._stop(_object(value.get("delta")), out)
+            self._stop(lenient.mapping(value.get("delta")), out)
             self._measure(value.get("usage"), out)
         elif kind in {"content_block_start", "content_block_delta", "content_block_stop"}:
             self._block_event(kind, value, out)
@@ -97,9 +97,9 @@ class Decoder:
         if not isinstance(index, int):
             self.lost += 1
         elif kind == "content_block_start":
-            self._begin(index, _object(value.get("content_block")), out)
+            self._begin(index, lenient.mapping(value.get("content_block")), out)
         elif kind == "content_block_delta":
-            self._add(index, _object(value.get("delta")), out)
+            self._add(index, lenient.mapping(value.get("delta")), out)
         else:
             self._end(index, out)
 
@@ -108,21 +108,19 @@ class Decoder:
         kind = block.get("type")
         if kind == "text":
             self._say(block.get("text"), out)
-            citations = block.get("citations")
-            for citation in citations if isinstance(citations, list) else ():
+            for citation in lenient.items(block.get("citations")):
                 self._citation(citation, out)
         elif kind == "thinking":
-            self._think(index, _text(block.get("thinking")), _text(block.get("signature")), out)
+            self._think(index, lenient.text(block.get("thinking")), lenient.text(block.get("signature")), out)
         elif kind == "redacted_thinking":
-            kept = {"type": kind, "index": index, "data": _text(block.get("data"))}
+            kept = {"type": kind, "index": index, "data": lenient.text(block.get("data"))}
             out.append(Reasoning("", details={"thinking_blocks": [kept]}))
         elif kind == "tool_use":
             self._call(index, block, out)
         elif kind == "image":
-            self._image(_object(block.get("source")), out)
+            self._image(lenient.mapping(block.get("source")), out)
         elif kind == "web_search_tool_result":
-            found = block.get("content")
-            for result in found if isinstance(found, list) else ():
+            for result in lenient.items(block.get("content")):
                 self._citation(result, out)
         elif not isinstance(kind, str):
             self.lost += 1
@@ -132,18 +130,20 @@ class Decoder:
         arguments = msgspec.json.encode(given).decode() if given else ""
         place = len(self._calls)
         self._calls[index] = [place, bool(arguments)]
-        out.append(ToolCall(place, _text(block.get("id")) or None, _text(block.get("name")) or None, arguments))
+        out.append(
+            ToolCall(place, lenient.text(block.get("id")) or None, lenient.text(block.get("name")) or None, arguments)
+        )
 
     def _add(self, index: int, delta: Json, out: list[Event]) -> None:
         kind = delta.get("type")
         if kind == "text_delta":
             self._say(delta.get("text"), out)
         elif kind == "thinking_delta":
-            self._think(index, _text(delta.get("thinking")), "", out)
+            self._think(index, lenient.text(delta.get("thinking")), "", out)
         elif kind == "signature_delta":
-            self._think(index, "", _text(delta.get("signature")), out)
+            self._think(index, "", lenient.text(delta.get("signature")), out)
         elif kind == "input_json_delta":
-            call, piece = self._calls.get(index), _text(delta.get("partial_json"))
+            call, piece = self._calls.get(index), lenient.text(delta.get("partial_json"))
             # The arguments of the provider's own tools have no call here.
             if call is not None and piece:
                 call[1] = True
@@ -172,10 +172,10 @@ class Decoder:
 
     def _citation(self, citation: Any, out: list[Event]) -> None:
         """A cited page, or a document without an address, of which there is only what the provider said."""
-        given = _object(citation)
+        given = lenient.mapping(citation)
         url = given.get("url", given.get("source"))
         if isinstance(url, str) and url.startswith(("https://", "http://")):
-            title, text = _text(given.get("title")), _text(given.get("cited_text"))
+            title, text = lenient.text(given.get("title")), lenient.text(given.get("cited_text"))
             out.append(Source(url, title or None, text or None))
         elif given:
             out.append(Text("", details={"citation": given}))
@@ -183,7 +183,11 @@ class Decoder:
             self.lost += 1
 
     def _image(self, source: Json, out: list[Event]) -> None:
-        kind, data, url = _text(source.get("media_type")), _text(source.get("data")), _text(source.get("url"))
+        kind, data, url = (
+            lenient.text(source.get("media_type")),
+            lenient.text(source.get("data")),
+            lenient.text(source.get("url")),
+        )
         if url.startswith(("https://", "http://")):
             out.append(Image(url))
         elif kind.startswith("image/") and data:
@@ -195,7 +199,7 @@ class Decoder:
         reason = given.get("stop_reason")
         if not isinstance(reason, str):
             return
-        explanation = _text(_object(given.get("stop_details")).get("explanation"))
+        explanation = lenient.text(lenient.mapping(given.get("stop_details")).get("explanation"))
         if reason == "refusal" and explanation:
             out.append(Refusal(explanation))
         details = {name: given[name] for name in ("stop_reason", "stop_sequence") if given.get(name) is not None}
@@ -209,39 +213,20 @@ class Decoder:
             out.append(_usage(self._usage))
 
     def _error(self, value: Json) -> list[Event]:
-        kind = _object(value.get("error")).get("type")
+        kind = lenient.mapping(value.get("error")).get("type")
         status = ERROR_STATUSES.get(kind, 502) if isinstance(kind, str) else 502
         self.error = Error(message_of(value), status, value)
         return [self.error]
 
 
 def _usage(given: Json) -> Usage:
-    """Usage whose `raw` has Anthropic's numbers, and OpenAI's names beside them: there, cached tokens count as prompt."""
-    read, written = _count(given, "cache_read_input_tokens"), _count(given, "cache_creation_input_tokens")
-    prompt = _count(given, "input_tokens") + read + written
-    completion = _count(given, "output_tokens")
-    raw = {
-        **given,
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": read, "cache_creation_tokens": written},
-    }
-    details = given.get("output_tokens_details")
-    thought = _count(details, "thinking_tokens") if isinstance(details, dict) else None
-    if thought is not None:
-        raw["completion_tokens_details"] = {"reasoning_tokens": thought}
-    return Usage(prompt, completion, read, thought, raw)
-
-
-def _count(given: Json, name: str) -> int:
-    value = given.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
-
-
-def _object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    """Cached tokens count as prompt, as they do for OpenAI."""
+    read, written = (
+        lenient.count(given.get("cache_read_input_tokens")),
+        lenient.count(given.get("cache_creation_input_tokens")),
+    )
+    prompt = (lenient.count(given.get("input_tokens")) or 0) + (read or 0) + (written or 0)
+    thought = lenient.count(lenient.mapping(given.get("output_tokens_details")).get("thinking_tokens"))
+    return translated_usage(
+        given, prompt, lenient.count(given.get("output_tokens")) or 0, cached=read, reasoning=thought
+    )

@@ -76,3 +76,23 @@ def convert(value: Any, kind: type[S]) -> tuple[S, int]:
         else:
             lost += 1
     return kind(**found), lost
+
+
+def text(value: Any) -> str:
+    """A text; an empty one in the place of anything else."""
+    return value if isinstance(value, str) else ""
+
+
+def items(value: Any) -> list[Any]:
+    """A list; an empty one in the place of anything else."""
+    return value if isinstance(value, list) else []
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A dictionary; an empty one in the place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def count(value: Any) -> int | None:
+    """A number of tokens; None in the place of anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

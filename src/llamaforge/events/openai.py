@@ -294,12 +294,24 @@ def usage_event(raw: dict[str, Any]) -> Usage:
     )
 
 
+def translated_usage(
+    given: dict[str, Any], prompt: int, completion: int, *, cached: int | None, reasoning: int | None
+) -> Usage:
+    """Usage of another API, whose `raw` has the API's own numbers and beside them OpenAI's."""
+    raw = {
+        **given,
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": cached or 0},
+    }
+    if reasoning is not None:
+        raw["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+    return Usage(prompt, completion, cached, reasoning, raw)
+
+
 def _count(raw: dict[str, Any], *names: str) -> int | None:
-    for name in names:
-        value = raw.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
-    return None
+    return next((value for name in names if (value := lenient.count(raw.get(name))) is not None), None)
 
 
 def _detail(raw: dict[str, Any], name: str, *groups: str) -> int | None:

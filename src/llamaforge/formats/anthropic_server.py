@@ -12,10 +12,8 @@ from llamaforge.events.anthropic import ERROR_STATUSES, FINISH_REASONS
 from llamaforge.events.parts import Growing, Part, Reducer
 from llamaforge.events.types import Done, Error, Event, Usage
 from llamaforge.exceptions import ParameterError
-from llamaforge.formats.anthropic import arguments_object
 from llamaforge.formats.completions import new_id
-
-Json = dict[str, Any]
+from llamaforge.formats.fields import Json, arguments_object
 
 
 class _Base64(msgspec.Struct, tag_field="type", tag="base64"):

@@ -18,8 +18,9 @@ from llamaforge.events.anthropic import Decoder
 from llamaforge.events.parts import Growing, Part, Reducer
 from llamaforge.exceptions import ParameterError
 from llamaforge.formats import anthropic_server
-from llamaforge.formats.anthropic import INVALID_JSON, encode_request
+from llamaforge.formats.anthropic import encode_request
 from llamaforge.formats.anthropic_server import Renderer, decode_request
+from llamaforge.formats.fields import INVALID_JSON
 
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 TOOL = {
@@ -315,12 +316,12 @@ class TestEncoding:
         ("fields", "words"),
         [
             ({"seed": 1}, "no 'seed'"), ({"n": 2}, "no 'n'"), ({"frequency_penalty": 0.5}, "no 'frequency_penalty'"),
-            ({"response_format": {"type": "json_object"}}, "'json_schema' only"),
-            ({"response_format": {"type": "json_schema"}}, "must have a schema"),
+            ({"response_format": {"type": "json_object"}}, "without a schema"),
+            ({"response_format": {"type": "json_schema"}}, "with a schema"),
             ({"tools": [TOOL], "tool_choice": "maybe"}, "'tool_choice'"), ({"tools": [TOOL], "tool_choice": 3}, "'tool_choice'"),
             ({"tools": [TOOL], "tool_choice": {"function": {}}}, "'tool_choice'"), ({"tools": ["a"]}, "'tools'"),
             ({"tools": [{"type": "function", "function": {}}]}, "'name'"),
-            ({"messages": ["a"]}, "must be an object"), ({"messages": [{"role": "robot"}]}, "role 'robot'"),
+            ({"messages": ["a"]}, "list of objects"), ({"messages": [{"role": "robot"}]}, "role 'robot'"),
             ({"messages": [{"role": "user", "content": 3}]}, "content"),
             ({"messages": [{"role": "user", "content": [{}]}]}, "'type'"),
             ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]}, "sound"),
