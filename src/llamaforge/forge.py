@@ -107,6 +107,11 @@ class LlamaForge:
             "details": {} if loaded is None else dict(loaded.backend.info().details),
         }
 
+    def has_chat_template(self, model: str | None = None) -> bool:
+        """Whether a model, loaded if need be, was made for conversations: it is best asked by `chat`, not `generate`."""
+        with self._library.using(model) as loaded:
+            return loaded.backend.has_chat_template
+
     # ---- in memory
 
     def load_model(self, name: str, parameters: Mapping[str, Any] | None = None) -> None:

@@ -142,6 +142,15 @@ def test_info_tells_the_entry_and_the_state(forge):
         forge.get_model_info("nobody")
 
 
+def test_whether_a_model_was_made_for_conversations(forge):
+    assert forge.has_chat_template("doctor")
+    register_backend("recorder", Recorder)
+    forge.add_model("plain", "x", backend="recorder")
+    assert not forge.has_chat_template("plain")
+    with pytest.raises(ModelNotFoundError):
+        forge.has_chat_template("nobody")
+
+
 def test_without_any_model_nothing_is_generated(forge):
     for call in (forge.generate, forge.generate_stream, forge.chat, forge.chat_stream, forge.embed):
         with pytest.raises(ModelNotLoadedError, match="No model loaded"):

@@ -1,5 +1,6 @@
 """The huggingface backend writes: exact texts of tiny models, whole and streamed, alone and side by side."""
 
+import asyncio
 import gc
 import threading
 import weakref
@@ -12,6 +13,7 @@ import pytest
 
 from llamaforge.backends.huggingface import HuggingFaceBackend
 from llamaforge.exceptions import ContextLengthError, GenerationError, ParameterError, UnsupportedError
+from tests.support.tiny_gguf import TEMPLATE
 from tests.support.tiny_transformers import write_model, write_random
 
 pytest.importorskip("transformers")
@@ -541,6 +543,37 @@ def test_vectors_are_of_length_one_unless_told(backend: HuggingFaceBackend) -> N
     (raw,) = backend.embed(["one"], {"normalize": False})
     assert sum(number * number for number in raw) != pytest.approx(1.0, abs=1e-2)
     assert backend.embed([]) == []
+
+
+async def test_cancelled_vectors_are_computed_no_further(backend: HuggingFaceBackend) -> None:
+    engine = backend._engine
+    embed, asked, begun, go_on = engine.embed, [], threading.Event(), threading.Event()
+
+    def waiting(text: str, *, normalize: bool) -> list[float]:
+        asked.append(text)
+        begun.set()
+        assert go_on.wait(10)
+        return embed(text, normalize=normalize)
+
+    engine.embed = waiting
+    try:
+        task = asyncio.create_task(backend.aembed(["x"] * 50))
+        await asyncio.to_thread(begun.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+        assert len(await backend.aembed(["y"])) == 1
+        assert asked == ["x", "y"]
+    finally:
+        del engine.embed
+
+
+def test_whether_a_model_was_made_for_conversations(load: Load) -> None:
+    assert not HuggingFaceBackend().has_chat_template
+    for template, has in ((TEMPLATE, True), (None, False)):
+        backend = load(template=template)
+        assert backend.has_chat_template is backend.info().details["has_chat_template"] is has
 
 
 @pytest.mark.parametrize("texts", ["one", [1], None])

@@ -21,6 +21,7 @@ from llamaforge.exceptions import (
     ParameterError,
     UnsupportedError,
 )
+from tests.support.tiny_gguf import TEMPLATE
 
 pytest.importorskip("xllamacpp")
 
@@ -48,6 +49,13 @@ def load(path: Path, **parameters: Any) -> LlamaCppBackend:
     backend = LlamaCppBackend()
     backend.load_model(path, {"n_threads": 1, **parameters})
     return backend
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -552,6 +560,58 @@ def test_embeddings(tiny_gguf: Path, backend: LlamaCppBackend) -> None:
     embedder.unload()
     with pytest.raises(UnsupportedError, match="embedding"):
         backend.embed(["abc"])
+
+
+def test_vectors_of_many_texts_can_be_given_up(tiny_gguf: Path) -> None:
+    """Not even closing the model waits for all of them."""
+    embedder = load(tiny_gguf, embedding=True, n_ctx=512, n_parallel=2)
+    texts = ["x" * 400] * 100_000
+    failures: list[Exception] = []
+
+    def embed() -> None:
+        try:
+            embedder.embed(texts)
+        except ModelNotLoadedError as error:
+            failures.append(error)
+
+    running = threading.Thread(target=embed)
+    running.start()
+    until(lambda: embedder._loaded().engine._calls)
+    began = time.monotonic()
+    embedder.unload()
+    running.join(10)
+    assert failures
+    assert time.monotonic() - began < 10
+
+
+async def test_cancelled_vectors_are_computed_no_further(tiny_gguf: Path) -> None:
+    embedder = load(tiny_gguf, embedding=True, n_ctx=512)
+    assert len(await embedder.aembed(["one", "two"])) == 2
+    task = asyncio.create_task(embedder.aembed(["x" * 400] * 100_000))
+    engine = embedder._loaded().engine
+    await asyncio.to_thread(until, lambda: engine._calls)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(until, lambda: not engine._calls)
+    embedder.unload()
+
+
+@pytest.mark.parametrize(
+    ("template", "parameters", "has"),
+    [
+        (TEMPLATE, {}, True),
+        (None, {}, False),
+        (None, {"chat_template": TEMPLATE}, True),
+    ],
+)
+def test_whether_a_model_was_made_for_conversations(
+    gguf_that_says: Make, template: str | None, parameters: dict[str, Any], has: bool
+) -> None:
+    assert not LlamaCppBackend().has_chat_template
+    backend = load(gguf_that_says(template=template), **parameters)
+    assert backend.has_chat_template is backend.info().details["has_chat_template"] is has
+    backend.unload()
 
 
 def test_the_interpreter_ends_while_a_model_answers(gguf_that_says: Make) -> None:

@@ -149,6 +149,14 @@ def test_a_model_of_openai_without_chat_goes_to_completions(loaded: Loaded, upst
     ]
 
 
+def test_what_is_asked_at_the_chat_endpoint_was_made_for_conversations(loaded: Loaded) -> None:
+    assert not OpenAIBackend().has_chat_template
+    assert loaded("gpt-4").has_chat_template
+    assert not loaded("gpt-3.5-turbo-instruct").has_chat_template
+    assert loaded("gpt-3.5-turbo-instruct", endpoint="chat").has_chat_template
+    assert not loaded("gpt-4", endpoint="completions").has_chat_template
+
+
 @pytest.mark.parametrize("endpoint", ["chat", "completions"])
 def test_each_kind_of_answer_comes_from_each_endpoint(loaded: Loaded, endpoint: str) -> None:
     backend = loaded("fixed", endpoint=endpoint)

@@ -145,6 +145,11 @@ class BaseBackend(ABC):
         return
 
     @property
+    def has_chat_template(self) -> bool:
+        """Whether the loaded model was made for conversations, so that a question is asked by `chat`, not `generate`."""
+        return False
+
+    @property
     def endpoint(self) -> Endpoint | None:
         """The HTTP server of the loaded model, where the engine brings one."""
         return None

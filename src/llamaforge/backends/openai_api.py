@@ -95,6 +95,12 @@ class OpenAIBackend(BaseBackend):
             page = connection.client.with_options(timeout=_LIST_SECONDS, max_retries=0).models.list()
             return [model.id for model in page]
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model is asked at the provider's chat endpoint."""
+        connection = self._connection
+        return connection is not None and openai_request.is_chat(connection.model, connection.endpoint)
+
     def info(self) -> BackendInfo:
         """The provider's address and, asked for once, the models that it lists (None if it tells none)."""
         connection = self._connection

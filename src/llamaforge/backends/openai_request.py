@@ -84,6 +84,11 @@ def checked_endpoint(endpoint: str) -> str:
     return endpoint
 
 
+def is_chat(model: str, endpoint: str) -> bool:
+    """Whether requests to `model` go to the chat endpoint, by its name where `endpoint` is "auto"."""
+    return endpoint == "chat" or (endpoint == "auto" and not _COMPLETION_MODELS.match(model))
+
+
 def generation(
     model: str, content: str | Sequence[Message], parameters: Mapping[str, Any] | None, endpoint: str, *, stream: bool
 ) -> Request:
@@ -93,10 +98,7 @@ def generation(
     except for the models of OpenAI that have no chat. Raises ParameterError.
     """
     given = resolve(parameters, GENERATION_PARAMETERS)
-    endpoint = checked_endpoint(given.pop("endpoint", endpoint))
-    if endpoint == "auto":
-        endpoint = "completions" if _COMPLETION_MODELS.match(model) else "chat"
-    chat = endpoint == "chat"
+    chat = is_chat(model, checked_endpoint(given.pop("endpoint", endpoint)))
     extra, headers = given.pop("extra_body", {}), given.pop("extra_headers", {})
     body: Json = {"model": model}
     if chat:

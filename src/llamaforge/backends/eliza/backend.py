@@ -115,6 +115,11 @@ class ElizaBackend(BaseBackend):
         """Forget the settings given at load."""
         self._settings = None
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Always: it converses, and nothing else."""
+        return True
+
     def info(self) -> BackendInfo:
         """What it is, said plainly: rules of 1966, not a language model."""
         return BackendInfo(

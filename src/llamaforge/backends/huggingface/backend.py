@@ -23,6 +23,7 @@ from llamaforge.backends.huggingface.answer import Answer
 from llamaforge.exceptions import MissingExtraError, ModelNotLoadedError, ParameterError, UnsupportedError
 from llamaforge.formats import completions
 from llamaforge.parameters import Parameter, resolve
+from llamaforge.threads import in_thread
 
 if TYPE_CHECKING:
     from llamaforge.backends.huggingface.engine import Engine
@@ -88,6 +89,11 @@ class HuggingFaceBackend(BaseBackend):
         details = engine.details()
         return BackendInfo("huggingface", True, self._path, "Transformers models on torch", details)
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether its tokenizer has a chat template."""
+        return self._engine is not None and self._engine.has_template
+
     # ---- answers
 
     def generate(self, prompt: str, parameters: Parameters | None = None) -> str:
@@ -131,9 +137,16 @@ class HuggingFaceBackend(BaseBackend):
 
         Raises ContextLengthError for a text longer than the context.
         """
+        return list(self._vectors(texts, parameters))
+
+    async def aembed(self, texts: Sequence[str], parameters: Parameters | None = None) -> list[list[float]]:
+        """`embed` in a thread; cancelling ends it with the text that is computed at present."""
+        return [vector async for vector in in_thread(lambda: self._vectors(texts, parameters))]
+
+    def _vectors(self, texts: Sequence[str], parameters: Parameters | None) -> Iterator[list[float]]:
         engine = self._loaded()
-        given = resolve(parameters, options.EMBEDDING)
-        return [engine.embed(text, normalize=given.get("normalize", True)) for text in _texts(texts)]
+        normalize = resolve(parameters, options.EMBEDDING).get("normalize", True)
+        return (engine.embed(text, normalize=normalize) for text in _texts(texts))
 
     def _loaded(self) -> Engine:
         engine = self._engine

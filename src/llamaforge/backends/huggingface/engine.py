@@ -70,7 +70,7 @@ class Engine:
             "torch_dtype": str(network.dtype).removeprefix("torch."),
             "device": str(self.device),
             "writes": self.model.writes,
-            "chat_template": self.has_template,
+            "has_chat_template": self.has_template,
             "max_batch": self.slots if self._batches else 1,
         }
 

@@ -17,6 +17,7 @@ from llamaforge.exceptions import ModelNotLoadedError, ParameterError, Unsupport
 from llamaforge.formats.completions import Json, new_id
 from llamaforge.gguf import Header, check_runnable, memory_needed, read_header
 from llamaforge.parameters import resolve
+from llamaforge.threads import in_thread
 
 
 class LlamaCppBackend(BaseBackend):
@@ -64,6 +65,12 @@ class LlamaCppBackend(BaseBackend):
             model.close()
 
     @property
+    def has_chat_template(self) -> bool:
+        """Whether its file has a chat template, or one was given with the load."""
+        model = self._model
+        return model is not None and bool(model.header.chat_template or model.options.others.get("chat_template"))
+
+    @property
     def endpoint(self) -> Endpoint | None:
         """The engine's own HTTP server on the loopback address."""
         model = self._model
@@ -78,6 +85,7 @@ class LlamaCppBackend(BaseBackend):
         header, options = model.header, model.options
         details = {
             **header.summary(),
+            "has_chat_template": self.has_chat_template,
             "path": str(header.path),
             "n_ctx": options.n_ctx,
             "n_parallel": options.n_parallel,
@@ -127,13 +135,20 @@ class LlamaCppBackend(BaseBackend):
 
     def embed(self, texts: Sequence[str], parameters: Parameters | None = None) -> list[list[float]]:
         """A vector of length 1 for each text; the model must have been loaded with `embedding`."""
+        return list(self._vectors(texts, parameters))
+
+    async def aembed(self, texts: Sequence[str], parameters: Parameters | None = None) -> list[list[float]]:
+        """`embed` in a thread; cancelling ends it with the texts that are computed at present."""
+        return [vector async for vector in in_thread(lambda: self._vectors(texts, parameters))]
+
+    def _vectors(self, texts: Sequence[str], parameters: Parameters | None) -> Iterator[list[float]]:
         resolve(parameters, (), "parameter of an embedding")
         model = self._loaded()
         if not model.options.embedding:
             raise UnsupportedError("The model was not loaded for embeddings; load it with 'embedding': true.")
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise ParameterError("The texts must be a list of texts.")
-        return model.engine.embed(list(texts)) if texts else []
+        return model.engine.vectors(list(texts))
 
     def _loaded(self) -> _Model:
         if self._model is None:

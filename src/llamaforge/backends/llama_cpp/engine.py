@@ -6,7 +6,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 from types import ModuleType
 from typing import Any, Final, Generic, TypeVar, cast
@@ -49,6 +49,7 @@ class Engine:
         library = import_xllamacpp()
         check_runnable(header)
         self.api_key = secrets.token_urlsafe(32)
+        self._slots = options.n_parallel
         self._lock = threading.Lock()
         self._calls: set[_Call] = set()
         try:
@@ -68,7 +69,7 @@ class Engine:
         """The first request: unloading a server whose loop of requests has not begun yet hangs for ever."""
         try:
             if embedding:
-                self.embed(["a"])
+                list(self.vectors(["a"]))
             else:
                 list(self.text_stream({"prompt": "a", "max_tokens": 1}, lambda _: True))
         except LlamaForgeError as error:
@@ -85,11 +86,18 @@ class Engine:
         """What `pick` makes of the chunks of a chat completion, without those of which it makes None."""
         return self._stream("handle_chat_completions", request, pick)
 
-    def embed(self, texts: list[str]) -> list[list[float]]:
-        """A vector for each text."""
+    def vectors(self, texts: Sequence[str]) -> Iterator[list[float]]:
+        """A vector for each text, computed as many together as there are slots.
+
+        The library can't be stopped within a request: whoever closes the iterator, or the model, waits for these at most.
+        """
+        for start in range(0, len(texts), self._slots):
+            yield from self._embed(texts[start : start + self._slots])
+
+    def _embed(self, texts: Sequence[str]) -> list[list[float]]:
         call = self._begin()
         try:
-            answer = call.server.handle_embeddings({"input": texts})
+            answer = call.server.handle_embeddings({"input": list(texts)})
         except (RuntimeError, ValueError) as error:
             raise GenerationError(f"llama.cpp could not embed the texts: {error}") from error
         finally:
