@@ -19,7 +19,8 @@ from typing import Any
 
 from llamaforge.config_file import apply_changes, locked, read, replace, write
 from llamaforge.exceptions import ConfigError
-from llamaforge.model import DEFAULT_BACKEND, checked_name, merge
+from llamaforge.model import DEFAULT_BACKEND, checked_name, is_relative_file, merge
+from llamaforge.settings import split, typed
 
 IN_MEMORY = ":memory:"
 HOME = "~/.llamaforge"
@@ -87,11 +88,19 @@ class Config:
             return copy.deepcopy(_find(self._effective(), _parts(key), default, exact=not isinstance(key, str)))
 
     def set(self, key: Key, value: Any) -> None:
-        """Set `key`, making the objects on its way. Raises ConfigError where the way leads through a plain value."""
-        parts = _parts(key)
+        """Set `key`, making the objects on its way. A known setting is given its type: "False" becomes false.
+
+        Raises ConfigError where the way leads through a plain value, and for a value that the setting can't have.
+        """
+        named = split(key) if isinstance(key, str) else None
+        parts = named or _parts(key)
+        alone: Json = {}
+        _put(alone, parts, copy.deepcopy(value), exact=True)
+        typed(alone, "The configuration")
         with self._lock:
             place = self._profile() if parts[0] not in {"models", "profiles", "active_profile"} else None
-            _put(self.config if place is None else place, parts, copy.deepcopy(value), exact=not isinstance(key, str))
+            exact = named is not None or not isinstance(key, str)
+            _put(self.config if place is None else place, parts, _find(alone, parts, None, exact=True), exact=exact)
 
     def get_all(self) -> Json:
         """All that counts, as one copy."""
@@ -113,9 +122,13 @@ class Config:
         parameters: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Json:
-        """Note a model, replacing one of that name; the entry, live. Kept in memory until `save`."""
+        """Note a model, replacing one of that name; the entry, live. Kept in memory until `save`.
+
+        path: a file or folder that is named from the working directory is noted by its whole path, for others who read
+        the file work elsewhere.
+        """
         entry: Json = {
-            "path": fspath(path),
+            "path": str(Path(path).absolute()) if is_relative_file(fspath(path), backend) else fspath(path),
             "backend": backend,
             "parameters": copy.deepcopy(dict(parameters or {})),
             "metadata": copy.deepcopy(dict(metadata or {})),
@@ -259,7 +272,7 @@ def _put(tree: Json, parts: tuple[str, ...], value: Any, *, exact: bool) -> None
 
 
 def _checked(content: Json, source: str) -> None:
-    """Raise ConfigError where an object is expected and something else stands."""
+    """Give known settings their types. Raises ConfigError for what can't be: text where an object is expected."""
     for name in _OBJECTS:
         section = content.get(name, {})
         if not isinstance(section, dict):
@@ -269,5 +282,6 @@ def _checked(content: Json, source: str) -> None:
                 raise ConfigError(f"{source}: '{entry}' in '{name}' must be an object.")
     if not isinstance(content.get("plugins", {}), dict | list):
         raise ConfigError(f"{source}: 'plugins' must be an object or a list.")
+    typed(content, source)
     for name, profile in content.get("profiles", {}).items():
         _checked(profile, f"{source}, profile '{name}'")

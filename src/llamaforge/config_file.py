@@ -72,13 +72,17 @@ def write(path: Path, content: Json) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Alone with the file among all who ask this way; waits for the others. The lock is a file beside it."""
-    beside = path.with_name(f"{path.name}.lock")
+    """Alone with the file among all who ask this way; waits for the others. The lock is a file beside it.
+
+    Two names of one file, such as a link and its target, have one lock.
+    """
     try:
+        real = path.resolve()
+        beside = real.with_name(f"{real.name}.lock")
         beside.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(beside, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise ConfigError(f"{path} can't be written: {error.strerror or error}.") from error
+    except (OSError, RuntimeError) as error:  # a RuntimeError for links in a circle
+        raise ConfigError(f"{path} can't be written: {getattr(error, 'strerror', None) or error}.") from error
     try:
         if sys.platform == "win32":
             msvcrt.locking(handle, msvcrt.LK_LOCK, 1)

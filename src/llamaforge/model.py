@@ -127,6 +127,13 @@ def is_local_path(path: str) -> bool:
         return False
 
 
+def is_relative_file(path: str, backend: str) -> bool:
+    """Whether `path` names a file or folder from the working directory. openai and eliza take names, not files."""
+    if backend in {"openai", "eliza"} or path.startswith("~") or Path(path).is_absolute():
+        return False
+    return is_local_path(path) and not PureWindowsPath(path).is_absolute()
+
+
 def is_hub_name(path: str) -> bool:
     """Whether `path` has the form "owner/name" of a model on a hub."""
     return _HUB_NAME.fullmatch(path) is not None and not path.lower().endswith(_WEIGHTS)

@@ -70,7 +70,8 @@ def test_the_command_answers_and_ends_with_0() -> None:
 def test_failures_end_with_1_and_usage_with_2() -> None:
     done = execute("run", "--model", "nothing", "x")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "llamaforge: There is no model 'nothing'. None has been added yet.\n"
+    assert done.stderr.startswith("llamaforge: There is no model 'nothing'. None has been added yet.")
+    assert done.stderr.count("\n") == 1
     done = execute("rum")
     assert (done.returncode, done.stdout) == (2, "")
     assert "No such command 'rum'" in done.stderr
@@ -312,6 +313,77 @@ def test_the_configuration(home: Path) -> None:
     assert json.loads(said("config", "get", "server"))["port"] == 9000
     assert json.loads(said("config", "list"))["default_model"] == "eliza"
     assert failed("config", "get", "no.such.key") == "llamaforge: 'no.such.key' is not set.\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "words", "value"),
+    [
+        ("server.enable_cors", "False", False),
+        ("server.enable_cors", "on", True),
+        ("server.request_timeout", "60", 60),
+        ("default_model", "4", "4"),
+        ("default_model", "null", None),
+        ("default_model", '"null"', "null"),
+        ("api_keys.openai", "123", "123"),
+        ("memory_budget", "12GB", "12GB"),
+        ("memory_budget", "null", None),
+        ("plugins.enabled", "calculator, text_cleaner", ["calculator", "text_cleaner"]),
+        ("plugins.enabled", '["calculator"]', ["calculator"]),
+        ("backends.llama.cpp.default_parameters.n_ctx", "512", 512),
+        ("backends.mine.default_parameters.anything", "yes", "yes"),
+        ("models.d.r.parameters.delay", "0.5", 0.5),
+        ("models.d.r.metadata.note", "true", True),
+        ("logging.level", "DEBUG", "DEBUG"),
+    ],
+)
+def test_settings_are_read_by_their_type(home: Path, key: str, words: str, value: object) -> None:
+    config = Config()
+    config.add_model("d.r", "doctor", "eliza")
+    config.save()
+    said("config", "set", "--", key, words)
+    read = Config().get(key)
+    assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("key", "words", "sentence"),
+    [
+        ("server.enable_cors", "perhaps", "'server.enable_cors' must be true or false."),
+        ("server.enable_cors", "null", "'server.enable_cors' must be true or false."),
+        ("server.port", "http", "'server.port' must be a number."),
+        ("server.port", "70000", "'server.port' must be between 0 and 65535."),
+        ("server.cors", "x", "There is no setting 'server.cors'. Did you mean 'server.port'?"),
+        ("server", "{}", "There is no setting 'server'. Did you mean 'server.port'?"),
+        ("enable_cors", "x", "There is no setting 'enable_cors'. Did you mean 'server.enable_cors'?"),
+        ("nonsense", "x", "There is no setting 'nonsense'. Known: active_profile, api_keys.BACKEND, backends.BACKEND."),
+        ("", "x", "There is no setting ''."),
+        ("memory_budget", "much", "'much' is no amount of memory"),
+        ("plugins.enabled", "[1]", "'plugins.enabled' must be text or a list of texts."),
+        ("plugins.config", "x", "'plugins.config' must be an object."),
+        ("logging.level", "LOUD", "'logging.level' must be DEBUG, INFO, WARNING or ERROR."),
+        ("active_profile", "work", "There is no profile 'work'. Known: none."),
+        ("models.no.path", "x", "There is no model 'no'."),
+        ("models.d.r.parameters.n_ctx", "much", "'models.d.r.parameters.n_ctx' must be a number."),
+        ("models.d.r.weights", "x", "There is no model 'd'."),
+        ("backends.llama.cpp.default_parameters.temprature", "1", "Did you mean 'temperature'?"),
+        ("backends.llama.cpp.default_parameters.top_k", "many", "default_parameters.top_k' must be a number."),
+        ("backends.llama.cpp", "1", "There is no setting 'backends.llama.cpp'."),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_with_what_can(home: Path, key: str, words: str, sentence: str) -> None:
+    config = Config()
+    config.add_model("d.r", "/m/x.gguf")
+    config.save()
+    before = (home / "config.json").read_bytes()
+    assert sentence in failed("config", "set", "--", key, words)
+    assert (home / "config.json").read_bytes() == before
+
+
+def test_a_file_that_says_false_in_words_opens_no_server(home: Path) -> None:
+    (home / "config.json").write_text('{"server": {"enable_cors": "False"}}')
+    assert said("config", "get", "server.enable_cors") == "false\n"
+    (home / "config.json").write_text('{"server": {"enable_cors": "maybe"}}')
+    assert f"{home / 'config.json'}: 'server.enable_cors' must be true or false." in failed("list")
 
 
 def test_global_options_stand_before_the_command(home: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import llamaforge
 from llamaforge import Config, ParameterError
+from llamaforge.config_file import locked
 from llamaforge.exceptions import ConfigError
 
 SOURCE = Path(llamaforge.__file__).parents[1]
@@ -421,3 +422,125 @@ def test_both_documented_shapes_of_plugins_are_read(path, plugins):
     path.write_text(json.dumps({"plugins": plugins}), encoding="utf-8")
     forge = llamaforge.LlamaForge(path)
     assert forge.list_enabled_plugins() == ["text_cleaner"]
+
+
+# ---- settings and their types
+
+
+@pytest.mark.parametrize(
+    ("key", "words", "value"),
+    [
+        ("server.enable_cors", "False", False),
+        ("server.enable_cors", "no", False),
+        ("server.enable_cors", "TRUE", True),
+        ("server.enable_cors", True, True),
+        ("server.port", "9000", 9000),
+        ("server.request_timeout", "2.5", 2.5),
+        ("default_model", None, None),
+        ("default_model", "17", "17"),
+    ],
+)
+def test_a_setting_has_its_type_however_it_was_written(path, key, words, value):
+    config = Config(":memory:")
+    config.set(key, words)
+    assert config.get(key) == value
+    assert type(config.get(key)) is type(value)
+
+    section, _, name = key.rpartition(".")
+    content = {section: {name: words}} if section else {name: words}
+    for whole in (content, {"profiles": {"p": content}, "active_profile": "p"}):
+        path.write_text(json.dumps(whole), encoding="utf-8")
+        read = Config(path).get(key)
+        assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("server.enable_cors", "perhaps", "'server.enable_cors' must be true or false"),
+        ("server.enable_cors", 2, "'server.enable_cors' must be true or false"),
+        ("server.enable_cors", [], "'server.enable_cors' must be true or false"),
+        ("server.port", "http", "'server.port' must be a number"),
+        ("server.port", True, "'server.port' must be a number"),
+        ("server.port", 65536, "'server.port' must be between 0 and 65535"),
+        ("server.port", 80.5, "'server.port' must be a whole number"),
+        ("server.request_timeout", 0, "'server.request_timeout' must be at least 0.001"),
+        ("models_dir", 5, "'models_dir' must be text"),
+    ],
+)
+def test_a_value_that_a_setting_cannot_have_is_refused(path, key, value, sentence):
+    config = Config(":memory:")
+    before = config.get_all()
+    with pytest.raises(ConfigError, match=sentence):
+        config.set(key, value)
+    assert config.get_all() == before
+    section, _, name = key.rpartition(".")
+    content = {section: {name: value}} if section else {name: value}
+    path.write_text(json.dumps({"profiles": {"p": content}}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"config\.json, profile 'p': {sentence}"):
+        Config(path)
+
+
+def test_a_file_with_the_text_false_opens_nothing(path):
+    path.write_text('{"server": {"enable_cors": "False"}, "mine": "False"}', encoding="utf-8")
+    config = Config(path)
+    assert config.get("server.enable_cors") is False
+    assert config.get("mine") == "False", "what is not known is as it was"
+
+
+def test_a_parameter_of_a_backend_with_a_dot_reaches_the_backend():
+    config = Config(":memory:")
+    config.set("backends.llama.cpp.default_parameters.n_ctx", 8)
+    config.set("backends.llama.cpp.default_parameters.top_k", 1)
+    assert config.get(("backends", "llama.cpp", "default_parameters")) == {"n_ctx": 8, "top_k": 1}
+    config.set("models.llama-2.5.parameters.n_ctx", 9)
+    assert config.get(("models", "llama-2.5", "parameters", "n_ctx")) == 9
+
+
+# ---- paths
+
+
+@pytest.mark.parametrize(
+    ("given", "backend", "noted"),
+    [
+        ("model.gguf", "llama.cpp", "{here}/model.gguf"),
+        ("./model.gguf", "llama.cpp", "{here}/model.gguf"),
+        ("sub/../model.gguf", "llama.cpp", "{here}/sub/../model.gguf"),
+        (Path("folder"), "huggingface", "{here}/folder"),
+        ("folder", "openai", "folder"),
+        ("folder", "eliza", "folder"),
+        ("owner/name", "huggingface", "owner/name"),
+        ("gpt-4", "openai", "gpt-4"),
+        ("~/model.gguf", "llama.cpp", "~/model.gguf"),
+        ("/m/x.gguf", "llama.cpp", "/m/x.gguf"),
+        (r"C:\m\x.gguf", "llama.cpp", r"C:\m\x.gguf"),
+        ("https://example.com/x.gguf", "mine", "https://example.com/x.gguf"),
+        ("nothing here", "mine", "nothing here"),
+    ],
+)
+def test_a_relative_path_is_noted_as_a_whole(tmp_path, monkeypatch, given, backend, noted):
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    entry = Config(":memory:").add_model("m", given, backend)
+    assert entry["path"] == noted.format(here=tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of another kind")
+def test_two_names_of_one_file_have_one_lock(tmp_path):
+    target, link = tmp_path / "real" / "config.json", tmp_path / "config.json"
+    target.parent.mkdir()
+    target.write_text("{}", encoding="utf-8")
+    link.symlink_to(target)
+    waited = threading.Event()
+
+    def save():
+        Config(link).save()
+        waited.set()
+
+    with locked(target):
+        thread = threading.Thread(target=save)
+        thread.start()
+        assert not waited.wait(0.2)
+    thread.join()
+    assert waited.is_set()
+    assert not (tmp_path / "config.json.lock").exists()

@@ -1,6 +1,7 @@
 """Getting and removing models: paths, addresses, Ollama and the Hugging Face hub, on servers of the loopback interface."""
 
 import errno
+import fcntl
 import hashlib
 import http.server
 import json
@@ -11,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -67,6 +69,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if status == 206:
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
             content = content[first : last + 1]
+        elif status == 416:
+            self.send_header("Content-Range", f"bytes */{len(content)}")
         if files.tag:
             self.send_header("ETag", files.tag)
         self.send_header("X-Repo-Commit", "0" * 40)
@@ -232,6 +236,47 @@ def test_two_downloads_of_one_file_do_not_mix(files: Files, tmp_path: Path) -> N
 
     fetch(Download(f"{files.url}/f.bin"), tmp_path / "f.bin", again)
     assert (tmp_path / "f.bin").read_bytes() == CONTENT
+
+
+def test_a_file_that_another_download_finished_meanwhile_is_left_alone(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opened before the first renamed it, locked after: what is open then is the finished file."""
+    files.files["/f.bin"] = CONTENT
+    part, target = tmp_path / "f.bin.part", tmp_path / "f.bin"
+    part.write_bytes(CONTENT)
+    lock = fcntl.flock
+
+    def finished_first(file: IO[bytes], how: int) -> None:
+        part.replace(target)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", finished_first)
+    with pytest.raises(DownloadError, match=r"f\.bin was finished by another download just now\."):
+        fetch(Download(f"{files.url}/f.bin"), target, pause=0)
+    assert target.read_bytes() == CONTENT
+    assert left(tmp_path) == ["f.bin"]
+    assert files.asked == []
+
+
+def test_a_whole_file_that_lacks_only_its_name_is_not_fetched_again(files: Files, tmp_path: Path) -> None:
+    files.files["/f.bin"] = CONTENT
+    (tmp_path / "f.bin.part").write_bytes(CONTENT)
+    note = {"url": f"{files.url}/f.bin", "tag": files.tag}
+    (tmp_path / "f.bin.part.json").write_text(json.dumps(note))
+    fetch(Download(f"{files.url}/f.bin"), tmp_path / "f.bin", pause=0)
+    assert files.asked == [("/f.bin", f"bytes={len(CONTENT)}-")]
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT
+    assert left(tmp_path) == ["f.bin"]
+
+
+def test_a_part_that_is_longer_than_the_file_begins_anew(files: Files, tmp_path: Path) -> None:
+    files.files["/f.bin"] = CONTENT[:5000]
+    (tmp_path / "f.bin.part").write_bytes(CONTENT)
+    note = {"url": f"{files.url}/f.bin", "tag": files.tag}
+    (tmp_path / "f.bin.part.json").write_text(json.dumps(note))
+    fetch(Download(f"{files.url}/f.bin"), tmp_path / "f.bin", pause=0)
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT[:5000]
 
 
 @pytest.mark.parametrize(

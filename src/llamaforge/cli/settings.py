@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from llamaforge.cli.models import hide_keys
-from llamaforge.cli.state import State, say, show_json, value_of
+from llamaforge.cli.state import State, say, show_json
 from llamaforge.exceptions import ConfigError
 
 app = typer.Typer(help="Show and change the configuration.", no_args_is_help=True, rich_markup_mode=None)
@@ -31,12 +31,19 @@ def get(ctx: typer.Context, key: Annotated[str, typer.Argument(help="Such as ser
 def set_(
     ctx: typer.Context,
     key: Annotated[str, typer.Argument(help="Such as server.port.")],
-    value: Annotated[str, typer.Argument(help="JSON; what is no JSON is text.")],
+    value: Annotated[str, typer.Argument(help="Such as 9000 or false; lists and objects are JSON.")],
 ) -> None:
     """Set a key and save, in the profile if one is active."""
+    from llamaforge.settings import from_words, setting, split  # noqa: PLC0415 - a command loads what it needs
+
     state: State = ctx.obj
     config = state.config()
-    config.set(key, value_of(value))
+    parts = split(key) or tuple(key.split("."))
+    known = setting(parts, config.config["models"])
+    if key == "active_profile":
+        config.set_active_profile(from_words(known, value))
+    else:
+        config.set(parts, from_words(known, value))
     config.save()
 
 

@@ -139,6 +139,8 @@ def parameters(given: Sequence[str], **named: Any) -> dict[str, Any]:
 
     Raises ParameterError for one without a name.
     """
+    from llamaforge.settings import value_of  # noqa: PLC0415 - a command loads what it needs
+
     found = {name: value for name, value in named.items() if value is not None}
     for item in given:
         name, equals, value = item.partition("=")
@@ -146,14 +148,6 @@ def parameters(given: Sequence[str], **named: Any) -> dict[str, Any]:
             raise ParameterError(f"'{item}' is no parameter; write it as name=value.")
         found[name.strip()] = value_of(value)
     return found
-
-
-def value_of(text: str) -> Any:
-    """A value as JSON; what is no JSON is text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def say(text: object, *, err: bool = False) -> None:

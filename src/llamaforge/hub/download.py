@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 import shutil
 import time
 import urllib.error
@@ -58,7 +59,7 @@ def fetch(
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab") as file, _alone(file, target.name):
+        with part.open("ab") as file, _alone(file, part, target.name):
             _fill(wanted, file, part, progress, pause)
             _verify(wanted, part)
             if check is not None:
@@ -114,6 +115,8 @@ def _receive(wanted: Download, file: IO[bytes], part: Path, progress: Progress |
         return
     with _opened(wanted.url, headers, allow={416}) as response:
         if response.status == 416 or not _continues(response, have):
+            if response.status == 416 and response.headers.get("Content-Range") == f"bytes */{have}":
+                return  # all of it was here
             have = _empty(file)
             if response.status == 416:
                 raise _CutOffError(f"{part.stem} is shorter there than here.")
@@ -247,8 +250,11 @@ def _of_disk(error: OSError, target: Path) -> DownloadError:
 
 
 @contextlib.contextmanager
-def _alone(file: IO[bytes], name: str) -> Iterator[None]:
-    """The file is ours, where the system knows locks; the lock goes with the file."""
+def _alone(file: IO[bytes], part: Path, name: str) -> Iterator[None]:
+    """The file is ours, where the system knows locks; the lock goes with the file.
+
+    Another may have finished, and renamed the file, after it was opened here: then it is not ours to write.
+    """
     try:
         import fcntl  # noqa: PLC0415 - not on Windows
     except ImportError:
@@ -258,6 +264,8 @@ def _alone(file: IO[bytes], name: str) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise DownloadError(f"{name} is being downloaded already.") from error
+    if not part.exists() or not os.path.samestat(part.stat(), os.fstat(file.fileno())):
+        raise DownloadError(f"{name} was finished by another download just now.")
     yield
 
 
