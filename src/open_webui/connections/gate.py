@@ -7,8 +7,9 @@ import asyncio
 import contextlib
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any, Final, Literal, Protocol
 
 import aiohttp
@@ -16,6 +17,15 @@ import msgspec
 
 from llamaforge.events import Event, Usage
 from open_webui.connections.base import Connection, Models, Reply, Target, Tell
+from open_webui.connections.counts import (
+    NO_CHOICES,
+    asks_usage,
+    refuses_field,
+    told_by,
+    usage_of,
+    with_usage,
+    without_usage,
+)
 from open_webui.connections.local.connection import LocalConnection
 from open_webui.connections.ollama import OllamaConnection
 from open_webui.constants import MODEL_NOT_FOUND
@@ -29,9 +39,6 @@ log = get_logger(__name__)
 Kind = Literal["chat", "api", "task", "embedding", "operation"]
 # The status of a call that was ended before its answer was over, by whoever asked.
 STOPPED: Final = 499
-# A provider that doesn't know a field refuses the request with one of these.
-_REFUSALS: Final = frozenset({400, 422})
-_FIELD: Final = "stream_options"
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,9 +94,9 @@ class Gate:
         reserve: Reserve | None = None,
         traces: tuple[Trace, ...] = (),
     ) -> None:
+        self.process_load = load
         self._models = models
         self._usage_log = usage_log
-        self._load = load
         self._reserve = reserve
         self._traces = traces
         # Whether a provider knows `stream_options`, by its models' remote ids (one address may stand before many
@@ -104,8 +111,7 @@ class Gate:
         await self._models.wait_until_listed(model_id)
         return self._models.resolve(principal, model_id)
 
-    @contextlib.asynccontextmanager
-    async def chat(
+    def chat(
         self,
         principal: Principal,
         target: Target,
@@ -115,37 +121,15 @@ class Gate:
         chat_id: str | None = None,
         message_id: str | None = None,
         tell: Tell | None = None,
-    ) -> AsyncIterator[Reply]:
+    ) -> AbstractAsyncContextManager[Reply]:
         """An opened answer to an OpenAI chat request; leaving it closes the provider's connection and counts the call.
 
         It counts with the provider's status where it failed, with 499 where it was left before its end, with 500 after an
         error of ours. payload["stream"] says which of the reply's ways will be used. tell: hears why one has to wait.
 
-        Raises NotFound for a target that was not resolved for the caller, ProviderError.
+        Entering raises NotFound for a target that was not resolved for the caller, ProviderError.
         """
-        call = call_of(principal, target, kind, chat_id, message_id)
-        async with self._counted(principal, target, call) as meter:
-            # A client's own field is its own affair; one that did not ask is not sent the chunk that holds only counts.
-            asked = kind == "api" and _asks_usage(payload)
-            asker = asker_of(principal)
-            if asked or payload.get("stream") is not True or not target.connection.takes_stream_options:
-                opening = target.connection.open(target.entry, payload, asker, tell)
-            else:
-                opening = self._opened_with_usage(target, payload, asker, tell)
-            async with self._paced(opening, kind) as reply:
-                yield _CountedReply(reply, meter, hides_usage=kind == "api" and not asked)
-
-    @contextlib.asynccontextmanager
-    async def _paced(self, opening: AbstractAsyncContextManager[Reply], kind: Kind) -> AsyncIterator[Reply]:
-        """The opened reply, read as often as the process can bear: a page's answer no more often than it is shown."""
-        load = self._load
-        load.begin_stream()
-        try:
-            async with opening as reply:
-                reply.pace(load.until_frame_read if kind == "chat" else load.until_stream_read)
-                yield reply
-        finally:
-            load.end_stream()
+        return _Chat(self, principal, target, payload, (kind, chat_id, message_id), tell)
 
     async def embed(self, principal: Principal, target: Target, payload: dict[str, Any]) -> bytes:
         """An OpenAI embeddings request, answered as the JSON of OpenAI. Raises as `chat`, BadRequest."""
@@ -202,24 +186,25 @@ class Gate:
     @contextlib.asynccontextmanager
     async def _counted(self, principal: Principal, target: Target | None, call: Call) -> AsyncIterator["_Meter"]:
         """One call from its right to its count."""
+        await self.admit(principal, target, call)
+        meter = _Meter()
+        try:
+            yield meter
+        except BaseException as error:
+            self.end(call, meter, error)
+            raise
+        self.end(call, meter, None)
+
+    async def admit(self, principal: Principal, target: Target | None, call: Call) -> None:
+        """Lets a call begin. Raises NotFound, and what `reserve` does."""
         if target is not None:
             _check_right(principal, target, call.kind)
         if self._reserve is not None:
             await self._reserve(call)
-        meter, status = _Meter(), 500
-        try:
-            yield meter
-            status = meter.status or (200 if meter.is_over else STOPPED)
-        except (asyncio.CancelledError, GeneratorExit):
-            status = STOPPED
-            raise
-        except OuiError as error:
-            status = error.status
-            raise
-        finally:
-            self._ended(call, Outcome(status, meter.usage))
 
-    def _ended(self, call: Call, outcome: Outcome) -> None:
+    def end(self, call: Call, meter: "_Meter", error: BaseException | None) -> None:
+        """Counts a call that is over. error: what ended it, if anything did."""
+        outcome = Outcome(_status_of(meter, error), meter.usage)
         if call.kind != "operation":
             self._usage_log.count(call, outcome.status, outcome.usage)
         for trace in self._traces:
@@ -229,28 +214,116 @@ class Gate:
                 # Who looks on must not fail the call that he looks at.
                 log.exception("a trace of provider calls failed", trace=type(trace).__name__)
 
-    @contextlib.asynccontextmanager
-    async def _opened_with_usage(
-        self, target: Target, payload: dict[str, Any], asker: dict[str, str], tell: Tell | None
-    ) -> AsyncIterator[Reply]:
-        """The reply, asked for with its usage; without where the provider doesn't know the field."""
-        connection, entry = target.connection, target.entry
-        takes = self._takes.setdefault(connection, {})
-        known = takes.get(entry.remote_id)
-        plain = _without_usage(payload)
-        sent = plain if known is False else _with_usage(payload)
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                reply = await stack.enter_async_context(connection.open(entry, sent, asker, tell))
-            except ProviderError as error:
-                if sent is plain or error.status not in _REFUSALS or (known and _FIELD not in error.detail):
-                    raise
-                reply = await stack.enter_async_context(connection.open(entry, plain, asker, tell))
-                log.info("a provider does not count the tokens of its streams", model=target.model_id)
-                takes[entry.remote_id] = False
+    def takes_usage(self, target: Target) -> bool | None:
+        """Whether the model's provider knows the field that asks for usage; None when it was not tried."""
+        takes = self._takes.get(target.connection)
+        return None if takes is None else takes.get(target.entry.remote_id)
+
+    def note_takes_usage(self, target: Target, *, takes: bool) -> None:
+        """Remembers whether a model's provider knows the field that asks for usage."""
+        self._takes.setdefault(target.connection, {})[target.entry.remote_id] = takes
+
+
+def _status_of(meter: "_Meter", error: BaseException | None) -> int:
+    """The status that a call counts with."""
+    match error:
+        case None:
+            return meter.status or (200 if meter.is_over else STOPPED)
+        case asyncio.CancelledError() | GeneratorExit():
+            return STOPPED
+        case OuiError():
+            return error.status
+    return 500
+
+
+class _Chat:
+    """One chat request, sent when it is entered.
+
+    A class, as is what it enters: a generator made a context manager costs as much as a chunk, and there were five.
+    """
+
+    __slots__ = ("_about", "_call", "_gate", "_meter", "_opened", "_payload", "_principal", "_target", "_tell")
+
+    def __init__(
+        self,
+        gate: Gate,
+        principal: Principal,
+        target: Target,
+        payload: dict[str, Any],
+        about: tuple[Kind, str | None, str | None],
+        tell: Tell | None,
+    ) -> None:
+        """about: the kind of call, the chat and the message that it is for."""
+        self._gate = gate
+        self._principal = principal
+        self._target = target
+        self._payload = payload
+        self._about = about
+        self._tell = tell
+        self._meter = _Meter()
+        self._opened: AbstractAsyncContextManager[Reply] | None = None
+
+    async def __aenter__(self) -> Reply:
+        gate, target, kind = self._gate, self._target, self._about[0]
+        self._call = call_of(self._principal, target, *self._about)
+        await gate.admit(self._principal, target, self._call)
+        gate.process_load.begin_stream()
+        try:
+            # A client's own field is its own affair; one that did not ask is not sent the chunk that holds only counts.
+            asked = kind == "api" and asks_usage(self._payload)
+            if asked or self._payload.get("stream") is not True or not target.connection.takes_stream_options:
+                reply = await self._open(self._payload)
             else:
-                takes[entry.remote_id] = sent is not plain
-            yield reply
+                reply = await self._open_with_usage()
+        except BaseException as error:
+            self._leave(error)
+            raise
+        load = gate.process_load
+        reply.pace(load.until_frame_read if kind == "chat" else load.until_stream_read)
+        return _CountedReply(reply, self._meter, hides_usage=kind == "api" and not asked)
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        assert self._opened is not None, "it was entered"
+        try:
+            await self._opened.__aexit__(_kind, error, _trace)
+        except BaseException as other:
+            self._leave(other)
+            raise
+        self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
+        self._gate.process_load.end_stream()
+        self._gate.end(self._call, self._meter, error)
+
+    async def _open(self, payload: dict[str, Any]) -> Reply:
+        target = self._target
+        opening = target.connection.open(target.entry, payload, asker_of(self._principal), self._tell)
+        reply = await opening.__aenter__()
+        self._opened = opening
+        return reply
+
+    async def _open_with_usage(self) -> Reply:
+        """The reply, asked for with its usage; without where the provider doesn't know the field."""
+        gate, target = self._gate, self._target
+        takes = gate.takes_usage(target)
+        if takes is False:
+            return await self._open(without_usage(self._payload))
+        asking = with_usage(self._payload)
+        try:
+            reply = await self._open(asking)
+        except ProviderError as error:
+            if asking is self._payload or not refuses_field(error, asking, was_taken=takes is True):
+                raise
+        else:
+            if takes is None:
+                gate.note_takes_usage(target, takes=True)
+            return reply
+        reply = await self._open(without_usage(self._payload))
+        log.info("a provider does not count the tokens of its streams", model=target.model_id)
+        gate.note_takes_usage(target, takes=False)
+        return reply
 
 
 class _Meter:
@@ -280,7 +353,7 @@ class _CountedReply:
 
     async def batches(self) -> AsyncIterator[list[bytes]]:
         """See `base.Reply`."""
-        with self._noted():
+        try:
             async for batch in self._reply.batches():
                 for payload in batch:
                     # Looking for the name is cheaper than decoding each; many send it as null until the last.
@@ -289,70 +362,46 @@ class _CountedReply:
                         break
                 if batch:
                     yield batch
-
-    async def events(self) -> AsyncIterator[list[Event]]:
-        """See `base.Reply`."""
-        with self._noted():
-            async for events in self._reply.events():
-                for event in events:
-                    if isinstance(event, Usage):
-                        self._meter.usage = event.raw
-                yield events
-
-    async def whole(self) -> bytes:
-        """See `base.Reply`."""
-        with self._noted():
-            body = await self._reply.whole()
-            self._meter.usage = usage_of(body)
-            return body
-
-    @contextlib.contextmanager
-    def _noted(self) -> Iterator[None]:
-        try:
-            yield
         except OuiError as error:
             self._meter.status = error.status
             raise
         self._meter.is_over = True
 
+    async def events(self) -> AsyncIterator[list[Event]]:
+        """See `base.Reply`."""
+        try:
+            async for events in self._reply.events():
+                for event in events:
+                    if isinstance(event, Usage):
+                        self._meter.usage = event.raw
+                yield events
+        except OuiError as error:
+            self._meter.status = error.status
+            raise
+        self._meter.is_over = True
+
+    async def whole(self) -> bytes:
+        """See `base.Reply`."""
+        try:
+            body = await self._reply.whole()
+        except OuiError as error:
+            self._meter.status = error.status
+            raise
+        self._meter.usage = usage_of(body)
+        self._meter.is_over = True
+        return body
+
     def _without_counts(self, batch: list[bytes]) -> list[bytes]:
         """The batch as it is passed on; what it tells of usage is noted."""
         out = []
         for payload in batch:
-            told = _told_by(payload) if b'"usage"' in payload else None
+            told = told_by(payload) if b'"usage"' in payload else None
             if told is not None and told.usage is not None:
                 self._meter.usage = told.usage
-                if self._hides_usage and bytes(told.choices) in _NO_CHOICES:
+                if self._hides_usage and bytes(told.choices) in NO_CHOICES:
                     continue
             out.append(payload)
         return out
-
-
-class _Told(msgspec.Struct, frozen=True):
-    """The part of a chunk, of a completion, or of embeddings that is counted."""
-
-    usage: dict[str, Any] | None = None
-    choices: msgspec.Raw = msgspec.Raw()
-    prompt_eval_count: int | None = None
-
-
-_NO_CHOICES: Final = frozenset({b"", b"[]", b"null"})
-_decode: Final = msgspec.json.Decoder(_Told).decode
-
-
-def _told_by(payload: bytes) -> _Told | None:
-    try:
-        return _decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def usage_of(body: bytes) -> dict[str, Any] | None:
-    """The usage that a chunk, a whole answer or embeddings tell, Ollama's own embeddings among them."""
-    told = _told_by(body) if b'"usage"' in body or b'"prompt_eval_count"' in body else None
-    if told is None or told.usage is not None:
-        return None if told is None else told.usage
-    return None if told.prompt_eval_count is None else {"prompt_tokens": told.prompt_eval_count}
 
 
 def call_of(
@@ -386,26 +435,3 @@ def _check_right(principal: Principal, target: Target, kind: Kind) -> None:
     """
     if target.user_id != principal.id and not (kind == "task" and target.user_id is None):
         raise NotFound(MODEL_NOT_FOUND, status=400)
-
-
-def _asks_usage(payload: dict[str, Any]) -> bool:
-    options = payload.get(_FIELD)
-    return isinstance(options, dict) and options.get("include_usage") is True
-
-
-def _with_usage(payload: dict[str, Any]) -> dict[str, Any]:
-    """The payload that asks for usage. What a client sends in the field's place and is none stays for its provider to refuse."""
-    options = payload.get(_FIELD)
-    if options is not None and not isinstance(options, dict):
-        return payload
-    return payload | {_FIELD: {**(options or {}), "include_usage": True}}
-
-
-def _without_usage(payload: dict[str, Any]) -> dict[str, Any]:
-    """The payload as its client would send it to a provider that doesn't count."""
-    options = payload.get(_FIELD)
-    if not isinstance(options, dict):
-        return payload
-    kept = {name: value for name, value in options.items() if name != "include_usage"}
-    rest = {name: value for name, value in payload.items() if name != _FIELD}
-    return rest | {_FIELD: kept} if kept else rest

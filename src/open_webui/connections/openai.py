@@ -1,7 +1,6 @@
 """Endpoints that speak OpenAI's wire: their models, their streams, their whole answers."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, Self, TypeVar
 
@@ -74,24 +73,20 @@ class OpenAIConnection:
             returns_reasoning=self.spec.returns_reasoning,
         )
 
-    @contextlib.asynccontextmanager
-    async def open(
+    def open(
         self,
         entry: ModelEntry,
         payload: dict[str, Any],
         user: dict[str, str] | None = None,
         tell: Tell | None = None,  # noqa: ARG002
-    ) -> AsyncIterator[Reply]:
-        url = f"{self.spec.url}/chat/completions"
-        response = await request(
-            self._http,
-            "POST",
-            url,
-            headers=self.spec.headers_for(user),
-            payload={**payload, "model": entry.remote_id},
-        )
-        async with OpenAIReply(response, url) as reply:
-            yield reply
+    ) -> "_Opening":
+        return _Opening(self, {**payload, "model": entry.remote_id}, user)
+
+    async def ask(self, payload: dict[str, Any], user: dict[str, str] | None) -> "OpenAIReply":
+        """The opened answer to a request as it is sent, which the caller leaves. Raises ProviderError."""
+        url = self.spec.url + "/chat/completions"
+        headers = self.spec.headers_for(user)
+        return OpenAIReply(await request(self._http, "POST", url, headers=headers, payload=payload), url)
 
     async def embed(self, entry: ModelEntry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
         return await self.call("POST", "/embeddings", {**payload, "model": entry.remote_id}, user=user)
@@ -138,6 +133,26 @@ def _not_json(url: str, body: bytes) -> str:
     return NOT_UNDERSTOOD
 
 
+class _Opening:
+    """A chat request that is sent when it is entered. By hand: a generator's context manager costs three times as much."""
+
+    __slots__ = ("_connection", "_payload", "_reply", "_user")
+
+    def __init__(self, connection: OpenAIConnection, payload: dict[str, Any], user: dict[str, str] | None) -> None:
+        self._connection = connection
+        self._payload = payload
+        self._user = user
+        self._reply: OpenAIReply | None = None
+
+    async def __aenter__(self) -> Reply:
+        self._reply = await self._connection.ask(self._payload, self._user)
+        return self._reply
+
+    async def __aexit__(self, *_error: object) -> None:
+        if self._reply is not None:
+            await self._reply.close()
+
+
 class OpenAIReply:
     """An opened answer. Also for a provider that streams unasked, or doesn't although it was asked to."""
 
@@ -146,15 +161,19 @@ class OpenAIReply:
     def __init__(self, response: aiohttp.ClientResponse, url: str) -> None:
         self._response = response
         self._url = url
-        self._reader: StreamReader[Any] = ChunkReader()
+        self._reader: StreamReader[Any] | None = None
         self._body = PacedBody(response)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the provider's work, or keeps the connection where the answer was read to its end."""
         content = self._response.content
-        if self._reader.done and not content.at_eof():
+        if self._reader is not None and self._reader.done and not content.at_eof():
             try:
                 async with asyncio.timeout(_TAIL_SECONDS):
                     while await content.readany():
@@ -172,7 +191,7 @@ class OpenAIReply:
 
     @property
     def dropped(self) -> int:
-        return self._reader.dropped
+        return 0 if self._reader is None else self._reader.dropped
 
     def batches(self) -> AsyncIterator[list[bytes]]:
         return self._through(ChunkReader(), to_chunks)
@@ -220,7 +239,7 @@ class OpenAIReply:
         if self._response.content_type != "text/event-stream" and body.lstrip()[:1] in {b"{", b"[", b"<"}:
             _completion(body, self._url)
             return body
-        chunks = self._reader
+        chunks = self._reader = ChunkReader()
         good: list[bytes] = chunks.feed(body) + chunks.close()
         if not good and chunks.error is None:
             raise ProviderError(_not_json(self._url, body))

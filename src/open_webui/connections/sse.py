@@ -59,13 +59,18 @@ class SseReader:
             and not self._data
             and not self._after_cr
             and b"\r" not in read
-            and DONE not in read
             and len(read) <= self._limit
         ):
             events = read[6:-2].split(b"\n\ndata: ")
-            # No line ends but those of the events themselves.
-            if read.count(b"\n") == 2 * len(events):
+            terminator = read.find(DONE)
+            # No line ends but those of the events themselves; a terminator is the last of them.
+            if read.count(b"\n") == 2 * len(events) and (
+                terminator < 0 or (events[-1] == DONE and terminator == len(read) - len(DONE) - 2)
+            ):
                 self._started = True
+                if terminator >= 0:
+                    self.done = True
+                    events.pop()
                 return events
         return self._lines(read)
 

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ from llamaforge.events.openai import message_of
 from open_webui.connections.chunks import CUT_OFF
 from open_webui.constants import MAX_PROVIDER_LINE
 from open_webui.errors import BadRequest, ProviderError
-from open_webui.internal.http import Attempt
+from open_webui.internal.http import was_opened
 
 # Larger bodies than this go out in pieces.
 LARGE: Final = 2**20
@@ -74,10 +74,7 @@ async def request(
     # A redirect would turn a POST into a GET and take the key along; an admin corrects the address instead.
     options |= {"headers": sent, "allow_redirects": False}
 
-    def call(**more: Any) -> Awaitable[aiohttp.ClientResponse]:
-        return http.request(method, url, data=_in_pieces(data), **options, **more)
-
-    response = await _once_or_again(call, url)
+    response = await _once_or_again(http, method, url, data, options)
     if response.status < 300:
         return response
     try:
@@ -91,18 +88,21 @@ def _in_pieces(data: bytes | None) -> bytes | io.BytesIO | None:
     return io.BytesIO(data) if data is not None and len(data) > LARGE else data
 
 
-async def _once_or_again(call: Callable[..., Awaitable[aiohttp.ClientResponse]], url: str) -> aiohttp.ClientResponse:
-    """The response to a call, made again by the rule of `request`. Raises ProviderError."""
+async def _once_or_again(
+    http: aiohttp.ClientSession, method: str, url: str, data: bytes | None, options: dict[str, Any]
+) -> aiohttp.ClientResponse:
+    """The response to a request, made again by the rule of `request`. Raises ProviderError."""
     clock = asyncio.get_running_loop().time
-    attempt, began = Attempt(), clock()
+    began = clock()
+    was_opened.set(False)
     try:
-        return await call(trace_request_ctx=attempt)
+        return await http.request(method, url, data=_in_pieces(data), **options)
     except FAILURES as error:
         at_once = clock() - began < CLOSED_WHILE_IDLE_SECONDS
-        if not (attempt.reused and at_once and _was_closed(error)):
+        if was_opened.get() or not at_once or not _was_closed(error):
             raise failure(error, url) from error
     try:
-        return await call()
+        return await http.request(method, url, data=_in_pieces(data), **options)
     except FAILURES as error:
         lost = failure(error, url)
         # An engine that dies of a request looks the same, and must not be started again for it.

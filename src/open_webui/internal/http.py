@@ -1,37 +1,26 @@
 """Outgoing HTTP: the one client for addresses that an admin configured (providers). Others come with their own checks."""
 
-from types import SimpleNamespace
+from contextvars import ContextVar
+from typing import Any, Final
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from open_webui import __version__
 from open_webui.env import Settings
 from open_webui.internal.db import dumps
 
-
-class Attempt:
-    """What became known of a request while it was made; handed to the session as `trace_request_ctx`.
-
-    reused: it went over a connection that was kept from an earlier request.
-    """
-
-    __slots__ = ("reused",)
-
-    def __init__(self) -> None:
-        self.reused = False
+# Whether a connection was opened since the current task set this to False: False after a request that went over one
+# that was kept from an earlier request.
+was_opened: Final = ContextVar("was_opened", default=True)
 
 
-async def _note_reuse(
-    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceConnectionReuseconnParams
-) -> None:
-    if isinstance(context.trace_request_ctx, Attempt):
-        context.trace_request_ctx.reused = True
+class Connector(aiohttp.TCPConnector):
+    """Connections that note in `was_opened` that they are new. Costs nothing where a kept one is used again."""
 
-
-def _tracing() -> aiohttp.TraceConfig:
-    config = aiohttp.TraceConfig()
-    config.on_connection_reuseconn.append(_note_reuse)
-    return config
+    async def _create_connection(self, *args: Any, **named: Any) -> ResponseHandler:
+        was_opened.set(True)
+        return await super()._create_connection(*args, **named)
 
 
 def open_http(settings: Settings) -> aiohttp.ClientSession:
@@ -39,7 +28,7 @@ def open_http(settings: Settings) -> aiohttp.ClientSession:
     unless configured (a local model may think for minutes; what is silent is stopped by a person).
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=60),
+        connector=Connector(limit=0, keepalive_timeout=60, ttl_dns_cache=60),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=settings.aiohttp_client_timeout, sock_connect=10),
         headers={"user-agent": f"oui-backend/{__version__}"},
@@ -48,5 +37,4 @@ def open_http(settings: Settings) -> aiohttp.ClientSession:
         max_line_size=64 * 1024,
         max_field_size=64 * 1024,
         auto_decompress=True,
-        trace_configs=[_tracing()],
     )

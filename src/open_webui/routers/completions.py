@@ -11,7 +11,7 @@ from starlette.responses import Response
 from open_webui.access.policy import USER
 from open_webui.chat import api, ollama
 from open_webui.chat.delivery.sse import Stream
-from open_webui.chat.request import PageRequest, is_page_request, parse_api_request, parse_page_request
+from open_webui.chat.request import ApiRequest, PageRequest, is_page_request, parse_api_request, parse_page_request
 from open_webui.deps import AppState, Caller
 from open_webui.principal import Principal
 from open_webui.routing import Json, allow, credential, json_object, new_router, unless_gone
@@ -21,13 +21,16 @@ from open_webui.state import State
 router = new_router()
 
 
-async def bound(request: Request, state: State, caller: Principal, answer: Coroutine[Any, Any, Response]) -> Response:
+async def bound(
+    request: Request, state: State, caller: Principal, asked: ApiRequest, answer: Coroutine[Any, Any, Response]
+) -> Response:
     """A stream that ends with the credential it was asked with; a whole answer as it is.
 
-    A client that goes away before its answer begins waits no longer: others may be behind it in a queue.
+    A client that goes away before its answer begins waits no longer: others may be behind it in a queue. A stream sees
+    to that itself.
     """
     with closing(answer), state.streams.reserve(caller):
-        response = await unless_gone(request, answer)
+        response = await (answer if asked.stream else unless_gone(request, answer))
         token, _ = credential(request)
         if token is None or not isinstance(response, Stream):
             return response
@@ -51,7 +54,8 @@ async def chat_completions(request: Request, state: AppState, caller: Caller) ->
     body = await json_object(request)
     if is_page_request(body):
         return await state.starter.start(caller, await with_files(state, caller, parse_page_request(body)))
-    return await bound(request, state, caller, api.complete(state.gate, caller, parse_api_request(body)))
+    asked = parse_api_request(body)
+    return await bound(request, state, caller, asked, api.complete(state.gate, caller, asked))
 
 
 @router.post("/openai/chat/completions")
@@ -61,7 +65,8 @@ async def chat_completions(request: Request, state: AppState, caller: Caller) ->
 async def plain_completions(request: Request, state: AppState, caller: Caller) -> Response:
     """An OpenAI chat completion for API clients."""
     body = await json_object(request)
-    return await bound(request, state, caller, api.complete(state.gate, caller, parse_api_request(body)))
+    asked = parse_api_request(body)
+    return await bound(request, state, caller, asked, api.complete(state.gate, caller, asked))
 
 
 @router.post("/api/chat/completed")
@@ -80,7 +85,7 @@ async def ollama_chat(request: Request, state: AppState, caller: Caller) -> Resp
     if (done := await local_ollama.keep_loaded(state, caller, body)) is not None:
         return Json(done)
     asked = ollama.parse_chat(body)
-    return await bound(request, state, caller, ollama.answer(state.gate, caller, asked))
+    return await bound(request, state, caller, asked, ollama.answer(state.gate, caller, asked))
 
 
 @router.post("/ollama/api/generate")
@@ -92,4 +97,4 @@ async def ollama_generate(request: Request, state: AppState, caller: Caller) -> 
     if (done := await local_ollama.keep_loaded(state, caller, body)) is not None:
         return Json(done)
     asked = ollama.parse_generate(body)
-    return await bound(request, state, caller, ollama.answer(state.gate, caller, asked, generate=True))
+    return await bound(request, state, caller, asked, ollama.answer(state.gate, caller, asked, generate=True))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from open_webui.chat.wire import page_usage
-from open_webui.connections.gate import usage_of
+from open_webui.connections.counts import usage_of
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from llamaforge.events import Text, Usage
+from llamaforge.events.openai import message_of
 from open_webui.connections.base import Connection, ModelEntry, Reply, Target
+from open_webui.connections.counts import refuses_field
 from open_webui.connections.gate import Call, Gate, Kind, Outcome
 from open_webui.connections.local.eliza import ElizaConnection
 from open_webui.connections.ollama import OllamaConnection
@@ -88,7 +90,7 @@ async def read(opening: AbstractAsyncContextManager[Reply]) -> list[dict[str, An
         return [msgspec.json.decode(chunk) async for batch in reply.batches() for chunk in batch]
 
 
-def said(chunks: list[dict[str, Any]]) -> str:
+def content(chunks: list[dict[str, Any]]) -> str:
     return "".join(c["delta"].get("content") or "" for chunk in chunks for c in chunk["choices"])
 
 
@@ -99,7 +101,7 @@ async def test_a_client_that_did_not_ask_is_counted_and_sees_nothing_of_it(
     gate: Gate, log: Log, made: Made, upstream: Upstream
 ) -> None:
     chunks = await read(gate.chat(ANN, made("echo"), STREAM))
-    assert said(chunks) == "hello there"
+    assert content(chunks) == "hello there"
     assert not [c for c in chunks if not c["choices"]]
     assert upstream.chats[0].body["stream_options"] == {"include_usage": True}
     assert log.counted == [("api", 200, COUNTED)]
@@ -125,6 +127,7 @@ async def test_options_that_are_none_are_the_providers_to_refuse(gate: Gate, mad
     upstream.refuses_stream_options = 400
     with pytest.raises(ProviderError, match="stream_options"):
         await read(gate.chat(ANN, made("echo"), STREAM | {"stream_options": "x"}))
+    assert len(upstream.chats) == 1
 
 
 async def test_a_whole_answer_is_counted(gate: Gate, log: Log, made: Made, upstream: Upstream) -> None:
@@ -168,7 +171,7 @@ async def test_events_that_break_off(gate: Gate, log: Log, made: Made) -> None:
 
 async def test_ollamas_wire_tells_it_unasked(gate: Gate, log: Log, made: Made, upstream: Upstream) -> None:
     chunks = await read(gate.chat(ANN, made("echo:latest", made.ollama), STREAM))
-    assert said(chunks) == "hello there"
+    assert content(chunks) == "hello there"
     assert not [c for c in chunks if not c["choices"]]
     assert "stream_options" not in upstream.chats[0].body
     ((kind, status, usage),) = log.counted
@@ -176,7 +179,7 @@ async def test_ollamas_wire_tells_it_unasked(gate: Gate, log: Log, made: Made, u
 
 
 async def test_the_model_in_this_process_counts_nothing(gate: Gate, log: Log, made: Made) -> None:
-    assert said(await read(gate.chat(ANN, made("eliza", ElizaConnection(0.0)), STREAM)))
+    assert content(await read(gate.chat(ANN, made("eliza", ElizaConnection(0.0)), STREAM)))
     assert log.counted == [("api", 200, None)]
 
 
@@ -194,7 +197,7 @@ async def test_a_provider_that_refuses_the_field_is_asked_without_and_remembered
 ) -> None:
     upstream.refuses_stream_options = status
     for kind in ("api", "chat", "task"):
-        assert said(await read(gate.chat(ANN, made("echo"), STREAM, kind=kind))) == "hello there"  # type: ignore[arg-type]
+        assert content(await read(gate.chat(ANN, made("echo"), STREAM, kind=kind))) == "hello there"  # type: ignore[arg-type]
     assert [("stream_options" in r.body) for r in upstream.chats] == [True, False, False, False]
     assert [status for _, status, _ in log.counted] == [200, 200, 200]
     # The memory is a connection's and a model's: the admin's next one is asked anew.
@@ -209,7 +212,7 @@ async def test_a_clients_own_field_is_its_own_affair(gate: Gate, log: Log, made:
     assert len(upstream.chats) == 1
     assert log.counted == [("api", 400, None)]
     # The server's own questions are asked with the field by the library that puts them.
-    assert said(await read(gate.chat(ANN, made("echo"), ASKED, kind="task"))) == "hello there"
+    assert content(await read(gate.chat(ANN, made("echo"), ASKED, kind="task"))) == "hello there"
 
 
 @pytest.mark.parametrize("model", ["error400", "error401", "error500", "error503"])
@@ -219,7 +222,67 @@ async def test_another_refusal_stays_one(gate: Gate, log: Log, made: Made, upstr
         await read(gate.chat(ANN, made(model), STREAM))
     assert caught.value.status == status
     assert log.counted == [("api", status, None)]
-    assert len(upstream.chats) == (2 if status == 400 else 1)
+    assert len(upstream.chats) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Unrecognized request argument supplied: stream_options",
+        "include_usage is not supported",
+        "stream_options: Extra inputs are not permitted",
+        "Unknown field in the request.",
+        "Additional properties are not allowed",
+        "unrecognised parameter",
+    ],
+)
+async def test_what_refuses_the_field(gate: Gate, log: Log, made: Made, upstream: Upstream, said: str) -> None:
+    upstream.refuses_stream_options, upstream.refusal = 400, said
+    assert content(await read(gate.chat(ANN, made("echo"), STREAM))) == "hello there"
+    assert len(upstream.chats) == 2
+    assert log.counted == [("api", 200, None)]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The conversation is too long.",
+        "temperature should be at most 2",
+        "Unrecognized request argument supplied: foo",
+        "Unsupported parameter: 'foo' is not supported with this model.",
+        "Invalid input",
+        "Bad Request",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 422])
+async def test_what_refuses_something_else_is_sent_once(
+    gate: Gate, log: Log, made: Made, upstream: Upstream, said: str, status: int
+) -> None:
+    upstream.refuses_stream_options, upstream.refusal = status, said
+    for _ in range(2):
+        with pytest.raises(ProviderError):
+            await read(gate.chat(ANN, made("echo"), STREAM | {"foo": 1, "temperature": 9}))
+    assert len(upstream.chats) == 2
+    assert [status for _, status, _ in log.counted] == [status, status]
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        ({"error": {"message": "Invalid value.", "param": "stream_options.include_usage"}}, True),
+        ({"error": {"message": "Unknown parameter.", "param": "foo"}}, False),
+        ({"error": {"message": "Unknown parameter.", "param": None}}, True),
+        ({"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted"}]}, True),
+        ({"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}, False),
+        ({"detail": [{"loc": ["body", "x"], "msg": "Field required", "input": {"stream_options": {}}}]}, False),
+        ({"message": {"detail": [{"loc": ["a"], "msg": "no"}, {"loc": ["stream_options"], "msg": "no"}]}}, True),
+        ({"error": [[[[[[[["stream_options"]]]]]]]]}, False),
+        (None, False),
+    ],
+)  # fmt: skip
+def test_what_a_refusals_members_say(body: dict[str, Any] | None, refused: bool) -> None:
+    error = ProviderError(message_of(body) or "Bad Request", status=422, body=body)
+    assert refuses_field(error, ASKED, was_taken=False) is refused
 
 
 async def test_a_provider_that_took_the_field_once_is_not_asked_twice(
@@ -231,7 +294,7 @@ async def test_a_provider_that_took_the_field_once_is_not_asked_twice(
         await read(gate.chat(ANN, made("echo"), STREAM))
     assert len(upstream.chats) == 2
     upstream.refusal = "stream_options: extra inputs are not permitted"
-    assert said(await read(gate.chat(ANN, made("echo"), STREAM))) == "hello there"
+    assert content(await read(gate.chat(ANN, made("echo"), STREAM))) == "hello there"
 
 
 # How a call ends
@@ -402,5 +465,5 @@ async def test_a_trace_that_fails_fails_no_call(log: Log, made: Made) -> None:
             raise OuiError("the collector is away")
 
     gate = Gate(Shelf(), log, Load(), traces=(Broken(), log))
-    assert said(await read(gate.chat(ANN, made("echo"), STREAM))) == "hello there"
+    assert content(await read(gate.chat(ANN, made("echo"), STREAM))) == "hello there"
     assert len(log.counted) == len(log.traced) == 1

@@ -82,7 +82,9 @@ class Stream(Response):
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        watcher = asyncio.create_task(self._watch(receive, asyncio.current_task()))
+        task = asyncio.current_task()
+        assert task is not None, "a response is sent in a task"
+        watcher = asyncio.create_task(self._watch(receive, task))
         begun = False
         try:
             async with self._opening as reply:
@@ -91,6 +93,8 @@ class Stream(Response):
                 await self._pass_on(reply, send)
         except asyncio.CancelledError:
             # The client is gone, or its right is: there is nobody to tell.
+            if watcher.done():
+                task.uncancel()
             if not begun:
                 await Response(status_code=499)(scope, receive, send)
         finally:
@@ -98,12 +102,10 @@ class Stream(Response):
             with contextlib.suppress(asyncio.CancelledError):
                 await watcher
 
-    async def _watch(self, receive: Receive, task: "asyncio.Task[None] | None") -> None:
-        while task is not None:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                task.cancel()
-                return
+    async def _watch(self, receive: Receive, task: "asyncio.Task[None]") -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        task.cancel()
 
     async def _pass_on(self, reply: Reply, send: Send) -> None:
         write = self._form.batch
@@ -118,8 +120,7 @@ class Stream(Response):
             last = self._form.error(error)
         finally:
             pinger.stop()
-        await send({"type": "http.response.body", "body": last, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
 class _Pinger:

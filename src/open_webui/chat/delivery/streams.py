@@ -1,9 +1,9 @@
 """API streams that are open, by the credential they were asked with, so that they end when it does."""
 
 import asyncio
+import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from weakref import WeakSet
 
 from starlette.responses import Response
@@ -30,23 +30,35 @@ class Bound(Response):
             self._task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # In a task of its own: cancelling the server's would take its connection handling along.
-        self._task = asyncio.create_task(self._send(scope, receive, send))
+        task = self._task = asyncio.current_task()
         try:
-            await asyncio.wait({self._task})
+            await self._inner(scope, receive, send)
         except asyncio.CancelledError:
-            # The server ends. The response was begun, so there is nothing left to say but its early end.
+            # Ended from outside, or the server ends: it was begun, so there is nothing left to say but its early end.
             pass
         finally:
-            if not self._task.done():
-                self._task.cancel()
-                await asyncio.wait({self._task})
+            self._task = None
+            if self._ended and task is not None:
+                task.uncancel()
             self._over(self)
-        if not self._task.cancelled():
-            self._task.result()
 
-    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._inner(scope, receive, send)
+
+class _Reserved:
+    """One of the calls that a person may have at once."""
+
+    __slots__ = ("_asking", "_user_id")
+
+    def __init__(self, asking: Counter[str], user_id: str) -> None:
+        self._asking = asking
+        self._user_id = user_id
+
+    def __enter__(self) -> None:
+        self._asking[self._user_id] += 1
+
+    def __exit__(self, *_error: object) -> None:
+        self._asking[self._user_id] -= 1
+        if not self._asking[self._user_id]:
+            del self._asking[self._user_id]
 
 
 class Streams:
@@ -59,37 +71,37 @@ class Streams:
         self._by_user: dict[str, WeakSet[Bound]] = {}
         self._asking: Counter[str] = Counter()
 
-    @contextmanager
-    def reserve(self, principal: Principal) -> Iterator[None]:
-        """One more call of a person, while its answer is waited for. Raises TooManyRequests."""
+    def reserve(self, principal: Principal) -> "_Reserved":
+        """One more call of a person, for as long as its answer is waited for. Raises TooManyRequests."""
         running = len(self._by_user.get(principal.id, ())) + self._asking[principal.id]
         if running >= self._most:
             raise TooManyRequests(f"You have {self._most} answers being written, which is the most at once.")
-        self._asking[principal.id] += 1
-        try:
-            yield
-        finally:
-            self._asking[principal.id] -= 1
-            if not self._asking[principal.id]:
-                del self._asking[principal.id]
+        return _Reserved(self._asking, principal.id)
 
     def bind(self, token: str, principal: Principal, response: Response) -> Response:
         """The response, bound to the credential until it is over."""
-
-        def over(bound: Bound) -> None:
-            _, mine = self._open.get(token, (principal, WeakSet()))
-            mine.discard(bound)
-            if not mine:
-                self._open.pop(token, None)
-            all_of_user = self._by_user.get(principal.id, WeakSet())
-            all_of_user.discard(bound)
-            if not all_of_user:
-                self._by_user.pop(principal.id, None)
-
-        bound = Bound(response, over)
-        self._open.setdefault(token, (principal, WeakSet()))[1].add(bound)
-        self._by_user.setdefault(principal.id, WeakSet()).add(bound)
+        bound = Bound(response, over=functools.partial(self._over, token, principal.id))
+        of_token = self._open.get(token)
+        if of_token is None:
+            of_token = self._open[token] = (principal, WeakSet())
+        of_user = self._by_user.get(principal.id)
+        if of_user is None:
+            of_user = self._by_user[principal.id] = WeakSet()
+        of_token[1].add(bound)
+        of_user.add(bound)
         return bound
+
+    def _over(self, token: str, user_id: str, bound: Bound) -> None:
+        of_token = self._open.get(token)
+        if of_token is not None:
+            of_token[1].discard(bound)
+            if not of_token[1]:
+                del self._open[token]
+        of_user = self._by_user.get(user_id)
+        if of_user is not None:
+            of_user.discard(bound)
+            if not of_user:
+                del self._by_user[user_id]
 
     def callers(self) -> list[tuple[str, Principal]]:
         """The credentials with open streams, and who they were when they asked."""
