@@ -12,6 +12,7 @@ from llamaforge import gguf, hub_cache
 from llamaforge.backends import get_backend
 from llamaforge.backends.base import BaseBackend, full_class
 from llamaforge.exceptions import LlamaForgeError, ModelLoadError, ParameterError
+from llamaforge.formats.request import Kind, Request, normalise
 from llamaforge.model import Model, is_hub_name, is_local_path
 from llamaforge.parameters import resolve, spellings, unknown
 
@@ -154,6 +155,16 @@ def overlay(lower: Mapping[str, Any], upper: Mapping[str, Any], canonical: Mappi
     given = {name: value for name, value in upper.items() if value is not None}
     named = {canonical.get(name, name) for name in given}
     return {name: value for name, value in lower.items() if canonical.get(name, name) not in named} | given
+
+
+def http_request(plan: Plan, fields: Mapping[str, Any], kind: Kind) -> tuple[Request, str, Json]:
+    """A client's request over the model's defaults, and the path and body with which the model's process is asked.
+
+    Raises ParameterError, UnsupportedError.
+    """
+    defaults = {} if kind == "embeddings" else plan.defaults
+    request = normalise(overlay(defaults, fields, plan.canonical) if defaults else fields, kind)
+    return request, *plan.cls.http_request(request, plan.load)
 
 
 def start(name: str, plan: Plan) -> BaseBackend:

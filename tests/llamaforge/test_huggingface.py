@@ -81,9 +81,7 @@ def test_streams_a_piece_with_each_token(backend: HuggingFaceBackend) -> None:
 @pytest.mark.parametrize("spelling", ["max_tokens", "max_new_tokens", "num_predict"])
 def test_ends_after_so_many_tokens(backend: HuggingFaceBackend, spelling: str) -> None:
     assert backend.generate("Hi", {spelling: 2}) == "Hello from"
-    assert backend.generate("Hi", {spelling: 0}) == ""
     assert backend.generate("Hi", {spelling: -1}) == MANY[""]
-    assert list(backend.generate_stream("Hi", {spelling: 0})) == []
     with pytest.raises(ParameterError, match=f"'{spelling}' must be at least -1"):
         backend.generate("Hi", {spelling: -2})
 
@@ -192,6 +190,12 @@ def test_a_template_that_refuses_is_the_callers_mistake(load: Load) -> None:
     backend = load(template="{{ raise_exception('roles must alternate') }}")
     with pytest.raises(ParameterError, match="roles must alternate"):
         backend.chat(HI)
+
+
+def test_a_picture_is_refused_not_left_out(backend: HuggingFaceBackend) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    with pytest.raises(UnsupportedError, match="takes no images"):
+        backend.chat([{"role": "user", "content": [{"type": "text", "text": "Hi"}, picture]}])
 
 
 @pytest.mark.parametrize("messages", ["Hi", [], [{"content": "Hi"}], ["Hi"], [{"role": "user", "content": 5}], None])
@@ -329,6 +333,7 @@ def test_a_search_with_beams_has_no_stream(backend: HuggingFaceBackend) -> None:
         ({"repeat_penalty": 0}, ParameterError, "more than 0"),
         ({"stop": 5}, ParameterError, "list of texts"),
         ({"seed": 1.5}, ParameterError, "whole number"),
+        ({"max_tokens": 0}, ParameterError, "at least 1"),
         ({"json_schema": {}}, UnsupportedError, "outlines or xgrammar"),
         ({"grammar": "root ::= x"}, UnsupportedError, "outlines or xgrammar"),
         ({"response_format": {"type": "json_object"}}, UnsupportedError, "outlines or xgrammar"),

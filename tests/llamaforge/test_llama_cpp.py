@@ -257,6 +257,27 @@ def test_a_json_schema_shapes_the_answer(backend: LlamaCppBackend, shape: dict[s
     assert "".join(backend.chat(ASK, {**GREEDY, **shape}).split()) == '{"answer":"yes"}'
 
 
+THINKING = (
+    "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + ('<think>\\n' + message.reasoning_content +"
+    " '\\n</think>\\n\\n' if message.reasoning_content else '') + message.content + '<|im_end|>\\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- if enable_thinking is defined and"
+    " enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- else %}{{- '<think>\\n' }}{%- endif %}{%- endif %}"
+)
+
+
+def test_a_model_that_thinks_answers_to_a_schema(gguf_that_says: Make) -> None:
+    """After its thoughts where the schema is plain; without any where only the other engine of grammars holds it."""
+    thinker = load(gguf_that_says("I think so. </think> Well {", template=THINKING))
+    for more, thought in (({}, "I think so. "), ({"multipleOf": 2}, None)):
+        schema = {"type": "integer", "minimum": 2, "maximum": 3, **more}
+        message = thinker.chat_completion(ASK, {"json_schema": schema, "max_tokens": 60})["choices"][0]["message"]
+        assert message["content"] in ({"2"} if more else {"2", "3"})
+        assert message.get("reasoning_content") == thought
+    with pytest.raises(ParameterError, match="Beside tools, a JSON schema"):
+        thinker.chat(ASK, {"json_schema": schema, "tools": [TOOL]})
+    thinker.unload()
+
+
 def test_a_grammar_shapes_the_answer(backend: LlamaCppBackend) -> None:
     assert backend.generate("x", {**GREEDY, "grammar": 'root ::= "yes" | "no"'}) in {"yes", "no"}
     assert backend.chat(ASK, {**GREEDY, "grammar": 'root ::= "certainly"'}) == "certainly"

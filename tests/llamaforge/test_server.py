@@ -157,6 +157,28 @@ def test_a_streamed_tool_call(client):
     assert (names, json.loads(arguments)) == (["weather"], {"city": "Berlin"})
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_named_tool_is_the_one_that_is_called(client, stream):
+    """Although the model wants to call another one."""
+    booking = {"type": "object", "properties": {"to": {"enum": ["Mainz"]}}, "required": ["to"]}
+    tools = [WEATHER, {"type": "function", "function": {"name": "book", "parameters": booking}}]
+    choice = {"type": "function", "function": {"name": "book"}}
+    asked = {"model": "tool", "messages": ASK, "tools": tools, "tool_choice": choice, "max_tokens": 100}
+    if stream:
+        deltas = [chunk.choices[0].delta for chunk in client.chat.completions.create(**asked, stream=True)]
+        calls = [call for delta in deltas for call in delta.tool_calls or ()]
+    else:
+        calls = client.chat.completions.create(**asked).choices[0].message.tool_calls
+    assert [call.function.name for call in calls if call.function.name] == ["book"]
+
+
+def test_a_call_without_arguments_in_the_history(client):
+    call = {"id": "c1", "type": "function", "function": {"name": "clock", "arguments": ""}}
+    history = [*ASK, {"role": "assistant", "content": None, "tool_calls": [call]},
+               {"role": "tool", "tool_call_id": "c1", "content": "noon"}]  # fmt: skip
+    assert client.chat.completions.create(model="tiny", messages=history).choices[0].message.content == HELLO
+
+
 def test_a_json_schema_shapes_the_answer(client):
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
     shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
@@ -233,6 +255,7 @@ def test_a_file_that_cant_be_loaded_is_an_error_with_the_reason(client, model, w
         (b"{", "not a JSON object"),
         (b"[]", "not a JSON object"),
         (b'{"model": "tiny"}', "'messages' is missing"),
+        (b'{"model": "tiny", "messages": []}', "There is no message to answer."),
         (b'{"model": "tiny", "messages": "hi"}', "'messages' must be a list of objects"),
         (b'{"model": "tiny", "messages": ["hi"]}', "'messages' must be a list of objects"),
         (b'{"model": 7, "messages": []}', "'model' must be text"),
@@ -246,8 +269,23 @@ def test_a_file_that_cant_be_loaded_is_an_error_with_the_reason(client, model, w
         (b'{"model": "tiny", "messages": [], "user": 7}', "'user' must be text"),
         (b'{"model": "tiny", "messages": [{"role": "user", "content": "x"}], "temperature": "hot"}', "temperature"),
         (b'{"model": "tiny", "messages": [], "x": ' + b"[" * 100_000, "not a JSON object"),
-        (b'{"model": "\xff", "messages": []}', "'model' must be text"),
+        (b'{"model": "\xff", "messages": []}', "not a JSON object"),
         (b'{"model": "echo", "messages": [], "n": 2}', "'n' must be 1"),
+        (b'{"model": "tiny", "messages": [{"role": "user"}], "n": []}', "'n' must be a number"),
+        (b'{"model": "tiny", "messages": [{"role": "user"}], "max_tokens": 0}', "'max_tokens' must be at least 1"),
+        (b'{"model": "tiny", "messages": [{"role": "user"}], "max_completion_tokens": 0}', "must be at least 1"),
+        (b'{"model": "tiny", "messages": [{"role": "user"}], "tool_choice": []}', "'tool_choice' must be"),
+        (
+            b'{"model": "tiny", "messages": [{"role": "user"}], "json_schema": {"uniqueItems": true}}',
+            "No engine can hold an answer to 'uniqueItems'",
+        ),
+        (
+            (
+                b'{"model": "tiny", "messages": [{"role": "user", "content": [{"type": "image_url",'
+                b' "image_url": {"url": "data:image/png;base64,AA"}}]}]}'
+            ),
+            "This model takes no images",
+        ),
         (b'{"model": "doctor", "messages": [{"role": "user", "content": 7}]}', "content of a message"),
     ],
 )
@@ -274,6 +312,16 @@ def test_what_the_model_cant_do(client):
     with pytest.raises(openai.InternalServerError, match="makes no embeddings") as raised:
         client.embeddings.create(model="doctor", input="x")
     assert raised.value.status_code == 501
+
+
+def test_vectors_that_cant_be_had_are_refused_with_the_reason(client):
+    for model, more, words in (
+        ("tiny", {}, "was not loaded for embeddings"),
+        ("vectors", {"dimensions": 3}, "'dimensions'"),
+    ):
+        with pytest.raises(openai.InternalServerError, match=words) as raised:
+            client.embeddings.create(model=model, input="x", **more)
+        assert raised.value.status_code == 501
 
 
 def test_a_failing_backend(client):

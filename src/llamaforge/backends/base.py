@@ -11,12 +11,18 @@ from typing import Any, ClassVar, cast
 
 from llamaforge.exceptions import ParameterError, UnsupportedError
 from llamaforge.formats import completions
+from llamaforge.formats.request import Kind, Request, checked_messages
 from llamaforge.parameters import Parameter
 from llamaforge.threads import call, in_thread
 
 Parameters = Mapping[str, Any]
 Message = Mapping[str, Any]
 ModelPath = str | PathLike[str]
+PATHS: Mapping[Kind, str] = {
+    "chat": "/v1/chat/completions",
+    "completion": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+}
 
 _SPEAKERS = {"system": "System", "developer": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 
@@ -138,6 +144,16 @@ class BaseBackend(ABC):
         """`embed` in a thread."""
         return await call(self.embed, texts, parameters)
 
+    # ---- over HTTP
+
+    @classmethod
+    def http_request(cls, request: Request, load: Parameters) -> tuple[str, dict[str, Any]]:  # noqa: ARG003
+        """The path and body with which the process of a model that was loaded with `load` is asked.
+
+        Raises ParameterError, UnsupportedError.
+        """
+        return PATHS[request.kind], request.body()
+
     # ---- the model
 
     def unload(self) -> None:
@@ -187,15 +203,13 @@ def message_text(message: Message) -> str:
 
 
 def messages_to_prompt(messages: Sequence[Message]) -> str:
-    """Messages as a script of named lines that ends where the assistant is to speak."""
-    lines = []
-    for message in as_messages(messages):
-        text = message_text(message)
-        if text:
-            speaker = _SPEAKERS.get(str(message.get("role")), "User")
-            lines.append(f"{speaker}: {text}")
-    lines.append("Assistant:")
-    return "\n".join(lines)
+    """Messages as a script of named lines that ends where the assistant is to speak.
+
+    Raises ParameterError for what are no messages, UnsupportedError for a part that is no text.
+    """
+    said = [(message["role"], message["content"]) for message in checked_messages(messages)]
+    lines = [f"{_SPEAKERS.get(role, 'User')}: {content}" for role, content in said if content]
+    return "\n".join([*lines, "Assistant:"])
 
 
 def as_messages(messages: object) -> Sequence[Message]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from llamaforge.exceptions import ParameterError
-
 Json = dict[str, Any]
-_ADDRESSED = ("image_url", "video_url")
 
 
 def new_id(prefix: str) -> str:
@@ -84,16 +81,3 @@ def usage_of(prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0)
         "total_tokens": prompt_tokens + completion_tokens,
         "prompt_tokens_details": {"cached_tokens": cached_tokens},
     }
-
-
-def refuse_addresses(content: Any) -> None:
-    """Raises ParameterError for a message's content with an image or video that is named by an address.
-
-    An engine would fetch that address, or read that file, on behalf of whoever wrote the message.
-    """
-    for part in content if isinstance(content, list | tuple) else ():
-        for kind in _ADDRESSED:
-            value = part.get(kind) if isinstance(part, Mapping) else None
-            address = value.get("url") if isinstance(value, Mapping) else value
-            if value is not None and not (isinstance(address, str) and address.startswith("data:")):
-                raise ParameterError("An image must be given as a data: URL.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 import time
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import msgspec
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.datastructures import Headers
@@ -16,10 +18,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from llamaforge.backends.base import PATHS
 from llamaforge.config import Config
 from llamaforge.exceptions import ConfigError, LlamaForgeError
 from llamaforge.library import Library
 from llamaforge.loaded import SHARE, machine_memory, parse_size
+from llamaforge.loading import http_request
 from llamaforge.pool import Pool
 from llamaforge.server import bodies
 from llamaforge.server.catalog import Catalog, Forge
@@ -29,7 +33,9 @@ from llamaforge.server.metrics import CONTENT_TYPE, Metrics
 
 MAX_BODY = 64 * 2**20
 SLOTS = 4
+_LARGE = 2**17
 _OPEN = ("/health",)
+_KINDS = {path: kind for kind, path in PATHS.items()}
 
 
 def create_api_server(
@@ -69,7 +75,7 @@ def create_api_server(
     app.add_api_route("/v1/models", api.models)
     app.add_api_route("/v1/models/{name:path}", api.model)
     app.add_api_route("/v1/models/{name:path}", api.load, methods=["POST"])
-    for path in ("/v1/completions", "/v1/chat/completions", "/v1/embeddings"):
+    for path in _KINDS:
         app.add_api_route(path, api.forward, methods=["POST"], response_model=None)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(LlamaForgeError, _refused)
@@ -129,15 +135,18 @@ class _Api:
     async def forward(self, request: Request) -> Response:
         path = request.url.path
         data = await bodies.read(request, self._max_body)
-        body = bodies.parse(path, data)
+        body = bodies.parse(data)
         asked = bodies.text(body, "model")
         name = asked or self._catalog.default()
         if not name:
             raise Refusal(400, "'model' is missing.")
         served = await self._catalog.get(name)
-        sent = bodies.for_model(body, data, served, asked, defaults=path != "/v1/embeddings")
         user = bodies.text(body, "user") or (request.client.host if request.client else "")
-        return Forward(self.upstream(), served.spec, path, sent, user)
+        body["model"] = served.spec.name
+        # A large body is checked beside the event loop.
+        aside = asyncio.to_thread(http_request, served.plan, body, _KINDS[path]) if len(data) > _LARGE else None
+        _, path, sent = http_request(served.plan, body, _KINDS[path]) if aside is None else await aside
+        return Forward(self.upstream(), served.spec, path, msgspec.json.encode(sent), user)
 
     def _entry(self, name: str) -> dict[str, Any]:
         states = {status.name: status for status in self.pool.status()}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from llamaforge.backends import get_backend
 from llamaforge.config import Config
 from llamaforge.exceptions import ModelLoadError, ModelNotFoundError
 from llamaforge.library import Library
-from llamaforge.loading import memory_needed
+from llamaforge.loading import Plan, memory_needed
 from llamaforge.model import Model
 from llamaforge.pool import Spec
 
@@ -33,11 +32,10 @@ class Forge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model as it is run. defaults: of its generations. canonical: every spelling of their parameters with its name."""
+    """A model as it is run, and the plan of its load."""
 
     spec: Spec
-    defaults: Mapping[str, Any]
-    canonical: Mapping[str, str]
+    plan: Plan
 
 
 class Catalog:
@@ -82,7 +80,7 @@ class Catalog:
             slots=slots,
             memory=memory_needed(plan.path, {**plan.load, "n_parallel": slots}),
         )
-        return Served(spec, plan.defaults, plan.canonical)
+        return Served(spec, plan)
 
     def _by_alias(self, alias: str) -> Model | None:
         for name in self._forge.config.list_models():

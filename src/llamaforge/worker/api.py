@@ -18,6 +18,7 @@ from aiohttp import web
 
 from llamaforge.backends.base import BaseBackend
 from llamaforge.exceptions import ContextLengthError, LlamaForgeError, ParameterError, UnsupportedError
+from llamaforge.formats.request import Kind, Request, normalise
 from llamaforge.threads import in_thread
 from llamaforge.worker.answers import assemble, split_usage
 
@@ -25,11 +26,6 @@ Json = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MAX_BODY = 256 * 2**20
-# Of OpenAI's request, what says nothing to a model.
-_NOT_FOR_MODELS = frozenset(
-    "model prompt messages input stream stream_options n user store metadata service_tier safety_identifier "
-    "prompt_cache_key encoding_format echo best_of".split()
-)
 _BACKEND = web.AppKey("backend", BaseBackend)
 _NAME = web.AppKey("name", str)
 _KEY = web.AppKey("key", str)
@@ -92,55 +88,53 @@ async def _models(request: web.Request) -> web.Response:
 
 
 async def _completions(request: web.Request) -> web.StreamResponse:
-    body = await _body(request)
-    prompt = body.get("prompt")
-    if isinstance(prompt, list) and len(prompt) == 1:
-        prompt = prompt[0]
-    if not isinstance(prompt, str):
-        raise ParameterError("'prompt' must be one text.")
-    backend, parameters = request.app[_BACKEND], _parameters(body)
-    return await _answer(request, body, lambda: backend.completion_stream(prompt, parameters))
+    asked = await _asked(request, "completion")
+    prompts = _texts(asked)
+    backend, parameters = request.app[_BACKEND], asked.parameters
+    return await _answer(request, asked, lambda: _each(prompts, lambda p: backend.completion_stream(p, parameters)))
 
 
 async def _chat(request: web.Request) -> web.StreamResponse:
-    body = await _body(request)
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        raise ParameterError("'messages' must be a list of objects with 'role' and 'content'.")
-    backend, parameters = request.app[_BACKEND], _parameters(body)
-    return await _answer(request, body, lambda: backend.chat_completion_stream(messages, parameters))
+    asked = await _asked(request, "chat")
+    backend = request.app[_BACKEND]
+    return await _answer(request, asked, lambda: backend.chat_completion_stream(asked.content, asked.parameters))
 
 
 async def _embeddings(request: web.Request) -> web.Response:
-    body = await _body(request)
-    given = body.get("input")
-    texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise ParameterError("'input' must be text or a list of texts.")
-    form = body.get("encoding_format") or "float"
-    if form not in {"float", "base64"}:
-        raise ParameterError("'encoding_format' must be 'float' or 'base64'.")
-    vectors = await request.app[_BACKEND].aembed(texts, _parameters(body))
+    asked = await _asked(request, "embeddings")
+    vectors = await request.app[_BACKEND].aembed(_texts(asked), asked.parameters)
     data = [
-        {"object": "embedding", "index": index, "embedding": _packed(vector) if form == "base64" else vector}
+        {"object": "embedding", "index": index, "embedding": _packed(vector) if asked.packed else vector}
         for index, vector in enumerate(vectors)
     ]
-    model = body.get("model") or request.app[_NAME]
-    return web.json_response({"object": "list", "data": data, "model": model})
+    return web.json_response({"object": "list", "data": data, "model": asked.model or request.app[_NAME]})
 
 
-async def _answer(request: web.Request, body: Json, start: Callable[[], Iterator[Json]]) -> web.StreamResponse:
+def _texts(asked: Request) -> list[str]:
+    if all(isinstance(text, str) for text in asked.content):
+        return asked.content
+    raise UnsupportedError("This model takes text, not tokens.")
+
+
+def _each(prompts: list[str], start: Callable[[str], Iterator[Json]]) -> Iterator[Json]:
+    """The answers to several prompts, one after the other, each under its index."""
+    for place, prompt in enumerate(prompts):
+        with contextlib.closing(start(prompt)) as chunks:  # type: ignore[type-var]
+            for chunk in chunks:
+                yield {**chunk, "choices": [{**one, "index": place} for one in chunk["choices"]]} if place else chunk
+
+
+async def _answer(request: web.Request, asked: Request, start: Callable[[], Iterator[Json]]) -> web.StreamResponse:
     """The chunks of `start` as they come, or put together. What fails before the first one has a status of its own."""
-    async with contextlib.aclosing(_named(in_thread(start), body.get("model"))) as chunks:  # type: ignore[type-var]
-        if not body.get("stream"):
+    async with contextlib.aclosing(_named(in_thread(start), asked.model)) as chunks:  # type: ignore[type-var]
+        if not asked.stream:
             return web.json_response(assemble([chunk async for chunk in chunks]))
         first = await anext(chunks, None)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
         await response.prepare(request)
-        wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         try:
             while first is not None:
-                for chunk in split_usage(first, wanted=wants_usage):
+                for chunk in split_usage(first, wanted=asked.include_usage):
                     await response.write(_event(chunk))
                 first = await anext(chunks, None)
             await response.write(b"data: [DONE]\n\n")
@@ -163,22 +157,15 @@ async def _named(chunks: AsyncIterator[Json], model: object) -> AsyncIterator[Js
         yield {**chunk, "model": model} if isinstance(model, str) else chunk
 
 
-async def _body(request: web.Request) -> Json:
+async def _asked(request: web.Request, kind: Kind) -> Request:
     try:
         body = json.loads(await request.read())
     except (ValueError, RecursionError):
         raise ParameterError("The body is not JSON.") from None
-    if not isinstance(body, dict):
-        raise ParameterError("The body must be an object.")
-    if body.get("n") not in {None, 1}:
+    asked = normalise(body, kind)
+    if asked.n > 1:
         raise UnsupportedError("This model gives one answer at a time: 'n' must be 1.")
-    if not isinstance(body.get("stream_options") or {}, dict):
-        raise ParameterError("'stream_options' must be an object.")
-    return body
-
-
-def _parameters(body: Json) -> Json:
-    return {name: value for name, value in body.items() if name not in _NOT_FOR_MODELS and value is not None}
+    return asked
 
 
 def refusal(error: LlamaForgeError) -> tuple[int, Json]:

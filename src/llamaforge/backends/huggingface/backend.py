@@ -14,14 +14,13 @@ from llamaforge.backends.base import (
     Message,
     ModelPath,
     Parameters,
-    as_messages,
-    message_text,
     messages_to_prompt,
 )
 from llamaforge.backends.huggingface import options, tool_calls
 from llamaforge.backends.huggingface.answer import Answer
 from llamaforge.exceptions import MissingExtraError, ModelNotLoadedError, ParameterError, UnsupportedError
 from llamaforge.formats import completions
+from llamaforge.formats.request import checked_messages, embedding, shaped
 from llamaforge.parameters import Parameter, resolve
 from llamaforge.threads import in_thread
 
@@ -145,7 +144,7 @@ class HuggingFaceBackend(BaseBackend):
 
     def _vectors(self, texts: Sequence[str], parameters: Parameters | None) -> Iterator[list[float]]:
         engine = self._loaded()
-        normalize = resolve(parameters, options.EMBEDDING).get("normalize", True)
+        normalize = embedding(parameters, options.EMBEDDING).get("normalize", True)
         return (engine.embed(text, normalize=normalize) for text in _texts(texts))
 
     def _loaded(self) -> Engine:
@@ -156,7 +155,7 @@ class HuggingFaceBackend(BaseBackend):
 
     def _from_text(self, prompt: str, parameters: Parameters | None, *, whole: bool = False) -> Answer:
         engine = self._loaded()
-        given = resolve(parameters, options.GENERATION)
+        given = shaped(resolve(parameters, options.GENERATION))
         if not isinstance(prompt, str):
             raise ParameterError("The prompt must be text.")
         if options.tools_of(given):
@@ -168,11 +167,9 @@ class HuggingFaceBackend(BaseBackend):
         self, messages: Sequence[Message], parameters: Parameters | None, *, whole: bool = False
     ) -> Answer:
         engine = self._loaded()
-        given = resolve(parameters, options.GENERATION)
+        given = shaped(resolve(parameters, options.GENERATION))
         tools = options.tools_of(given)
-        plain = [_plain(message) for message in as_messages(messages)]
-        if not plain:
-            raise ParameterError("There is no message to answer.")
+        plain = [_plain(message) for message in checked_messages(messages)]
         settings = _settings(engine, given, whole=whole)
         if not engine.has_template:
             if tools:
@@ -199,10 +196,7 @@ def _texts(value: object) -> Sequence[str]:
 
 def _plain(message: Message) -> dict[str, Any]:
     """A message as chat templates know them: its content as text, the arguments of its tool calls as an object."""
-    content = message_text(message)
-    plain = {**message, "content": content}
-    if not isinstance(plain.get("role"), str):
-        raise ParameterError("Each message must be an object with 'role' and 'content'.")
+    plain = {**message, "content": message["content"] or ""}
     if plain.get("tool_calls"):
         plain["tool_calls"] = [tool_calls.for_template(call) for call in plain["tool_calls"]]
     return plain

@@ -116,10 +116,7 @@ def _unless(value: Any, off: float) -> Any:
 
 def _refuse_shapes(given: Mapping[str, Any]) -> None:
     """Raises UnsupportedError for shapes that no library installed with this engine can hold an answer to."""
-    shape = given.get("response_format", {}).get("type", "text")
     wanted = next((name for name in ("json_schema", "grammar") if name in given), None)
-    if wanted is None and shape != "text":
-        wanted = f"response_format {shape}"
     if wanted is not None:
         raise UnsupportedError(
             f"The huggingface backend can't hold an answer to a {wanted}: that needs a library for constrained decoding "
@@ -128,18 +125,13 @@ def _refuse_shapes(given: Mapping[str, Any]) -> None:
 
 
 def tools_of(given: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The tools that the model is told of. Raises ParameterError and UnsupportedError."""
-    tools = list(given.get("tools", ()))
-    for tool in tools:
-        function = tool.get("function") if isinstance(tool, Mapping) else None
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            raise ParameterError("Each tool must be an object with 'type' and 'function', which has a 'name'.")
+    """The tools that the model is told of. Raises UnsupportedError."""
     choice = given.get("tool_choice", "auto")
     if choice == "none":
         return []
     if choice != "auto":
         raise UnsupportedError("The huggingface backend can't force a tool call: tool_choice must be 'auto' or 'none'.")
-    return tools
+    return list(given.get("tools", ()))
 
 
 def model_defaults(config: Mapping[str, Any]) -> dict[str, Any]:

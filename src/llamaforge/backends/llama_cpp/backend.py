@@ -6,18 +6,22 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from llamaforge.backends.base import BackendInfo, BaseBackend, Endpoint, Message, ModelPath, Parameters
+from llamaforge.backends.base import PATHS, BackendInfo, BaseBackend, Endpoint, Message, ModelPath, Parameters
 from llamaforge.backends.llama_cpp.engine import Engine, import_xllamacpp
 from llamaforge.backends.llama_cpp.loading import LOAD, LoadOptions, load_options
-from llamaforge.backends.llama_cpp.requests import GENERATION, chat_request, text_request
+from llamaforge.backends.llama_cpp.requests import GENERATION, OVER_HTTP, chat_request, text_parameters, text_request
 from llamaforge.backends.llama_cpp.whole import whole_chat, whole_text
 from llamaforge.exceptions import ModelNotLoadedError, ParameterError, UnsupportedError
 from llamaforge.formats.completions import Json, new_id
+from llamaforge.formats.request import Request, embedding
 from llamaforge.gguf import Header, check_runnable, memory_needed, read_header
-from llamaforge.parameters import resolve
+from llamaforge.parameters import spellings
 from llamaforge.threads import in_thread
+
+_KNOWN: Final = spellings(OVER_HTTP)
+_NO_VECTORS: Final = "The model was not loaded for embeddings; load it with 'embedding': true."
 
 
 class LlamaCppBackend(BaseBackend):
@@ -142,13 +146,31 @@ class LlamaCppBackend(BaseBackend):
         return [vector async for vector in in_thread(lambda: self._vectors(texts, parameters))]
 
     def _vectors(self, texts: Sequence[str], parameters: Parameters | None) -> Iterator[list[float]]:
-        resolve(parameters, (), "parameter of an embedding")
+        embedding(parameters, ())
         model = self._loaded()
         if not model.options.embedding:
-            raise UnsupportedError("The model was not loaded for embeddings; load it with 'embedding': true.")
+            raise UnsupportedError(_NO_VECTORS)
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise ParameterError("The texts must be a list of texts.")
         return model.engine.vectors(list(texts))
+
+    # ---- over HTTP
+
+    @classmethod
+    def http_request(cls, request: Request, load: Parameters) -> tuple[str, Json]:
+        """See BaseBackend: the engine's own server checks little of what it is asked, and says little of what it ignores."""
+        if request.kind == "embeddings":
+            embedding(request.parameters, ())
+            if not load.get("embedding"):
+                raise UnsupportedError(_NO_VECTORS)
+            return PATHS["embeddings"], request.body({})
+        # As its clients expect, what the engine does not know is passed over.
+        given = {name: value for name, value in request.parameters.items() if name in _KNOWN}
+        if request.kind == "chat":
+            body = chat_request(request.content, given, media="mmproj" in load, known=OVER_HTTP)
+        else:
+            body = text_parameters(given, OVER_HTTP)
+        return PATHS[request.kind], {**request.body({}), **body}
 
     def _loaded(self) -> _Model:
         if self._model is None:

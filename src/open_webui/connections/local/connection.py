@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiohttp
 
-from llamaforge import ParameterError
 from llamaforge.events import Event
 from llamaforge.events.openai import message_of
-from llamaforge.formats.completions import refuse_addresses
 from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
 from open_webui.connections.local.library import FoundModel
 from open_webui.connections.local.models import LocalModels, Offer
 from open_webui.connections.openai import OpenAIReply
 from open_webui.connections.transport import read_all, request
-from open_webui.errors import BadRequest, ProviderError
+from open_webui.errors import ProviderError
 
 if TYPE_CHECKING:
     from llamaforge.pool import Lease
@@ -52,20 +50,17 @@ class LocalConnection:
     async def open(
         self, entry: ModelEntry, payload: dict[str, Any], user: dict[str, str] | None = None, tell: Tell | None = None
     ) -> AsyncIterator[Reply]:
-        messages = payload.get("messages")
-        if not isinstance(messages, list):
-            raise BadRequest("'messages' should be a list.")
-        _check_media(messages)
         name = entry.remote_id
-        sent = self._models.with_defaults(name, engine_payload(payload))
+        path, sent = self._models.request_for(name, engine_payload(payload), "chat")
         async with (
-            self._asked(name, "/v1/chat/completions", sent, user, tell) as (engine, response, url),
+            self._asked(name, path, sent, user, tell) as (engine, response, url),
             OpenAIReply(response, url) as reply,
         ):
             yield LocalReply(reply, engine)
 
     async def embed(self, entry: ModelEntry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
-        async with self._asked(entry.remote_id, "/v1/embeddings", payload, user, None) as (engine, response, url):
+        path, sent = self._models.request_for(entry.remote_id, payload, "embeddings")
+        async with self._asked(entry.remote_id, path, sent, user, None) as (engine, response, url):
             try:
                 return await read_all(response, url)
             except ProviderError as error:
@@ -117,15 +112,6 @@ class LocalConnection:
             finally:
                 say(None)
             yield Engine(name, lease)
-
-
-def _check_media(messages: list[Any]) -> None:
-    """Raises BadRequest for a picture's address, which the engine would fetch from inside this network."""
-    for message in messages:
-        try:
-            refuse_addresses(message.get("content") if isinstance(message, dict) else None)
-        except ParameterError as error:
-            raise BadRequest(str(error)) from None
 
 
 def _queued(name: str, position: int) -> str:
@@ -186,7 +172,7 @@ class LocalReply:
 
 
 def engine_payload(payload: dict[str, Any]) -> dict[str, Any]:
-    """A request as engines take it: what Ollama's wire and the page's parameters say in their words, in OpenAI's."""
+    """A request with what Ollama's wire and the page's parameters say in their words in OpenAI's."""
     sent = {name: value for name, value in payload.items() if name not in _FOREIGN}
     form = payload.get("format")
     if form == "json":

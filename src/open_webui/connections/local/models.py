@@ -14,12 +14,13 @@ from llamaforge.exceptions import ModelBusyError
 from open_webui.connections.local.eliza import ELIZA
 from open_webui.connections.local.library import FoundModel, Library, missing_extra
 from open_webui.env import Settings
-from open_webui.errors import ProviderError, Unavailable
+from open_webui.errors import BadRequest, ProviderError, Unavailable
 from open_webui.internal.db import Database
 from open_webui.models import local_models
 from open_webui.models.local_models import LocalModel
 
 if TYPE_CHECKING:
+    from llamaforge.formats.request import Kind
     from llamaforge.loading import Plan
     from llamaforge.pool import Lease, ModelStatus, Pool, Spec
 
@@ -185,11 +186,18 @@ class LocalModels:
             memory=offer.found.memory or offer.found.size,
         )
 
-    def with_defaults(self, name: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """A request over what was set for the model, whichever spelling of a parameter either has. Raises Unavailable."""
-        how = self.plan(name)
-        given = {how.canonical.get(field, field) for field, value in payload.items() if value is not None}
-        return {field: value for field, value in how.defaults.items() if field not in given} | payload
+    def request_for(self, name: str, payload: dict[str, Any], kind: "Kind") -> tuple[str, dict[str, Any]]:
+        """The path and body with which the model's engine is asked, over what was set for the model.
+
+        Raises BadRequest for what the engine can't do or is no request, Unavailable.
+        """
+        from llamaforge.loading import http_request  # noqa: PLC0415 - as above
+
+        try:
+            _, path, body = http_request(self.plan(name), payload, kind)
+        except LlamaForgeError as error:
+            raise BadRequest(str(error)) from error
+        return path, body
 
     async def ready(self, name: str, user: str) -> None:
         """Loads a model if it is not loaded. Raises Unavailable, ProviderError."""

@@ -1,0 +1,156 @@
+"""JSON schemas on the real engine: each is held, in a prompt and in a chat, or refused by its keyword; never passed over."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llamaforge.backends.llama_cpp import LlamaCppBackend
+from llamaforge.exceptions import ParameterError
+from llamaforge.formats.schema import MAX_DEPTH, checked_schema, is_plain
+from tests.support.tiny_gguf import write_random
+
+pytest.importorskip("xllamacpp")
+
+NODE = {"type": "object", "properties": {"x": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}, "required": ["x"],
+        "additionalProperties": False}  # fmt: skip
+# With a test of a value; the model's words are random, so that each sample that obeys was made to.
+HELD: dict[str, tuple[dict[str, Any], Any]] = {
+    "an object": (
+        {"type": "object", "properties": {"a": {"type": "integer", "minimum": 2, "maximum": 14}, "b": {"enum": ["x", 1]}},
+         "required": ["a", "b"], "additionalProperties": False},
+        lambda v: set(v) == {"a", "b"} and 2 <= v["a"] <= 14 and v["b"] in {"x", 1},
+    ),
+    "numbers": ({"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, lambda v: 0 < v < 1),
+    "integers": ({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 3}, lambda v: v in {1, 2}),
+    "multiples": ({"type": "integer", "multipleOf": 5, "minimum": 1, "maximum": 20}, lambda v: v in {5, 10, 15, 20}),
+    "digits": ({"type": "string", "pattern": r"^\d{3}[\d-]$"}, lambda v: re.fullmatch("[0-9]{3}[0-9-]", v)),
+    "unanchored": ({"type": "string", "pattern": "b{3}", "maxLength": 6}, lambda v: "bbb" in v and len(v) <= 6),
+    "half anchored": ({"type": "string", "pattern": "^a|b$", "maxLength": 4}, lambda v: re.search("^a|b$", v)),
+    "lengths": ({"type": "string", "minLength": 2, "maxLength": 3}, lambda v: 2 <= len(v) <= 3),
+    "a date": ({"type": "string", "format": "date"}, lambda v: re.fullmatch(r"\d{4}-[01]\d-[0-3]\d", v)),
+    "all of": ({"allOf": [{"type": "integer"}, {"minimum": 3, "maximum": 7}]}, lambda v: 3 <= v <= 7),
+    "one of": (
+        {"oneOf": [{"type": "object", "properties": {"k": {"const": "a"}}, "required": ["k"]},
+                   {"type": "object", "properties": {"k": {"const": "b"}}, "required": ["k"]}],
+         "maxProperties": 1},
+        lambda v: v["k"] in {"a", "b"},
+    ),
+    "a reference with more": (
+        {"$defs": {"n": {"type": "integer"}}, "$ref": "#/$defs/n", "minimum": 3, "maximum": 5}, lambda v: 3 <= v <= 5,
+    ),
+    "a reference into a list": (
+        {"anyOf": [{"const": 7}, {"type": "array", "items": {"$ref": "#/anyOf/0"}, "minItems": 1, "maxItems": 1}]},
+        lambda v: v in (7, [7]),
+    ),
+    "an escaped reference": ({"$defs": {"a/b~": {"const": 7}}, "$ref": "#/$defs/a~1b~0"}, lambda v: v == 7),
+    "recursion": (NODE, lambda v: set(v) == {"x"}),
+    "a list by place": (
+        {"type": "array", "items": [{"const": 1}, {"type": "boolean"}], "additionalItems": False, "minItems": 2},
+        lambda v: v[0] == 1 and isinstance(v[1], bool) and len(v) == 2,
+    ),
+    "a map": (
+        {"type": "object", "patternProperties": {"^a$": {"const": 1}}, "additionalProperties": False, "minProperties": 1},
+        lambda v: v == {"a": 1},
+    ),
+    "required only": ({"type": "object", "required": ["z"], "maxProperties": 1,
+                       "additionalProperties": {"type": "null"}}, lambda v: v == {"z": None}),
+    "no more than nothing": ({"type": "array", "items": False}, lambda v: v == []),
+    "two types": ({"type": ["boolean", "null"]}, lambda v: v in (True, False, None)),
+    "an enum with a type": ({"type": "string", "enum": [1, "a"]}, lambda v: v == "a"),
+    "notes": ({"$schema": "http://json-schema.org/draft-04/schema#", "$id": "http://x.example/y", "title": "t",
+               "type": "boolean", "default": True, "x-mine": 1, "uniqueItems": False}, lambda v: isinstance(v, bool)),
+}  # fmt: skip
+REFUSED: dict[str, tuple[Any, str]] = {
+    "uniqueItems": (
+        {"properties": {"a": {"type": "array", "uniqueItems": True}}},
+        r"'uniqueItems' .*\(at #/properties/a\)",
+    ),
+    "format": ({"type": "string", "format": "file-path"}, "Unknown format: file-path"),
+    "not": ({"anyOf": [{"type": "null"}, {"not": {"const": 3}}]}, r"'not' .*\(at #/anyOf/1\)"),
+    "if": ({"if": {}, "then": {}}, "'if'"),
+    "contains": ({"items": {"contains": {}}}, r"'contains' .*\(at #/items\)"),
+    "dependentRequired": ({"$defs": {"a": {"dependentRequired": {}}}}, "'dependentRequired'"),
+    "propertyNames": ({"propertyNames": {}}, "'propertyNames'"),
+    "unevaluatedProperties": ({"unevaluatedProperties": False}, "'unevaluatedProperties'"),
+    "overlapping oneOf": ({"oneOf": [{"type": "integer"}, {"minimum": 3}]}, "oneOf"),
+    "look-around": ({"type": "string", "pattern": "^(?!a)b$"}, "look-around"),
+    "back reference": ({"type": "string", "pattern": r"^(a)\1$"}, "backreferences"),
+    "no value at all": ({"allOf": [{"type": "integer"}, {"type": "string"}]}, "Unsatisfiable"),
+    "bounds that cross": ({"type": "integer", "minimum": 5, "maximum": 1}, "Unsatisfiable"),
+    "crossing lengths": ({"type": "string", "minLength": 5, "maxLength": 1}, "Unsatisfiable"),
+    "an empty enum": ({"enum": []}, "Unsatisfiable"),
+    "a reference to nowhere": ({"$ref": "#/nowhere"}, "can't be held"),
+    "a reference to elsewhere": ({"$ref": "http://x.example/y"}, "can't be held"),
+    "a type": ({"items": {"type": "nonsense"}}, r"unknown type 'nonsense' \(at #/items\)"),
+    "no text as a type": ({"type": 5}, "unknown type 5"),
+    "properties": ({"properties": 5}, "'properties' in the JSON schema has the wrong type"),
+    "a schema": ({"items": 5}, "must be an object"),
+    "required": ({"type": "object", "required": "a"}, "'required'"),
+    "false": (False, "must be an object"),
+    "a list": ([], "must be an object"),
+    "depth": (json.loads('{"items":' * (MAX_DEPTH + 1) + "{}" + "}" * (MAX_DEPTH + 1)), "at most 64 deep"),
+    "size": ({"enum": ["x" * 1000] * 1001}, "longer than 1,000,000 characters"),
+    "an odd bound": ({"type": "integer", "minimum": "5"}, "can't be held"),
+}
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaCppBackend]:
+    path = tmp_path_factory.mktemp("random") / "random.gguf"
+    write_random(path)
+    made = LlamaCppBackend()
+    made.load_model(Path(path), {"n_threads": 1, "n_ctx": 1024})
+    yield made
+    made.unload()
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_a_schema_is_held(backend: LlamaCppBackend, name: str) -> None:
+    schema, obeys = HELD[name]
+    for seed in range(3):
+        wanted = {"json_schema": schema, "temperature": 1.0, "seed": seed, "max_tokens": 300}
+        for said in (backend.generate("x", wanted), backend.chat([{"role": "user", "content": "x"}], wanted)):
+            try:
+                value = json.loads(said)
+            except ValueError:
+                assert name == "recursion", said  # which a random model may go on with for ever
+            else:
+                assert obeys(value), said
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_schema_that_cant_be_held_is_refused(name: str) -> None:
+    schema, words = REFUSED[name]
+    with pytest.raises(ParameterError, match=words):
+        checked_schema(schema)
+
+
+def test_what_the_caller_says_to_the_engine_itself_is_not_obeyed() -> None:
+    assert checked_schema({"x-guidance": {"lenient": True}, "type": "null"}) == {"type": "null"}
+    with pytest.raises(ParameterError):
+        checked_schema({"x-guidance": {"lenient": True}, "type": "string", "format": "x"})
+
+
+def test_a_plain_schema_leaves_room_for_thoughts() -> None:
+    assert is_plain(HELD["an object"][0])
+    assert is_plain({"$defs": {"a": {"type": "string"}}, "anyOf": [{"$ref": "#/$defs/a", "description": "x"}]})
+    for other in ({}, {"title": "x"}, HELD["numbers"][0], NODE, HELD["an escaped reference"][0], HELD["required only"][0],
+                  HELD["a list by place"][0], HELD["two types"][0], HELD["an enum with a type"][0]):  # fmt: skip
+        assert not is_plain(checked_schema(other))
+
+
+def test_the_time_is_linear() -> None:
+    """References that double with each level, and a wide schema."""
+    doubling: dict[str, Any] = {
+        f"d{n}": {"type": "array", "items": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2}} for n in range(50)
+    }
+    wide = {"type": "object", "properties": {f"p{n}": {"type": "number", "minimum": n} for n in range(3000)}}
+    begun = time.process_time()
+    is_plain({"$defs": doubling | {"d50": {"type": "null"}}, "$ref": "#/$defs/d0"})
+    checked_schema(wide)
+    assert time.process_time() - begun < 2
