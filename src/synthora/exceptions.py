@@ -1,10 +1,38 @@
-"""Every error that synthora raises on purpose, of llamaforge's family: `except LlamaForgeError` catches both."""
+"""Every error that synthora raises on purpose, of llamaforge's family: `except LlamaForgeError` catches all.
+
+What a provider or the network does is one of llamaforge's, whichever backend asks; where it comes from the openai SDK, it
+is the SDK's error as well, so that `except openai.RateLimitError` goes on working.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from llamaforge.exceptions import LlamaForgeError
+from llamaforge.exceptions import (
+    APIError,
+    AuthenticationError,
+    ContextLengthError,
+    LlamaForgeError,
+    ModelNotFoundError,
+)
+
+__all__ = [
+    "APIError",
+    "AuthenticationError",
+    "ConfigError",
+    "ContextLengthError",
+    "FallbackError",
+    "ImageError",
+    "LlamaForgeError",
+    "MessageError",
+    "MissingExtraError",
+    "ModelNotFoundError",
+    "NoAnswerError",
+    "ScriptEndedError",
+    "StreamInterruptedError",
+    "StructuredOutputError",
+    "SynthoraError",
+]
 
 
 class SynthoraError(LlamaForgeError):
@@ -32,8 +60,19 @@ class MissingExtraError(SynthoraError, ImportError):
         self.extra = extra
 
 
+class NoAnswerError(APIError, SynthoraError):
+    """A provider's HTTP answer of status 200 holds no answer: an error, a page of HTML, nothing at all."""
+
+    def __init__(self, message: str, *, status: int | None = 502, retry_after: float | None = None) -> None:
+        """status: that which the provider names in it."""
+        super().__init__(message, status=status, retry_after=retry_after)
+
+
 class StreamInterruptedError(SynthoraError, ConnectionError):
     """A stream ended before the model had finished its answer."""
+
+    status = 502
+    retryable = True
 
 
 class StructuredOutputError(SynthoraError, ValueError):
@@ -46,13 +85,14 @@ class StructuredOutputError(SynthoraError, ValueError):
 
 
 class FallbackError(SynthoraError, RuntimeError):
-    """Every backend of a fallback chain has failed."""
+    """Every backend of a fallback chain has failed; `retryable` if any of them may succeed later."""
 
     def __init__(self, failures: list[tuple[str, Exception]]) -> None:
         """failures: the name of each backend with its error, in the order of the chain."""
         told = "; ".join(f"{name}: {str(error) or type(error).__name__}" for name, error in failures)
         super().__init__(f"Every backend failed. {told}")
         self.failures = failures
+        self.retryable = any(getattr(error, "retryable", False) for _, error in failures)
 
 
 class ScriptEndedError(SynthoraError, LookupError):

@@ -49,11 +49,19 @@ for _event in EVENTS:
 
 
 class Provider:
-    """Answers every request with `chunks` as an event stream, or with `whole`."""
+    """Answers every request with `chunks` as an event stream, or with `whole`.
+
+    done: whether a stream ends with "[DONE]". raw: a media type and a body, with which all requests are answered instead.
+    status, headers: of every answer.
+    """
 
     def __init__(self) -> None:
         self.chunks: list[Any] = []
         self.whole: Any = None
+        self.done = True
+        self.raw: tuple[str, str] | None = None
+        self.status = 200
+        self.headers: dict[str, str] = {}
         self.bodies: list[Any] = []
         outer = self
 
@@ -61,13 +69,16 @@ class Provider:
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.bodies.append(body)
-                if body.get("stream"):
-                    lines = [json.dumps(chunk) for chunk in outer.chunks] + ["[DONE]"]
+                if outer.raw is not None:
+                    kind, data = outer.raw
+                elif body.get("stream"):
+                    lines = [json.dumps(chunk) for chunk in outer.chunks] + ["[DONE]"] * outer.done
                     kind, data = "text/event-stream", "".join(f"data: {line}\n\n" for line in lines)
                 else:
                     kind, data = "application/json", json.dumps(outer.whole)
-                self.send_response(200)
-                self.send_header("Content-Type", kind)
+                self.send_response(outer.status)
+                for name, value in {"Content-Type": kind, **outer.headers}.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(data.encode())))
                 self.end_headers()
                 self.wfile.write(data.encode())

@@ -29,7 +29,6 @@ from synthora.models import (
     ScriptedBackend,
     SQLiteStore,
 )
-from synthora.models.wrappers import errors
 from tests.support.script import fixed_text
 from tests.synthora.support import Listener
 
@@ -112,14 +111,29 @@ def test_retry_with_a_real_provider(openai):
     backend = OpenAIChatBackend("error429", max_retries=0)
     with pytest.raises(sdk.RateLimitError) as raised:
         RetryBackend(backend, delay=0, max_delay=1).run(user("x"))
-    assert errors.retry_after(raised.value) == 7
+    assert raised.value.retry_after == 7
     assert len(openai.chats) == 1
-    for model, count in (("error503", 3), ("drop", 3), ("error401", 1), ("nosuch", 1)):
+    backend.close()
+
+
+@ways
+async def test_one_policy_for_retries(openai, stream, asynchronous):
+    """The SDK would send each attempt three times."""
+    backend = OpenAIChatBackend("error503")
+    retry = RetryBackend(FallbackBackend([backend]), delay=0, attempts=2)
+    for model, count in (("error503", 2), ("error401", 1), ("nosuch", 1)):
         openai.received.clear()
         backend.model_type = model
+        with pytest.raises(FallbackError):
+            await ask(retry, stream, asynchronous)
         with pytest.raises(sdk.APIError):
-            RetryBackend(backend, delay=0).run(user("x"))
-        assert len(openai.chats) == count, model
+            await ask(RetryBackend(backend, delay=0, attempts=2), stream, asynchronous)
+        assert len(openai.chats) == 2 * count, model
+    openai.received.clear()
+    backend.model_type = "error429"
+    with pytest.raises(sdk.RateLimitError):
+        await ask(RetryBackend(backend, max_delay=1), stream, asynchronous)
+    assert len(openai.chats) == 1
     backend.close()
 
 
@@ -129,23 +143,6 @@ def test_pauses_grow():
         assert longest / 2 <= retry._pause(LOST, attempt) <= longest
     with pytest.raises(ValueError, match="at least one attempt"):
         RetryBackend(ScriptedBackend(), attempts=0)
-
-
-def test_retry_after_headers():
-    class Refused(Exception):
-        status_code = 503
-
-        def __init__(self, **headers):
-            self.response = type("R", (), {"headers": {k.replace("_", "-"): v for k, v in headers.items()}})
-
-    assert errors.retry_after(Refused(retry_after_ms="250")) == 0.25
-    assert errors.retry_after(Refused(retry_after="Mon, 01 Jan 2001 00:00:00 GMT")) == 0
-    assert errors.retry_after(Refused(retry_after="soon")) is None
-    assert errors.retry_after(Refused(retry_after="inf")) is None
-    assert errors.retry_after(LOST) is None
-    quota = Refused()
-    quota.status_code, quota.code = 429, "insufficient_quota"
-    assert not errors.is_retriable(quota)
 
 
 # ---- fallback

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from llamaforge.backends import openai_answer, openai_request
+from llamaforge.backends.api_errors import Translator
 from llamaforge.backends.base import (
     BackendInfo,
     BaseBackend,
@@ -21,7 +22,6 @@ from llamaforge.backends.base import (
     as_messages,
 )
 from llamaforge.backends.openai_answer import Ending
-from llamaforge.backends.openai_errors import Translator
 from llamaforge.backends.openai_request import GENERATION_PARAMETERS, LOAD_PARAMETERS, Request
 from llamaforge.exceptions import (
     LlamaForgeError,

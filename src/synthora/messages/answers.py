@@ -5,6 +5,7 @@ Providers leave fields out, send null for them or add their own, so everything i
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,13 +14,30 @@ import msgspec
 from llamaforge.events import Event, Reasoning, Refusal, Text
 from llamaforge.events import ToolCall as CallPiece
 from llamaforge.events.lenient import fields
-from llamaforge.events.openai import Decoder
+from llamaforge.events.openai import Decoder, error_of
 from llamaforge.events.parts import place_of
+from synthora.exceptions import MessageError, NoAnswerError
 from synthora.messages.parts import FunctionCall, ToolCall, Usage, as_tool_call
 
 Fields = dict[str, Any]
 Read = Mapping[str, Any]
+_LONGEST = 300
 _ABOUT = ("created", "model", "service_tier", "system_fingerprint")
+
+
+def failure(response: Any) -> NoAnswerError | None:
+    """Why what came with an HTTP status of 200 is no answer of OpenAI's shape; None where it is one."""
+    answer = fields(response)
+    if (error := error_of({**answer})) is not None:
+        return NoAnswerError(f"The provider answered with an error: {error.detail}", status=error.status)
+    choices = answer.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if any(fields(choice).get(name) is not None for name in ("message", "text", "finish_reason")):
+            return None
+    if isinstance(response, str):
+        told = response.strip()[:_LONGEST] or "nothing"
+        return NoAnswerError(f"The provider sent something that is no answer: {told}")
+    return NoAnswerError("The provider sent an answer without any choices.")
 
 
 def of_chat(response: Any) -> Fields:
@@ -61,6 +79,8 @@ def of_chat_chunk(chunk: Any, previous: Any | None) -> Fields:
     """
     answer = fields(chunk)
     choice = _first_choice(answer)
+    if not choice and (error := error_of({**answer})) is not None:
+        raise NoAnswerError(f"The provider broke off its answer: {error.detail}", status=error.status)
     delta = fields(choice.get("delta"))
     events = Decoder().read_delta(delta)
     grown = _next(answer, choice, previous, _said(events, delta))
@@ -137,9 +157,14 @@ def _add_asides(metadata: Fields, events: list[Event]) -> None:
 
 
 def _whole_calls(message: Read) -> list[ToolCall] | None:
+    """The calls that can be read as such, None for none."""
+    found = []
     calls = message.get("tool_calls")
-    if calls:
-        return [as_tool_call(call) for call in calls]
+    for call in calls if isinstance(calls, list) else ():
+        with contextlib.suppress(MessageError):
+            found.append(as_tool_call(call))
+    if found:
+        return found
     legacy = fields(message.get("function_call"))
     return [ToolCall(function=_function(legacy))] if legacy else None
 

@@ -93,10 +93,9 @@ class Usage(BaseModel):
         """Usage from a dictionary or the SDK's object, None for nothing or for what can't be read."""
         if given is None or isinstance(given, cls):
             return given
-        counts = given if isinstance(given, dict) else given.model_dump()
         try:
-            return cls.model_validate(counts)
-        except (ValidationError, TypeError):
+            return cls.model_validate(given if isinstance(given, dict) else given.model_dump(warnings=False))
+        except (ValidationError, TypeError, AttributeError):
             return None
 
 
@@ -105,7 +104,7 @@ def as_tool_call(given: Any) -> ToolCall:
     if isinstance(given, ToolCall):
         return given
     try:
-        return ToolCall.model_validate(given if isinstance(given, dict) else given.model_dump())
+        return ToolCall.model_validate(given if isinstance(given, dict) else given.model_dump(warnings=False))
     except (ValidationError, AttributeError) as error:
         raise MessageError(
             f"{given!r} is no tool call: it needs an id and a function with name and arguments."

@@ -1,13 +1,25 @@
-"""Clients of the openai SDK: made when they are first needed, kept for the next request, closed with their event loop."""
+"""The openai SDK: its clients, its streams and its errors.
+
+Clients are made when they are first needed, kept for the next request, and closed with their event loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import threading
-from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, Final
 
-from synthora.exceptions import MissingExtraError
+from llamaforge.backends.api_errors import Translator
+from llamaforge.exceptions import LlamaForgeError
+from synthora.exceptions import MissingExtraError, NoAnswerError
+from synthora.messages.answers import failure
+
+_SENT_ONCE: ContextVar[bool] = ContextVar("synthora_sent_once", default=False)
+_NO_STREAM: Final = ("application/json", "text/html")
 
 
 def sdk() -> Any:
@@ -19,28 +31,55 @@ def sdk() -> Any:
     return openai
 
 
+@contextlib.contextmanager
+def sent_once() -> Iterator[None]:
+    """Requests that are made inside are sent once: the SDK's own retries are off, as somebody else retries."""
+    token = _SENT_ONCE.set(True)
+    try:
+        yield
+    finally:
+        _SENT_ONCE.reset(token)
+
+
+class Client:
+    """A client of the SDK's, and its twin that sends a request once, over the same connections."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._once: Any = None
+
+    def now(self) -> Any:
+        """The one that is wanted here."""
+        if not _SENT_ONCE.get() or not self.client.max_retries:
+            return self.client
+        if self._once is None:
+            self._once = self.client.with_options(max_retries=0)
+        return self._once
+
+
 class AsyncClients:
     """One asynchronous client for each event loop: its connections belong to the loop that opened them."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        self._clients: dict[asyncio.AbstractEventLoop, tuple[Any, object]] = {}
+        self._clients: dict[asyncio.AbstractEventLoop, tuple[Client, object]] = {}
         self._lock = threading.Lock()
 
     async def get(self) -> Any:
         """The client of the running loop."""
         loop = asyncio.get_running_loop()
         if (kept := self._clients.get(loop)) is not None:
-            return kept[0]
+            return kept[0].now()
         client = self._make()
         # asyncio.run() ends by closing the asynchronous generators of its loop: that closes the connections in time.
         keeper = self._until_the_loop_ends(loop, client)
         with self._lock:
             for other in [other for other in self._clients if other.is_closed()]:
                 del self._clients[other]
-            self._clients[loop] = (client, keeper)
+            made = Client(client)
+            self._clients[loop] = (made, keeper)
         await anext(keeper)
-        return client
+        return made.now()
 
     async def _until_the_loop_ends(self, loop: asyncio.AbstractEventLoop, client: Any) -> AsyncGenerator[None, None]:
         try:
@@ -49,3 +88,130 @@ class AsyncClients:
             with self._lock:
                 self._clients.pop(loop, None)
             await client.close()
+
+
+# ---- streams
+
+
+class Chunks:
+    """The chunks of a stream. done: whether its end was announced, as OpenAI's API does with "[DONE]"."""
+
+    def __init__(self, stream: Any) -> None:
+        """Raises NoAnswerError where the body is no stream and holds no answer either."""
+        self.done = False
+        self._stream = stream
+        if _is_no_stream(stream):
+            self._here = _chunks_in(stream.response.read())
+        else:
+            # The SDK does not tell how a stream came to its end.
+            stream._iter_events = _watched(self, stream._iter_events())  # noqa: SLF001
+            self._here = stream
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._here)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class AsyncChunks:
+    """The same of an asynchronous stream."""
+
+    def __init__(self, stream: Any, body: bytes | None = None) -> None:
+        self.done = False
+        self._stream = stream
+        if body is None:
+            stream._iter_events = _awatched(self, stream._iter_events())  # noqa: SLF001
+            self._here = stream
+        else:
+            self._here = _each(_chunks_in(body))
+
+    @classmethod
+    async def of(cls, stream: Any) -> AsyncChunks:
+        """Raises as Chunks does."""
+        return cls(stream, await stream.response.aread() if _is_no_stream(stream) else None)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        found: AsyncIterator[Any] = aiter(self._here)
+        return found
+
+    async def aclose(self) -> None:
+        await self._stream.close()
+
+
+def _watched(chunks: Chunks, events: Iterator[Any]) -> Callable[[], Iterator[Any]]:
+    def watch() -> Iterator[Any]:
+        for event in events:
+            if event.data.startswith("[DONE]"):
+                chunks.done = True
+            yield event
+
+    return watch
+
+
+def _awatched(chunks: AsyncChunks, events: AsyncIterator[Any]) -> Callable[[], AsyncIterator[Any]]:
+    async def watch() -> AsyncIterator[Any]:
+        async for event in events:
+            if event.data.startswith("[DONE]"):
+                chunks.done = True
+            yield event
+
+    return watch
+
+
+def _is_no_stream(stream: Any) -> bool:
+    kind: str = stream.response.headers.get("content-type", "")
+    return kind.startswith(_NO_STREAM)
+
+
+def _chunks_in(body: bytes) -> list[Any]:
+    """The chunks of a body that does not call itself a stream: a stream all the same, or a whole answer as one chunk.
+
+    Raises NoAnswerError.
+    """
+    text = body.decode(errors="replace")
+    lines = [line.removeprefix("data:").strip() for line in text.splitlines() if line.startswith("data:")]
+    try:
+        values = [json.loads(line) for line in lines if line != "[DONE]"] if lines else [json.loads(text)]
+    except ValueError:
+        values = [text]
+    if not lines and (error := failure(values[0])) is not None:
+        raise error
+    return values if lines else [_as_chunk(values[0])]
+
+
+def _as_chunk(answer: Any) -> Any:
+    choices = [{**choice, "delta": choice.get("message")} for choice in answer["choices"] if isinstance(choice, dict)]
+    return {**answer, "choices": choices}
+
+
+async def _each(chunks: list[Any]) -> AsyncIterator[Any]:
+    for chunk in chunks:
+        yield chunk
+
+
+# ---- errors
+
+# The classes that are both one of ours and one of the SDK's, by these two.
+_BOTH: dict[tuple[type[LlamaForgeError], type[Exception]], type[Exception]] = {}
+
+
+def translated(error: BaseException, base: str, key: str) -> BaseException:
+    """An error of the SDK's as one of our family that is still the SDK's; any other error itself.
+
+    base: the provider's address. key: kept out of the message.
+    """
+    if not isinstance(error, Exception) or isinstance(error, LlamaForgeError):
+        return error
+    ours = Translator(sdk(), base, key).ours(error)
+    if ours is None:
+        return error
+    if isinstance(error, ValueError):  # of a body that can't be read
+        return NoAnswerError(str(ours))
+    kinds = (type(ours), type(error))
+    if kinds not in _BOTH:
+        about = {"__module__": type(error).__module__, "__doc__": type(ours).__doc__}
+        _BOTH[kinds] = type(type(error).__name__, kinds, about)
+    made = _BOTH[kinds].__new__(_BOTH[kinds], *ours.args)
+    vars(made).update({**vars(error), **vars(ours)})
+    return made

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Self, cast
 
 from synthora.callbacks import BaseCallBackHandler
-from synthora.models.clients import AsyncClients, sdk
+from synthora.models.clients import AsyncChunks, AsyncClients, Chunks, Client, sdk, translated
 from synthora.models.provider import Json, ProviderBackend
 from synthora.types import ModelBackendType, Node
 
@@ -67,7 +67,7 @@ class OpenAIChatBackend(ProviderBackend):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A backend of its own, without clients, whose options may hold what can't be copied."""
-        for shared in (self._async_clients, self._client_options):
+        for shared in (self._async_clients, self._client_options, self._sync):
             memo[id(shared)] = shared
         twin = super().__deepcopy__(memo)
         twin._forget_clients()  # noqa: SLF001 -- of the same class
@@ -92,6 +92,7 @@ class OpenAIChatBackend(ProviderBackend):
 
     def _forget_clients(self) -> None:
         self.client = None
+        self._sync: Client | None = None
         self._process = os.getpid()
         self._async_clients = AsyncClients(lambda: self._client_class(asynchronous=True)(**self._client_options))
 
@@ -100,7 +101,9 @@ class OpenAIChatBackend(ProviderBackend):
         if self.client is None or self._process != os.getpid():
             self.client = self._client_class(asynchronous=False)(**self._client_options)
             self._process = os.getpid()
-        return self.client
+        if self._sync is None or self._sync.client is not self.client:
+            self._sync = Client(self.client)
+        return self._sync.now()
 
     def _resource(self, client: Any) -> Any:
         """The part of the client that is asked."""
@@ -110,10 +113,14 @@ class OpenAIChatBackend(ProviderBackend):
         return self._resource(self._sync_client()).create(**parameters)
 
     def _ask_stream(self, parameters: Json) -> Iterator[Any]:
-        return cast("Iterator[Any]", self._ask(parameters))
+        return cast("Iterator[Any]", Chunks(self._ask(parameters)))
 
     async def _aask(self, parameters: Json) -> Any:
         return await self._resource(await self._async_clients.get()).create(**parameters)
 
     async def _aask_stream(self, parameters: Json) -> AsyncIterator[Any]:
-        return cast("AsyncIterator[Any]", await self._aask(parameters))
+        return cast("AsyncIterator[Any]", await AsyncChunks.of(await self._aask(parameters)))
+
+    def _as_ours(self, error: BaseException) -> BaseException:
+        base = self.base_url or "https://api.openai.com/v1"
+        return translated(error, base.rstrip("/"), str(self._client_options.get("api_key") or ""))

@@ -6,6 +6,7 @@ from typing import Any
 
 from synthora.exceptions import MessageError
 from synthora.messages import BaseMessage, user
+from synthora.messages.answers import failure
 from synthora.models.openai_chat import OpenAIChatBackend
 from synthora.models.provider import Json
 from synthora.types import ModelBackendType
@@ -28,6 +29,8 @@ class OpenAICompletionBackend(OpenAIChatBackend):
         return {**parameters, "messages": [as_prompt(messages)]}
 
     def _message(self, response: Any) -> BaseMessage:
+        if (error := failure(response)) is not None:
+            raise error
         return BaseMessage.from_openai_completion_response(response, self.source)
 
     def _next_message(self, chunk: Any, previous: BaseMessage | None) -> BaseMessage:

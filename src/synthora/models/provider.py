@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from synthora.callbacks import BaseCallBackHandler
 from synthora.callbacks.manager import anotify, notify
-from synthora.exceptions import MessageError, StreamInterruptedError
+from synthora.exceptions import MessageError, NoAnswerError, StreamInterruptedError
 from synthora.messages import BaseMessage, assistant
+from synthora.messages.answers import failure
 from synthora.models import prices, structured
 from synthora.models.base import BaseModelBackend
 from synthora.types import CallBackEvent, ModelBackendType, Node
@@ -85,7 +86,14 @@ class ProviderBackend(BaseModelBackend):
         """What handlers are told when the model is asked, of `messages` as they were given."""
         return parameters
 
+    def _as_ours(self, error: BaseException) -> BaseException:
+        """An error of the provider's client as one of our family; any other error itself."""
+        return error
+
     def _message(self, response: Any) -> BaseMessage:
+        """The answer in a response. Raises NoAnswerError where there is none."""
+        if (error := failure(response)) is not None:
+            raise error
         return BaseMessage.from_openai_chat_response(response, self.source)
 
     def _next_message(self, chunk: Any, previous: BaseMessage | None) -> BaseMessage:
@@ -96,7 +104,8 @@ class ProviderBackend(BaseModelBackend):
     def run(self, messages: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 -- as published
         """See BaseModelBackend. What goes wrong is told to `on_llm_error` and raised, also in the middle of a stream.
 
-        Raises what the provider's client raises, MessageError, StreamInterruptedError, StructuredOutputError.
+        Raises APIError and its kin for what a provider or the network does (see synthora.exceptions; they are the errors of
+        the provider's client as well), MessageError, StreamInterruptedError, StructuredOutputError.
         """
         request = self._request(messages, kwargs)
         if request.streamed:
@@ -107,9 +116,12 @@ class ProviderBackend(BaseModelBackend):
         notify(handlers, CallBackEvent.LLM_START, self.source, **request.told)
         try:
             message = self._finished(self._message(self._ask(request.parameters)), request)
-        except BaseException as error:
+        except BaseException as raised:
+            error = self._as_ours(raised)
             notify(handlers, CallBackEvent.LLM_ERROR, self.source, error, **request.parameters)
-            raise
+            if error is raised:
+                raise
+            raise error from raised
         notify(handlers, CallBackEvent.LLM_END, self.source, message, **request.parameters)
         return message
 
@@ -124,9 +136,12 @@ class ProviderBackend(BaseModelBackend):
         await anotify(handlers, CallBackEvent.LLM_START, self.source, **request.told)
         try:
             message = self._finished(self._message(await self._aask(request.parameters)), request)
-        except BaseException as error:
+        except BaseException as raised:
+            error = self._as_ours(raised)
             await anotify(handlers, CallBackEvent.LLM_ERROR, self.source, error, **request.parameters)
-            raise
+            if error is raised:
+                raise
+            raise error from raised
         await anotify(handlers, CallBackEvent.LLM_END, self.source, message, **request.parameters)
         return message
 
@@ -143,15 +158,20 @@ class ProviderBackend(BaseModelBackend):
                     if handlers:
                         notify(handlers, CallBackEvent.LLM_CHUNK, self.source, message, **parameters)
                     yield message
-            ended = _ended(message, self.name)
+                if (last := self._unfinished(message, chunks, request)) is not None:
+                    message = last
+                    notify(handlers, CallBackEvent.LLM_CHUNK, self.source, message, **parameters)
+                    yield message
         except GeneratorExit:  # its reader has had enough
             notify(handlers, CallBackEvent.LLM_END, self.source, message or _BEGUN, **parameters)
             raise
-        except BaseException as error:
-            _note(error, message)
+        except BaseException as raised:
+            error = _noted(self._as_ours(raised), message)
             notify(handlers, CallBackEvent.LLM_ERROR, self.source, error, **parameters)
-            raise
-        notify(handlers, CallBackEvent.LLM_END, self.source, ended, **parameters)
+            if error is raised:
+                raise
+            raise error from raised
+        notify(handlers, CallBackEvent.LLM_END, self.source, message, **parameters)
 
     async def _apieces(self, request: Request) -> AsyncGenerator[BaseMessage, None]:
         """The same without blocking."""
@@ -166,15 +186,20 @@ class ProviderBackend(BaseModelBackend):
                     if handlers:
                         await anotify(handlers, CallBackEvent.LLM_CHUNK, self.source, message, **parameters)
                     yield message
-            ended = _ended(message, self.name)
+                if (last := self._unfinished(message, chunks, request)) is not None:
+                    message = last
+                    await anotify(handlers, CallBackEvent.LLM_CHUNK, self.source, message, **parameters)
+                    yield message
         except GeneratorExit:
             await anotify(handlers, CallBackEvent.LLM_END, self.source, message or _BEGUN, **parameters)
             raise
-        except BaseException as error:
-            _note(error, message)
+        except BaseException as raised:
+            error = _noted(self._as_ours(raised), message)
             await anotify(handlers, CallBackEvent.LLM_ERROR, self.source, error, **parameters)
-            raise
-        await anotify(handlers, CallBackEvent.LLM_END, self.source, ended, **parameters)
+            if error is raised:
+                raise
+            raise error from raised
+        await anotify(handlers, CallBackEvent.LLM_END, self.source, message, **parameters)
 
     # ---- before and after
 
@@ -205,6 +230,21 @@ class ProviderBackend(BaseModelBackend):
             return self._finished(message, request)
         return message
 
+    def _unfinished(self, message: BaseMessage | None, chunks: Any, request: Request) -> BaseMessage | None:
+        """What has to follow the last message of a stream: its end, where the provider has given no reason for it.
+
+        None where it is there. Raises StreamInterruptedError, NoAnswerError where nothing has come.
+        """
+        if message is not None and message.is_complete:
+            return None
+        if message is None or not (message.content or message.tool_calls or message.metadata.get("refusal")):
+            raise NoAnswerError(f"The provider of '{self.name}' ended its stream without an answer.")
+        if not getattr(chunks, "done", False):
+            raise StreamInterruptedError(f"The provider of '{self.name}' ended its answer in the middle.")
+        last = message.model_copy(update={"chunk": None, "metadata": dict(message.metadata)})
+        last.metadata["finish_reason"] = "tool_calls" if message.tool_calls else "stop"
+        return self._finished(last, request)
+
     def _finished(self, message: BaseMessage, request: Request) -> BaseMessage:
         """`message` with its cost and its object, where it is known and they are not yet."""
         metadata = message.metadata
@@ -227,16 +267,11 @@ def _as_list(messages: Any) -> list[BaseMessage]:
     return found
 
 
-def _ended(message: BaseMessage | None, name: str) -> BaseMessage:
-    if message is None or not message.is_complete:
-        raise StreamInterruptedError(f"The provider of '{name}' ended its answer in the middle.")
-    return message
-
-
-def _note(error: BaseException, message: BaseMessage | None) -> None:
+def _noted(error: BaseException, message: BaseMessage | None) -> BaseException:
     """The SDK says no more than "Connection error."."""
     if message is not None and not isinstance(error, asyncio.CancelledError):
         error.add_note(f"It happened in the middle of a stream, after {len(message.content or '')} characters.")
+    return error
 
 
 @contextlib.contextmanager

@@ -10,15 +10,19 @@ from typing import Any
 
 from synthora.messages import BaseMessage
 from synthora.models.base import BaseModelBackend
-from synthora.models.wrappers import errors
+from synthora.models.clients import sent_once
 from synthora.models.wrappers.base import AsyncPieces, Json, Pieces, WrapperBackend, abegun, begun
+
+# Lost, where a backend of somebody else's raises what is not of our family.
+_LOST = (ConnectionError, TimeoutError)
 
 
 class RetryBackend(WrapperBackend):
     """Tries again after an overload, a lost connection or a timeout, waiting longer each time.
 
-    A stream is tried again only before its first message, for which `run` waits. Handlers hear of every attempt.
-    The openai SDK retries by itself, twice by default: give the backend inside `max_retries=0`.
+    What may be tried again says so itself (`retryable` of our errors); besides, built-in ConnectionErrors and
+    TimeoutErrors. A stream is tried again only before its first message, for which `run` waits. Handlers hear of every
+    attempt. The openai SDK's own retries are off for requests that are made here, whatever its `max_retries` is.
     """
 
     def __init__(
@@ -44,7 +48,8 @@ class RetryBackend(WrapperBackend):
     def _whole(self, messages: Any, arguments: Json) -> BaseMessage:
         for attempt in itertools.count(1):
             try:
-                return super()._whole(messages, arguments)
+                with sent_once():
+                    return super()._whole(messages, arguments)
             except Exception as error:
                 if (pause := self._pause(error, attempt)) is None:
                     raise
@@ -54,7 +59,8 @@ class RetryBackend(WrapperBackend):
     def _open(self, messages: Any, arguments: Json) -> Pieces:
         for attempt in itertools.count(1):
             try:
-                return begun(super()._open(messages, arguments))
+                with sent_once():
+                    return begun(super()._open(messages, arguments))
             except Exception as error:
                 if (pause := self._pause(error, attempt)) is None:
                     raise
@@ -64,7 +70,8 @@ class RetryBackend(WrapperBackend):
     async def _awhole(self, messages: Any, arguments: Json) -> BaseMessage:
         for attempt in itertools.count(1):
             try:
-                return await super()._awhole(messages, arguments)
+                with sent_once():
+                    return await super()._awhole(messages, arguments)
             except Exception as error:
                 if (pause := self._pause(error, attempt)) is None:
                     raise
@@ -74,7 +81,8 @@ class RetryBackend(WrapperBackend):
     async def _aopen(self, messages: Any, arguments: Json) -> AsyncPieces:
         for attempt in itertools.count(1):
             try:
-                return await abegun(await super()._aopen(messages, arguments))
+                with sent_once():
+                    return await abegun(await super()._aopen(messages, arguments))
             except Exception as error:
                 if (pause := self._pause(error, attempt)) is None:
                     raise
@@ -83,9 +91,9 @@ class RetryBackend(WrapperBackend):
 
     def _pause(self, error: Exception, attempt: int) -> float | None:
         """Seconds to wait after this attempt, None to give up."""
-        if attempt >= self.attempts or not errors.is_retriable(error):
+        if attempt >= self.attempts or not getattr(error, "retryable", isinstance(error, _LOST)):
             return None
-        asked = errors.retry_after(error)
+        asked: float | None = getattr(error, "retry_after", None)
         if asked is not None:
             return asked if asked <= self.max_delay else None
         longest = min(self.delay * self.factor ** (attempt - 1), self.max_delay)
