@@ -144,7 +144,7 @@ JUNK = [
     {"choices": None}, {"choices": [{"index": 0, "delta": None}]}, {"choices": "x"}, {"choices": [None]},
     {"choices": [{"index": 0, "delta": "x"}]}, {"choices": [{"index": 0, "delta": {"content": 3}}]},
     {"choices": [{"index": 0, "delta": {"tool_calls": [None, "x", 3]}}]}, {"choices": [], "usage": 3},
-    {"choices": [], "usage": {"prompt_tokens": "many"}}, [], "x", None,
+    {"choices": [], "usage": {"prompt_tokens": "many"}}, {"id": 7, "choices": []}, [], "x", None,
 ]  # fmt: skip
 
 
@@ -158,7 +158,7 @@ async def test_junk_in_a_stream_is_passed_over(backend, provider, junk, asynchro
 @pytest.mark.parametrize("calls", [None, "x", 3, [None], ["x"], [{"function": "x"}], {}])
 def test_junk_in_a_whole_answer(backend, provider, calls):
     message = {"content": "a", "tool_calls": calls}
-    provider.whole = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": "none"}
+    provider.whole = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": "none", "id": 7}
     answer = backend.run(user("x"))
     assert (answer.content, answer.has_tool_calls, answer.metadata["usage"]) == ("a", False, None)
 

@@ -67,7 +67,7 @@ def text_completion(text: str, model: str, *, reason: str = "stop", usage: Json 
 def chunk_text(chunk: Json) -> str:
     """The text that one chunk of either kind adds."""
     for choice in chunk.get("choices") or ():
-        text = choice["delta"].get("content") if "delta" in choice else choice.get("text")
+        text = (choice["delta"] or {}).get("content") if "delta" in choice else choice.get("text")
         if isinstance(text, str):
             return text
     return ""

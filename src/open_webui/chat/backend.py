@@ -17,7 +17,6 @@ from open_webui.connections.gate import Gate
 from open_webui.errors import ProviderError
 from open_webui.principal import Principal
 from synthora.callbacks import BaseCallBackHandler
-from synthora.exceptions import NoAnswerError
 from synthora.messages import BaseMessage
 from synthora.models import RetryBackend
 from synthora.models.provider import ProviderBackend
@@ -68,8 +67,9 @@ class ConnectionBackend(ProviderBackend):
 
     def _message(self, response: bytes) -> BaseMessage:
         try:
-            message = super()._message(msgspec.json.decode(response))
-        except (ValueError, RecursionError, NoAnswerError) as error:
+            # Who asks gets the provider's JSON, whatever it says.
+            message = BaseMessage.from_openai_chat_response(msgspec.json.decode(response), self.source)
+        except (ValueError, RecursionError) as error:
             raise ProviderError(NOT_UNDERSTOOD) from error
         message.original_response = response
         return message

@@ -51,7 +51,7 @@ def of_chat(response: Any) -> Fields:
     metadata = _about(answer, choice)
     _add_asides(metadata, events)
     return {
-        "id": answer.get("id"),
+        "id": _text(answer.get("id")),
         "content": "" if content is None and not calls else content,
         "tool_calls": calls,
         "parsed": message.get("parsed"),
@@ -65,7 +65,7 @@ def of_completion(response: Any) -> Fields:
     answer = fields(response)
     choice = _first_choice(answer)
     return {
-        "id": answer.get("id"),
+        "id": _text(answer.get("id")),
         "content": _text(choice.get("text")) or "",
         "metadata": _about(answer, choice),
         "original_response": response,
@@ -102,7 +102,7 @@ def of_completion_chunk(chunk: Any, previous: Any | None) -> Fields:
 def _next(answer: Read, choice: Read, previous: Any | None, piece: str | None) -> Fields:
     reason = choice.get("finish_reason")
     if previous is None:
-        metadata, content, id_ = _about(answer, choice), "", answer.get("id")
+        metadata, content, id_ = _about(answer, choice), "", _text(answer.get("id"))
     else:
         metadata, content, id_ = previous.metadata.copy(), previous.content or "", previous.id
         if reason:
