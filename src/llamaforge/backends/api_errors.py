@@ -74,7 +74,7 @@ class Translator:
         """Whatever the SDK raises inside is raised as one of our errors."""
         try:
             yield
-        except Exception as error:
+        except (self._sdk.OpenAIError, self._transport.HTTPError, ValueError) as error:
             if (ours := self.ours(error)) is None:
                 raise
             raise ours from error
