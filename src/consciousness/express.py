@@ -45,12 +45,15 @@ def merged(parameters: Mapping[str, Any] | None, state: State) -> Settings:
 
     Without a state: the parameters over DEFAULTS, and `creativity_boost` is without effect. With one, excitement e adds
     0.3 e to the temperature, calm c takes 0.2 c from it, and a creativity_boost b > 0 adds 0.2 b to the temperature and
-    0.1 b to top_p; then the temperature is held within 0.1 and 2, top_p within 0.1 and 1. `do_sample` is always true.
+    0.1 b to top_p; then the temperature is held within 0.1 and 2, top_p within 0.1 and 1. `do_sample` is true.
+    Only without a state, a temperature of 0 asks for the likeliest answer: of DEFAULTS it gets the length alone.
     Raises ParameterError.
     """
     emotions = checked_state(state)
     given = _canonical(parameters)
     boost = max(given.pop("creativity_boost", 0.0), 0.0)
+    if not emotions and given.get("temperature") == 0.0:
+        return {"max_new_tokens": DEFAULTS["max_new_tokens"], **given}
     settings: Settings = {**DEFAULTS, **given, "do_sample": True}
     if not emotions:
         return settings

@@ -26,34 +26,52 @@ class LocalBackend(TextGenerationBackend):
 
     engine: ClassVar[str]
 
-    def __init__(self, model: str | PathLike[str], *, rule: Rule = merged, **load_parameters: Any) -> None:
-        """model: its path or name. rule: how the state shapes the settings. load_parameters: of llamaforge's backend,
-        such as n_ctx, n_threads, device. Raises ParameterError for a blank name and an unknown parameter.
+    def __init__(
+        self, model: str | PathLike[str], *, rule: Rule = merged, raw: bool = False, **load_parameters: Any
+    ) -> None:
+        """model: its path or name.
+
+        rule: how the state shapes the settings.
+        raw: continue prompts as they stand, also where the model has a chat template.
+        load_parameters: of llamaforge's backend, such as n_ctx, n_threads, device.
+        Raises ParameterError for a blank name and an unknown parameter.
         """
         self.model_name = _checked_path(model)
         self.current_model: str | None = None
         self.emotional_modifiers = MappingProxyType({})
         self._load_parameters = _checked_parameters(self.engine, load_parameters)
         self._rule = rule
+        self._raw = raw
+        self._chats = False
         self._loading = threading.Lock()
         self._backend: BaseBackend | None = None
 
     async def generate(self, prompt: str, model: str | None = None, **kwargs: Any) -> str:
-        """The model's continuation of `prompt`. kwargs: given to the engine as they are, the state left aside.
+        """The model's answer to `prompt`, which it gets as a message where it has a chat template, else to continue.
+
+        kwargs: given to the engine as they are, the state left aside.
 
         model: this backend's own, or None. Raises ParameterError for another.
         """
         if model not in {None, self.model_name}:
             raise ParameterError(f"This backend runs '{self.model_name}', not '{model}'.")
         prompt = checked_prompt(prompt)
-        return await (await self._ready()).agenerate(prompt, kwargs)
+        backend = await self._ready()
+        if self._chats:
+            return await backend.achat([{"role": "user", "content": prompt}], kwargs)
+        return await backend.agenerate(prompt, kwargs)
 
     async def generate_text(self, prompt: str, parameters: Parameters | None = None) -> str:
         return await self.generate(prompt, **self.settings(parameters))
 
     async def generate_stream(self, prompt: str, parameters: Parameters | None = None) -> AsyncIterator[str]:
         prompt, settings = checked_prompt(prompt), self.settings(parameters)
-        async with closed((await self._ready()).agenerate_stream(prompt, settings)) as pieces:
+        backend = await self._ready()
+        if self._chats:
+            stream = backend.achat_stream([{"role": "user", "content": prompt}], settings)
+        else:
+            stream = backend.agenerate_stream(prompt, settings)
+        async with closed(stream) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -78,6 +96,7 @@ class LocalBackend(TextGenerationBackend):
                 return self._backend
             backend = get_backend(self.engine)()
             backend.load_model(self.model_name, self._load_parameters)
+            self._chats = not self._raw and backend.has_chat_template
             self._backend, self.current_model = backend, self.model_name
             return backend
 

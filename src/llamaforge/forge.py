@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +16,8 @@ from llamaforge.library import Library
 from llamaforge.loaded import Loaded
 from llamaforge.loading import as_mapping, overlay
 from llamaforge.model import DEFAULT_BACKEND, Model
-from llamaforge.plugins import BasePlugin, PluginManager
+from llamaforge.plugins import PluginManager
+from llamaforge.plugins.methods import PluginMethods
 from llamaforge.threads import in_thread
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ Json = dict[str, Any]
 Content = str | Sequence[Mapping[str, Any]]
 
 
-class LlamaForge:
+class LlamaForge(PluginMethods):
     """Models by name. One object may be used from several threads, and several models may be loaded at once.
 
     A generation goes to the model named by `model`, else to the current one (the last given to `load_model`), else to
@@ -108,7 +110,7 @@ class LlamaForge:
         }
 
     def has_chat_template(self, model: str | None = None) -> bool:
-        """Whether a model, loaded if need be, was made for conversations: it is best asked by `chat`, not `generate`."""
+        """Whether a model, loaded if need be, was made for conversations, so that `generate` asks it as `chat` does."""
         with self._library.using(model) as loaded:
             return loaded.backend.has_chat_template
 
@@ -163,19 +165,35 @@ class LlamaForge:
     # ---- text
 
     def generate(
-        self, prompt: str, parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+        self,
+        prompt: str,
+        parameters: Parameters | None = None,
+        *,
+        model: str | None = None,
+        raw: bool = False,
+        **more: Any,
     ) -> str:
-        """The model's continuation of `prompt`."""
-        prompt = self._prompt(prompt)
+        """The model's answer to `prompt`: given as a message where the model has a chat template, else continued.
+
+        raw: continue the prompt as it stands, template or not.
+        """
+        asked = self._prompt(prompt, raw=raw)
         with self._library.using(model) as loaded:
-            answer = loaded.backend.generate(prompt, _merged(loaded, parameters, more))
+            ask, given = _bound(loaded, "generate", asked)
+            answer: str = ask(given, _merged(loaded, parameters, more))
         return self.plugins.postprocess(answer)
 
     def generate_stream(
-        self, prompt: str, parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+        self,
+        prompt: str,
+        parameters: Parameters | None = None,
+        *,
+        model: str | None = None,
+        raw: bool = False,
+        **more: Any,
     ) -> Iterator[str]:
         """`generate` in pieces. The model is loaded now; closing the iterator ends the generation."""
-        return self._stream("generate_stream", self._prompt(prompt), model, parameters, more)
+        return self._stream("generate_stream", self._prompt(prompt, raw=raw), model, parameters, more)
 
     def chat(
         self,
@@ -255,19 +273,33 @@ class LlamaForge:
     # ---- without blocking the event loop
 
     async def agenerate(
-        self, prompt: str, parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+        self,
+        prompt: str,
+        parameters: Parameters | None = None,
+        *,
+        model: str | None = None,
+        raw: bool = False,
+        **more: Any,
     ) -> str:
         """`generate`; cancelling ends the generation."""
-        prompt = self._prompt(prompt)
+        asked = self._prompt(prompt, raw=raw)
         async with self._library.ausing(model) as loaded:
-            answer = await loaded.backend.agenerate(prompt, _merged(loaded, parameters, more))
+            ask, given = _bound(loaded, "agenerate", asked)
+            answer: str = await ask(given, _merged(loaded, parameters, more))
         return self.plugins.postprocess(answer)
 
     def agenerate_stream(
-        self, prompt: str, parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+        self,
+        prompt: str,
+        parameters: Parameters | None = None,
+        *,
+        model: str | None = None,
+        raw: bool = False,
+        **more: Any,
     ) -> AsyncIterator[str]:
         """`generate_stream`; the model is loaded with the first piece."""
-        return self._astream("agenerate_stream", "generate_stream", self._prompt(prompt), model, parameters, more)
+        asked = self._prompt(prompt, raw=raw)
+        return self._astream("agenerate_stream", "generate_stream", asked, model, parameters, more)
 
     async def achat(
         self,
@@ -354,58 +386,13 @@ class LlamaForge:
             return server
         return server.start()
 
-    # ---- plugins
-
-    def list_plugins(self) -> list[str]:
-        """The names of all plugins."""
-        return list(self.plugins.list())
-
-    def list_enabled_plugins(self) -> list[str]:
-        """The names of enabled plugins, in the order in which they were enabled."""
-        return list(self.plugins.list_enabled())
-
-    def enable_plugin(self, name: str) -> None:
-        """Enable a plugin; it stays so after `config.save()`. Raises PluginError."""
-        self.plugins.enable(name)
-
-    def disable_plugin(self, name: str) -> None:
-        """Disable a plugin. Raises PluginError."""
-        self.plugins.disable(name)
-
-    def is_plugin_enabled(self, name: str) -> bool:
-        """Whether a plugin is enabled."""
-        return self.plugins.is_enabled(name)
-
-    def get_plugin_config(self, name: str) -> Json:
-        """The settings that count for a plugin. Raises PluginError."""
-        return self.plugins.get_config(name)
-
-    def set_plugin_config(self, name: str, config: Mapping[str, Any]) -> None:
-        """Replace the settings of a plugin. Raises PluginError, ParameterError."""
-        self.plugins.set_config(name, config)
-
-    def get_all_plugin_configs(self) -> dict[str, Json]:
-        """The settings of every plugin."""
-        return self.plugins.all_configs()
-
-    def register_plugin(self, plugin: BasePlugin) -> None:
-        """Add an instance of one's own and enable it. Raises PluginError."""
-        self.plugins.register(plugin)
-
-    def run_command(self, name: str, args: Mapping[str, Any] | None = None) -> Any:
-        """What a command plugin returns. Raises PluginError, and what the command raises."""
-        return self.plugins.run_command(name, args)
-
-    def use_tool(self, name: str, data: Any) -> Any:
-        """What a tool plugin makes of `data`: its arguments by name, or the value of its first one."""
-        return self.plugins.use_tool(name, data)
-
     # ---- inside
 
-    def _prompt(self, prompt: str) -> str:
+    def _prompt(self, prompt: str, *, raw: bool) -> str | _Question:
         if not isinstance(prompt, str):
             raise ParameterError("The prompt must be text.")
-        return self.plugins.preprocess(prompt)
+        text = self.plugins.preprocess(prompt)
+        return text if raw else _Question(text)
 
     def _messages(self, user_input: Content | None, chat_history: Sequence[Message] | None) -> Sequence[Message]:
         history = [] if chat_history is None else as_messages(chat_history)
@@ -428,7 +415,8 @@ class LlamaForge:
     def _pieces(self, method: str, given: Any, name: str, parameters: Parameters | None, more: Json) -> Iterator[Any]:
         # The lease is taken with the first piece: an iterator that is never begun holds nothing.
         with self._library.using(name) as loaded:
-            yield from getattr(loaded.backend, method)(given, _merged(loaded, parameters, more))
+            ask, asked = _bound(loaded, method, given)
+            yield from ask(asked, _merged(loaded, parameters, more))
 
     def _astream(
         self, method: str, blocking: str, given: Any, model: str | None, parameters: Parameters | None, more: Json
@@ -443,13 +431,30 @@ class LlamaForge:
         self, method: str, given: Any, model: str | None, parameters: Parameters | None, more: Json
     ) -> AsyncIterator[Any]:
         async with self._library.ausing(model) as loaded:
-            pieces = getattr(loaded.backend, method)(given, _merged(loaded, parameters, more))
+            ask, asked = _bound(loaded, method, given)
+            pieces = ask(asked, _merged(loaded, parameters, more))
             try:
                 async for piece in pieces:
                     yield piece
             finally:
                 if hasattr(pieces, "aclose"):
                     await pieces.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A prompt that is given to a model as a message, if it has a chat template."""
+
+    text: str
+
+
+def _bound(loaded: Loaded, method: str, given: Any) -> tuple[Any, Any]:
+    """The backend's method that is to be called, and what with."""
+    if not isinstance(given, _Question):
+        return getattr(loaded.backend, method), given
+    if not loaded.backend.has_chat_template:
+        return getattr(loaded.backend, method), given.text
+    return getattr(loaded.backend, method.replace("generate", "chat")), [{"role": "user", "content": given.text}]
 
 
 def _merged(loaded: Loaded, parameters: Parameters | None, more: Json) -> Json:

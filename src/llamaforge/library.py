@@ -69,8 +69,8 @@ class Library:
                 hint = f" Did you mean {' or '.join(repr(other) for other in near)}?"
             else:
                 hint = f" Known: {', '.join(known)}." if known else " None has been added yet."
-                if hub_cache.is_name(name):
-                    hint += f" If it is one of the hub, download it first: llamaforge add {name} hf:{name}"
+                if hub_cache.is_name(name) and "." not in name:
+                    hint += f" If the hub has it, download it: llamaforge add {name} hf:{name}"
             raise ModelNotFoundError(f"There is no model '{name}'.{hint}")
         return model
 

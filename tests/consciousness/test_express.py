@@ -60,12 +60,19 @@ def test_the_defaults_hold_where_nothing_is_said():
         ({"temperature": 1.9}, {"excitement": 1.0}, 2.0, 0.9),
         ({"temperature": 0.1}, {"calm": 1.0}, 0.1, 0.9),
         ({"top_p": 0.05}, {"joy": 0.1}, 0.9, 0.1),
-        ({"temperature": 0}, {}, 0, 0.9),  # the likeliest token stays a wish without a state
+        ({"temperature": 0}, {"joy": 0.1}, 0.1, 0.9),
     ],
 )
 def test_the_documented_rule(parameters, state, temperature, top_p):
     settings = merged(parameters, state)
     assert (settings["temperature"], settings["top_p"]) == (temperature, top_p)
+
+
+def test_the_likeliest_answer_is_the_models_own_without_a_state():
+    assert merged({"temperature": 0}, {}) == {"temperature": 0, "max_new_tokens": 512}
+    assert merged({"temperature": 0.0, "repeat_penalty": 1.2}, {}) == {
+        "temperature": 0, "max_new_tokens": 512, "repetition_penalty": 1.2
+    }  # fmt: skip
 
 
 @FIXED

@@ -5,9 +5,12 @@ import types
 
 import pytest
 
+from ai_core import ResponseGenerator
 from backends import LlamaCppConsciousnessBackend, TransformersConsciousnessBackend, create_consciousness_backend
+from llamaforge import LlamaForge
 from llamaforge.exceptions import GenerationError, LlamaForgeError
-from tests.support.tiny_gguf import HELLO
+from tests.support.tiny_gguf import HELLO, write_gguf
+from tests.support.tiny_transformers import write_model
 from text_generation import TextGenerationBackend
 
 
@@ -141,3 +144,41 @@ async def test_answers_with_a_text():
     assert await Repeating(types.SimpleNamespace(text="yes")).generate_text("hi") == "yes"
     with pytest.raises(GenerationError, match="returned dict instead of text"):
         await Repeating({"text": "no"}).generate_text("hi")
+
+
+# ---- a model with a chat template is chatted with
+
+WORDS = {"": "It goes on", "\n": "I answer you"}
+
+
+def by_template(folder, kind, **template):
+    write = write_gguf if kind == "llamacpp" else write_model
+    return write(folder / "model.gguf", says=WORDS, **template)
+
+
+@pytest.mark.parametrize("kind", ["llamacpp", "transformers"])
+@pytest.mark.parametrize(
+    ("template", "raw", "answer"), [({}, False, "\n"), ({}, True, ""), ({"template": None}, False, "")]
+)
+async def test_a_prompt_is_a_message_where_there_is_a_template(tmp_path, kind, template, raw, answer):
+    backend = create_consciousness_backend(kind, by_template(tmp_path, kind, **template), n_threads=1, raw=raw)
+    assert await backend.generate_text("Hi") == WORDS[answer]
+    assert await backend.generate("Hi") == WORDS[answer]
+    assert "".join([piece async for piece in backend.generate_stream("Hi")]) == WORDS[answer]
+    backend.close()
+
+
+async def test_one_question_has_one_answer(tmp_path):
+    """The backend, the generator and the forge, at temperature 0."""
+    path = by_template(tmp_path, "llamacpp")
+    wanted = {"max_tokens": 40, "temperature": 0.0}
+    backend = LlamaCppConsciousnessBackend(path, n_threads=1)
+    with LlamaForge(":memory:") as forge:
+        forge.add_model("model", path, parameters={"n_threads": 1})
+        answers = {
+            await backend.generate_text("What is it?", wanted),
+            await ResponseGenerator(forge=forge).generate_response("What is it?", "model", parameters=wanted),
+            forge.generate("What is it?", wanted, model="model"),
+        }
+    backend.close()
+    assert answers == {WORDS["\n"]}

@@ -26,6 +26,8 @@ from llamaforge.backends.base import BaseBackend
 from llamaforge.exceptions import ConfigError, UnsupportedError
 from llamaforge.parameters import Parameter
 from llamaforge.plugins import PostprocessingPlugin, PreprocessingPlugin
+from tests.support.tiny_gguf import TEMPLATE, write_gguf
+from tests.support.tiny_transformers import write_model
 
 SOURCE = Path(llamaforge.__file__).parents[1]
 SAD = "I am sorry to hear you are sad."
@@ -599,3 +601,38 @@ def test_the_classes_come_late_and_bring_no_engine():
     assert {"aiohttp", "fastapi", "typer", "rich", "openai", "torch", "numpy", "xllamacpp"}.isdisjoint(roots)
     with pytest.raises(AttributeError, match="no attribute 'LlamaForgery'"):
         _ = llamaforge.LlamaForgery
+
+
+# ---- a model with a chat template is chatted with
+
+TURNS = {"": "It goes on", "\n": "I answer you"}
+
+
+def by_template(folder: Path, kind: str, *, template: bool) -> Path:
+    """A model that says one thing to a message of its template, and another to a prompt as it stands."""
+    given = {} if template else {"template": None}
+    if kind == "gguf":
+        return write_gguf(folder / "model.gguf", says=TURNS, **given)
+    pytest.importorskip("transformers")
+    return write_model(folder / "model", says=TURNS, **given)
+
+
+@pytest.mark.xdist_group("transformers")
+@pytest.mark.parametrize("kind", ["gguf", "transformers"])
+@pytest.mark.parametrize(("template", "raw", "answer"), [(True, False, 1), (True, True, 0), (False, False, 0)])
+async def test_a_prompt_is_a_message_where_there_is_a_template(tmp_path, kind, template, raw, answer):
+    expected = list(TURNS.values())[answer]
+    with LlamaForge(":memory:") as forge:
+        forge.load_model(str(by_template(tmp_path, kind, template=template)), {"n_threads": 1})
+        assert forge.generate("Hi", raw=raw) == expected
+        assert "".join(forge.generate_stream("Hi", raw=raw)) == expected
+        assert await forge.agenerate("Hi", raw=raw) == expected
+        assert "".join([piece async for piece in forge.agenerate_stream("Hi", raw=raw)]) == expected
+        assert forge.completion("Hi")["choices"][0]["text"] == TURNS[""]
+
+
+def test_a_template_of_the_load_counts(tmp_path):
+    path = by_template(tmp_path, "gguf", template=False)
+    with LlamaForge(":memory:") as forge:
+        forge.load_model(str(path), {"n_threads": 1, "chat_template": TEMPLATE})
+        assert forge.generate("Hi") == TURNS["\n"]

@@ -198,7 +198,7 @@ def test_another_revision_and_folder(cache: Path, folder: Path, tmp_path: Path) 
 
 
 def test_a_name_that_is_nowhere(cache: Path, forge: LlamaForge) -> None:
-    with pytest.raises(ModelNotFoundError, match="download it first: llamaforge add gpt2 hf:gpt2"):
+    with pytest.raises(ModelNotFoundError, match="download it: llamaforge add gpt2 hf:gpt2"):
         forge.load_model("gpt2")
     forge.add_model("tiny", "somewhere.gguf")
     with pytest.raises(ModelNotFoundError, match=r"Did you mean 'tiny'\?$"):

@@ -5,7 +5,7 @@ and the output matrix is a table of the next token. Answered greedily it says it
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ _PIECES = re.compile(r"</?tool_call>|\s*[^\s<]+(?:\s+(?=<))?|\s+|<")
 def write_gguf(
     path: Path,
     *,
-    says: str = HELLO,
+    says: str | Mapping[str, str] = HELLO,
     pieces: Sequence[bytes] | None = None,
     ctx: int = 4096,
     endless: bool = False,
@@ -47,13 +47,21 @@ def write_gguf(
 ) -> Path:
     r"""A model of about 2 MB that answers `says`, one token a word, and ends (or begins anew where `endless`).
 
+    says: one text for every prompt, or a text for each last character of a prompt ("" for all others; a chat's prompt
+    ends in "\n"). No two texts may share a piece.
     pieces: the tokens of the answer themselves, all different and of two bytes or more, instead of those of `says`; they
-    may split a character. ctx: the context length it claims. template: its chat template. metadata: more texts and numbers
-    for the header. Tool calls are written `<tool_call>\n{"name": …, "arguments": …}\n</tool_call>`.
+    may split a character. ctx: the context length it claims. template: its chat template. metadata: more texts and
+    numbers for the header.
+    Tool calls are written `<tool_call>\n{"name": …, "arguments": …}\n</tool_call>`.
     """
-    answer = split(says) if pieces is None else pieces
-    chain = [piece.decode() if piece in _MARK_BYTES else _encode(piece) for piece in answer]
-    if not chain or len(set(chain)) < len(chain):
+    texts = {"": says} if isinstance(says, str) else says
+    answers = {"": pieces} if pieces is not None else {start: split(text) for start, text in texts.items()}
+    chains = {
+        start: [piece.decode() if piece in _MARK_BYTES else _encode(piece) for piece in answer]
+        for start, answer in answers.items()
+    }
+    chain = [piece for each in chains.values() for piece in each]
+    if not all(chains.values()) or len(set(chain)) < len(chain):
         raise ValueError("An answer needs at least one piece, and every piece only once.")
     tokens = [*_BYTES, *(piece for piece in chain if piece not in _MARKS)]
     vocabulary = [*tokens, *_CONTROL, *_MARKS]
@@ -64,7 +72,9 @@ def write_gguf(
     width = -(-(size + 1) // 64) * 64
     output = np.zeros((size, width), np.float32)
     follows = dict.fromkeys(vocabulary, chain[0])  # a prompt is made of bytes and marks, which begin the answer
-    follows |= dict(zip(chain, [*chain[1:], chain[0] if endless else "<|im_end|>"], strict=True))
+    follows |= {_encode(start.encode()): each[0] for start, each in chains.items() if start}
+    for each in chains.values():
+        follows |= dict(zip(each, [*each[1:], each[0] if endless else "<|im_end|>"], strict=True))
     for token, following in follows.items():
         output[ids[following], ids[token]] = 2.0  # times sqrt(width), by the norm of a one-hot vector
     embedding = np.zeros((size, width), np.float32)
