@@ -9,11 +9,13 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from llamaforge.events.anthropic import ERROR_STATUSES, FINISH_REASONS
-from llamaforge.events.parts import Growing, Part, Reducer
-from llamaforge.events.types import Done, Error, Event, Usage
+from llamaforge.events.parts import Growing, Part
+from llamaforge.events.types import Done
 from llamaforge.exceptions import ParameterError
+from llamaforge.formats import rendering
 from llamaforge.formats.completions import new_id
 from llamaforge.formats.fields import Json, arguments_object
+from llamaforge.formats.rendering import encode, sse
 
 
 class _Base64(msgspec.Struct, tag_field="type", tag="base64"):
@@ -154,8 +156,9 @@ def decode_request(body: bytes | Mapping[str, Any], *, only_counted: bool = Fals
     if config is not None and config.format is not None:
         named = {"name": "answer", "schema": config.format.schema}
         out["response_format"] = {"type": "json_schema", "json_schema": named}
-    if given.thinking is not None and given.thinking.type == "disabled":
-        out["chat_template_kwargs"] = {"enable_thinking": False}
+    is_silent = given.thinking is not None and given.thinking.type == "disabled"
+    if effort := "none" if is_silent else config.effort if config is not None else None:
+        out["reasoning_effort"] = effort
     if isinstance(given, _Request):
         out |= _limits(given)
     return out
@@ -302,70 +305,46 @@ _STOP_REASONS: Final = {
     "tool_calls": "tool_use",
     "content_filter": "refusal",
 }
-_ERROR_TYPES: Final = {status: kind for kind, status in ERROR_STATUSES.items()}
-PING: Final = b'event: ping\ndata: {"type":"ping"}\n\n'
+_ERROR_TYPES: Final = {status: kind for kind, status in ERROR_STATUSES.items()} | {503: "overloaded_error"}
+_DELTAS: Final = {"reasoning": ("thinking_delta", "thinking"), "call": ("input_json_delta", "partial_json")}
+PING: Final = sse("ping")
 
 
 def error_body(status: int, message: str) -> bytes:
     """An error as JSON, as a whole answer with this HTTP status."""
-    kind = _ERROR_TYPES.get(status) or ("overloaded_error" if status == 503 else None)
-    kind = kind or ("invalid_request_error" if status < 500 else "api_error")
-    return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
+    return encode({"type": "error", "error": _error(status, message)})
 
 
-class Renderer:
-    """Events of one answer as a stream or a whole message.
+def _error(status: int, message: str) -> Json:
+    other = "invalid_request_error" if status < 500 else "api_error"
+    return {"type": _ERROR_TYPES.get(status, other), "message": message}
 
-    A stream is what `begin`, `add` for each event and `end` return, in order. A whole message needs no `begin` and `end`.
-    Calls of tools that follow each other wait until the first is over: a block that has ended can't go on, and what comes
-    for one is not in the stream.
-    """
+
+class Renderer(rendering.Renderer):
+    """Events as the stream of `POST /v1/messages`, or as a message."""
 
     def __init__(self, model: str) -> None:
-        """model: the name under which it was asked for."""
+        """See rendering.Renderer."""
+        super().__init__(model)
         self._id = new_id("msg")
-        self._model = model
-        self._reducer: Reducer[Part] = Reducer(lambda kind: Part(kind, Growing()))
-        self._usage = Usage()
-        self._done: Done | None = None
-        self._open: Part | None = None
-        # Of the reducer's parts, so many have been begun here.
-        self._begun = 0
-        self._ended: set[int] = set()
 
     def begin(self) -> bytes:
         """The first event, which has to name tokens before they are counted: `end` has the true numbers."""
-        return _sse("message_start", message=self._message([], None, None))
-
-    def add(self, event: Event) -> bytes:
-        """What this event changes."""
-        if isinstance(event, Error):
-            return error_event(event.status, event.detail or "The model failed.")
-        if isinstance(event, Usage):
-            self._usage = event
-        elif isinstance(event, Done):
-            self._done = event
-        changed = self._reducer.add(event)
-        if changed is None:
-            return b""
-        part, text = changed
-        if part is self._open:
-            return self._delta(part, text)
-        is_waiting = self._open is not None and part.kind == self._open.kind == "call"
-        if is_waiting or id(part) in self._ended:
-            return b""
-        return self._close() + self._start(part)
+        return sse("message_start", message=self._message([], None, None))
 
     def end(self) -> bytes:
-        """The last events."""
+        """The end of what is open, why it ended, and the tokens."""
         reason, sequence = self._stop()
         delta = {"stop_reason": reason, "stop_sequence": sequence}
-        last = _sse("message_delta", delta=delta, usage=self._counted())
-        return self._close() + last + _sse("message_stop")
+        return self._close() + sse("message_delta", delta=delta, usage=self._counted()) + sse("message_stop")
 
     def whole(self) -> Json:
-        """The message that all events so far amount to."""
-        return self._message([_whole(part) for part in self._reducer.parts], *self._stop())
+        """The message."""
+        return self._message([_block(part) for part in self._reducer.parts], *self._stop())
+
+    def error(self, status: int, message: str) -> bytes:
+        """See rendering.Renderer."""
+        return sse("error", error=_error(status, message))
 
     def _message(self, content: list[Json], reason: str | None, sequence: str | None) -> Json:
         return {
@@ -390,7 +369,7 @@ class Renderer:
         return reason, details.get("stop_sequence")
 
     def _counted(self) -> Json:
-        """Anthropic's prompt tokens are those that were not cached."""
+        """Anthropic's input tokens are those that were not cached."""
         cached = self._usage.cached or 0
         return {
             "input_tokens": max(0, (self._usage.prompt or 0) - cached),
@@ -399,60 +378,25 @@ class Renderer:
             "output_tokens": self._usage.completion or 0,
         }
 
-    def _start(self, part: Part) -> bytes:
-        """Begins a part and says all that is known of it."""
-        self._open = part
-        self._begun = self._reducer.parts.index(part, self._begun) + 1
-        block = _whole(part)
-        for name in ("text", "thinking", "input"):
-            if name in block:
-                block[name] = {} if name == "input" else ""
-        if "signature" in block:
-            block["signature"] = ""
-        return _sse("content_block_start", index=self._begun - 1, content_block=block) + self._delta(part, part.text)
+    def _begin_part(self, part: Part) -> bytes:
+        empty = Part(part.kind, Growing(), call_id=part.call_id, name=part.name)
+        return sse("content_block_start", index=self._place, content_block=_block(empty))
 
-    def _delta(self, part: Part, text: str) -> bytes:
-        if not text:
-            return b""
-        name, field = _DELTAS.get(part.kind, _DELTAS["text"])
-        return _sse("content_block_delta", index=self._begun - 1, delta={"type": name, field: text})
+    def _go_on(self, part: Part, text: str) -> bytes:
+        name, field = _DELTAS.get(part.kind, ("text_delta", "text"))
+        return sse("content_block_delta", index=self._place, delta={"type": name, field: text})
 
-    def _close(self) -> bytes:
-        """Ends the open part; says the calls that waited for it."""
-        part, out = self._open, b""
-        while part is not None:
-            if part.signature:
-                delta = {"type": "signature_delta", "signature": str(part.signature)}
-                out += _sse("content_block_delta", index=self._begun - 1, delta=delta)
-            out += _sse("content_block_stop", index=self._begun - 1)
-            self._ended.add(id(part))
-            waiting = self._reducer.parts[self._begun :]
-            part = waiting[0] if waiting and part.kind == waiting[0].kind == "call" else None
-            if part is not None:
-                out += self._start(part)
-        self._open = None
-        return out
+    def _end_part(self, part: Part) -> bytes:
+        stop = sse("content_block_stop", index=self._place)
+        if not part.signature:
+            return stop
+        delta = {"type": "signature_delta", "signature": str(part.signature)}
+        return sse("content_block_delta", index=self._place, delta=delta) + stop
 
 
-_DELTAS: Final = {
-    "text": ("text_delta", "text"),
-    "reasoning": ("thinking_delta", "thinking"),
-    "call": ("input_json_delta", "partial_json"),
-}
-
-
-def _whole(part: Part) -> Json:
+def _block(part: Part) -> Json:
     if part.kind == "reasoning":
         return {"type": "thinking", "thinking": part.text, "signature": str(part.signature or "")}
     if part.kind == "call":
         return {"type": "tool_use", "id": part.call_id, "name": part.name, "input": arguments_object(part.text)}
     return {"type": "text", "text": part.text}
-
-
-def error_event(status: int, message: str) -> bytes:
-    """An error within a stream, after which nothing comes."""
-    return b"event: error\ndata: " + error_body(status, message) + b"\n\n"
-
-
-def _sse(kind: str, **fields: Any) -> bytes:
-    return f"event: {kind}\ndata: ".encode() + msgspec.json.encode({"type": kind, **fields}) + b"\n\n"

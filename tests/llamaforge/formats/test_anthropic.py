@@ -397,6 +397,7 @@ class TestDecoding:
         assert decoded == {
             "model": "tiny", "max_tokens": 9, "temperature": 1.0, "top_p": 0.9, "top_k": 5, "stop": ["END"], "user": "user_1",
             "stream": True, "stream_options": {"include_usage": True}, "tool_choice": "auto",
+            "reasoning_effort": "high",
             "tools": [{"type": "function", "function": {
                 "name": "Bash", "description": "Runs", "parameters": bash["input_schema"]}}],
             "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}},
@@ -411,6 +412,10 @@ class TestDecoding:
     def test_tool_choice(self, choice: Any, decoded: dict[str, Any]) -> None:
         found = decode_request(ask(tools=[{"name": "a", "input_schema": {}}], tool_choice=choice))
         assert {name: found[name] for name in ("tool_choice", "parallel_tool_calls") if name in found} == decoded
+
+    def test_thinking_can_be_switched_off(self) -> None:
+        assert decode_request(ask(thinking={"type": "disabled"}))["reasoning_effort"] == "none"
+        assert "reasoning_effort" not in decode_request(ask(thinking={"type": "enabled", "budget_tokens": 1024}))
 
     def test_a_request_for_a_count_needs_no_limit(self) -> None:
         counted = {name: value for name, value in ask().items() if name != "max_tokens"}
