@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import difflib
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from llamaforge import hub_cache
+from llamaforge import hub_cache, threads
 from llamaforge.config import Config
 from llamaforge.exceptions import ConfigError, ModelNotFoundError, ModelNotLoadedError
-from llamaforge.loaded import SHARE, Lease, Loaded, LoadedModels, machine_memory, parse_size
-from llamaforge.loading import Plan, as_mapping, find_unlisted, is_here, memory_needed, models_in, plan, start
+from llamaforge.loaded import Lease, Loaded, LoadedModels
+from llamaforge.loading import Plan, as_mapping, find_unlisted, is_here, memory_by_device, models_in, plan, start
+from llamaforge.memory import Memory, default_budget, parse_budget
 from llamaforge.model import Model, checked_name
 
 Json = dict[str, Any]
 _SERVERS = frozenset(("api_base", "base_url", "azure_endpoint"))
+
+
+class _Request(NamedTuple):
+    """A load as it is asked for. memory: bytes by device. start: loads the model."""
+
+    overrides: Json
+    plan: Plan
+    memory: Memory
+    settings: Json
+    start: Callable[[], Loaded]
 
 
 class Library:
@@ -101,6 +111,18 @@ class Library:
         overrides: parameters over the stored ones, remembered until they are given anew or the model is forgotten;
         None for those remembered. Raises ModelNotFoundError, ModelLoadError, BackendNotFoundError, ParameterError.
         """
+        request = self._request(name, overrides)
+        return self._noted(request, self.loaded.load(name, request.memory, request.settings, request.start))
+
+    async def aload(self, name: str, overrides: Mapping[str, Any] | None = None) -> Lease:
+        """`load` without blocking the event loop, and without a thread for who waits for a load that runs already.
+
+        A load that nobody waits for any more ends in the background.
+        """
+        request = await threads.call(self._request, name, overrides)
+        return self._noted(request, await self.loaded.aload(name, request.memory, request.settings, request.start))
+
+    def _request(self, name: str, overrides: Mapping[str, Any] | None) -> _Request:
         model = self.found(name)
         over = self._overrides.get(name, {}) if overrides is None else dict(as_mapping(overrides))
         how = self.plan(model, over)
@@ -109,11 +131,13 @@ class Library:
         def make() -> Loaded:
             return Loaded(name, start(name, how), settings, how.defaults, how.canonical)
 
-        lease = self.loaded.load(name, memory_needed(how.path, how.load), settings, make)
+        return _Request(over, how, memory_by_device(how.cls, how.path, how.load), settings, make)
+
+    def _noted(self, request: _Request, lease: Lease) -> Lease:
         # One that was in memory already may have got other defaults since.
-        lease.loaded.defaults, lease.loaded.canonical = how.defaults, how.canonical
+        lease.loaded.defaults, lease.loaded.canonical = request.plan.defaults, request.plan.canonical
         with self._lock:
-            self._overrides[name] = over
+            self._overrides[lease.loaded.name] = request.overrides
         return lease
 
     def forget(self, name: str) -> bool:
@@ -136,16 +160,9 @@ class Library:
 
     @contextlib.asynccontextmanager
     async def ausing(self, name: str | None) -> AsyncIterator[Loaded]:
-        """`using`, with the load in a thread. A load that nobody waits for any more ends in the background."""
+        """`using` without blocking the event loop."""
         name = self.wanted(name)
-        lease = self.loaded.take(name)
-        if lease is None:
-            loading = asyncio.ensure_future(asyncio.to_thread(self.load, name))
-            try:
-                lease = await asyncio.shield(loading)
-            except asyncio.CancelledError:
-                loading.add_done_callback(_release)
-                raise
+        lease = self.loaded.take(name) or await self.aload(name)
         try:
             yield lease.loaded
         finally:
@@ -161,18 +178,15 @@ class Library:
         defaults = self.config.get(("backends", model.backend, "default_parameters"), {})
         return ({} if key is None or elsewhere else {"api_key": key}), defaults
 
-    def _budget(self) -> int | None:
-        """Bytes that all models may take. Raises ConfigError."""
-        value = self.config.get("memory_budget")
-        if value is not None:
-            try:
-                return parse_size(value)
-            except ConfigError as error:
-                raise ConfigError(f"'memory_budget' of the configuration: {error}") from error
-        memory = machine_memory()
-        return None if memory is None else int(memory * SHARE)
+    def _budget(self) -> Memory:
+        """Bytes by device that all models may take. Raises ConfigError."""
+        return configured_budget(self.config)
 
 
-def _release(loading: asyncio.Future[Lease]) -> None:
-    if not loading.cancelled() and loading.exception() is None:
-        loading.result().release()
+def configured_budget(config: Config) -> Memory:
+    """The configuration's `memory_budget`, with a share of each device that it doesn't name. Raises ConfigError."""
+    value = config.get("memory_budget")
+    try:
+        return default_budget({} if value is None else parse_budget(value))
+    except ConfigError as error:
+        raise ConfigError(f"'memory_budget' of the configuration: {error}") from error

@@ -13,6 +13,7 @@ from llamaforge.backends import get_backend
 from llamaforge.backends.base import BaseBackend, full_class
 from llamaforge.exceptions import LlamaForgeError, ModelLoadError, ParameterError
 from llamaforge.formats.request import Kind, Request, normalise
+from llamaforge.memory import Memory
 from llamaforge.model import Model, is_hub_name, is_local_path
 from llamaforge.parameters import resolve, spellings, unknown
 
@@ -180,6 +181,11 @@ def start(name: str, plan: Plan) -> BaseBackend:
 
 
 # ---- how large
+
+
+def memory_by_device(cls: type[BaseBackend], path: str, parameters: Mapping[str, Any]) -> Memory:
+    """`memory_needed` on the device where the backend puts a model with these load parameters."""
+    return {cls.memory_device(parameters): memory_needed(path, parameters)}
 
 
 def memory_needed(path: str, parameters: Mapping[str, Any]) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 _END: object = object()
+_NAME = "llamaforge"
 _IDLE_SECONDS = 10.0
 _Job = Callable[[], object]
 
@@ -31,7 +32,7 @@ class _Threads:
             self._idle -= not fresh
             self._jobs.put(job)
         if fresh:
-            threading.Thread(target=self._work, name="llamaforge", daemon=True).start()
+            threading.Thread(target=self._work, name=_NAME, daemon=True).start()
 
     def _work(self) -> None:
         while True:
@@ -64,6 +65,11 @@ if hasattr(os, "register_at_fork"):
 def start(job: _Job) -> None:
     """Run `job`, which must not raise, in a thread, and don't wait for it."""
     _threads.start(job)
+
+
+def is_own() -> bool:
+    """Whether this thread is one of those, which serve one caller after the other."""
+    return threading.current_thread().name == _NAME
 
 
 async def call(function: Callable[..., T], *args: Any) -> T:

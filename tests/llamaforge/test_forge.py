@@ -320,14 +320,15 @@ def test_only_a_change_of_the_load_loads_again(forge):
 def test_stored_parameters_are_there_with_the_model(forge):
     seen = {}
     forge.add_model("m", "x", "recorder", {"temperature": 0.25})
-    take = forge._library.loaded._lease
+    load = forge._library.loaded.load
 
-    def watched(loaded):
+    def watched(*arguments):
+        lease = load(*arguments)
         # From here on, whoever asks for the model gets it.
-        seen.setdefault(loaded.name, dict(loaded.defaults))
-        return take(loaded)
+        seen.setdefault(lease.loaded.name, dict(lease.loaded.defaults))
+        return lease
 
-    forge._library.loaded._lease = watched
+    forge._library.loaded.load = watched
     forge.load_model("m")
     assert seen == {"m": {"temperature": 0.25}}
     forge.load_model("m", {"temperature": 0.5})  # in memory already

@@ -2,16 +2,18 @@
 
 # ruff: noqa: ARG002 -- backends must take the arguments of the interface
 import asyncio
+import concurrent.futures
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from llamaforge import LlamaForge, ModelLoadError, backends, loading, register_backend
+from llamaforge import LlamaForge, ModelLoadError, backends, loading, register_backend, threads
 from llamaforge.backends.base import BaseBackend
 from llamaforge.exceptions import ConfigError
-from llamaforge.loaded import LoadedModels, machine_memory, parse_size, readable
+from llamaforge.loaded import LoadedModels
+from llamaforge.memory import RAM, machine_memory, parse_size, readable
 
 MB = 1_000_000
 
@@ -144,7 +146,7 @@ def test_a_load_waits_for_models_that_other_threads_use(forge):
 
 
 def test_patience_ends(forge):
-    forge._library.loaded._patience = 0.05
+    forge._library.loaded.eviction_timeout = 0.05
     streams = [forge.generate_stream("x y", model=name) for name in "ab"]
     for stream in streams:
         next(stream)
@@ -265,8 +267,129 @@ async def test_the_event_loop_goes_on_while_a_model_loads(forge):
     assert turns > 5
 
 
+async def test_a_burst_of_requests_to_a_model_that_loads_stops_nobody_else(forge, monkeypatch):
+    asyncio.get_running_loop().set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
+    Weights.slow = 0.3
+    monkeypatch.setattr(threads, "_threads", threads._Threads())
+    before = set(threading.enumerate())
+    burst = [asyncio.ensure_future(forge.agenerate("x y", model="a")) for _ in range(30)]
+    while not forge._library.loaded._loads or len(forge._library.loaded._loads["a"][0].waiting) < 30:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert len(set(threading.enumerate()) - before) - threads._threads._idle == 1  # who waits holds none
+    async with asyncio.timeout(0.2):
+        assert await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+    assert await asyncio.gather(*burst) == ["xy"] * 30
+    assert Weights.loads == 1
+
+
+async def test_in_async_use_models_of_other_tasks_are_waited_for(forge):
+    async def read_slowly():
+        pieces = []
+        async for piece in forge.agenerate_stream("x y z", model="a"):
+            pieces.append(piece)
+            await asyncio.sleep(0.05)
+        return pieces
+
+    reading = asyncio.ensure_future(read_slowly())
+    holding = forge.agenerate_stream("x y", model="b")
+    await asyncio.create_task(anext(holding))
+    await asyncio.sleep(0.02)
+    assert sorted(forge.loaded_models()) == ["a", "b"]
+    assert await forge.agenerate("x y", model="c") == "xy"  # in the room of a
+    assert await reading == ["x", "y", "z"]
+    assert sorted(forge.loaded_models()) == ["b", "c"]
+    await holding.aclose()
+
+
+async def test_a_task_that_holds_all_the_room_itself_is_told_at_once(forge):
+    streams = [forge.agenerate_stream("x y", model=name) for name in "ab"]
+    for stream in streams:
+        await anext(stream)
+    async with asyncio.timeout(5):
+        with pytest.raises(ModelLoadError, match="no room for the model 'c'"):
+            await forge.agenerate("x", model="c")
+    for stream in streams:
+        await stream.aclose()
+
+
+async def test_a_thread_that_served_another_is_not_taken_for_it(forge):
+    stream = forge.generate_stream("x y", model="a")
+    await threads.call(next, stream)  # the lease is that of whoever steps the stream, not of the thread
+    other = forge.generate_stream("x y", model="b")
+    await threads.call(next, other)
+    loading = asyncio.ensure_future(threads.call(forge.load_model, "c"))
+    await asyncio.sleep(0.05)
+    assert not loading.done()
+    await threads.call(list, stream)
+    await loading
+    other.close()
+
+
+async def test_those_who_wait_for_a_load_share_its_failure(forge, tmp_path):
+    forge.add_model("gone", tmp_path / "gone", "weights")
+    Weights.slow = 0.1
+    answers = await asyncio.gather(*(forge.agenerate("x", model="gone") for _ in range(4)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [ModelLoadError] * 4
+    assert forge._library.loaded.used_bytes() == 0
+
+
+async def test_a_cancelled_one_of_many_takes_nothing_from_the_others(forge):
+    Weights.slow = 0.1
+    waiting = [asyncio.ensure_future(forge.agenerate("x", model="a")) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    waiting[0].cancel()
+    waiting[2].cancel()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [isinstance(answer, asyncio.CancelledError) for answer in answers] == [True, False, True, False]
+    assert forge._library.loaded.get("a").users == []
+
+
+def test_an_interrupted_load_leaves_nothing_and_those_who_waited_are_told(forge):
+    begun, told = threading.Event(), []
+
+    def interrupted():
+        begun.set()
+        time.sleep(0.1)
+        raise KeyboardInterrupt
+
+    def wait():
+        begun.wait(10)
+        try:
+            forge._library.loaded.load("x", MB, {}, interrupted)
+        except ModelLoadError as error:
+            told.append(str(error))
+
+    other = threading.Thread(target=wait)
+    other.start()
+    with pytest.raises(KeyboardInterrupt):
+        forge._library.loaded.load("x", MB, {}, interrupted)
+    other.join(10)
+    assert told == ["The load of the model 'x' was interrupted."]
+    assert forge._library.loaded.used_bytes() == 0
+
+
+def test_a_load_that_cannot_fit_evicts_nobody_and_blocks_nobody(forge, tmp_path):
+    (tmp_path / "large").write_bytes(bytes(2 * MB))
+    (tmp_path / "small").write_bytes(bytes(MB // 4))
+    forge.add_model("large", tmp_path / "large", "weights")
+    forge.add_model("small", tmp_path / "small", "weights")
+    forge.load_model("b")
+    holding = forge.generate_stream("x y", model="a")
+    next(holding)
+    large = threading.Thread(target=forge.load_model, args=("large",))
+    large.start()
+    time.sleep(0.05)
+    assert forge.loaded_models() == ["b", "a"]  # 2 MB beside the busy one would not fit into 2.5 MB
+    begun = time.monotonic()
+    assert forge.generate("x", model="small") == "x"
+    assert time.monotonic() - begun < 5
+    holding.close()
+    large.join(10)
+    assert forge.is_model_loaded("large")
+
+
 def test_two_loads_that_fit_only_one_after_the_other_do_not_block_each_other():
-    models = LoadedModels(lambda: 10, patience=5)
+    models = LoadedModels(lambda: 10, eviction_timeout=5)
     done = []
 
     class Backend:
@@ -320,7 +443,7 @@ def test_amounts_as_people_read_them():
 def test_the_default_budget_is_a_share_of_the_machine(forge):
     forge.config.set("memory_budget", None)
     memory = machine_memory()
-    assert memory is None or 0 < forge._library._budget() < memory
+    assert memory is None or 0 < forge._library._budget()[RAM] < memory
 
 
 # ---- real models

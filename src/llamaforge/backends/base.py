@@ -12,6 +12,7 @@ from typing import Any, ClassVar, cast
 from llamaforge.exceptions import ParameterError, UnsupportedError
 from llamaforge.formats import completions
 from llamaforge.formats.request import Kind, Request, checked_messages
+from llamaforge.memory import RAM
 from llamaforge.parameters import Parameter
 from llamaforge.threads import call, in_thread
 
@@ -164,6 +165,11 @@ class BaseBackend(ABC):
     def has_chat_template(self) -> bool:
         """Whether the loaded model was made for conversations, so that a question is asked by `chat`, not `generate`."""
         return False
+
+    @classmethod
+    def memory_device(cls, parameters: Parameters) -> str:  # noqa: ARG003 -- for backends that use others
+        """Where a model loaded with `parameters` takes its memory: "ram", or a device as torch calls it, "cuda:0"."""
+        return RAM
 
     @property
     def endpoint(self) -> Endpoint | None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from typing import Self
 
 from llamaforge.exceptions import LlamaForgeError, ModelBusyError, ModelLoadError
-from llamaforge.loaded import readable
+from llamaforge.memory import readable
 from llamaforge.pool.child import Child
 from llamaforge.pool.queue import FairQueue, OnWait
 from llamaforge.pool.spec import Limits, ModelStatus, Spec, State

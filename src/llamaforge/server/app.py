@@ -22,8 +22,8 @@ from llamaforge.backends.base import PATHS
 from llamaforge.config import Config
 from llamaforge.exceptions import ConfigError, LlamaForgeError
 from llamaforge.library import Library
-from llamaforge.loaded import SHARE, machine_memory, parse_size
 from llamaforge.loading import http_request
+from llamaforge.memory import SHARE, machine_memory, parse_size
 from llamaforge.pool import Pool
 from llamaforge.server import bodies
 from llamaforge.server.catalog import Catalog, Forge

@@ -21,6 +21,7 @@ from llamaforge.backends.huggingface.answer import Answer
 from llamaforge.exceptions import MissingExtraError, ModelNotLoadedError, ParameterError, UnsupportedError
 from llamaforge.formats import completions
 from llamaforge.formats.request import checked_messages, embedding, shaped
+from llamaforge.memory import cuda_device
 from llamaforge.parameters import Parameter, resolve
 from llamaforge.threads import in_thread
 
@@ -69,6 +70,11 @@ class HuggingFaceBackend(BaseBackend):
             engine = Engine(path, given)
             before, self._engine, self._path = self._engine, engine, path
         _release(before)
+
+    @classmethod
+    def memory_device(cls, parameters: Parameters) -> str:
+        """The device of the load parameter, or the first GPU where it is left to the engine and there is one."""
+        return cuda_device(parameters.get("device") or "auto")
 
     def is_model_loaded(self) -> bool:
         """Whether a model is in memory."""

@@ -17,6 +17,7 @@ from llamaforge.exceptions import ModelNotLoadedError, ParameterError, Unsupport
 from llamaforge.formats.completions import Json, new_id
 from llamaforge.formats.request import Request, embedding
 from llamaforge.gguf import Header, check_runnable, memory_needed, read_header
+from llamaforge.memory import RAM, cuda_device
 from llamaforge.parameters import spellings
 from llamaforge.threads import in_thread
 
@@ -54,6 +55,11 @@ class LlamaCppBackend(BaseBackend):
             engine = Engine(header, options, options.others.get("model_alias") or Path(header.path).stem)
             # Threads of the engine must not outlive the interpreter.
             self._model = _Model(engine, header, options, weakref.finalize(self, engine.close))
+
+    @classmethod
+    def memory_device(cls, parameters: Parameters) -> str:
+        """The main GPU where layers are put on it by name and there is one."""
+        return cuda_device(f"cuda:{parameters.get('main_gpu') or 0}") if parameters.get("n_gpu_layers") else RAM
 
     def is_model_loaded(self) -> bool:
         return self._model is not None

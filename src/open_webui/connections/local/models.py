@@ -151,7 +151,7 @@ class LocalModels:
     @property
     def budget(self) -> int | None:
         """Bytes that all loaded models may take together; None where the system does not tell what there is."""
-        from llamaforge.loaded import SHARE, machine_memory  # noqa: PLC0415 - as above
+        from llamaforge.memory import SHARE, machine_memory  # noqa: PLC0415 - as above
 
         given = self.settings.local_models_memory_gb
         if given is not None:
