@@ -147,8 +147,7 @@ class TestDecoding:
     @pytest.mark.parametrize(
         "raw",
         [
-            b"", b"{", b"null]", b'{"choices": [{"delta": {"content": "\xff"}}]}',
-            b'{"choices": [{"delta": {"content": "\\ud800"}}]}',
+            b"", b"{", b"null]",
             b'{"usage": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
             b'{"ignored": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
             b'{"choices": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",

@@ -12,10 +12,13 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from llamaforge.events import lenient
+from llamaforge.events.repair import Repair
 from llamaforge.events.types import Done, Error, Event, Image, Reasoning, Refusal, Source, Text, ToolCall, Usage
 
 S = TypeVar("S", bound=msgspec.Struct)
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# The finish reason of an answer that failed in the middle.
+FAILED: Final = "error"
 # Of a provider's error, so many characters are told.
 _LONGEST_DETAIL: Final = 2_000
 
@@ -54,9 +57,17 @@ class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
+class _Groq(msgspec.Struct, gc=False):
+    usage: dict[str, Any] | None = None
+
+
 class _Chunk(msgspec.Struct, gc=False):
+    """x_groq: where Groq has the usage. timings: llama.cpp's, of an answer without usage."""
+
     choices: list[_Choice] | None = None
     usage: dict[str, Any] | None = None
+    x_groq: _Groq | None = None
+    timings: dict[str, Any] | None = None
     error: msgspec.Raw = msgspec.Raw()
 
 
@@ -65,6 +76,8 @@ class _Answer(msgspec.Struct, gc=False):
 
     choices: list[_Choice] | None = None
     usage: dict[str, Any] | None = None
+    x_groq: _Groq | None = None
+    timings: dict[str, Any] | None = None
 
 
 _NULL: Final = msgspec.Raw(b"null")
@@ -81,35 +94,50 @@ class Decoder:
     """Chunks or completions of one answer as events.
 
     finished: a finish reason was seen. error: an error that the provider sent; nothing after it counts. lost: how many
-    values had a form in which they can't be used, a whole chunk that is no JSON object counted as one.
+    values had a form in which they can't be used, a whole chunk that is no JSON object counted as one. unreadable: how
+    many of these were whole chunks that began as one.
     """
 
-    __slots__ = ("error", "finished", "lost")
+    __slots__ = ("_repair", "error", "finished", "lost", "unreadable")
 
     def __init__(self) -> None:
         self.finished = False
         self.error: Error | None = None
         self.lost = 0
+        self.unreadable = 0
+        self._repair: Repair | None = None
 
     def decode(self, payload: bytes) -> list[Event]:
         """The events of one JSON text."""
+        if self._repair is not None and self._repair.holds:
+            return self._repaired(payload)
         try:
             chunk = _decode(payload)
         except msgspec.ValidationError:
             return self._read(payload)
         except UNREADABLE:
-            self.lost += 1
-            return []
-        if chunk.error and chunk.error != _NULL and (error := error_in(payload)) is not None:
-            self.error = error
-            return [error]
-        return self._events(chunk.choices, chunk.usage)
+            return self._repaired(payload)
+        if not chunk.choices or chunk.error:
+            error = error_in(payload) if chunk.error != _NULL and b"error" in payload else None
+            if error is not None:
+                self.error = error
+                return [error]
+        return self._events(chunk)
 
     def _read(self, payload: bytes) -> list[Event]:
         try:
             value = msgspec.json.decode(payload)
         except UNREADABLE:
+            return self._repaired(payload)
+        return self.read(value)
+
+    def _repaired(self, payload: bytes) -> list[Event]:
+        """The events of a text that is no strict JSON, or that goes on with half a character."""
+        self._repair = self._repair or Repair()
+        value = self._repair.read(payload)
+        if value is None:
             self.lost += 1
+            self.unreadable += is_broken(payload)
             return []
         return self.read(value)
 
@@ -118,8 +146,7 @@ class Decoder:
         if isinstance(value, dict) and (error := error_of(value)) is not None:
             self.error = error
             return [error]
-        answer = self._typed(value, _Answer)
-        return self._events(answer.choices, answer.usage)
+        return self._events(self._typed(value, _Answer))
 
     def read_delta(self, delta: Any, *, is_whole: bool = False) -> list[Event]:
         """The events of a choice's delta, or of its message (is_whole), that is decoded already."""
@@ -139,9 +166,9 @@ class Decoder:
             self.lost += lost
             return typed
 
-    def _events(self, choices: list[_Choice] | None, usage: dict[str, Any] | None) -> list[Event]:
+    def _events(self, chunk: _Chunk | _Answer) -> list[Event]:
         out: list[Event] = []
-        for choice in choices or ():
+        for choice in chunk.choices or ():
             number = choice.index or 0
             if (delta := choice.delta) is not None:
                 self._delta(delta, number, out)
@@ -150,8 +177,15 @@ class Decoder:
             if choice.finish_reason:
                 self.finished = True
                 out.append(Done(choice.finish_reason, number))
-        if usage:
-            out.append(usage_event(usage))
+                if choice.finish_reason == FAILED:
+                    self.error = Error(None, 502)
+                    out.append(self.error)
+        if chunk.usage:
+            out.append(usage_event(chunk.usage))
+        elif chunk.x_groq is not None and chunk.x_groq.usage:
+            out.append(usage_event(chunk.x_groq.usage))
+        elif chunk.timings and (counted := usage_of_timings(chunk.timings)):
+            out.append(counted)
         return out
 
     def _delta(self, delta: _Delta, choice: int, out: list[Event], *, is_whole: bool = False) -> None:
@@ -310,6 +344,15 @@ def translated_usage(
     return Usage(prompt, completion, cached, reasoning, raw)
 
 
+def usage_of_timings(timings: dict[str, Any]) -> Usage | None:
+    """What llama.cpp says of an answer's speed as usage; None where it counts no tokens."""
+    prompt, completion = _count(timings, "prompt_n"), _count(timings, "predicted_n")
+    if prompt is None or completion is None:
+        return None
+    cached = _count(timings, "cache_n")
+    return translated_usage({"timings": timings}, prompt + (cached or 0), completion, cached=cached, reasoning=None)
+
+
 def _count(raw: dict[str, Any], *names: str) -> int | None:
     return next((value for name in names if (value := lenient.count(raw.get(name))) is not None), None)
 
@@ -332,13 +375,31 @@ def error_in(payload: bytes) -> Error | None:
 
 
 def error_of(value: Any) -> Error | None:
-    """The same of a decoded one."""
-    if not isinstance(value, dict) or not value.get("error"):
+    """The same of a decoded one. An object may also be the error itself, and say so."""
+    if not isinstance(value, dict):
         return None
-    error = value["error"]
+    error = value.get("error")
+    if not error:
+        if value.get("choices") or "error" not in {_text(value.get("object")), _text(value.get("type"))}:
+            return None
+        error = value
+    return as_error(error, value)
+
+
+def as_error(error: Any, body: Any) -> Error:
+    """What a provider gave as its error. body: all that came with it."""
     code = error.get("code") if isinstance(error, dict) else None
     status = code if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599 else 502
-    return Error(message_of(value), status, value)
+    return Error(message_of(error), status, body)
+
+
+def is_broken(payload: bytes) -> bool:
+    """Whether a text that can't be read was meant to be a chunk: some providers send other words to keep a connection."""
+    return payload.lstrip()[:1] in {b"{", b"["}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def message_of(body: Any) -> str | None:

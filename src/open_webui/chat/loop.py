@@ -22,6 +22,8 @@ from open_webui.internal.log import get_logger
 log = get_logger(__name__)
 
 EMPTY: Final = "The model ended without an answer."
+FILTERED: Final = "The provider's content filter held the answer back, or a part of it."
+USED_UP: Final = "The model used up its tokens before it said anything. A higher limit, or less thinking, may help."
 CUT_OFF: Final = (
     "The answer was cut off: it is longer than this server keeps of one answer. What had arrived is kept;"
     " an administrator can raise CHAT_ANSWER_MAX_CHARS and CHAT_ANSWER_MAX_BYTES."
@@ -133,8 +135,11 @@ async def _ask(running: RunningAnswer, gate: Gate, draft: Draft, *, is_first: bo
                 await _post(running, kind, data)
             if running.answer.is_full:
                 raise TooLarge(CUT_OFF)
+        reason = running.answer.finish_reason
+        if reason == "content_filter":
+            raise ProviderError(FILTERED)
         if running.answer.is_empty:
-            raise ProviderError(EMPTY)
+            raise ProviderError(USED_UP if reason == "length" else EMPTY)
 
 
 def _payload(turn: Turn, draft: Draft, *, may_call: bool) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from llamaforge.events import Error, Event
-from llamaforge.events.openai import UNREADABLE, Decoder, error_in
+from llamaforge.events.openai import FAILED, UNREADABLE, Decoder, as_error, error_in, is_broken
+from llamaforge.events.repair import Repair
 from open_webui.connections.sse import SseReader
 from open_webui.errors import ProviderError
 
@@ -15,6 +16,7 @@ _NULL: Final = msgspec.Raw(b"null")
 _encode: Final = msgspec.json.encode
 TOO_LONG: Final = "The provider sent a line that is longer than the server accepts."
 CUT_OFF: Final = "The answer was cut off: the provider ended the connection before its answer was over."
+PARTS_MISSING: Final = "Parts of the provider's answer could not be read ({}) and are missing."
 NOT_UNDERSTOOD: Final = "The provider's answer could not be understood: it is not in the form of OpenAI's API."
 
 
@@ -56,6 +58,11 @@ class StreamReader(ABC, Generic[T]):
     def dropped(self) -> int:
         """How much was left out because it has no form that can be used."""
 
+    @property
+    @abstractmethod
+    def unreadable(self) -> int:
+        """How many whole chunks were left out, and their words with them."""
+
     @abstractmethod
     def _read(self, texts: list[bytes]) -> list[T]:
         """What the JSON texts of whole chunks are."""
@@ -63,15 +70,20 @@ class StreamReader(ABC, Generic[T]):
     def feed(self, read: bytes) -> list[T]:
         """What these bytes complete."""
         found = self._read(self._sse.feed(read))
-        if self._sse.too_long and self.error is None:
-            self.error = ProviderError(TOO_LONG)
+        if self._sse.is_over:
+            self._look_at_end()
         return found
+
+    def _look_at_end(self) -> None:
+        if self.error is None and self._sse.too_long:
+            self.error = ProviderError(TOO_LONG)
+        if self.error is None and (failed := self._sse.failed) is not None:
+            self.error = error_of(failed) or provider_error(_as_error(failed))
 
     def close(self) -> list[T]:
         """At the end of the body: what was left. Ask `check_end` afterwards."""
         found = self._read(self._sse.close())
-        if self._sse.too_long and self.error is None:
-            self.error = ProviderError(TOO_LONG)
+        self._look_at_end()
         if self._sse.stray and self.error is None and not self.done:
             self.error = error_of(b"\n".join(self._sse.stray))
         return found
@@ -82,23 +94,30 @@ class StreamReader(ABC, Generic[T]):
             raise self.error
         if not self.done and not self.finished:
             raise ProviderError(CUT_OFF, retryable=True)
+        if self.unreadable:
+            raise ProviderError(PARTS_MISSING.format(self.unreadable))
 
 
 class ChunkReader(StreamReader[bytes]):
     """From the bytes of an event stream to the JSON texts of its chunks, to be passed on as they are.
 
     error: an error that the provider sent inside the stream; nothing after it counts. dropped: how many events were
-    left out because they are no JSON objects of the expected form.
+    left out because they are no JSON. What is nearly JSON is passed on as JSON, see events.repair.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._dropped = 0
+        self._dropped = self._unreadable = 0
         self._finished = False
+        self._repair: Repair | None = None
 
     @property
     def dropped(self) -> int:
         return self._dropped
+
+    @property
+    def unreadable(self) -> int:
+        return self._unreadable
 
     @property
     def finished(self) -> bool:
@@ -106,25 +125,56 @@ class ChunkReader(StreamReader[bytes]):
 
     def _read(self, texts: list[bytes]) -> list[bytes]:
         good = []
-        for text in texts:
+        for given in texts:
             if self.error is not None:
                 break
+            text, chunk = self._chunk(given)
+            if chunk is None:
+                continue
+            if (chunk.error or not chunk.choices) and b"error" in text:
+                self.error = error_of(text)
+                if self.error is not None:
+                    break
+            for choice in chunk.choices or ():
+                if choice.finish_reason:
+                    self._finished = True
+                    if choice.finish_reason == FAILED:
+                        self.error = provider_error(Error(None, 502))
+            good.append(text)
+        return good
+
+    def _chunk(self, text: bytes) -> tuple[bytes, _Chunk | None]:
+        """A chunk as it is passed on, and what is known of it; None where it can't be read."""
+        if self._repair is None or not self._repair.holds:
             try:
                 chunk = _decode(text)
                 if not text.isascii():
                     # Skipped strings are not looked into by the decoder.
                     text.decode()
+                return text, chunk
             except UNREADABLE:
+                pass
+        text = self._repaired(text)
+        return text, _decoded(text) if text else None
+
+    def _repaired(self, text: bytes) -> bytes:
+        """The chunk as a JSON object, empty where it is none. One of an unusual form stays as it is."""
+        if self._repair is None:
+            try:
+                value = msgspec.json.decode(text)
+            except UNREADABLE:
+                self._repair = Repair()
+            else:
+                if _is_chunk(value):
+                    return text
                 self._dropped += 1
-                continue
-            if chunk.error and chunk.error != _NULL and (error := error_of(text)) is not None:
-                self.error = error
-                break
-            for choice in chunk.choices or ():
-                if choice.finish_reason:
-                    self._finished = True
-            good.append(text)
-        return good
+                return b""
+        value = self._repair.read(text)
+        if _is_chunk(value):
+            return _encode(value)
+        self._dropped += 1
+        self._unreadable += value is None and is_broken(text)
+        return b""
 
 
 class EventReader(StreamReader[Event]):
@@ -148,6 +198,10 @@ class EventReader(StreamReader[Event]):
     def dropped(self) -> int:
         return self._decoder.lost
 
+    @property
+    def unreadable(self) -> int:
+        return self._decoder.unreadable
+
     def _read(self, texts: list[bytes]) -> list[Event]:
         found: list[Event] = []
         decoder = self._decoder
@@ -160,6 +214,31 @@ class EventReader(StreamReader[Event]):
                 break
             found += events
         return found
+
+
+def _is_chunk(value: Any) -> bool:
+    """Whether a client that looks at the choices can do so."""
+    choices = value.get("choices") if isinstance(value, dict) else ()
+    return choices is None or (isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices))
+
+
+def _decoded(text: bytes) -> _Chunk:
+    """What is known of a chunk, of one of an unusual form as far as it can be read."""
+    try:
+        return _decode(text)
+    except UNREADABLE:
+        choices = msgspec.json.decode(text).get("choices") or ()
+        reasons = [choice.get("finish_reason") for choice in choices]
+        return _Chunk([_Choice(reason) for reason in reasons if isinstance(reason, str)])
+
+
+def _as_error(failed: bytes) -> Error:
+    """What stands in an event that is called an error."""
+    try:
+        value = msgspec.json.decode(failed)
+    except UNREADABLE:
+        value = failed.decode(errors="replace")
+    return as_error(value, value if isinstance(value, dict) else None)
 
 
 def provider_error(error: Error) -> ProviderError:

@@ -24,10 +24,15 @@ _IN_EVERY_REQUEST: Final = frozenset({"model", "messages", "stream", _FIELD})
 _REPEATED: Final = frozenset({"input", "ctx", "body"})
 
 
+class _Groq(msgspec.Struct, frozen=True):
+    usage: dict[str, Any] | None = None
+
+
 class Told(msgspec.Struct, frozen=True):
-    """The part of a chunk, of a completion, or of embeddings that is counted."""
+    """The part of a chunk, of a completion, or of embeddings that is counted. x_groq: where Groq has the usage."""
 
     usage: dict[str, Any] | None = None
+    x_groq: _Groq | None = None
     choices: msgspec.Raw = msgspec.Raw()
     prompt_eval_count: int | None = None
 
@@ -38,9 +43,12 @@ _decode: Final = msgspec.json.Decoder(Told).decode
 
 def told_by(payload: bytes) -> Told | None:
     try:
-        return _decode(payload)
+        told = _decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    if told.usage is None and told.x_groq is not None:
+        return msgspec.structs.replace(told, usage=told.x_groq.usage)
+    return told
 
 
 def usage_of(body: bytes) -> dict[str, Any] | None:

@@ -14,19 +14,24 @@ class SseReader:
     """An incremental reader of one event stream. However the bytes are split, the same data comes out.
 
     done: the terminator was seen; what follows it is ignored. too_long: a line was longer than the limit; nothing after
-    it is read. stray: lines that looked like JSON outside any event.
+    it is read. stray: lines that looked like JSON outside any event. failed: what the provider sent as an error, by an
+    event of that name or a field of its own; nothing after it is read.
+
+    Data lines that are whole JSON objects each are events each, also without blank lines between them.
     """
 
     __slots__ = (
         "_after_cr",
         "_bytes",
         "_data",
+        "_is_error",
         "_limit",
         "_open",
         "_open_bytes",
         "_started",
         "_stray_bytes",
         "done",
+        "failed",
         "stray",
         "too_long",
     )
@@ -36,6 +41,8 @@ class SseReader:
         self.done = False
         self.too_long = False
         self.stray: list[bytes] = []
+        self.failed: bytes | None = None
+        self._is_error = False
         self._limit = limit
         self._stray_bytes = 0
         # The line that is not over yet, in pieces: a line of megabytes comes in many reads.
@@ -47,9 +54,14 @@ class SseReader:
         self._after_cr = False
         self._started = False
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is read."""
+        return self.done or self.too_long or self.failed is not None
+
     def feed(self, read: bytes) -> list[bytes]:
         """The data of the events that these bytes complete."""
-        if self.done or self.too_long or not read:
+        if self.is_over or not read:
             return []
         # What nearly every read of nearly every provider is: whole events of one data line each.
         if (
@@ -58,6 +70,7 @@ class SseReader:
             and not self._open
             and not self._data
             and not self._after_cr
+            and not self._is_error
             and b"\r" not in read
             and len(read) <= self._limit
         ):
@@ -77,7 +90,7 @@ class SseReader:
     def close(self) -> list[bytes]:
         """The data of an event that the end of the body left without its blank line."""
         out: list[bytes] = []
-        if self.done or self.too_long:
+        if self.is_over:
             return out
         if self._open:
             line = b"".join(self._open)
@@ -107,7 +120,7 @@ class SseReader:
             self._open, self._open_bytes = ([last], len(last)) if last else ([], 0)
             self._line(line, out)
             for line in rest:
-                if self.done or self.too_long:
+                if self.is_over:
                     return out
                 self._line(line, out)
         self.too_long = self.too_long or (self._open_bytes > self._limit and not self.done)
@@ -124,9 +137,15 @@ class SseReader:
             self._dispatch(out)
         elif line.startswith(b"data:"):
             value = line[6:] if line.startswith(b"data: ") else line[5:]
+            if self._data and _begins(value) and _is_object(self._data):
+                self._dispatch(out)
             self._data.append(value)
             self._bytes += len(value) + 1
             self.too_long = self._bytes > self._limit + 1
+        elif line.startswith(b"event:"):
+            self._is_error = line[6:].strip() == b"error"
+        elif line.startswith(b"error:"):
+            self.failed = line[6:].strip()
         elif self.stray or line.lstrip().startswith(b"{"):
             # No field of the protocol: comments, `event:`, `id:` and `retry:` don't look like this.
             self._stray_bytes += len(line)
@@ -134,11 +153,24 @@ class SseReader:
                 self.stray.append(line)
 
     def _dispatch(self, out: list[bytes]) -> None:
+        is_error, self._is_error = self._is_error, False
         if not self._data:
             return
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         self._data, self._bytes = [], 0
-        if data.strip() == DONE:
+        if is_error:
+            self.failed = data
+        elif data.strip() == DONE:
             self.done = True
         else:
             out.append(data)
+
+
+def _begins(line: bytes) -> bool:
+    """Whether a line of data can be the first of an event."""
+    return line.startswith((b"{", DONE))
+
+
+def _is_object(lines: list[bytes]) -> bool:
+    """Whether the lines so far look like all of a JSON object, written in one line."""
+    return len(lines) == 1 and lines[0].startswith(b"{") and lines[0].rstrip().endswith(b"}")

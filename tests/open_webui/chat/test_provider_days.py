@@ -46,10 +46,10 @@ class TestPage:
         assert "<" not in text
         assert len(text) > 20
 
-    async def test_junk_between_the_chunks_is_passed_over(self, page: Page) -> None:
+    async def test_junk_between_the_chunks_costs_no_words_and_is_told(self, page: Page) -> None:
         kept = await asked(page, "garbage")
         assert kept["content"] == fixed_text()
-        assert not kept.get("error")
+        assert "could not be read" in kept["error"]["content"]  # type: ignore[index]
 
     @pytest.mark.parametrize("model", ["drop", "cut", "instream"])
     async def test_a_stream_that_breaks_leaves_its_part(self, page: Page, model: str) -> None:
@@ -133,12 +133,15 @@ class TestApi:
         text = "".join(choice["delta"].get("content") or "" for e in events[:-1] for choice in json.loads(e)["choices"])
         assert text == fixed_text(10)
 
-    async def test_junk_is_not_passed_on(self, admin: Actor) -> None:
+    async def test_junk_is_not_passed_on_and_told_at_the_end(self, admin: Actor) -> None:
         body = {"model": "garbage", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
         reply = await admin.client.post("/api/chat/completions", json=body)
         events = [line[6:] for line in reply.text.splitlines() if line.startswith("data: ")]
-        assert events[-1] == "[DONE]"
-        assert all(isinstance(json.loads(e), dict) for e in events[:-1])
+        assert "could not be read" in json.loads(events[-1])["error"]["message"]
+        assert (
+            "".join(c["delta"].get("content") or "" for e in events[:-1] for c in json.loads(e)["choices"])
+            == fixed_text()
+        )
 
     async def test_a_client_that_leaves_lets_the_provider_go(self, admin: Actor, upstream: Upstream) -> None:
         body = {"model": "stall", "messages": [{"role": "user", "content": "Hi"}], "stream": True}

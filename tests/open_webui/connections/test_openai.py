@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from llamaforge.events import Done, Text
+from llamaforge.events import Done, Event, Text
 from open_webui.connections.base import ModelEntry, Reply
 from open_webui.connections.openai import OpenAIConnection, model_list
 from open_webui.connections.specs import Spec, build
@@ -109,11 +109,16 @@ async def test_reasoning_and_tools_pass_untouched(http: aiohttp.ClientSession, u
     assert any(c["delta"].get("tool_calls") for chunk in chunks for c in chunk["choices"])
 
 
-async def test_garbage_between_good_chunks_does_no_harm(http: aiohttp.ClientSession, upstream: Upstream) -> None:
+async def test_garbage_between_good_chunks_costs_no_words_and_is_no_good_end(
+    http: aiohttp.ClientSession, upstream: Upstream
+) -> None:
     plain = await stream(http, upstream.openai_url, "fixed")
+    got: list[bytes] = []
     async with connection(http, upstream.openai_url).open(entry("garbage"), ASK | {"stream": True}) as reply:
-        assert text([msgspec.json.decode(c) async for batch in reply.batches() for c in batch]) == text(plain)
+        with pytest.raises(ProviderError, match="could not be read"):
+            [got.extend(batch) async for batch in reply.batches()]  # type: ignore[func-returns-value]
         assert reply.dropped > 0  # type: ignore[attr-defined]
+    assert text([msgspec.json.decode(chunk) for chunk in got]) == text(plain)
     assert text(await stream(http, upstream.openai_url, "hugeline")) == text(plain)
 
 
@@ -194,7 +199,9 @@ async def test_one_odd_field_is_noted_and_loses_only_itself(http: aiohttp.Client
     async with connection(http, await raw_server(http_answer(body, "text/event-stream"))).open(
         entry("m"), ASK
     ) as reply:
-        events = [event async for events in reply.events() for event in events]
+        events: list[Event] = []
+        with pytest.raises(ProviderError, match="could not be read \\(1\\)"):
+            [events.extend(batch) async for batch in reply.events()]  # type: ignore[func-returns-value]
         assert reply.dropped == 2  # type: ignore[attr-defined]
     assert events == [Text("a"), Done("stop")]
 

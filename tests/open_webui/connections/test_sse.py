@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llamaforge.events import Text, ToolCall, Usage
 from llamaforge.events.openai import message_of
-from open_webui.connections.chunks import ChunkReader, error_of, to_chunks
+from open_webui.connections.chunks import ChunkReader, EventReader, error_of, to_chunks
 from open_webui.connections.render import assemble
 from open_webui.connections.sse import SseReader
 from open_webui.errors import ProviderError
@@ -23,6 +24,9 @@ LINES = [
     b'data: {"text":"[DONE]"}',
     b": a comment",
     b"event: message",
+    b"event: error",
+    b'error: {"message":"no"}',
+    b'data: {"a":1}',
     b"id: 7",
     b"retry: 10",
     b"",
@@ -39,11 +43,11 @@ streams = st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from(ENDS)), max
 )
 
 
-def read(pieces: list[bytes], limit: int = 1_000) -> tuple[list[bytes], bool, bool, list[bytes]]:
+def read(pieces: list[bytes], limit: int = 1_000) -> tuple[list[bytes], bool, bool, list[bytes], bytes | None]:
     reader = SseReader(limit)
     out = [payload for piece in pieces for payload in reader.feed(piece)]
     out += reader.close()
-    return out, reader.done, reader.too_long, reader.stray
+    return out, reader.done, reader.too_long, reader.stray, reader.failed
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -109,9 +113,21 @@ def events(*payloads: bytes) -> bytes:
 
 def test_what_is_no_json_object_is_dropped_and_counted() -> None:
     reader = ChunkReader()
-    junk = (b"{not json", b"[1, 2]", b"", b'{"choices": "none"}', b'{"a": "\xff"}', b"1", b"null", b"[" * 5_000)
-    assert reader.feed(events(junk[0], chunk("a"), *junk[1:], chunk("b"))) == [chunk("a"), chunk("b")]
-    assert reader.dropped == len(junk)
+    junk = (
+        b"{not json", b"[1, 2]", b"", b"1", b"null", b"[" * 200_000, b"words", b'{"choices": "none"}', b'{"choices":[3]}'
+    )  # fmt: skip
+    assert reader.feed(events(junk[0], chunk("a"), *junk[1:], chunk("b", "stop"))) == [chunk("a"), chunk("b", "stop")]
+    assert (reader.dropped, reader.unreadable) == (len(junk), 2)
+    with pytest.raises(ProviderError, match="could not be read \\(2\\)"):
+        reader.check_end()
+
+
+def test_a_chunk_of_an_unusual_form_is_passed_on() -> None:
+    odd = (b'{"choices":[{"finish_reason":7}]}', b'{"choices":[{"index":"0","delta":{"content":["a"]}}]}', b'{"a":1}')
+    reader = ChunkReader()
+    assert reader.feed(events(*odd)) == list(odd)
+    assert (reader.dropped, reader.finished) == (0, False)
+    assert ChunkReader().feed(events(b'{"a": "\xff"}')) == ['{"a":"\ufffd"}'.encode()]
 
 
 def test_an_end_is_known_by_its_terminator_or_reason() -> None:
@@ -193,3 +209,124 @@ def test_pieces_of_tool_calls_are_put_together() -> None:
         ("c1", "look", '{"a":1}'),
         ("c2", "up", "{}"),
     ]
+
+
+# ---- what providers send beside the standard
+
+
+def test_lines_without_blank_lines_between_them_are_events_each_as_they_come() -> None:
+    reader = SseReader()
+    assert reader.feed(b'data: {"a":1}\ndata: {"b":2}\n') == [b'{"a":1}']
+    assert reader.feed(b"data: [DONE]\n") == [b'{"b":2}']
+    assert reader.close() == []
+    assert reader.done
+
+
+def test_an_object_over_several_lines_is_one_event() -> None:
+    body = b'data: {\ndata: "a": {\ndata: "b": 1}\ndata: }\n\ndata: {"c":\ndata: {"d":1}}\n\n'
+    assert SseReader().feed(body) == [b'{\n"a": {\n"b": 1}\n}', b'{"c":\n{"d":1}}']
+
+
+ERRORS = {
+    b'event: error\ndata: {"message":"model crashed","code":"crash"}\n\n': ("model crashed", 502),
+    b'event: error\ndata: {"error":{"message":"slow down","code":429}}\n\n': ("slow down", 429),
+    b"event:error\ndata: it broke\n\n": ("it broke", 502),
+    b"event: error\ndata: \xff\n\n": ("\ufffd", 502),
+    b'error: {"code":400,"message":"prompt is longer"}\n\n': ("prompt is longer", 400),
+    b'data: {"object":"error","message":"worker died","code":500}\n\n': ("worker died", 500),
+    b'data: {"type":"error","error":{"type":"overloaded_error","message":"overloaded"}}\n\n': ("overloaded", 502),
+    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}\n\n': ("it gave no reason", 502),
+}
+
+
+@pytest.mark.parametrize("make", [ChunkReader, EventReader])
+@pytest.mark.parametrize("after", [b"", b"data: [DONE]\n\n"])
+@pytest.mark.parametrize("error", ERRORS)
+def test_an_error_inside_a_stream_is_never_a_good_end(
+    make: type[ChunkReader] | type[EventReader], error: bytes, after: bytes
+) -> None:
+    said, status = ERRORS[error]
+    body = events(chunk("a")) + error + after
+    for pieces in ([body], [bytes([b]) for b in body]):
+        reader = make()
+        got = [found for piece in pieces for found in reader.feed(piece)] + reader.close()
+        assert got
+        with pytest.raises(ProviderError, match=said) as caught:
+            reader.check_end()
+        assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    "field", [b'"error":null', b'"object":"chat.completion.chunk","x":"error"', b'"type":"errors"']
+)
+def test_what_only_mentions_errors_is_none(field: bytes) -> None:
+    for make in (ChunkReader, EventReader):
+        reader = make()
+        reader.feed(b"data: {" + field + b',"choices":[]}\n\n' + events(chunk("error", "stop")))
+        reader.check_end()
+
+
+def said_by(chunks: list[bytes]) -> str:
+    found = [msgspec.json.decode(c)["choices"][0]["delta"].get("content") or "" for c in chunks]
+    return "".join(found)
+
+
+BROKEN = {
+    "a character's halves as escapes": ([rb'"Party \ud83c"', rb'"\udf89 time"'], "Party \U0001f389 time"),
+    "its bytes": ([b'"Party \xf0"', b'"\x9f\x8e\x89 time"'], "Party \U0001f389 time"),
+    "in three": ([b'"a\xf0"', b'"\x9f"', b'"\x8e\x89b"'], "a\U0001f389b"),
+    "half, then plain text": ([rb'"a\ud83c"', b'"b"', b'"c"'], "a\ufffdbc"),
+    "half at the end": ([b'"a"', rb'"b\ud83c"'], "ab\ufffd"),
+    "the wrong half first": ([rb'"\udf89 a"', b'"b"'], "\ufffd ab"),
+    "a byte that is none": ([b'"a\xffb"', b'"c"'], "a\ufffdbc"),
+    "a raw line break": ([b'"a\nb"'], "a\nb"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_half_characters_are_joined_or_replaced(what: str) -> None:
+    pieces, wanted = BROKEN[what]
+    body = [b'{"choices":[{"index":0,"delta":{"content":' + piece + b"}}]}" for piece in pieces]
+    body.append(b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}')
+    chunks, read_events = ChunkReader(), EventReader()
+    assert said_by([text for one in body for text in chunks._read([one])]) == wanted
+    assert "".join(e.text for one in body for e in read_events._read([one]) if isinstance(e, Text)) == wanted
+    for reader in (chunks, read_events):
+        assert (reader.dropped, reader.finished) == (0, True)
+        reader.check_end()
+
+
+def test_halves_of_two_answers_and_of_a_call_are_not_mixed() -> None:
+    def one(index: int, delta: str) -> bytes:
+        return f'{{"choices":[{{"index":{index},"delta":{delta}}}]}}'.encode()
+
+    reader = EventReader()
+    found = reader._read([
+        one(0, r'{"content":"\ud83c"}'), one(1, r'{"content":"x"}'),
+        one(0, r'{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{\"a\":\"\ud83d"}}]}'),
+        one(0, r'{"tool_calls":[{"index":0,"function":{"arguments":"\ude00\"}"}}]}'), one(0, r'{"content":"\udf89"}'),
+    ])  # fmt: skip
+    assert "".join(e.text for e in found if isinstance(e, Text) and e.choice == 0) == "\U0001f389"
+    assert "".join(e.text for e in found if isinstance(e, Text) and e.choice == 1) == "x"
+    assert "".join(e.arguments for e in found if isinstance(e, ToolCall)) == '{"a":"\U0001f600"}'
+
+
+def test_numbers_that_json_lacks_cost_no_words() -> None:
+    body = b'{"choices":[{"index":0,"delta":{"content":"One "},"logprobs":{"content":[{"token":"One","logprob":-Infinity}]}}]}'
+    [passed] = ChunkReader()._read([body])
+    assert msgspec.json.decode(passed)["choices"][0]["logprobs"]["content"][0]["logprob"] is None
+    assert EventReader()._read([body]) == [Text("One ")]
+
+
+def test_usage_is_found_where_providers_put_it() -> None:
+    groq = b'{"choices":[],"x_groq":{"usage":{"prompt_tokens":23,"completion_tokens":19}}}'
+    llama = b'{"choices":[],"timings":{"prompt_n":5,"cache_n":2,"predicted_n":7,"predicted_per_second":33.1}}'
+    [usage] = EventReader()._read([groq])
+    assert isinstance(usage, Usage)
+    assert (usage.prompt, usage.completion) == (23, 19)
+    [usage] = EventReader()._read([llama])
+    assert isinstance(usage, Usage)
+    assert (usage.prompt, usage.completion, usage.cached) == (7, 7, 2)
+    assert usage.raw["timings"]["predicted_per_second"] == 33.1
+    for odd in (b'{"x_groq":7,"choices":[]}', b'{"timings":"fast","choices":[]}', b'{"timings":{"prompt_n":"5"}}'):
+        assert EventReader()._read([odd]) == []
