@@ -37,9 +37,3 @@ def create_consciousness_backend(
     if model_path is None:
         raise ParameterError(f"A backend of the type '{kind}' needs a model_path.")
     return _LOCAL[kind](model_path, **kwargs)
-
-
-def engine_of(model_type: str) -> str:
-    """The name of llamaforge's backend for a type of model; one of llamaforge's own is returned as it is."""
-    engines = {kind: cls.engine for kind, cls in _LOCAL.items()}
-    return engines.get(model_type.lower(), model_type)

@@ -8,9 +8,8 @@ from hypothesis import settings as fixed
 from hypothesis import strategies as st
 
 from consciousness.emotions import COORDINATES, EMOTIONS
-from consciousness.engine import TARGETS, EmotionalEngine
 from consciousness.express import DEFAULTS, Expression, adjusted, expression, merged, shaped, style_sentence
-from consciousness.hints import (
+from consciousness.heuristics import (
     length_based_on_complexity,
     mood_to_temperature,
     topic_creativity_boost,
@@ -200,25 +199,6 @@ def test_each_emotion_has_a_style(emotion):
 
 
 # ---- the older rule and the hints
-
-
-def test_the_strongest_emotion_is_the_target():
-    engine = EmotionalEngine()
-    assert engine.process_emotional_state({}) == {"temperature": 0.9, "top_p": 0.9, "creativity_boost": 0.0}
-    settings = engine.process_emotional_state({"joy": 0.5, "calm": 0.1})
-    assert settings == pytest.approx({"temperature": 1.0, "top_p": 0.925, "creativity_boost": 0.1})
-    assert set(TARGETS) == set(EMOTIONS)
-    assert engine.process_emotional_state({"fear": 1.0})["temperature"] == pytest.approx(0.75)
-
-
-def test_the_engine_remembers_and_a_mistake_changes_nothing():
-    engine = EmotionalEngine()
-    engine.process_emotional_state({"joy": 1.0})
-    engine.process_emotional_state({"joy": 0.2, "fear": 0.3})
-    assert engine.memory == pytest.approx({"joy": 0.95, "fear": 0.3})
-    with pytest.raises(ValueError, match="from 0 to 1"):
-        engine.process_emotional_state({"joy": math.nan})
-    assert engine.memory == pytest.approx({"joy": 0.95, "fear": 0.3})
 
 
 def test_moods():

@@ -1,4 +1,7 @@
-"""Settings guessed from a mood or a topic: small, documented rules that cost nothing, for programs without a better idea."""
+"""Settings guessed from a mood or a topic, for programs without a better idea: lists of English words, and arithmetic.
+
+Topics in other languages find none of the words; the answers are then those for nothing in particular.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,17 @@ from llamaforge.exceptions import ParameterError
 Mood = str | Mapping[str, float] | None
 
 _WORD = re.compile(r"\w+")
-_INVENTING = frozenset(
+_CREATIVE_WORDS = frozenset(
     "art ballad brainstorm character creative dream fantasy fiction haiku humor humour idea ideas imagine improvise invent "
     "joke limerick lyrics metaphor myth name names novel parody plot poem poems poet poetry riddle satire scene song "
     "sonnet stories story tale verse".split()
 )
-_EXACT = frozenset(
+_EXACT_WORDS = frozenset(
     "address algebra arithmetic calculate code compile convert date debug define definition diagnosis dosage equation error "
     "fact facts formula invoice law legal medical number price proof regex schema spell spelling sql sum syntax tax "
     "translate unit".split()
 )
-_DEMANDING = frozenset(
+_COMPLEX_WORDS = frozenset(
     "analyse analyze architecture argue compare comparison comprehensive contrast derive design detailed discuss essay "
     "evaluate explain guide history how implications prove relationship report steps strategy theory thesis tradeoffs "
     "tutorial why".split()
@@ -44,14 +47,14 @@ def mood_to_temperature(mood: Mood = None) -> float:
 
 def topic_requires_creativity(topic: str | None = None) -> bool:
     """Whether a topic asks for something invented (a story, a poem, ideas). Without a topic nothing says so: False."""
-    return topic is not None and bool(_words(topic) & _INVENTING)
+    return topic is not None and bool(_words(topic) & _CREATIVE_WORDS)
 
 
 def topic_creativity_boost(topic: str | None = None) -> float:
     """A `creativity_boost`: 0.3 where something is to be invented, 0 where there is a right answer, else 0.1."""
     if topic_requires_creativity(topic):
         return 0.3
-    return 0.0 if topic is not None and _words(topic) & _EXACT else 0.1
+    return 0.0 if topic is not None and _words(topic) & _EXACT_WORDS else 0.1
 
 
 def length_based_on_complexity(topic: str | None = None) -> int:
@@ -62,7 +65,7 @@ def length_based_on_complexity(topic: str | None = None) -> int:
     if topic is None:
         return _SHORT_TOPIC
     words = _WORD.findall(_text(topic).lower())
-    demands = len(set(words) & _DEMANDING)
+    demands = len(set(words) & _COMPLEX_WORDS)
     if len(words) <= 3 and not demands:
         return _SHORTEST
     return min(_SHORT_TOPIC + _PER_WORD * len(words) + _PER_DEMAND * demands, _LONGEST)
