@@ -21,7 +21,7 @@ _HELP = """\
 /model [NAME]   show the model, or go on with another
 /save FILE      keep the conversation in a new file
 /load FILE      go on with a kept conversation
-/exit           end (also: exit, quit, Ctrl-D)
+/exit           end (also: exit, quit, /bye, Ctrl-D)
 //...           a message that begins with one slash
 \"""             begins a message of several lines, and ends it
 Ctrl-C ends an answer; what has been said counts.
@@ -69,11 +69,12 @@ class ChatInterface:
         parameters: Mapping[str, Any] | None = None,
         read: Callable[[str], str] = terminal.read,
         write: Callable[[str], None] = terminal.write,
+        after_turn: Callable[[ChatInterface], None] | None = None,
     ) -> None:
         """model: None for the forge's current or default one. parameters: of every answer.
 
         read: returns a line, or several that were pasted, given the prompt to show; EOFError ends the conversation.
-        write: shows a piece of text at once, line ends included.
+        write: shows a piece of text at once, line ends included. after_turn: called when a turn is in the history.
         """
         self.forge = forge
         self.model = model
@@ -82,6 +83,7 @@ class ChatInterface:
         self.history: list[dict[str, Any]] = []
         self._read = read
         self._write = write
+        self._after_turn = after_turn
 
     def start(self) -> None:
         """Load the model and talk until the person ends it.
@@ -144,6 +146,8 @@ class ChatInterface:
             return
         self._write("\n")
         self.history += [{"role": "user", "content": text}, {"role": "assistant", "content": "".join(pieces)}]
+        if self._after_turn is not None:
+            self._after_turn(self)
 
     def _messages(self) -> list[dict[str, Any]]:
         system = [] if self.system_prompt is None else [{"role": "system", "content": self.system_prompt}]
@@ -162,7 +166,7 @@ class ChatInterface:
 
     def _command(self, line: str) -> bool:
         name, _, argument = line[1:].partition(" ")
-        if name in _GOODBYES:
+        if name in _GOODBYES or name == "bye":
             return False
         method = self._COMMANDS.get(name)
         if method is None:

@@ -27,7 +27,7 @@ HOME = "~/.llamaforge"
 Json = dict[str, Any]
 Key = str | Sequence[str]
 
-# Those of the documentation, and memory_budget (bytes, "12GB", or None for a share of the machine's memory).
+# Those of the documentation, memory_budget (bytes, "12GB", or None for a share of the machine's memory) and the log.
 DEFAULTS: Json = {
     "models": {},
     "default_model": None,
@@ -40,6 +40,7 @@ DEFAULTS: Json = {
     "cache_dir": f"{HOME}/cache",
     "temp_dir": f"{HOME}/temp",
     "memory_budget": None,
+    "log_conversations": True,
     "profiles": {},
     "active_profile": None,
 }

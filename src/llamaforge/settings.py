@@ -26,6 +26,7 @@ SETTINGS: tuple[Parameter, ...] = (
     Parameter("cache_dir", "text"),
     Parameter("temp_dir", "text"),
     Parameter("memory_budget"),
+    Parameter("log_conversations", "bool"),
     Parameter("active_profile", "text"),
 )
 _KNOWN = {setting.name: setting for setting in SETTINGS}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sys
+from pathlib import Path
 from typing import TextIO
 
 if sys.platform != "win32":
@@ -75,15 +77,25 @@ def abandon(stream: TextIO) -> None:
 # ---- what a person types
 
 _PASTE_SECONDS = 0.02
+_HISTORY = 1000
 
 
-def edit_lines() -> None:
-    """Give `read` line editing and, where the terminal marks what is pasted, pastes as a whole. Nothing on Windows."""
+def edit_lines(history: Path | None = None) -> None:
+    """Give `read` line editing and, where the terminal marks what is pasted, pastes as a whole. Nothing on Windows.
+
+    history: a file for the lines of this process and of earlier ones, which only its owner may read.
+    """
     with contextlib.suppress(ImportError):
         import readline  # noqa: PLC0415 - importing it is what changes input()
 
         if _marks_pastes():
             readline.parse_and_bind("set enable-bracketed-paste on")
+        if history is not None:
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                os.close(os.open(history, os.O_RDWR | os.O_CREAT, 0o600))
+                readline.read_history_file(history)
+                readline.set_history_length(_HISTORY)
+                atexit.register(readline.write_history_file, history)
 
 
 def read(prompt: str) -> str:

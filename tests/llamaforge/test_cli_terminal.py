@@ -282,3 +282,49 @@ def test_lines_that_are_piped_are_questions_of_their_own(upstream: Upstream) -> 
 def test_quotes_hold_several_lines(upstream: Upstream, typed: str, questions: list[str]) -> None:
     assert run("chat", "-m", "m", typed=typed.encode()).returncode == 0
     assert asked(upstream) == questions
+
+
+# ---- talking
+
+
+def test_run_without_a_prompt_talks(home: Path, upstream: Upstream) -> None:
+    process = Terminal("run", "m", "--system", "Be brief.")
+    process.read("> ")
+    process.write("hello\n")
+    process.read("hello\nhello\n> ")
+    process.write("again\n")
+    process.read("again\nagain\n> ")
+    process.write("/bye\n")
+    process.read()
+    assert process.end() == 0
+    contents = [message["content"] for message in upstream.chats[-1].body["messages"]]
+    assert contents == ["Be brief.", "hello", "hello", "again"]
+    assert (home / "history").read_text().split("\n") == ["hello", "again", "/bye", ""]
+    assert (home / "history").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_typed_is_there_the_next_time(home: Path, upstream: Upstream) -> None:
+    (home / "history").write_text("an old question\n")
+    process = Terminal("chat", "m", term="xterm")
+    process.read("> ")
+    process.write("\x1b[A\r")
+    process.read("an old question\n")
+    process.write("/exit\r")
+    process.read()
+    assert process.end() == 0
+    assert asked(upstream) == ["an old question"]
+
+
+def test_no_line_is_written_where_nothing_is_logged(home: Path) -> None:
+    process = Terminal("chat", "m", "--no-log")
+    process.read("> ")
+    process.write("/exit\n")
+    assert process.end() == 0
+    assert sorted(path.name for path in home.iterdir()) == ["config.json", "config.json.lock"]
+
+
+@pytest.mark.parametrize("more", [["--raw"], ["-a", "x.png"], ["--json"], ["-T", "calculator"]])
+def test_what_needs_a_prompt_says_so(more: list[str]) -> None:
+    process = Terminal("run", "m", *more)
+    assert "give a prompt, or pipe one in" in process.read()
+    assert process.end() == 2

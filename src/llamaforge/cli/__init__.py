@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llamaforge.cli import measuring, models, settings, spellings, talking
+from llamaforge.cli import logs, measuring, models, settings, spellings, talking
 from llamaforge.cli.state import Commands, State, log_to_stderr, say
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ app.command("add")(models.add)
 app.command("remove")(models.remove)
 app.command("info")(models.info)
 app.command("serve")(talking.serve)
+app.add_typer(logs.app, name="logs")
 app.add_typer(settings.app, name="config")
 app.add_typer(measuring.tools, name="tools")
 app.command("benchmark")(measuring.benchmark)

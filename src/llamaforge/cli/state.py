@@ -88,21 +88,26 @@ class State:
         return self._checked(Config(self.config_path))
 
     def forge(self, model: str | None = None, backend: str | None = None, level: str = "WARNING") -> LlamaForge:
-        """A forge. backend: runs `model`, whatever is noted of it, for this command only. level: of the log."""
+        """A forge. backend: see `use_backend`. level: of the log."""
         from llamaforge.forge import LlamaForge  # noqa: PLC0415 - as above
 
         self._choose_profile()
         forge = LlamaForge(self.config_path, "DEBUG" if self.verbose else level)
         self._checked(forge.config)
-        if backend is not None:
-            if model is None:
-                raise ParameterError("--backend needs the --model that it is to run.")
-            known = forge.get_model(model)
-            if known is None:
-                forge.add_model(model, model, backend)
-            else:
-                forge.add_model(model, known.path or model, backend, known.parameters, known.metadata)
+        self.use_backend(forge, model, backend)
         return forge
+
+    def use_backend(self, forge: LlamaForge, model: str | None, backend: str | None) -> None:
+        """Run `model` on a backend, whatever is noted of it, for this command only. Raises ParameterError."""
+        if backend is None:
+            return
+        if model is None:
+            raise ParameterError("--backend needs the --model that it is to run.")
+        known = forge.get_model(model)
+        if known is None:
+            forge.add_model(model, model, backend)
+        else:
+            forge.add_model(model, known.path or model, backend, known.parameters, known.metadata)
 
     def _choose_profile(self) -> None:
         # The environment, so that the processes of models see the same.

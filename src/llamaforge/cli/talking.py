@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from llamaforge import terminal
+from llamaforge.cli.answering import Asked, Record, talk
+from llamaforge.cli.asking import addressed, known_as, piped, question, schema_of, tools_of, with_files, with_pictures
 from llamaforge.cli.state import State, parameters
-from llamaforge.exceptions import ParameterError
 
 Model = Annotated[str | None, typer.Option("--model", "-m", help="A model's name, or a path to one.")]
 Backend = Annotated[str | None, typer.Option("--backend", "-b", help="The backend that runs it.")]
@@ -22,64 +21,102 @@ System = Annotated[str | None, typer.Option("--system", "-s", help="The system p
 Temperature = Annotated[float | None, typer.Option("--temperature", "-t", help="Randomness; 0 for none.")]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", "-n", help="The longest answer, in tokens.")]
 Param = Annotated[list[str] | None, typer.Option("--param", "-p", help="Any other parameter, as name=value.")]
+Continue = Annotated[bool, typer.Option("--continue", "-c", help="Go on with the latest conversation.")]
+Conversation = Annotated[str | None, typer.Option("--conversation", help="Go on with this conversation of `logs`.")]
+NoLog = Annotated[bool, typer.Option("--no-log", help="Leave this out of the log of conversations.")]
 
 
-def chat(
+def chat(  # noqa: PLR0913 - one argument an option
     ctx: typer.Context,
     *,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]", help="The model.")] = None,
     model: Model = None,
     backend: Backend = None,
     system: System = None,
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
     param: Param = None,
+    go_on: Continue = False,
+    conversation: Conversation = None,
+    no_log: NoLog = False,
 ) -> None:
     """Talk with a model. /help tells the commands; exit, quit, q or Ctrl-D ends."""
-    from llamaforge.chat import ChatInterface  # noqa: PLC0415 - a command loads what it needs
-
-    given = parameters(param or (), temperature=temperature, max_tokens=max_tokens)
-    if sys.stdin.isatty():
-        terminal.edit_lines()
-    elif isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # a line that is no text spoils none of the others
+    if len(words or ()) > (model is None):
+        raise typer.BadParameter("name one model.", param_hint="MODEL")
     state: State = ctx.obj
-    with state.forge(model, backend) as forge:
-        ChatInterface(forge, model, system, parameters=given).start()
+    given = parameters(param or (), temperature=temperature, max_tokens=max_tokens)
+    with state.forge() as forge:
+        name = model or next(iter(words or ()), None)
+        record = Record(forge, name and known_as(forge, name), system, off=no_log)
+        if go_on or conversation is not None:
+            record.go_on(conversation)
+        state.use_backend(forge, record.model, backend)
+        talk(forge, record, given)
 
 
 def run(  # noqa: PLR0913 - one argument an option
     ctx: typer.Context,
     *,
-    prompt: Annotated[str | None, typer.Argument(help="The prompt; left out or '-', it is read from stdin.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL] [PROMPT]",
+            help="Without a prompt, it is what is piped in; where nothing is, you talk. '-' is stdin, too.",
+        ),
+    ] = None,
     model: Model = None,
     backend: Backend = None,
     system: System = None,
-    as_chat: Annotated[bool, typer.Option("--chat", help="Give the prompt as a message of a chat.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Continue the prompt as it stands, without a chat template.")
+    ] = False,
+    as_chat: Annotated[bool, typer.Option("--chat", help="Ask as in a chat, also a model without a template.")] = False,
+    picture: Annotated[list[str] | None, typer.Option("--attachment", "-a", help="A picture; may be repeated.")] = None,
+    file: Annotated[list[str] | None, typer.Option("--file", "-f", help="A text that goes before the prompt.")] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option("--schema", help="The form of the answer: JSON schema, a file of it, or 'name, age int'."),
+    ] = None,
+    tool: Annotated[
+        list[str] | None, typer.Option("--tool", "-T", help="A tool plugin, or module:function; may be repeated.")
+    ] = None,
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
     param: Param = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file to write the answer to.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the whole answer as JSON.")] = False,
+    go_on: Continue = False,
+    conversation: Conversation = None,
+    no_log: NoLog = False,
 ) -> None:
-    """Answer one prompt. The answer is streamed to stdout."""
-    if prompt is None and sys.stdin.isatty():
-        raise typer.BadParameter("give a prompt, or pipe one in.", param_hint="PROMPT")
-    text = _piped() if prompt in {None, "-"} else prompt
-    if not text or not text.strip():
-        raise typer.BadParameter("the prompt is empty.", param_hint="PROMPT")
-    if not terminal.is_text(text):
-        raise ParameterError("The prompt is not text in UTF-8.")
+    """Answer one prompt, streamed to stdout. A model that has a chat template is asked as in a chat."""
     given = parameters(param or (), temperature=temperature, max_tokens=max_tokens)
+    if schema is not None:
+        given["json_schema"] = schema_of(schema)
+    if raw and (as_chat or system or picture or tool or schema or go_on or conversation):
+        raise typer.BadParameter("takes a prompt alone, with -f and parameters.", param_hint="--raw")
     state: State = ctx.obj
-    with state.forge(model, backend) as forge:
-        if as_chat or system is not None:
-            history = [] if system is None else [{"role": "system", "content": system}]
-            pieces = forge.chat_stream(text, history, given, model=model)
-        else:
-            pieces = forge.generate_stream(text, given, model=model)
-        if output is None:
-            _stream(pieces)
-        else:
-            _write(output, "".join(pieces))
+    with state.forge() as forge:
+        if backend is not None and model is None and words and len(words) > 1:
+            model, words = words[0], words[1:]
+        named, prompt = (model, " ".join(words or ()) or None) if backend else addressed(forge, model, words or ())
+        record = Record(forge, named, system, off=no_log)
+        if go_on or conversation is not None:
+            record.go_on(conversation)
+        state.use_backend(forge, record.model, backend)
+        if prompt is None and not file and sys.stdin.isatty():
+            if raw or picture or tool or as_json or output:
+                raise typer.BadParameter("give a prompt, or pipe one in.", param_hint="PROMPT")
+            talk(forge, record, given)
+            return
+        if prompt == "-" or (prompt is None and not file):
+            prompt = piped()
+        text = question(with_files(prompt, file or ()))
+        content = with_pictures(text, picture or ())
+        asked = Asked(record, text, content, given, tools=tools_of(forge, tool or ()))
+        answer = asked.answer(raw=raw or not (as_chat or asked.is_chat()), output=output, as_json=as_json)
+        pictures = "".join(f"\n[picture: {Path(one).name}]" for one in picture or ())
+        record.add(text + pictures, answer)
 
 
 def serve(
@@ -128,35 +165,3 @@ def _warm_up(url: str, models: Sequence[str], api_key: str | None) -> None:
             urllib.request.urlopen(request).close()  # noqa: S310 - our own address
         except OSError as error:
             logging.getLogger("llamaforge.cli").warning("%s could not be loaded: %s", name, error)
-
-
-def _stream(pieces: Iterator[str]) -> None:
-    """Each piece to stdout as it comes. Where it can't be written, the generation ends."""
-    try:
-        for piece in pieces:
-            terminal.write(piece)
-        terminal.write("\n")
-    finally:
-        close = getattr(pieces, "close", None)
-        if close is not None:
-            close()
-
-
-def _piped() -> str:
-    """What comes through stdin. Raises ParameterError for what is no text."""
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="strict")
-    try:
-        return sys.stdin.read()
-    except UnicodeDecodeError as error:
-        raise ParameterError(
-            f"What comes through stdin is not text in {sys.stdin.encoding.upper()} (byte {error.start}). "
-            "Convert it, for instance from Latin-1: iconv -f latin1 -t utf-8"
-        ) from error
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ParameterError(f"{path} can't be written: {error.strerror}.") from error
