@@ -1,7 +1,9 @@
 """From the page's and a profile's parameters to the fields of a provider's request."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from open_webui.errors import BadRequest
 
@@ -30,7 +32,7 @@ def merge(kind: str, *layers: dict[str, Any]) -> dict[str, Any]:
     """The provider's fields from layers of parameters, later ones win; null means not set.
 
     kind: the connection's kind. `custom_params` of a layer are passed on under their own names. Raises BadRequest for
-    a stop list that is none.
+    a stop list or a bias of tokens that is none.
     """
     out: dict[str, Any] = {}
     for layer in layers:
@@ -38,13 +40,56 @@ def merge(kind: str, *layers: dict[str, Any]) -> dict[str, Any]:
             if value is None or value == "":
                 continue
             if name in _PLAIN or (name in _OLLAMA and kind in {"ollama", "local"}):
-                out[name] = value
+                read = _TYPED.get(name)
+                out[name] = value if read is None else read(value)
             elif name == "stop":
                 out["stop"] = _stop(value)
         custom = layer.get("custom_params")
         if isinstance(custom, dict):
-            out |= {k: v for k, v in custom.items() if k not in {"model", "messages", "stream"}}
+            out |= {k: _typed(v) for k, v in custom.items() if k not in {"model", "messages", "stream"}}
     return out
+
+
+def _typed(value: Any) -> Any:
+    """A value that a person typed: JSON where it is any (true, 0.5, an object), else the text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.decode(value.encode())
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return value
+
+
+def _logit_bias(value: Any) -> Any:
+    """Tokens with their bias, which the page's settings give as one text: "5432:100, 413:-100".
+
+    Raises BadRequest for a text that is none.
+    """
+    if not isinstance(value, str):
+        return value
+    if isinstance(typed := _typed(value), dict):
+        return typed
+    try:
+        pairs = [part.split(":") for part in value.split(",") if part.strip()]
+        return {str(int(token)): max(-100, min(100, int(bias))) for token, bias in pairs}
+    except ValueError:
+        raise BadRequest("'logit_bias' should be tokens with their bias, such as '5432:100, 413:-100'.") from None
+
+
+def _duration(value: Any) -> Any:
+    """Ollama takes seconds as a number, and a text only with its unit."""
+    typed = _typed(value)
+    return typed if isinstance(typed, int | float) and not isinstance(typed, bool) else value
+
+
+# What a settings form gives as text although it is none.
+_TYPED: Final[dict[str, Callable[[Any], Any]]] = {
+    "logit_bias": _logit_bias,
+    "keep_alive": _duration,
+    "format": _typed,
+    "response_format": _typed,
+    "think": _typed,
+}
 
 
 def _stop(value: Any) -> list[str]:

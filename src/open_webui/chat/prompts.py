@@ -1,11 +1,12 @@
 """What a model is asked for a title, tags and follow-up questions, with the placeholders that custom prompts may use."""
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-import msgspec
+from open_webui.chat.thinking import THINK_TAGS
 
 TITLE: Final = """Write a title for the conversation below: three to five words in its language, plain text, an emoji in
 front if one fits well. No quotation marks, no full stop.
@@ -36,6 +37,14 @@ _PLACEHOLDER: Final = re.compile(
     r"\{\{(?:(MESSAGES)(?::(START|END|MIDDLETRUNCATE):(\d{1,6}))?|(prompt)(?::(start|end|middletruncate):(\d{1,6}))?"
     r"|(CURRENT_DATE|CURRENT_TIME|CURRENT_DATETIME|CURRENT_WEEKDAY|USER_NAME))\}\}"
 )
+_TRAILING_COMMA: Final = re.compile(r",(\s*[\]}])")
+_BEGINS: Final = re.compile(r"[\[{]")
+# Of an answer to a side question, so much is looked at, in so many places.
+_LONGEST_ANSWER: Final = 20_000
+_MOST_TRIES: Final = 64
+_LONGEST_TITLE: Final = 120
+# What a bare title doesn't have: a second line, or JSON.
+_NO_TITLE: Final = re.compile(r"[\n{}\[\]<>]|^$")
 # A conversation's excerpt for a side task; models for it are small.
 MAX_EXCERPT: Final = 24_000
 
@@ -97,28 +106,55 @@ def plain_text(content: Any) -> str:
 
 
 def parse(answer: str, key: str) -> Any:
-    """The value under `key` in the JSON object of a model's answer, which may have words or fences around it."""
-    start, end = answer.find("{"), answer.rfind("}")
-    if start < 0 or end <= start:
-        return None
-    try:
-        value = msgspec.json.decode(answer[start : end + 1].encode())
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return None
-    return value.get(key) if isinstance(value, dict) else None
+    """The value under `key` in a model's answer, which may have thinking, words or fences around its JSON; None without.
+
+    A list that stands alone is the value, too.
+    """
+    values = list(_values(_after_thinking(answer)))
+    found = next((value[key] for value in values if isinstance(value, dict) and key in value), None)
+    return next((value for value in values if isinstance(value, list)), None) if found is None else found
+
+
+def _after_thinking(answer: str) -> str:
+    """The answer without the thinking in front of it, which likes to repeat the form that was asked for."""
+    ends = [at + len(tag) for tag in THINK_TAGS.values() if (at := answer.rfind(tag)) >= 0]
+    return answer[max(ends, default=0) :]
+
+
+def _values(text: str) -> Iterator[Any]:
+    """The JSON objects and lists in a text, in order; a comma too many does no harm."""
+    read = json.JSONDecoder(strict=False).raw_decode
+    text = _TRAILING_COMMA.sub(r"\1", text[:_LONGEST_ANSWER])
+    at, tries = 0, 0
+    while (begins := _BEGINS.search(text, at)) is not None and tries < _MOST_TRIES:
+        tries += 1
+        try:
+            value, at = read(text, begins.start())
+        except (ValueError, RecursionError):
+            at = begins.end()
+            continue
+        yield value
+        if isinstance(value, list):
+            yield from (part for part in value if isinstance(part, dict))
 
 
 def parse_texts(answer: str, key: str, *, most: int, longest: int) -> list[str]:
     """A list of short texts out of a model's answer; what has another shape is left out."""
     value = parse(answer, key)
-    texts = [v.strip()[:longest] for v in value if isinstance(v, str) and v.strip()] if isinstance(value, list) else []
+    given = [v.strip()[:longest] for v in value if isinstance(v, str)] if isinstance(value, list) else []
+    texts = [text for text in given if text and text.isprintable()]
     return list(dict.fromkeys(texts))[:most]
 
 
 def title_of(answer: str) -> str | None:
-    """The title out of a model's answer."""
+    """The title out of a model's answer, which may be the bare title."""
     title = parse(answer, "title")
-    return " ".join(title.split())[:120].strip("\"'") or None if isinstance(title, str) else None
+    if not isinstance(title, str):
+        title = _after_thinking(answer).strip()
+        if len(title) > _LONGEST_TITLE or _NO_TITLE.search(title):
+            return None
+    title = " ".join(title.split())[:_LONGEST_TITLE].strip("\"'")
+    return title if title and title.isprintable() else None
 
 
 def short_title(question: str) -> str:

@@ -1,6 +1,7 @@
 """Endpoints that speak OpenAI's wire: their models, their streams, their whole answers."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, Self, TypeVar
 
@@ -20,6 +21,10 @@ from open_webui.internal.log import get_logger
 
 # After the terminator the body ends within moments, and the connection can be used again; longer is not waited for.
 _TAIL_SECONDS: Final = 0.05
+# OpenAI's reasoning models know the limit by its newer name only.
+_LIMIT: Final = "max_tokens"
+_NEWER_LIMIT: Final = "max_completion_tokens"
+_NEWER: Final = re.compile(r"o[1-9](-|$)|gpt-[5-9]")
 log = get_logger(__name__)
 T = TypeVar("T")
 MAX_MODELS: Final = 10_000
@@ -36,6 +41,8 @@ class OpenAIConnection:
         self.key = spec.id
         self._http = http
         self._list_timeout = list_timeout
+        # Models that want the newer name, by what they said.
+        self._newer: set[str] = set()
 
     async def list_models(self) -> list[ModelEntry]:
         if self.spec.model_ids:
@@ -83,7 +90,25 @@ class OpenAIConnection:
         return _Opening(self, {**payload, "model": entry.remote_id}, user)
 
     async def ask(self, payload: dict[str, Any], user: dict[str, str] | None) -> "OpenAIReply":
-        """The opened answer to a request as it is sent, which the caller leaves. Raises ProviderError."""
+        """The opened answer to a request as it is sent, which the caller leaves. Raises ProviderError.
+
+        The limit of tokens is sent under the name that the model wants, which is found out where it refuses the usual one.
+        """
+        if _LIMIT not in payload:
+            return await self._ask(payload, user)
+        model = payload["model"]
+        if model in self._newer or _NEWER.match(model.rpartition("/")[2]):
+            return await self._ask(_renamed(payload), user)
+        try:
+            return await self._ask(payload, user)
+        except ProviderError as error:
+            if error.status not in {400, 422} or _NEWER_LIMIT not in error.detail or _NEWER_LIMIT in payload:
+                raise
+        reply = await self._ask(_renamed(payload), user)
+        self._newer.add(model)
+        return reply
+
+    async def _ask(self, payload: dict[str, Any], user: dict[str, str] | None) -> "OpenAIReply":
         url = self.spec.url + "/chat/completions"
         headers = self.spec.headers_for(user)
         return OpenAIReply(await request(self._http, "POST", url, headers=headers, payload=payload), url)
@@ -106,6 +131,12 @@ class OpenAIConnection:
         response = await request(self._http, method, url, headers=headers, payload=payload, timeout=timeout)
         async with response:
             return await read_all(response, url)
+
+
+def _renamed(payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload with the limit under its newer name; one that has both keeps the newer."""
+    rest = {name: value for name, value in payload.items() if name != _LIMIT}
+    return {_NEWER_LIMIT: payload[_LIMIT]} | rest
 
 
 def model_list(body: Any) -> list[dict[str, Any]] | None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from open_webui.chat.context import prepare
-from open_webui.chat.context.history import NOT_CARRIED_OUT, provider_messages
-from open_webui.chat.turn import Turn
+from open_webui.chat.context.history import NOT_CARRIED_OUT, history, provider_messages
+from open_webui.chat.turn import Draft, Turn
 from open_webui.connections.base import ModelEntry, Target
 from tests.open_webui.chat.conftest import Mute, Noted, make_turn
 
@@ -59,6 +59,19 @@ def test_pictures_become_parts_and_other_addresses_do_not() -> None:
         {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
     ]
     assert provider_messages(ASKED | {"files": "x"}) == [ASKED]
+
+
+async def test_questions_without_an_answer_between_them_are_one_message() -> None:
+    failed = {"role": "assistant", "content": "", "error": {"content": "overloaded"}}
+    picture = {"role": "user", "content": "this", "files": [{"type": "image", "url": "data:image/png;base64,AAAA"}]}
+    [message] = await sent(history=(ASKED, failed, {"role": "user", "content": "Hello?"}))
+    assert message == {"role": "user", "content": "Hi\n\nHello?"}
+    turn = make_turn(history=(ASKED, failed, picture, failed, {"role": "user", "content": ""}))
+    [message] = (await history(turn, Draft(), Noted())).messages
+    assert [part["type"] for part in message["content"]] == ["text", "text", "image_url"]
+    answered = {"role": "assistant", "content": "Yes"}
+    roles = [m["role"] for m in await sent(history=(ASKED, answered, ASKED))]
+    assert roles == ["user", "assistant", "user"]
 
 
 async def test_system_prompts_are_one_message_with_their_variables() -> None:

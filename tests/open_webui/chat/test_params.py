@@ -70,3 +70,42 @@ def test_a_system_prompt_goes_in_front() -> None:
     parts = [{"role": "system", "content": [{"type": "text", "text": "T"}]}]
     assert with_system("S", parts) == [{"role": "system", "content": "S"}, *parts]
     assert with_system("S", []) == [{"role": "system", "content": "S"}]
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("5432:100, 413:-100", {"5432": 100, "413": -100}),
+        ("1:900,2:-900", {"1": 100, "2": -100}),
+        ('{"5432": 5}', {"5432": 5}),
+        ({"5432": 5}, {"5432": 5}),
+        (" 1 : 2 ,", {"1": 2}),
+    ],
+)
+def test_a_bias_typed_as_text_is_an_object(typed: Any, sent: dict[str, int]) -> None:
+    assert merge("openai", {"logit_bias": typed}) == {"logit_bias": sent}
+
+
+@pytest.mark.parametrize("typed", ["word", "1", "1:2:3", "a:1", "1:b", "1:"])
+def test_a_bias_that_is_none_is_refused(typed: str) -> None:
+    with pytest.raises(BadRequest, match="logit_bias"):
+        merge("openai", {"logit_bias": typed})
+
+
+def test_own_parameters_typed_as_text_become_values() -> None:
+    typed = {
+        "object": '{"a": false}',
+        "flag": "true",
+        "number": "0.5",
+        "word": "plain",
+        "odd": "{a",
+        "nested": {"x": "1"},
+    }
+    sent = {"object": {"a": False}, "flag": True, "number": 0.5, "word": "plain", "odd": "{a", "nested": {"x": "1"}}
+    assert merge("openai", {"custom_params": typed}) == sent
+    assert merge("openai", {"custom_params": {"half": "\ud800", "deep": "[" * 100_000}})["half"] == "\ud800"
+
+
+@pytest.mark.parametrize(("typed", "sent"), [("-1", -1), ("5m", "5m"), (-1, -1), ("300", 300), ("true", "true")])
+def test_a_time_to_stay_loaded_is_a_number_or_has_its_unit(typed: Any, sent: Any) -> None:
+    assert merge("ollama", {"keep_alive": typed}) == {"keep_alive": sent}

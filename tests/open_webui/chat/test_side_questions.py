@@ -75,7 +75,8 @@ async def test_another_model_for_side_questions(live: Live, page: Page, upstream
 
 
 @pytest.mark.parametrize(
-    "answer", ["no json at all", '{"title": ', '{"title": 7, "tags": 7, "follow_ups": {"a": 1}}', "{}"]
+    "answer",
+    ["I am sorry.\nNo title comes to my mind.", '{"title": ', '{"title": 7, "tags": 7, "follow_ups": {"a": 1}}', "{}"],
 )
 async def test_a_model_that_answers_nonsense(page: Page, upstream: Upstream, answer: str) -> None:
     upstream.answer_when("JSON only", answer)

@@ -10,6 +10,8 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from llamaforge.events import Done, Event, Text
 from open_webui.connections.base import ModelEntry, Reply
@@ -323,3 +325,44 @@ def test_a_connections_own_settings() -> None:
 async def test_embeddings(http: aiohttp.ClientSession, upstream: Upstream) -> None:
     body = msgspec.json.decode(await connection(http, upstream.openai_url).embed(entry("echo"), {"input": ["a", "b"]}))
     assert [len(d["embedding"]) for d in body["data"]] == [384, 384]
+
+
+def limited(body: dict[str, Any], newer: set[str]) -> tuple[int, dict[str, Any]]:
+    """A provider whose newer models refuse the older name of the limit."""
+    if body["model"] in newer and "max_tokens" in body:
+        return 400, {"error": {"message": "'max_tokens' is not supported. Use 'max_completion_tokens' instead."}}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "ok"}, "finish_reason": "stop"}
+    return 200, {"choices": [choice]}
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "sent"),
+    [
+        ("o3-mini", {"max_tokens": 5}, [{"max_completion_tokens": 5}]),
+        ("openai/gpt-5-mini", {"max_tokens": 5}, [{"max_completion_tokens": 5}]),
+        ("o3-mini", {"max_tokens": 5, "max_completion_tokens": 6}, [{"max_completion_tokens": 6}]),
+        ("gpt-4o", {"max_tokens": 5}, [{"max_tokens": 5}]),
+        ("o3-mini", {}, [{}]),
+        # The name of a deployment says nothing of its model: it is asked again, once.
+        ("my-deployment", {"max_tokens": 5}, [{"max_tokens": 5}, {"max_completion_tokens": 5}, {"max_completion_tokens": 5}]),
+    ],
+)  # fmt: skip
+async def test_the_limit_of_tokens_has_the_name_that_the_model_knows(
+    http: aiohttp.ClientSession, model: str, given: dict[str, Any], sent: list[dict[str, Any]]
+) -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.json()
+        seen.append({name: body[name] for name in ("max_tokens", "max_completion_tokens") if name in body})
+        status, reply = limited(body, {"my-deployment"})
+        return web.json_response(reply, status=status)
+
+    app = web.Application()
+    app.router.add_post("/chat/completions", answer)
+    async with TestServer(app) as server:
+        made = connection(http, str(server.make_url("")).rstrip("/"))
+        for _ in range(2 if model == "my-deployment" else 1):
+            async with made.open(entry(model), ASK | given) as reply:
+                await reply.whole()
+    assert seen == sent

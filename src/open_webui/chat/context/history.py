@@ -16,8 +16,29 @@ NOT_CARRIED_OUT: Final = "This call was not carried out."
 async def history(turn: Turn, draft: Draft, _context: StageContext) -> Draft:
     """Adds the conversation up to the question."""
     reasoning = turn.target.entry.returns_reasoning
-    messages = [message for raw in turn.history for message in provider_messages(raw, reasoning=reasoning)]
+    messages: list[dict[str, Any]] = []
+    for raw in turn.history:
+        for message in provider_messages(raw, reasoning=reasoning):
+            if messages and message["role"] == "user" == messages[-1]["role"]:
+                # The answer between them failed or says nothing; many templates want the roles to take turns.
+                messages[-1] = _joined(messages[-1], message)
+            else:
+                messages.append(message)
     return replace(draft, messages=draft.messages + tuple(messages))
+
+
+def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Two messages of a person as one."""
+    texts = (first["content"], second["content"])
+    if all(isinstance(text, str) for text in texts):
+        return {**first, **second, "content": "\n\n".join(text for text in texts if text)}
+    return {**first, **second, "content": [part for content in texts for part in _parts(content)]}
+
+
+def _parts(content: Any) -> list[Any]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
 
 
 def provider_messages(raw: dict[str, Any], *, reasoning: bool = False) -> list[dict[str, Any]]:
