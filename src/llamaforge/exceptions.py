@@ -48,6 +48,9 @@ class ModelLoadError(LlamaForgeError, RuntimeError):
 class ModelNotLoadedError(LlamaForgeError, RuntimeError):
     """Text was asked of a backend before a model was loaded into it."""
 
+    status = 503
+    code = "model_not_loaded"
+
     def __init__(self, message: str = "No model loaded") -> None:
         super().__init__(message)
 

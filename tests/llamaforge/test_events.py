@@ -43,6 +43,8 @@ class TestDecoding:
         assert decode({"choices": [{"index": 1, "delta": {"content": "b"}, "finish_reason": "stop"}]})[0] == [
             Text("b", 1), Done("stop", 1),
         ]  # fmt: skip
+        # Of a plain completion.
+        assert decode({"choices": [{"index": 1, "text": "b", "logprobs": None}, {"text": ""}]})[0] == [Text("b", 1)]
 
     @pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
     def test_reasoning_has_three_names(self, field: str) -> None:
@@ -225,6 +227,24 @@ class TestCalls:
             ToolCall(1, None, None, "2"),
         ]
         assert called(first) == [("a", "f", "1"), ("b", "g", "2")]
+
+    @pytest.mark.parametrize(
+        ("names", "name"),
+        [
+            (["get_", "wea", "ther"], "get_weather"),  # in pieces
+            (["get_weather", "get_weather"], "get_weather"),  # whole each time
+            (["get", "get_wea", "get_weather"], "get_weather"),  # all of it so far
+            (["get_weather", None, ""], "get_weather"),
+        ],
+    )
+    @pytest.mark.parametrize("repeats_id", [True, False])
+    def test_a_name_in_pieces(self, names: list[str | None], name: str, repeats_id: bool) -> None:
+        events: list[Event] = [
+            ToolCall(0, "a" if repeats_id or not n else None, named) for n, named in enumerate(names)
+        ]
+        assert called([*events, ToolCall(0, None, None, "{}")]) == [("a", name, "{}")]
+        # After its first arguments a call's name is over.
+        assert called([ToolCall(0, "a", "f", "{"), ToolCall(0, None, "g", "}")]) == [("a", "f", "{}")]
 
     def test_a_flood_is_bounded(self) -> None:
         assert len(called([ToolCall(n, f"c{n}", "f") for n in range(MAX_CALLS + 9)])) == MAX_CALLS

@@ -61,6 +61,8 @@ def server(tmp_path_factory, gguf_that_says):
     forge.add_model("slow", "doctor", "eliza", {"delay": 0.2, "n_parallel": None})
     forge.add_model("tiny", gguf_that_says(HELLO), parameters=llama)
     forge.add_model("brief", gguf_that_says(HELLO), parameters={**llama, "max_tokens": 2})
+    fim = {f"tokenizer.ggml.fim_{part}_token_id": 65 + n for n, part in enumerate(("pre", "suf", "mid"))}
+    forge.add_model("fim", gguf_that_says(HELLO, metadata=fim), parameters=llama)
     forge.add_model("tool", gguf_that_says(CALL), parameters=llama)
     forge.add_model("vectors", gguf_that_says(HELLO), parameters={**llama, "embedding": True})
     forge.add_model("endless", gguf_that_says(HELLO, endless=True), parameters={**llama, "n_ctx": 4096})
@@ -139,6 +141,107 @@ def test_a_completion(client):
     assert client.completions.create(model="tiny", prompt="x").choices[0].text == HELLO
     stream = client.completions.create(model="tiny", prompt="x", stream=True)
     assert "".join(chunk.choices[0].text for chunk in stream) == HELLO
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_several_answers_count_all_their_tokens(client, stream):
+    asked = {"model": "tiny", "messages": ASK, "n": 2, "max_tokens": 2}
+    if stream:
+        chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+        assert [chunk.choices for chunk in chunks if chunk.usage] == [[]]
+        usage, texts = chunks[-1].usage, ["", ""]
+        for chunk in chunks:
+            for choice in chunk.choices:
+                texts[choice.index] += choice.delta.content or ""
+    else:
+        answer = client.chat.completions.create(**asked)
+        usage, texts = answer.usage, [choice.message.content for choice in answer.choices]
+    assert texts == ["Hello from", "Hello from"]
+    alone = client.chat.completions.create(**{**asked, "n": 1}).usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (alone.prompt_tokens, 2 * alone.completion_tokens)
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+
+
+@pytest.mark.parametrize("model", ["tiny", "echo"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_several_prompts_are_answered_and_repeated_each(client, model, stream):
+    asked = {"model": model, "prompt": ["a", "bb"], "echo": True}
+    if stream:
+        texts = ["", ""]
+        for chunk in client.completions.create(**asked, stream=True):
+            texts[chunk.choices[0].index] += chunk.choices[0].text
+    else:
+        answer = client.completions.create(**asked)
+        texts = [choice.text for choice in answer.choices]
+        assert [choice.index for choice in answer.choices] == [0, 1]
+        if model == "tiny":
+            assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (3, 14)
+    assert texts == (["a" + HELLO, "bb" + HELLO] if model == "tiny" else ["aA", "bbBB"])
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_completions_probabilities_are_in_its_own_shape(client, stream):
+    asked = {"model": "tiny", "prompt": "x", "logprobs": 1, "max_tokens": 2}
+    if stream:
+        given = [chunk.choices[0].logprobs for chunk in client.completions.create(**asked, stream=True)]
+        tokens = [token for one in given if one for token in one.tokens]
+        offsets = [offset for one in given if one for offset in one.text_offset]
+    else:
+        logprobs = client.completions.create(**asked).choices[0].logprobs
+        tokens, offsets = logprobs.tokens, logprobs.text_offset
+        assert logprobs.top_logprobs[0] == {"Hello": logprobs.token_logprobs[0]}
+    assert (tokens, offsets) == (["Hello", " from"], [0, 5])
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_model_that_can_fills_in(client, stream):
+    asked = {"model": "fim", "prompt": "a", "suffix": "b", "max_tokens": 3}
+    if stream:
+        chunks = list(client.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+        text, usage = "".join(chunk.choices[0].text for chunk in chunks if chunk.choices), chunks[-1].usage
+        assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "length"
+    else:
+        answer = client.completions.create(**asked)
+        text, usage = answer.choices[0].text, answer.usage
+        assert (answer.model, answer.object, answer.choices[0].finish_reason) == ("fim", "text_completion", "length")
+    assert (text, usage.completion_tokens) == ("Hello from the", 3)
+
+
+@pytest.mark.parametrize(("model", "words"), [("tiny", "Infill is not supported"), ("echo", "'suffix' can't be had")])
+def test_a_model_that_cant_fill_in_says_so(client, model, words):
+    with pytest.raises(openai.InternalServerError, match=words) as raised:
+        client.completions.create(model=model, prompt="a", suffix="b")
+    assert raised.value.status_code == 501
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"prompt": [[1, 2]], "echo": True}, "'echo' repeats a prompt that is text"),
+        ({"prompt": "x", "echo": True, "logprobs": 1}, "'echo' repeats a prompt that is text, without 'logprobs'"),
+        ({"prompt": ["x", "y"], "suffix": "z"}, "'suffix' goes with one prompt"),
+        ({"prompt": "x", "logprobs": -1}, "'logprobs' must be"),
+        ({"prompt": "x", "logprobs": []}, "'logprobs' must be"),
+        ({"prompt": "x", "max_tokens": 0}, "'max_tokens' must be at least 1"),
+        ({"prompt": "x", "tools": [WEATHER]}, "'tools' goes with messages"),
+    ],
+)
+def test_what_a_completion_cant_have(http, body, words):
+    answer = http.post("/v1/completions", json={"model": "tiny", **body})
+    assert answer.status_code in {400, 501}
+    assert words in answer.json()["error"]["message"]
+
+
+def test_a_whole_answer_takes_as_long_as_it_needs(server):
+    """The time without a byte is the engine's, not the answer's."""
+    forge = LlamaForge(":memory:")
+    forge.config.set("server.request_timeout", 0.9)
+    forge.add_model("slow", "doctor", "eliza", {"delay": 0.2})
+    with ApiServer(forge, port=0) as made, httpx.Client(base_url=made.url, timeout=20) as http:
+        begun = time.monotonic()
+        answer = http.post("/v1/chat/completions", json={"model": "slow", "messages": SAD})
+        assert (answer.status_code, answer.json()["choices"][0]["message"]["content"]) == (200, SORRY)
+        assert time.monotonic() - begun > 1.2
 
 
 def test_a_tool_call(client):

@@ -13,9 +13,20 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from llamaforge.backends.base import BaseBackend
-from llamaforge.exceptions import ContextLengthError, GenerationError, ParameterError
-from llamaforge.formats.completions import chat_chunks, text_chunks, usage_of
-from llamaforge.worker.answers import assemble, split_usage
+from llamaforge.exceptions import (
+    APIError,
+    AuthenticationError,
+    ContextLengthError,
+    GenerationError,
+    ModelBusyError,
+    ModelNotFoundError,
+    ModelNotLoadedError,
+    ParameterError,
+    UnsupportedError,
+)
+from llamaforge.formats.completions import chat_chunks, split_usage, text_chunks, usage_of, whole
+from llamaforge.parameters import Parameter
+from llamaforge.worker import api
 from llamaforge.worker.api import create_app
 from tests.support.process import clean_environment
 
@@ -109,11 +120,16 @@ async def test_streams_tell_the_usage_to_who_asks(client, wanted):
 @pytest.mark.parametrize(
     ("prompt", "status", "error"),
     [
-        ("wrong", 400, {"message": "'x' is wrong.", "type": "invalid_request_error", "param": None, "code": 400}),
+        ("wrong", 400, {"message": "'x' is wrong.", "type": "invalid_request_error", "param": None, "code": None}),
         (
             "long",
             400,
-            {"message": "Too long.", "type": "exceed_context_size_error", "param": None, "code": 400}
+            {
+                "message": "Too long.",
+                "type": "exceed_context_size_error",
+                "param": None,
+                "code": "context_length_exceeded",
+            }
             | {"n_prompt_tokens": 9, "n_ctx": 5},
         ),
     ],
@@ -194,11 +210,85 @@ async def test_a_client_that_goes_away_ends_the_generation(backend):
     await runner.cleanup()
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_several_prompts_have_their_answers_each(client, stream):
+    body = {"prompt": ["a", "b"], "stream": stream, "stream_options": {"include_usage": True}}
+    response = await client.post("/v1/completions", json=body)
+    if stream:
+        read = [json.loads(event) for event in (await events(response))[:-1]]
+        texts = [(one["index"], one["text"]) for chunk in read for one in chunk["choices"] if one["text"]]
+        assert texts == [(0, "one "), (0, "two"), (1, "one "), (1, "two")]
+    else:
+        choices = (await response.json())["choices"]
+        assert [(one["index"], one["text"]) for one in choices] == [(0, "one two"), (1, "one two")]
+
+
+async def test_a_silent_model_says_that_it_lives(backend, monkeypatch):
+    """And an error after that is the last event: the status has been sent."""
+    monkeypatch.setattr(api, "SILENCE_SECONDS", 0.02)
+    gate = threading.Event()
+
+    def silent(prompt, parameters=None):
+        gate.wait(10)
+        raise ContextLengthError("Too long.", prompt_tokens=9, context_tokens=5)
+        yield
+
+    backend.generate_stream = silent
+    async with TestClient(
+        TestServer(create_app(backend, "s", KEY)), headers={"Authorization": f"Bearer {KEY}"}
+    ) as made:
+        response = await made.post("/v1/completions", json={"prompt": "x", "stream": True})
+        assert response.status == 200
+        assert await response.content.readuntil(b"\n\n") == b": at work\n\n"
+        gate.set()
+        error = json.loads((await events(response))[-1])["error"]
+        assert (error["status"], error["code"], error["n_ctx"]) == (400, "context_length_exceeded", 5)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind", "code", "retry_after"),
+    [
+        (ModelBusyError("x"), 503, "server_error", "model_busy", "1"),
+        (ModelNotLoadedError(), 503, "server_error", "model_not_loaded", None),
+        (UnsupportedError("x"), 501, "not_supported_error", None, None),
+        (APIError("x", status=429, retry_after=7.2), 429, "server_error", None, "8"),
+        (APIError("x"), 502, "server_error", None, None),
+        (APIError("x", status=500), 502, "server_error", None, None),
+        (APIError("x", status=503, retry_after=2), 503, "server_error", None, "2"),
+        (APIError("x", status=422), 422, "server_error", None, None),
+        (AuthenticationError("x", status=401), 502, "server_error", None, None),
+        (AuthenticationError("x", status=403), 502, "server_error", None, None),
+        (ModelNotFoundError("x"), 404, "invalid_request_error", "model_not_found", None),
+        (GenerationError("x"), 500, "server_error", None, None),
+        (OSError("x"), 500, "server_error", None, None),
+    ],
+)
+async def test_each_error_has_its_status(client, backend, error, status, kind, code, retry_after):
+    def fails(prompt, parameters=None):
+        raise error
+        yield
+
+    backend.generate_stream = fails
+    for stream in (True, False):
+        response = await client.post("/v1/completions", json={"prompt": "x", "stream": stream})
+        told = (await response.json())["error"]
+        assert (response.status, told["type"], told["code"]) == (status, kind, code)
+        assert response.headers.get("retry-after") == retry_after
+
+
+async def test_a_suffix_is_for_models_that_fill_in(client, backend, monkeypatch):
+    response = await client.post("/v1/completions", json={"prompt": "x", "suffix": "y"})
+    assert (response.status, "'suffix' can't be had" in (await response.json())["error"]["message"]) == (501, True)
+    monkeypatch.setattr(Scripted, "generation_parameters", (Parameter("suffix", "text"),))
+    assert (await client.post("/v1/completions", json={"prompt": "x", "suffix": "y"})).status == 200
+    assert backend.seen == {"suffix": "y"}
+
+
 def test_tool_calls_are_put_together_from_their_parts():
     def chunk(delta, reason=None):
         return {"id": "i", "object": "chat.completion.chunk", "choices": [{"delta": delta, "finish_reason": reason}]}
 
-    whole = assemble([
+    made = whole([
         chunk({"role": "assistant", "reasoning_content": "hm"}),
         chunk({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": '{"a"'}}]}),
         chunk({"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]}),
@@ -206,7 +296,7 @@ def test_tool_calls_are_put_together_from_their_parts():
     ])  # fmt: skip
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
     message = {"role": "assistant", "content": None, "reasoning_content": "hm", "tool_calls": [call]}
-    assert whole["choices"] == [{"index": 0, "message": message, "logprobs": None, "finish_reason": "tool_calls"}]
+    assert made["choices"] == [{"index": 0, "message": message, "logprobs": None, "finish_reason": "tool_calls"}]
 
 
 def test_usage_stands_in_a_chunk_of_its_own():

@@ -54,6 +54,7 @@ class _Choice(msgspec.Struct, gc=False):
     index: int | None = None
     delta: _Delta | None = None
     message: _Delta | None = None
+    text: str | None = None
     finish_reason: str | None = None
 
 
@@ -174,6 +175,8 @@ class Decoder:
                 self._delta(delta, number, out)
             elif choice.message is not None:
                 self._delta(choice.message, number, out, is_whole=True)
+            elif choice.text:
+                out.append(Text(choice.text, number))
             if choice.finish_reason:
                 self.finished = True
                 out.append(Done(choice.finish_reason, number))
@@ -388,8 +391,8 @@ def error_of(value: Any) -> Error | None:
 
 def as_error(error: Any, body: Any) -> Error:
     """What a provider gave as its error. body: all that came with it."""
-    code = error.get("code") if isinstance(error, dict) else None
-    status = code if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599 else 502
+    given = (error.get("code"), error.get("status")) if isinstance(error, dict) else ()
+    status = next((code for code in given if type(code) is int and 400 <= code <= 599), 502)
     return Error(message_of(error), status, body)
 
 

@@ -260,8 +260,8 @@ class Reducer(Generic[P]):
             self.calls.append(part)
         if event.id and not part.call_id:
             part.call_id = event.id[:_LONGEST_NAME]
-        if event.name and not part.name:
-            part.name = event.name[:_LONGEST_NAME]
+        if event.name and not part.body:
+            part.name = _grown(part.name, event.name)[:_LONGEST_NAME]
         text = self._fitting(event.arguments)
         if text:
             part.body.add(text)
@@ -307,6 +307,11 @@ class Reducer(Generic[P]):
         if event.url not in self._seen and self._holds(len(event.url)):
             self._seen.add(event.url)
             self.images.append(event)
+
+
+def _grown(name: str, more: str) -> str:
+    """A name with another piece of it. There are providers that send the whole name, or all of it so far, each time."""
+    return more if more.startswith(name) else name if name.startswith(more) else name + more
 
 
 def _key(value: Any) -> Any:

@@ -55,7 +55,7 @@ class Request:
         # One prompt is sent as such.
         one = self.kind != "chat" and len(self.content) == 1
         given[_CONTENT[self.kind]] = self.content[0] if one else self.content
-        said: Json = {"model": self.model, "suffix": self.suffix, "echo": self.echo or None}
+        said: Json = {"model": self.model, "suffix": self.suffix}
         said |= {"stream": self.stream or None, "n": self.n if self.n > 1 else None}
         said["stream_options"] = {"include_usage": True} if self.stream and self.include_usage else None
         said["encoding_format"] = "base64" if self.packed else None
@@ -75,6 +75,9 @@ def normalise(fields: object, kind: Kind) -> Request:
     packing = said.get("encoding_format", "float")
     if packing not in ("float", "base64"):
         raise ParameterError("'encoding_format' must be 'float' or 'base64'.")
+    echo = _typed("echo", said.get("echo", False), bool, "true or false")
+    if echo and kind == "completion" and not (fields.get("logprobs") is None and _are_texts(content)):
+        raise UnsupportedError("'echo' repeats a prompt that is text, without 'logprobs'.")
     n = checked(Parameter("n", "int", low=1, high=_MOST_CHOICES), "n", said.get("n", 1))
     return Request(
         kind=kind,
@@ -88,7 +91,7 @@ def normalise(fields: object, kind: Kind) -> Request:
         stream=_typed("stream", said.get("stream", False), bool, "true or false"),
         include_usage=_typed("include_usage", options.get("include_usage") or False, bool, "true or false"),
         n=n,
-        echo=_typed("echo", said.get("echo", False), bool, "true or false"),
+        echo=echo and kind == "completion",
         suffix=_typed("suffix", said.get("suffix"), str, "text", none=True) or None,
         packed=packing == "base64",
     )
@@ -104,6 +107,10 @@ def _contents(kind: Kind, content: Any) -> list[Any]:
     if not many or not all(isinstance(one, str) or _is_tokens(one) for one in many):
         raise ParameterError(f"'{name}' must be text, or a list of texts or of tokens.")
     return many
+
+
+def _are_texts(prompts: object) -> bool:
+    return isinstance(prompts, str) or (isinstance(prompts, list) and all(isinstance(one, str) for one in prompts))
 
 
 def _is_tokens(value: object) -> bool:

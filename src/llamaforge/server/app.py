@@ -26,6 +26,7 @@ from llamaforge.loading import http_request
 from llamaforge.memory import SHARE, machine_memory, parse_size
 from llamaforge.pool import Pool
 from llamaforge.server import bodies
+from llamaforge.server.answers import OpenAIAnswer
 from llamaforge.server.catalog import Catalog, Forge
 from llamaforge.server.errors import Refusal
 from llamaforge.server.forward import Forward, Upstream
@@ -136,8 +137,7 @@ class _Api:
         path = request.url.path
         data = await bodies.read(request, self._max_body)
         body = bodies.parse(data)
-        asked = bodies.text(body, "model")
-        name = asked or self._catalog.default()
+        name = bodies.text(body, "model") or self._catalog.default()
         if not name:
             raise Refusal(400, "'model' is missing.")
         served = await self._catalog.get(name)
@@ -145,8 +145,13 @@ class _Api:
         body["model"] = served.spec.name
         # A large body is checked beside the event loop.
         aside = asyncio.to_thread(http_request, served.plan, body, _KINDS[path]) if len(data) > _LARGE else None
-        _, path, sent = http_request(served.plan, body, _KINDS[path]) if aside is None else await aside
-        return Forward(self.upstream(), served.spec, path, msgspec.json.encode(sent), user)
+        asked, to, sent = http_request(served.plan, body, _KINDS[path]) if aside is None else await aside
+        answer = None
+        if asked.kind != "embeddings":
+            answer = OpenAIAnswer(asked)
+            if not answer.passes:
+                sent |= {"stream": True, "stream_options": {"include_usage": True}}
+        return Forward(self.upstream(), served.spec, path, (to, msgspec.json.encode(sent)), user, answer)
 
     def _entry(self, name: str) -> dict[str, Any]:
         states = {status.name: status for status in self.pool.status()}

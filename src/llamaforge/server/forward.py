@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from llamaforge.exceptions import LlamaForgeError
 from llamaforge.pool import Lease, Pool, Spec
+from llamaforge.server.answers import Answer, chunks_in
 from llamaforge.server.errors import Refusal
 from llamaforge.server.metrics import Metrics
 
@@ -37,13 +38,19 @@ class Forward(Response):
     middle of a stream is told in a last event with an error.
     """
 
-    def __init__(self, upstream: Upstream, spec: Spec, path: str, body: bytes, user: str) -> None:
-        """path: such as "/v1/completions". body: JSON as the model's process takes it. user: who takes turns with others."""
+    def __init__(
+        self, upstream: Upstream, spec: Spec, path: str, asked: tuple[str, bytes], user: str, answer: Answer | None
+    ) -> None:
+        """path: that of the client's request, such as "/v1/completions". asked: path and body for the model's process.
+
+        user: who takes turns with others. answer: how an answer that is streamed goes on; None for one that comes whole.
+        """
         self.background = None  # all that the framework asks of a response; how it is sent is this one's own
         self._upstream = upstream
         self._spec = spec
         self._path = path
-        self._body = body
+        self._asked = asked
+        self._answered = answer
         self._user = user
         self._status = 0
         self._begun = time.perf_counter()
@@ -90,27 +97,42 @@ class Forward(Response):
 
     async def _relay(self, lease: Lease, send: Send) -> None:
         headers = {"authorization": f"Bearer {lease.key}", "content-type": "application/json"}
-        url = lease.url + self._path
-        async with self._upstream.session.post(url, data=self._body, headers=headers) as response:
+        path, body = self._asked
+        async with self._upstream.session.post(lease.url + path, data=body, headers=headers) as response:
             kind = response.headers.get("content-type", "application/json")
             if not kind.startswith("text/event-stream"):
-                await self._send_whole(response.status, kind, await response.read(), send)
+                await self._send_whole(
+                    response.status, kind, await response.read(), send, response.headers.get("retry-after")
+                )
                 return
-            head = [(b"content-type", kind.encode("latin-1")), (b"cache-control", b"no-cache")]
-            await self._start(response.status, [*head, (b"x-accel-buffering", b"no")], send)
+            answer = self._answered
+            if answer is None or answer.streams:
+                head = [(b"content-type", kind.encode("latin-1")), (b"cache-control", b"no-cache")]
+                await self._start(response.status, [*head, (b"x-accel-buffering", b"no")], send)
             async for events in whole_events(response.content):
-                await send({"type": "http.response.body", "body": events, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+                if answer is None or answer.passes:
+                    await send({"type": "http.response.body", "body": events, "more_body": True})
+                elif sent := b"".join(map(answer.feed, chunks_in(events))):
+                    await send({"type": "http.response.body", "body": sent, "more_body": True})
+            last = b"" if answer is None or answer.passes else answer.end()
+            if answer is None or answer.streams:
+                await send({"type": "http.response.body", "body": last})
+            else:
+                await self._send_whole(200, "application/json", last, send)
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]], send: Send) -> None:
         self._status = status
         self._first = time.perf_counter() - self._begun
         await send({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def _send_whole(self, status: int, kind: str, body: bytes, send: Send) -> None:
+    async def _send_whole(
+        self, status: int, kind: str, body: bytes, send: Send, retry_after: str | None = None
+    ) -> None:
         length = str(len(body)).encode()
         headers = [(b"content-type", kind.encode("latin-1")), (b"content-length", length)]
-        if status >= 500:
+        if retry_after is not None:
+            headers.append((b"retry-after", retry_after.encode("latin-1")))
+        elif status >= 500:
             headers.append((b"x-should-retry", b"false"))
         await self._start(status, headers, send)
         await send({"type": "http.response.body", "body": body})

@@ -7,11 +7,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from llamaforge.formats.completions import chunk_text
+from llamaforge.formats.completions import chunk_text, whole
 from llamaforge.tools.loop import AApprove, Answer, Approve, Observe, Request, Result, ToolLoop, arun, run
 from llamaforge.tools.step import Call
 from llamaforge.tools.tool import Tool
-from llamaforge.worker.answers import assemble
 
 if TYPE_CHECKING:
     from llamaforge.forge import LlamaForge
@@ -142,5 +141,5 @@ def _asked(request: Request[Json]) -> Json:
 
 
 def _message(chunks: list[Json]) -> Json:
-    message: Json = assemble(chunks)["choices"][0]["message"]
+    message: Json = whole(chunks)["choices"][0]["message"]
     return message

@@ -12,20 +12,24 @@ import secrets
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, Final, Self
 
 from aiohttp import web
 
 from llamaforge.backends.base import BaseBackend
-from llamaforge.exceptions import ContextLengthError, LlamaForgeError, ParameterError, UnsupportedError
+from llamaforge.exceptions import LlamaForgeError, ParameterError, UnsupportedError
+from llamaforge.formats.completions import split_usage, whole
+from llamaforge.formats.errors import Refusal
 from llamaforge.formats.request import Kind, Request, normalise
+from llamaforge.parameters import spellings
 from llamaforge.threads import in_thread
-from llamaforge.worker.answers import assemble, split_usage
 
 Json = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MAX_BODY = 256 * 2**20
+# A stream that has nothing to say for so long says that it lives.
+SILENCE_SECONDS: Final = 20.0
 _BACKEND = web.AppKey("backend", BaseBackend)
 _NAME = web.AppKey("name", str)
 _KEY = web.AppKey("key", str)
@@ -66,16 +70,15 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.path != "/health":
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(), request.app[_KEY].encode()):
-            return _refusal(401, error_body("The key is missing or wrong.", "authentication_error"))
+            return _refused(Refusal(401, "The key is missing or wrong.", "authentication_error"))
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return _refusal(error.status, error_body(error.reason, "invalid_request_error"))
-    except LlamaForgeError as error:
-        return _refusal(*refusal(error))
-    except Exception as error:  # a backend is anybody's code
-        log.exception("The backend failed.")
-        return _refusal(500, error_body(f"The model failed: {str(error) or type(error).__name__}", "server_error"))
+        return _refused(Refusal(error.status, error.reason))
+    except ConnectionError:
+        raise  # the client is gone
+    except Exception as error:  # noqa: BLE001 -- it is logged
+        return _refused(_failure(error))
 
 
 async def _health(_request: web.Request) -> web.Response:
@@ -91,6 +94,10 @@ async def _completions(request: web.Request) -> web.StreamResponse:
     asked = await _asked(request, "completion")
     prompts = _texts(asked)
     backend, parameters = request.app[_BACKEND], asked.parameters
+    if asked.suffix is not None:
+        if "suffix" not in spellings(backend.generation_parameters or ()):
+            raise UnsupportedError("This model can't fill in: 'suffix' can't be had.")
+        parameters = {**parameters, "suffix": asked.suffix}
     return await _answer(request, asked, lambda: _each(prompts, lambda p: backend.completion_stream(p, parameters)))
 
 
@@ -128,27 +135,53 @@ async def _answer(request: web.Request, asked: Request, start: Callable[[], Iter
     """The chunks of `start` as they come, or put together. What fails before the first one has a status of its own."""
     async with contextlib.aclosing(_named(in_thread(start), asked.model)) as chunks:  # type: ignore[type-var]
         if not asked.stream:
-            return web.json_response(assemble([chunk async for chunk in chunks]))
-        first = await anext(chunks, None)
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-        await response.prepare(request)
-        try:
-            while first is not None:
-                for chunk in split_usage(first, wanted=asked.include_usage):
-                    await response.write(_event(chunk))
-                first = await anext(chunks, None)
-            await response.write(b"data: [DONE]\n\n")
-        except LlamaForgeError as error:
-            await response.write(_event(refusal(error)[1]))
-        except ConnectionError:
-            raise  # the client is gone
-        except Exception as error:
-            log.exception("The backend failed in the middle of an answer.")
-            await response.write(
-                _event(error_body(f"The model failed: {str(error) or type(error).__name__}", "server_error"))
-            )
-        await response.write_eof()
-        return response
+            return web.json_response(whole([chunk async for chunk in chunks]))
+        async with _Stream(request) as stream:
+            try:
+                async for made in chunks:
+                    for chunk in split_usage(made, wanted=asked.include_usage):
+                        await stream.write(_event(chunk))
+                await stream.write(b"data: [DONE]\n\n")
+            except ConnectionError:
+                raise  # the client is gone
+            except Exception as error:
+                if not stream.response.prepared:
+                    raise
+                await stream.write(_failure(error).event)
+        await stream.response.write_eof()
+        return stream.response
+
+
+class _Stream:
+    """A stream of events. While nothing comes it says that it lives, as a comment that clients pass over."""
+
+    def __init__(self, request: web.Request) -> None:
+        self.response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+        self._request = request
+        self._lock = asyncio.Lock()
+        self._wrote = True
+
+    async def write(self, events: bytes) -> None:
+        self._wrote = True
+        async with self._lock:
+            if not self.response.prepared:
+                await self.response.prepare(self._request)
+            await self.response.write(events)
+
+    async def __aenter__(self) -> Self:
+        self._pulse = asyncio.create_task(self._beat())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pulse.cancel()
+        await asyncio.wait({self._pulse})
+
+    async def _beat(self) -> None:
+        while True:
+            self._wrote = False
+            await asyncio.sleep(SILENCE_SECONDS)
+            if not self._wrote:
+                await self.write(b": at work\n\n")
 
 
 async def _named(chunks: AsyncIterator[Json], model: object) -> AsyncIterator[Json]:
@@ -168,27 +201,16 @@ async def _asked(request: web.Request, kind: Kind) -> Request:
     return asked
 
 
-def refusal(error: LlamaForgeError) -> tuple[int, Json]:
-    """An error as a status and a body, as llama.cpp's server has them."""
-    message = str(error)
-    if isinstance(error, ContextLengthError):
-        body = error_body(message, "exceed_context_size_error", 400)
-        body["error"] |= {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context_tokens}
-        return 400, body
-    if isinstance(error, ParameterError):
-        return 400, error_body(message, "invalid_request_error", 400)
-    if isinstance(error, UnsupportedError):
-        return 501, error_body(message, "not_supported_error", 501)
-    return 500, error_body(message, "server_error", 500)
+def _refused(refusal: Refusal) -> web.Response:
+    return web.Response(body=refusal.body, status=refusal.status, headers=refusal.headers)
 
 
-def error_body(message: str, kind: str, code: int | str | None = None) -> Json:
-    """OpenAI's shape of an error."""
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
-
-
-def _refusal(status: int, body: Json) -> web.Response:
-    return web.json_response(body, status=status)
+def _failure(error: Exception) -> Refusal:
+    """What an error of a backend is to a client; a backend is anybody's code."""
+    if isinstance(error, LlamaForgeError):
+        return Refusal.of(error)
+    log.error("The backend failed.", exc_info=error)
+    return Refusal(500, f"The model failed: {str(error) or type(error).__name__}", "server_error")
 
 
 def _event(chunk: Json) -> bytes:

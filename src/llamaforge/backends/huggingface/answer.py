@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -110,50 +109,16 @@ class Answer:
 
     def text_chunks(self, model: str) -> Generator[dict[str, Any], None, None]:
         """As the chunks of an OpenAI completion."""
-        head = {
-            "id": completions.new_id("cmpl"),
-            "object": "text_completion",
-            "created": int(time.time()),
-            "model": model,
-        }
-        with closing(self.pieces()) as pieces:
-            for piece in pieces:
-                yield {**head, "choices": [{"index": 0, "text": piece, "logprobs": None, "finish_reason": None}]}
-        last = {"index": 0, "text": "", "logprobs": None, "finish_reason": self.reason}
-        yield {**head, "choices": [last], "usage": self.usage()}
+        return completions.text_chunks(self.pieces(), model, reason=lambda: self.reason, usage=self.usage)
 
     def chat_chunks(self, model: str) -> Generator[dict[str, Any], None, None]:
         """As the chunks of an OpenAI chat completion."""
-        head = {
-            "id": completions.new_id("chatcmpl"),
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": model,
-        }
-        first: dict[str, Any] = {"role": "assistant"}
+        return completions.chat_chunks(self._deltas(), model, reason=lambda: self.reason, usage=self.usage)
+
+    def _deltas(self) -> Generator[str | dict[str, Any], None, None]:
         with closing(self.parts()) as parts:
             for part in parts:
-                what = {"content": part} if isinstance(part, str) else {"tool_calls": [part]}
-                yield {**head, "choices": [{"index": 0, "delta": {**first, **what}, "finish_reason": None}]}
-                first = {}
-        last = {"index": 0, "delta": first, "finish_reason": self.reason}
-        yield {**head, "choices": [last], "usage": self.usage()}
-
-    def chat_completion(self, model: str) -> dict[str, Any]:
-        """As an OpenAI chat completion."""
-        texts: list[str] = []
-        calls: list[dict[str, Any]] = []
-        for part in self.parts():
-            if isinstance(part, str):
-                texts.append(part)
-            else:
-                calls.append({name: value for name, value in part.items() if name != "index"})
-        whole = completions.chat_completion("".join(texts), model, reason=self.reason, usage=self.usage())
-        if calls:
-            message = whole["choices"][0]["message"]
-            message["content"] = message["content"] or None
-            message["tool_calls"] = calls
-        return whole
+                yield part if isinstance(part, str) else {"tool_calls": [part]}
 
 
 # Tokens of the prompt that the detokenizer sees; more than any character has.

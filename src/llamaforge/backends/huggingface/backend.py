@@ -119,9 +119,7 @@ class HuggingFaceBackend(BaseBackend):
 
     def completion(self, prompt: str, parameters: Parameters | None = None) -> dict[str, Any]:
         """`generate` as an OpenAI completion."""
-        answer = self._from_text(prompt, parameters, whole=True)
-        text = answer.text()
-        return completions.text_completion(text, self._model_name(), reason=answer.reason, usage=answer.usage())
+        return completions.whole(self._from_text(prompt, parameters, whole=True).text_chunks(self._model_name()))
 
     def completion_stream(self, prompt: str, parameters: Parameters | None = None) -> Iterator[dict[str, Any]]:
         """`generate_stream` as the chunks of an OpenAI completion; the last one has the usage."""
@@ -129,7 +127,7 @@ class HuggingFaceBackend(BaseBackend):
 
     def chat_completion(self, messages: Sequence[Message], parameters: Parameters | None = None) -> dict[str, Any]:
         """`chat` as an OpenAI chat completion, with its tool calls."""
-        return self._from_messages(messages, parameters, whole=True).chat_completion(self._model_name())
+        return completions.whole(self._from_messages(messages, parameters, whole=True).chat_chunks(self._model_name()))
 
     def chat_completion_stream(
         self, messages: Sequence[Message], parameters: Parameters | None = None

@@ -11,10 +11,16 @@ from typing import Any, Final
 from llamaforge.backends.base import PATHS, BackendInfo, BaseBackend, Endpoint, Message, ModelPath, Parameters
 from llamaforge.backends.llama_cpp.engine import Engine, import_xllamacpp
 from llamaforge.backends.llama_cpp.loading import LOAD, LoadOptions, load_options
-from llamaforge.backends.llama_cpp.requests import GENERATION, OVER_HTTP, chat_request, text_parameters, text_request
-from llamaforge.backends.llama_cpp.whole import whole_chat, whole_text
+from llamaforge.backends.llama_cpp.requests import (
+    GENERATION,
+    OVER_HTTP,
+    chat_request,
+    infill_prompt,
+    text_parameters,
+    text_request,
+)
 from llamaforge.exceptions import ModelNotLoadedError, ParameterError, UnsupportedError
-from llamaforge.formats.completions import Json, new_id
+from llamaforge.formats.completions import Json, Rewriter, new_id, whole
 from llamaforge.formats.request import Request, embedding
 from llamaforge.gguf import Header, check_runnable, memory_needed, read_header
 from llamaforge.memory import RAM, cuda_device
@@ -117,11 +123,14 @@ class LlamaCppBackend(BaseBackend):
         return self._loaded().engine.text_stream(text_request(prompt, parameters), _text)
 
     def completion(self, prompt: str, parameters: Parameters | None = None) -> Json:
-        return whole_text(self.completion_stream(prompt, parameters))
+        return whole(self.completion_stream(prompt, parameters))
 
     def completion_stream(self, prompt: str, parameters: Parameters | None = None) -> Iterator[Json]:
-        name = {"id": new_id("cmpl")}
-        return self._loaded().engine.text_stream(text_request(prompt, parameters), lambda chunk: chunk | name)
+        request, name = text_request(prompt, parameters), {"id": new_id("cmpl")}
+        shape = Rewriter(Request("completion", [prompt], dict(parameters or {}))).choice
+        return self._loaded().engine.text_stream(
+            request, lambda chunk: chunk | name | {"choices": [shape(choice) for choice in chunk["choices"]]}
+        )
 
     # ---- chat
 
@@ -133,7 +142,7 @@ class LlamaCppBackend(BaseBackend):
         return model.engine.chat_stream(chat_request(messages, parameters, media=model.media), _content)
 
     def chat_completion(self, messages: Sequence[Message], parameters: Parameters | None = None) -> Json:
-        return whole_chat(self.chat_completion_stream(messages, parameters))
+        return whole(self.chat_completion_stream(messages, parameters))
 
     def chat_completion_stream(
         self, messages: Sequence[Message], parameters: Parameters | None = None
@@ -176,6 +185,8 @@ class LlamaCppBackend(BaseBackend):
             body = chat_request(request.content, given, media="mmproj" in load, known=OVER_HTTP)
         else:
             body = text_parameters(given, OVER_HTTP)
+            if request.suffix is not None:
+                return "/infill", body | infill_prompt(request)
         return PATHS[request.kind], {**request.body({}), **body}
 
     def _loaded(self) -> _Model:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from llamaforge.backends.base import Message
-from llamaforge.exceptions import ParameterError
+from llamaforge.exceptions import ParameterError, UnsupportedError
 from llamaforge.formats.completions import Json
-from llamaforge.formats.request import MEDIA, TEXT, checked_messages, shaped
+from llamaforge.formats.request import MEDIA, TEXT, Request, checked_messages, shaped
 from llamaforge.formats.schema import grammar, is_plain
-from llamaforge.parameters import SAMPLING, SHAPE, Parameter, resolve
+from llamaforge.parameters import SAMPLING, SHAPE, Parameter, checked, resolve
 
 GENERATION: Final = (
     *SAMPLING,
@@ -55,6 +55,7 @@ OVER_HTTP: Final = (
     Parameter("add_generation_prompt", "bool"),
     Parameter("lora", "list"),
 )
+_LOGPROBS: Final = Parameter("logprobs", "int", low=0, high=1000)
 _CHAT_ONLY: Final = ("tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs")
 
 
@@ -73,7 +74,16 @@ def text_parameters(parameters: Mapping[str, Any] | None, known: Sequence[Parame
             raise ParameterError(f"'{name}' goes with messages, not with a plain prompt.")
     if "json_schema" in given:
         given["grammar"] = grammar(given.pop("json_schema"))
+    if "logprobs" in given:  # of OpenAI's plain completions, a number
+        given["n_probs"] = int(checked(_LOGPROBS, "logprobs", given.pop("logprobs"))) or 1
     return given
+
+
+def infill_prompt(request: Request) -> Json:
+    """What is to be filled in, as the engine's endpoint for that takes it; it gives no other form than its own stream."""
+    if request.n > 1 or len(request.content) > 1 or not isinstance(request.content[0], str):
+        raise UnsupportedError("'suffix' goes with one prompt, which is text, and one answer to it.")
+    return {"input_prefix": request.content[0], "input_suffix": request.suffix, "stream": True}
 
 
 def chat_request(

@@ -1,0 +1,87 @@
+"""How a client gets an answer that its model streams: the engine's bytes, other chunks, or all of it as one.
+
+Models are always asked for a stream: a whole answer that says nothing until its end can't be told from an engine that hangs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import msgspec
+
+from llamaforge.events.openai import error_of
+from llamaforge.formats.completions import Rewriter, Whole
+from llamaforge.formats.request import Request
+from llamaforge.server.errors import Refusal
+
+Json = dict[str, Any]
+_DONE = b"[DONE]"
+_encode = msgspec.json.Encoder().encode
+
+
+class Answer(Protocol):
+    """One answer on its way to a client.
+
+    streams: the client gets it as it comes. passes: it gets the engine's bytes, and `feed` and `end` are not called.
+    """
+
+    streams: bool
+    passes: bool
+
+    def feed(self, chunk: Json) -> bytes:
+        """What is sent of a chunk. Raises Refusal where it is an error and nothing was sent yet."""
+
+    def end(self) -> bytes:
+        """What is sent at the end; the whole answer for a client that gets it at once. Raises Refusal."""
+
+
+class OpenAIAnswer:
+    """In the shape of OpenAI's completions and chat completions. See Answer."""
+
+    def __init__(self, request: Request) -> None:
+        self.streams = request.stream
+        self._rewriter = Rewriter(request)
+        self._rewrites = self._rewriter.is_needed
+        self.passes = self.streams and not self._rewrites
+        self._include_usage = request.include_usage
+        self._whole = Whole()
+
+    def feed(self, chunk: Json) -> bytes:
+        if self._rewrites:
+            rewritten = self._rewriter.feed(chunk)
+            if rewritten is None:
+                return b""
+            chunk = rewritten
+        if self.streams:
+            return event(chunk)
+        if (error := error_of(chunk)) is not None:
+            raise Refusal.of_event(error)
+        self._whole.add(chunk)
+        return b""
+
+    def end(self) -> bytes:
+        last = self._rewriter.end() if self._rewrites else None
+        if self.streams:
+            usage = event(last) if last is not None and self._include_usage else b""
+            return usage + b"data: [DONE]\n\n"
+        if last is not None:
+            self._whole.add(last)
+        if not self._whole.is_finished:
+            raise Refusal(502, "The model stopped before its answer was finished.", "server_error")
+        return _encode(self._whole.value())
+
+
+def event(chunk: Json) -> bytes:
+    """A chunk as an event of a stream."""
+    return b"data: " + _encode(chunk) + b"\n\n"
+
+
+def chunks_in(events: bytes) -> Iterator[Json]:
+    """The chunks in whole events of a stream, without its end mark, comments, and what is none."""
+    for line in events.split(b"\n"):
+        if line.startswith(b"data:") and (data := line[5:].strip()) != _DONE:
+            try:
+                yield msgspec.json.decode(data, type=Json)
+            except (msgspec.DecodeError, UnicodeDecodeError):  # an engine's `null` before several choices
+                continue
