@@ -18,7 +18,7 @@ from open_webui.errors import ProviderError
 from open_webui.principal import Principal
 from synthora.callbacks import BaseCallBackHandler
 from synthora.messages import BaseMessage
-from synthora.models import RetryBackend
+from synthora.models import Profile, RetryBackend
 from synthora.models.provider import ProviderBackend
 from synthora.types import ModelBackendType, Node
 
@@ -43,6 +43,7 @@ class ConnectionBackend(ProviderBackend):
     ) -> None:
         """principal: who asks, and pays."""
         super().__init__(target.model_id, source, ModelBackendType.OPENAI_CHAT, config, None, handlers)
+        self.profile = Profile(sends_names=False)  # some providers refuse them
         self._gate = gate
         self._principal = principal
         self._target = target
@@ -59,11 +60,6 @@ class ConnectionBackend(ProviderBackend):
         for shared in (self._gate, self._target, self._loop):
             memo[id(shared)] = shared
         return super().__deepcopy__(memo)
-
-    def _input(self, messages: Any) -> dict[str, Any]:
-        """Without the authors' names, which some providers refuse."""
-        given = super()._input(messages)
-        return {"messages": [{k: v for k, v in m.items() if k != "name"} for m in given["messages"]]}
 
     def _message(self, response: bytes) -> BaseMessage:
         try:

@@ -10,13 +10,33 @@ from typing import Any
 from synthora.exceptions import MessageError
 from synthora.messages.base import BaseMessage
 from synthora.messages.images import parse_image
+from synthora.messages.ordered import (
+    ImagePart,
+    Part,
+    ProviderPart,
+    RefusalPart,
+    SourcePart,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolResultPart,
+)
 from synthora.messages.parts import FunctionCall, ToolCall, Usage
 from synthora.types import Err, MessageRole, Node, NodeType, Ok
 
 __all__ = [
     "BaseMessage",
     "FunctionCall",
+    "ImagePart",
+    "Part",
+    "ProviderPart",
+    "RefusalPart",
+    "SourcePart",
+    "TextPart",
+    "ThinkingPart",
     "ToolCall",
+    "ToolCallPart",
+    "ToolResultPart",
     "Usage",
     "assistant",
     "parse_image",

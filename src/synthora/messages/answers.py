@@ -11,12 +11,14 @@ from typing import Any
 
 import msgspec
 
-from llamaforge.events import Event, Reasoning, Refusal, Text
+from llamaforge.events import Done, Error, Event, Image, Reasoning, Refusal, Text
 from llamaforge.events import ToolCall as CallPiece
+from llamaforge.events import Usage as Counted
 from llamaforge.events.lenient import fields
 from llamaforge.events.openai import Decoder, error_of
 from llamaforge.events.parts import place_of
 from synthora.exceptions import MessageError, NoAnswerError
+from synthora.messages.ordered import Growth, goes_on
 from synthora.messages.parts import FunctionCall, ToolCall, Usage, as_tool_call
 
 Fields = dict[str, Any]
@@ -45,17 +47,16 @@ def of_chat(response: Any) -> Fields:
     answer = fields(response)
     choice = _first_choice(answer)
     message = fields(choice.get("message"))
-    calls = _whole_calls(message)
     events = Decoder().read_delta(message, is_whole=True)
-    content = _said(events, message)
-    metadata = _about(answer, choice)
-    _add_asides(metadata, events)
+    grown = _next(answer, choice, None, _said(events, message))
+    _add(grown, None, events)
+    # Of a whole answer the calls are here as they came, with what a provider added.
+    grown["tool_calls"] = calls = _whole_calls(message)
     return {
-        "id": _text(answer.get("id")),
-        "content": "" if content is None and not calls else content,
-        "tool_calls": calls,
+        **grown,
+        "chunk": None,
+        "content": None if calls and not grown["content"] and message.get("content") is None else grown["content"],
         "parsed": message.get("parsed"),
-        "metadata": metadata,
         "original_response": response,
     }
 
@@ -87,8 +88,7 @@ def of_chat_chunk(chunk: Any, previous: Any | None) -> Fields:
     grown["tool_calls"] = previous.tool_calls if previous is not None and previous.tool_calls else []
     grown["original_response"] = chunk
     if len(events) > 1 or (events and not isinstance(events[0], Text)):
-        grown["tool_calls"] = _with_pieces(grown["tool_calls"], events)
-        _add_asides(grown["metadata"], events)
+        _add(grown, previous, events)
     return grown
 
 
@@ -97,6 +97,30 @@ def of_completion_chunk(chunk: Any, previous: Any | None) -> Fields:
     answer = fields(chunk)
     choice = _first_choice(answer)
     return {**_next(answer, choice, previous, _text(choice.get("text"))), "original_response": chunk}
+
+
+def of_events(
+    events: list[Event], original: Any, previous: Any | None, *, model: str, id_: str | None = None
+) -> Fields:
+    """The fields of the next message of an answer that has come so far; of a whole answer, from all of its events.
+
+    original: what the provider sent for them. model, id_: as the provider names them. Raises NoAnswerError for an Error.
+    """
+    about: Fields = {"id": id_, "model": model}
+    choice: Fields = {}
+    for event in events:
+        if isinstance(event, Error):
+            raise NoAnswerError(f"The provider broke off its answer: {event.detail}", status=event.status)
+        if isinstance(event, Done):
+            choice = {"finish_reason": event.finish_reason, "details": event.details}
+        elif isinstance(event, Counted):
+            about["usage"] = event.raw
+    said = [event.text for event in events if isinstance(event, Text)]
+    grown = _next(about, choice, previous, "".join(said) if said else None)
+    grown["tool_calls"] = previous.tool_calls if previous is not None and previous.tool_calls else []
+    _add(grown, previous, events)
+    grown["metadata"].update((choice.get("details") or {}).items())
+    return {**grown, "original_response": original}
 
 
 def _next(answer: Read, choice: Read, previous: Any | None, piece: str | None) -> Fields:
@@ -148,12 +172,33 @@ def _said(events: list[Event], source: Read) -> str | None:
     return "".join(said) if said else ("" if source.get("content") == "" else None)
 
 
-def _add_asides(metadata: Fields, events: list[Event]) -> None:
-    """Thoughts and refusals, which providers send beside the answer."""
+def _add(grown: Fields, previous: Any | None, events: list[Event]) -> None:
+    """What events are besides text: thoughts and refusals, calls, images, and the order of all."""
+    metadata = grown["metadata"]
+    first = events[0] if len(events) == 1 else None
+    if isinstance(first, Reasoning) and goes_on(previous, first):
+        metadata["reasoning"] += first.text
+        return
+    order: Growth | None = None
     for event in events:
-        if isinstance(event, Reasoning | Refusal) and event.text:
+        begins = False
+        if isinstance(event, Reasoning | Refusal):
             name = "reasoning" if isinstance(event, Reasoning) else "refusal"
-            metadata[name] = metadata.get(name, "") + event.text
+            if event.text:
+                metadata[name] = metadata.get(name, "") + event.text
+        elif isinstance(event, CallPiece):
+            before = grown.get("tool_calls") or []
+            grown["tool_calls"] = calls = _with_piece(before, event)
+            begins = len(calls) > len(before)
+            if not begins:
+                continue
+        elif isinstance(event, Image):
+            images = grown.get("images", previous.images if previous is not None else None) or []
+            grown["images"] = images if event.url in images else [*images, event.url]
+        order = order or Growth(previous)
+        order.add(event, begins_call=begins)
+    if order is not None and order.ordered:
+        grown["ordered"] = order.ordered
 
 
 def _whole_calls(message: Read) -> list[ToolCall] | None:
@@ -177,28 +222,21 @@ class _Known(msgspec.Struct, frozen=True):
     name: str
 
 
-def _with_pieces(before: list[ToolCall], events: list[Event]) -> list[ToolCall]:
-    """The calls with what these events add; a new list if they add something, since earlier messages stay as they are."""
-    calls = before
-    for event in events:
-        if not isinstance(event, CallPiece):
-            continue
-        if calls is before:
-            calls = list(before)
-        place = place_of([_Known(call.index, call.id, call.function.name) for call in calls], event)
-        if place is None:
-            calls.append(ToolCall(id=event.id or "", function=_made(event, None), index=event.index))
-        else:
-            call = calls[place]
-            function = _made(event, call.function)
-            calls[place] = ToolCall(id=call.id or event.id or "", type=call.type, function=function, index=call.index)
+def _with_piece(before: list[ToolCall], event: CallPiece) -> list[ToolCall]:
+    """The calls with what an event adds. A new list, since earlier messages stay as they are."""
+    calls = list(before)
+    place = place_of([_Known(call.index, call.id, call.function.name) for call in calls], event)
+    details = event.details or {}
+    more: Fields = {"extra_content": {name: found[0] for name, found in details.items() if found}} if details else {}
+    if place is None:
+        function = FunctionCall(name=event.name or "", arguments=event.arguments)
+        calls.append(ToolCall(id=event.id or "", function=function, index=event.index, **more))
+        return calls
+    call, said = calls[place], calls[place].function
+    function = FunctionCall(name=said.name or event.name or "", arguments=said.arguments + event.arguments)
+    more = {**(call.model_extra or {}), **more}
+    calls[place] = ToolCall(id=call.id or event.id or "", type=call.type, function=function, index=call.index, **more)
     return calls
-
-
-def _made(event: CallPiece, before: FunctionCall | None) -> FunctionCall:
-    if before is None:
-        return FunctionCall(name=event.name or "", arguments=event.arguments)
-    return FunctionCall(name=before.name or event.name or "", arguments=before.arguments + event.arguments)
 
 
 def _function(said: Read) -> FunctionCall:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from synthora.exceptions import MessageError
 from synthora.messages import answers
 from synthora.messages.images import parse_image
+from synthora.messages.ordered import Part, Stored, fields_of, parts_of
 from synthora.messages.parts import ToolCall, as_tool_call
+from synthora.messages.requests import encoded
 from synthora.types import MessageRole, Node, NodeType
+
+if TYPE_CHECKING:
+    from synthora.models.profile import Profile
 
 _AUTHORS = {
     MessageRole.USER: ("user", NodeType.USER),
@@ -29,9 +33,6 @@ _ROLES = {
     "tool": MessageRole.TOOL_RESPONSE,
     "function": MessageRole.TOOL_RESPONSE,
 }
-# What OpenAI's API refuses in the name of an author, and how long it may be.
-_NOT_IN_A_NAME = re.compile(r"[\s<|\\/>]")
-_LONGEST_NAME = 64
 
 
 class BaseMessage(BaseModel):
@@ -42,6 +43,9 @@ class BaseMessage(BaseModel):
     parsed: the object that `response_format` asked for. images: http(s) addresses or data: URIs.
     metadata: of an answer: created, model, service_tier, system_fingerprint, usage, finish_reason; cost, reasoning and
     refusal where there are any. original_response: what the provider sent for this message.
+
+    `parts` has all of it in order, with what a provider wants back. A message can be made of `parts` instead of the fields;
+    `ordered` is how their order is stored.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -62,6 +66,18 @@ class BaseMessage(BaseModel):
         validation_alias=AliasChoices("original_response", "origional_response"),
     )
     metadata: dict[str, Any] = Field(default_factory=dict)
+    ordered: list[Stored] | None = Field(default=None, repr=False, exclude_if=lambda ordered: ordered is None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_parts(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("parts") is None:
+            return given
+        fields = fields_of(given["parts"])
+        if twice := [name for name in ("content", "images", "tool_calls") if given.get(name) is not None]:
+            raise MessageError(f"A message has its '{twice[0]}' from its parts; give one of them.")
+        metadata = {**fields.pop("metadata"), **(given.get("metadata") or {})}
+        return {**given, **fields, "metadata": metadata}
 
     @field_validator("tool_calls", mode="before")
     @classmethod
@@ -77,6 +93,11 @@ class BaseMessage(BaseModel):
         if self.role is MessageRole.SYSTEM and self.images:
             raise MessageError("A system message can't have images.")
         return self
+
+    @property
+    def parts(self) -> list[Part]:
+        """Text, thoughts, images, tool calls, a tool's result, refusals and sources, in order. A new list each time."""
+        return parts_of(self)
 
     @property
     def is_complete(self) -> bool:
@@ -130,20 +151,17 @@ class BaseMessage(BaseModel):
             metadata=dict(metadata or {}),
         )
 
+    @classmethod
+    def from_parts(cls, role: MessageRole | str, parts: Sequence[Part], source: Node | None = None) -> Self:
+        """A message of parts in this order. Raises as `create_message` does, and MessageError for what is no part."""
+        kind = _role(role)
+        return cls._checked(role=kind, source=source or _author(kind), parts=parts)
+
     # ---- OpenAI's wire
 
-    def to_openai_message(self) -> dict[str, Any]:
-        """The message as a chat completion request has it."""
-        if self.role is MessageRole.TOOL_RESPONSE:
-            return {"role": "tool", "content": self.content or "", "tool_call_id": self.id}
-        message: dict[str, Any] = {
-            "role": self.role.value,
-            "content": self._parts() if self.images else self.content,
-            "name": _NOT_IN_A_NAME.sub("_", self.source.name)[:_LONGEST_NAME],
-        }
-        if self.role is MessageRole.ASSISTANT and self.tool_calls:
-            message["tool_calls"] = [call.to_openai() for call in self.tool_calls]
-        return message
+    def to_openai_message(self, profile: Profile | None = None) -> dict[str, Any]:
+        """The message as a chat completion request has it. profile: of the model that it goes to, else OpenAI's own."""
+        return encoded(self, profile)
 
     @classmethod
     def from_openai_message(cls, message: Mapping[str, Any], source: Node | None = None) -> Self:
@@ -151,7 +169,7 @@ class BaseMessage(BaseModel):
         role = _ROLES.get(str(message.get("role")))
         if role is None:
             raise MessageError(f"{message.get('role')!r} is no role of a chat: {', '.join(_ROLES)}.")
-        content, images = _from_parts(message.get("content"))
+        content, images = _read_content(message.get("content"))
         if source is None and message.get("name"):
             source = Node(name=str(message["name"]), type=_AUTHORS[role][1])
         return cls.create_message(
@@ -220,11 +238,6 @@ class BaseMessage(BaseModel):
             told = next((cause for cause in causes if isinstance(cause, MessageError)), None)
             raise told or MessageError(str(error)) from None
 
-    def _parts(self) -> list[dict[str, Any]]:
-        parts: list[dict[str, Any]] = [] if self.content is None else [{"type": "text", "text": self.content}]
-        images = self.images or ()
-        return parts + [{"type": "image_url", "image_url": {"url": image, "detail": "auto"}} for image in images]
-
 
 def _author(role: MessageRole) -> Node:
     name, kind = _AUTHORS[role]
@@ -239,7 +252,7 @@ def _role(role: MessageRole | str) -> MessageRole:
         raise MessageError(f"{role!r} is no role of a message. Roles: {known}.") from None
 
 
-def _from_parts(content: Any) -> tuple[str | None, list[str] | None]:
+def _read_content(content: Any) -> tuple[str | None, list[str] | None]:
     """The text and the images of a content, which may be a list of parts."""
     if content is None or isinstance(content, str):
         return content, None

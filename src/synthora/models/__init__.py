@@ -12,6 +12,7 @@ from synthora.models.base import BaseModelBackend
 from synthora.models.llamaforge import LlamaForgeBackend
 from synthora.models.openai_chat import OpenAIChatBackend
 from synthora.models.openai_completion import OpenAICompletionBackend
+from synthora.models.profile import Profile, profile_of
 from synthora.models.provider import ProviderBackend
 from synthora.models.scripted import Reply, ScriptedBackend
 from synthora.models.wrappers import (
@@ -38,6 +39,7 @@ __all__ = [
     "MemoryStore",
     "OpenAIChatBackend",
     "OpenAICompletionBackend",
+    "Profile",
     "ProviderBackend",
     "RateLimitBackend",
     "RateLimiter",
@@ -48,6 +50,7 @@ __all__ = [
     "TraceBackend",
     "WrapperBackend",
     "create_model_from_config",
+    "profile_of",
 ]
 
 # What a configuration's `backend` stands for; add your own.

@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 
 from synthora.callbacks import BaseCallBackHandler
 from synthora.models.clients import AsyncChunks, AsyncClients, Chunks, Client, sdk, translated
+from synthora.models.profile import Profile, profile_of
 from synthora.models.provider import Json, ProviderBackend
 from synthora.types import ModelBackendType, Node
 
@@ -24,7 +25,8 @@ _COMMON_OPTIONS = {
 
 
 class OpenAIChatBackend(ProviderBackend):
-    """`config` has the parameters of a chat completion request by OpenAI's names; they go to the provider as they are.
+    """`config` has the parameters of a chat completion request by OpenAI's names; they go to the provider as they are,
+    but for the name of `max_tokens` where the profile has another.
 
     The usage of streams is asked for; where a server refuses `stream_options`, set it to None.
     """
@@ -40,9 +42,13 @@ class OpenAIChatBackend(ProviderBackend):
         config: Mapping[str, Any] | None = None,
         name: str | None = None,
         handlers: Iterable[BaseCallBackHandler] | None = None,
+        *,
+        profile: Profile | None = None,
         **kwargs: Any,
     ) -> None:
         """api_key, base_url: else those of OPENAI_API_KEY and OPENAI_BASE_URL. kwargs: of the SDK's client (timeout, ...).
+
+        profile: what the model wants of a request, else known by the provider's domain or the model's name.
 
         Raises ValueError without a key, TypeError for an option that the client does not have, ConfigError for prices that
         are none.
@@ -50,6 +56,7 @@ class OpenAIChatBackend(ProviderBackend):
         super().__init__(model_type, source, self.backend, config, name, handlers)
         access = self._access(api_key, base_url)
         self.base_url: str | None = access.get("base_url") or access.get("azure_endpoint")
+        self.profile = profile or profile_of(model_type, self.base_url)
         self._client_options = {**kwargs, **access}
         self._check_options(kwargs)
         self._forget_clients()

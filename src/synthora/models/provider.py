@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from llamaforge.exceptions import UnsupportedError
 from synthora.callbacks import BaseCallBackHandler
 from synthora.callbacks.manager import anotify, notify
 from synthora.exceptions import MessageError, NoAnswerError, StreamInterruptedError
@@ -18,10 +19,13 @@ from synthora.messages import BaseMessage, assistant
 from synthora.messages.answers import failure
 from synthora.models import prices, structured
 from synthora.models.base import BaseModelBackend
+from synthora.models.profile import OPENAI
 from synthora.types import CallBackEvent, ModelBackendType, Node
 
 Json = dict[str, Any]
 _BEGUN = assistant("")
+# The names of the longest answer, in tokens.
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class ProviderBackend(BaseModelBackend):
 
     Beside the provider's own parameters, `config` and calls take `response_format` (a pydantic class as well as OpenAI's
     dictionary) and `prices` (see synthora.models.prices). A parameter that is None counts as not given.
+
+    profile: what the model wants of a request; OpenAI's unless a subclass, or its user, sets another.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class ProviderBackend(BaseModelBackend):
     ) -> None:
         """Raises ConfigError for prices that are none."""
         super().__init__(model_type, source, backend_type, config, name, handlers)
+        self.profile = OPENAI
         if self.config.get("prices") is not None:
             prices.check(self.config["prices"])
 
@@ -80,7 +87,7 @@ class ProviderBackend(BaseModelBackend):
 
     def _input(self, messages: Any) -> Json:
         """Messages as parameters of a request. Raises MessageError."""
-        return {"messages": [message.to_openai_message() for message in _as_list(messages)]}
+        return {"messages": [message.to_openai_message(self.profile) for message in _as_list(messages)]}
 
     def _told(self, messages: Any, parameters: Json) -> Json:  # noqa: ARG002 -- for those that tell them in another way
         """What handlers are told when the model is asked, of `messages` as they were given."""
@@ -212,9 +219,14 @@ class ProviderBackend(BaseModelBackend):
         parameters = {name: value for name, value in merged.items() if value is not None}
         if not parameters.get("tools", True):
             del parameters["tools"]
+        if "tools" in parameters and not self.profile.supports_tools:
+            raise UnsupportedError(f"The model '{self.model_type}' calls no tools.")
+        if limit := self.profile.max_tokens:
+            for other in _LIMITS - {limit} & parameters.keys():
+                parameters.setdefault(limit, parameters.pop(other))
         shape = parameters.get("response_format")
         if isinstance(shape, type) and issubclass(shape, BaseModel):
-            parameters["response_format"] = structured.response_format(shape)
+            parameters["response_format"] = structured.response_format(shape, self.profile.schemas)
         else:
             shape = None
         parameters.update(model=self.model_type, **self._input(messages))

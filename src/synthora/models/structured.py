@@ -24,14 +24,17 @@ _NEVER_STRICT: Final = frozenset({
 _FENCED: Final = re.compile(r"```[\w+-]*\s*?\n(.*?)\n?[ \t]*```", re.DOTALL)
 
 
-def response_format(cls: type[BaseModel]) -> Schema:
+def response_format(cls: type[BaseModel], dialect: str = "openai-strict") -> Schema:
     """What a request asks for. Strict, so that the model can't leave the schema, where the schema can be made so.
 
     It can't be with objects of free keys, and with keywords that OpenAI does not take (`uniqueItems`, `prefixItems`, ...).
+    dialect: see Profile.schemas.
     """
+    if dialect == "json_object":
+        return {"type": "json_object"}
     schema = cls.model_json_schema()
     root = _resolved(schema, schema) if "$ref" in schema else schema
-    strict = root.get("type") == "object" and _can_be_strict(schema)
+    strict = dialect == "openai-strict" and root.get("type") == "object" and _can_be_strict(schema)
     if strict:
         root = _strict(root, schema)
         if definitions := schema.get("$defs"):

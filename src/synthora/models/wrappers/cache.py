@@ -161,7 +161,7 @@ class CacheBackend(WrapperBackend):
         asked = {**self.config, **arguments}
         parts = {
             "provider": [str(self.backend_type), getattr(self.backend, "base_url", None), self.model_type],
-            "messages": [_wire(message) for message in given],
+            "messages": [_identity(message) for message in given],
             "parameters": {name: asked[name] for name in sorted(asked) if name not in _NOT_IN_THE_KEY},
         }
         try:
@@ -211,6 +211,14 @@ class CacheBackend(WrapperBackend):
 
 def _wire(message: Any) -> Any:
     return message.to_openai_message() if isinstance(message, BaseMessage) else message
+
+
+def _identity(message: Any) -> Any:
+    """All of a message that a request may have, in the form of any provider."""
+    if not isinstance(message, BaseMessage):
+        return message
+    stored = message.model_dump(mode="json", include={"ordered"})
+    return {**message.to_openai_message(), **stored, "reasoning": message.metadata.get("reasoning")}
 
 
 def _plain(value: Any) -> Any:
