@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -13,11 +13,8 @@ from synthora.messages import answers
 from synthora.messages.images import parse_image
 from synthora.messages.ordered import Part, Stored, fields_of, parts_of
 from synthora.messages.parts import ToolCall, as_tool_call
-from synthora.messages.requests import encoded
+from synthora.messages.requests import Wants, encoded
 from synthora.types import MessageRole, Node, NodeType
-
-if TYPE_CHECKING:
-    from synthora.models.profile import Profile
 
 _AUTHORS = {
     MessageRole.USER: ("user", NodeType.USER),
@@ -159,7 +156,7 @@ class BaseMessage(BaseModel):
 
     # ---- OpenAI's wire
 
-    def to_openai_message(self, profile: Profile | None = None) -> dict[str, Any]:
+    def to_openai_message(self, profile: Wants | None = None) -> dict[str, Any]:
         """The message as a chat completion request has it. profile: of the model that it goes to, else OpenAI's own."""
         return encoded(self, profile)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Protocol
 
 from pydantic import Field
 
@@ -18,9 +18,6 @@ from llamaforge.events import Event, Image, Reasoning, Refusal, Source, Text
 from synthora.exceptions import MessageError
 from synthora.messages.images import parse_image
 from synthora.messages.parts import ToolCall
-
-if TYPE_CHECKING:
-    from synthora.messages.base import BaseMessage
 
 Details = dict[str, Any]
 
@@ -118,12 +115,27 @@ class Span:
 
 
 Stored = Annotated[Span | SourcePart | ProviderPart, Field(discriminator="kind")]
+
+
+class Message(Protocol):
+    """The fields of a message that its parts lie in."""
+
+    role: Any
+    id: str | None
+    content: str | None
+    images: list[str] | None
+    tool_calls: list[ToolCall] | None
+    tool_response: Any
+    metadata: dict[str, Any]
+    ordered: list[Stored] | None
+
+
 _TEXTS: Final[Mapping[str, Any]] = {"text": TextPart, "thinking": ThinkingPart, "refusal": RefusalPart}
 # In a provider's objects about its reasoning, the fields that come in pieces.
 _JOINED: Final = frozenset({"text", "summary", "data", "signature"})
 
 
-def parts_of(message: BaseMessage) -> list[Part]:
+def parts_of(message: Message) -> list[Part]:
     """All parts, in order. What has no place of its own follows: the rest of the text, images, calls."""
     if message.id and message.role == "tool_response":
         is_error = bool(getattr(message.tool_response, "is_err", False))
@@ -199,7 +211,7 @@ class Growth:
     `add` each event, in order, before the message has it; `ordered` is the new order, a list of its own.
     """
 
-    def __init__(self, before: BaseMessage | None) -> None:
+    def __init__(self, before: Message | None) -> None:
         self.ordered: list[Any] = list(before.ordered or ()) if before is not None else []
         self._lengths = {kind: len(said) for kind, said in (_words(before) if before is not None else {}).items()}
         self._images = set(before.images or ()) if before is not None else set()
@@ -266,7 +278,7 @@ class Growth:
         self.ordered[-1] = last
 
 
-def goes_on(message: BaseMessage | None, event: Reasoning) -> bool:
+def goes_on(message: Message | None, event: Reasoning) -> bool:
     """Whether a thought is no more than the next piece of the one that is open, so that the order stays as it is."""
     if event.details or event.signature or message is None or message.content or not message.ordered:
         return False
@@ -276,7 +288,7 @@ def goes_on(message: BaseMessage | None, event: Reasoning) -> bool:
     )
 
 
-def _words(message: BaseMessage) -> dict[str, str]:
+def _words(message: Message) -> dict[str, str]:
     """The texts that parts lie in."""
     metadata = message.metadata
     return {

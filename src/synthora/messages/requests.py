@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from llamaforge.formats.fields import arguments_object
-from synthora.messages.ordered import ImagePart, ProviderPart, TextPart, ThinkingPart, ToolCallPart
-
-if TYPE_CHECKING:
-    from synthora.messages.base import BaseMessage
-    from synthora.models.profile import Profile
+from synthora.messages.ordered import (
+    ImagePart,
+    Message,
+    Part,
+    ProviderPart,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+)
+from synthora.types import Node
 
 Json = dict[str, Any]
 # What OpenAI's API refuses in the name of an author, and how long it may be.
@@ -18,7 +23,27 @@ _NOT_IN_A_NAME = re.compile(r"[\s<|\\/>]")
 _LONGEST_NAME = 64
 
 
-def encoded(message: BaseMessage, profile: Profile | None) -> Json:
+class Sent(Message, Protocol):
+    """A message with its author."""
+
+    source: Node
+
+    @property
+    def parts(self) -> list[Part]: ...
+
+
+class Wants(Protocol):
+    """What a profile says of messages (see synthora.models.Profile)."""
+
+    @property
+    def api(self) -> str: ...
+    @property
+    def sends_names(self) -> bool: ...
+    @property
+    def returns_reasoning(self) -> str | None: ...
+
+
+def encoded(message: Sent, profile: Wants | None) -> Json:
     """See BaseMessage.to_openai_message."""
     api = "openai" if profile is None else profile.api
     name = _NOT_IN_A_NAME.sub("_", message.source.name)[:_LONGEST_NAME]
@@ -44,7 +69,7 @@ def encoded(message: BaseMessage, profile: Profile | None) -> Json:
     return out
 
 
-def _has_details(message: BaseMessage) -> bool:
+def _has_details(message: Sent) -> bool:
     return any(getattr(item, "details", None) or isinstance(item, ProviderPart) for item in message.ordered or ())
 
 
@@ -76,7 +101,7 @@ def _block(part: Any) -> Json | None:
     return None
 
 
-def _reasoning(message: BaseMessage, name: str) -> Json:
+def _reasoning(message: Sent, name: str) -> Json:
     """What the model thought, as its provider wants it back; as a text only with calls, whose results it goes on with."""
     if name == "reasoning_details":
         thoughts = [part.details or {} for part in message.parts if isinstance(part, ThinkingPart)]
