@@ -39,6 +39,9 @@ class Told(msgspec.Struct, frozen=True):
 
 NO_CHOICES: Final = frozenset({b"", b"[]", b"null"})
 _decode: Final = msgspec.json.Decoder(Told).decode
+# What else a chunk holds stays as it came.
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_EMPTY_CHOICE: Final = msgspec.Raw(b'[{"index":0,"delta":{},"finish_reason":null}]')
 
 
 def told_by(payload: bytes) -> Told | None:
@@ -49,6 +52,11 @@ def told_by(payload: bytes) -> Told | None:
     if told.usage is None and told.x_groq is not None:
         return msgspec.structs.replace(told, usage=told.x_groq.usage)
     return told
+
+
+def with_choice(payload: bytes) -> bytes:
+    """A chunk that holds only counts, beside a choice that says nothing: many clients read the first choice of each chunk."""
+    return msgspec.json.encode(_members(payload) | {"choices": _EMPTY_CHOICE})
 
 
 def usage_of(body: bytes) -> dict[str, Any] | None:

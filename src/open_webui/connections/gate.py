@@ -23,6 +23,7 @@ from open_webui.connections.counts import (
     refuses_field,
     told_by,
     usage_of,
+    with_choice,
     with_usage,
     without_usage,
 )
@@ -269,7 +270,7 @@ class _Chat:
         await gate.admit(self._principal, target, self._call)
         gate.process_load.begin_stream()
         try:
-            # A client's own field is its own affair; one that did not ask is not sent the chunk that holds only counts.
+            # A client's own field is its own affair; one that did not ask may not expect the chunk that holds only counts.
             asked = kind == "api" and asks_usage(self._payload)
             if asked or self._payload.get("stream") is not True or not target.connection.takes_stream_options:
                 reply = await self._open(self._payload)
@@ -280,7 +281,7 @@ class _Chat:
             raise
         load = gate.process_load
         reply.pace(load.until_frame_read if kind == "chat" else load.until_stream_read)
-        return _CountedReply(reply, self._meter, hides_usage=kind == "api" and not asked)
+        return _CountedReply(reply, self._meter, adds_choice=kind == "api" and not asked)
 
     async def __aexit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
@@ -340,12 +341,12 @@ class _Meter:
 class _CountedReply:
     """A reply whose usage is seen as it goes by. It is open already, and closed by the gate."""
 
-    __slots__ = ("_hides_usage", "_meter", "_reply")
+    __slots__ = ("_adds_choice", "_meter", "_reply")
 
-    def __init__(self, reply: Reply, meter: _Meter, *, hides_usage: bool) -> None:
+    def __init__(self, reply: Reply, meter: _Meter, *, adds_choice: bool) -> None:
         self._reply = reply
         self._meter = meter
-        self._hides_usage = hides_usage
+        self._adds_choice = adds_choice
 
     def pace(self, wait: Callable[[], float]) -> None:
         """See `base.Reply`."""
@@ -358,10 +359,9 @@ class _CountedReply:
                 for payload in batch:
                     # Looking for the name is cheaper than decoding each; many send it as null until the last.
                     if b'"usage"' in payload and b'"usage":null' not in payload:
-                        batch = self._without_counts(batch)  # noqa: PLW2901
+                        batch = self._noting_counts(batch)  # noqa: PLW2901
                         break
-                if batch:
-                    yield batch
+                yield batch
         except OuiError as error:
             self._meter.status = error.status
             raise
@@ -391,15 +391,15 @@ class _CountedReply:
         self._meter.is_over = True
         return body
 
-    def _without_counts(self, batch: list[bytes]) -> list[bytes]:
+    def _noting_counts(self, batch: list[bytes]) -> list[bytes]:
         """The batch as it is passed on; what it tells of usage is noted."""
         out = []
         for payload in batch:
             told = told_by(payload) if b'"usage"' in payload else None
             if told is not None and told.usage is not None:
                 self._meter.usage = told.usage
-                if self._hides_usage and bytes(told.choices) in NO_CHOICES:
-                    continue
+                if self._adds_choice and bytes(told.choices) in NO_CHOICES:
+                    payload = with_choice(payload)  # noqa: PLW2901
             out.append(payload)
         return out
 

@@ -97,11 +97,15 @@ def content(chunks: list[dict[str, Any]]) -> str:
 # The counts
 
 
-async def test_a_client_that_did_not_ask_is_counted_and_sees_nothing_of_it(
+async def test_a_client_that_did_not_ask_is_counted_and_told_beside_a_choice(
     gate: Gate, log: Log, made: Made, upstream: Upstream
 ) -> None:
     chunks = await read(gate.chat(ANN, made("echo"), STREAM))
     assert content(chunks) == "hello there"
+    assert chunks[-1]["choices"] == [{"index": 0, "delta": {}, "finish_reason": None}]
+    assert [c["usage"] for c in chunks if c.get("usage")] == [COUNTED]
+    assert chunks[-1]["usage"] == COUNTED
+    assert chunks[-1]["id"] == chunks[0]["id"]
     assert not [c for c in chunks if not c["choices"]]
     assert upstream.chats[0].body["stream_options"] == {"include_usage": True}
     assert log.counted == [("api", 200, COUNTED)]
