@@ -453,6 +453,19 @@ def test_a_seed_holds_beside_others_too(wide: HuggingFaceBackend) -> None:
     assert together == alone
 
 
+def test_answers_alone_and_in_a_batch_leave_each_other_alone(wide: HuggingFaceBackend) -> None:
+    """The library writes into the configuration that its passes read: shared, it made half of these answers wrong."""
+    wish = {"max_tokens": 6}
+    expected = wide.generate("Hi", wish)
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(30):
+            assert list(pool.map(lambda _: wide.generate("Hi", wish), range(8))) == [expected] * 8
+    weights = {parameter.data_ptr() for parameter in wide._engine.model.network.parameters()}
+    network = wide._engine._batch._manager.model
+    assert {parameter.data_ptr() for parameter in network.parameters()} == weights  # no second copy in memory
+    assert network.config is not wide._engine.model.network.config
+
+
 def test_a_batched_stream_that_is_closed_makes_room(load: Load) -> None:
     backend = load({"": "on and on it goes ", "A": "Alpha first"}, parameters={"max_batch": 2}, endless=True)
     running = [backend.generate_stream("x") for _ in range(5)]  # one alone, two in the batch, two that wait
@@ -512,7 +525,8 @@ def test_a_failure_in_the_loop_reaches_who_waits(load: Load) -> None:
     def fail(*arguments: Any, **others: Any) -> None:
         raise RuntimeError("the device is gone")
 
-    backend._engine.model.network.model.forward = fail
+    for network in (backend._engine.model.network, backend._engine._batch._manager.model):
+        network.model.forward = fail
     for stream in (alone, batched):
         with pytest.raises(GenerationError, match="the device is gone"):
             list(stream)

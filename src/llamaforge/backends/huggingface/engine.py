@@ -8,6 +8,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
+from itertools import chain
 from typing import Any
 
 import torch
@@ -236,7 +238,7 @@ class Engine:
         prompt = [min(self.model.ends, default=0) or 1] * 2
         settings = Settings()
         try:
-            batch = Batch(self.model.network, slots=self.slots, tokens=self._cache_tokens())
+            batch = Batch(_twin(self.model.network), slots=self.slots, tokens=self._cache_tokens())
             alone = list(self._loop(prompt, Sampler(settings, prompt, (), self.device), _TRIAL))
             shared = list(batch.run(prompt, Sampler(settings, prompt, (), self.device), _TRIAL, self.model.ends))
         except (GenerationError, RuntimeError, ValueError, TypeError, AttributeError, KeyError, MemoryError) as error:
@@ -269,6 +271,16 @@ def _failures() -> Iterator[None]:
         yield
     except (RuntimeError, ValueError, IndexError, TypeError, MemoryError) as error:
         raise GenerationError(f"The model failed while it wrote an answer: {error}") from error
+
+
+def _twin(network: Any) -> Any:
+    """The same weights under modules and a configuration of their own.
+
+    The library writes into a model's configuration for the length of a pass (`is_causal`): beside a pass of a batch, another
+    thread's would be computed as if each token saw those after it.
+    """
+    weights = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
+    return deepcopy(network, weights)
 
 
 def _can_batch(network: Any) -> bool:
