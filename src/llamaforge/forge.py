@@ -253,10 +253,14 @@ class LlamaForge(PluginMethods):
         parameters: Parameters | None = None,
         *,
         model: str | None = None,
+        load_parameters: Parameters | None = None,
         **more: Any,
     ) -> Json:
-        """An OpenAI chat completion: with tool calls, finish reason and usage, where the backend tells them."""
-        with self._library.using(model) as loaded:
+        """An OpenAI chat completion: with tool calls, finish reason and usage, where the backend tells them.
+
+        load_parameters: with which the model is to be loaded, over the stored ones; None takes one in memory as it is.
+        """
+        with self._library.using(model, load_parameters) as loaded:
             return loaded.backend.chat_completion(messages, _merged(loaded, parameters, more))
 
     def chat_completion_stream(
@@ -265,10 +269,12 @@ class LlamaForge(PluginMethods):
         parameters: Parameters | None = None,
         *,
         model: str | None = None,
+        load_parameters: Parameters | None = None,
         **more: Any,
     ) -> Iterator[Json]:
         """The chunks of an OpenAI chat completion."""
-        return self._pieces("chat_completion_stream", messages, self._ready(model), parameters, more)
+        name = self._ready(model, load_parameters)
+        return self._pieces("chat_completion_stream", messages, name, parameters, more, load_parameters)
 
     # ---- without blocking the event loop
 
@@ -335,10 +341,11 @@ class LlamaForge(PluginMethods):
         parameters: Parameters | None = None,
         *,
         model: str | None = None,
+        load_parameters: Parameters | None = None,
         **more: Any,
     ) -> AsyncIterator[Json]:
         """`chat_completion_stream`; the model is loaded with the first chunk."""
-        return self._apieces("achat_completion_stream", messages, model, parameters, more)
+        return self._apieces("achat_completion_stream", messages, model, parameters, more, load_parameters)
 
     async def aembed(
         self, texts: str | Sequence[str], parameters: Parameters | None = None, *, model: str | None = None, **more: Any
@@ -406,15 +413,23 @@ class LlamaForge(PluginMethods):
     ) -> Iterator[str]:
         return self.plugins.postprocess_stream(self._pieces(method, given, self._ready(model), parameters, more))
 
-    def _ready(self, model: str | None) -> str:
+    def _ready(self, model: str | None, load: Parameters | None = None) -> str:
         """The name of the model to use, which is in memory now: so that what is wrong with it is told at the call."""
         name = self._library.wanted(model)
-        with self._library.using(name):
+        with self._library.using(name, load):
             return name
 
-    def _pieces(self, method: str, given: Any, name: str, parameters: Parameters | None, more: Json) -> Iterator[Any]:
+    def _pieces(
+        self,
+        method: str,
+        given: Any,
+        name: str,
+        parameters: Parameters | None,
+        more: Json,
+        load: Parameters | None = None,
+    ) -> Iterator[Any]:
         # The lease is taken with the first piece: an iterator that is never begun holds nothing.
-        with self._library.using(name) as loaded:
+        with self._library.using(name, load) as loaded:
             ask, asked = _bound(loaded, method, given)
             yield from ask(asked, _merged(loaded, parameters, more))
 
@@ -428,9 +443,15 @@ class LlamaForge(PluginMethods):
         return in_thread(lambda: self._stream(blocking, given, model, parameters, more))
 
     async def _apieces(
-        self, method: str, given: Any, model: str | None, parameters: Parameters | None, more: Json
+        self,
+        method: str,
+        given: Any,
+        model: str | None,
+        parameters: Parameters | None,
+        more: Json,
+        load: Parameters | None = None,
     ) -> AsyncIterator[Any]:
-        async with self._library.ausing(model) as loaded:
+        async with self._library.ausing(model, load) as loaded:
             ask, asked = _bound(loaded, method, given)
             pieces = ask(asked, _merged(loaded, parameters, more))
             try:

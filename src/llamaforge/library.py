@@ -149,20 +149,23 @@ class Library:
         return self.loaded.unload(name)
 
     @contextlib.contextmanager
-    def using(self, name: str | None) -> Iterator[Loaded]:
-        """The model, loaded if need be, and kept in memory until the block is left."""
+    def using(self, name: str | None, overrides: Mapping[str, Any] | None = None) -> Iterator[Loaded]:
+        """The model, loaded if need be, and kept in memory until the block is left.
+
+        overrides: as of `load`; None takes it as it is.
+        """
         name = self.wanted(name)
-        lease = self.loaded.take(name) or self.load(name)
+        lease = (self.loaded.take(name) if overrides is None else None) or self.load(name, overrides)
         try:
             yield lease.loaded
         finally:
             lease.release()
 
     @contextlib.asynccontextmanager
-    async def ausing(self, name: str | None) -> AsyncIterator[Loaded]:
+    async def ausing(self, name: str | None, overrides: Mapping[str, Any] | None = None) -> AsyncIterator[Loaded]:
         """`using` without blocking the event loop."""
         name = self.wanted(name)
-        lease = self.loaded.take(name) or await self.aload(name)
+        lease = (self.loaded.take(name) if overrides is None else None) or await self.aload(name, overrides)
         try:
             yield lease.loaded
         finally:

@@ -152,6 +152,45 @@ def test_whose_forge_it_is(forge, tiny_gguf, tmp_path):
     own.close()
 
 
+async def test_a_backend_changes_nothing_for_others(forge):
+    """Neither the current model, nor what a model is loaded with once it had to go."""
+    forge.load_model("doctor")
+    backend = LlamaForgeBackend("tiny", forge, load_parameters={"n_ctx": 256})
+
+    def context():
+        return forge.get_model_info("tiny")["details"]["n_ctx"]
+
+    for asked in (
+        lambda: backend.run(user("hi"), max_tokens=1),
+        lambda: list(backend.run(user("hi"), max_tokens=1, stream=True)),
+    ):
+        asked()
+        assert (forge.current_model.name, context()) == ("doctor", 256)
+        forge.unload_model("tiny")
+        assert forge.current_model.name == "doctor"
+    await backend.async_run(user("hi"), max_tokens=1)
+    assert (forge.current_model.name, context()) == ("doctor", 256)
+    # A backend without any takes the model as it is in memory; another one's parameters are its own.
+    LlamaForgeBackend("tiny", forge).run(user("hi"), max_tokens=1)
+    assert context() == 256
+    LlamaForgeBackend("tiny", forge, load_parameters={"n_ctx": 768}).run(user("hi"), max_tokens=1)
+    assert context() == 768
+    backend.run(user("hi"), max_tokens=1)
+    assert context() == 256
+
+
+async def test_a_load_takes_no_thread_of_the_event_loops(forge, monkeypatch):
+    """Name resolution and other libraries' work run on these."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the default executor is used")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", refuse)
+    backend = LlamaForgeBackend("tiny", forge, load_parameters={"n_ctx": 256}, config={"temperature": 0})
+    said = await asyncio.gather(*(backend.async_run(user("hi")) for _ in range(3)))
+    assert {answer.content for answer in said} == {HELLO}
+
+
 def test_the_same_model_behind_a_server(forge, tiny_gguf):
     """`llamaforge serve` and OpenAIChatBackend say what LlamaForgeBackend says, with the same usage."""
     server = forge.start_server("127.0.0.1", 0, api_key="sk-local", block=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from os import PathLike
@@ -39,14 +38,14 @@ class LlamaForgeBackend(ProviderBackend):
     ) -> None:
         """model_type: a model by its name, or the path of a file or folder, as `LlamaForge.load_model` takes it.
 
-        forge: whose models they are; it stays the caller's to close. Without it, one of this backend's own, with the
-        configuration at `config_path`; `close()` closes it. load_parameters: for loading the model (n_ctx, ...).
+        forge: whose models they are; it stays the caller's to close, and its current model the same. Without it, one of
+        this backend's own, with the configuration at `config_path`; `close()` closes it. load_parameters: for loading the
+        model (n_ctx, ...): each request has a model that was loaded with them, over the stored ones.
         """
         super().__init__(model_type, source, ModelBackendType.LLAMAFORGE, config, name, handlers)
         self._forge = forge
         self._config_path = config_path
-        self._load_parameters = dict(load_parameters or {})
-        self._ready = False
+        self._load_parameters = dict(load_parameters) if load_parameters else None
         self._lock = threading.RLock()
 
     @classmethod
@@ -57,7 +56,7 @@ class LlamaForgeBackend(ProviderBackend):
     def close(self) -> None:
         """Let go of the models of a forge of one's own."""
         with self._lock:
-            forge, self.client, self._ready = self.client, None, False
+            forge, self.client = self.client, None
         if forge is not None and forge is not self._forge:
             forge.close()
 
@@ -67,30 +66,28 @@ class LlamaForgeBackend(ProviderBackend):
             memo[id(shared)] = shared
         twin = super().__deepcopy__(memo)
         twin._lock = threading.RLock()  # noqa: SLF001 -- of the same class
-        twin._ready = False  # noqa: SLF001
         return twin
 
-    def _loaded(self) -> LlamaForge:
-        """The forge, with the model loaded as wanted. Blocks while it loads."""
+    def _models(self) -> LlamaForge:
         with self._lock:
             if self.client is None:
                 from llamaforge import LlamaForge  # noqa: PLC0415 -- brings its configuration and plugins
 
                 self.client = self._forge or LlamaForge(self._config_path)
             forge: LlamaForge = self.client
-            if not self._ready:
-                if self._load_parameters:
-                    forge.load_model(self.model_type, self._load_parameters)
-                self._ready = True
             return forge
 
+    def _asked(self, parameters: Json) -> Json:
+        """What the forge is called with."""
+        given = {name: value for name, value in parameters.items() if name not in _NOT_PARAMETERS}
+        about = {"model": self.model_type, "load_parameters": self._load_parameters}
+        return {"messages": parameters["messages"], "parameters": given, **about}
+
     def _ask(self, parameters: Json) -> Json:
-        return self._loaded().chat_completion(parameters["messages"], _of_generation(parameters), model=self.model_type)
+        return self._models().chat_completion(**self._asked(parameters))
 
     def _ask_stream(self, parameters: Json) -> Iterator[Json]:
-        return self._loaded().chat_completion_stream(
-            parameters["messages"], _of_generation(parameters), model=self.model_type
-        )
+        return self._models().chat_completion_stream(**self._asked(parameters))
 
     async def _aask(self, parameters: Json) -> Any:
         """The last message of the stream: of a whole answer in a thread, nothing could end the generation."""
@@ -110,9 +107,4 @@ class LlamaForgeBackend(ProviderBackend):
         return super()._message(response)
 
     async def _aask_stream(self, parameters: Json) -> AsyncIterator[Json]:
-        forge = await asyncio.to_thread(self._loaded)
-        return forge.achat_completion_stream(parameters["messages"], _of_generation(parameters), model=self.model_type)
-
-
-def _of_generation(parameters: Json) -> Json:
-    return {name: value for name, value in parameters.items() if name not in _NOT_PARAMETERS}
+        return self._models().achat_completion_stream(**self._asked(parameters))
