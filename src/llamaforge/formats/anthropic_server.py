@@ -307,7 +307,6 @@ _STOP_REASONS: Final = {
 }
 _ERROR_TYPES: Final = {status: kind for kind, status in ERROR_STATUSES.items()} | {503: "overloaded_error"}
 _DELTAS: Final = {"reasoning": ("thinking_delta", "thinking"), "call": ("input_json_delta", "partial_json")}
-PING: Final = sse("ping")
 
 
 def error_body(status: int, message: str) -> bytes:
@@ -329,8 +328,8 @@ class Renderer(rendering.Renderer):
         self._id = new_id("msg")
 
     def begin(self) -> bytes:
-        """The first event, which has to name tokens before they are counted: `end` has the true numbers."""
-        return sse("message_start", message=self._message([], None, None))
+        """The first events. They have to name tokens before these are counted: `end` has the true numbers."""
+        return sse("message_start", message=self._message([], None, None)) + sse("ping")
 
     def end(self) -> bytes:
         """The end of what is open, why it ended, and the tokens."""

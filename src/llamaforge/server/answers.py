@@ -35,6 +35,12 @@ class Answer(Protocol):
     def end(self) -> bytes:
         """What is sent at the end; the whole answer for a client that gets it at once. Raises Refusal."""
 
+    def refused(self, status: int, body: bytes) -> bytes:
+        """The body of an error that comes instead of the answer. body: the same in OpenAI's shape."""
+
+    def broken(self, refusal: Refusal) -> bytes:
+        """What is sent of an error after the stream has begun; it is the end."""
+
 
 class OpenAIAnswer:
     """In the shape of OpenAI's completions and chat completions. See Answer."""
@@ -70,6 +76,12 @@ class OpenAIAnswer:
         if not self._whole.is_finished:
             raise Refusal(502, "The model stopped before its answer was finished.", "server_error")
         return _encode(self._whole.value())
+
+    def refused(self, status: int, body: bytes) -> bytes:  # noqa: ARG002 -- of the protocol
+        return body
+
+    def broken(self, refusal: Refusal) -> bytes:
+        return refusal.event
 
 
 def event(chunk: Json) -> bytes:

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import hmac
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -26,12 +26,14 @@ from llamaforge.loading import http_request
 from llamaforge.memory import SHARE, machine_memory, parse_size
 from llamaforge.pool import Pool
 from llamaforge.server import bodies
-from llamaforge.server.answers import OpenAIAnswer
-from llamaforge.server.catalog import Catalog, Forge
+from llamaforge.server.answers import Answer, OpenAIAnswer
+from llamaforge.server.catalog import Catalog, Forge, Served
+from llamaforge.server.codecs import FORMATS, TranslatedAnswer, error_writer
 from llamaforge.server.errors import Refusal
 from llamaforge.server.forward import Forward, Upstream
 from llamaforge.server.metrics import CONTENT_TYPE, Metrics
 
+T = TypeVar("T")
 MAX_BODY = 64 * 2**20
 SLOTS = 4
 _LARGE = 2**17
@@ -76,7 +78,7 @@ def create_api_server(
     app.add_api_route("/v1/models", api.models)
     app.add_api_route("/v1/models/{name:path}", api.model)
     app.add_api_route("/v1/models/{name:path}", api.load, methods=["POST"])
-    for path in _KINDS:
+    for path in (*_KINDS, *FORMATS):
         app.add_api_route(path, api.forward, methods=["POST"], response_model=None)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(LlamaForgeError, _refused)
@@ -135,22 +137,29 @@ class _Api:
 
     async def forward(self, request: Request) -> Response:
         path = request.url.path
+        other = FORMATS.get(path)
         data = await bodies.read(request, self._max_body)
-        body = bodies.parse(data)
+        # A large body is read and checked beside the event loop.
+        run = asyncio.to_thread if len(data) > _LARGE else _at_once
+        body = await run(bodies.parse if other is None else other.decode, data)
         name = bodies.text(body, "model") or self._catalog.default()
         if not name:
             raise Refusal(400, "'model' is missing.")
         served = await self._catalog.get(name)
         user = bodies.text(body, "user") or (request.client.host if request.client else "")
         body["model"] = served.spec.name
-        # A large body is checked beside the event loop.
-        aside = asyncio.to_thread(http_request, served.plan, body, _KINDS[path]) if len(data) > _LARGE else None
-        asked, to, sent = http_request(served.plan, body, _KINDS[path]) if aside is None else await aside
-        answer = None
-        if asked.kind != "embeddings":
+        if other is not None:
+            _set_effort(body, served)
+        kind = "chat" if other is not None else _KINDS[path]
+        asked, to, sent = await run(http_request, served.plan, body, kind)
+        answer: Answer | None = None
+        if other is not None:
+            renderer = other.renderer(served.spec.name, data)
+            answer = TranslatedAnswer(renderer, error_writer(path), streams=asked.stream)
+        elif asked.kind != "embeddings":
             answer = OpenAIAnswer(asked)
-            if not answer.passes:
-                sent |= {"stream": True, "stream_options": {"include_usage": True}}
+        if answer is not None and not answer.passes:
+            sent |= {"stream": True, "stream_options": {"include_usage": True}}
         return Forward(self.upstream(), served.spec, path, (to, msgspec.json.encode(sent)), user, answer)
 
     def _entry(self, name: str) -> dict[str, Any]:
@@ -161,18 +170,19 @@ class _Api:
 
 
 class _KeyGuard:
-    """Lets nobody in without the key."""
+    """Lets nobody in without the key, as a bearer token or as Anthropic's clients send it."""
 
     def __init__(self, app: ASGIApp, api_key: str) -> None:
         self._app = app
-        self._expected = f"Bearer {api_key}".encode()
+        self._expected = {"authorization": f"Bearer {api_key}".encode(), "x-api-key": api_key.encode()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in _OPEN:
-            given = Headers(scope=scope).get("authorization", "").encode("latin-1")
-            if not hmac.compare_digest(given, self._expected):
+            headers = Headers(scope=scope)
+            given = {name: headers.get(name, "").encode("latin-1") for name in self._expected}
+            if not any(hmac.compare_digest(given[name], key) for name, key in self._expected.items()):
                 refusal = Refusal(401, "The API key is missing or wrong.", code="invalid_api_key")
-                await _response(refusal)(scope, receive, send)
+                await _response(refusal, scope["path"])(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -181,17 +191,34 @@ async def _health() -> Response:
     return JSONResponse({"status": "ok"})
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, LlamaForgeError):
-        return _response(Refusal.of(error))
-    if isinstance(error, HTTPException):
-        return _response(Refusal(error.status_code, error.detail))
+        error = Refusal.of(error)
+    elif isinstance(error, HTTPException):
+        error = Refusal(error.status_code, error.detail)
     assert isinstance(error, Refusal)
-    return _response(error)
+    return _response(error, request.url.path)
 
 
-def _response(refusal: Refusal) -> Response:
-    return Response(refusal.body, refusal.status, refusal.headers)
+def _response(refusal: Refusal, path: str) -> Response:
+    """The error in the shape of the API that the path belongs to."""
+    write = error_writer(path)
+    body = refusal.body if write is None else write(refusal.status, refusal.message)
+    return Response(body, refusal.status, refusal.headers)
+
+
+async def _at_once(work: Callable[..., T], *arguments: Any) -> T:
+    return work(*arguments)
+
+
+def _set_effort(body: dict[str, Any], served: Served) -> None:
+    """How much is thought, as far as the model can be asked for it: most models here think as they do."""
+    effort = body.pop("reasoning_effort", None)
+    known = served.plan.canonical
+    if effort is not None and "reasoning_effort" in known:
+        body["reasoning_effort"] = effort
+    elif effort == "none" and "chat_template_kwargs" in known:
+        body["chat_template_kwargs"] = {"enable_thinking": False}
 
 
 def _seconds(forge: Forge) -> float:

@@ -100,12 +100,13 @@ class Forward(Response):
         path, body = self._asked
         async with self._upstream.session.post(lease.url + path, data=body, headers=headers) as response:
             kind = response.headers.get("content-type", "application/json")
-            if not kind.startswith("text/event-stream"):
-                await self._send_whole(
-                    response.status, kind, await response.read(), send, response.headers.get("retry-after")
-                )
-                return
             answer = self._answered
+            if not kind.startswith("text/event-stream"):
+                whole = await response.read()
+                if answer is not None:  # it is no answer: those are streamed
+                    whole = answer.refused(response.status, whole)
+                await self._send_whole(response.status, kind, whole, send, response.headers.get("retry-after"))
+                return
             if answer is None or answer.streams:
                 head = [(b"content-type", kind.encode("latin-1")), (b"cache-control", b"no-cache")]
                 await self._start(response.status, [*head, (b"x-accel-buffering", b"no")], send)
@@ -139,11 +140,13 @@ class Forward(Response):
 
     async def _refuse(self, refusal: Refusal, send: Send) -> None:
         """The error as the whole answer, or as the last event of one that has begun."""
+        answer = self._answered
         if self._status:
-            await send({"type": "http.response.body", "body": refusal.event})
+            event = refusal.event if answer is None else answer.broken(refusal)
+            await send({"type": "http.response.body", "body": event})
             return
         headers = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
-        body = refusal.body
+        body = refusal.body if answer is None else answer.refused(refusal.status, refusal.body)
         await self._start(refusal.status, [*headers, (b"content-length", str(len(body)).encode())], send)
         await send({"type": "http.response.body", "body": body})
 

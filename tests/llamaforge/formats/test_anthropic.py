@@ -496,7 +496,7 @@ class TestRendering:
             "input_tokens": 10, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 2, "output_tokens": 7,
         }  # fmt: skip
         assert [event["type"].removeprefix("content_block_") for event in stream] == [
-            "message_start", "start", "delta", "delta", "delta", "stop", "start", "delta", "delta", "stop",
+            "message_start", "ping", "start", "delta", "delta", "delta", "stop", "start", "delta", "delta", "stop",
             "start", "delta", "delta", "stop", "start", "delta", "stop", "message_delta", "message_stop",
         ]  # fmt: skip
         assert whole["content"] == [
@@ -526,7 +526,7 @@ class TestRendering:
 
     def test_an_answer_of_nothing(self) -> None:
         stream, whole = rendered([])
-        assert [event["type"] for event in stream] == ["message_start", "message_delta", "message_stop"]
+        assert [event["type"] for event in stream] == ["message_start", "ping", "message_delta", "message_stop"]
         assert whole["content"] == []
 
     def test_a_piece_that_comes_too_late_spoils_nothing(self) -> None:
@@ -563,7 +563,7 @@ class TestRendering:
 
         def answer(request: httpx2.Request) -> httpx2.Response:
             renderer = Renderer("tiny")
-            data = [renderer.begin(), anthropic_server.PING, *map(renderer.add, events), renderer.end()]
+            data = [renderer.begin(), *map(renderer.add, events), renderer.end()]
             return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=b"".join(data))
 
         http = httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
