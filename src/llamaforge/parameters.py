@@ -116,6 +116,8 @@ def _number(parameter: Parameter, name: str, value: Any) -> int | float:
     if (low is not None and value < low) or (high is not None and value > high):
         bounds = f"at least {low:g}" if high is None else f"between {low or 0:g} and {high:g}"
         raise ParameterError(f"'{name}' must be {bounds}.")
+    if parameter.name == "max_tokens" and value == 0:  # engines write one, or none, or as many as fit
+        raise ParameterError(f"'{name}' must be at least 1, or -1 for as many as fit.")
     return int(value) if parameter.kind == "int" else float(value)
 
 

@@ -1,6 +1,7 @@
 """The openai backend against a provider on the loopback interface: exact text, errors, cancelling."""
 
 import asyncio
+import json
 import logging
 import subprocess
 import sys
@@ -221,6 +222,7 @@ def test_no_limit_of_length_is_not_sent(loaded: Loaded, upstream: Upstream) -> N
     [
         ({"temprature": 1}, "There is no parameter 'temprature'. Did you mean 'temperature'?"),
         ({"max_tokens": 1, "max_new_tokens": 2}, "'max_tokens' and 'max_new_tokens' are the same parameter; give one"),
+        ({"max_completion_tokens": 0}, "'max_completion_tokens' must be at least 1"),
         ({"json_schema": {}, "response_format": {}}, "'json_schema' and 'response_format' say the same"),
         ({"endpoint": "responses"}, "'endpoint' must be one of auto, chat, completions, not 'responses'."),
         ({"temperature": "hot"}, "'temperature' must be a number."),
@@ -424,6 +426,70 @@ async def test_an_answer_that_breaks_off_gives_its_words_and_then_the_reason(
         await aread(backend.agenerate_stream("x"), said)
     assert ("".join(said), str(caught.value)) == (words, f"{upstream.openai_url} {end}")
     await backend.aclose()
+
+
+def raw(chunks: list[object], end: str = "[DONE]") -> bytes:
+    return b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks) + f"data: {end}\n\n".encode()
+
+
+def plays(monkeypatch: pytest.MonkeyPatch, body: bytes, kind: str = "text/event-stream") -> OpenAIBackend:
+    """A backend whose provider answers with these bytes."""
+    import httpx
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=body, headers={"content-type": kind}))
+    backend = OpenAIBackend()
+    backend.load_model("m", {"api_base": "http://127.0.0.1:1/v1", "api_key": KEY, "max_retries": 0})
+    connection = backend._ready()
+    sync = connection.sdk.OpenAI(**connection._options, http_client=httpx.Client(transport=transport))
+    later = connection.sdk.AsyncOpenAI(**connection._options, http_client=httpx.AsyncClient(transport=transport))
+    monkeypatch.setattr(connection, "client", sync)
+    monkeypatch.setattr(type(connection), "async_client", property(lambda _: later))
+    return backend
+
+
+SAYS = {"id": "1", "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": None}]}
+
+
+async def test_an_answer_that_ends_without_a_reason_is_whole_with_the_end_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = plays(monkeypatch, raw([SAYS, {"id": "1", "choices": None}, {"choices": [{"delta": None}]}]))
+    chunks = list(backend.chat_completion_stream(HELLO))
+    assert [one["finish_reason"] for one in chunks[-1]["choices"]] == ["stop"]
+    assert [chunk async for chunk in backend.achat_completion_stream(HELLO)] == chunks
+    assert "".join(backend.chat_stream(HELLO)) == "Hi"
+    assert [chunk["choices"][0]["text"] for chunk in backend.completion_stream("x") if chunk["choices"]] == [
+        "Hi",
+        "",
+        "",
+    ]
+    for body in (raw([SAYS], end='{"id": "1", "choices": []}'), raw([{"choices": []}])):
+        with pytest.raises(APIError, match="ended its answer in the middle"):
+            list(plays(monkeypatch, body).chat_stream(HELLO))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"choices": None}, "sent something that is no answer"),
+        ({"choices": []}, "sent something that is no answer"),
+        ({"choices": [None]}, "sent something that is no answer"),
+        ({"choices": [{"message": None}]}, "sent something that is no answer"),
+        ({}, "sent something that is no answer"),
+        ([], "sent something that is no answer"),
+        ({"error": {"message": "no credit", "code": 402}}, "answered with an error: no credit"),
+        ({"data": None}, "sent something that is no answer"),
+    ],
+)
+async def test_an_answer_that_is_none_is_an_error_of_the_provider(
+    monkeypatch: pytest.MonkeyPatch, answer: object, words: str
+) -> None:
+    backend = plays(monkeypatch, json.dumps(answer).encode(), "application/json")
+    for ask in (backend.chat, backend.chat_completion):
+        with pytest.raises(APIError, match=words):
+            ask(HELLO)
+    with pytest.raises(APIError, match=words):
+        await backend.achat(HELLO)
+    with pytest.raises(APIError):
+        backend.embed(["x"])
 
 
 def test_a_provider_that_is_not_there(unused_port: int) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeGuard, cast
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, TypeGuard, cast
 
+from llamaforge.events.openai import error_of
 from llamaforge.exceptions import APIError
-from llamaforge.formats.completions import Json
+from llamaforge.formats.completions import Json, choices_of, chunk_text
 
 
 class Ending:
@@ -13,42 +15,71 @@ class Ending:
 
     def __init__(self, base: str) -> None:
         self._base = base
-        self._finished = False
+        self._said = self._finished = self._marked = False
+        self._last: Json = {}
+
+    def watch(self, stream: Any) -> Any:
+        """A stream of the SDK, sync or async, whose end mark is noted, too: the SDK tells nothing of it."""
+        events: Any = getattr(stream, "_iter_events", None)
+
+        def noted() -> Iterator[Any]:
+            for event in events():
+                self._marked = self._marked or event.data.startswith("[DONE]")
+                yield event
+
+        async def anoted() -> AsyncIterator[Any]:
+            async for event in events():
+                self._marked = self._marked or event.data.startswith("[DONE]")
+                yield event
+
+        if events is not None:
+            vars(stream)["_iter_events"] = anoted if hasattr(stream, "__anext__") else noted
+        return stream
 
     def seen(self, chunk: object) -> Json:
         """`chunk` itself. Raises APIError for what is none."""
-        choices = (chunk.get("choices") or []) if isinstance(chunk, dict) else None
-        if not isinstance(chunk, dict) or not _objects(choices):
+        if not isinstance(chunk, dict) or not _are_objects(chunk.get("choices") or []):
             raise APIError(f"{self._base} sent something that is no answer.")
-        if any(choice.get("finish_reason") for choice in choices):
-            self._finished = True
-        return cast("Json", chunk)
+        for choice in choices_of(chunk):
+            self._finished = self._finished or bool(choice.get("finish_reason"))
+            delta = choice.get("delta")
+            self._said = self._said or bool(choice.get("text") or (isinstance(delta, dict) and any(delta.values())))
+            self._last = chunk
+        return chunk
 
-    def check(self) -> None:
-        """Raises APIError unless the answer was finished."""
-        if not self._finished:
+    def rest(self) -> list[Json]:
+        """A last chunk where the provider left out why the answer ends, though its end mark came. Raises APIError without it."""
+        if self._finished:
+            return []
+        if not (self._said and self._marked):
             raise APIError(f"{self._base} ended its answer in the middle.")
+        nothing: Json = {"delta": {}} if "delta" in choices_of(self._last)[0] else {"text": ""}
+        return [{**self._last, "choices": [{"index": 0, **nothing, "finish_reason": "stop"}]}]
 
 
 def checked(answer: object, base: str) -> Json:
-    """`answer` if it has choices or data, as answers have. Raises APIError."""
-    if isinstance(answer, dict) and (_objects(answer.get("choices")) or _objects(answer.get("data"))):
-        return cast("Json", answer)
+    """`answer` if it has data, or choices that say something, as answers have. Raises APIError."""
+    if isinstance(answer, dict):
+        choices = answer.get("choices")
+        said = _are_objects(choices) and all(isinstance(_message(choice), dict | str) for choice in choices)
+        if (choices and said) or ("data" in answer and _are_objects(answer["data"])):
+            return cast("Json", answer)
+        if (error := error_of(answer)) is not None:
+            raise APIError(f"{base} answered with an error: {error.detail or 'it gave no reason'}", status=error.status)
     raise APIError(f"{base} sent something that is no answer.")
 
 
-def _objects(items: object) -> TypeGuard[list[Json]]:
+def _message(choice: Json) -> object:
+    return choice.get("message", choice.get("text"))
+
+
+def _are_objects(items: object) -> TypeGuard[list[Json]]:
     return isinstance(items, list) and all(isinstance(item, dict) for item in items)
 
 
 def text(answer: Json) -> str:
     """The words of a whole answer of either kind."""
-    for choice in answer.get("choices", ()):
-        message = choice.get("message")
-        words = message.get("content") if isinstance(message, dict) else choice.get("text")
-        if isinstance(words, str):
-            return words
-    return ""
+    return chunk_text({"choices": [{**choice, "delta": choice.get("message")} for choice in choices_of(answer)]})
 
 
 def vectors(answer: Json, count: int) -> list[list[float]]:
@@ -61,40 +92,22 @@ def vectors(answer: Json, count: int) -> list[list[float]]:
 
 
 def as_completion(answer: Json) -> Json:
-    """A chat completion as a completion without roles."""
+    """A chat completion, or a chunk of one, as a completion without roles."""
     choices = [
-        {"index": choice.get("index", 0), "text": text({"choices": [choice]}), "logprobs": None}
-        | {"finish_reason": choice.get("finish_reason")}
-        for choice in answer.get("choices", ())
+        {**_common(choice), "text": text({"choices": [choice]}) or chunk_text({"choices": [choice]})}
+        for choice in choices_of(answer)
     ]
     return {**answer, "object": "text_completion", "choices": choices}
 
 
-def as_completion_chunk(chunk: Json) -> Json:
-    """A chunk of a chat completion as one of a completion without roles."""
+def as_chat(answer: Json, said: str = "message") -> Json:
+    """A completion without roles as a chat completion, or as a chunk of one (said: "delta")."""
     choices = [
-        {"index": choice.get("index", 0), "text": (choice.get("delta") or {}).get("content") or "", "logprobs": None}
-        | {"finish_reason": choice.get("finish_reason")}
-        for choice in chunk.get("choices", ())
+        {**_common(choice), said: {"role": "assistant", "content": choice.get("text") or ""}}
+        for choice in choices_of(answer)
     ]
-    return {**chunk, "object": "text_completion", "choices": choices}
+    return {**answer, "object": f"chat.completion{'.chunk' if said == 'delta' else ''}", "choices": choices}
 
 
-def as_chat(answer: Json) -> Json:
-    """A completion without roles as a chat completion."""
-    choices = [
-        {"index": choice.get("index", 0), "message": {"role": "assistant", "content": choice.get("text") or ""}}
-        | {"logprobs": None, "finish_reason": choice.get("finish_reason")}
-        for choice in answer.get("choices", ())
-    ]
-    return {**answer, "object": "chat.completion", "choices": choices}
-
-
-def as_chat_chunk(chunk: Json) -> Json:
-    """A chunk of a completion without roles as one of a chat completion."""
-    choices = [
-        {"index": choice.get("index", 0), "delta": {"role": "assistant", "content": choice.get("text") or ""}}
-        | {"finish_reason": choice.get("finish_reason")}
-        for choice in chunk.get("choices", ())
-    ]
-    return {**chunk, "object": "chat.completion.chunk", "choices": choices}
+def _common(choice: Json) -> Json:
+    return {"index": choice.get("index", 0), "logprobs": None, "finish_reason": choice.get("finish_reason")}

@@ -148,7 +148,7 @@ class OpenAIBackend(BaseBackend):
         """`completion` in chunks."""
         request = self._request(_prompt(prompt), parameters, stream=True)
         chunks = self._chunks(request)
-        return _changed(chunks, openai_answer.as_completion_chunk) if request.chat else chunks
+        return _changed(chunks, openai_answer.as_completion) if request.chat else chunks
 
     def chat_completion(self, messages: Sequence[Message], parameters: Parameters | None = None) -> Json:
         """The provider's chat completion, as it came."""
@@ -161,7 +161,7 @@ class OpenAIBackend(BaseBackend):
         """The provider's chunks, as they come; the last one with the usage where it tells it."""
         request = self._request(as_messages(messages), parameters, stream=True)
         chunks = self._chunks(request)
-        return chunks if request.chat else _changed(chunks, openai_answer.as_chat_chunk)
+        return chunks if request.chat else _changed(chunks, lambda chunk: openai_answer.as_chat(chunk, "delta"))
 
     def embed(self, texts: Sequence[str], parameters: Parameters | None = None) -> list[list[float]]:
         """A vector for each text."""
@@ -196,7 +196,7 @@ class OpenAIBackend(BaseBackend):
         chunks = self._achunks(request)
         try:
             async for chunk in chunks:
-                yield chunk if request.chat else openai_answer.as_chat_chunk(chunk)
+                yield chunk if request.chat else openai_answer.as_chat(chunk, "delta")
         finally:
             await chunks.aclose()
 
@@ -242,6 +242,7 @@ class OpenAIBackend(BaseBackend):
                 request.path, cast_to=object, body=request.body, options={"headers": request.headers},
                 stream=True, stream_cls=connection.sdk.Stream[object],
             )  # fmt: skip
+        ending.watch(stream)
         try:
             while True:
                 with connection.errors.translated():
@@ -251,7 +252,7 @@ class OpenAIBackend(BaseBackend):
                 yield ending.seen(chunk)
         finally:
             stream.close()
-        ending.check()
+        yield from ending.rest()
 
     async def _aask(self, request: Request) -> Json:
         connection = self._ready()
@@ -269,6 +270,7 @@ class OpenAIBackend(BaseBackend):
                 request.path, cast_to=object, body=request.body, options={"headers": request.headers},
                 stream=True, stream_cls=connection.sdk.AsyncStream[object],
             )  # fmt: skip
+        ending.watch(stream)
         try:
             while True:
                 with connection.errors.translated():
@@ -278,7 +280,8 @@ class OpenAIBackend(BaseBackend):
                 yield ending.seen(chunk)
         finally:
             await stream.close()
-        ending.check()
+        for chunk in ending.rest():
+            yield chunk
 
 
 class _Connection:

@@ -141,8 +141,6 @@ def shaped(values: Mapping[str, Any]) -> Json:
     becomes the only tool, which has to be called once. Raises ParameterError.
     """
     given = dict(values)
-    if given.get("max_tokens") == 0:
-        raise ParameterError("'max_tokens' must be at least 1, or -1 for as many as fit.")
     schema = _format_schema(given.pop("response_format", None))
     if schema is not None:
         if "json_schema" in given:
