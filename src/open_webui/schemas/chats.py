@@ -1,6 +1,7 @@
 """What clients send about chats. Documents are decoded in two steps, so that a large one never holds the loop for long."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -53,12 +54,27 @@ class History(msgspec.Struct):
 
 
 class Document(msgspec.Struct):
-    """A chat document, checked. fields: its messages, None when it has no history. body: all else but the title."""
+    """A chat document, checked. fields: its messages, None when it has no history. body: all else but the title.
+
+    mended: how many of its messages were changed or left out, where they are mended.
+    """
 
     title: str | None
     body: dict[str, Any]
     fields: list[tree.Fields] | None
     current_id: str | None
+    mended: int = 0
+
+
+def placed(error: RequestValidationError, place: int, title: str) -> RequestValidationError:
+    """The 422 for a part of one chat of an import, with the chat's place, and its title in the sentence."""
+    found = []
+    for one in error.errors():
+        loc = tuple(one["loc"])
+        if loc[1:3] != ("chats", str(place)):
+            loc = ("body", "chats", str(place), *loc[1:])
+        found.append({**one, "loc": loc, "msg": f"{one['msg']} (in the chat '{title}')"})
+    return RequestValidationError(found)
 
 
 def invalid(loc: tuple[str, ...], problem: str, kind: str = "value_error") -> RequestValidationError:
@@ -92,8 +108,11 @@ def read_imported(raw: msgspec.Raw, place: int) -> ImportedChat:
     return _decode(raw, ImportedChat, ("chats", str(place)))
 
 
-async def read_document(chat: dict[str, msgspec.Raw], *, creating: bool) -> Document:
-    """Checks a document. Raises RequestValidationError. creating: a plain list of messages will do for a history."""
+async def read_document(chat: dict[str, msgspec.Raw], *, creating: bool, mends: bool = False) -> Document:
+    """Checks a document. Raises RequestValidationError. creating: a plain list of messages will do for a history.
+
+    mends: messages that can't be taken as they are, are taken as far as they can be, or left out.
+    """
     for key, raw in chat.items():
         if key not in {"history", "messages"}:
             await _check_values(key, raw)
@@ -103,10 +122,10 @@ async def read_document(chat: dict[str, msgspec.Raw], *, creating: bool) -> Docu
         raise invalid(("chat", "title"), f"The title should be a text of at most {constants.MAX_TITLE} characters")
     try:
         tree.check_depth(body, ("chat",))
-        fields, current = await _history(chat, creating)
+        fields, current, mended = await _history(chat, creating, mends)
     except tree.BadTree as error:
         raise invalid(error.loc, error.problem) from None
-    return Document(title, body, fields, current)
+    return Document(title, body, fields, current, mended)
 
 
 async def _check_values(key: str, raw: msgspec.Raw, limit: int = MAX_VALUES) -> None:
@@ -125,29 +144,58 @@ def _value(key: str, raw: msgspec.Raw) -> Any:
         raise invalid(("chat", key), f"can't be read: {error}") from None
 
 
-async def _history(chat: dict[str, msgspec.Raw], creating: bool) -> tuple[list[tree.Fields] | None, str | None]:
+_Read = tuple[list[tree.Fields] | None, str | None, int]
+
+
+async def _history(chat: dict[str, msgspec.Raw], creating: bool, mends: bool) -> _Read:
     history = History()
     if "history" in chat and bytes(chat["history"]) != b"null":
         history = _decode(chat["history"], History, ("chat", "history"))
     given = history.messages
     if given is None:
         if not creating or "messages" not in chat:
-            return None, history.currentId
+            return None, history.currentId, 0
         await _check_values("messages", chat["messages"], MAX_LISTED)
         listed = _value("messages", chat["messages"])
-        wire = tree.linear(listed if isinstance(listed, list) else [])
+        listed = listed if isinstance(listed, list) else []
+        sound = [m for m in listed if isinstance(m, dict)] if mends else listed
+        wire = tree.linear(sound)
         _check_count(len(wire))
-        return [tree.take_apart(i, m, max_id=constants.MAX_ID) for i, m in wire.items()], None
+        fields, mended = _taken_apart(wire, mends)
+        return fields, None, mended + len(listed) - len(sound)
     _check_count(len(given))
     for raw in [raw for raw in given.values() if len(memoryview(raw)) > MAX_VALUES]:
         await _check_values("history", raw)
-    return await in_thread_if_large(
-        max(len(given), sum(len(bytes(raw)) for raw in given.values()) // SLICE), _taken_apart, given
-    ), history.currentId
+    size = max(len(given), sum(len(bytes(raw)) for raw in given.values()) // SLICE)
+    fields, mended = await in_thread_if_large(size, _taken_apart, given, mends)
+    return fields, history.currentId, mended
 
 
-def _taken_apart(given: dict[str, msgspec.Raw]) -> list[tree.Fields]:
-    return [tree.take_apart(i, _value("history", raw), max_id=constants.MAX_ID) for i, raw in given.items()]
+def _taken_apart(given: Mapping[str, Any], mends: bool) -> tuple[list[tree.Fields], int]:
+    """The messages, and how many of them were changed or left out."""
+    out: list[tree.Fields] = []
+    mended = 0
+    for message_id, raw in given.items():
+        message: Any = None
+        try:
+            message = _value("history", raw) if isinstance(raw, msgspec.Raw) else raw
+            out.append(tree.take_apart(message_id, message, max_id=constants.MAX_ID))
+        except (tree.BadTree, RequestValidationError):
+            if not mends:
+                raise
+            mended += 1
+            whole = _mended(message_id, message)
+            if whole is not None:
+                out.append(whole)
+    return out, mended
+
+
+def _mended(message_id: str, message: Any) -> tree.Fields | None:
+    sound = tree.mended(message)
+    try:
+        return None if sound is None else tree.take_apart(message_id, sound, max_id=constants.MAX_ID)
+    except tree.BadTree:
+        return None
 
 
 def _check_count(count: int) -> None:

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Container, Sequence
 from typing import Any, Final
 
 import msgspec
+from fastapi.exceptions import RequestValidationError
 
 from open_webui.access.permissions import check_stores_chats
 from open_webui.errors import BadRequest
+from open_webui.internal.log import get_logger
 from open_webui.models import chat_lists, chats, folders, histories, tags
 from open_webui.models.base import clean_json
 from open_webui.models.chat_rows import ChatRow
@@ -18,6 +20,7 @@ from open_webui.schemas.chats import (
     ImportBody,
     ImportedChat,
     invalid,
+    placed,
     read_document,
     read_imported,
 )
@@ -27,6 +30,7 @@ from open_webui.services.deps import Deps
 from open_webui.services.new_chats import NEW_TITLE
 from open_webui.utils import tree
 
+log = get_logger(__name__)
 # Chats whose envelopes are read at once.
 PAGE: Final = 20
 MAX_TIME: Final = 253_402_300_800
@@ -68,20 +72,38 @@ async def numbers(deps: Deps, user_id: str | None, **which: Any) -> list[int]:
 
 
 async def import_chats(deps: Deps, principal: Principal, given: ImportBody) -> list[int]:
-    """Stores all chats of an export, or none. Gives their numbers, in order. Raises RequestValidationError, BadRequest."""
+    """Stores all chats of an export, or none. Gives their numbers, in order. Raises RequestValidationError, BadRequest.
+
+    A message that can't be taken as it is refuses nothing: it is mended, or left out, and the log says of which chat.
+    """
     check_stores_chats(principal)
     if len(given.chats) > MAX_IMPORT:
         raise BadRequest(f"At most {MAX_IMPORT} chats can be imported at once.")
     read: list[tuple[ImportedChat, Document]] = []
     for place, raw in enumerate(given.chats):
         form = read_imported(raw, place)
-        read.append((form, await read_document(form.chat, creating=True)))
+        try:
+            document = await read_document(form.chat, creating=True, mends=True)
+        except RequestValidationError as error:
+            raise placed(error, place, _title_of(form)) from None
+        if document.mended:
+            log.info("messages of an imported chat were mended", place=place, count=document.mended)
+        read.append((form, document))
         # A wait between two, so that many small ones don't hold the loop either.
         await asyncio.sleep(0)
     async with deps.database.read() as connection:
         own = set(await folders.parents(connection, principal.id))
     new = [await _draft(principal, form, document, own) for form, document in read]
     return [chat.n for chat in await staging.store_new(deps.database, principal, new)]
+
+
+def _title_of(form: ImportedChat) -> str:
+    """What a person knows a chat by, that can't be read otherwise."""
+    try:
+        title = msgspec.json.decode(form.chat["title"])
+    except (KeyError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        title = None
+    return title[:100] if isinstance(title, str) and title else NEW_TITLE
 
 
 async def _draft(principal: Principal, form: ImportedChat, document: Document, own: Container[str]) -> chats.NewChat:

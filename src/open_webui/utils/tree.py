@@ -83,6 +83,37 @@ def take_apart(given_id: str, message: Any, *, max_id: int) -> Fields:
     )
 
 
+def mended(message: Any) -> dict[str, Any] | None:
+    """A message of another program's export with only what `take_apart` takes, None for one that is no message.
+
+    Ids that are none are left out, a role or a state that is none is as if it were not given, other values become text.
+    """
+    if not isinstance(message, dict):
+        return None
+    out = dict(message)
+    if not isinstance(out.get("parentId"), str | None):
+        out["parentId"] = None
+    children = out.get("childrenIds")
+    if children is not None:
+        out["childrenIds"] = [c for c in children if isinstance(c, str)] if isinstance(children, list) else []
+    role = out.get("role")
+    if not isinstance(role, str) or not 0 < len(role) <= MAX_ROLE:
+        out.pop("role", None)
+    if not isinstance(out.get("done"), bool | None):
+        del out["done"]
+    content = out.get("content")
+    if not isinstance(content, str | list | None):
+        out["content"] = _written(content)
+    return out
+
+
+def _written(value: Any) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, RecursionError):
+        return ""
+
+
 def _content(given: Any, body: dict[str, Any], loc: Sequence[str]) -> str | None:
     if given is None or isinstance(given, str):
         return given

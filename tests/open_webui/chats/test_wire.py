@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from tests.support.live import Actor
@@ -239,13 +240,43 @@ async def test_export_and_import_are_a_round_trip(user: Actor, other: Actor) -> 
         assert kept[0] == kept[1]
 
 
-async def test_an_import_with_a_bad_chat_stores_nothing(user: Actor) -> None:
-    bad = sample()
-    bad["history"]["messages"]["a1"]["content"] = 7
+async def test_an_import_with_a_bad_chat_stores_nothing_and_names_it(user: Actor) -> None:
+    bad = sample() | {"title": "x" * 10_000}
     reply = await call(user, "POST", f"{CHATS}/import", 422, json={"chats": [{"chat": sample()}, {"chat": bad}]})
-    assert reply["detail"][0]["loc"] == ["body", "chat", "history", "messages", "a1", "content"]
+    assert reply["detail"][0]["loc"] == ["body", "chats", "1", "chat", "title"]
+    bad = sample() | {"title": "Foxes", "history": {"messages": 7}}
+    reply = await call(user, "POST", f"{CHATS}/import", 422, json={"chats": [{"chat": sample()}, {"chat": bad}]})
+    assert reply["detail"][0]["loc"][:3] == ["body", "chats", "1"]
+    assert "'Foxes'" in reply["detail"][0]["msg"]
     await call(user, "POST", f"{CHATS}/import", 400, json={"chats": [{"chat": sample(), "meta": _deep(150)}]})
     assert await call(user, "GET", f"{CHATS}/") == []
+
+
+async def test_bad_messages_do_not_refuse_an_import(user: Actor) -> None:
+    def message(**fields: Any) -> dict[str, Any]:
+        return {"parentId": "q", "childrenIds": [], "role": "assistant", "content": "x", **fields}
+
+    messages: dict[str, Any] = {
+        "q": {"id": "q", "parentId": None, "childrenIds": ["a", None, 7], "role": "user", "content": "Hi"},
+        "a": message(childrenIds="none", content=42, done="yes"),
+        "b": message(parentId=7, role="", content={"text": "Hi"}),
+        "c": message(role="x" * 100, content=None),
+        "d": None,
+        "e": ["no message"],
+        "f": message(content=_deep(150)),
+        "": message(),
+        "x" * 500: message(),
+    }
+    chat = {"title": "Other", "history": {"messages": messages, "currentId": "a"}}
+    [imported] = await call(user, "POST", f"{CHATS}/import", json={"chats": [{"chat": chat}]})
+    kept = imported["chat"]["history"]["messages"]
+    deep = msgspec.json.encode(_deep(150)).decode()
+    assert {i: m["content"] for i, m in kept.items()} == {"q": "Hi", "a": "42", "b": '{"text":"Hi"}', "c": "", "f": deep}
+    assert kept["q"]["childrenIds"] == ["a", "c", "f"]
+    assert kept["b"]["parentId"] is None
+    listed = {"title": "Old", "messages": [None, {"role": "user", "content": 7}, "x", {"role": 5, "content": "b"}]}
+    [imported] = await call(user, "POST", f"{CHATS}/import", json={"chats": [{"chat": listed}]})
+    assert [m["content"] for m in imported["chat"]["history"]["messages"].values()] == ["7", "b"]
 
 
 def _deep(depth: int) -> Any:
