@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 import aiosqlite
 
 from open_webui.internal.shielding import to_the_end
+from open_webui.utils import accents
 
 # Between two tries to end a cancelled query.
 _HURRY_SECONDS: Final = 0.05
@@ -182,7 +183,12 @@ def creator(kind: type[Connection]) -> Callable[..., Connection]:
     """What SQLAlchemy's `async_creator_fn` makes connections with."""
 
     def connect(database: str, **options: Any) -> Connection:
-        connection = kind(lambda: sqlite3.connect(database, **options), 64)
+        def open_file() -> sqlite3.Connection:
+            opened: sqlite3.Connection = sqlite3.connect(database, **options)
+            opened.create_function(accents.FUNCTION, 1, accents.without_accents, deterministic=True)
+            return opened
+
+        connection = kind(open_file, 64)
         # A process that ends must not wait for a thread that waits for work.
         connection._thread.daemon = True  # noqa: SLF001 - as SQLAlchemy's own creator does
         return connection

@@ -1,6 +1,7 @@
 """Search over one's chats: titles, and messages through the full-text index; texts that have no words by looking at them all.
 
-The typed text is never query syntax. The words are quoted; the last one matches as a beginning.
+The typed text is never query syntax. The words are quoted; the last one matches as a beginning. Of a word with signs, such
+as C++, the index knows the letters only: the messages with them are looked at.
 """
 
 import re
@@ -17,6 +18,7 @@ from open_webui.models.base import among, clean
 from open_webui.models.chat_lists import ListRow
 from open_webui.models.chat_rows import visible
 from open_webui.models.messages import owner_word
+from open_webui.utils import accents
 
 t, message, link, folder = tables.chat, tables.message, tables.chat_tag, tables.folder
 MAX_WORDS: Final = 16
@@ -50,7 +52,8 @@ class Query(msgspec.Struct, frozen=True):
 
     @property
     def is_unspaced(self) -> bool:
-        return any(_UNSPACED.search(word) for word in self.words)
+        """Whether the index is of no use: it has no runs of letters for a word, or the word has no letters."""
+        return any(_UNSPACED.search(word) or not _has_letters(word) for word in self.words)
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -77,13 +80,24 @@ def parse(text: str) -> Query:
             flags[name] = value == "true"
         return " "
 
-    rest = _FILTER.sub(take, clean(text[:500]))
+    typed = _FILTER.sub(take, clean(text[:500])).split()
+    # A dash between words is no word; what is typed alone, or is an emoji, is meant.
+    words = [word for word in typed if _has_letters(word) or not word.isascii()] or typed
     return Query(
-        words=tuple(word for word in rest.split() if any(c.isalnum() for c in word))[:MAX_WORDS],
+        words=tuple(words[:MAX_WORDS]),
         tags=tuple(dict.fromkeys(values["tag"])),
         folders=tuple(dict.fromkeys(values["folder"])),
         **flags,
     )
+
+
+def _has_letters(word: str) -> bool:
+    return any(c.isalnum() for c in word)
+
+
+def _with_signs(words: Sequence[str]) -> list[str]:
+    """The words of which the index knows only a part."""
+    return [word for word in words if not word.isalnum()]
 
 
 def only_shared(query: Query, shared: bool) -> Query:
@@ -93,12 +107,14 @@ def only_shared(query: Query, shared: bool) -> Query:
 
 def _fts5(user_id: str, words: Sequence[str]) -> str:
     terms = [f'"{word.replace(chr(34), chr(34) * 2)}"' for word in words]
-    return f'owner : "{owner_word(user_id)}" AND content : ({" AND ".join(terms)} *)'
+    # What ends with a sign is typed to its end.
+    star = " *" if words[-1][-1].isalnum() else ""
+    return f'owner : "{owner_word(user_id)}" AND content : ({" AND ".join(terms)}{star})'
 
 
 def _tsquery(words: Sequence[str]) -> str:
     quoted = ["'" + word.replace("\\", "\\\\").replace("'", "''") + "'" for word in words]
-    return " & ".join(quoted) + ":*"
+    return " & ".join(quoted) + (":*" if words[-1][-1].isalnum() else "")
 
 
 def _variants(word: str) -> list[str]:
@@ -116,15 +132,27 @@ def _contains(column: "sa.ColumnElement[str]", word: str) -> "sa.ColumnElement[b
     return sa.or_(*(column.ilike(f"%{_escaped(v)}%", escape="\\") for v in _variants(word)))
 
 
+def _titled(word: str, dialect: str) -> "sa.ColumnElement[bool]":
+    """A condition: the title holds the word, whatever its case and accents."""
+    if dialect == "postgresql":
+        title: sa.ColumnElement[str] = sa.func.lower(sa.func.translate(t.c.title, *accents.letters()))
+    else:
+        title = getattr(sa.func, accents.FUNCTION)(t.c.title)
+    plain = accents.without_accents(word) or ""
+    return sa.or_(title.like(f"%{_escaped(plain)}%", escape="\\"), _contains(t.c.title, word))
+
+
 def _matches(user_id: str, query: Query, dialect: str) -> "sa.Select[Any]":
     """The numbers of this user's messages that hold all the words, by the full-text index."""
+    signs = [_contains(message.c.content, word) for word in _with_signs(query.words)]
     if dialect == "postgresql":
         search: sa.ColumnElement[Any] = sa.literal_column("chat_message.search")
         ts = sa.func.to_tsquery("simple", _tsquery(query.words))
-        return sa.select(message.c.n).where(message.c.owner == owner_word(user_id), search.op("@@")(ts))
+        return sa.select(message.c.n).where(message.c.owner == owner_word(user_id), search.op("@@")(ts), *signs)
     index = sa.table("message_fts", sa.column("rowid", sa.BigInteger))
     match = sa.literal_column("message_fts").op("MATCH")(_fts5(user_id, query.words))
-    return sa.select(index.c.rowid.label("n")).where(match)
+    found = sa.select(index.c.rowid.label("n")).where(match)
+    return found.join(message, message.c.n == index.c.rowid).where(*signs) if signs else found
 
 
 def _looked_at(query: Query) -> "list[sa.ColumnElement[bool]]":
@@ -225,7 +253,7 @@ async def chats(
 
 def _said(user_id: str, query: Query, dialect: str, within: tuple[int, int] | None = None) -> "sa.ColumnElement[bool]":
     """A condition: a message of the chat has all the words, or its title has."""
-    in_title = sa.and_(*(_contains(t.c.title, word) for word in query.words))
+    in_title = sa.and_(*(_titled(word, dialect) for word in query.words))
     return sa.or_(_found(user_id, query, dialect, within), in_title)
 
 

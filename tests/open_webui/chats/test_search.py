@@ -68,6 +68,32 @@ async def test_scripts_without_blanks_are_found_inside(user: Actor, other: Actor
     assert (await find(user, "東京"))[0]["snippet"] == "私は東京に住んでいます。"
 
 
+async def test_signs_and_emoji_are_found_where_they_stand(user: Actor) -> None:
+    await put(user, "Cats", "Cats can climb. cheap")
+    await put(user, "Templates", "C++ templates, and C# too")
+    await put(user, "Party", "cake \U0001f382, why???")
+    await put(user, "Music \U0001f3b5", "x")
+    assert await titles(user, "\U0001f382") == {"Party"}
+    assert await titles(user, "cake \U0001f382") == {"Party"}
+    assert await titles(user, "\U0001f3b5") == {"Music \U0001f3b5"}
+    assert await titles(user, "???") == {"Party"}
+    assert await titles(user, "C++") == {"Templates"}
+    assert await titles(user, "c# templ") == {"Templates"}
+    assert await titles(user, "C--") == set()
+    assert (await find(user, "C++"))[0]["snippet"] == "C++ templates, and C# too"
+
+
+async def test_titles_are_found_without_their_accents(user: Actor, other: Actor) -> None:
+    await put(user, "Café in İstanbul", "x")
+    await put(user, "Straße nach Łódź", "x")
+    await put(other, "Cafe", "x")
+    for text in ("cafe", "CAFÉ", "istanbul", "İstanbul", "cafe ist"):
+        assert await titles(user, text) == {"Café in İstanbul"}, text
+    for text in ("straße", "nach"):
+        assert await titles(user, text) == {"Straße nach Łódź"}, text
+    assert await titles(user, "caf_") == set()
+
+
 async def test_filters(user: Actor) -> None:
     first = await put(user, "One", "apple pie")
     second = await put(user, "Two", "apple tart")
@@ -175,13 +201,16 @@ def test_filters_are_taken_out_of_the_text() -> None:
         words=("hello", "wörld"), tags=("red", "none"), folders=("my_work",), pinned=True
     )
     assert parse("nottag:x") == Query(words=("nottag:x",))
+    assert parse("hello - world !").words == ("hello", "world")
+    assert parse("hello \U0001f382").words == ("hello", "\U0001f382")
+    assert parse("??? !").words == ("???", "!")
 
 
 @given(st.text())
 def test_any_text_is_parsed_within_bounds(text: str) -> None:
     query = parse(text)
     assert len(query.words) <= search.MAX_WORDS
-    assert all(any(c.isalnum() for c in word) and "\x00" not in word for word in query.words)
+    assert all(word and "\x00" not in word for word in query.words)
 
 
 async def test_pages_are_those_of_the_whole_list_wherever_the_newest_chats_fill_them(

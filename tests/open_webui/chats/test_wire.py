@@ -271,7 +271,13 @@ async def test_bad_messages_do_not_refuse_an_import(user: Actor) -> None:
     [imported] = await call(user, "POST", f"{CHATS}/import", json={"chats": [{"chat": chat}]})
     kept = imported["chat"]["history"]["messages"]
     deep = msgspec.json.encode(_deep(150)).decode()
-    assert {i: m["content"] for i, m in kept.items()} == {"q": "Hi", "a": "42", "b": '{"text":"Hi"}', "c": "", "f": deep}
+    assert {i: m["content"] for i, m in kept.items()} == {
+        "q": "Hi",
+        "a": "42",
+        "b": '{"text":"Hi"}',
+        "c": "",
+        "f": deep,
+    }
     assert kept["q"]["childrenIds"] == ["a", "c", "f"]
     assert kept["b"]["parentId"] is None
     listed = {"title": "Old", "messages": [None, {"role": "user", "content": 7}, "x", {"role": 5, "content": "b"}]}
