@@ -334,12 +334,8 @@ def test_a_search_with_beams_has_no_stream(backend: HuggingFaceBackend) -> None:
         ({"stop": 5}, ParameterError, "list of texts"),
         ({"seed": 1.5}, ParameterError, "whole number"),
         ({"max_tokens": 0}, ParameterError, "at least 1"),
-        ({"json_schema": {}}, UnsupportedError, "outlines or xgrammar"),
-        ({"grammar": "root ::= x"}, UnsupportedError, "outlines or xgrammar"),
-        ({"response_format": {"type": "json_object"}}, UnsupportedError, "outlines or xgrammar"),
         ({"tools": [WEATHER]}, UnsupportedError, "belong to a chat"),
         ({"tools": ["weather"]}, ParameterError, "Each tool must be"),
-        ({"tools": [WEATHER], "tool_choice": "required"}, UnsupportedError, "can't force"),
         ([], ParameterError, "must be a mapping"),
     ],
 )

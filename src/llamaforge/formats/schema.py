@@ -53,7 +53,12 @@ def checked_schema(schema: object) -> Json:
 
 def grammar(schema: Mapping[str, Any]) -> str:
     """The grammar by which llguidance holds a checked schema."""
-    return f"%llguidance {{}}\nstart: %json {json.dumps({'x-guidance': _WHITE_SPACE, **schema})}"
+    return f"%llguidance {{}}\nstart: {rule(schema)}"
+
+
+def rule(schema: Mapping[str, Any]) -> str:
+    """A checked schema as what a rule of llguidance's grammars can be."""
+    return f"%json {json.dumps({'x-guidance': _WHITE_SPACE, **schema})}"
 
 
 def _compile(schema: Mapping[str, Any]) -> None:

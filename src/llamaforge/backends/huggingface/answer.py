@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from llamaforge.backends.huggingface.options import Settings
+from llamaforge.backends.huggingface.options import Form, Settings
 from llamaforge.backends.huggingface.text import Cutter, Detokenizer
 from llamaforge.backends.huggingface.tool_calls import CallReader, Part
 from llamaforge.formats import completions
@@ -24,17 +24,20 @@ class Answer:
         prompt: Sequence[int],
         settings: Settings,
         *,
+        form: Form | None = None,
         continues: bool = False,
         reads_calls: bool = False,
         single_call: bool = False,
     ) -> None:
-        """continues: the answer's text goes on from the prompt's, as to spaces. single_call: it ends with a first tool call.
+        """form: what the answer is held to. continues: its text goes on from the prompt's, as to spaces. single_call: it
+        ends with a first tool call.
 
-        Raises ContextLengthError where the prompt leaves no room for an answer.
+        Raises ContextLengthError where the prompt leaves no room for an answer; ParameterError, UnsupportedError for the form.
         """
         room = engine.room(prompt)
         wanted = settings.max_tokens
         self._limit = min(limit for limit in (room, wanted, 2**31) if limit is not None)
+        self._mask = None if form is None else engine.mask(form)
         self._engine = engine
         self._prompt = prompt
         self._settings = settings
@@ -81,7 +84,7 @@ class Answer:
         if self._settings.num_beams > 1 and self._limit > 0:
             yield from self._engine.beams(self._prompt, self._settings, self._limit)
         elif self._limit > 0:
-            yield from self._engine.tokens(self._prompt, self._settings, self._limit, self._note_cached)
+            yield from self._engine.tokens(self._prompt, self._settings, self._limit, self._note_cached, self._mask)
 
     def _note_cached(self, tokens: int) -> None:
         self._cached = tokens

@@ -39,7 +39,7 @@ class HuggingFaceBackend(BaseBackend):
 
     Answers go on to the end of the context unless max_tokens says otherwise. Temperature 0 takes the likeliest token; a
     temperature, or another parameter of sampling, samples; without any the model's generation_config.json decides. A seed
-    gives the same answer again. Safe from any thread.
+    gives the same answer again. Safe from any thread. Answers can be held to a JSON schema, a grammar or a call of a tool.
     """
 
     load_parameters: ClassVar[tuple[Parameter, ...] | None] = options.LOAD
@@ -165,7 +165,8 @@ class HuggingFaceBackend(BaseBackend):
         if options.tools_of(given):
             raise UnsupportedError("Tools belong to a chat: give messages instead of a prompt.")
         tokens = engine.encode(prompt)
-        return Answer(engine, tokens, _settings(engine, given, whole=whole), continues=True)
+        settings, form = _settings(engine, given, whole=whole), options.form_of(given, ())
+        return Answer(engine, tokens, settings, form=form, continues=True)
 
     def _from_messages(
         self, messages: Sequence[Message], parameters: Parameters | None, *, whole: bool = False
@@ -178,9 +179,10 @@ class HuggingFaceBackend(BaseBackend):
         if not engine.has_template:
             if tools:
                 raise UnsupportedError("The model has no chat template, so that it can't be told of tools.")
-            return Answer(engine, engine.encode(messages_to_prompt(plain)), settings)
+            return Answer(engine, engine.encode(messages_to_prompt(plain)), settings, form=options.form_of(given, ()))
         single = given.get("parallel_tool_calls") is False
-        return Answer(engine, engine.encode_chat(plain, tools), settings, reads_calls=bool(tools), single_call=single)
+        form, prompt = options.form_of(given, tools), engine.encode_chat(plain, tools)
+        return Answer(engine, prompt, settings, form=form, reads_calls=bool(tools), single_call=single)
 
 
 def _settings(engine: Engine, given: Mapping[str, Any], *, whole: bool) -> options.Settings:

@@ -96,6 +96,8 @@ class Batch:
                 if output.error is not None:
                     raise GenerationError(f"The model failed while it wrote an answer: {output.error}")
                 finished = output.is_finished()
+                if sampler.failure:
+                    raise GenerationError(sampler.failure)
                 fresh = output.generated_tokens[sent:]
                 sent += len(fresh)
                 yield from fresh

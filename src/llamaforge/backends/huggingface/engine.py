@@ -16,8 +16,9 @@ import torch
 from jinja2 import TemplateError
 
 from llamaforge.backends.huggingface.batching import Batch
+from llamaforge.backends.huggingface.constraint import Mask, Vocabulary
 from llamaforge.backends.huggingface.loading import Model, find, load
-from llamaforge.backends.huggingface.options import Settings
+from llamaforge.backends.huggingface.options import Form, Settings
 from llamaforge.backends.huggingface.prefix import Prefix
 from llamaforge.backends.huggingface.sampling import Sampler
 from llamaforge.backends.huggingface.tool_calls import CLOSE, OPEN
@@ -52,6 +53,8 @@ class Engine:
         self._keeps = {"logits_to_keep": 1} if _takes(self.model.network, "logits_to_keep") else {}
         # The library calls the cache `cache` since 5.24; before, and in code that a model brings, it has its older name.
         self._cache_name = "cache" if _takes(self.model.network, "cache") else "past_key_values"
+        self._vocabulary_lock = threading.Lock()
+        self._vocabulary: Vocabulary | None = None
         self._closed = False
         self.has_template = bool(getattr(self.model.tokenizer, "chat_template", None))
         self.hidden = _hidden(self.model.tokenizer)
@@ -119,15 +122,27 @@ class Engine:
             )
         return context - len(prompt)
 
+    def mask(self, form: Form) -> Mask:
+        """What holds one answer to `form`. Raises ParameterError where it can't be held, UnsupportedError for this model."""
+        with self._vocabulary_lock:
+            if self._vocabulary is None:
+                self._vocabulary = Vocabulary(self.model.bare_tokenizer, self.model.ends)
+        return self._vocabulary.mask(form)
+
     def tokens(
-        self, prompt: Sequence[int], settings: Settings, limit: int, cached: Callable[[int], None]
+        self,
+        prompt: Sequence[int],
+        settings: Settings,
+        limit: int,
+        cached: Callable[[int], None],
+        mask: Mask | None = None,
     ) -> Iterator[int]:
         """The tokens of an answer, its end token included; closing the iterator ends it. Raises GenerationError.
 
         The first who comes runs a loop of his own, which costs the least for one answer. While it runs, others share
-        the passes of a batch. cached: is told how many tokens of the prompt had been read before.
+        the passes of a batch. cached: is told how many tokens of the prompt had been read before. mask: see `mask`.
         """
-        sampler = Sampler(settings, prompt, self.model.ends, self.device)
+        sampler = Sampler(settings, prompt, self.model.ends, self.device, mask)
         if self._alone.acquire(blocking=False):
             try:
                 cache, known = self._prefix.take(prompt)
@@ -213,6 +228,8 @@ class Engine:
                     inputs = torch.tensor([sequence[known:]], device=device)
                     output = network(input_ids=inputs, use_cache=True, **{self._cache_name: cache}, **self._keeps)
                     token = sampler.choose(output.logits[0, -1])
+                if sampler.failure:
+                    raise GenerationError(sampler.failure)
                 # A cache of a kind that is not handed on: the whole text is read again for each token.
                 cache = output.get(self._cache_name)
                 whole = cache is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,20 @@ EMBEDDING: tuple[Parameter, ...] = (Parameter("normalize", "bool"),)
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """What an answer must be. With a schema and tools it may be either.
+
+    schema: a checked JSON schema. grammar: in llama.cpp's notation (GBNF). tools: OpenAI's, one of which is called.
+    many: whether several calls may follow each other.
+    """
+
+    schema: Mapping[str, Any] | None = None
+    grammar: str | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How one answer is drawn. A value of None is switched off.
 
@@ -63,7 +77,6 @@ def settings(given: Mapping[str, Any], model: Mapping[str, Any]) -> Settings:
 
     Raises ParameterError and UnsupportedError.
     """
-    _refuse_shapes(given)
     values = {**model, **given}
     for name, off in (("typical_p", "1"), ("repeat_penalty", "1")):
         if values.get(name) == 0:
@@ -76,6 +89,10 @@ def settings(given: Mapping[str, Any], model: Mapping[str, Any]) -> Settings:
     if beams > 1 and temperature is not None:
         if given.get("num_beams", 1) > 1:
             raise UnsupportedError("A search with num_beams does not sample; give temperature 0 or do_sample false.")
+        beams = 1
+    if beams > 1 and (given.keys() & {"json_schema", "grammar"} or given.get("tool_choice") == "required"):
+        if given.get("num_beams", 1) > 1:
+            raise UnsupportedError("A search with num_beams can't be held to a schema, a grammar or a call of a tool.")
         beams = 1
     return Settings(
         max_tokens=None if most < 0 else most,
@@ -114,24 +131,25 @@ def _unless(value: Any, off: float) -> Any:
     return None if value is None or value == off else value
 
 
-def _refuse_shapes(given: Mapping[str, Any]) -> None:
-    """Raises UnsupportedError for shapes that no library installed with this engine can hold an answer to."""
-    wanted = next((name for name in ("json_schema", "grammar") if name in given), None)
-    if wanted is not None:
-        raise UnsupportedError(
-            f"The huggingface backend can't hold an answer to a {wanted}: that needs a library for constrained decoding "
-            "(such as outlines or xgrammar), which it does not use. The llama.cpp backend can."
-        )
+def form_of(given: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> Form | None:
+    """What the answer is held to. given: parameters in one form (see `shaped`). tools: those that the model is told of.
+
+    Raises ParameterError.
+    """
+    schema, grammar = given.get("json_schema"), given.get("grammar")
+    forced = given.get("tool_choice") == "required"
+    if grammar is not None and tools:
+        raise ParameterError("'grammar' and 'tools' both shape the answer; give one of them.")
+    if schema is None and grammar is None and not forced:
+        return None
+    # A model that has to call a tool can't say that it has called enough of them.
+    many = not forced and given.get("parallel_tool_calls") is not False
+    return Form(None if forced else schema, grammar, tuple(tools), many)
 
 
 def tools_of(given: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The tools that the model is told of. Raises UnsupportedError."""
-    choice = given.get("tool_choice", "auto")
-    if choice == "none":
-        return []
-    if choice != "auto":
-        raise UnsupportedError("The huggingface backend can't force a tool call: tool_choice must be 'auto' or 'none'.")
-    return list(given.get("tools", ()))
+    """The tools that the model is told of."""
+    return [] if given.get("tool_choice") == "none" else list(given.get("tools", ()))
 
 
 def model_defaults(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import cast
 
 import torch
 from transformers.generation.logits_process import (
@@ -17,18 +18,30 @@ from transformers.generation.logits_process import (
     TypicalLogitsWarper,
 )
 
+from llamaforge.backends.huggingface.constraint import Mask
 from llamaforge.backends.huggingface.options import Settings
 
 
 class Sampler:
     """Draws the tokens of one answer. Not for several threads at once.
 
-    The order is that of Transformers: penalties, temperature, top-k, top-p, min-p, typical.
+    The order is that of Transformers: penalties, what a mask leaves, temperature, top-k, top-p, min-p, typical.
     """
 
-    def __init__(self, settings: Settings, prompt: Sequence[int], ends: Collection[int], device: torch.device) -> None:
-        """prompt: its tokens, which penalties count too. ends: the tokens that `min_new_tokens` forbids at first."""
+    def __init__(
+        self,
+        settings: Settings,
+        prompt: Sequence[int],
+        ends: Collection[int],
+        device: torch.device,
+        mask: Mask | None = None,
+    ) -> None:
+        """prompt: its tokens, which penalties count too. ends: the tokens that `min_new_tokens` forbids at first.
+
+        mask: what holds the answer to a form.
+        """
         self._settings = settings
+        self._mask = mask
         self._history = list(prompt)
         self._prompt_length = len(prompt)
         self._ends = sorted(ends)
@@ -47,18 +60,27 @@ class Sampler:
                 self._random.manual_seed(settings.seed % 2**63)
         # The likeliest token of the bare logits: no history is needed, and a batch may draw it by itself.
         self.plain = self._random is None and not (
-            self._repetition
+            mask
+            or self._repetition
             or self._ngrams
             or settings.presence_penalty
             or settings.frequency_penalty
             or settings.min_new_tokens
         )
 
+    @property
+    def failure(self) -> str:
+        """Why the tokens drawn are good for nothing: the answer can't be held to its form any more. "" where it is."""
+        return self._mask.failure if self._mask else ""
+
     def choose(self, logits: torch.Tensor) -> int:
         """The next token. logits: of shape [vocabulary]."""
         if self.plain:
             return int(logits.argmax())
-        scores = self._penalized(logits.float().clone())[None]
+        scores = self._penalized(logits.float().clone())
+        if self._mask is not None:
+            scores = self._masked(scores, logits)
+        scores = scores[None]
         if self._random is None:
             token = int(scores.argmax())
         else:
@@ -67,7 +89,16 @@ class Sampler:
             token = int(torch.multinomial(scores.softmax(-1)[0], 1, generator=self._random))
         self._history.append(token)
         self._counts[token] += 1
+        if self._mask is not None:
+            self._mask.take(token)
         return token
+
+    def _masked(self, scores: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        mask = cast("Mask", self._mask)
+        forbidden = ~mask.allowed(scores)
+        held = scores.masked_fill(forbidden, float("-inf"))
+        # Where a penalty forbids all that the form allows, the form wins.
+        return held if mask.failure or held.isfinite().any() else logits.float().masked_fill(forbidden, float("-inf"))
 
     def _penalized(self, scores: torch.Tensor) -> torch.Tensor:
         settings = self._settings
