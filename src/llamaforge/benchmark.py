@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,7 +50,7 @@ class Run:
         return self.tokens / self.time if self.time > 0 else 0.0
 
 
-def run(
+def run(  # noqa: PLR0913 - one argument a setting
     forge: Forge,
     model: str | None = None,
     prompts: Sequence[str] | str | None = None,
@@ -56,19 +58,23 @@ def run(
     iterations: int = 3,
     max_tokens: int = 100,
     warmup: bool = True,
+    parallel: int = 1,
     dataset: str | None = None,
     num_samples: int | None = None,
 ) -> Json:
     """Run every prompt `iterations` times on `model` (the current one by default) and return the figures:
 
-    {model, backend, iterations, max_tokens, token_count: "engine" | "pieces", prompts: [{prompt, runs: [{time,
-    time_to_first_token, tokens, tokens_per_second}], metrics}], overall: metrics + {total_tokens, total_time}}. Times in
-    seconds. dataset: a file of prompts (see `read_prompts`), instead of `prompts`; num_samples: its first so many.
+    {model, backend, iterations, parallel, max_tokens, token_count: "engine" | "pieces", prompts: [{prompt, runs: [{time,
+    time_to_first_token, tokens, tokens_per_second}], metrics}], overall: metrics + {total_tokens, total_time, wall_time,
+    wall_tokens_per_second}}. Times in seconds; `total` is the sum of all runs, `wall` by the clock.
+    parallel: runs at a time, of which a model computes as many as it has slots (`n_parallel`). dataset: a file of prompts
+    (see `read_prompts`), instead of `prompts`; num_samples: its first so many.
     Raises ParameterError for arguments that can't be used, and whatever loading and generating raise.
     """
     asked = _prompts(prompts, dataset, num_samples)
     _at_least_one("iterations", iterations)
     _at_least_one("max_tokens", max_tokens)
+    _at_least_one("parallel", parallel)
     if model is not None:
         forge.load_model(model)
     current = forge.current_model
@@ -77,15 +83,21 @@ def run(
     parameters = {"max_tokens": max_tokens}
     if warmup:
         measure(forge.completion_stream(asked[0], parameters))
+    each = [prompt for prompt in asked for _ in range(iterations)]
+    begin = time.perf_counter()
+    measured = _all(lambda prompt: measure(forge.completion_stream(prompt, parameters)), each, parallel)
     results = [
-        (prompt, [measure(forge.completion_stream(prompt, parameters)) for _ in range(iterations)]) for prompt in asked
+        (prompt, measured[at : at + iterations]) for at, prompt in zip(count(0, iterations), asked, strict=False)
     ]
+    wall = time.perf_counter() - begin
     runs = [one for _, of_prompt in results for one in of_prompt]
     totals = {"total_tokens": sum(one.tokens for one in runs), "total_time": sum(one.time for one in runs)}
+    totals |= {"wall_time": wall, "wall_tokens_per_second": totals["total_tokens"] / wall}
     return {
         "model": current.name,
         "backend": current.backend,
         "iterations": iterations,
+        "parallel": parallel,
         "max_tokens": max_tokens,
         "token_count": "engine" if all(one.counted for one in runs) else "pieces",
         "prompts": [
@@ -97,6 +109,14 @@ def run(
         "avg_latency": metrics(runs)["avg_time"],
         "tokens_per_second": metrics(runs)["avg_tokens_per_second"],
     }
+
+
+def _all(work: Callable[[str], Run], prompts: Sequence[str], at_once: int) -> list[Run]:
+    """The runs of all prompts, in order; one at a time stays in this thread, where Ctrl-C ends it at once."""
+    if at_once == 1:
+        return [work(prompt) for prompt in prompts]
+    with ThreadPoolExecutor(at_once) as threads:
+        return list(threads.map(work, prompts))
 
 
 def measure(chunks: Iterable[Json]) -> Run:

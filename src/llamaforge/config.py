@@ -41,6 +41,7 @@ DEFAULTS: Json = {
     "temp_dir": f"{HOME}/temp",
     "memory_budget": None,
     "log_conversations": True,
+    "templates": {},
     "profiles": {},
     "active_profile": None,
 }
@@ -51,8 +52,9 @@ _ENVIRONMENT = {
     "LLAMAFORGE_PROFILE": ("active_profile",),
 }
 _PATHS = ("LLAMAFORGE_CONFIG_PATH", "LLAMAFORGE_CONFIG")
-_OBJECTS = ("models", "api_keys", "backends", "profiles", "server", "logging")
-_OBJECTS_OF_OBJECTS = ("models", "backends", "profiles")
+_OBJECTS = ("models", "api_keys", "backends", "profiles", "server", "logging", "templates")
+_OBJECTS_OF_OBJECTS = ("models", "backends", "profiles", "templates")
+_OF_ALL_PROFILES = {"models", "profiles", "active_profile", "templates"}
 _MISSING = object()
 
 
@@ -99,7 +101,7 @@ class Config:
         _put(alone, parts, copy.deepcopy(value), exact=True)
         typed(alone, "The configuration")
         with self._lock:
-            place = self._profile() if parts[0] not in {"models", "profiles", "active_profile"} else None
+            place = self._profile() if parts[0] not in _OF_ALL_PROFILES else None
             exact = named is not None or not isinstance(key, str)
             _put(self.config if place is None else place, parts, _find(alone, parts, None, exact=True), exact=exact)
 

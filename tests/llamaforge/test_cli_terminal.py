@@ -13,6 +13,7 @@ import pytest
 
 from llamaforge import terminal
 from llamaforge.config import Config
+from tests.support.tiny_gguf import write_gguf
 from tests.support.upstream import Upstream
 
 COMMAND = [sys.executable, "-m", "llamaforge"]
@@ -328,3 +329,37 @@ def test_what_needs_a_prompt_says_so(more: list[str]) -> None:
     process = Terminal("run", "m", *more)
     assert "give a prompt, or pipe one in" in process.read()
     assert process.end() == 2
+
+
+# ---- asking
+
+
+@pytest.mark.parametrize(("typed", "stays"), [("n", True), ("", True), ("y", False)])
+def test_rm_asks_before_it_deletes(home: Path, typed: str, stays: bool) -> None:
+    file = home / "models" / "own.gguf"
+    file.parent.mkdir()
+    write_gguf(file)
+    config = Config()
+    config.set("models_dir", str(file.parent))
+    config.add_model("own", file)
+    config.save()
+    process = Terminal("rm", "own")
+    process.read(f"Delete {file}? [y/N]: ")
+    process.write(f"{typed}\n")
+    said = process.read()
+    assert process.end() == 0
+    assert ("own stays." in said) is file.exists() is ("own" in Config().list_models()) is stays
+
+
+def test_no_answer_deletes_nothing(home: Path) -> None:
+    (home / "models").mkdir()
+    write_gguf(home / "models" / "own.gguf")
+    config = Config()
+    config.set("models_dir", str(home / "models"))
+    config.save()
+    process = Terminal("rm", "own.gguf")
+    process.read("? [y/N]: ")
+    process.write("\x03")
+    process.read()
+    assert process.end() == 130
+    assert (home / "models" / "own.gguf").exists()

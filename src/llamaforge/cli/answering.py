@@ -144,7 +144,7 @@ class Asked:
 
             return run_tools(forge, messages, self._tools, given, model=model, observe=_show_call, on_text=take).message
         if not whole:
-            pieces = forge.generate_stream(self._text, given, model=model) if raw else None
+            pieces = forge.generate_stream(self._text, given, model=model, raw=True) if raw else None
             _each(pieces or forge.chat_stream(self._content, self._history, given, model=model), take)
             return None
         if raw:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from llamaforge import terminal
+from llamaforge.cli.state import known_as
 from llamaforge.exceptions import ModelNotFoundError, ParameterError
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def addressed(forge: LlamaForge, model: str | None, words: Sequence[str]) -> tup
     A single word is the model if there is one of that name. Raises ModelNotFoundError where the first of several is none.
     """
     if model is not None or not words:
-        return model and known_as(forge, model), " ".join(words) or None
-    name = known_as(forge, words[0])
+        return model and known_as(forge.config, model), " ".join(words) or None
+    name = known_as(forge.config, words[0])
     if name == "eliza" or forge.get_model(name) is not None or _is_model_file(name):
         return name, " ".join(words[1:]) or None
     if len(words) > 1 or (forge.default_model is None and words[0].split() == [words[0]]):
@@ -49,16 +50,6 @@ def addressed(forge: LlamaForge, model: str | None, words: Sequence[str]) -> tup
             raise ModelNotFoundError(f"{error}{hint}") from error
         return name, " ".join(words[1:]) or None
     return None, words[0]
-
-
-def known_as(forge: LlamaForge, name: str) -> str:
-    """The model that an alias (`metadata.aliases`) stands for; any other name as it is."""
-    models = forge.config.config["models"]
-    if name not in models:
-        for other, entry in models.items():
-            if name in (entry.get("metadata") or {}).get("aliases", ()):
-                return str(other)
-    return name
 
 
 def _is_model_file(name: str) -> bool:

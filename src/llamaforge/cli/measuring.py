@@ -45,6 +45,7 @@ def benchmark(  # noqa: PLR0913 - one argument an option
     ] = None,
     iterations: Annotated[int, typer.Option(help="Runs of each prompt.")] = 3,
     max_tokens: Annotated[int, typer.Option(help="The length of an answer, in tokens.")] = 100,
+    parallel: Annotated[int, typer.Option(help="Runs at a time, to measure a model with n_parallel slots.")] = 1,
     warmup: Annotated[bool, typer.Option("--warmup/--no-warmup", help="Run once before measuring.")] = True,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file for the JSON.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
@@ -61,6 +62,7 @@ def benchmark(  # noqa: PLR0913 - one argument an option
             iterations=iterations,
             max_tokens=max_tokens,
             warmup=warmup,
+            parallel=parallel,
             dataset=dataset,
             num_samples=num_samples,
         )
@@ -82,6 +84,12 @@ def _show(result: Mapping[str, Any]) -> None:
     say(
         f"{result['model']} on {result['backend']}, {result['iterations']} runs a prompt, tokens by {result['token_count']}"
     )
+    if result["parallel"] > 1:
+        overall = result["overall"]
+        say(
+            f"{result['parallel']} at a time: {overall['wall_tokens_per_second']:.1f} tokens/s together, "
+            f"{overall['total_tokens']} in {_seconds(overall['wall_time'])}"
+        )
     show_table(
         ["PROMPT", "TOKENS/S", "TTFT", "TTFT P50", "TTFT P90", "TTFT P99", "TIME P50", "TIME P90", "TIME P99"], rows
     )

@@ -139,6 +139,21 @@ def log_to_stderr(*, verbose: bool) -> None:
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
 
 
+def known_as(config: Config, name: str) -> str:
+    """The model that an alias (`metadata.aliases`) stands for; any other name as it is."""
+    models: Mapping[str, Any] = config.config["models"]
+    if name in models:
+        return name
+    return next((str(other) for other, entry in models.items() if name in aliases_of(entry)), name)
+
+
+def aliases_of(entry: Mapping[str, Any]) -> Sequence[str]:
+    """The other names of a noted model."""
+    metadata = entry.get("metadata")
+    found = metadata.get("aliases") if isinstance(metadata, Mapping) else None
+    return found if isinstance(found, list) else ()
+
+
 def parameters(given: Sequence[str], **named: Any) -> dict[str, Any]:
     """Parameters from options "name=value" (values as JSON, else as text) and from options of their own.
 

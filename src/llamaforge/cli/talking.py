@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from llamaforge.cli.answering import Asked, Record, talk
-from llamaforge.cli.asking import addressed, known_as, piped, question, schema_of, tools_of, with_files, with_pictures
-from llamaforge.cli.state import State, parameters
+from llamaforge.cli.asking import addressed, piped, question, schema_of, tools_of, with_files, with_pictures
+from llamaforge.cli.state import State, known_as, parameters
 
 Model = Annotated[str | None, typer.Option("--model", "-m", help="A model's name, or a path to one.")]
 Backend = Annotated[str | None, typer.Option("--backend", "-b", help="The backend that runs it.")]
@@ -47,7 +47,7 @@ def chat(  # noqa: PLR0913 - one argument an option
     given = parameters(param or (), temperature=temperature, max_tokens=max_tokens)
     with state.forge() as forge:
         name = model or next(iter(words or ()), None)
-        record = Record(forge, name and known_as(forge, name), system, off=no_log)
+        record = Record(forge, name and known_as(forge.config, name), system, off=no_log)
         if go_on or conversation is not None:
             record.go_on(conversation)
         state.use_backend(forge, record.model, backend)

@@ -17,7 +17,7 @@ from llamaforge.hub.found import Found, gguf, local
 from llamaforge.loading import models_in, overlay, plan
 from llamaforge.model import Model, checked_name
 
-__all__ = ["Found", "Progress", "add", "obtain", "remove"]
+__all__ = ["Found", "Progress", "add", "obtain", "own_files", "remove", "source_of"]
 
 _SHA256 = re.compile(r"sha256[=:-]([0-9A-Fa-f]{64})")
 
@@ -40,7 +40,10 @@ def add(
     """
     checked_name(name, "model")
     if not replace and name in config.list_models():
-        raise ParameterError(f"There is already a model '{name}'. Remove it first, or choose another name.")
+        path = (config.get_model(name) or {}).get("path")
+        raise ParameterError(
+            f"There is already a model '{name}', {path}. Give --replace to put this in its place, or choose another name."
+        )
     found = obtain(source, config.models_dir, progress) if backend is None else Found(_as_it_stands(source), backend)
     noted = _checked_parameters(name, found, parameters or {})
     config.add_model(name, found.path, found.backend, noted, found.metadata)
@@ -72,12 +75,11 @@ def remove(config: Config, name: str, *, delete_file: bool = False) -> Path | No
     Raises ModelNotFoundError, and ParameterError, before anything is changed, for a file that may not be deleted.
     """
     entry = config.get_model(name)
-    path = config.models_dir / name if entry is None else Path(str(entry.get("path", "")))
     if entry is None and name not in models_in(config.models_dir):
         raise ModelNotFoundError(f"There is no model '{name}'.")
     if entry is None and not delete_file:
         raise ParameterError(f"'{name}' only lies in {config.models_dir}; delete its file to remove it.")
-    targets = _own_files(config, name, path) if delete_file else []
+    targets = own_files(config, name) if delete_file else []
     config.remove_model(name)
     config.save()
     for target in targets:
@@ -88,17 +90,10 @@ def remove(config: Config, name: str, *, delete_file: bool = False) -> Path | No
     return targets[0] if targets else None
 
 
-def _checked_parameters(name: str, found: Found, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`given` over those of the source. Raises ParameterError for what the backend doesn't take."""
-    try:
-        how = plan(Model(name, found.path, {"backend": found.backend}), (found.parameters, given))
-    except BackendNotFoundError:  # a program may register it later
-        return {**found.parameters, **given}
-    return overlay(found.parameters, given, how.canonical)
-
-
-def _own_files(config: Config, name: str, path: Path) -> list[Path]:
-    """What to delete for a model. Raises ParameterError when that is not ours."""
+def own_files(config: Config, name: str) -> list[Path]:
+    """What of a model can be deleted: its files in `models_dir`. Raises ParameterError for files that are not ours."""
+    entry = config.get_model(name)
+    path = config.models_dir / name if entry is None else Path(str(entry.get("path", "")))
     home = config.models_dir.resolve()
     real = path.expanduser().resolve()
     if not real.exists():
@@ -119,6 +114,29 @@ def _own_files(config: Config, name: str, path: Path) -> list[Path]:
         for file in real.parent.iterdir()
         if re.fullmatch(rf"{re.escape(part[1])}-\d{{5}}-of-{part[2]}\.gguf", file.name)
     )
+
+
+def source_of(words: str) -> tuple[str, str]:
+    """A source and the name to note it by, from what people give to Ollama: "llama3.2:1b", "hf.co/owner/repo"."""
+    for host in ("https://huggingface.co/", "huggingface.co/", "https://hf.co/", "hf.co/"):
+        if words.startswith(host) and not words.endswith(".gguf"):
+            words = f"hf:{words.removeprefix(host)}"
+    kind, _, rest = words.partition(":")
+    if kind in {"http", "https"}:
+        return words, Path(urlsplit(words).path).stem
+    if kind == "hf":
+        return words, rest.rpartition("/")[2].removesuffix(".gguf")
+    name = rest if kind == "ollama" else words
+    return f"ollama:{name}", name.removesuffix(":latest")
+
+
+def _checked_parameters(name: str, found: Found, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`given` over those of the source. Raises ParameterError for what the backend doesn't take."""
+    try:
+        how = plan(Model(name, found.path, {"backend": found.backend}), (found.parameters, given))
+    except BackendNotFoundError:  # a program may register it later
+        return {**found.parameters, **given}
+    return overlay(found.parameters, given, how.canonical)
 
 
 def _as_it_stands(source: str) -> Path | str:
