@@ -152,4 +152,4 @@ class ModelBusyError(LlamaForgeError, RuntimeError):
     status = 503
     code = "model_busy"
     retryable = True
-    retry_after = 1.0
+    retry_after: float | None = 1.0

@@ -34,6 +34,7 @@ SQL_TYPES = {"SQLAlchemyError", "IntegrityError", "OperationalError", "DBAPIErro
 CLIENTS = {"open_webui/internal/http.py"}
 # Where anything may be caught: a boundary beyond which somebody waits for an answer, or others must not suffer.
 CATCH_ALL = {
+    "llamaforge/pool/pool.py": "the monitor must go on: models are unloaded and checked by it",
     "llamaforge/loaded.py": "what a load raises is raised by everybody who waits for it",
     "llamaforge/threads.py": "what a call in a thread raises is raised where its result is waited for",
     "open_webui/middleware.py": "the boundary to the network",

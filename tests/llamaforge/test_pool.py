@@ -52,7 +52,7 @@ class Fragile:
 
 @pytest.fixture
 async def pool():
-    async with Pool(limits=Limits(crash_pause=0.05, room_seconds=0.2)) as made:
+    async with Pool(limits=Limits(crash_pause=0.05, eviction_timeout=0.2)) as made:
         yield made
 
 
@@ -240,8 +240,10 @@ async def test_the_least_recently_used_goes_when_room_is_needed():
 
 async def test_a_leased_model_is_never_let_go():
     a, b, c = (Spec(name, "doctor", "eliza", memory=100 * MB) for name in "abc")
-    async with Pool(memory_budget=250 * MB, limits=Limits(room_seconds=0.1)) as pool, held(pool, a, b) as leases:
-        with pytest.raises(ModelBusyError, match=r"no room for the model 'c' \(100\.0 MB of 250\.0 MB\).*in use: a, b"):
+    async with Pool(memory_budget=250 * MB, limits=Limits(eviction_timeout=0.1)) as pool, held(pool, a, b) as leases:
+        with pytest.raises(
+            ModelBusyError, match=r"no room for the model 'c' \(100\.0 MB of 250\.0 MB\): in use are a, b"
+        ):
             await pool.load(c)
         assert [lease.failed.is_set() for lease in leases] == [False, False]
 
@@ -257,9 +259,41 @@ async def test_a_load_waits_for_the_room_of_a_running_request():
         assert state(pool, "a").state == "stopped"
 
 
+async def test_a_load_that_cannot_fit_evicts_nobody_and_holds_nobody_back():
+    busy, idle, huge, small = (
+        Spec(name, "doctor", "eliza", memory=size * MB)
+        for name, size in (("busy", 600), ("idle", 200), ("huge", 800), ("small", 100))
+    )
+    async with Pool(memory_budget=1000 * MB, limits=Limits(eviction_timeout=20)) as pool:
+        async with pool.lease(busy):
+            await pool.load(idle)
+            waiting = asyncio.create_task(pool.load(huge))
+            await asyncio.sleep(0.1)
+            assert state(pool, "idle").state == "ready"
+            async with asyncio.timeout(10):
+                await pool.load(small)
+            assert state(pool, "huge").state == "loading"
+        await waiting
+        ready = {status.name for status in pool.status() if status.state == "ready"}
+        assert ready in ({"huge", "idle"}, {"huge", "small"})
+
+
+async def test_devices_are_counted_apart():
+    specs = [Spec(name, "doctor", "eliza", memory={"cuda:0": size}) for name, size in (("a", 15), ("b", 8), ("c", 21))]
+    async with Pool(memory_budget={"ram": 10_000 * MB, "cuda:0": 20}) as pool:
+        await pool.load(specs[0])
+        await pool.load(Spec("ram", "doctor", "eliza", memory=100 * MB))
+        await pool.load(specs[1])
+        assert {status.name: status.state for status in pool.status()} == {"a": "stopped", "b": "ready", "ram": "ready"}
+        with pytest.raises(ModelLoadError, match="21 B of the memory of cuda:0"):
+            await pool.load(specs[2])
+
+
 async def test_a_model_larger_than_all_room_is_refused_at_once():
     async with Pool(memory_budget=150 * MB) as pool:
-        with pytest.raises(ModelLoadError, match=r"needs 200\.0 MB; all models together may take 150\.0 MB"):
+        with pytest.raises(
+            ModelLoadError, match=r"needs about 200\.0 MB of memory, and all models together may take 150\.0 MB\."
+        ):
             await pool.load(Spec("a", "doctor", "eliza", memory=200 * MB))
 
 
@@ -307,6 +341,52 @@ async def test_unload_waits_for_running_requests_unless_forced(pool):
         assert await pool.unload("eliza", force=True) is True
         assert "was unloaded" in str(await lease.failure())
     assert state(pool, "eliza").state == "stopped"
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_unload_sends_its_line_away_and_nobody_loads_the_model_again(pool, force):
+    async def ask(user):
+        async with pool.lease(ELIZA, user=user):
+            await asyncio.sleep(0.2)
+
+    asking = [asyncio.create_task(ask(user)) for user in "abc"]
+    await asyncio.sleep(0)
+    await until(lambda: state(pool, "eliza").queued == 2 and state(pool, "eliza").pid)
+    assert await pool.unload("eliza", force=force) is True
+    results = await asyncio.gather(*asking, return_exceptions=True)
+    assert results[0] is None
+    for error in results[1:]:
+        assert isinstance(error, ModelBusyError)
+        assert "'eliza' was unloaded" in str(error)
+        assert not error.retryable  # or clients load it again by themselves
+    await asyncio.sleep(0.3)
+    assert (state(pool, "eliza").state, workers()) == ("stopped", [])
+
+
+async def test_who_asks_while_a_model_is_unloaded_gets_a_new_process_after_the_old_one(pool):
+    spec = Spec("eliza", "doctor", "eliza", slots=3)
+    async with pool.lease(spec) as old:
+        unloading = asyncio.create_task(pool.unload("eliza"))
+        await asyncio.sleep(0)
+        asking = asyncio.create_task(pool.load(spec))
+        await asyncio.sleep(0.3)
+        assert len(workers()) == 1
+        assert not asking.done()
+        assert not old.failed.is_set()
+    assert await unloading is True
+    await asking
+    assert [worker.pid for worker in workers()] == [state(pool, "eliza").pid]
+
+
+async def test_a_cancelled_unload_still_lets_the_process_go_with_its_last_request(pool):
+    async with pool.lease(ELIZA):
+        unloading = asyncio.create_task(pool.unload("eliza"))
+        await asyncio.sleep(0.02)
+        unloading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await unloading
+        assert len(workers()) == 1
+    await until(lambda: workers() == [])
 
 
 async def test_unload_breaks_off_a_load(pool, fragile):
@@ -371,6 +451,51 @@ async def test_a_process_that_answers_no_more_is_ended():
     async with Pool(limits=Limits(health_seconds=0.1)) as pool, pool.lease(ELIZA) as lease:
         os.kill(state(pool, "eliza").pid, signal.SIGSTOP)
         assert "does not answer any more" in str(await lease.failure(timeout=5))
+
+
+# ---- monitoring
+
+
+async def test_names_asked_for_once_are_forgotten_and_those_that_run_or_rest_are_not(fragile):
+    async with Pool(limits=Limits(max_remembered=4, max_crashes=1)) as pool:
+        await pool.load(ELIZA)
+        with pytest.raises(ModelLoadError):
+            await pool.load(fragile("fails"))
+        for number in range(12):
+            with pytest.raises(ModelNotFoundError):
+                await pool.load(Spec(f"n{number}", "nobody", "eliza"))
+            pool._models[f"n{number}"].not_before = 0.0  # its rest is over
+        names = {status.name for status in pool.status()}
+        assert {"eliza", "fails"} <= names
+        assert len(names) <= 4
+        assert state(pool, "eliza").state == "ready"
+
+
+async def test_an_unexpected_error_of_the_monitor_is_logged_and_it_goes_on(monkeypatch, caplog):
+    failures = iter([RuntimeError("something odd")])
+    looked = Pool._look_after_all
+
+    def fail_once(self, now):
+        for error in failures:
+            raise error
+        looked(self, now)
+
+    monkeypatch.setattr(Pool, "_look_after_all", fail_once)
+    async with Pool(idle_seconds=0.2) as pool:
+        await pool.load(ELIZA)
+        await until(lambda: state(pool, "eliza").state == "stopped")
+    assert "something odd" in caplog.text
+
+
+async def test_a_process_that_hangs_delays_nothing_of_others():
+    hangs = Spec("hangs", "doctor", "eliza")
+    async with Pool(idle_seconds=0.4, limits=Limits(health_seconds=5)) as pool, pool.lease(hangs) as lease:
+        pid = state(pool, "hangs").pid
+        os.kill(pid, signal.SIGSTOP)
+        await pool.load(ELIZA)
+        await until(lambda: state(pool, "eliza").state == "stopped", seconds=3)
+        assert not lease.failed.is_set()
+        os.kill(pid, signal.SIGCONT)
 
 
 # ---- the end

@@ -12,7 +12,18 @@ from llamaforge.memory.devices import (
     parse_size,
     readable,
 )
-from llamaforge.memory.policy import Claim, Decision, Evict, Refuse, Resident, Start, Wait, admit, overflow
+from llamaforge.memory.policy import (
+    Claim,
+    Decision,
+    Evict,
+    Refuse,
+    Resident,
+    ResidentState,
+    Start,
+    Wait,
+    admit,
+    overflow,
+)
 from llamaforge.memory.queue import RoomQueue, Ticket
 
 __all__ = [
@@ -24,6 +35,7 @@ __all__ = [
     "Memory",
     "Refuse",
     "Resident",
+    "ResidentState",
     "RoomQueue",
     "Start",
     "Ticket",

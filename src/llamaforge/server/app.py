@@ -21,9 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from llamaforge.backends.base import PATHS
 from llamaforge.config import Config
 from llamaforge.exceptions import ConfigError, LlamaForgeError
-from llamaforge.library import Library
+from llamaforge.library import Library, configured_budget
 from llamaforge.loading import http_request
-from llamaforge.memory import SHARE, machine_memory, parse_size
 from llamaforge.pool import Pool
 from llamaforge.server import bodies
 from llamaforge.server.answers import Answer, OpenAIAnswer
@@ -60,7 +59,9 @@ def create_api_server(
     """
     if forge is None:
         forge = Library(Config())
-    api = _Api(forge, pool or Pool(memory_budget=_budget(forge), idle_seconds=idle_seconds), slots, max_body)
+    api = _Api(
+        forge, pool or Pool(memory_budget=configured_budget(forge.config), idle_seconds=idle_seconds), slots, max_body
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -227,12 +228,3 @@ def _seconds(forge: Forge) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise ConfigError("'request_timeout' in 'server' must be a number of seconds above 0.")
     return float(value)
-
-
-def _budget(forge: Forge) -> int | None:
-    """Bytes for all models, as the configuration says or as a share of the machine's memory. Raises ConfigError."""
-    value = forge.config.get("memory_budget")
-    if value is not None:
-        return parse_size(value)
-    memory = machine_memory()
-    return None if memory is None else int(memory * SHARE)

@@ -11,7 +11,7 @@ from llamaforge.backends import get_backend
 from llamaforge.config import Config
 from llamaforge.exceptions import ModelLoadError, ModelNotFoundError
 from llamaforge.library import Library
-from llamaforge.loading import Plan, memory_needed
+from llamaforge.loading import Plan, memory_by_device
 from llamaforge.model import Model
 from llamaforge.pool import Spec
 
@@ -78,7 +78,7 @@ class Catalog:
             backend=_importable(model.backend),
             parameters=plan.load,
             slots=slots,
-            memory=memory_needed(plan.path, {**plan.load, "n_parallel": slots}),
+            memory=memory_by_device(plan.cls, plan.path, {**plan.load, "n_parallel": slots}),
         )
         return Served(spec, plan)
 

@@ -1,18 +1,22 @@
-"""`python -m llamaforge.worker`: reads what to run from stdin, tells on stdout, ends when stdin does.
+"""`python -m llamaforge.worker`: reads what to run from stdin, reports on stdout, ends when stdin does.
 
-A line of JSON comes in (see `Child._greeting`); lines of JSON go out: {"event": "progress", "value"}, {"event": "ready",
-"url", "key"} or {"event": "failed", "kind", "error"}. Everything else that anything prints goes to stderr.
+A line of JSON comes in (see `WorkerProcess._greeting`); lines of JSON go out: {"event": "progress", "value"}, {"event":
+"ready", "url", "key", "processes", "memory"} or {"event": "failed", "kind", "error"}. Everything else that anything prints
+goes to stderr. processes: those that the backend has started. memory: bytes by device, RAM left out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from llamaforge.backends import get_backend
@@ -32,7 +36,11 @@ class Channel:
         self._pipe: BinaryIO = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)
 
-    def tell(self, event: str, **values: object) -> None:
+    def ready(self, url: str, key: str) -> None:
+        """Say where the model answers and what it takes."""
+        self.send("ready", url=url, key=key, processes=list(_descendants(os.getpid())), memory=_memory_of_gpus())
+
+    def send(self, event: str, **values: object) -> None:
         """Write one line."""
         self._pipe.write(json.dumps({"event": event, **values}).encode() + b"\n")
         self._pipe.flush()
@@ -55,16 +63,16 @@ def main() -> int:
     try:
         loaded.append(_load(greeting))
     except LlamaForgeError as error:
-        channel.tell("failed", kind=type(error).__name__, error=str(error))
+        channel.send("failed", kind=type(error).__name__, error=str(error))
         return 1
     backend = loaded[0]
     endpoint = backend.endpoint
     if endpoint is None:
         from llamaforge.worker.api import serve  # noqa: PLC0415 -- an engine with a server of its own needs none of it
 
-        serve(backend, greeting["name"], lambda url, key: channel.tell("ready", url=url, key=key))
+        serve(backend, greeting["name"], channel.ready)
     else:
-        channel.tell("ready", url=endpoint.url, key=endpoint.api_key)
+        channel.ready(endpoint.url, endpoint.api_key)
         threading.Event().wait()
     return 0
 
@@ -97,6 +105,23 @@ def _backend_class(name: str) -> type[BaseBackend]:
     if not isinstance(cls, type):
         raise ParameterError(f"The backend '{name}' is not a class.")
     return cls
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """The processes that this one has started, and theirs; none where the system does not tell."""
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # of a thread that has just ended
+            for child in listing.read_text(encoding="ascii").split():
+                yield int(child)
+                yield from _descendants(int(child))
+
+
+def _memory_of_gpus() -> dict[str, int]:
+    """Bytes by device that torch has taken, where an engine uses it."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return {}
+    return {f"cuda:{number}": torch.cuda.memory_reserved(number) for number in range(torch.cuda.device_count())}
 
 
 def _die_with(parent: int) -> None:

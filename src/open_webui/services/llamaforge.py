@@ -110,7 +110,10 @@ class Llamaforge:
         return {
             "enabled": self._models.settings.enable_local_models,
             "models": [self._wire(offer) for offer in self._models.offers.values()],
-            "memory": {"budget": self._models.budget, "used": sum(status.memory for status in running.values())},
+            "memory": {
+                "budget": self._models.budget.get("ram"),
+                "used": sum(status.memory for status in running.values()),
+            },
             "backends": [
                 {"name": name, "extra": extra, "installed": missing_extra(name) is None}
                 for name, (extra, _) in EXTRAS.items()

@@ -22,6 +22,7 @@ from open_webui.models.local_models import LocalModel
 if TYPE_CHECKING:
     from llamaforge.formats.request import Kind
     from llamaforge.loading import Plan
+    from llamaforge.memory import Memory
     from llamaforge.pool import Lease, ModelStatus, Pool, Spec
 
 GB: Final = 2**30
@@ -149,15 +150,12 @@ class LocalModels:
         return {} if self._pool is None else {status.name: status for status in self._pool.status()}
 
     @property
-    def budget(self) -> int | None:
-        """Bytes that all loaded models may take together; None where the system does not tell what there is."""
-        from llamaforge.memory import SHARE, machine_memory  # noqa: PLC0415 - as above
+    def budget(self) -> "Memory":
+        """Bytes by device that all loaded models may take together; a device that the system does not tell of is left out."""
+        from llamaforge.memory import RAM, default_budget  # noqa: PLC0415 - as above
 
         given = self.settings.local_models_memory_gb
-        if given is not None:
-            return int(given * GB)
-        memory = machine_memory()
-        return None if memory is None else int(memory * SHARE)
+        return default_budget({} if given is None else {RAM: int(given * GB)})
 
     def plan(self, name: str) -> "Plan":
         """What a model is loaded with and the defaults of its answers. Raises Unavailable when it can't be used."""
@@ -183,7 +181,7 @@ class LocalModels:
             backend=offer.backend or offer.found.backend,
             parameters=how.load,
             slots=self.settings.local_models_slots,
-            memory=offer.found.memory or offer.found.size,
+            memory={how.cls.memory_device(how.load): offer.found.memory or offer.found.size},
         )
 
     def request_for(self, name: str, payload: dict[str, Any], kind: "Kind") -> tuple[str, dict[str, Any]]:

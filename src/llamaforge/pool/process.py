@@ -1,4 +1,4 @@
-"""One child process with one model: started, listened to, and ended without a trace."""
+"""One worker process with one model: started, listened to, and ended without a trace."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import signal
 import sys
 import time
@@ -22,29 +23,41 @@ from llamaforge.exceptions import (
     ModelNotFoundError,
     ParameterError,
 )
+from llamaforge.memory import RAM, Memory
 from llamaforge.pool.spec import Spec
+from llamaforge.pool.supervisor import MARK, Supervisor
 
 LOG_LINES = 40
-"""How many of the child's last lines on stderr are kept for the log of a crash."""
+"""How many of the worker's last lines on stderr are kept for the log of a crash."""
 
 _GRACE = 3.0
 _LINE = 2**20
+_POLL = 0.01
 _KINDS: dict[str, type[LlamaForgeError]] = {
     cls.__name__: cls for cls in (BackendNotFoundError, ModelLoadError, ModelNotFoundError, ParameterError)
 }
 log = logging.getLogger(__name__)
 
 
-class Child:
+class WorkerProcess:
     """A worker process, made and started by the constructor, which needs a running event loop.
 
     ready: the future of its load, with its exception. gone: set when the process has ended and is reaped. crashed: why it
     ended unasked, else None. leases: requests that run in it. retired: takes no more. missed: health checks in a row
-    without an answer. url, key: of its HTTP server, once it is ready.
+    without an answer. url, key: of its HTTP server, once it is ready. started: when, on the monotonic clock.
     """
 
-    def __init__(self, spec: Spec, *, environment: Mapping[str, str] | None = None, niceness: int = 0) -> None:
-        """environment: that of the process; this one's where None. niceness: added to this process's own."""
+    def __init__(
+        self,
+        spec: Spec,
+        supervisor: Supervisor,
+        *,
+        environment: Mapping[str, str] | None = None,
+        niceness: int = 0,
+    ) -> None:
+        """supervisor: ends what the process leaves behind. environment: that of the process; this one's where None.
+        niceness: added to this process's own.
+        """
         self.spec = spec
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.gone = asyncio.Event()
@@ -53,11 +66,17 @@ class Child:
         self.retired = False
         self.missed = 0
         self.url = self.key = ""
-        self.since = time.monotonic()
+        self.started = self.since = time.monotonic()
         self.progress = 0.0
-        self.on_gone: Callable[[Child], object] | None = None
+        self.checking = False
+        self.next_check = 0.0
+        self.on_gone: Callable[[WorkerProcess], object] | None = None
+        self._supervisor = supervisor
+        self._engines: list[int] = []  # processes that the worker's backend has started
+        self._elsewhere: Memory = {}  # what it takes on other devices
         self._environment = dict(os.environ if environment is None else environment)
         self._niceness = niceness
+        self._mark = secrets.token_hex(16)
         self._process: asyncio.subprocess.Process | None = None
         self.stopping = False
         self._errors: deque[str] = deque(maxlen=LOG_LINES)
@@ -77,12 +96,14 @@ class Child:
         return self.ready.done() and not self.stopping and not self.gone.is_set() and not self.ready.exception()
 
     def memory(self) -> int:
-        """Bytes resident, which count mapped weights too; 0 where the system does not tell."""
-        try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
-        except (OSError, IndexError, ValueError):
-            return 0
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        """Bytes of RAM resident, mapped weights and engines' processes included; 0 where the system does not tell."""
+        return sum(_resident(pid) for pid in (self.pid, *self._engines) if pid is not None)
+
+    def reserved(self) -> Memory:
+        """Bytes by device: what is expected of it, or what is measured where that is more."""
+        measured = {RAM: self.memory(), **self._elsewhere}
+        devices = measured.keys() | self.spec.memory_by_device.keys()
+        return {name: max(measured.get(name, 0), self.spec.memory_by_device.get(name, 0)) for name in devices}
 
     async def stop(self, grace: float = _GRACE) -> None:
         """End it: asked for `grace` seconds, then killed. Cancelling kills at once."""
@@ -103,13 +124,13 @@ class Child:
         await self.gone.wait()
 
     def kill(self) -> None:
-        """SIGKILL to the process and all that it has started."""
+        """SIGKILL to the process and its group. Does nothing once it is gone."""
         process = self._process
-        if process is None or process.returncode is not None:
+        if process is None or self.gone.is_set():
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if hasattr(os, "killpg"):
-                os.killpg(process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)  # the group has its number, and may outlive it
             else:
                 process.kill()
 
@@ -141,15 +162,16 @@ class Child:
             assert process.stdin is not None
             assert process.stdout is not None
             assert process.stderr is not None
+            self._supervisor.watch(process.pid, self._mark)
             stderr = asyncio.create_task(self._read_errors(process.stderr))
             with contextlib.suppress(OSError):
                 process.stdin.write(self._greeting())
                 await process.stdin.drain()
             # The end of this pipe is that of the process: nothing that the process starts inherits it.
             while line := await process.stdout.readline():
-                self._take(line)
+                self._receive(line)
             async with asyncio.timeout(_GRACE):
-                await process.wait()
+                await self._ended()
         except asyncio.CancelledError:
             self.stopping = True
             raise
@@ -158,18 +180,17 @@ class Child:
         except (OSError, ValueError) as error:
             self._refusal = ModelLoadError(f"The process for the model '{self.spec.name}' can't be run: {error}")
         finally:
-            await self._bury(stderr)
+            await self._reap(stderr)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
-        # The import path is this process's own, in its order, and nothing of the working directory (-P).
-        paths = [path for path in sys.path if path]
+        own = {"PYTHONPATH": os.pathsep.join(_import_path()), MARK: self._mark}
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "llamaforge.worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=_LINE,
-            env=self._environment | {"PYTHONPATH": os.pathsep.join(paths)},
+            env=self._environment | own,
             start_new_session=True,  # Ctrl-C in a terminal is for the parent, which lets answers end first
         )
 
@@ -186,18 +207,19 @@ class Child:
         }
         return json.dumps(greeting).encode() + b"\n"
 
-    def _take(self, line: bytes) -> None:
-        told: dict[str, Any] = json.loads(line)
-        match told.get("event"):
+    def _receive(self, line: bytes) -> None:
+        message: dict[str, Any] = json.loads(line)
+        match message.get("event"):
             case "progress":
-                self.progress = max(self.progress, min(float(told["value"]), 1.0))
+                self.progress = max(self.progress, min(float(message["value"]), 1.0))
             case "ready":
-                self.url, self.key = told["url"], told["key"]
+                self.url, self.key = message["url"].rstrip("/"), message["key"]
+                self._engines, self._elsewhere = message["processes"], message["memory"]
                 self.since, self.progress = time.monotonic(), 1.0
                 if not self.ready.done():
                     self.ready.set_result(None)
             case "failed":
-                self._refusal = _KINDS.get(told["kind"], ModelLoadError)(told["error"])
+                self._refusal = _KINDS.get(message["kind"], ModelLoadError)(message["error"])
 
     async def _read_errors(self, stream: asyncio.StreamReader) -> None:
         rest = b""
@@ -208,40 +230,46 @@ class Child:
         if rest.strip():
             self._errors.append(rest.decode(errors="replace"))
 
-    async def _bury(self, stderr: asyncio.Task[None] | None) -> None:
-        """Reap the process, ended by whatever means, and read what it said last."""
+    async def _reap(self, stderr: asyncio.Task[None] | None) -> None:
+        """End the process and all that it has started, and read what it wrote last."""
         self.kill()
         try:
             if self._process is not None:
-                await asyncio.shield(self._process.wait())
+                self._supervisor.end(self._process.pid)
+                await asyncio.shield(self._ended())
             if stderr is not None:
                 await asyncio.wait({stderr}, timeout=0.5)
         finally:
             if stderr is not None:
                 stderr.cancel()
 
+    async def _ended(self) -> None:
+        """Until the process has ended. Its own `wait` waits for its pipes, too, which engines may hold."""
+        while self._process is not None and self._process.returncode is None:  # noqa: ASYNC110 -- no event tells of it
+            await asyncio.sleep(_POLL)
+
     def _finish(self, task: asyncio.Task[None]) -> None:
-        """Tell everybody. A callback, so that it happens even to a task that was cancelled before its first step."""
+        """Note the end. A callback, so that it happens even to a task that was cancelled before its first step."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("Minding the process of the model '%s' failed.", self.spec.name, exc_info=error)
-        self._settle()
+            log.error("Watching the process of the model '%s' failed.", self.spec.name, exc_info=error)
+        self._report_end()
         self.gone.set()
         if self.on_gone is not None:
             self.on_gone(self)
 
-    def _settle(self) -> None:
-        """Say how it ended."""
+    def _report_end(self) -> None:
+        """Log how it ended, and tell who waits for it to be ready."""
         if not self.stopping and self._refusal is None and self.crashed is None:
-            self.crashed = ModelLoadError(self._obituary())
+            self.crashed = ModelLoadError(self._exit_reason())
         if self.crashed is not None:
-            log.error("%s Its last words:\n%s", self.crashed, "\n".join(self._errors) or "(none)")
+            log.error("%s Its last lines:\n%s", self.crashed, "\n".join(self._errors) or "(none)")
         elif self._refusal is not None:
             log.warning("%s\n%s", self._refusal, "\n".join(self._errors))
         if not self.ready.done():
             stopped = ModelLoadError(f"The model '{self.spec.name}' was unloaded before it was ready.")
             self.ready.set_exception(self._refusal or self.crashed or stopped)
 
-    def _obituary(self) -> str:
+    def _exit_reason(self) -> str:
         when = "" if self.ready.done() else " while it was loading"
         code = None if self._process is None else self._process.returncode
         if code is None or code >= 0:
@@ -249,3 +277,16 @@ class Child:
         name = signal.Signals(-code).name
         hint = " The system may have run out of memory." if name == "SIGKILL" else ""
         return f"The process of the model '{self.spec.name}' crashed{when} ({name}).{hint}"
+
+
+def _import_path() -> list[str]:
+    """That of this process in its order, with whole paths, without the working directory that '' stands for."""
+    return [os.path.abspath(path) for path in sys.path if path]  # noqa: PTH100 -- not every entry is a path
+
+
+def _resident(pid: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
