@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from llamaforge.cli import app
+from llamaforge.cli.state import COMMANDS
 from llamaforge.config import Config
 from tests.support.upstream import Upstream
 
@@ -118,6 +119,7 @@ def test_help_loads_no_engine_and_no_forge() -> None:
     code = """
 import sys
 from llamaforge.cli import app
+from llamaforge.cli.state import COMMANDS
 try:
     app(["--help"])
 except SystemExit as end:
@@ -127,6 +129,29 @@ print([name for name in heavy.split() if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_command_loads_its_own_module_only() -> None:
+    code = """
+import sys
+from llamaforge.cli import app
+from llamaforge.cli.state import COMMANDS
+try:
+    app(["config", "path"])
+except SystemExit as end:
+    assert end.code == 0
+print(sorted(name for name in sys.modules if name.startswith("llamaforge.cli.")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    loaded = ["llamaforge.cli.models", "llamaforge.cli.settings", "llamaforge.cli.state"]
+    assert done.stdout.splitlines()[-1] == str(loaded)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str) -> None:
+    shown = said(name, "--help")
+    assert shown.startswith(f"Usage: llamaforge {name} ")
+    assert (f"\n  {name} " in said("--help")) is bool(COMMANDS[name][1])
 
 
 class Terminal:

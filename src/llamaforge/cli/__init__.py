@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from llamaforge.cli import logs, measuring, models, naming, settings, spellings, talking
 from llamaforge.cli.state import Commands, State, log_to_stderr, say
 
 app = typer.Typer(
@@ -39,23 +38,3 @@ def main(
     ctx.obj = State(config, profile, verbose)
     if ctx.invoked_subcommand is None:
         say(ctx.get_help())
-
-
-app.command("run")(talking.run)
-app.command("chat")(talking.chat)
-app.command("list")(models.list_)
-app.command("add")(models.add)
-app.command("remove")(models.remove)
-app.command("pull")(models.pull)
-app.command("cp")(models.cp)
-app.command("rm")(models.rm)
-app.command("show")(models.show)
-app.command("info", hidden=True)(models.show)
-app.command("serve")(talking.serve)
-app.add_typer(logs.app, name="logs")
-app.add_typer(naming.aliases, name="alias")
-app.add_typer(naming.templates, name="template")
-app.add_typer(settings.app, name="config")
-app.add_typer(measuring.tools, name="tools")
-app.command("benchmark")(measuring.benchmark)
-spellings.register(app)

@@ -128,7 +128,7 @@ def run_template(
     ctx: typer.Context,
     *,
     name: Name,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[INPUT]", help="For $input; '-' is stdin.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="INPUT", help="For $input; '-' is stdin.")] = None,
     variable: Annotated[list[str] | None, typer.Option("--variable", "-v", help="Another, as name=value.")] = None,
     model: Model = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the whole answer as JSON.")] = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llamaforge.cli import models, talking
+from llamaforge.cli import models
 from llamaforge.cli.models import AsJson, What
 from llamaforge.cli.talking import Backend, Param
 
@@ -38,12 +38,3 @@ def add(
 def remove(ctx: typer.Context, name: Name) -> None:
     """Forget a model. Its file stays."""
     models.remove(ctx, name)
-
-
-def register(root: typer.Typer) -> None:
-    """Add them to the command line, without a line in its help."""
-    root.add_typer(app, name="models", hidden=True)
-    root.command("list-models", hidden=True)(list_)
-    root.command("add-model", hidden=True)(add)
-    root.command("remove-model", hidden=True)(remove)
-    root.command("generate", hidden=True)(talking.run)

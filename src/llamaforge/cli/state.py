@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -29,8 +30,59 @@ INTERRUPTED = 130
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
 
+# Each command with its module and its function or group, and its line in the help; "" for other spellings of older pages
+# of the documentation. A command is built when it is called: building all of them takes longer than most of them run.
+COMMANDS = {
+    "run": ("talking:run", "Answer one prompt, or talk."),
+    "chat": ("talking:chat", "Talk with a model."),
+    "list": ("models:list_", "List models, backends or plugins."),
+    "add": ("models:add", "Add a model, downloading it where it is not on this machine."),
+    "pull": ("models:pull", "Download a model, or bring it up to date."),
+    "show": ("models:show", "Tell what is known of a model."),
+    "cp": ("models:cp", "Note a model under a second name."),
+    "rm": ("models:rm", "Forget models, and delete their files after asking."),
+    "remove": ("models:remove", "Forget a model."),
+    "alias": ("naming:aliases", "Other names for models."),
+    "template": ("naming:templates", "Prompts that are used again."),
+    "logs": ("logs:app", "Conversations of the command line."),
+    "serve": ("talking:serve", "Serve models over HTTP until Ctrl-C or SIGTERM."),
+    "config": ("settings:app", "Show and change the configuration."),
+    "tools": ("measuring:tools", "Use a tool."),
+    "benchmark": ("measuring:benchmark", "Measure tokens a second and time to the first token."),
+    "info": ("models:show", ""),
+    "generate": ("talking:run", ""),
+    "models": ("spellings:app", ""),
+    "list-models": ("spellings:list_", ""),
+    "add-model": ("spellings:add", ""),
+    "remove-model": ("spellings:remove", ""),
+}
+
+
 class Commands(TyperGroup):
     """Commands whose errors end as one sentence on stderr and an exit code: 1 for a failure, 130 for Ctrl-C."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as the library has it
+        """Their names, as the help has them."""
+        return [name for name, (_, about) in COMMANDS.items() if about]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """The command of that name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        found = getattr(import_module(f"llamaforge.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            command = typer.main.get_group(found)
+            command.name = cmd_name
+            return command
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(cmd_name)(found)
+        return typer.main.get_command(alone)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """Their lines of the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(None)])
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command line. Usage errors (exit code 2) are the library's own."""

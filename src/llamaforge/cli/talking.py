@@ -29,7 +29,7 @@ NoLog = Annotated[bool, typer.Option("--no-log", help="Leave this out of the log
 def chat(  # noqa: PLR0913 - one argument an option
     ctx: typer.Context,
     *,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]", help="The model.")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="The model.")] = None,
     model: Model = None,
     backend: Backend = None,
     system: System = None,
@@ -60,7 +60,7 @@ def run(  # noqa: PLR0913 - one argument an option
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL] [PROMPT]",
+            metavar="MODEL|PROMPT",
             help="Without a prompt, it is what is piped in; where nothing is, you talk. '-' is stdin, too.",
         ),
     ] = None,
