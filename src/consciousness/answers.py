@@ -50,11 +50,12 @@ class GeneratedText(str):
 class GenerationStream(AsyncIterator[str]):
     """An answer in pieces. model_id, source, failures and fallback are known with the first piece.
 
+    requested_model: the one that was asked; where none was named, it is known with the first piece, too.
     Models are tried until one has begun; what fails after that is raised, since another model can't go on with it.
     """
 
-    def __init__(self, requested_model: str, pieces: Callable[[GenerationStream], AsyncIterator[str]]) -> None:
-        self.requested_model = requested_model
+    def __init__(self, requested_model: str | None, pieces: Callable[[GenerationStream], AsyncIterator[str]]) -> None:
+        self.requested_model: str | None = requested_model
         self.model_id: str | None = None
         self.source: Kind | None = None
         self.failures: dict[str, str] = {}

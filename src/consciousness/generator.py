@@ -26,12 +26,12 @@ from consciousness.sources import (
     Source,
     checked_backend,
 )
+from llamaforge.backends.openai_api import OpenAIBackend
 from llamaforge.exceptions import LlamaForgeError, ModelNotFoundError, ParameterError
 from llamaforge.model import checked_name
 from llamaforge.parameters import unknown
 
 _FAILURES = (OSError, RuntimeError, LlamaForgeError)  # ConnectionError and TimeoutError are OSErrors
-_LIST_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -85,6 +85,7 @@ class ResponseGenerator:
         self._timeout = _seconds(given["timeout"])
         self._timeouts = {name: _seconds(seconds) for name, seconds in given["timeouts"].items()}
         self._default = given["default_model"]
+        self._remote: dict[tuple[Connection, str], OpenAIBackend] = {}
         self._listed: dict[Connection, list[str]] = {
             connection: list(connection.models) for connection in self._connections if connection.models is not None
         }
@@ -108,7 +109,7 @@ class ResponseGenerator:
     async def refresh_models(self) -> list[str]:
         """Ask the connected servers which models they have; the sentences of those that failed to say."""
         asked = [connection for connection in self._connections if connection.models is None]
-        answers = await asyncio.gather(*(c.list_models(_LIST_SECONDS) for c in asked), return_exceptions=True)
+        answers = await asyncio.gather(*(asyncio.to_thread(c.list_models) for c in asked), return_exceptions=True)
         failures = []
         for connection, answer in zip(asked, answers, strict=True):
             if isinstance(answer, list):
@@ -137,7 +138,7 @@ class ResponseGenerator:
         so for them it is the shaped parameters only. Raises ModelNotFoundError with the nearest ids, and what models raise.
         """
         question = _question(prompt, context, parameters, emotional_state)
-        requested = await asyncio.to_thread(self._requested, model_id)
+        requested = _checked_id(model_id) or self._default or await asyncio.to_thread(self._first_model)
         failures: dict[str, Exception] = {}
         for name in self._chain(requested):
             try:
@@ -148,8 +149,8 @@ class ResponseGenerator:
                 if isinstance(error, ModelNotFoundError) and name == requested and not await self._known(name):
                     raise
             else:
-                told = {model: str(error) for model, error in failures.items()}
-                return GeneratedText(text, model_id=name, requested_model=requested, source=kind, failures=told)
+                reasons = {model: str(error) for model, error in failures.items()}
+                return GeneratedText(text, model_id=name, requested_model=requested, source=kind, failures=reasons)
         raise _first(failures)
 
     def generate_stream(
@@ -161,13 +162,15 @@ class ResponseGenerator:
         *,
         emotional_state: Mapping[str, float] | None = None,
     ) -> GenerationStream:
-        """The same in pieces. Nothing is asked before the first is wanted; deadlines are for each piece."""
-        question, requested = _question(prompt, context, parameters, emotional_state), self._requested(model_id)
-        return GenerationStream(requested, lambda stream: self._stream(stream, question))
+        """The same in pieces. Lazy: the model is looked for and asked with the first piece; deadlines are for each piece."""
+        question = _question(prompt, context, parameters, emotional_state)
+        return GenerationStream(_checked_id(model_id) or self._default, lambda stream: self._stream(stream, question))
 
-    async def _stream(self, told: GenerationStream, question: Question) -> AsyncIterator[str]:
+    async def _stream(self, stream: GenerationStream, question: Question) -> AsyncIterator[str]:
         failures: dict[str, Exception] = {}
-        for name in self._chain(told.requested_model):
+        if stream.requested_model is None:
+            stream.requested_model = await asyncio.to_thread(self._first_model)
+        for name in self._chain(stream.requested_model):
             pieces: Any = None
             try:
                 kind, source = await self._find(name)
@@ -177,15 +180,15 @@ class ResponseGenerator:
                 if pieces is not None:
                     await pieces.aclose()
                 _note(failures, name, error)
-                told.failures[name] = str(error)
+                stream.failures[name] = str(error)
                 if (
                     isinstance(error, ModelNotFoundError)
-                    and name == told.requested_model
+                    and name == stream.requested_model
                     and not await self._known(name)
                 ):
                     raise
                 continue
-            told.model_id, told.source = name, kind
+            stream.model_id, stream.source = name, kind
             try:
                 while piece is not None:
                     yield piece
@@ -197,18 +200,11 @@ class ResponseGenerator:
 
     # ---- inside
 
-    def _requested(self, model_id: str | None) -> str:
-        if model_id is not None and not isinstance(model_id, str):
-            raise ParameterError("The id of a model must be text.")
-        name = model_id or self._default
-        if name is None:
-            known = self.get_available_models()
-            if not known:
-                raise ModelNotFoundError(
-                    "There is no model: register a backend, add a local model, or connect a server."
-                )
-            name = known[0]["id"]
-        return name
+    def _first_model(self) -> str:
+        known = self.get_available_models()
+        if not known:
+            raise ModelNotFoundError("There is no model: register a backend, add a local model, or connect a server.")
+        return known[0]["id"]
 
     def _chain(self, requested: str) -> list[str]:
         return list(dict.fromkeys((requested, *self._fallbacks)))
@@ -217,7 +213,7 @@ class ResponseGenerator:
         found = await self._source(name)
         if found is None:
             failures = await self.refresh_models()
-            found = self._connected(name)
+            found = await self._connected(name)
             if found is None:
                 hint = await asyncio.to_thread(self._hint, name)
                 raise ModelNotFoundError(" ".join([f"There is no model '{name}'.{hint}", *failures]))
@@ -229,12 +225,15 @@ class ResponseGenerator:
         # Looks at files and folders, which may be slow.
         if await asyncio.to_thread(lambda: self._local().is_model_available(name)):
             return "local", LocalSource(name, self._local())
-        return self._connected(name)
+        return await self._connected(name)
 
-    def _connected(self, name: str) -> tuple[Kind, Source] | None:
+    async def _connected(self, name: str) -> tuple[Kind, Source] | None:
         for connection in self._connections:
             if name in self._listed.get(connection, ()):
-                return "connection", ConnectionSource(name, connection, self._deadline(name))
+                key = (connection, name)
+                if key not in self._remote:
+                    self._remote[key] = await asyncio.to_thread(connection.backend, name, self._deadline(name))
+                return "connection", ConnectionSource(self._remote[key])
         return None
 
     async def _known(self, name: str) -> bool:
@@ -291,6 +290,12 @@ def _question(
         if sentence := style_sentence(state):
             history.insert(0, {"role": "system", "content": sentence})
     return Question(checked_prompt(prompt), history, settings)
+
+
+def _checked_id(model_id: object) -> str | None:
+    if model_id is None or isinstance(model_id, str):
+        return model_id
+    raise ParameterError("The id of a model must be text.")
 
 
 def _checked_history(context: object) -> Sequence[Message]:

@@ -11,13 +11,16 @@ from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 from consciousness.base import Parameters, TextGenerationBackend, checked_prompt, closed
-from consciousness.endpoint import Endpoint, Json
+from consciousness.emotions import is_number
 from consciousness.express import Rule, Settings, merged
+from consciousness.sources import api_base, connected
+from llamaforge.backends.openai_api import OpenAIBackend
 from llamaforge.exceptions import APIError, LlamaForgeError, ModelLoadError, ModelNotFoundError, ParameterError
 from llamaforge.parameters import unknown
 
 DEFAULT_URL = "http://127.0.0.1:5000"
 _LOAD_SECONDS = 600.0
+_NO_NAME = "default"  # the server does not look at it
 
 # What its completions take beside OpenAI's own, by its API documentation (http://127.0.0.1:5000/docs of a running one).
 SAMPLERS = frozenset(
@@ -41,10 +44,11 @@ class OobaboogaBackend(TextGenerationBackend):
 
     A prompt is continued (`endpoint="completions"`) or answered by the model's instruction template ("chat").
     `model_name` is loaded on the server before the first answer, unless it is loaded already; None takes what is.
-    A server without that internal API is told the name with each request instead.
+    A server without that internal API gets the name with each request instead.
 
-    Raises ConnectionError where the server can't be reached or breaks off, TimeoutError where it is silent too long,
-    ModelLoadError where it can't load the model, and APIError or its kin where it refuses.
+    Raises APIConnectionError (a ConnectionError) where the server can't be reached or breaks off, APITimeoutError (a
+    TimeoutError) where it is silent too long, ModelLoadError where it can't load the model, and APIError or its kin where
+    it refuses; MissingExtraError without the openai SDK.
     """
 
     def __init__(
@@ -59,8 +63,11 @@ class OobaboogaBackend(TextGenerationBackend):
         rule: Rule = merged,
     ) -> None:
         """base_url, api_key: else OOBABOOGA_BASE_URL (else port 5000 of this machine) and OOBABOOGA_API_KEY; a key of the
-        environment is not sent to another server than the environment's. load_args: of the server's loader, such as
-        {"ctx_size": 8192}. timeout: seconds without a word. rule: how the state shapes the settings. Raises ParameterError.
+        environment is not sent to another server than the environment's.
+        load_args: of the server's loader, such as {"ctx_size": 8192}.
+        timeout: seconds without a byte.
+        rule: how the state shapes the settings.
+        Raises ParameterError.
         """
         if endpoint not in {"completions", "chat"}:
             raise ParameterError(f"'endpoint' must be 'completions' or 'chat', not {endpoint!r}.")
@@ -70,9 +77,13 @@ class OobaboogaBackend(TextGenerationBackend):
         self.model_name = _checked_name(model_name)
         self.current_model: str | None = None
         self.emotional_modifiers = MappingProxyType({})
-        self._server = Endpoint(url, api_key, timeout=timeout)
-        self._loader = Endpoint(url, api_key, timeout=max(timeout, _LOAD_SECONDS))
-        self._chat = endpoint == "chat"
+        if not is_number(timeout) or timeout <= 0:
+            raise ParameterError("'timeout' must be a positive number of seconds.")
+        self.base_url = api_base(url)
+        self._key = api_key
+        self._timeout = timeout
+        self._backend: OpenAIBackend | None = None
+        self._endpoint = endpoint
         self._load_args = dict(load_args or {})
         self._rule = rule
         self._has_loader = True
@@ -89,9 +100,9 @@ class OobaboogaBackend(TextGenerationBackend):
         return await self._complete(prompt, None, self.settings(parameters))
 
     async def generate_stream(self, prompt: str, parameters: Parameters | None = None) -> AsyncIterator[str]:
-        path, body = self._request(prompt, self.settings(parameters))
-        body |= await self._ready(None)
-        async with closed(self._server.stream(path, body)) as pieces:
+        request = self._request(prompt, self.settings(parameters))
+        request["extra_body"] |= await self._ready(None)
+        async with closed((await self._server()).agenerate_stream(prompt, request)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -105,7 +116,9 @@ class OobaboogaBackend(TextGenerationBackend):
         """Load `name` in the place of the server's model. Raises ModelLoadError, with the nearest names it has."""
         name = _checked_name(name) or ""
         try:
-            await self._loader.post("/v1/internal/model/load", {"model_name": name, **self._args()})
+            body = {"model_name": name} | ({"args": self._load_args} if self._load_args else {})
+            patience = max(self._timeout, _LOAD_SECONDS)
+            await (await self._server()).arequest("post", "/internal/model/load", body, timeout=patience)
             loaded = await self._loaded()
         except (APIError, ModelNotFoundError) as error:
             raise ModelLoadError(f"The server could not load '{name}': {error}{await self._hint(name)}") from error
@@ -115,10 +128,17 @@ class OobaboogaBackend(TextGenerationBackend):
 
     async def list_models(self) -> list[str]:
         """The names of the models that the server can load."""
-        found = (await self._server.get("/v1/internal/model/list")).get("model_names")
+        answer = await (await self._server()).arequest("get", "/internal/model/list")
+        found = answer.get("model_names") if isinstance(answer, Mapping) else None
         return [str(name) for name in found] if isinstance(found, list) else []
 
-    async def _ready(self, model: str | None) -> Json:
+    async def _server(self) -> OpenAIBackend:
+        if self._backend is None:
+            name = self.model_name or _NO_NAME
+            self._backend = await asyncio.to_thread(connected, self.base_url, self._key, name, self._timeout)
+        return self._backend
+
+    async def _ready(self, model: str | None) -> Settings:
         """Makes the wanted model the server's, and returns what a request must say about it."""
         name = _checked_name(model) or self.model_name
         if name is None:
@@ -137,12 +157,13 @@ class OobaboogaBackend(TextGenerationBackend):
         return {} if self._has_loader else {"model": name}
 
     async def _loaded(self) -> str | None:
-        name = (await self._server.get("/v1/internal/model/info")).get("model_name")
+        answer = await (await self._server()).arequest("get", "/internal/model/info")
+        name = answer.get("model_name") if isinstance(answer, Mapping) else None
         return name if isinstance(name, str) and name != "None" else None
 
     async def _hint(self, name: str) -> str:
         try:
-            known = await self.list_models()
+            known = [other for other in await self.list_models() if other != name]
         except (LlamaForgeError, OSError):
             return ""
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -150,34 +171,25 @@ class OobaboogaBackend(TextGenerationBackend):
             return f" Did you mean {' or '.join(repr(other) for other in near)}?"
         return f" It has: {', '.join(known[:20])}." if known else ""
 
-    def _args(self) -> Json:
-        return {"args": self._load_args} if self._load_args else {}
-
     # ---- requests
 
     async def _complete(self, prompt: str, model: str | None, settings: Settings) -> str:
-        path, body = self._request(prompt, settings)
-        body |= await self._ready(model)
-        return await self._server.complete(path, body)
+        request = self._request(prompt, settings)
+        request["extra_body"] |= await self._ready(model)
+        return await (await self._server()).agenerate(prompt, request)
 
-    def _request(self, prompt: str, settings: Settings) -> tuple[str, Json]:
-        prompt = checked_prompt(prompt)
-        body = self._body(settings)
-        if self._chat:
-            return "/v1/chat/completions", {
-                "mode": "instruct",
-                **body,
-                "messages": [{"role": "user", "content": prompt}],
-            }
-        return "/v1/completions", {**body, "prompt": prompt}
+    def _request(self, prompt: str, settings: Settings) -> Settings:
+        checked_prompt(prompt)
+        mode = {"mode": "instruct"} if self._endpoint == "chat" else {}
+        return {"endpoint": self._endpoint, "extra_body": mode | self._body(settings)}
 
-    def _body(self, settings: Settings) -> Json:
+    def _body(self, settings: Settings) -> Settings:
         """The settings under the server's names. Raises ParameterError for those that it does not have."""
         settings = dict(settings)
         extra = settings.pop("extra_body", {})
         if not isinstance(extra, Mapping):
             raise ParameterError("'extra_body' must be an object.")
-        known = SAMPLERS | _OPENAI | (_CHAT if self._chat else frozenset())
+        known = SAMPLERS | _OPENAI | (_CHAT if self._endpoint == "chat" else frozenset())
         longest = settings.pop("max_new_tokens", settings.pop("max_tokens", None))
         for name in settings:
             if name not in known:

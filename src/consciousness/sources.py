@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from consciousness.base import TextGenerationBackend, closed, text_of
-from consciousness.endpoint import Endpoint
+from llamaforge.backends.openai_api import OpenAIBackend, checked_address
 from llamaforge.exceptions import ParameterError
 
 Kind = Literal["custom", "local", "connection"]
@@ -107,11 +107,8 @@ class LocalSource:
     async def answer(self, question: Question) -> str:
         return await self.forge.achat(question.prompt, question.history, question.parameters, model=self.name)
 
-    async def stream(self, question: Question) -> AsyncIterator[str]:
-        stream = self.forge.achat_stream(question.prompt, question.history, question.parameters, model=self.name)
-        async with closed(stream) as pieces:
-            async for piece in pieces:
-                yield piece
+    def stream(self, question: Question) -> AsyncIterator[str]:
+        return self.forge.achat_stream(question.prompt, question.history, question.parameters, model=self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,39 +121,51 @@ class Connection:
 
     def __post_init__(self) -> None:
         """Raises ParameterError for what is no address."""
-        Endpoint(self.url)
+        api_base(self.url)
 
-    async def list_models(self, timeout: float) -> list[str]:
-        """The ids it has. Raises ConnectionError, TimeoutError, APIError."""
+    def backend(self, model: str, timeout: float) -> OpenAIBackend:
+        """One of its models. timeout: seconds without a byte. Blocks for the import of the SDK; nothing is sent.
+
+        Raises MissingExtraError without the SDK.
+        """
+        return connected(self.url, self.api_key, model, timeout)
+
+    def list_models(self) -> list[str]:
+        """The ids it has. Blocks for five seconds at most. Raises APIConnectionError, APITimeoutError, APIError."""
         if self.models is not None:
             return list(self.models)
-        found = (await Endpoint(self.url, self.api_key, timeout=timeout).get("/v1/models")).get("data")
-        entries = found if isinstance(found, list) else []
-        return [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+        backend = self.backend("models", 5.0)
+        try:
+            return backend.list_models()
+        finally:
+            backend.unload()
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSource:
-    """A model of a connected server. timeout: seconds without a word."""
+    """A model of a connected server."""
 
-    name: str
-    connection: Connection
-    timeout: float
+    backend: OpenAIBackend
 
     async def answer(self, question: Question) -> str:
-        return await self._endpoint.complete("/v1/chat/completions", self._body(question))
+        return await self.backend.achat(question.messages, question.parameters)
 
-    async def stream(self, question: Question) -> AsyncIterator[str]:
-        async with closed(self._endpoint.stream("/v1/chat/completions", self._body(question))) as pieces:
-            async for piece in pieces:
-                yield piece
+    def stream(self, question: Question) -> AsyncIterator[str]:
+        return self.backend.achat_stream(question.messages, question.parameters)
 
-    @property
-    def _endpoint(self) -> Endpoint:
-        return Endpoint(self.connection.url, self.connection.api_key, timeout=self.timeout)
 
-    def _body(self, question: Question) -> dict[str, Any]:
-        return {**question.parameters, "model": self.name, "messages": question.messages}
+def api_base(url: str) -> str:
+    """The address of a server's API, with its "/v1". Raises ParameterError for what is no address."""
+    checked_address(url)
+    return url.rstrip("/").removesuffix("/v1").rstrip("/") + "/v1"
+
+
+def connected(url: str, api_key: str | None, model: str, timeout: float) -> OpenAIBackend:
+    """A model of an OpenAI-compatible server; each request is sent once."""
+    backend = OpenAIBackend()
+    key = {"api_key": api_key} if api_key else {}
+    backend.load_model(model, {"api_base": api_base(url), "timeout": timeout, "max_retries": 0, **key})
+    return backend
 
 
 def checked_backend(backend: object) -> object:

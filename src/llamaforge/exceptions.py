@@ -107,6 +107,14 @@ class APIError(GenerationError):
         self.retryable = status is None or status in RETRYABLE
 
 
+class APIConnectionError(APIError, ConnectionError):
+    """A provider can't be reached, or broke off its answer."""
+
+
+class APITimeoutError(APIError, TimeoutError):
+    """A provider did not answer in time, or was silent for too long in the middle of its answer."""
+
+
 class AuthenticationError(APIError):
     """A provider does not accept the key, or does not allow it this."""
 

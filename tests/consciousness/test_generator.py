@@ -169,7 +169,7 @@ async def test_an_unknown_model_is_not_fallen_back_from(forge):
 
 async def test_a_server_that_is_gone_is_named(forge):
     generator = ResponseGenerator(forge=forge, connections=[Connection("http://127.0.0.1:9")])
-    with pytest.raises(ModelNotFoundError, match=r"Known: tiny. http://127.0.0.1:9 can't be reached"):
+    with pytest.raises(ModelNotFoundError, match=r"Known: tiny. http://127.0.0.1:9/v1 can't be reached"):
         await generator.generate_response("hi", "zzz")
     assert await generator.generate_response("hi", "tiny") == HELLO
 

@@ -108,7 +108,7 @@ def test_the_factory_refuses(arguments, sentence):
 
 def test_the_factory_passes_keywords_on():
     backend = create_consciousness_backend("Oobabooga", base_url="http://127.0.0.1:1234/v1")
-    assert backend._server.url == "http://127.0.0.1:1234"
+    assert backend.base_url == "http://127.0.0.1:1234/v1"
     assert backend.model_name is None
     with pytest.raises(TypeError):
         create_consciousness_backend("oobabooga", temperature=1)

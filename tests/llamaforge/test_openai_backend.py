@@ -11,9 +11,12 @@ import pytest
 
 from llamaforge.backends import get_backend
 from llamaforge.backends.base import messages_to_prompt
+from llamaforge.backends.loop_clients import AsyncClients
 from llamaforge.backends.openai_api import OpenAIBackend
 from llamaforge.exceptions import (
+    APIConnectionError,
     APIError,
+    APITimeoutError,
     AuthenticationError,
     ContextLengthError,
     LlamaForgeError,
@@ -112,10 +115,21 @@ def test_one_backend_serves_several_event_loops(loaded: Loaded) -> None:
 
     async def ask() -> str:
         answer = await backend.agenerate("again")
-        await backend._ready().async_client.close()
+        assert len(backend._ready().async_clients._clients) == 1
         return answer
 
     assert [asyncio.run(ask()), asyncio.run(ask())] == ["again", "again"]
+    assert backend._ready().async_clients._clients == {}  # closed with their loops
+
+
+async def test_what_an_api_has_beside_openais(loaded: Loaded) -> None:
+    backend = loaded("echo")
+    assert "echo" in [model["id"] for model in (await backend.arequest("get", "/models"))["data"]]
+    with pytest.raises(ModelNotFoundError):
+        await backend.arequest("post", "/nowhere", {"a": 1}, timeout=5.0)
+    await backend.aclose()
+    with pytest.raises(ModelNotLoadedError):
+        await backend.arequest("get", "/models")
 
 
 def test_embeddings(loaded: Loaded) -> None:
@@ -270,8 +284,8 @@ def test_what_the_sdk_does_not_know_passes(loaded: Loaded) -> None:
         ("", {"api_key": "x"}, ParameterError, "The name of a model must not be blank."),
         ("gpt-4", {}, ModelLoadError, "The model 'gpt-4' needs a key: give 'api_key' or set OPENAI_API_KEY."),
         ("gpt-4", {"api_bas": "x"}, ParameterError, "There is no parameter 'api_bas'. Did you mean 'api_base'?"),
-        ("gpt-4", {"api_base": "localhost:80"}, ParameterError, "'api_base' must be an address such as http://"),
-        ("gpt-4", {"api_base": "http://[::1"}, ParameterError, "'api_base' must be an address such as http://"),
+        ("gpt-4", {"api_base": "localhost:80"}, ParameterError, "The address of a server must be such as http://"),
+        ("gpt-4", {"api_base": "http://[::1"}, ParameterError, "The address of a server must be such as http://"),
         ("gpt-4", {"timeout": 0}, ParameterError, "'timeout' must be at least 0.001."),
         ("gpt-4", {"azure_endpoint": "https://x.openai.azure.com"}, ModelLoadError, "can't be reached: "),
     ],
@@ -443,7 +457,7 @@ def plays(monkeypatch: pytest.MonkeyPatch, body: bytes, kind: str = "text/event-
     sync = connection.sdk.OpenAI(**connection._options, http_client=httpx.Client(transport=transport))
     later = connection.sdk.AsyncOpenAI(**connection._options, http_client=httpx.AsyncClient(transport=transport))
     monkeypatch.setattr(connection, "client", sync)
-    monkeypatch.setattr(type(connection), "async_client", property(lambda _: later))
+    monkeypatch.setattr(connection, "async_clients", AsyncClients(lambda: later))
     return backend
 
 
@@ -495,8 +509,9 @@ async def test_an_answer_that_is_none_is_an_error_of_the_provider(
 def test_a_provider_that_is_not_there(unused_port: int) -> None:
     backend = OpenAIBackend()
     backend.load_model("x", {"api_base": f"http://127.0.0.1:{unused_port}/v1", "max_retries": 0})
-    with pytest.raises(APIError, match=r"can't be reached: .*refused"):
-        backend.generate("x")
+    for error in (APIError, APIConnectionError, ConnectionError):
+        with pytest.raises(error, match=r"can't be reached: .*refused"):
+            backend.generate("x")
     backend.unload()
 
 
@@ -517,8 +532,18 @@ def test_a_provider_that_hangs(loaded: Loaded, upstream: Upstream) -> None:
         read(backend.generate_stream("x"), said)
     assert "".join(said) == TEN_WORDS
     upstream.silent = True
-    with pytest.raises(APIError, match="did not answer in time"):
+    for error in (APITimeoutError, TimeoutError):
+        with pytest.raises(error, match="did not answer in time"):
+            backend.generate("x")
+
+
+def test_a_message_is_not_changed_where_there_is_no_key(unused_port: int) -> None:
+    backend = OpenAIBackend()
+    backend.load_model("x", {"api_base": f"http://127.0.0.1:{unused_port}/none", "max_retries": 0})
+    with pytest.raises(APIConnectionError, match=f":{unused_port}/none can't be reached"):
         backend.generate("x")
+    assert backend._ready().errors._clean("there is none") == "there is none"
+    backend.unload()
 
 
 def test_the_key_is_in_no_log_and_no_message(

@@ -96,12 +96,12 @@ class WebUI:
 
 
 @asynccontextmanager
-async def serve() -> AsyncIterator[WebUI]:
-    """The server on a free port of the loopback address."""
+async def serve(port: int = 0) -> AsyncIterator[WebUI]:
+    """The server on a port of the loopback address, 0 for a free one."""
     server = WebUI()
     runner = web.AppRunner(server.app(), handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
     server.port = runner.addresses[0][1]
     try:
         yield server

@@ -8,7 +8,7 @@ import openai as sdk
 import pytest
 from pydantic import BaseModel, Field
 
-from synthora.exceptions import ConfigError, MessageError, StreamInterruptedError, StructuredOutputError
+from synthora.exceptions import APIError, ConfigError, MessageError, StreamInterruptedError, StructuredOutputError
 from synthora.messages import assistant, system, tool_response, user
 from synthora.models import AzureChatBackend, AzureCompletionBackend, OpenAIChatBackend, OpenAICompletionBackend
 from synthora.types import ModelBackendType
@@ -176,8 +176,16 @@ async def test_a_broken_stream_reaches_the_caller_and_the_handlers(chat, model, 
 
 
 def test_nobody_there(chat):
-    with pytest.raises(sdk.APIConnectionError):
-        chat(base_url="http://127.0.0.1:9/v1").run(user("x"))
+    for error in (sdk.APIConnectionError, ConnectionError, APIError):
+        with pytest.raises(error, match=r"127\.0\.0\.1:9/v1 can't be reached"):
+            chat(base_url="http://127.0.0.1:9/v1").run(user("x"))
+
+
+async def test_a_silent_provider(chat):
+    for error in (sdk.APITimeoutError, TimeoutError, APIError):
+        with pytest.raises(error, match="did not answer in time"):
+            async for _ in await chat("stall", timeout=0.2).async_run(user("x"), stream=True):
+                pass
 
 
 def test_a_missing_key(monkeypatch):

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from llamaforge.exceptions import (
+    APIConnectionError,
     APIError,
+    APITimeoutError,
     AuthenticationError,
     ContextLengthError,
     LlamaForgeError,
@@ -86,9 +88,9 @@ class Translator:
             words, headers = self._clean(_words(error)), error.response.headers
             return refusal(self._base, error.status_code, words, code=error.code, headers=headers)
         if isinstance(error, (sdk.APITimeoutError, transport.TimeoutException)):
-            return APIError(f"{self._base} did not answer in time.")
+            return APITimeoutError(f"{self._base} did not answer in time.")
         if isinstance(error, (sdk.APIConnectionError, transport.HTTPError)):
-            return APIError(self._of_connection(error))
+            return APIConnectionError(self._of_connection(error))
         if isinstance(error, sdk.APIError):
             return APIError(self._clean(f"{self._base} broke off its answer: {_words(error)}"))
         if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
@@ -116,8 +118,9 @@ def _words(error: Any) -> str:
     body = error.body
     if isinstance(body, Mapping):
         body = body.get("error", body)
-    if isinstance(body, Mapping) and isinstance(body.get("message"), str):
-        return str(body["message"])
+    for name in ("message", "detail"):  # the latter is what servers on FastAPI say
+        if isinstance(body, Mapping) and isinstance(body.get(name), str):
+            return str(body[name])
     text = str(body) if isinstance(body, str) else str(error.message)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeGuard, cast
 
 from llamaforge.events.openai import error_of
-from llamaforge.exceptions import APIError
+from llamaforge.exceptions import APIConnectionError, APIError
 from llamaforge.formats.completions import Json, choices_of, chunk_text
 
 
@@ -48,11 +48,14 @@ class Ending:
         return chunk
 
     def rest(self) -> list[Json]:
-        """A last chunk where the provider left out why the answer ends, though its end mark came. Raises APIError without it."""
+        """A last chunk where the provider left out why the answer ends, though its end mark came.
+
+        Raises APIConnectionError without that mark.
+        """
         if self._finished:
             return []
         if not (self._said and self._marked):
-            raise APIError(f"{self._base} ended its answer in the middle.")
+            raise APIConnectionError(f"{self._base} ended its answer in the middle.")
         nothing: Json = {"delta": {}} if "delta" in choices_of(self._last)[0] else {"text": ""}
         return [{**self._last, "choices": [{"index": 0, **nothing, "finish_reason": "stop"}]}]
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from os import fspath
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 from llamaforge.backends import openai_answer, openai_request
 from llamaforge.backends.api_errors import Translator
@@ -21,6 +19,7 @@ from llamaforge.backends.base import (
     Parameters,
     as_messages,
 )
+from llamaforge.backends.loop_clients import AsyncClients
 from llamaforge.backends.openai_answer import Ending
 from llamaforge.backends.openai_request import GENERATION_PARAMETERS, LOAD_PARAMETERS, Request
 from llamaforge.exceptions import (
@@ -207,6 +206,20 @@ class OpenAIBackend(BaseBackend):
             await self._aask(openai_request.embeddings(connection.model, texts, parameters)), len(texts)
         )
 
+    async def arequest(
+        self, method: Literal["get", "post"], path: str, body: Json | None = None, *, timeout: float | None = None
+    ) -> Any:
+        """What the provider answers at `path`, below its address: for what its API has beside OpenAI's.
+
+        body: of the request, as JSON. timeout: seconds, else that of the load. Raises what a generation does.
+        """
+        connection = self._ready()
+        options = {} if timeout is None else {"timeout": timeout}
+        sent = {} if body is None else {"body": body}
+        with connection.errors.translated():
+            client = await connection.async_clients.get()
+            return await getattr(client, method)(path, cast_to=object, options=options, **sent)
+
     # ---- inside
 
     def _ready(self) -> _Connection:
@@ -257,7 +270,7 @@ class OpenAIBackend(BaseBackend):
     async def _aask(self, request: Request) -> Json:
         connection = self._ready()
         with connection.errors.translated():
-            answer = await connection.async_client.post(
+            answer = await (await connection.async_clients.get()).post(
                 request.path, cast_to=object, body=request.body, options={"headers": request.headers}
             )
         return openai_answer.checked(answer, connection.base)
@@ -266,7 +279,7 @@ class OpenAIBackend(BaseBackend):
         connection = self._ready()
         ending = Ending(connection.base)
         with connection.errors.translated():
-            stream = await connection.async_client.post(
+            stream = await (await connection.async_clients.get()).post(
                 request.path, cast_to=object, body=request.body, options={"headers": request.headers},
                 stream=True, stream_cls=connection.sdk.AsyncStream[object],
             )  # fmt: skip
@@ -298,32 +311,21 @@ class _Connection:
         except self.sdk.OpenAIError as error:
             raise ModelLoadError(f"The model '{model}' can't be reached: {error}") from error
         self.base = str(self.client.base_url).rstrip("/")
-        self.errors = Translator(self.sdk, self.base, str(self.client.api_key or ""))
-        # Connections belong to the event loop that opened them.
-        self._async_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, openai.AsyncOpenAI] = WeakKeyDictionary()
-
-    @property
-    def async_client(self) -> openai.AsyncOpenAI:
-        """The client of the running event loop."""
-        loop = asyncio.get_running_loop()
-        client = self._async_clients.get(loop)
-        if client is None:
-            client = self._async_clients[loop] = self._class("Async")(**self._options)
-        return client
+        key = str(self.client.api_key or "")
+        self.errors = Translator(self.sdk, self.base, "" if key == _NO_KEY else key)
+        self.async_clients: AsyncClients[openai.AsyncOpenAI] = AsyncClients(
+            lambda: self._class("Async")(**self._options)
+        )
 
     def close(self) -> None:
         """Close what can be closed from here; connections of running event loops are closed by their loops soon."""
         self.client.close()
-        for loop, client in list(self._async_clients.items()):
-            if loop.is_running():
-                asyncio.run_coroutine_threadsafe(client.close(), loop)
+        self.async_clients.close()
 
     async def aclose(self) -> None:
         """Close all, that of the running event loop before this returns."""
-        client = self._async_clients.pop(asyncio.get_running_loop(), None)
-        self.close()
-        if client is not None:
-            await client.close()
+        self.client.close()
+        await self.async_clients.aclose()
 
     def _class(self, prefix: str) -> Any:
         return getattr(self.sdk, f"{prefix}AzureOpenAI" if self._azure else f"{prefix}OpenAI")
@@ -332,7 +334,7 @@ class _Connection:
         names = ("organization", "project", "max_retries", "default_headers", "default_query")
         options = {name: given[name] for name in names if name in given}
         if "api_base" in given:
-            options["base_url"] = _checked_address(given["api_base"])
+            options["base_url"] = checked_address(given["api_base"])
         if "timeout" in given:
             options["timeout"] = self.sdk.Timeout(given["timeout"], connect=min(given["timeout"], 5.0))
         if self._azure:
@@ -368,14 +370,15 @@ def _is_openai(address: str) -> bool:
     return parts.scheme == "https" and (host == "openai.com" or host.endswith(".openai.com"))
 
 
-def _checked_address(address: str) -> str:
+def checked_address(address: str) -> str:
+    """`address` if it is one of HTTP. Raises ParameterError."""
     try:
         parts = urlsplit(address)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+    except (ValueError, TypeError, AttributeError):
         usable = False
     if not usable:
-        raise ParameterError(f"'api_base' must be an address such as http://127.0.0.1:8000/v1, not '{address}'.")
+        raise ParameterError(f"The address of a server must be such as http://127.0.0.1:8000/v1, not {address!r}.")
     return address
 
 

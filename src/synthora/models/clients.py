@@ -1,15 +1,10 @@
-"""The openai SDK: its clients, its streams and its errors.
-
-Clients are made when they are first needed, kept for the next request, and closed with their event loop.
-"""
+"""The openai SDK: its clients, its streams and its errors."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -48,6 +43,10 @@ class Client:
         self.client = client
         self._once: Any = None
 
+    def close(self) -> Any:
+        """Close the connections; to be awaited where the client is asynchronous."""
+        return self.client.close()
+
     def now(self) -> Any:
         """The one that is wanted here."""
         if not _SENT_ONCE.get() or not self.client.max_retries:
@@ -55,39 +54,6 @@ class Client:
         if self._once is None:
             self._once = self.client.with_options(max_retries=0)
         return self._once
-
-
-class AsyncClients:
-    """One asynchronous client for each event loop: its connections belong to the loop that opened them."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-        self._clients: dict[asyncio.AbstractEventLoop, tuple[Client, object]] = {}
-        self._lock = threading.Lock()
-
-    async def get(self) -> Any:
-        """The client of the running loop."""
-        loop = asyncio.get_running_loop()
-        if (kept := self._clients.get(loop)) is not None:
-            return kept[0].now()
-        client = self._make()
-        # asyncio.run() ends by closing the asynchronous generators of its loop: that closes the connections in time.
-        keeper = self._until_the_loop_ends(loop, client)
-        with self._lock:
-            for other in [other for other in self._clients if other.is_closed()]:
-                del self._clients[other]
-            made = Client(client)
-            self._clients[loop] = (made, keeper)
-        await anext(keeper)
-        return made.now()
-
-    async def _until_the_loop_ends(self, loop: asyncio.AbstractEventLoop, client: Any) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._clients.pop(loop, None)
-            await client.close()
 
 
 # ---- streams
@@ -212,6 +178,6 @@ def translated(error: BaseException, base: str, key: str) -> BaseException:
     if kinds not in _BOTH:
         about = {"__module__": type(error).__module__, "__doc__": type(ours).__doc__}
         _BOTH[kinds] = type(type(error).__name__, kinds, about)
-    made = _BOTH[kinds].__new__(_BOTH[kinds], *ours.args)
+    made = _BOTH[kinds](*ours.args)
     vars(made).update({**vars(error), **vars(ours)})
     return made

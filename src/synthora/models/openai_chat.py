@@ -7,8 +7,9 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Self, cast
 
+from llamaforge.backends.loop_clients import AsyncClients
 from synthora.callbacks import BaseCallBackHandler
-from synthora.models.clients import AsyncChunks, AsyncClients, Chunks, Client, sdk, translated
+from synthora.models.clients import AsyncChunks, Chunks, Client, sdk, translated
 from synthora.models.profile import Profile, profile_of
 from synthora.models.provider import Json, ProviderBackend
 from synthora.types import ModelBackendType, Node
@@ -101,7 +102,10 @@ class OpenAIChatBackend(ProviderBackend):
         self.client = None
         self._sync: Client | None = None
         self._process = os.getpid()
-        self._async_clients = AsyncClients(lambda: self._client_class(asynchronous=True)(**self._client_options))
+        self._async_clients = AsyncClients(self._async_client)
+
+    def _async_client(self) -> Client:
+        return Client(self._client_class(asynchronous=True)(**self._client_options))
 
     def _sync_client(self) -> Any:
         # A forked process must not write to the connections of its parent.
@@ -123,7 +127,7 @@ class OpenAIChatBackend(ProviderBackend):
         return cast("Iterator[Any]", Chunks(self._ask(parameters)))
 
     async def _aask(self, parameters: Json) -> Any:
-        return await self._resource(await self._async_clients.get()).create(**parameters)
+        return await self._resource((await self._async_clients.get()).now()).create(**parameters)
 
     async def _aask_stream(self, parameters: Json) -> AsyncIterator[Any]:
         return cast("AsyncIterator[Any]", await AsyncChunks.of(await self._aask(parameters)))
