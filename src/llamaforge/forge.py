@@ -19,6 +19,7 @@ from llamaforge.model import DEFAULT_BACKEND, Model
 from llamaforge.plugins import PluginManager
 from llamaforge.plugins.methods import PluginMethods
 from llamaforge.threads import in_thread
+from llamaforge.tokens import Tokens
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -30,7 +31,7 @@ Json = dict[str, Any]
 Content = str | Sequence[Mapping[str, Any]]
 
 
-class LlamaForge(PluginMethods):
+class LlamaForge(PluginMethods, Tokens):
     """Models by name. One object may be used from several threads, and several models may be loaded at once.
 
     A generation goes to the model named by `model`, else to the current one (the last given to `load_model`), else to

@@ -74,6 +74,15 @@ class Scripted(BaseBackend):
     def embed(self, texts, parameters=None):
         return [[1.0, 0.5, float(len(text))] for text in texts]
 
+    def count_tokens(self, content, tools=()):
+        return sum(len(message["content"]) for message in content) + 100 * len(tools)
+
+    def tokenize(self, text):
+        return list(text.encode())
+
+    def detokenize(self, tokens):
+        return bytes(tokens).decode()
+
 
 @pytest.fixture
 def backend():
@@ -164,6 +173,11 @@ async def test_an_error_in_the_middle_is_the_last_event(client):
         ("/v1/chat/completions", b"{}", "'messages' is missing"),
         ("/v1/chat/completions", b'{"messages": [1]}', "'messages' must be a list"),
         ("/v1/chat/completions", b'{"messages": [], "stream_options": 1}', "'stream_options' must be an object"),
+        ("/v1/chat/completions/input_tokens", b'{"messages": 1}', "'messages' must be a list"),
+        ("/tokenize", b"[]", "must be an object"),
+        ("/tokenize", b"{}", "must be text"),
+        ("/detokenize", b'{"tokens": [-1]}', "whole numbers"),
+        ("/detokenize", b'{"tokens": "65"}', "whole numbers"),
         ("/v1/embeddings", b'{"input": []}', "'input' must be text"),
         ("/v1/embeddings", b'{"input": [1.5, 2]}', "'input' must be text"),
         ("/v1/embeddings", b'{"input": "x", "encoding_format": []}', "'encoding_format' must be"),
@@ -174,6 +188,14 @@ async def test_bad_bodies(client, path, body, words):
     response = await client.post(path, data=body)
     assert response.status == 400
     assert words in (await response.json())["error"]["message"]
+
+
+async def test_tokens_are_counted_told_and_joined(client):
+    asked = {"messages": [{"role": "user", "content": "four"}], "tools": [{}], "max_tokens": 1}
+    counted = await (await client.post("/v1/chat/completions/input_tokens", json=asked)).json()
+    assert counted == {"object": "response.input_tokens", "input_tokens": 104}
+    assert await (await client.post("/tokenize", json={"content": "ab"})).json() == {"tokens": [97, 98]}
+    assert await (await client.post("/detokenize", json={"tokens": [97, 98]})).json() == {"content": "ab"}
 
 
 async def test_embeddings_as_numbers_and_packed(client):

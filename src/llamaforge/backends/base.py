@@ -18,13 +18,19 @@ from llamaforge.threads import call, in_thread
 
 Parameters = Mapping[str, Any]
 Message = Mapping[str, Any]
+Content = str | Sequence[Message]  # a prompt, or a chat
+Tools = Sequence[Mapping[str, Any]]
 ModelPath = str | PathLike[str]
 PATHS: Mapping[Kind, str] = {
     "chat": "/v1/chat/completions",
     "completion": "/v1/completions",
     "embeddings": "/v1/embeddings",
 }
+# Where the process of a model counts the tokens of a chat, asked with the body of one, and where it tells and joins them.
+COUNT_PATH = f"{PATHS['chat']}/input_tokens"
+TOKENIZE_PATH, DETOKENIZE_PATH = "/tokenize", "/detokenize"
 
+_MOST_TOKENS = 2**31
 _SPEAKERS = {"system": "System", "developer": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 
 
@@ -117,6 +123,23 @@ class BaseBackend(ABC):
         """A vector for each text. Raises UnsupportedError where the backend makes none."""
         raise UnsupportedError(f"{type(self).__name__} makes no embeddings.")
 
+    # ---- tokens
+
+    def count_tokens(self, content: Content, tools: Tools = ()) -> int:  # noqa: ARG002
+        """How many tokens a prompt, or messages with the tools that the model is told of, have for the model.
+
+        Raises UnsupportedError where the backend can't tell.
+        """
+        raise UnsupportedError(f"{type(self).__name__} can't count tokens.")
+
+    def tokenize(self, text: str) -> list[int]:  # noqa: ARG002
+        """The tokens of `text` by itself, without those that begin or end a prompt. Raises UnsupportedError, as above."""
+        raise UnsupportedError(f"{type(self).__name__} can't tell the tokens of a text.")
+
+    def detokenize(self, tokens: Sequence[int]) -> str:  # noqa: ARG002
+        """The text of `tokens`, special ones included. Raises UnsupportedError, and ParameterError for what are none."""
+        raise UnsupportedError(f"{type(self).__name__} can't tell the text of tokens.")
+
     # ---- without blocking the event loop
 
     async def agenerate(self, prompt: str, parameters: Parameters | None = None) -> str:
@@ -144,6 +167,18 @@ class BaseBackend(ABC):
     async def aembed(self, texts: Sequence[str], parameters: Parameters | None = None) -> list[list[float]]:
         """`embed` in a thread."""
         return await call(self.embed, texts, parameters)
+
+    async def acount_tokens(self, content: Content, tools: Tools = ()) -> int:
+        """`count_tokens` in a thread."""
+        return await call(self.count_tokens, content, tools)
+
+    async def atokenize(self, text: str) -> list[int]:
+        """`tokenize` in a thread."""
+        return await call(self.tokenize, text)
+
+    async def adetokenize(self, tokens: Sequence[int]) -> str:
+        """`detokenize` in a thread."""
+        return await call(self.detokenize, tokens)
 
     # ---- over HTTP
 
@@ -182,6 +217,22 @@ class BaseBackend(ABC):
 
     def _model_name(self) -> str:
         return self.info().model or type(self).__name__
+
+
+def checked_tokens(tokens: object) -> list[int]:
+    """`tokens` as a list, if they are whole numbers that tokens could be. Raises ParameterError."""
+    if isinstance(tokens, Sequence) and not isinstance(tokens, str | bytes):
+        numbers = list(tokens)
+        if all(type(number) is int and 0 <= number < _MOST_TOKENS for number in numbers):
+            return numbers
+    raise ParameterError("The tokens must be a list of whole numbers that are not negative.")
+
+
+def checked_text(text: object) -> str:
+    """`text` if it is text. Raises ParameterError."""
+    if isinstance(text, str):
+        return text
+    raise ParameterError("What is to be told in tokens must be text.")
 
 
 def full_class(cls: type) -> type[BaseBackend]:

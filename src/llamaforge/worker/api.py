@@ -16,7 +16,14 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
-from llamaforge.backends.base import BaseBackend
+from llamaforge.backends.base import (
+    COUNT_PATH,
+    DETOKENIZE_PATH,
+    TOKENIZE_PATH,
+    BaseBackend,
+    checked_text,
+    checked_tokens,
+)
 from llamaforge.exceptions import LlamaForgeError, ParameterError, UnsupportedError
 from llamaforge.formats.completions import split_usage, whole
 from llamaforge.formats.errors import Refusal
@@ -62,6 +69,9 @@ def create_app(backend: BaseBackend, name: str, key: str) -> web.Application:
     app.router.add_post("/v1/completions", _completions)
     app.router.add_post("/v1/chat/completions", _chat)
     app.router.add_post("/v1/embeddings", _embeddings)
+    app.router.add_post(COUNT_PATH, _count)
+    app.router.add_post(TOKENIZE_PATH, _tokenize)
+    app.router.add_post(DETOKENIZE_PATH, _detokenize)
     return app
 
 
@@ -115,6 +125,23 @@ async def _embeddings(request: web.Request) -> web.Response:
         for index, vector in enumerate(vectors)
     ]
     return web.json_response({"object": "list", "data": data, "model": asked.model or request.app[_NAME]})
+
+
+async def _count(request: web.Request) -> web.Response:
+    """The tokens of a chat that is asked for, as llama.cpp's server has it."""
+    asked = await _asked(request, "chat")
+    count = await request.app[_BACKEND].acount_tokens(asked.content, asked.parameters.get("tools", ()))
+    return web.json_response({"object": "response.input_tokens", "input_tokens": count})
+
+
+async def _tokenize(request: web.Request) -> web.Response:
+    text = checked_text((await _json(request)).get("content"))
+    return web.json_response({"tokens": await request.app[_BACKEND].atokenize(text)})
+
+
+async def _detokenize(request: web.Request) -> web.Response:
+    tokens = checked_tokens((await _json(request)).get("tokens"))
+    return web.json_response({"content": await request.app[_BACKEND].adetokenize(tokens)})
 
 
 def _texts(asked: Request) -> list[str]:
@@ -191,14 +218,20 @@ async def _named(chunks: AsyncIterator[Json], model: object) -> AsyncIterator[Js
 
 
 async def _asked(request: web.Request, kind: Kind) -> Request:
+    asked = normalise(await _json(request), kind)
+    if asked.n > 1:
+        raise UnsupportedError("This model gives one answer at a time: 'n' must be 1.")
+    return asked
+
+
+async def _json(request: web.Request) -> Json:
     try:
         body = json.loads(await request.read())
     except (ValueError, RecursionError):
         raise ParameterError("The body is not JSON.") from None
-    asked = normalise(body, kind)
-    if asked.n > 1:
-        raise UnsupportedError("This model gives one answer at a time: 'n' must be 1.")
-    return asked
+    if not isinstance(body, dict):
+        raise ParameterError("The body must be an object.")
+    return body
 
 
 def _refused(refusal: Refusal) -> web.Response:

@@ -13,9 +13,11 @@ from os import fspath
 from llamaforge.backends.base import (
     BackendInfo,
     BaseBackend,
+    Content,
     Message,
     ModelPath,
     Parameters,
+    Tools,
     as_messages,
     message_text,
 )
@@ -23,6 +25,7 @@ from llamaforge.backends.eliza.doctor import DOCTOR
 from llamaforge.backends.eliza.engine import Conversation, Program
 from llamaforge.backends.eliza.language import write_prose, write_teletype
 from llamaforge.exceptions import ModelNotFoundError, ModelNotLoadedError, ParameterError
+from llamaforge.formats.request import checked_messages
 
 LAST_CHARACTERS = 500
 """How much of a message counts: its end."""
@@ -110,6 +113,15 @@ class ElizaBackend(BaseBackend):
             if index and settings.delay:
                 await asyncio.sleep(settings.delay)
             yield chunk
+
+    def count_tokens(self, content: Content, tools: Tools = ()) -> int:  # noqa: ARG002
+        """The words of a text or of messages, which is what it reads."""
+        texts = (
+            [content]
+            if isinstance(content, str)
+            else [message["content"] or "" for message in checked_messages(content)]
+        )
+        return sum(len(text.split()) for text in texts)
 
     def unload(self) -> None:
         """Forget the settings given at load."""

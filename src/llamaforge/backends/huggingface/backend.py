@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from llamaforge.backends.base import (
     BackendInfo,
     BaseBackend,
+    Content,
     Message,
     ModelPath,
     Parameters,
+    Tools,
+    checked_text,
+    checked_tokens,
     messages_to_prompt,
 )
 from llamaforge.backends.huggingface import options, tool_calls
@@ -151,6 +155,28 @@ class HuggingFaceBackend(BaseBackend):
         normalize = embedding(parameters, options.EMBEDDING).get("normalize", True)
         return (engine.embed(text, normalize=normalize) for text in _texts(texts))
 
+    def count_tokens(self, content: Content, tools: Tools = ()) -> int:
+        """As many as an answer to it counts for its prompt."""
+        engine = self._loaded()
+        if isinstance(content, str):
+            return len(engine.encode(content)) if content else 0
+        given = shaped({"tools": list(tools)} if tools else {})
+        return len(_prompt_of(engine, checked_messages(content), options.tools_of(given)))
+
+    def tokenize(self, text: str) -> list[int]:
+        """The tokens of `text` by itself."""
+        tokens: list[int] = self._loaded().model.bare_tokenizer.encode(checked_text(text), add_special_tokens=False).ids
+        return tokens
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of `tokens`, special ones included."""
+        tokenizer, numbers = self._loaded().model.bare_tokenizer, checked_tokens(tokens)
+        size = tokenizer.get_vocab_size(with_added_tokens=True)
+        if any(number >= size for number in numbers):
+            raise ParameterError(f"The model has only {size} tokens.")
+        text: str = tokenizer.decode(numbers, skip_special_tokens=False)
+        return text
+
     def _loaded(self) -> Engine:
         engine = self._engine
         if engine is None:
@@ -174,15 +200,19 @@ class HuggingFaceBackend(BaseBackend):
         engine = self._loaded()
         given = shaped(resolve(parameters, options.GENERATION))
         tools = options.tools_of(given)
-        plain = [_plain(message) for message in checked_messages(messages)]
-        settings = _settings(engine, given, whole=whole)
-        if not engine.has_template:
-            if tools:
-                raise UnsupportedError("The model has no chat template, so that it can't be told of tools.")
-            return Answer(engine, engine.encode(messages_to_prompt(plain)), settings, form=options.form_of(given, ()))
+        prompt = _prompt_of(engine, checked_messages(messages), tools)
+        settings, form = _settings(engine, given, whole=whole), options.form_of(given, tools)
         single = given.get("parallel_tool_calls") is False
-        form, prompt = options.form_of(given, tools), engine.encode_chat(plain, tools)
         return Answer(engine, prompt, settings, form=form, reads_calls=bool(tools), single_call=single)
+
+
+def _prompt_of(engine: Engine, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The tokens of a chat: by the model's template, or as a script. Raises UnsupportedError for tools without a template."""
+    if engine.has_template:
+        return engine.encode_chat([_plain(message) for message in messages], tools)
+    if tools:
+        raise UnsupportedError("The model has no chat template, so that it can't be told of tools.")
+    return engine.encode(messages_to_prompt(messages))
 
 
 def _settings(engine: Engine, given: Mapping[str, Any], *, whole: bool) -> options.Settings:

@@ -8,7 +8,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from llamaforge.backends.base import PATHS, BackendInfo, BaseBackend, Endpoint, Message, ModelPath, Parameters
+from llamaforge.backends.base import (
+    COUNT_PATH,
+    DETOKENIZE_PATH,
+    PATHS,
+    TOKENIZE_PATH,
+    BackendInfo,
+    BaseBackend,
+    Content,
+    Endpoint,
+    Message,
+    ModelPath,
+    Parameters,
+    Tools,
+    checked_text,
+    checked_tokens,
+)
 from llamaforge.backends.llama_cpp.engine import Engine, import_xllamacpp
 from llamaforge.backends.llama_cpp.loading import LOAD, LoadOptions, load_options
 from llamaforge.backends.llama_cpp.requests import (
@@ -168,6 +183,29 @@ class LlamaCppBackend(BaseBackend):
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise ParameterError("The texts must be a list of texts.")
         return model.engine.vectors(list(texts))
+
+    # ---- tokens
+
+    def count_tokens(self, content: Content, tools: Tools = ()) -> int:
+        """As many as an answer to it counts for its prompt. Raises UnsupportedError for messages with pictures."""
+        engine = self._loaded().engine
+        if isinstance(content, str):
+            return len(engine.ask(TOKENIZE_PATH, {"content": content, "add_special": True})["tokens"])
+        body = chat_request(content, {"tools": list(tools)} if tools else None, media=False)
+        count: int = engine.ask(COUNT_PATH, body)["input_tokens"]
+        return count
+
+    def tokenize(self, text: str) -> list[int]:
+        tokens: list[int] = self._loaded().engine.ask(TOKENIZE_PATH, {"content": checked_text(text)})["tokens"]
+        return tokens
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        model, size = self._loaded(), self._loaded().header.vocabulary_size
+        numbers = checked_tokens(tokens)
+        if size is not None and any(number >= size for number in numbers):
+            raise ParameterError(f"The model has only {size} tokens.")
+        text: str = model.engine.ask(DETOKENIZE_PATH, {"tokens": numbers})["content"]
+        return text
 
     # ---- over HTTP
 

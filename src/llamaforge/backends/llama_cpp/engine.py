@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
 from queue import SimpleQueue
 from types import ModuleType
 from typing import Any, Final, Generic, TypeVar, cast
@@ -28,6 +31,7 @@ from llamaforge.gguf import Header, check_runnable
 T = TypeVar("T")
 Handler = Callable[[Any, Json, Callable[[Any], bool]], Any]  # xllamacpp's method for one kind of request
 _LOOP_BEGINS: Final = 0.25  # seconds
+_SECONDS: Final = 60.0  # for what the engine answers at once
 _TOO_LONG: Final = re.compile(r"input \((\d+) tokens\) is too large to process\..*current batch size: (\d+)")
 _GONE: Final = "The model was unloaded while it was answering."
 
@@ -105,6 +109,24 @@ class Engine:
         if "error" in answer:
             raise error_of(answer["error"])
         return [item["embedding"] for item in sorted(answer["data"], key=lambda item: item["index"])]
+
+    def ask(self, path: str, body: Json) -> Json:
+        """What the engine's own HTTP server answers, for what the library has no method for. Raises as the streams do."""
+        call = self._begin()
+        try:
+            connection = HTTPConnection(self.url.partition("//")[2], timeout=_SECONDS)
+            with closing(connection):
+                headers = {"Authorization": f"Bearer {self.api_key}", "Content-Type": "application/json"}
+                connection.request("POST", path, json.dumps(body).encode(), headers)
+                response = connection.getresponse()
+                answer: Json = json.loads(response.read())
+        except (OSError, HTTPException, ValueError) as error:
+            raise GenerationError(f"llama.cpp did not answer: {error}") from error
+        finally:
+            self.forget(call)
+        if "error" in answer:
+            raise error_of(answer["error"])
+        return answer
 
     def close(self) -> None:
         """End what runs, wait for it, and free the model."""
