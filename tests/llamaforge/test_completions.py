@@ -1,5 +1,6 @@
 """OpenAI's shapes: chunks made and put together again, and what engines leave to do."""
 
+import json
 from typing import Any
 
 import pytest
@@ -43,6 +44,20 @@ def test_chunks_put_together_are_the_answer() -> None:
         {"index": 0, "message": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": "stop"}
     ]
     assert text_completion("", "m")["choices"] == [{"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}]
+
+
+def test_chunks_as_json_are_put_together_alike() -> None:
+    chunks = [*chat_chunks(["a", {"reasoning_content": "h"}, "b"], "m", usage=usage_of(3, 2))]
+    chunks[-1]["timings"] = {"predicted_n": 2}
+    answer = Whole()
+    for made in ({"x": None}, None, *chunks):
+        answer.read(json.dumps(made).encode())
+    assert answer.is_finished
+    assert answer.value() == {**whole(chunks), "x": None}
+    assert answer.value()["timings"] == {"predicted_n": 2}
+    answer.read(b'{"error": {"message": "broke", "code": 429}}')
+    assert answer.error is not None
+    assert answer.error.status == 429
 
 
 def test_a_reason_and_usage_that_are_known_at_the_end() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import Any, Final
 
+import msgspec
+
 from llamaforge.events.openai import Decoder
 from llamaforge.events.parts import Growing, Part, Reducer, summed
-from llamaforge.events.types import Error, Usage
+from llamaforge.events.types import Error, Event, Usage
 from llamaforge.formats.request import Request
 
 Json = dict[str, Any]
@@ -151,14 +154,27 @@ class Whole:
         self._choices: dict[int, Reducer[Part]] = {}
         self._logprobs: dict[int, Json] = {}
         self._is_chat = False
+        self._latest: bytes | None = None
         self.error: Error | None = None
+
+    def read(self, payload: bytes) -> None:
+        """Takes a chunk as JSON: what events don't tell is taken of the first that has a choice and the last one."""
+        if not self._choices:
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                self.add(msgspec.json.decode(payload, type=Json))
+            return
+        self._latest = payload
+        self._take(self._decoder.decode(payload))
 
     def add(self, chunk: Json) -> None:
         """Takes a chunk, or a whole answer as one."""
         self._head |= {name: value for name, value in chunk.items() if name not in ("choices", "usage")}
         for choice in choices_of(chunk):
             self._note(choice)
-        for event in self._decoder.read(chunk):
+        self._take(self._decoder.read(chunk))
+
+    def _take(self, events: Iterable[Event]) -> None:
+        for event in events:
             if isinstance(event, Usage):
                 self._usage = event.raw
             elif isinstance(event, Error):
@@ -174,6 +190,8 @@ class Whole:
     def value(self) -> Json:
         """The answer."""
         self._reducer(0)
+        if self._latest is not None:
+            self.add({**msgspec.json.decode(self._latest, type=Json), "choices": [], "usage": None})
         made = {**self._head, "choices": [self._choice(index) for index in sorted(self._choices)]}
         if self._is_chat:
             made["object"] = "chat.completion"

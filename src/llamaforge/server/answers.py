@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-from llamaforge.events.openai import error_of
 from llamaforge.formats.completions import Rewriter, Whole
 from llamaforge.formats.request import Request
 from llamaforge.server.errors import Refusal
@@ -29,8 +28,8 @@ class Answer(Protocol):
     streams: bool
     passes: bool
 
-    def feed(self, chunk: Json) -> bytes:
-        """What is sent of a chunk. Raises Refusal where it is an error and nothing was sent yet."""
+    def feed(self, payload: bytes) -> bytes:
+        """What is sent of a chunk, which comes as JSON. Raises Refusal where it is an error and nothing was sent yet."""
 
     def end(self) -> bytes:
         """What is sent at the end; the whole answer for a client that gets it at once. Raises Refusal."""
@@ -48,23 +47,31 @@ class OpenAIAnswer:
     def __init__(self, request: Request) -> None:
         self.streams = request.stream
         self._rewriter = Rewriter(request)
-        self._rewrites = self._rewriter.is_needed
+        # Probabilities are no events: their chunks are read in full.
+        self._rewrites = self._rewriter.is_needed or (not request.stream and bool(request.parameters.get("logprobs")))
         self.passes = self.streams and not self._rewrites
         self._include_usage = request.include_usage
         self._whole = Whole()
 
-    def feed(self, chunk: Json) -> bytes:
-        if self._rewrites:
-            rewritten = self._rewriter.feed(chunk)
-            if rewritten is None:
+    def feed(self, payload: bytes) -> bytes:
+        if not self._rewrites:
+            self._whole.read(payload)
+        else:
+            chunk = self._rewritten(payload)
+            if chunk is None:
                 return b""
-            chunk = rewritten
-        if self.streams:
-            return event(chunk)
-        if (error := error_of(chunk)) is not None:
-            raise Refusal.of_event(error)
-        self._whole.add(chunk)
+            if self.streams:
+                return event(chunk)
+            self._whole.add(chunk)
+        if self._whole.error is not None:
+            raise Refusal.of_event(self._whole.error)
         return b""
+
+    def _rewritten(self, payload: bytes) -> Json | None:
+        try:
+            return self._rewriter.feed(msgspec.json.decode(payload, type=Json))
+        except msgspec.DecodeError:  # an engine's `null` before several choices
+            return None
 
     def end(self) -> bytes:
         last = self._rewriter.end() if self._rewrites else None
@@ -89,11 +96,8 @@ def event(chunk: Json) -> bytes:
     return b"data: " + _encode(chunk) + b"\n\n"
 
 
-def chunks_in(events: bytes) -> Iterator[Json]:
-    """The chunks in whole events of a stream, without its end mark, comments, and what is none."""
+def payloads_in(events: bytes) -> Iterator[bytes]:
+    """The JSON of each chunk in whole events of a stream, without its end mark and comments."""
     for line in events.split(b"\n"):
         if line.startswith(b"data:") and (data := line[5:].strip()) != _DONE:
-            try:
-                yield msgspec.json.decode(data, type=Json)
-            except (msgspec.DecodeError, UnicodeDecodeError):  # an engine's `null` before several choices
-                continue
+            yield data

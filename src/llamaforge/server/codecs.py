@@ -50,11 +50,11 @@ class TranslatedAnswer:
         self._decoder = Decoder()
         self._begun = False
 
-    def feed(self, chunk: Json) -> bytes:
+    def feed(self, payload: bytes) -> bytes:
         if self._decoder.error is not None:
             return b""
         first = self._begin() if self.streams else b""
-        out = first + b"".join([self._renderer.add(event) for event in self._decoder.read(chunk)])
+        out = first + b"".join([self._renderer.add(event) for event in self._decoder.decode(payload)])
         if self.streams:
             return out
         if self._decoder.error is not None:

@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from llamaforge.exceptions import LlamaForgeError
 from llamaforge.pool import Lease, Pool, Spec
-from llamaforge.server.answers import Answer, chunks_in
+from llamaforge.server.answers import Answer, payloads_in
 from llamaforge.server.errors import Refusal
 from llamaforge.server.metrics import Metrics
 
@@ -113,7 +113,7 @@ class Forward(Response):
             async for events in whole_events(response.content):
                 if answer is None or answer.passes:
                     await send({"type": "http.response.body", "body": events, "more_body": True})
-                elif sent := b"".join(map(answer.feed, chunks_in(events))):
+                elif sent := b"".join(map(answer.feed, payloads_in(events))):
                     await send({"type": "http.response.body", "body": sent, "more_body": True})
             last = b"" if answer is None or answer.passes else answer.end()
             if answer is None or answer.streams:
