@@ -17,7 +17,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from llamaforge.config_file import apply_changes, locked, read, replace, write
+from llamaforge.config_file import apply_changes, locked, read, replace, stamp_of, write
 from llamaforge.exceptions import ConfigError
 from llamaforge.model import DEFAULT_BACKEND, checked_name, is_relative_file, merge
 from llamaforge.settings import split, typed
@@ -80,6 +80,7 @@ class Config:
         self.config: Json = {}
         self._base: Json = {}
         self._environment: Json = {}
+        self._stamp: tuple[int, ...] = ()
         self._lock = threading.RLock()
         self.load()
 
@@ -214,6 +215,29 @@ class Config:
             self._take(stored)
             if path is not None:
                 self._base = copy.deepcopy(DEFAULTS)
+
+    def refresh(self) -> bool:
+        """Take in what others have written into the file since it was read; whether it has changed.
+
+        What was changed here and not saved stays. Raises ConfigError, with everything as it was, for a file that is no
+        configuration; once, until it changes again.
+        """
+        if self.config_path == IN_MEMORY:
+            return False
+        stamp = stamp_of(Path(self.config_path))
+        with self._lock:
+            if stamp == self._stamp:
+                return False
+            self._stamp = stamp
+            stored = read(Path(self.config_path))
+            _checked(stored, self.config_path)
+            fresh = copy.deepcopy(DEFAULTS)
+            merge(fresh, stored)
+            changed = copy.deepcopy(fresh)
+            apply_changes(changed, self._base, self.config)
+            self._base = fresh
+            replace(self.config, changed)
+        return True
 
     def _take(self, stored: Json) -> None:
         """Make `stored` over the defaults the present state, keeping the identity of objects that are handed out."""

@@ -45,6 +45,15 @@ def read(path: Path) -> Json:
     return found
 
 
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """What differs after each `write`; of a file that can't be seen, nothing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def write(path: Path, content: Json) -> None:
     """Put `content` in the place of the file; readers see the old or the new. Mode 0600. Raises ConfigError."""
     try:

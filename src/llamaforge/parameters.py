@@ -108,7 +108,7 @@ def checked(parameter: Parameter, name: str, value: Any) -> Any:
 
 
 def _number(parameter: Parameter, name: str, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
         raise ParameterError(f"'{name}' must be a number.")
     if parameter.kind == "int" and value != int(value):
         raise ParameterError(f"'{name}' must be a whole number.")
@@ -119,6 +119,13 @@ def _number(parameter: Parameter, name: str, value: Any) -> int | float:
     if parameter.name == "max_tokens" and value == 0:  # engines write one, or none, or as many as fit
         raise ParameterError(f"'{name}' must be at least 1, or -1 for as many as fit.")
     return int(value) if parameter.kind == "int" else float(value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _texts(name: str, value: Any) -> list[str]:

@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from llamaforge.forge import LlamaForge
-from llamaforge.server import ApiServer
+from llamaforge.server import ApiServer, create_api_server
 
 HELLO = "Hello from the tiny test model."
 SORRY = "I am sorry to hear you are sad."
@@ -215,14 +215,14 @@ def test_a_bad_body_is_refused_in_the_shape_of_the_api(http, path, body):
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("wrong", [7, "x", [], {}, True, [7], -1])
+@pytest.mark.parametrize("wrong", [7, "x", [], {}, True, [7], -1, 10**25, 10**400])
 def test_a_wrong_value_in_any_field_is_never_an_error_of_the_server(http, path, wrong):
     names = (
         "model messages max_tokens system tools tool_choice temperature top_p top_k stop_sequences metadata thinking "
     )
     names += "input instructions text reasoning stream parallel_tool_calls max_output_tokens output_config user"
     for name in names.split():
-        answer = http.post(path, json={**PATHS[path], name: wrong})
+        answer = http.post(path, json={**PATHS[path], name: wrong, **({} if name == "model" else {"model": "tiny"})})
         assert answer.status_code in {200, 400, 404, 501}, (name, answer.text)
 
 
@@ -253,6 +253,17 @@ def test_paths_are_counted_as_they_were_asked_for(http):
     line = 'llamaforge_requests_total{path="/v1/messages",model="doctor",status="200"}'
     while line not in http.get("/metrics").text:
         pass
+
+
+async def test_a_fault_of_ours_has_the_shape_of_the_api_too(monkeypatch):
+    forge = LlamaForge(":memory:")
+    monkeypatch.setattr(forge, "list_models", lambda: 1 / 0)
+    monkeypatch.setattr(forge, "get_model", lambda _name: 1 / 0)
+    transport = httpx.ASGITransport(create_api_server(forge), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answers = [await client.get("/v1/models"), await client.post("/v1/messages", json=MESSAGES)]
+    for answer, kind in zip(answers, ("server_error", "api_error"), strict=True):
+        assert (answer.status_code, answer.json()["error"]["type"]) == (500, kind)
 
 
 def test_the_key_is_accepted_in_both_ways():

@@ -7,6 +7,8 @@ import contextlib
 import hmac
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import aiohttp
@@ -18,6 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from llamaforge import threads
 from llamaforge.backends.base import PATHS
 from llamaforge.config import Config
 from llamaforge.exceptions import ConfigError, LlamaForgeError
@@ -31,11 +34,13 @@ from llamaforge.server.codecs import FORMATS, TranslatedAnswer, error_writer
 from llamaforge.server.errors import Refusal
 from llamaforge.server.forward import Forward, Upstream
 from llamaforge.server.metrics import CONTENT_TYPE, Metrics
+from llamaforge.server.residence import Residence, keep_alive_seconds
 
 T = TypeVar("T")
 MAX_BODY = 64 * 2**20
 SLOTS = 4
 _LARGE = 2**17
+_SMALL = 2**16
 _OPEN = ("/health",)
 _KINDS = {path: kind for kind, path in PATHS.items()}
 
@@ -59,15 +64,16 @@ def create_api_server(
     """
     if forge is None:
         forge = Library(Config())
-    api = _Api(
-        forge, pool or Pool(memory_budget=configured_budget(forge.config), idle_seconds=idle_seconds), slots, max_body
-    )
+    models = pool or Pool(memory_budget=configured_budget(forge.config))
+    api = _Api(forge, models, slots, max_body, idle_seconds)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.create_task(api.residence.run(), name="models' residence")
         try:
             yield
         finally:
+            watching.cancel()
             await api.close()
             if pool is None:
                 await api.pool.close()
@@ -78,12 +84,16 @@ def create_api_server(
     app.add_api_route("/metrics", api.metrics_page)
     app.add_api_route("/v1/models", api.models)
     app.add_api_route("/v1/models/{name:path}", api.model)
-    app.add_api_route("/v1/models/{name:path}", api.load, methods=["POST"])
+    app.add_api_route("/v1/models/{name:path}", api.load_named, methods=["POST"])
+    app.add_api_route("/api/ps", api.running)
+    app.add_api_route("/api/load", api.load, methods=["POST"])
+    app.add_api_route("/api/unload", api.unload, methods=["POST"])
     for path in (*_KINDS, *FORMATS):
         app.add_api_route(path, api.forward, methods=["POST"], response_model=None)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(LlamaForgeError, _refused)
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, _refused)  # it is logged as well
     if api_key is not None:
         app.add_middleware(_KeyGuard, api_key=api_key)
     if enable_cors:
@@ -94,9 +104,10 @@ def create_api_server(
 class _Api:
     """The endpoints and what they share."""
 
-    def __init__(self, forge: Forge, pool: Pool, slots: int, max_body: int) -> None:
+    def __init__(self, forge: Forge, pool: Pool, slots: int, max_body: int, idle_seconds: float | None) -> None:
         self.pool = pool
         self._catalog = Catalog(forge, slots)
+        self.residence = Residence(pool, self._catalog, idle_seconds)
         self._metrics = Metrics()
         self._max_body = max_body
         self._timeout = _seconds(forge)
@@ -130,23 +141,66 @@ class _Api:
         served = await self._catalog.get(name)
         return JSONResponse(self._entry(served.spec.name))
 
-    async def load(self, name: str) -> Response:
+    async def load_named(self, name: str) -> Response:
         """Answers when the model is ready."""
+        return JSONResponse(self._entry(await self._load(name, None)))
+
+    async def load(self, request: Request) -> Response:
+        """The same, of the model that the body names, which may say how long it stays."""
+        name, body = await self._named(request)
+        loaded = await self._load(name, keep_alive_seconds(body.get("keep_alive")))
+        return JSONResponse(self._running(loaded))
+
+    async def _load(self, name: str, keep: float | None) -> str:
         served = await self._catalog.get(name)
         await self.pool.load(served.spec)
-        return JSONResponse(self._entry(served.spec.name))
+        self.residence.touch(served.spec.name, keep, keep_alive_seconds(served.keep_alive))
+        return served.spec.name
+
+    async def unload(self, request: Request) -> Response:
+        """Answers when the model's process has ended, which it does with its running requests, or at once by `force`."""
+        name, body = await self._named(request)
+        force = body.get("force", False)
+        if not isinstance(force, bool):
+            raise Refusal(400, "'force' must be true or false.")
+        # One that was removed may still be running.
+        is_running = any(status.name == name for status in self.pool.status())
+        name = name if is_running else (await self._catalog.get(name)).spec.name
+        return JSONResponse({"model": name, "unloaded": await self.pool.unload(name, force=force)})
+
+    async def running(self) -> Response:
+        """What is loaded and what loads."""
+        names = [status.name for status in self.pool.status() if status.state in {"ready", "loading"}]
+        return JSONResponse({"models": [self._running(name) for name in names]})
+
+    def _running(self, name: str) -> dict[str, Any]:
+        """One of those, with the fields that Ollama's clients know among them."""
+        [status] = [status for status in self.pool.status() if status.name == name]
+        expires = self.residence.expires(status)
+        when = None if expires is None else datetime.fromtimestamp(expires, UTC).isoformat()
+        return {**asdict(status), "model": name, "size": status.memory, "expires_at": when}
+
+    async def _named(self, request: Request) -> tuple[str, dict[str, Any]]:
+        """The model that a body names, and the body."""
+        body = bodies.parse(await bodies.read(request, _SMALL))
+        name = bodies.text(body, "model") or bodies.text(body, "name")
+        if not name:
+            raise Refusal(400, "'model' is missing.")
+        return name, body
 
     async def forward(self, request: Request) -> Response:
         path = request.url.path
         other = FORMATS.get(path)
         data = await bodies.read(request, self._max_body)
         # A large body is read and checked beside the event loop.
-        run = asyncio.to_thread if len(data) > _LARGE else _at_once
+        run = threads.call if len(data) > _LARGE else _at_once
         body = await run(bodies.parse if other is None else other.decode, data)
         name = bodies.text(body, "model") or self._catalog.default()
         if not name:
             raise Refusal(400, "'model' is missing.")
+        keep = keep_alive_seconds(body.pop("keep_alive", None))
         served = await self._catalog.get(name)
+        self.residence.touch(served.spec.name, keep, keep_alive_seconds(served.keep_alive))
         user = bodies.text(body, "user") or (request.client.host if request.client else "")
         body["model"] = served.spec.name
         if other is not None:
@@ -197,7 +251,8 @@ async def _refused(request: Request, error: Exception) -> Response:
         error = Refusal.of(error)
     elif isinstance(error, HTTPException):
         error = Refusal(error.status_code, error.detail)
-    assert isinstance(error, Refusal)
+    elif not isinstance(error, Refusal):
+        error = Refusal(500, "The server failed; its log says why.", "server_error")
     return _response(error, request.url.path)
 
 
@@ -218,8 +273,8 @@ def _set_effort(body: dict[str, Any], served: Served) -> None:
     known = served.plan.canonical
     if effort is not None and "reasoning_effort" in known:
         body["reasoning_effort"] = effort
-    elif effort == "none" and "chat_template_kwargs" in known:
-        body["chat_template_kwargs"] = {"enable_thinking": False}
+    elif effort is not None and "chat_template_kwargs" in known:
+        body["chat_template_kwargs"] = {"enable_thinking": False} if effort == "none" else {"reasoning_effort": effort}
 
 
 def _seconds(forge: Forge) -> float:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from llamaforge import threads
 from llamaforge.backends import get_backend
 from llamaforge.config import Config
-from llamaforge.exceptions import ModelLoadError, ModelNotFoundError
+from llamaforge.exceptions import ConfigError, ModelLoadError, ModelNotFoundError
 from llamaforge.library import Library
 from llamaforge.loading import Plan, memory_by_device
 from llamaforge.model import Model
 from llamaforge.pool import Spec
 
 _FRESH_SECONDS = 2.0
+log = logging.getLogger(__name__)
 
 
 class Forge(Protocol):
@@ -32,10 +34,11 @@ class Forge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A model as it is run, and the plan of its load."""
+    """A model as it is run, and the plan of its load. keep_alive: `metadata.keep_alive` of its entry."""
 
     spec: Spec
     plan: Plan
+    keep_alive: Any = None
 
 
 class Catalog:
@@ -48,18 +51,33 @@ class Catalog:
         self._slots = slots
         self._served: dict[str, tuple[float, Served]] = {}
 
+    async def refresh(self) -> bool:
+        """Take in what was added to and removed from the configuration's file; whether it has changed. Raises ConfigError."""
+        is_new = await threads.call(self._forge.config.refresh)
+        if is_new:
+            self._served.clear()
+        return is_new
+
     async def names(self) -> list[str]:
         """The models there are, as listed."""
-        return await asyncio.to_thread(self._forge.list_models)
+        await self._try_refresh()
+        return await threads.call(self._forge.list_models)
 
     async def get(self, name: str) -> Served:
         """The model. Raises ModelNotFoundError, and what is wrong with its entry."""
         found = self._served.get(name)
         if found is None or time.monotonic() - found[0] > _FRESH_SECONDS:
             self._served.pop(name, None)
-            found = (time.monotonic(), await asyncio.to_thread(self._read, name))
+            await self._try_refresh()
+            found = (time.monotonic(), await threads.call(self._read, name))
             self._served[name] = found
         return found[1]
+
+    async def _try_refresh(self) -> None:
+        try:
+            await self.refresh()
+        except ConfigError as error:  # others are writing it, or it is broken: what is known goes on
+            log.warning("The models stay as they were: %s", error)
 
     def default(self) -> str | None:
         """The model for requests that name none."""
@@ -80,7 +98,7 @@ class Catalog:
             slots=slots,
             memory=memory_by_device(plan.cls, plan.path, {**plan.load, "n_parallel": slots}),
         )
-        return Served(spec, plan)
+        return Served(spec, plan, model.get_metadata("keep_alive"))
 
     def _by_alias(self, alias: str) -> Model | None:
         for name in self._forge.config.list_models():
