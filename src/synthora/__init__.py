@@ -9,7 +9,8 @@ _PLACES = {
     "synthora.callbacks": "AsyncCallBackHandler AsyncCallBackManager BaseCallBackHandler BaseCallBackManager RichOutputHandler",
     "synthora.configs": "ModelConfig",
     "synthora.models": (
-        "AzureChatBackend AzureCompletionBackend BaseModelBackend CacheBackend FallbackBackend LlamaForgeBackend "
+        "AnthropicBackend AzureChatBackend AzureCompletionBackend BaseModelBackend CacheBackend FallbackBackend "
+        "GeminiBackend LlamaForgeBackend "
         "OpenAIChatBackend OpenAICompletionBackend RateLimitBackend RateLimiter Reply RetryBackend ScriptedBackend "
         "TraceBackend create_model_from_config"
     ),

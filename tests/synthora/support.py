@@ -52,7 +52,8 @@ class Provider:
     """Answers every request with `chunks` as an event stream, or with `whole`.
 
     done: whether a stream ends with "[DONE]". raw: a media type and a body, with which all requests are answered instead.
-    status, headers: of every answer.
+    status, headers: of every answer. answer: a function that gets path, headers and body of a request, and returns status,
+    headers and body of its answer instead of all these.
     """
 
     def __init__(self) -> None:
@@ -62,6 +63,7 @@ class Provider:
         self.raw: tuple[str, str] | None = None
         self.status = 200
         self.headers: dict[str, str] = {}
+        self.answer: Any = None
         self.bodies: list[Any] = []
         outer = self
 
@@ -69,15 +71,19 @@ class Provider:
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.bodies.append(body)
-                if outer.raw is not None:
+                status, headers = outer.status, outer.headers
+                if outer.answer is not None:
+                    status, headers, data = outer.answer(self.path, self.headers, body)
+                    kind = headers.pop("Content-Type", "application/json")
+                elif outer.raw is not None:
                     kind, data = outer.raw
                 elif body.get("stream"):
                     lines = [json.dumps(chunk) for chunk in outer.chunks] + ["[DONE]"] * outer.done
                     kind, data = "text/event-stream", "".join(f"data: {line}\n\n" for line in lines)
                 else:
                     kind, data = "application/json", json.dumps(outer.whole)
-                self.send_response(outer.status)
-                for name, value in {"Content-Type": kind, **outer.headers}.items():
+                self.send_response(status)
+                for name, value in {"Content-Type": kind, **headers}.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(data.encode())))
                 self.end_headers()

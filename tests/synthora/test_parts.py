@@ -18,7 +18,6 @@ from synthora.messages import (
     ToolCall,
     ToolCallPart,
     ToolResultPart,
-    answers,
     assistant,
     system,
     tool_response,
@@ -39,7 +38,7 @@ def grown(*batches: list[Event]) -> list[BaseMessage]:
     messages: list[BaseMessage] = []
     for batch in batches:
         previous = messages[-1] if messages else None
-        messages.append(BaseMessage._grown(previous, answers.of_events(batch, None, previous, model="m"), None))
+        messages.append(BaseMessage.from_events(batch, None, previous, model="m"))
     return messages
 
 

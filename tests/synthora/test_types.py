@@ -8,7 +8,7 @@ from synthora.types import CallBackEvent, Err, Node, NodeType, Ok, Result, Trace
 NAMES = {
     "NodeType": "agent model tool user system",
     "MessageRole": "user assistant system tool_response",
-    "ModelBackendType": "openai_chat openai_completion azure_chat azure_completion llamaforge scripted",
+    "ModelBackendType": "openai_chat openai_completion azure_chat azure_completion anthropic gemini llamaforge scripted",
     "AgentType": "vanilla react rewoo cot tot reflection",
     "TaskState": "pending running completed failure skipped",
     "TriggerRuntime": "sync async",

@@ -21,6 +21,8 @@ from llamaforge.exceptions import (
 )
 
 _LONGEST: Final = 300
+# With these, in lower case, a provider says that the messages don't fit.
+_TOO_LONG: Final = ("context length", "prompt is too long", "input token count")
 # With these a provider says that the account has nothing left, which does not pass by itself.
 _SPENT: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
@@ -31,11 +33,12 @@ def refusal(base: str, status: int, words: str, *, code: Any = None, headers: Ma
     base: the provider's address. words, code: what its body says. headers: of the answer, names in lower case.
     """
     error: LlamaForgeError
-    if status in {401, 403}:
+    said = words.lower()
+    if status in {401, 403} or "api key not valid" in said:
         error = AuthenticationError(f"{base} refused the API key: {words}", status=status)
     elif status == 404:
         error = ModelNotFoundError(f"{base} has not found it: {words}")
-    elif status in {400, 413} and (code == "context_length_exceeded" or "context length" in words.lower()):
+    elif status in {400, 413} and (code == "context_length_exceeded" or any(told in said for told in _TOO_LONG)):
         error = ContextLengthError(words)
     else:
         told = "asks to slow down" if status == 429 else f"answered {status}"
@@ -61,6 +64,17 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
+def of_network(transport: Any, base: str, error: BaseException) -> APIError | None:
+    """What an error of the network is, None where it is none. transport: the module httpx or httpx2."""
+    if isinstance(error, transport.TimeoutException):
+        return APITimeoutError(f"{base} did not answer in time.")
+    if not isinstance(error, transport.HTTPError):
+        return None
+    if isinstance(error, (transport.RemoteProtocolError, transport.ReadError)):
+        return APIConnectionError(f"{base} broke the connection in the middle of its answer.")
+    return APIConnectionError(f"{base} can't be reached: {str(error) or type(error).__name__}")
+
+
 class Translator:
     """Turns exceptions into ours. base: the provider's address. key: kept out of every message."""
 
@@ -83,26 +97,22 @@ class Translator:
 
     def ours(self, error: Exception) -> LlamaForgeError | None:
         """What an error of the SDK's is, None for one of somebody else's."""
-        sdk, transport = self._sdk, self._transport
+        sdk = self._sdk
         if isinstance(error, sdk.APIStatusError):
             words, headers = self._clean(_words(error)), error.response.headers
             return refusal(self._base, error.status_code, words, code=error.code, headers=headers)
-        if isinstance(error, (sdk.APITimeoutError, transport.TimeoutException)):
+        if isinstance(error, sdk.APITimeoutError):
             return APITimeoutError(f"{self._base} did not answer in time.")
-        if isinstance(error, (sdk.APIConnectionError, transport.HTTPError)):
-            return APIConnectionError(self._of_connection(error))
+        cause = error.__cause__ if isinstance(error, sdk.APIConnectionError) else error
+        if cause is not None and (lost := of_network(self._transport, self._base, cause)) is not None:
+            return type(lost)(self._clean(str(lost)))
+        if isinstance(error, sdk.APIConnectionError):
+            return APIConnectionError(self._clean(f"{self._base} can't be reached: {cause or error}"))
         if isinstance(error, sdk.APIError):
             return APIError(self._clean(f"{self._base} broke off its answer: {_words(error)}"))
         if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
             return APIError(f"{self._base} sent something that is no answer: it can't be read as JSON.")
         return APIError(self._clean(str(error))) if isinstance(error, sdk.OpenAIError) else None
-
-    def _of_connection(self, error: BaseException) -> str:
-        reason = str(error.__cause__ or error) or type(error).__name__
-        broken = (self._transport.RemoteProtocolError, self._transport.ReadError)
-        if isinstance(error, broken) or isinstance(error.__cause__, broken):
-            return f"{self._base} broke the connection in the middle of its answer."
-        return f"{self._base} can't be reached: {self._clean(reason)}"
 
     def _clean(self, text: str) -> str:
         return text.replace(self._key, "***") if len(self._key) > 3 else text

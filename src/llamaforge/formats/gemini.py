@@ -39,9 +39,9 @@ def encode_request(request: Mapping[str, Any]) -> Json:
     """A chat request in OpenAI's shape as the body of one to `models/MODEL:generateContent`, or `:streamGenerateContent`.
 
     Parameters that OpenAI does not know, such as `safetySettings`, are handed on as they are; `generationConfig` is laid
-    over what is made of the others. Schemas go as JSON schemas (`responseJsonSchema`). A call of a tool has its
-    `thought_signature` in `extra_content["google"]`, as in Google's own API of OpenAI's shape. Raises ParameterError for a
-    form of message that is not known and for parameters that the API does not have.
+    over what is made of the others. Schemas go as JSON schemas (`responseJsonSchema`). A call of a tool, or a part with
+    text, has its `thought_signature` in `extra_content["google"]`, as in Google's own API of OpenAI's shape. Raises
+    ParameterError for a form of message that is not known and for parameters that the API does not have.
     """
     given = {name: value for name, value in request.items() if value is not None}
     fields.refuse_missing(given, _MISSING, "Gemini's API")
@@ -91,7 +91,7 @@ def encode_messages(messages: Any) -> tuple[list[Json], list[Json]]:
 def _parts(message: Mapping[str, Any]) -> Iterator[Json]:
     for part in fields.content_parts(message):
         if part["type"] == "text":
-            yield {"text": part["text"]}
+            yield {"text": part["text"], **_signature(part)}
             continue
         address = fields.address_in(part)
         if address.startswith("data:"):
@@ -109,11 +109,15 @@ def _calls(message: Mapping[str, Any], names: dict[Any, str]) -> Iterator[Json]:
         out: Json = {
             "functionCall": {"name": name, "args": arguments, **({"id": call["id"]} if call.get("id") else {})}
         }
-        extra = call.get("extra_content")
-        google = extra.get("google") if isinstance(extra, Mapping) else None
-        if isinstance(google, Mapping) and (signature := google.get("thought_signature")):
-            out["thoughtSignature"] = signature
-        yield out
+        yield {**out, **_signature(call)}
+
+
+def _signature(given: Mapping[str, Any]) -> Json:
+    """What Google signed in a text or call that it wants back."""
+    extra = given.get("extra_content")
+    google = extra.get("google") if isinstance(extra, Mapping) else None
+    signature = google.get("thought_signature") if isinstance(google, Mapping) else None
+    return {"thoughtSignature": signature} if signature else {}
 
 
 def _result(message: Mapping[str, Any], names: Mapping[Any, str]) -> list[Json]:

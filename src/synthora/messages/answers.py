@@ -6,7 +6,7 @@ Providers leave fields out, send null for them or add their own, so everything i
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -100,26 +100,38 @@ def of_completion_chunk(chunk: Any, previous: Any | None) -> Fields:
 
 
 def of_events(
-    events: list[Event], original: Any, previous: Any | None, *, model: str, id_: str | None = None
+    events: Sequence[Event],
+    previous: Any | None,
+    *,
+    original: Any = None,
+    model: str | None = None,
+    id: str | None = None,  # noqa: A002 -- the message's field
 ) -> Fields:
     """The fields of the next message of an answer that has come so far; of a whole answer, from all of its events.
 
-    original: what the provider sent for them. model, id_: as the provider names them. Raises NoAnswerError for an Error.
+    original: what the provider sent for them. model, id: as the provider names them. Raises NoAnswerError for an Error.
     """
-    about: Fields = {"id": id_, "model": model}
+    about: Fields = {"id": id, "model": model}
     choice: Fields = {}
+    said: list[str] = []
+    is_plain = True
     for event in events:
-        if isinstance(event, Error):
-            raise NoAnswerError(f"The provider broke off its answer: {event.detail}", status=event.status)
-        if isinstance(event, Done):
-            choice = {"finish_reason": event.finish_reason, "details": event.details}
+        if isinstance(event, Text):
+            said.append(event.text)
+            is_plain = is_plain and not event.details
+        elif isinstance(event, Done):
+            choice = {"finish_reason": event.finish_reason, "details": event.details or {}}
         elif isinstance(event, Counted):
             about["usage"] = event.raw
-    said = [event.text for event in events if isinstance(event, Text)]
+        elif isinstance(event, Error):
+            raise NoAnswerError(f"The provider broke off its answer: {event.detail}", status=event.status)
+        else:
+            is_plain = False
     grown = _next(about, choice, previous, "".join(said) if said else None)
     grown["tool_calls"] = previous.tool_calls if previous is not None and previous.tool_calls else []
-    _add(grown, previous, events)
-    grown["metadata"].update((choice.get("details") or {}).items())
+    if not is_plain:
+        _add(grown, previous, events)
+    grown["metadata"].update(choice.get("details", {}))
     return {**grown, "original_response": original}
 
 
@@ -164,7 +176,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _said(events: list[Event], source: Read) -> str | None:
+def _said(events: Sequence[Event], source: Read) -> str | None:
     """The text of these events; None where the source has no content at all."""
     if len(events) == 1 and isinstance(events[0], Text):
         return events[0].text
@@ -172,7 +184,7 @@ def _said(events: list[Event], source: Read) -> str | None:
     return "".join(said) if said else ("" if source.get("content") == "" else None)
 
 
-def _add(grown: Fields, previous: Any | None, events: list[Event]) -> None:
+def _add(grown: Fields, previous: Any | None, events: Sequence[Event]) -> None:
     """What events are besides text: thoughts and refusals, calls, images, and the order of all."""
     metadata = grown["metadata"]
     first = events[0] if len(events) == 1 else None

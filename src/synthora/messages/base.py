@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from llamaforge.events import Event
 from synthora.exceptions import MessageError
 from synthora.messages import answers
 from synthora.messages.images import parse_image
@@ -201,6 +202,16 @@ class BaseMessage(BaseModel):
     ) -> Self:
         """The text after one more chunk of a completion without roles."""
         return cls._grown(previous, answers.of_completion_chunk(chunk, previous), source)
+
+    @classmethod
+    def from_events(
+        cls, events: Sequence[Event], source: Node | None = None, previous: BaseMessage | None = None, **about: Any
+    ) -> Self:
+        """The answer after some more events of any provider's (see llamaforge.events), or all of a whole one's.
+
+        about: original (what the provider sent), model and id (as it names them). Raises NoAnswerError for an Error.
+        """
+        return cls._grown(previous, answers.of_events(events, previous, **about), source)
 
     @classmethod
     def _answer(cls, fields: answers.Fields, source: Node | None) -> Self:

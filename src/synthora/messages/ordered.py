@@ -222,13 +222,13 @@ class Growth:
             self._grow("text", event.text)
             if details := event.details:
                 cited = details.get("citation")
-                self._say("text", None, details if cited is None else {"citations": [cited]})
+                self._annotate(details if cited is None else {"citations": [cited]})
         elif isinstance(event, Reasoning):
             details = _without_words(event.details)
-            self._say("thinking", event.signature, details, is_open=True)
+            self._say("thinking", event.signature, details)
             self._grow("thinking", event.text)
         elif isinstance(event, Refusal):
-            self._say("refusal", None, event.details, is_open=True)
+            self._say("refusal", None, event.details)
             self._grow("refusal", event.text)
         elif begins_call:
             self._close()
@@ -260,22 +260,26 @@ class Growth:
         if said := self._left("text"):
             self.ordered.append(Span("text", said))
 
-    def _say(self, kind: Any, signature: str | None, details: Details | None, *, is_open: bool = False) -> None:
-        """Something of a text's part, which is the last one or comes now."""
+    def _annotate(self, details: Details) -> None:
+        """Details of the text that came last, though its sources may have come since."""
+        self._close()
+        place = next((n for n, item in reversed(list(enumerate(self.ordered))) if not isinstance(item, SourcePart)), -1)
+        last: Any = self.ordered[place] if place >= 0 else None
+        if not (isinstance(last, Span) and last.kind == "text"):
+            last, place = Span("text", 0), len(self.ordered)
+        self.ordered[place : place + 1] = [replace(last, details=_merged(last.details, details))]
+
+    def _say(self, kind: Any, signature: str | None, details: Details | None) -> None:
+        """A thought or refusal, which is the part that is open or begins now."""
         last: Any = self.ordered[-1] if self.ordered else None
-        is_last = isinstance(last, Span) and last.kind == kind and not (is_open and self._left("text"))
-        if not is_last or _is_another(last, details):
+        is_open = isinstance(last, Span) and last.kind == kind and last.length is None and not self._left("text")
+        if not is_open or _is_another(last, details):
             self._close()
-            last = self.ordered[-1] if self.ordered else None
-            if is_open or not (isinstance(last, Span) and last.kind == kind):
-                last = Span(kind, None if is_open else 0)
-                self.ordered.append(last)
-        elif not is_open and (more := self._left(kind)):
-            last = replace(last, length=(last.length or 0) + more)
+            last = Span(kind)
+            self.ordered.append(last)
         if signature or details:
             joined = (last.signature or "") + signature if signature else last.signature
-            last = replace(last, signature=joined, details=_merged(last.details, details))
-        self.ordered[-1] = last
+            self.ordered[-1] = replace(last, signature=joined, details=_merged(last.details, details))
 
 
 def goes_on(message: Message | None, event: Reasoning) -> bool:

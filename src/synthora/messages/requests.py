@@ -57,6 +57,8 @@ def encoded(message: Sent, profile: Wants | None) -> Json:
     if is_answer and api == "anthropic":
         out["content"] = [block for part in message.parts if (block := _block(part)) is not None]
         return out
+    if is_answer and api == "gemini" and _has_details(message):
+        out["content"] = [_signed(part) for part in message.parts if isinstance(part, TextPart)]
     # Models are not shown their own pictures: no API takes them back.
     if not is_answer and (message.images or _has_details(message)):
         out["content"] = [part for given in message.parts if (part := _content(given, api)) is not None]
@@ -81,6 +83,12 @@ def _content(part: Any, api: str) -> Json | None:
         detail = {} if api == "anthropic" else {"detail": "auto"}
         return {"type": "image_url", "image_url": {"url": part.url, **detail}, **(part.details or {})}
     return part.data if isinstance(part, ProviderPart) else None
+
+
+def _signed(part: TextPart) -> Json:
+    """A text of an answer with the signature that Google wants back."""
+    found = (part.details or {}).get("google")
+    return {"type": "text", "text": part.text, **({"extra_content": {"google": found[0]}} if found else {})}
 
 
 def _block(part: Any) -> Json | None:

@@ -10,6 +10,7 @@ from synthora.exceptions import ConfigError
 from synthora.models.azure import AzureChatBackend, AzureCompletionBackend
 from synthora.models.base import BaseModelBackend
 from synthora.models.llamaforge import LlamaForgeBackend
+from synthora.models.native import AnthropicBackend, GeminiBackend
 from synthora.models.openai_chat import OpenAIChatBackend
 from synthora.models.openai_completion import OpenAICompletionBackend
 from synthora.models.profile import Profile, profile_of
@@ -30,11 +31,13 @@ from synthora.types import ModelBackendType, Node
 
 __all__ = [
     "BACKEND_MAP",
+    "AnthropicBackend",
     "AzureChatBackend",
     "AzureCompletionBackend",
     "BaseModelBackend",
     "CacheBackend",
     "FallbackBackend",
+    "GeminiBackend",
     "LlamaForgeBackend",
     "MemoryStore",
     "OpenAIChatBackend",
@@ -59,6 +62,8 @@ BACKEND_MAP: Final[dict[ModelBackendType, Callable[..., BaseModelBackend]]] = {
     ModelBackendType.OPENAI_COMPLETION: OpenAICompletionBackend,
     ModelBackendType.AZURE_CHAT: AzureChatBackend,
     ModelBackendType.AZURE_COMPLETION: AzureCompletionBackend,
+    ModelBackendType.ANTHROPIC: AnthropicBackend,
+    ModelBackendType.GEMINI: GeminiBackend,
     ModelBackendType.LLAMAFORGE: LlamaForgeBackend,
     ModelBackendType.SCRIPTED: ScriptedBackend,
 }

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
+from llamaforge.exceptions import UnsupportedError
 from synthora.callbacks import BaseCallBackHandler, get_callback_manager
 from synthora.types import ModelBackendType, Node, NodeType
 
@@ -58,6 +59,17 @@ class BaseModelBackend(ABC):
     async def async_run(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
         """The same without blocking the event loop: a BaseMessage, or an asynchronous generator of them."""
         raise NotImplementedError
+
+    def count_tokens(self, messages: Any, **kwargs: Any) -> int:  # noqa: ARG002 -- for those that can
+        """How many tokens a request with these messages has, counted by the provider or the engine.
+
+        kwargs: of the request; tools count, too. Raises UnsupportedError where nobody can count, and what `run` raises.
+        """
+        raise UnsupportedError(f"'{self.name}' can't count tokens.")
+
+    async def async_count_tokens(self, messages: Any, **kwargs: Any) -> int:
+        """The same without blocking the event loop."""
+        return self.count_tokens(messages, **kwargs)
 
     @property
     def stream(self) -> bool:

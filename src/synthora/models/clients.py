@@ -37,7 +37,10 @@ def sent_once() -> Iterator[None]:
 
 
 class Client:
-    """A client of the SDK's, and its twin that sends a request once, over the same connections."""
+    """A client of the SDK's, and its twin that sends a request once, over the same connections.
+
+    One of another library sends each request once anyway.
+    """
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -45,11 +48,11 @@ class Client:
 
     def close(self) -> Any:
         """Close the connections; to be awaited where the client is asynchronous."""
-        return self.client.close()
+        return (getattr(self.client, "aclose", None) or self.client.close)()
 
     def now(self) -> Any:
         """The one that is wanted here."""
-        if not _SENT_ONCE.get() or not self.client.max_retries:
+        if not _SENT_ONCE.get() or not getattr(self.client, "max_retries", 0):
             return self.client
         if self._once is None:
             self._once = self.client.with_options(max_retries=0)

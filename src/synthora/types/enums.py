@@ -29,6 +29,8 @@ class ModelBackendType(StrEnum):
     OPENAI_COMPLETION = "openai_completion"
     AZURE_CHAT = "azure_chat"
     AZURE_COMPLETION = "azure_completion"
+    ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
     LLAMAFORGE = "llamaforge"
     SCRIPTED = "scripted"
 

@@ -51,6 +51,14 @@ class WrapperBackend(BaseModelBackend):
         twin.backend = copy.deepcopy(self.backend, memo)
         return twin
 
+    def count_tokens(self, messages: Any, **kwargs: Any) -> int:
+        """As of the backend inside."""
+        return self.backend.count_tokens(messages, **kwargs)
+
+    async def async_count_tokens(self, messages: Any, **kwargs: Any) -> int:
+        """As of the backend inside."""
+        return await self.backend.async_count_tokens(messages, **kwargs)
+
     def run(self, messages: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 -- as published
         """As of the backend inside."""
         return self._open(messages, kwargs) if self._streams(kwargs) else self._whole(messages, kwargs)

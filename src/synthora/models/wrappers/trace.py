@@ -21,6 +21,7 @@ _PROVIDERS = {
     ModelBackendType.OPENAI_COMPLETION: "openai",
     ModelBackendType.AZURE_CHAT: "azure.ai.openai",
     ModelBackendType.AZURE_COMPLETION: "azure.ai.openai",
+    ModelBackendType.GEMINI: "gcp.gemini",
 }
 _PLAIN = {ModelBackendType.OPENAI_COMPLETION, ModelBackendType.AZURE_COMPLETION}
 _PARAMETERS = ("temperature", "top_p", "top_k", "max_tokens", "frequency_penalty", "presence_penalty", "seed")
