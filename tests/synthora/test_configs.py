@@ -47,7 +47,8 @@ def test_every_backend_can_be_named(tmp_path, tiny_gguf):
     azure = {"api_key": "k", "azure_endpoint": "http://127.0.0.1", "api_version": "1"}
     options = {
         "openai_chat": {"api_key": "k"}, "openai_completion": {"api_key": "k"}, "azure_chat": azure,
-        "azure_completion": azure, "anthropic": {"api_key": "k"}, "gemini": {"api_key": "k"}, "llamaforge": {"config_path": str(tmp_path / "c.json")},
+        "azure_completion": azure, "anthropic": {"api_key": "k"}, "gemini": {"api_key": "k"},
+        "llamaforge": {"config_path": str(tmp_path / "c.json")},
         "scripted": {"answers": ["yes"]},
     }  # fmt: skip
     assert set(options) == {kind.value for kind in ModelBackendType} == {kind.value for kind in models.BACKEND_MAP}
