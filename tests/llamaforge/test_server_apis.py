@@ -11,6 +11,7 @@ import pytest
 
 from llamaforge.forge import LlamaForge
 from llamaforge.server import ApiServer, create_api_server
+from tests.support.tiny_gguf import write_random
 
 HELLO = "Hello from the tiny test model."
 SORRY = "I am sorry to hear you are sad."
@@ -61,6 +62,9 @@ def server(tmp_path_factory, gguf_that_says):
     forge.add_model("slow", "doctor", "eliza", {"delay": 0.05})
     forge.add_model("tiny", gguf_that_says(HELLO), parameters=llama)
     forge.add_model("tool", gguf_that_says(CALL), parameters=llama)
+    forge.add_model("vectors", gguf_that_says(HELLO), parameters={**llama, "embedding": True})
+    ranks = {**llama, "embeddings": True, "pooling_type": "rank"}
+    forge.add_model("ranker", write_random(folder / "ranker.gguf", dim=64, layers=1), parameters=ranks)
     with ApiServer(forge, port=0, slots=2) as made:
         yield made
 
@@ -190,6 +194,58 @@ def test_a_response_that_is_cut_and_one_that_is_not_stored(client):
     assert (response.status, response.incomplete_details.reason) == ("incomplete", "max_output_tokens")
     with pytest.raises(openai.BadRequestError, match="no answer is stored here"):
         client.responses.create(model="tiny", input="hi", previous_response_id=response.id)
+
+
+# ---- vectors and ranks
+
+
+def test_vectors_in_both_encodings_are_the_same(client, http):
+    plain = http.post("/v1/embeddings", json={"model": "vectors", "input": ["a", "b"]}).json()
+    packed = client.embeddings.create(model="vectors", input=["a", "b"])  # asks for base64
+    assert [entry["index"] for entry in plain["data"]] == [0, 1]
+    for ours, theirs in zip(plain["data"], packed.data, strict=True):
+        assert ours["embedding"] == pytest.approx(theirs.embedding, abs=1e-6)
+    assert plain["usage"]["prompt_tokens"] > 0
+
+
+@pytest.mark.parametrize("wrong", [None, 7, "", [], [[]], {}, [7.5], [{"a": 1}], ["a", 7], [None], True])
+def test_what_cannot_be_embedded(http, wrong):
+    answer = http.post("/v1/embeddings", json={"model": "vectors", "input": wrong})
+    assert answer.status_code == 400, answer.text
+    other = http.post("/v1/embeddings", json={"model": "vectors", "input": "a", "encoding_format": wrong})
+    assert other.status_code == (200 if wrong is None else 400), other.text
+
+
+def test_documents_are_ranked(http):
+    documents = ["one", {"text": "another"}, "a third one"]
+    asked = {"model": "ranker", "query": "which?", "documents": documents}
+    results = http.post("/v1/rerank", json=asked).json()["results"]
+    assert sorted(result["index"] for result in results) == [0, 1, 2]
+    assert len({result["relevance_score"] for result in results}) == 3
+    best = max(results, key=lambda result: result["relevance_score"])
+    assert http.post("/v1/rerank", json={**asked, "top_n": 1}).json()["results"] == [best]
+    assert len(http.post("/v1/rerank", json={**asked, "top_n": 10**30}).json()["results"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"query": "q", "documents": []}, 400, "documents"), ({"query": "q", "documents": [7]}, 400, "documents"),
+        ({"query": "q", "documents": "a"}, 400, "documents"), ({"query": 7, "documents": ["a"]}, 400, "query"),
+        ({"documents": ["a"]}, 400, "query"), ({"query": "q", "documents": ["a"], "top_n": 0}, 400, "top_n"),
+        ({"query": "q", "documents": ["a"], "top_n": "all"}, 400, "top_n"),
+        ({"query": "q", "documents": ["a"], "return_documents": True}, 400, "return_documents"),
+        ({"query": "q", "documents": ["x" * 5000]}, 400, "context"),
+        ({"model": "tiny", "query": "q", "documents": ["a"]}, 501, "ranks no documents"),
+        ({"model": "doctor", "query": "q", "documents": ["a"]}, 501, "ranks no documents"),
+        ({"model": "vectors", "query": "q", "documents": ["a"]}, 501, "ranks no documents"),
+        ({"model": "nobody", "query": "q", "documents": ["a"]}, 404, "does not exist"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_ranked(http, body, status, words):
+    answer = http.post("/v1/rerank", json={"model": "ranker", **body})
+    assert answer.status_code == status
+    assert words in answer.json()["error"]["message"]
 
 
 # ---- both

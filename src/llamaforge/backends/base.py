@@ -190,6 +190,11 @@ class BaseBackend(ABC):
         """
         return PATHS[request.kind], request.body()
 
+    @classmethod
+    def rerank_path(cls, load: Parameters) -> str | None:  # noqa: ARG003 -- for backends that can
+        """The path at which a model's process ranks documents (see formats.rerank); None where the model doesn't."""
+        return None
+
     # ---- the model
 
     def unload(self) -> None:

@@ -23,7 +23,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from llamaforge import threads
 from llamaforge.backends.base import PATHS
 from llamaforge.config import Config
-from llamaforge.exceptions import ConfigError, LlamaForgeError
+from llamaforge.exceptions import ConfigError, LlamaForgeError, UnsupportedError
+from llamaforge.formats import rerank
 from llamaforge.library import Library, configured_budget
 from llamaforge.loading import http_request
 from llamaforge.pool import Pool
@@ -90,6 +91,7 @@ def create_api_server(
     app.add_api_route("/api/unload", api.unload, methods=["POST"])
     for path in (*_KINDS, *FORMATS):
         app.add_api_route(path, api.forward, methods=["POST"], response_model=None)
+    app.add_api_route("/v1/rerank", api.rerank, methods=["POST"], response_model=None)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(LlamaForgeError, _refused)
     app.add_exception_handler(HTTPException, _refused)
@@ -195,14 +197,7 @@ class _Api:
         # A large body is read and checked beside the event loop.
         run = threads.call if len(data) > _LARGE else _at_once
         body = await run(bodies.parse if other is None else other.decode, data)
-        name = bodies.text(body, "model") or self._catalog.default()
-        if not name:
-            raise Refusal(400, "'model' is missing.")
-        keep = keep_alive_seconds(body.pop("keep_alive", None))
-        served = await self._catalog.get(name)
-        self.residence.touch(served.spec.name, keep, keep_alive_seconds(served.keep_alive))
-        user = bodies.text(body, "user") or (request.client.host if request.client else "")
-        body["model"] = served.spec.name
+        served, user = await self._asked(request, body)
         if other is not None:
             _set_effort(body, served)
         kind = "chat" if other is not None else _KINDS[path]
@@ -216,6 +211,29 @@ class _Api:
         if answer is not None and not answer.passes:
             sent |= {"stream": True, "stream_options": {"include_usage": True}}
         return Forward(self.upstream(), served.spec, path, (to, msgspec.json.encode(sent)), user, answer)
+
+    async def rerank(self, request: Request) -> Response:
+        body = bodies.parse(await bodies.read(request, self._max_body))
+        served, user = await self._asked(request, body)
+        path = served.plan.cls.rerank_path(served.plan.load)
+        if path is None:
+            raise UnsupportedError(
+                f"The model '{served.spec.name}' ranks no documents. On llama.cpp, a model made for it does, added with "
+                "'embedding' and with 'pooling_type' as 'rank'."
+            )
+        sent = msgspec.json.encode(rerank.decode_request(body) | {"model": served.spec.name})
+        return Forward(self.upstream(), served.spec, request.url.path, (path, sent), user, None)
+
+    async def _asked(self, request: Request, body: dict[str, Any]) -> tuple[Served, str]:
+        """The model that a body names, which gets its own name there, and who takes turns with others."""
+        name = bodies.text(body, "model") or self._catalog.default()
+        if not name:
+            raise Refusal(400, "'model' is missing.")
+        keep = keep_alive_seconds(body.pop("keep_alive", None))
+        served = await self._catalog.get(name)
+        self.residence.touch(served.spec.name, keep, keep_alive_seconds(served.keep_alive))
+        body["model"] = served.spec.name
+        return served, bodies.text(body, "user") or (request.client.host if request.client else "")
 
     def _entry(self, name: str) -> dict[str, Any]:
         states = {status.name: status for status in self.pool.status()}

@@ -227,6 +227,11 @@ class LlamaCppBackend(BaseBackend):
                 return "/infill", body | infill_prompt(request)
         return PATHS[request.kind], {**request.body({}), **body}
 
+    @classmethod
+    def rerank_path(cls, load: Parameters) -> str | None:
+        """The engine's own, of a model that was loaded to rank."""
+        return "/v1/rerank" if load.get("embedding") and load.get("pooling_type") == "rank" else None
+
     def _loaded(self) -> _Model:
         if self._model is None:
             raise ModelNotLoadedError
