@@ -53,6 +53,8 @@ def check_api(principal: Principal, request: ApiRequest) -> None:
     """Raises Forbidden for what an API client may not set. It knows what it sends, so nothing is left out silently."""
     messages = request.payload.get("messages")
     prompts = _prompts(messages) if isinstance(messages, list) else []
+    # Of Ollama's generate.
+    prompts += [name for name in ("system", "template") if request.wire == "ollama" and request.payload.get(name)]
     if prompts and not may_set_system_prompt(principal):
         raise Forbidden("You may not set a system prompt on this server.", status=403)
     given = [name for name in request.payload if name in PARAMETERS and request.payload[name] is not None]

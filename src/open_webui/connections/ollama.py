@@ -11,7 +11,7 @@ import msgspec
 from llamaforge.events import Event
 from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
 from open_webui.connections.chunks import CUT_OFF
-from open_webui.connections.ollama_wire import LineDecoder, chat_request
+from open_webui.connections.ollama_wire import LineDecoder, chat_request, generate_request
 from open_webui.connections.openai import MAX_MODELS
 from open_webui.connections.pace import PacedBody
 from open_webui.connections.render import as_chunks, as_completion
@@ -71,7 +71,9 @@ class OllamaConnection:
         user: dict[str, str] | None = None,
         tell: Tell | None = None,  # noqa: ARG002
     ) -> AsyncIterator[Reply]:
-        response = await self.send("POST", "/api/chat", chat_request(payload, entry.remote_id), user=user)
+        generates = "prompt" in payload
+        sent = (generate_request if generates else chat_request)(payload, entry.remote_id)
+        response = await self.send("POST", "/api/generate" if generates else "/api/chat", sent, user=user)
         async with OllamaReply(response, self.spec.url, entry.id) as reply:
             yield reply
 

@@ -16,12 +16,14 @@ _encode: Final = msgspec.json.encode
 # Under these names on both wires, but in `options` on Ollama's.
 _OPTIONS: Final = frozenset(
     (
-        "temperature top_p top_k min_p seed frequency_penalty presence_penalty repeat_penalty repeat_last_n tfs_z num_ctx"
-        " num_predict num_keep num_batch num_thread num_gpu mirostat mirostat_eta mirostat_tau use_mmap use_mlock"
+        "temperature top_p top_k min_p typical_p seed frequency_penalty presence_penalty repeat_penalty repeat_last_n tfs_z"
+        " num_ctx num_predict num_keep num_batch num_thread num_gpu main_gpu numa penalize_newline draft_num_predict"
+        " mirostat mirostat_eta mirostat_tau use_mmap use_mlock"
     ).split()
 )
 _PASSED: Final = ("tools", "keep_alive", "logprobs", "top_logprobs", "truncate", "shift")
-_EFFORTS: Final = frozenset({"low", "medium", "high"})
+_GENERATE: Final = ("prompt", "suffix", "images", "system", "template", "context", "raw")
+_EFFORTS: Final = frozenset({"low", "medium", "high", "max"})
 
 
 def chat_request(payload: dict[str, Any], model: str) -> dict[str, Any]:
@@ -29,11 +31,18 @@ def chat_request(payload: dict[str, Any], model: str) -> dict[str, Any]:
     messages = payload.get("messages")
     if not isinstance(messages, list):
         raise BadRequest("'messages' should be a list.")
-    out: dict[str, Any] = {
-        "model": model,
-        "messages": _messages(messages),
-        "stream": payload.get("stream") is True,
-    }
+    return {"model": model, "messages": _messages(messages)} | _beside(payload)
+
+
+def generate_request(payload: dict[str, Any], model: str) -> dict[str, Any]:
+    """The request that goes on with a text, of a payload that has one instead of messages."""
+    said = {name: payload[name] for name in _GENERATE if payload.get(name) is not None}
+    return {"model": model} | said | _beside(payload)
+
+
+def _beside(payload: dict[str, Any]) -> dict[str, Any]:
+    """What both requests have beside what is said."""
+    out: dict[str, Any] = {"stream": payload.get("stream") is True}
     if options := _options(payload):
         out["options"] = options
     for name in _PASSED:
@@ -164,7 +173,13 @@ class _Said(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
+    """A line of a chat, or with `response` of a text that goes on."""
+
     message: _Said | None = None
+    response: str | None = None
+    thinking: str | None = None
+    context: list[int] | None = None
+    logprobs: list[Any] | None = None
     done: bool = False
     done_reason: str | None = None
     error: Any = None
@@ -263,18 +278,18 @@ class LineDecoder:
         return line
 
     def _events(self, line: _Line, out: list[Event]) -> None:
-        said = line.message
-        if said is not None:
-            if said.thinking:
-                out.append(Reasoning(said.thinking))
-            if said.content:
-                out.append(Text(said.content))
-            for call in said.tool_calls or ():
-                self._call(call, out)
-            out += [Image(f"data:image/png;base64,{image}") for image in said.images or () if isinstance(image, str)]
+        said = line.message or _Said(line.response, line.thinking)
+        if said.thinking:
+            out.append(Reasoning(said.thinking))
+        if said.content:
+            out.append(Text(said.content, details={"logprobs": line.logprobs} if line.logprobs else None))
+        for call in said.tool_calls or ():
+            self._call(call, out)
+        out += [Image(f"data:image/png;base64,{image}") for image in said.images or () if isinstance(image, str)]
         if line.done:
             self.done = True
-            out.append(Done("tool_calls" if self._calls else ("length" if line.done_reason == "length" else "stop")))
+            reason = "tool_calls" if self._calls else ("length" if line.done_reason == "length" else "stop")
+            out.append(Done(reason, details=_details(line)))
             if (usage := _usage(line)) is not None:
                 out.append(usage)
 
@@ -285,6 +300,14 @@ class LineDecoder:
         arguments = _encode(call.function.arguments or {}).decode()
         out.append(ToolCall(self._calls, call.id or f"call_{uuid.uuid4().hex}", call.function.name, arguments))
         self._calls += 1
+
+
+def _details(line: _Line) -> dict[str, Any] | None:
+    """What Ollama says of the end that OpenAI's API has no word for."""
+    found: dict[str, Any] = {} if line.context is None else {"context": line.context}
+    if line.done_reason in {"load", "unload"}:
+        found["done_reason"] = line.done_reason
+    return found or None
 
 
 def _usage(line: _Line) -> Usage | None:

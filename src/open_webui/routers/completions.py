@@ -9,11 +9,12 @@ from fastapi import Request
 from starlette.responses import Response
 
 from open_webui.access.policy import USER
-from open_webui.chat import api, ollama
+from open_webui.chat import api, ollama, ollama_request
 from open_webui.chat.delivery.sse import Stream
 from open_webui.chat.request import ApiRequest, PageRequest, is_page_request, parse_api_request, parse_page_request
 from open_webui.deps import AppState, Caller
 from open_webui.principal import Principal
+from open_webui.routers.ollama import Index, target_at
 from open_webui.routing import Json, allow, credential, json_object, new_router, unless_gone
 from open_webui.services import intake, local_ollama
 from open_webui.state import State
@@ -60,13 +61,20 @@ async def chat_completions(request: Request, state: AppState, caller: Caller) ->
 
 @router.post("/openai/chat/completions")
 @router.post("/ollama/v1/chat/completions")
-@router.post("/ollama/v1/chat/completions/{url_idx}")
 @allow(USER.on("model", "use"))
 async def plain_completions(request: Request, state: AppState, caller: Caller) -> Response:
     """An OpenAI chat completion for API clients."""
-    body = await json_object(request)
-    asked = parse_api_request(body)
+    asked = parse_api_request(await json_object(request))
     return await bound(request, state, caller, asked, api.complete(state.gate, caller, asked))
+
+
+@router.post("/ollama/v1/chat/completions/{url_idx}")
+@allow(USER.on("model", "use"))
+async def plain_completions_at(request: Request, url_idx: Index, state: AppState, caller: Caller) -> Response:
+    """The same by one Ollama server."""
+    asked = parse_api_request(await json_object(request))
+    target = target_at(state, caller, asked.model, url_idx)
+    return await bound(request, state, caller, asked, api.complete(state.gate, caller, asked, target))
 
 
 @router.post("/api/chat/completed")
@@ -76,25 +84,42 @@ async def chat_completed(request: Request) -> dict[str, Any]:
     return await json_object(request)
 
 
+async def _ollama(
+    request: Request, state: State, caller: Principal, index: int | None, *, generate: bool = False
+) -> Response:
+    """An answer on Ollama's wire. index: the place of the server that is asked, None for whichever has the model."""
+    body = await json_object(request)
+    if index is None and (done := await local_ollama.keep_loaded(state, caller, body)) is not None:
+        return Json(done)
+    asked = (ollama_request.parse_generate if generate else ollama_request.parse_chat)(body)
+    target = None if index is None else target_at(state, caller, asked.model, index)
+    answer = ollama.answer(state.gate, caller, asked, generate=generate, target=target)
+    return await bound(request, state, caller, asked, answer)
+
+
 @router.post("/ollama/api/chat")
-@router.post("/ollama/api/chat/{url_idx}")
 @allow(USER.on("model", "use"))
 async def ollama_chat(request: Request, state: AppState, caller: Caller) -> Response:
     """Ollama's chat, for every model of the catalogue."""
-    body = await json_object(request)
-    if (done := await local_ollama.keep_loaded(state, caller, body)) is not None:
-        return Json(done)
-    asked = ollama.parse_chat(body)
-    return await bound(request, state, caller, asked, ollama.answer(state.gate, caller, asked))
+    return await _ollama(request, state, caller, None)
+
+
+@router.post("/ollama/api/chat/{url_idx}")
+@allow(USER.on("model", "use"))
+async def ollama_chat_at(request: Request, url_idx: Index, state: AppState, caller: Caller) -> Response:
+    """The same at one server."""
+    return await _ollama(request, state, caller, url_idx)
 
 
 @router.post("/ollama/api/generate")
-@router.post("/ollama/api/generate/{url_idx}")
 @allow(USER.on("model", "use"))
 async def ollama_generate(request: Request, state: AppState, caller: Caller) -> Response:
     """Ollama's generate, for every model of the catalogue."""
-    body = await json_object(request)
-    if (done := await local_ollama.keep_loaded(state, caller, body)) is not None:
-        return Json(done)
-    asked = ollama.parse_generate(body)
-    return await bound(request, state, caller, asked, ollama.answer(state.gate, caller, asked, generate=True))
+    return await _ollama(request, state, caller, None, generate=True)
+
+
+@router.post("/ollama/api/generate/{url_idx}")
+@allow(USER.on("model", "use"))
+async def ollama_generate_at(request: Request, url_idx: Index, state: AppState, caller: Caller) -> Response:
+    """The same at one server."""
+    return await _ollama(request, state, caller, url_idx, generate=True)

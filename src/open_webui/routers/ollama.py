@@ -62,7 +62,7 @@ def _server(state: State, index: int | None) -> OllamaConnection:
     raise NotFound("There is no such Ollama server, or it is switched off.")
 
 
-def _target(state: State, caller: Principal, model: str, index: int | None) -> Target:
+def target_at(state: State, caller: Principal, model: str, index: int | None) -> Target:
     """A server's model that the caller may use; admins may also name one that is not listed yet.
 
     Raises NotFound (400).
@@ -261,7 +261,7 @@ async def _about(state: State, caller: Principal, form: About, path: str, index:
     await state.catalogue.wait_until_listed(form.model)
     if (own := _own(state, caller, form.model, index)) is not None:
         return await _about_own(state, caller, own, form, path)
-    target = _target(state, caller, form.model, index)
+    target = target_at(state, caller, form.model, index)
     kind: Kind = "operation" if path == "/api/show" else "embedding"
     body = await state.gate.call(caller, target, path, form.model_dump(), kind)
     return Response(body, media_type="application/json")
@@ -292,7 +292,7 @@ async def unload(form: About, state: AppState, caller: Caller) -> bool:
     if (own := _own(state, caller, form.model, None)) is not None:
         await state.llamaforge.unload(own.entry.remote_id)
         return True
-    await state.gate.call(caller, _target(state, caller, form.model, None), "/api/generate", {"keep_alive": 0})
+    await state.gate.call(caller, target_at(state, caller, form.model, None), "/api/generate", {"keep_alive": 0})
     return True
 
 
