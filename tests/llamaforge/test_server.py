@@ -374,6 +374,10 @@ def test_a_file_that_cant_be_loaded_is_an_error_with_the_reason(client, model, w
         (b'{"model": "tiny", "messages": [], "x": ' + b"[" * 100_000, "not a JSON object"),
         (b'{"model": "\xff", "messages": []}', "not a JSON object"),
         (b'{"model": "echo", "messages": [], "n": 2}', "'n' must be 1"),
+        (
+            b'{"model": "tiny", "messages": [{"role": "user"}], "reasoning_format": "x"}',
+            "'reasoning_format' must be one of",
+        ),
         (b'{"model": "tiny", "messages": [{"role": "user"}], "n": []}', "'n' must be a number"),
         (b'{"model": "tiny", "messages": [{"role": "user"}], "max_tokens": 0}', "'max_tokens' must be at least 1"),
         (b'{"model": "tiny", "messages": [{"role": "user"}], "max_completion_tokens": 0}', "must be at least 1"),

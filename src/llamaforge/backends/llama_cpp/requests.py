@@ -55,6 +55,7 @@ OVER_HTTP: Final = (
     Parameter("add_generation_prompt", "bool"),
     Parameter("lora", "list"),
 )
+_REASONING_FORMATS: Final = ("none", "auto", "deepseek", "deepseek-legacy")
 _LOGPROBS: Final = Parameter("logprobs", "int", low=0, high=1000)
 _CHAT_ONLY: Final = ("tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs")
 
@@ -116,4 +117,6 @@ def _parameters(parameters: Mapping[str, Any] | None, known: Sequence[Parameter]
     given = shaped(resolve(parameters, known, "generation parameter"))
     if given.pop("do_sample", None) is False:
         given["temperature"] = 0.0
+    if given.get("reasoning_format", "auto") not in _REASONING_FORMATS:
+        raise ParameterError(f"'reasoning_format' must be one of {', '.join(_REASONING_FORMATS)}.")
     return given
