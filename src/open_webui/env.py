@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     websocket_server_ping_interval: int = Field(default=25, ge=1)
     websocket_server_ping_timeout: int = Field(default=20, ge=1)
     enable_websocket_support: bool = True
+    # One packet of a socket that has signed in. The pages send a few hundred bytes; answers to calls may be longer.
+    websocket_max_message_kb: int = Field(default=128, ge=4, le=16 * 1024)
 
     # Provider time limits, in seconds. No limit on the whole answer unless set: local models think for minutes.
     aiohttp_client_timeout: float | None = Field(default=None, gt=0)

@@ -40,7 +40,7 @@ async def make_chat(page: Page) -> str:
     return str(reply["chat_id"])
 
 
-@pytest.mark.parametrize("token", [None, "", "bad", "x" * 5000, 7, {"a": 1}])
+@pytest.mark.parametrize("token", [None, "", "bad", "x" * 4000, 7, {"a": 1}])
 @pytest.mark.parametrize("event", ["heartbeat", "usage", "events:chat"])
 async def test_nobody_connects_but_may_do_nothing(live: Live, token: Any, event: str) -> None:
     page = Page(live.client(), "")
@@ -62,7 +62,7 @@ async def test_the_pending_are_nobody(live: Live, pending: Actor) -> None:
 
 
 async def test_unknown_events_are_passed_over(page: Page) -> None:
-    for name in ("nonsense", "connect_error", "ydoc:document:join", "a:b:c", ""):
+    for name in ("nonsense", "ydoc:document:join", "a:b:c", ""):
         await page.socket.emit(name, {"x": 1})
     for data in (None, 7, "x", [], [[]], {}, {"auth": 7}, {"auth": {"token": []}}):
         for name in ("user-join", "usage", "heartbeat", "events:chat"):
@@ -162,9 +162,9 @@ async def test_a_bad_token_does_not_sign_in_over_a_good_one(page: Page, admin: A
     }  # fmt: skip
 
 
-async def test_a_packet_of_17_megabytes_ends_its_socket_only(live: Live, page: Page, admin: Actor) -> None:
+async def test_a_packet_of_a_megabyte_ends_its_socket_only(live: Live, page: Page, admin: Actor) -> None:
     async with open_page(admin.client, admin.token) as second:
-        await second.socket.emit("usage", {"model": "x" * 17 * 2**20})
+        await second.socket.emit("usage", {"model": "x" * 2**20})
         await gone(second)
     assert await page.socket.call("user-join", {"auth": {"token": page.token}}, timeout=5)
 

@@ -8,7 +8,7 @@ import msgspec
 import socketio
 
 from open_webui.events import Audience, ChatEvent
-from open_webui.socket.frames import FrameWriter
+from open_webui.socket.frames import FrameWriter, end_socket
 from open_webui.socket.presence import Presence
 from open_webui.socket.reloads import Reloads
 
@@ -76,7 +76,7 @@ class SocketEmitter:
     async def disconnect_user(self, user_id: str) -> None:
         for sid in self._presence.sids_of(user_id):
             self.to_tab(sid, "access:updated", {})
-            await self._server.disconnect(sid)
+            await end_socket(self._server, sid)
 
     def is_connected(self, user_id: str) -> bool:
         return self._presence.is_connected(user_id)

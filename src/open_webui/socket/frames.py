@@ -12,9 +12,11 @@ import socketio
 from engineio import packet
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.http11 import Request
 
 from open_webui.internal.log import get_logger
+from open_webui.socket.incoming import MAX_ANONYMOUS, Rate
 
 log = get_logger(__name__)
 EXTENSION: Final = "open_webui.frames"
@@ -25,14 +27,99 @@ MAX_WAITING_PACKETS: Final = 20_000
 # What Engine.IO and Socket.IO put before the JSON of an event, and of the packet that tells a socket its id.
 _EVENT: Final = b"42"
 _CONNECTED: Final = "40{"
+# So much is parsed before it is looked at whether the socket has sent too much: some 700 of the smallest frames.
+_SLICE: Final = 4096
+# Pieces in which one message may come.
+_MAX_PIECES: Final = 64
+_BINARY, _NOT_UTF8, _TOO_MUCH, _TOO_LARGE = 1003, 1007, 1008, 1009
 
 
 class FrameProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket connection, which also takes frames that are ready (scope extension `open_webui.frames`)."""
+    """uvicorn's WebSocket connection, which also takes frames that are ready (scope extension `open_webui.frames`).
+
+    What a client sends is bounded: text messages of up to MAX_ANONYMOUS bytes, or what `accept_up_to` says, in a few pieces, and
+    so many frames of any kind in a second. Beyond that the connection ends, with one line in the log at DEBUG.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._ready: list[bytes] = []
+        self._rate = Rate()
+        self._bound = MAX_ANONYMOUS
+        # Bytes that came since the last whole frame.
+        self._unfinished = 0
+
+    def accept_up_to(self, size: int) -> None:
+        """Takes messages of up to so many bytes from now on."""
+        self._bound = size
+
+    def data_received(self, data: bytes) -> None:
+        for at in range(0, len(data), _SLICE):
+            if self.transport.is_closing():
+                return
+            piece = data[at : at + _SLICE]
+            self._unfinished += len(piece)
+            super().data_received(piece)
+            if self._unfinished > self._bound + 2 * _SLICE:
+                self._refuse(_TOO_LARGE, "a message that is too large")
+
+    def handle_text(self, event: Frame) -> None:
+        if self._counted(len(event.data)):
+            super().handle_text(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        if not self._counted(len(event.data) + sum(map(len, self.frames))):
+            return
+        if len(self.frames) >= _MAX_PIECES:
+            self._refuse(_TOO_MUCH, "a message in too many pieces")
+            return
+        super().handle_cont(event)
+
+    def handle_bytes(self, _event: Frame) -> None:
+        self._refuse(_BINARY, "a binary message")
+
+    def handle_ping(self) -> None:
+        if self._counted():
+            super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        if self._counted():
+            super().handle_pong(event)
+
+    def send_receive_event_to_app(self) -> None:
+        try:
+            b"".join(self.frames).decode()
+        except UnicodeDecodeError:
+            self._refuse(_NOT_UTF8, "text that is not UTF-8")
+        else:
+            super().send_receive_event_to_app()
+
+    def _counted(self, size: int = 0) -> bool:
+        """Counts a frame. False: it is not to be handled, the connection ends."""
+        self._unfinished = 0
+        if self.close_sent:
+            return False
+        if size > self._bound:
+            self._refuse(_TOO_LARGE, "a message that is too large")
+            return False
+        if not self._rate.spend():
+            self._refuse(_TOO_MUCH, "too many frames in a second")
+            return False
+        return True
+
+    def _refuse(self, code: int, why: str) -> None:
+        self.frames = []
+        if self.close_sent or self.transport.is_closing():
+            return
+        log.debug("a socket was ended", why=why, client=self.client)
+        self.conn.fail(code, why)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        # What waits to be handled is dropped, too.
+        while not self.queue.empty():
+            self.queue.get_nowait()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": why})
+        self.transport.close()
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -122,6 +209,22 @@ class FrameWriter:
             self._server.start_background_task(self._server.disconnect, sid)
             return
         socket.queue.put_nowait(packet.Packet(packet.MESSAGE, (_EVENT[1:] + body).decode()))
+
+
+async def end_socket(server: socketio.AsyncServer, sid: str) -> None:
+    """Disconnects a socket and closes its connection, which a client of good will would do by itself."""
+    eio_sid = server.manager.eio_sid_from_sid(sid, "/")
+    await server.disconnect(sid)
+    await end_connection(server, eio_sid)
+
+
+async def end_connection(server: socketio.AsyncServer, eio_sid: str | None) -> None:
+    """Closes a connection by its Engine.IO id, after what waits to be sent over it."""
+    socket = server.eio.sockets.get(eio_sid)
+    if socket is not None and not socket.closed:
+        await socket.close(wait=False)
+        # The end of what the connection writes: Engine.IO closes it then.
+        socket.queue.put_nowait(None)
 
 
 def text_frame(payload: bytes) -> bytes:

@@ -18,8 +18,10 @@ from open_webui.models import chats
 from open_webui.models import presence as seen
 from open_webui.principal import Principal
 from open_webui.services.changes import change_chat
+from open_webui.socket.checked import CheckedSockets
 from open_webui.socket.emitter import FastJson, SocketEmitter
-from open_webui.socket.frames import FrameWriter
+from open_webui.socket.frames import FrameWriter, end_socket
+from open_webui.socket.incoming import Incoming
 from open_webui.socket.presence import Presence, SocketSession
 from open_webui.state import State
 
@@ -53,7 +55,7 @@ class Sockets:
             allow_upgrades=False,
             ping_interval=settings.websocket_server_ping_interval,
             ping_timeout=settings.websocket_server_ping_timeout,
-            max_http_buffer_size=16 * 2**20,
+            max_http_buffer_size=settings.websocket_max_message_kb * 1024,
             json=FastJson,
             logger=False,
             engineio_logger=False,
@@ -62,7 +64,6 @@ class Sockets:
         )
         writer = FrameWriter(self.server)
         self.emitter = SocketEmitter(self.server, writer, presence)
-        self.app = writer.watch(socketio.ASGIApp(self.server, socketio_path=PATH.lstrip("/")))
         self._state: State | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._active_at: dict[str, float] = {}
@@ -72,6 +73,13 @@ class Sockets:
             "usage": self.on_usage,
             "events:chat": self.on_chat,
         }
+        self.app = CheckedSockets(
+            writer.watch(socketio.ASGIApp(self.server, socketio_path=PATH.lstrip("/"))),
+            self.server,
+            Incoming(self.handlers),
+            max_bytes=settings.websocket_max_message_kb * 1024,
+            signed_in=lambda sid: presence.get(sid) is not None,
+        )
         self.server.on("connect", self._connect)
         self.server.on("disconnect", self._disconnect)
         self.server.on("*", self._event)
@@ -88,7 +96,7 @@ class Sockets:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeper
         for session in self.presence.sessions():
-            await self.server.disconnect(session.sid)
+            await end_socket(self.server, session.sid)
 
     @property
     def state(self) -> State:
@@ -141,7 +149,7 @@ class Sockets:
         if policy is None or policy.level != "public":
             session = await self._current(sid)
             if session is None or policy is None or session.principal.role not in {"user", "admin"}:
-                await self.server.disconnect(sid)
+                await end_socket(self.server, sid)
                 return None
             return await handler(session, data)
         return await handler(SocketSession(sid, "", _NOBODY), data)
@@ -209,6 +217,10 @@ class Sockets:
     async def _join(self, session: SocketSession, chat_id: str) -> bool:
         if not await self._may(session.principal, chat_id, "read"):
             return False
+        now = self.presence.get(session.sid)
+        if now is None or now.principal.id != session.principal.id:
+            # Meanwhile the socket has left, or somebody else has signed in over it.
+            return False
         self.presence.join(chat_id, session.sid)
         await self._tell_presence(chat_id)
         return True
@@ -252,14 +264,14 @@ class Sockets:
             self.server.start_background_task(self._end, session.sid)
         elif current.principal.role != before.role:
             self.emitter.to_tab(session.sid, "access:updated", {})
-            await self.server.disconnect(session.sid)
+            await end_socket(self.server, session.sid)
 
     async def _end(self, sid: str) -> None:
         """Ends a socket whose token has ended, a little later: a page that signs out leaves by itself meanwhile, while one
         that loses its socket first loads its lists anew, with that token. Whatever it still asks for is refused.
         """
         await asyncio.sleep(PARTING)
-        await self.server.disconnect(sid)
+        await end_socket(self.server, sid)
 
     async def _end_streams(self, user_id: str | None = None) -> None:
         """Ends the API streams, of all users or of one, whose credential no longer holds."""
