@@ -307,8 +307,8 @@ def _checked(content: Json, source: str) -> None:
         for entry, value in section.items() if name in _OBJECTS_OF_OBJECTS else ():
             if not isinstance(value, dict):
                 raise ConfigError(f"{source}: '{entry}' in '{name}' must be an object.")
-    if not isinstance(content.get("plugins", {}), dict | list):
-        raise ConfigError(f"{source}: 'plugins' must be an object or a list.")
+    if not isinstance(content.get("plugins", {}), dict):
+        raise ConfigError(f"{source}: 'plugins' must be an object with 'enabled', a list of names, and 'config'.")
     typed(content, source)
     for name, profile in content.get("profiles", {}).items():
         _checked(profile, f"{source}, profile '{name}'")

@@ -51,7 +51,7 @@ CATCH_ALL = {
     "open_webui/socket/server.py": "task runner: a lost database must not end the sweep",
     "llamaforge/plugins/manager.py": "plugins are other people's code: one that fails is skipped",
     "llamaforge/plugins/streaming.py": "plugins are other people's code: one that fails is skipped",
-    "llamaforge/plugins/discovery.py": "plugins are other people's code: one that fails is skipped",
+    "llamaforge/plugins/registry.py": "plugins are other people's code: one that fails is skipped",
     "llamaforge/backends/huggingface/constraint.py": "llguidance's reader of grammars raises Exception itself",
     "llamaforge/loading.py": "a backend may be other people's code: whatever its load raises is a ModelLoadError",
     "llamaforge/tools/loop.py": "a tool is other people's code: what it raises is an answer to the model",

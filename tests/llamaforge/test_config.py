@@ -264,7 +264,7 @@ def test_a_link_keeps_pointing_at_its_file(tmp_path):
         ('{"models": []}', "'models' must be an object"),
         ('{"models": {"m": "path"}}', "'m' in 'models' must be an object"),
         ('{"backends": {"openai": 1}}', "'openai' in 'backends' must be an object"),
-        ('{"plugins": "all"}', "'plugins' must be an object or a list"),
+        ('{"plugins": "all"}', "'plugins' must be an object with 'enabled'"),
         ('{"profiles": {"p": {"models": 1}}}', "profile 'p': 'models' must be an object"),
         ("[" * 100_000, "too deep"),
     ],
@@ -414,14 +414,12 @@ def test_profiles_that_are_not_there_or_are_there_already():
         config.create_profile(" ")
 
 
-@pytest.mark.parametrize(
-    "plugins",
-    [{"enabled": ["text_cleaner"]}, [{"type": "postprocessing", "name": "text_cleaner", "config": {}}]],
-)
-def test_both_documented_shapes_of_plugins_are_read(path, plugins):
-    path.write_text(json.dumps({"plugins": plugins}), encoding="utf-8")
-    forge = llamaforge.LlamaForge(path)
-    assert forge.list_enabled_plugins() == ["text_cleaner"]
+def test_plugins_of_the_file_are_enabled_and_their_older_list_is_refused(path):
+    path.write_text(json.dumps({"plugins": {"enabled": ["text_cleaner"]}}), encoding="utf-8")
+    assert llamaforge.LlamaForge(path).list_enabled_plugins() == ["text_cleaner"]
+    path.write_text(json.dumps({"plugins": [{"name": "text_cleaner"}]}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="'plugins' must be an object with 'enabled', a list of names"):
+        llamaforge.LlamaForge(path)
 
 
 # ---- settings and their types

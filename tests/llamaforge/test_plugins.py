@@ -1,4 +1,4 @@
-"""Plugins at work: enabling, settings, text through them, tools and commands, discovery."""
+"""Plugins at work: enabling, settings, text through them, tools and commands, registry."""
 
 import logging
 import subprocess
@@ -19,18 +19,10 @@ from llamaforge.plugins import (
     PostprocessingPlugin,
     PreprocessingPlugin,
     ToolPlugin,
-    discovery,
+    registry,
 )
-from llamaforge.plugins.commands import COMMANDS, get_command, list_commands
-from llamaforge.plugins.postprocessing import get_postprocessor, list_postprocessors
-from llamaforge.plugins.preprocessing import (
-    PREPROCESSORS,
-    get_preprocessor,
-    list_preprocessors,
-    register_preprocessor,
-)
-from llamaforge.plugins.preprocessing.text_formatter import TextFormatter
-from llamaforge.plugins.tools import TOOLS, get_tool, list_tools, register_tool
+from llamaforge.plugins.registry import CLASSES
+from llamaforge.plugins.text_formatter import TextFormatter
 
 FORGE = SimpleNamespace(name="the forge")
 
@@ -47,11 +39,11 @@ def manager(config: Config) -> PluginManager:
 
 @pytest.fixture(autouse=True)
 def registries() -> Iterator[None]:
-    before = {kind: dict(registry) for kind, registry in discovery.REGISTRIES.items()}
+    before = {kind: dict(classes) for kind, classes in CLASSES.items()}
     yield
-    for kind, registry in discovery.REGISTRIES.items():
-        registry.clear()
-        registry.update(before[kind])
+    for kind, classes in CLASSES.items():
+        classes.clear()
+        classes.update(before[kind])
 
 
 class Upper(PostprocessingPlugin):
@@ -107,16 +99,21 @@ class Greet(CommandPlugin):
 def test_the_built_in_plugins_are_listed_by_kind(manager: PluginManager) -> None:
     assert manager.list() == ["text_formatter", "text_cleaner", "calculator", "benchmark"]
     assert manager.list("tools") == ["calculator"]
-    assert (list_preprocessors(), list_postprocessors()) == (["text_formatter"], ["text_cleaner"])
-    assert (list_tools(), list_commands()) == (["calculator"], ["benchmark"])
-    assert get_preprocessor("text_formatter") is TextFormatter is PREPROCESSORS["text_formatter"]
-    assert get_postprocessor("text_cleaner").__name__ == "TextCleaner"
-    assert get_tool("calculator") is TOOLS["calculator"]
-    assert get_command("benchmark") is COMMANDS["benchmark"]
+    assert {kind: list(classes) for kind, classes in CLASSES.items()} == {
+        "preprocessing": ["text_formatter"],
+        "postprocessing": ["text_cleaner"],
+        "tools": ["calculator"],
+        "commands": ["benchmark"],
+    }
+    assert registry.get("preprocessing", "text_formatter") is TextFormatter
+    with pytest.raises(PluginError, match="no plugin among the tools called 'text_formatter'"):
+        registry.get("tools", "text_formatter")
+    with pytest.raises(ParameterError, match=r"no kind of plugins 'tool'.*Did you mean 'tools'"):
+        registry.register("tool", "x", TextFormatter)  # type: ignore[arg-type]
 
 
 def test_a_registered_class_can_be_enabled(manager: PluginManager) -> None:
-    register_tool("add", Add)
+    registry.register("tools", "add", Add)
     manager.enable("add")
     assert manager.list("tools") == ["calculator", "add"]
     assert manager.use_tool("add", {"a": 1, "b": 2}) == 3
@@ -133,7 +130,7 @@ def test_a_registered_class_can_be_enabled(manager: PluginManager) -> None:
 )
 def test_what_is_no_plugin_class_is_refused(name: str, cls: type[BasePlugin], sentence: str) -> None:
     with pytest.raises(ParameterError) as caught:
-        register_preprocessor(name, cls)
+        registry.register("preprocessing", name, cls)
     assert str(caught.value) == sentence
 
 
@@ -142,8 +139,10 @@ def test_an_unknown_name_is_answered_with_the_nearest(manager: PluginManager) ->
         with pytest.raises(PluginError) as caught:
             ask("text_formater")
         assert str(caught.value) == "There is no plugin 'text_formater'. Did you mean 'text_formatter'?"
-    with pytest.raises(PluginError, match=r"There is no tool 'calculater'. Did you mean 'calculator'"):
-        get_tool("calculater")
+    with pytest.raises(
+        PluginError, match=r"There is no plugin among the tools called 'calculater'. Did you mean 'calculator'"
+    ):
+        registry.get("tools", "calculater")
 
 
 # ---- on and off
@@ -165,17 +164,6 @@ def test_enabling_is_noted_in_the_configuration(config: Config, tmp_path: Path) 
     assert again.preprocess(" why ") == "Q: why"
     again.disable("text_formatter")
     assert again.preprocess(" why ") == " why "
-
-
-def test_the_older_shape_of_the_configuration_is_read(config: Config) -> None:
-    config.set("plugins", [{"type": "preprocessing", "name": "text_formatter", "config": {"template": "<{text}>"}}, 7])
-    manager = PluginManager(FORGE, config)
-    assert manager.preprocess("a") == "<a>"
-    manager.enable("calculator")
-    assert config.get("plugins") == {
-        "enabled": ["text_formatter", "calculator"],
-        "config": {"text_formatter": {"template": "<{text}>"}},
-    }
 
 
 def test_a_plugin_of_the_configuration_that_cannot_start_is_logged(
@@ -237,8 +225,8 @@ def test_a_circle_of_dependencies_enables_nothing(manager: PluginManager, config
         name = "two"
         dependencies = ("one",)
 
-    register_preprocessor("one", One)
-    register_preprocessor("two", Two)
+    registry.register("preprocessing", "one", One)
+    registry.register("preprocessing", "two", Two)
     with pytest.raises(PluginError, match="depend on each other in a circle: one -> two -> one"):
         manager.enable("one")
     assert manager.list_enabled() == []
@@ -253,7 +241,7 @@ def test_a_plugin_that_cannot_start_stays_off(manager: PluginManager) -> None:
         def initialize(self, **kwargs: Any) -> None:
             raise OSError("no fuel" if kwargs else "")
 
-    register_preprocessor("cold", Cold)
+    registry.register("preprocessing", "cold", Cold)
     with pytest.raises(PluginError, match="The plugin 'cold' could not start: no fuel"):
         manager.enable("cold")
     assert manager.list_enabled() == []
@@ -507,19 +495,17 @@ def test_plugins_of_installed_packages_are_found(
     with pytest.raises(PluginError, match="could not be made: the moon is in the wrong phase"):
         manager.enable("unmakeable")
     assert list(manager.all_configs()) == ["text_formatter", "text_cleaner", "calculator", "shout", "benchmark"]
-    warned = {record.args[0] for record in caplog.records if record.name == "llamaforge.plugins.discovery"}  # type: ignore[index]
+    warned = {record.args[0] for record in caplog.records if record.name == "llamaforge.plugins.registry"}  # type: ignore[index]
     assert warned == {"odd", "broken", "absent"}
     assert all(record.levelno == logging.WARNING for record in caplog.records)
 
 
-@pytest.mark.parametrize(
-    "module", ["llamaforge.plugins.commands.benchmark", "llamaforge.plugins.manager", "llamaforge"]
-)
+@pytest.mark.parametrize("module", ["llamaforge.plugins.benchmark", "llamaforge.plugins.manager", "llamaforge"])
 def test_there_is_no_circular_import(module: str) -> None:
     """Each can be the first to be imported, and then all four registries are full."""
     code = (
-        f"import {module}; from llamaforge.plugins import discovery; "
-        "print([list(registry) for registry in discovery.REGISTRIES.values()])"
+        f"import {module}; from llamaforge.plugins.registry import CLASSES; "
+        "print([list(classes) for classes in CLASSES.values()])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == "[['text_formatter'], ['text_cleaner'], ['calculator'], ['benchmark']]\n"

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaforge.exceptions import ParameterError
-from llamaforge.plugins.postprocessing.text_cleaner import TextCleaner
-from llamaforge.plugins.preprocessing.text_formatter import TextFormatter
-from llamaforge.plugins.tools.calculator import CalculationError, Calculator, calculate
+from llamaforge.plugins.calculator import CalculationError, Calculator, calculate
+from llamaforge.plugins.text_cleaner import TextCleaner
+from llamaforge.plugins.text_formatter import TextFormatter
 
 # ---- text_formatter
 

@@ -26,7 +26,7 @@ def calculator(
     expression: Annotated[list[str], typer.Argument(help="Such as 'sqrt(144) + 2^10'.")],
 ) -> None:
     """Calculate an arithmetic expression."""
-    from llamaforge.plugins.tools.calculator import calculate  # noqa: PLC0415 - a command loads what it needs
+    from llamaforge.plugins.calculator import calculate  # noqa: PLC0415 - a command loads what it needs
 
     say(calculate(" ".join(expression)))
 

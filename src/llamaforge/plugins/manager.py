@@ -5,26 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from llamaforge.exceptions import ParameterError, PluginError
 from llamaforge.parameters import unknown
 from llamaforge.plugins.base import KINDS, BasePlugin, Kind
-from llamaforge.plugins.discovery import REGISTRIES, discover
-from llamaforge.plugins.stored import StoredPlugins
+from llamaforge.plugins.registry import CLASSES, discover
+from llamaforge.plugins.stored import Config, StoredPlugins
 from llamaforge.plugins.streaming import guarded
 
 _log = logging.getLogger(__name__)
-
-
-class Config(Protocol):
-    """What the manager needs of a configuration."""
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value at a dotted key."""
-
-    def set(self, key: str, value: Any) -> None:
-        """Set the value at a dotted key."""
 
 
 class PluginManager:
@@ -61,7 +51,7 @@ class PluginManager:
         """The names of all plugins, those of installed packages among them."""
         with self._lock:
             self._discover()
-            names = {name: k for k, registry in REGISTRIES.items() for name in registry} | self._kinds
+            names = {name: k for k, classes in CLASSES.items() for name in classes} | self._kinds
             return [name for wanted in KINDS for name, k in names.items() if k == wanted and kind in {None, wanted}]
 
     def list_enabled(self) -> Sequence[str]:
@@ -275,9 +265,9 @@ class PluginManager:
 
     def _find(self, name: str) -> tuple[Kind, type[BasePlugin]]:
         for _ in range(2):
-            for kind, registry in REGISTRIES.items():
-                if name in registry:
-                    return kind, registry[name]
+            for kind, classes in CLASSES.items():
+                if name in classes:
+                    return kind, classes[name]
             if self._discovered:
                 break
             self._discover()

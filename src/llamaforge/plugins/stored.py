@@ -1,27 +1,25 @@
-"""What the configuration says about plugins, in the two shapes that it may have."""
+"""What the configuration says about plugins."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-_log = logging.getLogger(__name__)
 
+class Config(Protocol):
+    """What is needed of a configuration."""
 
-class _Config(Protocol):
-    def get(self, key: str, default: Any = None) -> Any: ...
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value at a dotted key."""
 
-    def set(self, key: str, value: Any) -> None: ...
+    def set(self, key: str, value: Any) -> None:
+        """Set the value at a dotted key."""
 
 
 class StoredPlugins:
-    """The section "plugins": {"enabled": [names], "config": {name: settings}}.
+    """The section "plugins": {"enabled": [names], "config": {name: settings}}."""
 
-    The older shape, a list of {name, config}, each of them enabled, is read and becomes the other with the first change.
-    """
-
-    def __init__(self, config: _Config) -> None:
+    def __init__(self, config: Config) -> None:
         self._config = config
 
     def enabled(self) -> Sequence[str]:
@@ -43,16 +41,8 @@ class StoredPlugins:
         self._config.set("plugins", {**section, "config": {**section["config"], name: settings}})
 
     def _section(self) -> dict[str, Any]:
-        section = self._config.get("plugins") or {}
-        if isinstance(section, list):
-            for entry in section:
-                if isinstance(entry, Mapping) and entry.get("path"):
-                    _log.warning("'path' of the plugin '%s' is not read; install it as a package.", entry.get("name"))
-            entries = [entry for entry in section if isinstance(entry, Mapping) and isinstance(entry.get("name"), str)]
-            return {
-                "enabled": [entry["name"] for entry in entries],
-                "config": {entry["name"]: entry["config"] for entry in entries if entry.get("config")},
-            }
+        section = self._config.get("plugins")
+        section = section if isinstance(section, Mapping) else {}
         enabled, config = section.get("enabled"), section.get("config")
         return {
             **section,
