@@ -19,6 +19,7 @@ from llamaforge import backends
 from llamaforge.exceptions import ConfigError
 from llamaforge.forge import LlamaForge
 from llamaforge.server import ApiServer, create_api_server, create_app
+from llamaforge.server.metrics import Metrics
 from tests.support.process import clean_environment, die_with_parent
 
 HELLO = "Hello from the tiny test model."
@@ -507,6 +508,15 @@ def test_a_process_killed_between_two_requests_is_started_anew(server, client, h
         assert time.monotonic() < deadline
     assert client.chat.completions.create(model="doctor", messages=SAD).choices[0].message.content == SORRY
     assert status_of(http, "doctor")["restarts_total"] == 1
+
+
+def test_metrics_have_a_bounded_number_of_labels():
+    metrics = Metrics()
+    for number in range(1000):
+        metrics.add("/v1/completions", f"m{number}", 200, 0.1, None)
+    lines = [line for line in metrics.text([]).splitlines() if line.startswith("llamaforge_requests_total{")]
+    assert len(lines) == 257
+    assert lines[-1] == 'llamaforge_requests_total{path="/v1/completions",model="(others)",status="200"} 744'
 
 
 def test_metrics(client, http):

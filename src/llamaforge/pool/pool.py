@@ -62,6 +62,11 @@ class Lease:
         """Set when the process has ended."""
         return self._process.gone
 
+    @property
+    def crashed(self) -> bool:
+        """Whether the process has ended unasked."""
+        return self._process.crashed is not None
+
     async def failure(self, timeout: float = 1.0) -> ModelLoadError | None:
         """After a broken connection: why the process ended, or None if it has not within `timeout` seconds."""
         with contextlib.suppress(TimeoutError):

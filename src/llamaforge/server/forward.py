@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from llamaforge.exceptions import LlamaForgeError
-from llamaforge.pool import Lease, Pool, Spec
+from llamaforge.pool import Pool, Spec
+from llamaforge.pool.client import open_request
 from llamaforge.server.answers import Answer, payloads_in
 from llamaforge.server.errors import Refusal
 from llamaforge.server.metrics import Metrics
 
 _EVENT_END = b"\n\n"
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,54 +71,37 @@ class Forward(Response):
             work.result()
 
     async def _answer(self, send: Send) -> None:
+        pool, session = self._upstream.pool, self._upstream.session
         try:
-            try:
-                await self._lease_and_relay(send)
-            except aiohttp.ClientConnectorError:
-                # The process died unnoticed since it was last used. Nothing has reached it, so another one is asked.
-                await self._lease_and_relay(send)
-        except aiohttp.ClientConnectorError:
-            await self._refuse(Refusal(502, f"The model '{self._spec.name}' can't be reached.", "server_error"), send)
+            async with open_request(pool, session, self._spec, self._asked, user=self._user) as (_, response):
+                await self._relay(response, send)
         except Refusal as refusal:
             await self._refuse(refusal, send)
         except LlamaForgeError as error:
             await self._refuse(Refusal.of(error), send)
 
-    async def _lease_and_relay(self, send: Send) -> None:
-        async with self._upstream.pool.lease(self._spec, user=self._user) as lease:
-            try:
-                await self._relay(lease, send)
-            except aiohttp.ClientConnectorError:
-                await lease.failure()  # gives the pool time to notice
-                raise
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise await _broken(lease, error) from error
-
-    async def _relay(self, lease: Lease, send: Send) -> None:
-        headers = {"authorization": f"Bearer {lease.key}", "content-type": "application/json"}
-        path, body = self._asked
-        async with self._upstream.session.post(lease.url + path, data=body, headers=headers) as response:
-            kind = response.headers.get("content-type", "application/json")
-            answer = self._answered
-            if not kind.startswith("text/event-stream"):
-                whole = await response.read()
-                if answer is not None:  # it is no answer: those are streamed
-                    whole = answer.refused(response.status, whole)
-                await self._send_whole(response.status, kind, whole, send, response.headers.get("retry-after"))
-                return
-            if answer is None or answer.streams:
-                head = [(b"content-type", kind.encode("latin-1")), (b"cache-control", b"no-cache")]
-                await self._start(response.status, [*head, (b"x-accel-buffering", b"no")], send)
-            async for events in whole_events(response.content):
-                if answer is None or answer.passes:
-                    await send({"type": "http.response.body", "body": events, "more_body": True})
-                elif sent := b"".join(map(answer.feed, payloads_in(events))):
-                    await send({"type": "http.response.body", "body": sent, "more_body": True})
-            last = b"" if answer is None or answer.passes else answer.end()
-            if answer is None or answer.streams:
-                await send({"type": "http.response.body", "body": last})
-            else:
-                await self._send_whole(200, "application/json", last, send)
+    async def _relay(self, response: aiohttp.ClientResponse, send: Send) -> None:
+        kind = response.headers.get("content-type", "application/json")
+        answer = self._answered
+        if not kind.startswith("text/event-stream"):
+            whole = await response.read()
+            if answer is not None:  # it is no answer: those are streamed
+                whole = answer.refused(response.status, whole)
+            await self._send_whole(response.status, kind, whole, send, response.headers.get("retry-after"))
+            return
+        if answer is None or answer.streams:
+            head = [(b"content-type", kind.encode("latin-1")), (b"cache-control", b"no-cache")]
+            await self._start(response.status, [*head, (b"x-accel-buffering", b"no")], send)
+        async for events in whole_events(response.content):
+            if answer is None or answer.passes:
+                await send({"type": "http.response.body", "body": events, "more_body": True})
+            elif sent := b"".join(map(answer.feed, payloads_in(events))):
+                await send({"type": "http.response.body", "body": sent, "more_body": True})
+        last = b"" if answer is None or answer.passes else answer.end()
+        if answer is None or answer.streams:
+            await send({"type": "http.response.body", "body": last})
+        else:
+            await self._send_whole(200, "application/json", last, send)
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]], send: Send) -> None:
         self._status = status
@@ -168,17 +150,6 @@ async def whole_events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             rest = data
     if rest:
         yield rest
-
-
-async def _broken(lease: Lease, error: Exception) -> Refusal:
-    """Why the connection to the model's process broke."""
-    failure = await lease.failure()
-    if failure is not None:
-        return Refusal(502, str(failure), "server_error", "model_crashed")
-    if isinstance(error, TimeoutError):
-        return Refusal(504, f"The model '{lease.model}' took too long.", "server_error", "timeout")
-    log.warning("The connection to the model '%s' broke: %r", lease.model, error)
-    return Refusal(502, f"The connection to the model '{lease.model}' broke.", "server_error")
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -22,6 +22,8 @@ _HELP = {
     "llamaforge_model_queued": ("gauge", "Requests that wait for a slot."),
     "llamaforge_model_restarts_total": ("counter", "Starts after a crash."),
 }
+_MAX_MODELS = 256
+_OTHERS = "(others)"
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -45,14 +47,21 @@ class _Histogram:
 
 
 class Metrics:
-    """What has happened since the start. Models are labelled by the names in the catalogue, never by a client's words."""
+    """What has happened since the start. Models are labelled by the names in the catalogue, never by a client's words.
+
+    The first 256 models have labels of their own; the rest, which in a long time may be any number, are "(others)".
+    """
 
     def __init__(self) -> None:
+        self._models: set[str] = set()
         self._requests: Counter[Labels] = Counter()
         self._histograms: dict[str, dict[Labels, _Histogram]] = {_REQUEST: {}, _FIRST: {}}
 
     def add(self, path: str, model: str, status: int, seconds: float, first: float | None) -> None:
         """Count one answer. first: seconds to its first byte, None if there was none."""
+        if model not in self._models and len(self._models) >= _MAX_MODELS:
+            model = _OTHERS
+        self._models.add(model)
         labels = (("path", path), ("model", model))
         self._requests[*labels, ("status", str(status))] += 1
         for name, value in ((_REQUEST, seconds), (_FIRST, first)):

@@ -14,7 +14,7 @@ from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
 from open_webui.connections.local.library import FoundModel
 from open_webui.connections.local.models import LocalModels, Offer
 from open_webui.connections.openai import OpenAIReply
-from open_webui.connections.transport import read_all, request
+from open_webui.connections.transport import encode_payload, read_all, refusal
 from open_webui.errors import ProviderError
 
 if TYPE_CHECKING:
@@ -78,40 +78,32 @@ class LocalConnection:
 
         Raises ProviderError, Unavailable.
         """
-        # Where an engine died since it was last used, a new one is started for this request; not for one that it may have
-        # died of.
-        for is_last in (False, True):
-            async with self._engine(name, user, tell) as engine:
-                lease, url = engine.lease, engine.lease.url + path
-                headers = {"authorization": f"Bearer {lease.key}"}
-                sent = {**payload, "model": lease.model}
-                try:
-                    response = await request(self._http, "POST", url, headers=headers, payload=sent)
-                except ProviderError as error:
-                    why = await engine.explained(error)
-                    if is_last or why.body is not None or not (error.untouched and lease.failed.is_set()):
-                        raise why from error
-                    continue
-                async with response:
-                    yield engine, response, url
-                return
+        shown = False
 
-    @contextlib.asynccontextmanager
-    async def _engine(self, name: str, user: dict[str, str] | None, tell: Tell | None) -> "AsyncIterator[Engine]":
-        """The model's engine, with a place held for one request. Raises ProviderError, Unavailable."""
-        say = tell or (lambda _text: None)
-        held = self._models.leased(
+        def say(text: str | None) -> None:
+            nonlocal shown
+            if tell is not None and (text is not None or shown):
+                tell(text)
+            shown = text is not None
+
+        opened = self._models.opened(
+            self._http,
             name,
-            (user or {}).get("id", ""),
-            lambda position: say(_queued(name, position)),
-            lambda _part: say(f"Loading {name}…"),
+            (path, encode_payload({**payload, "model": name})),
+            user=(user or {}).get("id", ""),
+            on_wait=lambda position: say(_queued(name, position)),
+            on_progress=lambda _part: say(f"Loading {name}…"),
+            on_lease=lambda: say(None),
         )
         async with contextlib.AsyncExitStack() as stack:
             try:
-                lease = await stack.enter_async_context(held)
+                lease, response = await stack.enter_async_context(opened)
             finally:
                 say(None)
-            yield Engine(name, lease)
+            engine, url = Engine(name, lease), lease.url + path
+            if response.status >= 300:
+                raise await engine.explained(await refusal(response, url))
+            yield engine, response, url
 
 
 def _queued(name: str, position: int) -> str:

@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from llamaforge import LlamaForgeError
-from llamaforge.exceptions import ModelBusyError
+from llamaforge.exceptions import GenerationError, ModelBusyError
 from open_webui.connections.local.eliza import ELIZA
 from open_webui.connections.local.library import FoundModel, Library, missing_extra
 from open_webui.env import Settings
@@ -20,13 +20,14 @@ from open_webui.models import local_models
 from open_webui.models.local_models import LocalModel
 
 if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+
     from llamaforge.formats.request import Kind
     from llamaforge.loading import Plan
     from llamaforge.memory import Memory
     from llamaforge.pool import Lease, ModelStatus, Pool, Spec
 
 GB: Final = 2**30
-OnLoad = Callable[[float], object]
 _KEPT: Final = frozenset(
     "PATH HOME USER LANG TZ TMPDIR TEMP TMP SYSTEMROOT LD_LIBRARY_PATH DYLD_LIBRARY_PATH PYTHONDONTWRITEBYTECODE".split()
 )
@@ -199,25 +200,23 @@ class LocalModels:
 
     async def ready(self, name: str, user: str) -> None:
         """Loads a model if it is not loaded. Raises Unavailable, ProviderError."""
-        async with self.leased(name, user):
-            pass
+        with _in_words():
+            async with self.pool.lease(self.spec(name), user=user):
+                pass
 
     @contextlib.asynccontextmanager
-    async def leased(
-        self, name: str, user: str, on_wait: Callable[[int], object] | None = None, on_load: OnLoad | None = None
-    ) -> "AsyncIterator[Lease]":
-        """A place at a model's engine, which is started if need be. Raises Unavailable, ProviderError.
+    async def opened(
+        self, http: "ClientSession", name: str, asked: tuple[str, bytes], **hooks: Any
+    ) -> "AsyncIterator[tuple[Lease, ClientResponse]]":
+        """The open response of a model's engine, which is started if need be. Raises Unavailable, ProviderError.
 
-        user: whose turn it is where several wait. on_wait: gets the place in the queue, from 1. on_load: hears of a load.
+        asked: the path and the body. hooks: see `llamaforge.pool.client.open_request`.
         """
-        spec = self.spec(name)
-        try:
-            async with self.pool.lease(spec, user=user, on_wait=on_wait, on_progress=on_load) as lease:
-                yield lease
-        except ModelBusyError as error:
-            raise Unavailable(str(error)) from error
-        except LlamaForgeError as error:
-            raise ProviderError(str(error), status=503, retryable=True) from error
+        from llamaforge.pool.client import open_request  # noqa: PLC0415 - as above
+
+        with _in_words():
+            async with open_request(self.pool, http, self.spec(name), asked, **hooks) as opened:
+                yield opened
 
     async def unload(self, name: str) -> None:
         """Ends a model's process, whatever it is doing."""
@@ -231,6 +230,20 @@ class LocalModels:
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.close()
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """Errors of the engines as the server's own."""
+    try:
+        yield
+    except ModelBusyError as error:
+        raise Unavailable(str(error)) from error
+    except GenerationError as error:
+        again = " Ask again, and it is started anew." if error.code == "model_crashed" else ""
+        raise ProviderError(f"{error}{again}", status=error.status or 502, retryable=True) from error
+    except LlamaForgeError as error:
+        raise ProviderError(str(error), status=503, retryable=True) from error
 
 
 def plan_of(name: str, path: str, backend: str | None, parameters: Mapping[str, Any]) -> "Plan":

@@ -1,0 +1,124 @@
+"""A request to a model's process: sent once, again only where it can't have arrived, and explained when it breaks."""
+
+import asyncio
+import os
+import signal
+
+import aiohttp
+import pytest
+
+from llamaforge.exceptions import GenerationError, ModelNotFoundError
+from llamaforge.pool import Pool, Spec
+from llamaforge.pool.client import open_request
+
+ELIZA = Spec("eliza", "doctor", "eliza", {"delay": 0.05})
+PATH = "/v1/chat/completions"
+BODY = b'{"messages": [{"role": "user", "content": "I am sad"}], "stream": true}'
+
+
+@pytest.fixture
+async def pool():
+    async with Pool() as made:
+        yield made
+
+
+@pytest.fixture
+async def http():
+    timeout = aiohttp.ClientTimeout(total=None, sock_read=1.0)
+    async with aiohttp.ClientSession(timeout=timeout) as made:
+        yield made
+
+
+def pid(pool):
+    return pool.status()[0].pid
+
+
+async def test_an_answer_comes_and_the_slot_is_free_afterwards(pool, http):
+    heard = []
+    async with open_request(pool, http, ELIZA, (PATH, BODY), on_lease=lambda: heard.append("lease")) as (lease, answer):
+        assert (answer.status, lease.model, heard) == (200, "eliza", ["lease"])
+        assert b"[DONE]" in await answer.read()
+        assert pool.status()[0].in_use == 1
+    assert pool.status()[0].in_use == 0
+
+
+async def test_a_body_of_megabytes_arrives(pool, http):
+    large = BODY.replace(b"I am sad", b"I am sad " + b"x" * 3_000_000)
+    async with open_request(pool, http, ELIZA, (PATH, large)) as (_, answer):
+        assert answer.status == 200
+
+
+async def test_a_refusal_is_an_answer_like_any_other(pool, http):
+    async with open_request(pool, http, ELIZA, (PATH, b"{}")) as (_, answer):
+        assert answer.status == 400
+
+
+async def test_a_process_that_died_unnoticed_is_replaced(pool, http, monkeypatch):
+    await pool.load(ELIZA)
+    dead = pid(pool)
+    posts = []
+    post = aiohttp.ClientSession.post
+
+    async def kill_before_the_first(self, url, **options):
+        posts.append(url)
+        if len(posts) == 1:
+            os.kill(dead, signal.SIGKILL)
+            while True:  # until nothing listens any more
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", int(url.split(":")[2].split("/")[0]))
+                    writer.close()
+                except OSError:
+                    break
+        return await post(self, url, **options)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "post", kill_before_the_first)
+    async with open_request(pool, http, ELIZA, (PATH, BODY)) as (_, answer):
+        assert b"[DONE]" in await answer.read()
+    assert pid(pool) != dead
+    assert len(posts) == 2
+
+
+async def read_while(pool, http, happens):
+    """An answer during which something happens to its process."""
+    async with open_request(pool, http, ELIZA, (PATH, BODY)) as (_, answer):
+        await answer.content.readany()
+        await happens()
+        await answer.read()
+
+
+async def test_one_that_dies_of_the_request_is_not_asked_again(pool, http):
+    async def die():
+        os.kill(pid(pool), signal.SIGKILL)
+
+    with pytest.raises(GenerationError, match=r"crashed \(SIGKILL\)") as caught:
+        await read_while(pool, http, die)
+    assert (caught.value.status, caught.value.code) == (502, "model_crashed")
+
+
+async def test_an_unload_under_the_answer_is_told_as_such_and_loads_nothing(pool, http):
+    with pytest.raises(GenerationError, match="'eliza' was unloaded") as caught:
+        await read_while(pool, http, lambda: pool.unload("eliza", force=True))
+    assert caught.value.code == "model_unloaded"
+    assert pool.status()[0].state == "stopped"
+
+
+async def test_silence_is_a_timeout(pool, http):
+    async def stop():
+        os.kill(pid(pool), signal.SIGSTOP)
+
+    with pytest.raises(GenerationError, match="'eliza' took too long") as caught:
+        await read_while(pool, http, stop)
+    assert caught.value.status == 504
+
+
+async def test_a_load_that_is_refused_says_so(pool, http):
+    with pytest.raises(ModelNotFoundError, match="no script"):
+        async with open_request(pool, http, Spec("x", "nobody", "eliza"), (PATH, BODY)):
+            pass
+
+
+async def test_an_error_of_the_caller_passes_and_frees_the_slot(pool, http):
+    with pytest.raises(LookupError):
+        async with open_request(pool, http, ELIZA, (PATH, BODY)):
+            raise LookupError
+    assert pool.status()[0].in_use == 0
