@@ -168,3 +168,78 @@ def _write(
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+
+
+def write_seeing(folder: Path, kind: str = "llava") -> Path:
+    """A tiny model of random weights that reads pictures; of the kinds "llava" and "idefics3". Needs transformers and Pillow."""
+    import torch
+    from transformers import AutoTokenizer
+
+    write_model(folder, context=4096)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for path in folder.iterdir():
+        path.unlink()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network, processor = {"llava": _llava, "idefics3": _idefics3}[kind](tokenizer)
+    network.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+# Parts of a message laid out one after the other, a picture as its mark.
+_SEEING_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% for part in message.content %}{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def _text_config(tokenizer: Any) -> dict[str, Any]:
+    sizes = dict(hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)  # noqa: C408
+    return {
+        **sizes,
+        "model_type": "llama",
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 4096,
+        "initializer_range": 1.0,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.eos_token_id,
+    }
+
+
+def _llava(tokenizer: Any) -> tuple[Any, Any]:
+    from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    vision = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8,
+        initializer_range=1.0, initializer_factor=20.0,
+    )  # fmt: skip
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    config = LlavaConfig(vision_config=vision, text_config=_text_config(tokenizer), image_token_id=image)
+    pictures = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    processor = LlavaProcessor(
+        pictures, tokenizer, patch_size=8, vision_feature_select_strategy="default", num_additional_image_tokens=1,
+        chat_template=_SEEING_TEMPLATE,
+    )  # fmt: skip
+    return LlavaForConditionalGeneration(config), processor
+
+
+def _idefics3(tokenizer: Any) -> tuple[Any, Any]:
+    from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3Processor
+    from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
+
+    pictures = Idefics3ImageProcessorPil(size={"longest_edge": 32}, max_image_size={"longest_edge": 32})
+    processor = Idefics3Processor(pictures, tokenizer, image_seq_len=4, chat_template=_SEEING_TEMPLATE)
+    vision = {
+        "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32,
+        "patch_size": 8, "initializer_range": 1.0,
+    }  # fmt: skip
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    config = Idefics3Config(
+        vision_config=vision, text_config=_text_config(tokenizer), image_token_id=image, scale_factor=2
+    )
+    return Idefics3ForConditionalGeneration(config), processor

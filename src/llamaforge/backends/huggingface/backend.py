@@ -24,7 +24,7 @@ from llamaforge.backends.huggingface import options, tool_calls
 from llamaforge.backends.huggingface.answer import Answer
 from llamaforge.exceptions import MissingExtraError, ModelNotLoadedError, ParameterError, UnsupportedError
 from llamaforge.formats import completions
-from llamaforge.formats.request import checked_messages, embedding, shaped
+from llamaforge.formats.request import TEXT, checked_messages, embedding, shaped
 from llamaforge.memory import cuda_device
 from llamaforge.parameters import Parameter, resolve
 from llamaforge.threads import in_thread
@@ -161,7 +161,7 @@ class HuggingFaceBackend(BaseBackend):
         if isinstance(content, str):
             return len(engine.encode(content)) if content else 0
         given = shaped({"tools": list(tools)} if tools else {})
-        return len(_prompt_of(engine, checked_messages(content), options.tools_of(given)))
+        return len(_prompt_of(engine, content, options.tools_of(given)))
 
     def tokenize(self, text: str) -> list[int]:
         """The tokens of `text` by itself."""
@@ -200,14 +200,18 @@ class HuggingFaceBackend(BaseBackend):
         engine = self._loaded()
         given = shaped(resolve(parameters, options.GENERATION))
         tools = options.tools_of(given)
-        prompt = _prompt_of(engine, checked_messages(messages), tools)
+        prompt = _prompt_of(engine, messages, tools)
         settings, form = _settings(engine, given, whole=whole), options.form_of(given, tools)
         single = given.get("parallel_tool_calls") is False
         return Answer(engine, prompt, settings, form=form, reads_calls=bool(tools), single_call=single)
 
 
 def _prompt_of(engine: Engine, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[int]:
-    """The tokens of a chat: by the model's template, or as a script. Raises UnsupportedError for tools without a template."""
+    """The tokens of a chat: by the model's template, or as a script.
+
+    Raises ParameterError; UnsupportedError for pictures that the model can't see, and for tools without a template.
+    """
+    messages = checked_messages(messages, {"text", "image_url"} if engine.sees and engine.has_template else TEXT)
     if engine.has_template:
         return engine.encode_chat([_plain(message) for message in messages], tools)
     if tools:

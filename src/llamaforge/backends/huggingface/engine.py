@@ -19,6 +19,7 @@ from llamaforge.backends.huggingface.batching import Batch
 from llamaforge.backends.huggingface.constraint import Mask, Vocabulary
 from llamaforge.backends.huggingface.loading import Model, find, load
 from llamaforge.backends.huggingface.options import Form, Settings
+from llamaforge.backends.huggingface.pictures import with_pictures
 from llamaforge.backends.huggingface.prefix import Prefix
 from llamaforge.backends.huggingface.sampling import Sampler
 from llamaforge.backends.huggingface.tool_calls import CLOSE, OPEN
@@ -35,6 +36,14 @@ _TRIAL = 4
 _BATCHING_ATTENTION = ("sdpa", "flash_attention_2", "flash_attention_3")
 
 
+class Prompt(list[int]):
+    """The tokens of a prompt, with what is read beside them: the tensors of its pictures."""
+
+    def __init__(self, tokens: Sequence[int], beside: Mapping[str, Any] | None = None) -> None:
+        super().__init__(tokens)
+        self.beside = beside or {}
+
+
 class Engine:
     """A loaded model. Safe from any thread: one answer runs in its caller's thread, others meanwhile in a batch."""
 
@@ -49,14 +58,18 @@ class Engine:
         self._prefix = Prefix()  # belongs to whoever holds the lock
         self._batch_lock = threading.Lock()
         self._batch: Batch | None = None
-        self._batches = self.slots > 1 and self.model.writes and _can_batch(self.model.network)
+        self._batches = (
+            self.slots > 1 and self.model.writes and not self.model.processor and _can_batch(self.model.network)
+        )
         self._keeps = {"logits_to_keep": 1} if _takes(self.model.network, "logits_to_keep") else {}
         # The library calls the cache `cache` since 5.24; before, and in code that a model brings, it has its older name.
         self._cache_name = "cache" if _takes(self.model.network, "cache") else "past_key_values"
         self._vocabulary_lock = threading.Lock()
         self._vocabulary: Vocabulary | None = None
         self._closed = False
-        self.has_template = bool(getattr(self.model.tokenizer, "chat_template", None))
+        self.sees = self.model.processor is not None
+        self._layout = self.model.processor or self.model.tokenizer
+        self.has_template = bool(getattr(self._layout, "chat_template", None))
         self.hidden = _hidden(self.model.tokenizer)
 
     @property
@@ -75,6 +88,7 @@ class Engine:
             "torch_dtype": str(network.dtype).removeprefix("torch."),
             "device": str(self.device),
             "writes": self.model.writes,
+            "images": self.sees,
             "has_chat_template": self.has_template,
             "max_batch": self.slots if self._batches else 1,
         }
@@ -86,16 +100,32 @@ class Engine:
             raise ParameterError("The prompt is empty.")
         return tokens
 
-    def encode_chat(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[int]:
+    def encode_chat(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> Prompt:
         """The tokens of a chat in the form of the model's own template. Raises ParameterError for what that refuses."""
+        options = {"return_tensors": "pt"} if self.sees else {}
+        messages = with_pictures(messages) if self.sees else list(messages)
         try:
-            chat = self.model.tokenizer.apply_chat_template(
-                list(messages), tools=list(tools) or None, add_generation_prompt=True, return_dict=True
+            chat = self._layout.apply_chat_template(
+                messages,
+                tools=list(tools) or None,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                **options,
             )
-        except (TemplateError, TypeError, ValueError) as error:
+        except (TemplateError, TypeError, ValueError, IndexError, RuntimeError, StopIteration) as error:
             raise ParameterError(f"The model's chat template can't lay out these messages: {error}") from error
-        tokens: list[int] = chat["input_ids"]
-        return tokens
+        tokens = chat["input_ids"]
+        if not self.sees:
+            return Prompt(tokens)
+        beside = {name: value for name, value in chat.items() if name not in {"input_ids", "attention_mask"}}
+        return Prompt(tokens[0].tolist(), {name: self._placed(value) for name, value in beside.items()})
+
+    def _placed(self, value: Any) -> Any:
+        """A tensor on the model's device, numbers of a picture in its precision."""
+        if not isinstance(value, torch.Tensor):
+            return value
+        return value.to(self.device, self.model.network.dtype if value.is_floating_point() else None)
 
     def embed(self, text: str, *, normalize: bool) -> list[float]:
         """The vector of a text. Raises ContextLengthError for one longer than the context."""
@@ -143,6 +173,9 @@ class Engine:
         the passes of a batch. cached: is told how many tokens of the prompt had been read before. mask: see `mask`.
         """
         sampler = Sampler(settings, prompt, self.model.ends, self.device, mask)
+        if isinstance(prompt, Prompt) and prompt.beside:
+            yield from self._loop(prompt, sampler, limit, beside=prompt.beside)
+            return
         if self._alone.acquire(blocking=False):
             try:
                 cache, known = self._prefix.take(prompt)
@@ -179,6 +212,7 @@ class Engine:
                 temperature=None,
                 top_k=None,
                 top_p=None,
+                **(prompt.beside if isinstance(prompt, Prompt) else {}),
             )
         found: list[int] = output[0, len(prompt) :].tolist()
         return found
@@ -214,8 +248,12 @@ class Engine:
         known: int = 0,
         *,
         keeps: bool = False,
+        beside: Mapping[str, Any] | None = None,
     ) -> Iterator[int]:
-        """One pass a token. cache: holds the first `known` tokens of the prompt. keeps: it is kept for the next prompt."""
+        """One pass a token. cache: holds the first `known` tokens of the prompt. keeps: it is kept for the next prompt.
+
+        beside: what is read with the prompt, such as its pictures.
+        """
         network, device, ends = self.model.network, self.device, self.model.ends
         sequence = list(prompt)
         whole = False  # a cache that a pass has left half written is good for nothing
@@ -226,7 +264,8 @@ class Engine:
                 whole = False
                 with torch.inference_mode(), _failures():
                     inputs = torch.tensor([sequence[known:]], device=device)
-                    output = network(input_ids=inputs, use_cache=True, **{self._cache_name: cache}, **self._keeps)
+                    more = {**self._keeps, **(beside or {})} if known == 0 else self._keeps
+                    output = network(input_ids=inputs, use_cache=True, **{self._cache_name: cache}, **more)
                     token = sampler.choose(output.logits[0, -1])
                 if sampler.failure:
                     raise GenerationError(sampler.failure)

@@ -16,7 +16,15 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    GenerationConfig,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as library_logging
 
@@ -29,6 +37,10 @@ HUB_TIMEOUT = 10.0
 _HTTP_ERROR: type[BaseException] = HfHubHTTPError.__bases__[0]
 _FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+# The kinds of models whose pictures are read. Their answers are what the library's own loop writes; others keep a state in
+# the model itself, or count places in the text in their own way.
+SEEING = frozenset({"idefics3", "llava"})
+_PROCESSORS = ("processor_config.json", "preprocessor_config.json")
 # A tokenizer without a known length claims 1e30.
 _LONGEST = 10**9
 # What the libraries raise for files that they can't read or that don't fit together.
@@ -67,7 +79,7 @@ class Model:
     """A model in memory with what belongs to it.
 
     context: its length in tokens, None where it has no limit. ends: tokens that end an answer. writes: whether it
-    continues texts; one that doesn't makes embeddings only.
+    continues texts; one that doesn't makes embeddings only. processor: what lays out pictures, of a model that sees them.
     """
 
     network: Any
@@ -77,6 +89,7 @@ class Model:
     context: int | None
     ends: frozenset[int]
     writes: bool
+    processor: Any = None
 
 
 def find(name: str, parameters: Mapping[str, Any]) -> Source:
@@ -201,9 +214,11 @@ def load(source: Source, parameters: Mapping[str, Any]) -> Model:
     try:
         with _ONE_AT_A_TIME, _quiet():
             config = AutoConfig.from_pretrained(source.folder, **shared)
-            tokenizer = AutoTokenizer.from_pretrained(source.folder, **shared)
-            writes = _writes(config)
-            family = AutoModelForCausalLM if writes else AutoModel
+            sees = config.model_type in SEEING and any((source.folder / name).exists() for name in _PROCESSORS)
+            processor = AutoProcessor.from_pretrained(source.folder, **shared) if sees else None
+            tokenizer = processor.tokenizer if processor else AutoTokenizer.from_pretrained(source.folder, **shared)
+            writes = sees or _writes(config)
+            family = AutoModelForImageTextToText if sees else AutoModelForCausalLM if writes else AutoModel
             network, report = family.from_pretrained(
                 source.folder,
                 config=config,
@@ -238,6 +253,7 @@ def load(source: Source, parameters: Mapping[str, Any]) -> Model:
         context=_context(config, tokenizer, parameters.get("n_ctx")),
         ends=_ends(generation, config, tokenizer),
         writes=writes,
+        processor=processor,
     )
 
 
