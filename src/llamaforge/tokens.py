@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llamaforge.backends.base import Content, Tools
+from llamaforge.backends.base import Content, Parameters, Tools
 from llamaforge.library import Library
 
 
 class Tokens:
     """What `LlamaForge` says of tokens. Each method loads the model if need be, and raises UnsupportedError where it can't tell.
 
-    content: a prompt, or messages. tools: those that the model is told of. model: as for a generation.
+    content: a prompt, or messages. tools: those that the model is told of. model, load_parameters: as for a generation.
     """
 
     _library: Library
 
-    def count_tokens(self, content: Content, *, tools: Tools = (), model: str | None = None) -> int:
+    def count_tokens(
+        self,
+        content: Content,
+        *,
+        tools: Tools = (),
+        model: str | None = None,
+        load_parameters: Parameters | None = None,
+    ) -> int:
         """How many tokens `content` has, as the usage of an answer counts its prompt. Plugins change nothing of it."""
-        with self._library.using(model) as loaded:
+        with self._library.using(model, load_parameters) as loaded:
             return loaded.backend.count_tokens(content, tools)
 
     def tokenize(self, text: str, *, model: str | None = None) -> list[int]:
@@ -31,9 +38,16 @@ class Tokens:
         with self._library.using(model) as loaded:
             return loaded.backend.detokenize(tokens)
 
-    async def acount_tokens(self, content: Content, *, tools: Tools = (), model: str | None = None) -> int:
+    async def acount_tokens(
+        self,
+        content: Content,
+        *,
+        tools: Tools = (),
+        model: str | None = None,
+        load_parameters: Parameters | None = None,
+    ) -> int:
         """`count_tokens` in a thread."""
-        async with self._library.ausing(model) as loaded:
+        async with self._library.ausing(model, load_parameters) as loaded:
             return await loaded.backend.acount_tokens(content, tools)
 
     async def atokenize(self, text: str, *, model: str | None = None) -> list[int]:

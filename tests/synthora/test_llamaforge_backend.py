@@ -179,6 +179,16 @@ async def test_a_backend_changes_nothing_for_others(forge):
     assert context() == 256
 
 
+async def test_tokens_are_counted_as_the_answer_counts_them(forge):
+    backend = LlamaForgeBackend("tiny", forge, config={"temperature": 0, "max_tokens": 1})
+    question = [system("Be brief."), user("hi")]
+    counted = backend.count_tokens(question)
+    assert counted == await backend.async_count_tokens(question)
+    assert counted == backend.run(question).metadata["usage"].prompt_tokens
+    with pytest.raises(ModelNotFoundError):
+        LlamaForgeBackend("tinny", forge).count_tokens(question)
+
+
 async def test_a_load_takes_no_thread_of_the_event_loops(forge, monkeypatch):
     """Name resolution and other libraries' work run on these."""
 

@@ -1,13 +1,14 @@
 """ScriptedBackend: answers as told, through the same code as real ones."""
 
 import time
+from typing import get_overloads
 
 import pytest
 from pydantic import BaseModel
 
 from synthora.exceptions import ScriptEndedError
 from synthora.messages import assistant, user
-from synthora.models import Reply, ScriptedBackend
+from synthora.models import BaseModelBackend, ProviderBackend, Reply, ScriptedBackend, WrapperBackend
 
 CALL = {"id": "a", "function": {"name": "add", "arguments": '{"x":1}'}}
 
@@ -79,3 +80,13 @@ async def test_an_empty_answer():
     backend = ScriptedBackend(answers=["", ""])
     assert backend.run(user("x")).content == ""
     assert [m.content async for m in await backend.async_run(user("x"), stream=True)] == [""]
+
+
+@pytest.mark.parametrize("cls", [BaseModelBackend, ProviderBackend, WrapperBackend])
+def test_what_run_returns_is_typed(cls):
+    """A message where `stream` is False, an iterator of them where it is True; either where the configuration decides."""
+    for method, pieces in ((cls.run, "Pieces"), (cls.async_run, "AsyncPieces")):
+        hints = [form.__annotations__ for form in get_overloads(method)]
+        assert [(hint.get("stream"), hint["return"]) for hint in hints] == [
+            ("Literal[False]", "BaseMessage"), ("Literal[True]", pieces), (None, "Any"),
+        ]  # fmt: skip

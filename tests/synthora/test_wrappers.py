@@ -448,6 +448,19 @@ async def test_a_stream_that_is_not_read_to_its_end_gives_tokens_back(asynchrono
     assert limiter._levels[1] == pytest.approx(10_000 - 1.25 - len("four ") / 4)
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_limiter_may_count(asynchronous, monkeypatch):
+    clock = Clock()
+    limiter = RateLimiter(tokens_per_minute=1000, clock=clock)
+    inner = ScriptedBackend(answers=[Reply("four", usage={})] * 2)
+    limited = RateLimitBackend(inner, limiter, exact=True)
+    await ask(limited, False, asynchronous)  # nobody can count: about four characters a token, and one
+    assert limiter._levels[1] == pytest.approx(1000 - 1.25 - 1)
+    monkeypatch.setattr(inner, "count_tokens", lambda _, **given: 100 * len(given))
+    await ask(limited, False, asynchronous, max_tokens=500)
+    assert limiter._levels[1] == pytest.approx(1000 - 1.25 - 1 - 200 - 1)
+
+
 def test_threads_take_their_turn():
     limiter = RateLimiter(requests_per_minute=6000)
     limiter._levels[0] = 0.0

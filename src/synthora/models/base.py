@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
+from typing import Any, Literal, Self, TypeAlias, overload
 
 from llamaforge.exceptions import UnsupportedError
 from synthora.callbacks import BaseCallBackHandler, get_callback_manager
+from synthora.messages import BaseMessage
 from synthora.types import ModelBackendType, Node, NodeType
+
+Pieces: TypeAlias = Generator[BaseMessage, None, None]
+AsyncPieces: TypeAlias = AsyncGenerator[BaseMessage, None]
 
 
 class BaseModelBackend(ABC):
@@ -44,6 +48,15 @@ class BaseModelBackend(ABC):
         """An instance with everything that is left out filled in: model_type, source, config, name, handlers."""
         raise NotImplementedError
 
+    @overload
+    @abstractmethod
+    def run(self, messages: Any, *args: Any, stream: Literal[False], **kwargs: Any) -> BaseMessage: ...
+    @overload
+    @abstractmethod
+    def run(self, messages: Any, *args: Any, stream: Literal[True], **kwargs: Any) -> Pieces: ...
+    @overload
+    @abstractmethod
+    def run(self, messages: Any, *args: Any, **kwargs: Any) -> Any: ...
     @abstractmethod
     def run(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
         """The answer to a message or a list of them: a BaseMessage, or a generator of them where streaming is wanted.
@@ -55,6 +68,15 @@ class BaseModelBackend(ABC):
         """
         raise NotImplementedError
 
+    @overload
+    @abstractmethod
+    async def async_run(self, messages: Any, *args: Any, stream: Literal[False], **kwargs: Any) -> BaseMessage: ...
+    @overload
+    @abstractmethod
+    async def async_run(self, messages: Any, *args: Any, stream: Literal[True], **kwargs: Any) -> AsyncPieces: ...
+    @overload
+    @abstractmethod
+    async def async_run(self, messages: Any, *args: Any, **kwargs: Any) -> Any: ...
     @abstractmethod
     async def async_run(self, messages: Any, *args: Any, **kwargs: Any) -> Any:
         """The same without blocking the event loop: a BaseMessage, or an asynchronous generator of them."""

@@ -83,6 +83,19 @@ class LlamaForgeBackend(ProviderBackend):
         about = {"model": self.model_type, "load_parameters": self._load_parameters}
         return {"messages": parameters["messages"], "parameters": given, **about}
 
+    def count_tokens(self, messages: Any, **kwargs: Any) -> int:
+        """As the model's own tokenizer and chat template make them; the model is loaded if need be."""
+        return self._models().count_tokens(**self._counted(messages, kwargs))
+
+    async def async_count_tokens(self, messages: Any, **kwargs: Any) -> int:
+        """The same without blocking the event loop."""
+        return await self._models().acount_tokens(**self._counted(messages, kwargs))
+
+    def _counted(self, messages: Any, given: Json) -> Json:
+        asked = self._asked(self._request(messages, {**given, "stream": False}).parameters)
+        about = {name: asked[name] for name in ("model", "load_parameters")}
+        return {"content": asked["messages"], "tools": asked["parameters"].get("tools", ()), **about}
+
     def _ask(self, parameters: Json) -> Json:
         return self._models().chat_completion(**self._asked(parameters))
 

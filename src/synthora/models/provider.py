@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 
 from pydantic import BaseModel
 
@@ -18,7 +18,7 @@ from synthora.exceptions import MessageError, NoAnswerError, StreamInterruptedEr
 from synthora.messages import BaseMessage, assistant
 from synthora.messages.answers import failure
 from synthora.models import prices, structured
-from synthora.models.base import BaseModelBackend
+from synthora.models.base import AsyncPieces, BaseModelBackend, Pieces
 from synthora.models.profile import OPENAI
 from synthora.types import CallBackEvent, ModelBackendType, Node
 
@@ -108,6 +108,12 @@ class ProviderBackend(BaseModelBackend):
 
     # ---- asking
 
+    @overload
+    def run(self, messages: Any, *args: Any, stream: Literal[False], **kwargs: Any) -> BaseMessage: ...
+    @overload
+    def run(self, messages: Any, *args: Any, stream: Literal[True], **kwargs: Any) -> Pieces: ...
+    @overload
+    def run(self, messages: Any, *args: Any, **kwargs: Any) -> Any: ...
     def run(self, messages: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 -- as published
         """See BaseModelBackend. What goes wrong is told to `on_llm_error` and raised, also in the middle of a stream.
 
@@ -132,6 +138,12 @@ class ProviderBackend(BaseModelBackend):
         notify(handlers, CallBackEvent.LLM_END, self.source, message, **request.parameters)
         return message
 
+    @overload
+    async def async_run(self, messages: Any, *args: Any, stream: Literal[False], **kwargs: Any) -> BaseMessage: ...
+    @overload
+    async def async_run(self, messages: Any, *args: Any, stream: Literal[True], **kwargs: Any) -> AsyncPieces: ...
+    @overload
+    async def async_run(self, messages: Any, *args: Any, **kwargs: Any) -> Any: ...
     async def async_run(self, messages: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 -- as published
         """See BaseModelBackend; errors as of `run`. Cancelling ends the request."""
         request = self._request(messages, kwargs)
@@ -152,7 +164,7 @@ class ProviderBackend(BaseModelBackend):
         await anotify(handlers, CallBackEvent.LLM_END, self.source, message, **request.parameters)
         return message
 
-    def _pieces(self, request: Request) -> Generator[BaseMessage, None, None]:
+    def _pieces(self, request: Request) -> Pieces:
         """The messages of a stream, after one that only says that the request has been made."""
         handlers, parameters = self.callback_manager.handlers, request.parameters
         message: BaseMessage | None = None
@@ -180,7 +192,7 @@ class ProviderBackend(BaseModelBackend):
             raise error from raised
         notify(handlers, CallBackEvent.LLM_END, self.source, message, **parameters)
 
-    async def _apieces(self, request: Request) -> AsyncGenerator[BaseMessage, None]:
+    async def _apieces(self, request: Request) -> AsyncPieces:
         """The same without blocking."""
         handlers, parameters = self.callback_manager.handlers, request.parameters
         message: BaseMessage | None = None

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import AsyncGenerator, Generator
-from typing import Any, NoReturn, Self
+from typing import Any, Literal, NoReturn, Self, cast, overload
 
 from synthora.callbacks import BaseCallBackHandler
 from synthora.messages import BaseMessage, assistant
-from synthora.models.base import BaseModelBackend
+from synthora.models.base import AsyncPieces, BaseModelBackend, Pieces
 
 Json = dict[str, Any]
-Pieces = Generator[BaseMessage, None, None]
-AsyncPieces = AsyncGenerator[BaseMessage, None]
 # What a stream yields first, to whoever opens it: the request has been made.
 OPENED = assistant("")
 
@@ -59,10 +56,22 @@ class WrapperBackend(BaseModelBackend):
         """As of the backend inside."""
         return await self.backend.async_count_tokens(messages, **kwargs)
 
+    @overload
+    def run(self, messages: Any, *args: Any, stream: Literal[False], **kwargs: Any) -> BaseMessage: ...
+    @overload
+    def run(self, messages: Any, *args: Any, stream: Literal[True], **kwargs: Any) -> Pieces: ...
+    @overload
+    def run(self, messages: Any, *args: Any, **kwargs: Any) -> Any: ...
     def run(self, messages: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 -- as published
         """As of the backend inside."""
         return self._open(messages, kwargs) if self._streams(kwargs) else self._whole(messages, kwargs)
 
+    @overload
+    async def async_run(self, messages: Any, *args: Any, stream: Literal[False], **kwargs: Any) -> BaseMessage: ...
+    @overload
+    async def async_run(self, messages: Any, *args: Any, stream: Literal[True], **kwargs: Any) -> AsyncPieces: ...
+    @overload
+    async def async_run(self, messages: Any, *args: Any, **kwargs: Any) -> Any: ...
     async def async_run(self, messages: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 -- as published
         """As of the backend inside."""
         if self._streams(kwargs):
@@ -73,21 +82,17 @@ class WrapperBackend(BaseModelBackend):
         return bool(arguments.get("stream", self.stream))
 
     def _whole(self, messages: Any, arguments: Json) -> BaseMessage:
-        answer: BaseMessage = self.backend.run(messages, **arguments)
-        return answer
+        return self.backend.run(messages, **arguments)
 
     def _open(self, messages: Any, arguments: Json) -> Pieces:
         """A stream whose request is made now."""
-        pieces: Pieces = self.backend.run(messages, **arguments)
-        return pieces
+        return cast("Pieces", self.backend.run(messages, **arguments))
 
     async def _awhole(self, messages: Any, arguments: Json) -> BaseMessage:
-        answer: BaseMessage = await self.backend.async_run(messages, **arguments)
-        return answer
+        return await self.backend.async_run(messages, **arguments)
 
     async def _aopen(self, messages: Any, arguments: Json) -> AsyncPieces:
-        pieces: AsyncPieces = await self.backend.async_run(messages, **arguments)
-        return pieces
+        return cast("AsyncPieces", await self.backend.async_run(messages, **arguments))
 
 
 def begun(pieces: Pieces) -> Pieces:

@@ -16,8 +16,8 @@ from pydantic_core import to_jsonable_python
 from synthora.callbacks.manager import anotify, notify
 from synthora.messages import BaseMessage, Usage
 from synthora.models import structured
-from synthora.models.base import BaseModelBackend
-from synthora.models.wrappers.base import AsyncPieces, Json, Pieces, WrapperBackend
+from synthora.models.base import AsyncPieces, BaseModelBackend, Pieces
+from synthora.models.wrappers.base import Json, WrapperBackend
 from synthora.models.wrappers.stores import MemoryStore, Store
 from synthora.types import CallBackEvent
 

@@ -9,8 +9,8 @@ from typing import Any
 from synthora.callbacks import BaseCallBackHandler
 from synthora.exceptions import FallbackError, MessageError
 from synthora.messages import BaseMessage
-from synthora.models.base import BaseModelBackend
-from synthora.models.wrappers.base import AsyncPieces, Json, Pieces, WrapperBackend, abegun, begun
+from synthora.models.base import AsyncPieces, BaseModelBackend, Pieces
+from synthora.models.wrappers.base import Json, WrapperBackend, abegun, begun
 
 Failures = list[tuple[str, Exception]]
 
@@ -49,7 +49,8 @@ class FallbackBackend(WrapperBackend):
         failures: Failures = []
         for backend in self.backends:
             try:
-                pieces = begun(backend.run(messages, **arguments | {"stream": True}))
+                opened: Any = backend.run(messages, **arguments | {"stream": True})
+                pieces = begun(opened)
             except Exception as error:  # noqa: BLE001 -- whatever it is, the next is asked
                 _note(failures, backend, error)
             else:
@@ -71,7 +72,8 @@ class FallbackBackend(WrapperBackend):
         failures: Failures = []
         for backend in self.backends:
             try:
-                pieces = await abegun(await backend.async_run(messages, **arguments | {"stream": True}))
+                opened: Any = await backend.async_run(messages, **arguments | {"stream": True})
+                pieces = await abegun(opened)
             except Exception as error:  # noqa: BLE001 -- whatever it is, the next is asked
                 _note(failures, backend, error)
             else:

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from llamaforge.exceptions import LlamaForgeError
 from synthora.messages import BaseMessage
-from synthora.models.base import BaseModelBackend
-from synthora.models.wrappers.base import OPENED, AsyncPieces, Json, Pieces, WrapperBackend
+from synthora.models.base import AsyncPieces, BaseModelBackend, Pieces
+from synthora.models.wrappers.base import OPENED, Json, WrapperBackend
 
 _CHARACTERS_A_TOKEN = 4
 
@@ -71,15 +72,19 @@ class RateLimiter:
 class RateLimitBackend(WrapperBackend):
     """Waits before a request until the limiter has room for it and its tokens.
 
-    The tokens are estimated from the text (four characters a token) and `max_tokens`. Once the request is over, what it
-    did not use is given back: all but the tokens that the provider counted, or about those of what was read of a stream
-    that broke off or was closed; of a request that failed all tokens.
+    The tokens are estimated from the text (four characters a token), or counted, and `max_tokens`. Once the request is
+    over, what it did not use is given back: all but the tokens that the provider counted, or about those of what was read
+    of a stream that broke off or was closed; of a request that failed all tokens.
     """
 
-    def __init__(self, backend: BaseModelBackend, limiter: RateLimiter) -> None:
-        """limiter: one's own, or shared with other backends of the same account."""
+    def __init__(self, backend: BaseModelBackend, limiter: RateLimiter, exact: bool = False) -> None:
+        """limiter: one's own, or shared with other backends of the same account.
+
+        exact: the messages' tokens are counted by the backend where it can, with a request of its own to a provider.
+        """
         super().__init__(backend)
         self.limiter = limiter
+        self.exact = exact
 
     def _whole(self, messages: Any, arguments: Json) -> BaseMessage:
         answer: BaseMessage | None = None
@@ -110,7 +115,11 @@ class RateLimitBackend(WrapperBackend):
         return pieces
 
     def _wait(self, messages: Any, arguments: Json) -> _Turn:
-        turn = self._turn(messages, arguments)
+        prompt = _estimate(messages)
+        if self.exact:
+            with contextlib.suppress(LlamaForgeError):
+                prompt = self.backend.count_tokens(messages, **arguments)
+        turn = self._turn(prompt, arguments)
         try:
             time.sleep(self.limiter.reserve(turn.reserved))
         except BaseException:
@@ -119,7 +128,11 @@ class RateLimitBackend(WrapperBackend):
         return turn
 
     async def _await(self, messages: Any, arguments: Json) -> _Turn:
-        turn = self._turn(messages, arguments)
+        prompt = _estimate(messages)
+        if self.exact:
+            with contextlib.suppress(LlamaForgeError):
+                prompt = await self.backend.async_count_tokens(messages, **arguments)
+        turn = self._turn(prompt, arguments)
         try:
             await asyncio.sleep(self.limiter.reserve(turn.reserved))
         except BaseException:
@@ -151,13 +164,16 @@ class RateLimitBackend(WrapperBackend):
         finally:
             turn.end(last)
 
-    def _turn(self, messages: Any, arguments: Json) -> _Turn:
-        given = messages if isinstance(messages, list | tuple) else [messages]
-        texts = (str(getattr(message, "content", message) or "") for message in given)
+    def _turn(self, prompt: float, arguments: Json) -> _Turn:
         asked = {**self.config, **arguments}
         longest = asked.get("max_completion_tokens") or asked.get("max_tokens") or 0
-        prompt = sum(len(text) / _CHARACTERS_A_TOKEN + 1 for text in texts)
         return _Turn(self.limiter, prompt, prompt + max(longest, 0))
+
+
+def _estimate(messages: Any) -> float:
+    given = messages if isinstance(messages, list | tuple) else [messages]
+    texts = (str(getattr(message, "content", message) or "") for message in given)
+    return sum(len(text) / _CHARACTERS_A_TOKEN + 1 for text in texts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import time
 from typing import Any
 
 from synthora.messages import BaseMessage
-from synthora.models.base import BaseModelBackend
+from synthora.models.base import AsyncPieces, BaseModelBackend, Pieces
 from synthora.models.clients import sent_once
-from synthora.models.wrappers.base import AsyncPieces, Json, Pieces, WrapperBackend, abegun, begun
+from synthora.models.wrappers.base import Json, WrapperBackend, abegun, begun
 
 # Lost, where a backend of somebody else's raises what is not of our family.
 _LOST = (ConnectionError, TimeoutError)
