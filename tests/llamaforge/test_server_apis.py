@@ -248,6 +248,52 @@ def test_what_cannot_be_ranked(http, body, status, words):
     assert words in answer.json()["error"]["message"]
 
 
+# ---- tokens
+
+
+def test_tokens_are_counted_before_they_are_asked(claude, client, http):
+    tools = CLAUDE_CODE["tools"]
+    for model in ("tiny", "doctor"):
+        asked = {"model": model, "messages": SAD, "system": "Be brief."}
+        count = claude.messages.count_tokens(**asked).input_tokens
+        assert count > claude.messages.count_tokens(model=model, messages=SAD).input_tokens > 0
+        assert (
+            client.responses.input_tokens.count(model=model, input="I am sad", instructions="Be brief.").input_tokens
+            == count
+        )
+        messages = [{"role": "system", "content": "Be brief."}, *SAD]
+        plain = http.post("/v1/chat/completions/input_tokens", json={"model": model, "messages": messages})
+        assert plain.json()["input_tokens"] == count
+    usage = claude.messages.create(model="tiny", max_tokens=1, messages=SAD).usage
+    count = claude.messages.count_tokens(model="tiny", messages=SAD).input_tokens
+    assert count == usage.input_tokens + usage.cache_read_input_tokens
+    assert claude.messages.count_tokens(model="tiny", messages=SAD, tools=tools).input_tokens > 0
+    with pytest.raises(anthropic.NotFoundError, match="does not exist"):
+        claude.messages.count_tokens(model="nobody", messages=SAD)
+    with pytest.raises(anthropic.BadRequestError, match="messages"):
+        claude.messages.count_tokens(model="tiny", messages=[])
+
+
+def test_a_text_is_its_tokens(http):
+    for text in ("hi there", "", "ä€😀"):
+        tokens = http.post("/tokenize", json={"model": "tiny", "content": text}).json()["tokens"]
+        assert len(tokens) == len(text.encode())
+        assert http.post("/detokenize", json={"model": "tiny", "tokens": tokens}).json() == {"content": text}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/tokenize", {}), ("/tokenize", {"content": 7}), ("/tokenize", {"content": ["a"]}), ("/detokenize", {}),
+        ("/detokenize", {"tokens": "a"}), ("/detokenize", {"tokens": [-1]}), ("/detokenize", {"tokens": [1.5]}),
+        ("/detokenize", {"tokens": [10**30]}), ("/detokenize", {"tokens": [True]}),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_and_no_tokens(http, path, body):
+    answer = http.post(path, json={"model": "tiny", **body})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error"), answer.text
+
+
 # ---- both
 
 
@@ -259,13 +305,13 @@ def test_how_much_to_think_is_no_error_for_those_that_cannot(http, path, effort)
         assert http.post(path, json={**PATHS[path], **more, "model": model}).status_code == 200
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [*PATHS, "/v1/messages/count_tokens", "/v1/responses/input_tokens"])
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"model": 7}', b"[" * 100_000, b'{"model":"doctor"}'])
 def test_a_bad_body_is_refused_in_the_shape_of_the_api(http, path, body):
     answer = http.post(path, content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
-    assert ("type" in answer.json()) == (path == "/v1/messages")
+    assert ("type" in answer.json()) == path.startswith("/v1/messages")
     other = http.post(path, content=body, headers={"content-type": "text/plain"})
     assert (other.status_code, other.json()["error"]["type"]) == (415, "invalid_request_error")
 

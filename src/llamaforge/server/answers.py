@@ -34,8 +34,8 @@ class Answer(Protocol):
     def end(self) -> bytes:
         """What is sent at the end; the whole answer for a client that gets it at once. Raises Refusal."""
 
-    def refused(self, status: int, body: bytes) -> bytes:
-        """The body of an error that comes instead of the answer. body: the same in OpenAI's shape."""
+    def whole(self, status: int, body: bytes) -> bytes:
+        """What is sent of a body that is not streamed: an error's, where the answer is."""
 
     def broken(self, refusal: Refusal) -> bytes:
         """What is sent of an error after the stream has begun; it is the end."""
@@ -84,7 +84,7 @@ class OpenAIAnswer:
             raise Refusal(502, "The model stopped before its answer was finished.", "server_error")
         return _encode(self._whole.value())
 
-    def refused(self, status: int, body: bytes) -> bytes:  # noqa: ARG002 -- of the protocol
+    def whole(self, status: int, body: bytes) -> bytes:  # noqa: ARG002 -- of the protocol
         return body
 
     def broken(self, refusal: Refusal) -> bytes:

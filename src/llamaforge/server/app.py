@@ -21,7 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llamaforge import threads
-from llamaforge.backends.base import PATHS
+from llamaforge.backends.base import COUNT_PATH, DETOKENIZE_PATH, PATHS, TOKENIZE_PATH, checked_text, checked_tokens
 from llamaforge.config import Config
 from llamaforge.exceptions import ConfigError, LlamaForgeError, UnsupportedError
 from llamaforge.formats import rerank
@@ -31,7 +31,7 @@ from llamaforge.pool import Pool
 from llamaforge.server import bodies
 from llamaforge.server.answers import Answer, OpenAIAnswer
 from llamaforge.server.catalog import Catalog, Forge, Served
-from llamaforge.server.codecs import FORMATS, TranslatedAnswer, error_writer
+from llamaforge.server.codecs import FORMATS, TranslatedAnswer, WholeAnswer, error_writer
 from llamaforge.server.errors import Refusal
 from llamaforge.server.forward import Forward, Upstream
 from llamaforge.server.metrics import CONTENT_TYPE, Metrics
@@ -91,6 +91,8 @@ def create_api_server(
     app.add_api_route("/api/unload", api.unload, methods=["POST"])
     for path in (*_KINDS, *FORMATS):
         app.add_api_route(path, api.forward, methods=["POST"], response_model=None)
+    for path in (TOKENIZE_PATH, DETOKENIZE_PATH):
+        app.add_api_route(path, api.tokens, methods=["POST"], response_model=None)
     app.add_api_route("/v1/rerank", api.rerank, methods=["POST"], response_model=None)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(LlamaForgeError, _refused)
@@ -203,7 +205,10 @@ class _Api:
         kind = "chat" if other is not None else _KINDS[path]
         asked, to, sent = await run(http_request, served.plan, body, kind)
         answer: Answer | None = None
-        if other is not None:
+        if other is not None and other.renderer is None:
+            to, answer = COUNT_PATH, WholeAnswer(error_writer(path))
+            sent.pop("stream", None)
+        elif other is not None and other.renderer is not None:
             renderer = other.renderer(served.spec.name, data)
             answer = TranslatedAnswer(renderer, error_writer(path), streams=asked.stream)
         elif asked.kind != "embeddings":
@@ -223,6 +228,19 @@ class _Api:
             )
         sent = msgspec.json.encode(rerank.decode_request(body) | {"model": served.spec.name})
         return Forward(self.upstream(), served.spec, request.url.path, (path, sent), user, None)
+
+    async def tokens(self, request: Request) -> Response:
+        """A text as the model's tokens, or tokens as text."""
+        path = request.url.path
+        body = bodies.parse(await bodies.read(request, self._max_body))
+        served, user = await self._asked(request, body)
+        is_text = path == TOKENIZE_PATH
+        sent = (
+            {"content": checked_text(body.get("content"))}
+            if is_text
+            else {"tokens": checked_tokens(body.get("tokens"))}
+        )
+        return Forward(self.upstream(), served.spec, path, (path, msgspec.json.encode(sent)), user, None)
 
     async def _asked(self, request: Request, body: dict[str, Any]) -> tuple[Served, str]:
         """The model that a body names, which gets its own name there, and who takes turns with others."""

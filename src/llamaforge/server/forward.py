@@ -85,8 +85,8 @@ class Forward(Response):
         answer = self._answered
         if not kind.startswith("text/event-stream"):
             whole = await response.read()
-            if answer is not None:  # it is no answer: those are streamed
-                whole = answer.refused(response.status, whole)
+            if answer is not None:
+                whole = answer.whole(response.status, whole)
             await self._send_whole(response.status, kind, whole, send, response.headers.get("retry-after"))
             return
         if answer is None or answer.streams:
@@ -128,7 +128,7 @@ class Forward(Response):
             await send({"type": "http.response.body", "body": event})
             return
         headers = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
-        body = refusal.body if answer is None else answer.refused(refusal.status, refusal.body)
+        body = refusal.body if answer is None else answer.whole(refusal.status, refusal.body)
         await self._start(refusal.status, [*headers, (b"content-length", str(len(body)).encode())], send)
         await send({"type": "http.response.body", "body": body})
 
