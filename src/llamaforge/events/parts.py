@@ -41,6 +41,15 @@ class Growing:
             self._blocks.append("".join(self._pieces))
             self._pieces = []
 
+    def tail(self, size: int) -> str:
+        """The last so many characters, at a cost that does not grow with the text."""
+        found = ""
+        for piece in (*reversed(self._pieces), *reversed(self._blocks)):
+            found = piece[-size:] + found
+            if len(found) >= size:
+                break
+        return found[-size:]
+
     def __str__(self) -> str:
         if self._pieces or len(self._blocks) > 1:
             self._blocks = ["".join((*self._blocks, *self._pieces))]

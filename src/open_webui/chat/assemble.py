@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from llamaforge.events import Done, Event, Image, Source, Text, ToolCall
+from llamaforge.events import Done, Event, Image, Reasoning, Source, Text, ToolCall
 from llamaforge.events.parts import DEFAULT_LIMITS, Details, Growing, Limits, Part, PartKind, Reducer
-from open_webui.chat.thinking import ThinkTags
+from open_webui.chat.thinking import ThinkTags, may_close, unopened
 from open_webui.chat.wire import page_usage
 
 Frame = dict[str, Any]
@@ -110,7 +110,8 @@ class Answer:
         self.items: list[Item] = prefix or []
         self.version = 0
         self._reducer: Reducer[Item] = Reducer(_new_item, limits)
-        self._tags = ThinkTags(is_over=bool(prefix))
+        self._continues = bool(prefix)
+        self._tags = ThinkTags(is_over=self._continues)
         self._thinking: Item | None = None
         self._round_began = 0
         self._answered: set[str] = set()
@@ -134,9 +135,10 @@ class Answer:
                 if event.choice:
                     continue
                 if self._tags.is_over:
-                    self._take(event, frames)
+                    self._say(event, frames)
                 else:
-                    self._take_all(self._tags.split(event.text), frames)
+                    for part in self._tags.split(event.text):
+                        self._say(part, frames)
             elif not getattr(event, "choice", 0):
                 if isinstance(event, ToolCall | Done):
                     self._take_all(self._tags.end_opening(), frames)
@@ -244,6 +246,30 @@ class Answer:
         return not (self.items or self._tags.holds or self._reducer.images)
 
     # ---- inside
+
+    def _say(self, event: Text | Reasoning, frames: list[Frame]) -> None:
+        if ">" not in event.text or isinstance(event, Reasoning) or not self._end_unopened(event.text, frames):
+            self._take(event, frames)
+
+    def _end_unopened(self, piece: str, frames: list[Frame]) -> bool:
+        """Makes what the round has said so far the thinking that it was, if this piece closes it. Whether it did."""
+        said = self.items[self._round_began :]
+        if self._continues or self._tags.tags is not None or len(said) > 1 or (said and said[0].kind != "text"):
+            return False
+        if said and not may_close(said[0].body, piece):
+            return False
+        parts = unopened((said[0].text if said else "") + piece)
+        if parts is None:
+            return False
+        thought, rest = parts
+        if said:
+            said[0].kind, said[0].body = "reasoning", Growing(thought)
+            self._finish(said[0], "completed", frames)
+        else:
+            self._take(Reasoning(thought), frames)
+        if rest:
+            self._take(Text(rest), frames)
+        return True
 
     def _take_all(self, events: Sequence[Event], frames: list[Frame]) -> None:
         for event in events:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from llamaforge.events import Reasoning, Text
+from llamaforge.events.parts import Growing
 
 THINK_TAGS: Final[dict[str, str]] = {
     "<think>": "</think>",
@@ -12,7 +13,24 @@ THINK_TAGS: Final[dict[str, str]] = {
     "<thought>": "</thought>",
     "<|begin_of_thought|>": "<|end_of_thought|>",
 }
+_CLOSING: Final = "</think>"
 _LONGEST_TAG: Final = max(map(len, THINK_TAGS))
+
+
+def may_close(before: Growing, piece: str) -> bool:
+    """Whether a piece of a text ends the tag that closes thinking."""
+    return _CLOSING in before.tail(len(_CLOSING)) + piece
+
+
+def unopened(said: str) -> tuple[str, str] | None:
+    """The thinking and the text that follows it, of words that only a closing tag parts: some templates have written the
+    opening one into the prompt. None where there is none, or where it is talked about: not on a line of its own, or in code.
+    """
+    at = said.find(_CLOSING)
+    before, after = said[:at], said[at + len(_CLOSING) :]
+    if at < 0 or before.rstrip(" ")[-1:] not in {"", "\n"} or after[:1] not in {"", "\n", "\r"}:
+        return None
+    return None if before.count("```") % 2 else (before, after.lstrip("\r\n"))
 
 
 class ThinkTags:

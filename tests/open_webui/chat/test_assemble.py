@@ -210,6 +210,46 @@ def test_thinking_that_never_ends_is_kept_as_thinking() -> None:
     assert answer.text == ""
 
 
+@pytest.mark.parametrize("whole", ["They want a sum.\n</think>\n\nIt is 4.", "</think>\nIt is 4.", "a\n</think>"])
+def test_thinking_without_its_opening_tag_is_no_part_of_the_answer(whole: str) -> None:
+    for pieces in ([whole], list(whole), whole.partition("</think>")):
+        answer, page = Answer(lambda: 1.0), Page()
+        for piece in pieces:
+            page.take(answer.feed([Text(piece)] if piece else []))
+        page.take(answer.feed([Done("stop")]))
+        page.take(answer.close())
+        thought, _, said = whole.partition("</think>")
+        assert answer.text.strip() == said.strip()
+        assert [i.text for i in answer.items if i.kind == "reasoning"] == (
+            [thought] if thought or len(pieces) == 1 else [""]
+        )
+        assert page.output() == [comparable(item) for item in answer.output()]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the `</think>` tag closes it", "```\n</think>\n```", "a </think> b", "\n</think> is a tag", "a > b\nc > d",
+        "</thinking>\nx", "x\n</think",
+    ],
+)  # fmt: skip
+def test_a_closing_tag_that_is_talked_about_stays(text: str) -> None:
+    for pieces in ([text], [text[:3], text[3:]]):
+        answer = Answer(lambda: 1.0)
+        answer.feed([Text(piece) for piece in pieces])
+        answer.close()
+        assert (answer.text, len(answer.items)) == (text, 1)
+
+
+def test_a_closing_tag_after_a_call_or_in_what_is_continued_stays() -> None:
+    answer = Answer(lambda: 1.0)
+    answer.feed([Text("a\n"), ToolCall(0, "c", "f", "{}"), Text("b\n</think>\n")])
+    assert answer.text == "a\nb\n</think>\n"
+    goes_on = Answer(lambda: 1.0, items_of([], "a\n"))
+    goes_on.feed([Text("</think>\nb")])
+    assert goes_on.text == "a\n</think>\nb"
+
+
 def test_reasoning_ends_when_the_answer_begins_and_takes_its_time() -> None:
     answer = Answer(clock())
     answer.feed(thinks("hm"))
