@@ -86,6 +86,24 @@ def write_gguf(
     return _write(writer, embedding, output, [weights])
 
 
+def write_adapter(path: Path, model: Path, says: str) -> Path:
+    """A LoRA adapter for a model of `write_gguf` with which it says only `says`, one character of ASCII, again and again."""
+    width, size = next(tensor.shape for tensor in gguf.GGUFReader(model).tensors if tensor.name == "output.weight")
+    towards = np.zeros((size, 1), np.float32)
+    towards[_BYTES.index(_encode(says.encode()))] = 100.0
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_string("general.type", "adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 1.0)
+    writer.add_tensor("output.weight.lora_a", np.ones((1, width), np.float32))
+    writer.add_tensor("output.weight.lora_b", towards)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def write_random(
     path: Path,
     *,

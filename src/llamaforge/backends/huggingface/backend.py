@@ -63,6 +63,7 @@ class HuggingFaceBackend(BaseBackend):
         Raises ModelLoadError (MissingExtraError without transformers and torch) and ParameterError.
         """
         given = resolve(parameters, options.LOAD, "load parameter")
+        options.refuse_adapters(given)
         path = os.fspath(model_path)
         if not path.strip():
             raise ParameterError("The path of the model is empty.")

@@ -22,6 +22,7 @@ LOAD: tuple[Parameter, ...] = (
     Parameter("n_threads", "int", low=1),
     Parameter("max_batch", "int", ("parallel", "n_parallel"), low=1, high=1024),
     Parameter("batch_tokens", "int", low=64),
+    Parameter("lora", "any", ("lora_path", "adapter")),
 )
 GENERATION: tuple[Parameter, ...] = (
     *SAMPLING,
@@ -30,6 +31,7 @@ GENERATION: tuple[Parameter, ...] = (
     Parameter("num_beams", "int", low=1, high=64),
     Parameter("no_repeat_ngram_size", "int", low=0),
     Parameter("min_new_tokens", "int", ("min_tokens",), low=0),
+    Parameter("lora", "any"),
 )
 EMBEDDING: tuple[Parameter, ...] = (Parameter("normalize", "bool"),)
 
@@ -77,6 +79,7 @@ def settings(given: Mapping[str, Any], model: Mapping[str, Any]) -> Settings:
 
     Raises ParameterError and UnsupportedError.
     """
+    refuse_adapters(given)
     values = {**model, **given}
     for name, off in (("typical_p", "1"), ("repeat_penalty", "1")):
         if values.get(name) == 0:
@@ -145,6 +148,14 @@ def form_of(given: Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> For
     # A model that has to call a tool can't say that it has called enough of them.
     many = not forced and given.get("parallel_tool_calls") is not False
     return Form(None if forced else schema, grammar, tuple(tools), many)
+
+
+def refuse_adapters(given: Mapping[str, Any]) -> None:
+    """Raises UnsupportedError for LoRA adapters."""
+    if "lora" in given:
+        raise UnsupportedError(
+            "The huggingface backend applies no LoRA adapters. Merge the adapter into the model, or use llama.cpp's 'lora'."
+        )
 
 
 def tools_of(given: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -24,6 +24,7 @@ from llamaforge.backends.base import (
     checked_text,
     checked_tokens,
 )
+from llamaforge.backends.llama_cpp.adapters import adapter_scales, with_adapters
 from llamaforge.backends.llama_cpp.engine import Engine, import_xllamacpp
 from llamaforge.backends.llama_cpp.loading import LOAD, LoadOptions, load_options
 from llamaforge.backends.llama_cpp.requests import (
@@ -135,13 +136,14 @@ class LlamaCppBackend(BaseBackend):
         return "".join(self.generate_stream(prompt, parameters))
 
     def generate_stream(self, prompt: str, parameters: Parameters | None = None) -> Iterator[str]:
-        return self._loaded().engine.text_stream(text_request(prompt, parameters), _text)
+        model = self._loaded()
+        return model.engine.text_stream(model.text_request(prompt, parameters), _text)
 
     def completion(self, prompt: str, parameters: Parameters | None = None) -> Json:
         return whole(self.completion_stream(prompt, parameters))
 
     def completion_stream(self, prompt: str, parameters: Parameters | None = None) -> Iterator[Json]:
-        request, name = text_request(prompt, parameters), {"id": new_id("cmpl")}
+        request, name = self._loaded().text_request(prompt, parameters), {"id": new_id("cmpl")}
         shape = Rewriter(Request("completion", [prompt], dict(parameters or {}))).choice
         return self._loaded().engine.text_stream(
             request, lambda chunk: chunk | name | {"choices": [shape(choice) for choice in chunk["choices"]]}
@@ -154,7 +156,7 @@ class LlamaCppBackend(BaseBackend):
 
     def chat_stream(self, messages: Sequence[Message], parameters: Parameters | None = None) -> Iterator[str]:
         model = self._loaded()
-        return model.engine.chat_stream(chat_request(messages, parameters, media=model.media), _content)
+        return model.engine.chat_stream(model.chat_request(messages, parameters), _content)
 
     def chat_completion(self, messages: Sequence[Message], parameters: Parameters | None = None) -> Json:
         return whole(self.chat_completion_stream(messages, parameters))
@@ -163,7 +165,7 @@ class LlamaCppBackend(BaseBackend):
         self, messages: Sequence[Message], parameters: Parameters | None = None
     ) -> Iterator[Json]:
         model = self._loaded()
-        return model.engine.chat_stream(chat_request(messages, parameters, media=model.media), _itself)
+        return model.engine.chat_stream(model.chat_request(messages, parameters), _itself)
 
     # ---- vectors
 
@@ -223,8 +225,9 @@ class LlamaCppBackend(BaseBackend):
             body = chat_request(request.content, given, media="mmproj" in load, known=OVER_HTTP)
         else:
             body = text_parameters(given, OVER_HTTP)
-            if request.suffix is not None:
-                return "/infill", body | infill_prompt(request)
+        body = with_adapters(body, adapter_scales(load.get("lora", {})))
+        if request.kind == "completion" and request.suffix is not None:
+            return "/infill", body | infill_prompt(request)
         return PATHS[request.kind], {**request.body({}), **body}
 
     @classmethod
@@ -251,6 +254,12 @@ class _Model:
         self.close = close
         self.name = header.path.stem
         self.media = "mmproj" in options.others
+
+    def text_request(self, prompt: str, parameters: Parameters | None) -> Json:
+        return with_adapters(text_request(prompt, parameters), self.options.lora)
+
+    def chat_request(self, messages: Sequence[Message], parameters: Parameters | None) -> Json:
+        return with_adapters(chat_request(messages, parameters, media=self.media), self.options.lora)
 
 
 def _text(chunk: Json) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Final
 
+from llamaforge.backends.llama_cpp.adapters import adapter_scales, check_adapters
 from llamaforge.exceptions import ModelLoadError, ParameterError
 from llamaforge.gguf import CACHE_TYPES, Header, read_header
 from llamaforge.parameters import Parameter, resolve
@@ -65,7 +66,7 @@ class LoadOptions:
     """The parameters of a load with their defaults filled in.
 
     n_ctx: tokens that one request may use, prompt and answer. n_parallel: requests computed at once, each with its own n_ctx.
-    cache_ram: MiB kept of prompts that left their slot. lora: files with their scales.
+    cache_ram: MiB kept of prompts that left their slot. lora: files with the scales that they have where a request names none.
     """
 
     n_ctx: int
@@ -103,6 +104,8 @@ def load_options(given: Mapping[str, Any] | None, header: Header) -> LoadOptions
     _one_of("rope_scaling", values.get("rope_scaling"), _ROPE_SCALING)
     if "mmproj" in values and read_header(values["mmproj"]).architecture != "clip":
         raise ModelLoadError(f"{values['mmproj']} is not the vision part of a model.")
+    lora = adapter_scales(values.pop("lora", {}))
+    check_adapters(lora)
     if embedding and pooling is None and header.own_number("pooling_type") is None:
         pooling = "mean"
     return LoadOptions(
@@ -117,7 +120,7 @@ def load_options(given: Mapping[str, Any] | None, header: Header) -> LoadOptions
         embedding=embedding,
         pooling_type=pooling,
         flash_attn=flash,
-        lora=_adapters(values.pop("lora", {})),
+        lora=lora,
         others=values,
     )
 
@@ -206,22 +209,6 @@ def _flash(wanted: object) -> str:
     if found is None:
         raise ParameterError("'flash_attn' must be true, false or 'auto'.")
     return found
-
-
-def _adapters(given: object) -> dict[str, float]:
-    """LoRA files with their scales, from a path, a list of paths, or a mapping."""
-    if isinstance(given, str | os.PathLike):
-        given = [given]
-    if isinstance(given, Sequence):
-        given = dict.fromkeys(given, 1.0)
-    if not isinstance(given, Mapping) or not all(isinstance(path, str | os.PathLike) for path in given):
-        raise ParameterError("'lora' must be a path, a list of paths, or a mapping of paths to scales.")
-    for path, scale in given.items():
-        if isinstance(scale, bool) or not isinstance(scale, int | float):
-            raise ParameterError(f"The scale of the adapter '{path}' must be a number.")
-        if read_header(path).metadata.get("general.type") != "adapter":
-            raise ModelLoadError(f"{path} is not a LoRA adapter.")
-    return {os.fspath(path): float(scale) for path, scale in given.items()}
 
 
 def _one_of(name: str, value: str | None, choices: Sequence[str]) -> None:

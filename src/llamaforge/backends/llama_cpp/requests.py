@@ -38,6 +38,7 @@ GENERATION: Final = (
     Parameter("ignore_eos", "bool"),
     Parameter("cache_prompt", "bool"),
     Parameter("chat_template_kwargs", "object"),
+    Parameter("lora", "any"),
 )
 # Of the engine's own HTTP server; a library's caller has no use for them.
 OVER_HTTP: Final = (
@@ -53,7 +54,6 @@ OVER_HTTP: Final = (
     Parameter("n_keep", "int"),
     Parameter("continue_final_message", "any"),
     Parameter("add_generation_prompt", "bool"),
-    Parameter("lora", "list"),
 )
 _REASONING_FORMATS: Final = ("none", "auto", "deepseek", "deepseek-legacy")
 _LOGPROBS: Final = Parameter("logprobs", "int", low=0, high=1000)
