@@ -1,4 +1,4 @@
-"""docs/llamaforge.md, and README's part about it, are run as a reader would.
+"""docs/llamaforge.md, and README's part about it, are run as a reader would; and all three tutorials in one home.
 
 Each chapter begins on an empty machine; its blocks are run in their order, and what they write is compared. A `python` block
 runs here, and writes what the `text` block after it shows (nothing where there is none). Each `$ ` line of a `console` block is
@@ -28,12 +28,16 @@ from typing import Any
 import httpx
 import pytest
 
+from consciousness.emotions import COORDINATES
 from llamaforge import backends, exceptions
 from llamaforge.config import DEFAULTS
 from llamaforge.parameters import SAMPLING, SHAPE, Parameter
+from tests.consciousness import test_docs as mind
 from tests.support import tiny_gguf, tiny_transformers
 from tests.support.process import ROOT, clean_environment, die_with_parent, free_port
 from tests.support.server import Server
+from tests.support.upstream import Upstream
+from tests.synthora import test_docs as synthora
 
 PAGE = ROOT / "docs" / "llamaforge.md"
 HOME = "/home/you"
@@ -132,6 +136,7 @@ class Reader:
                 assert process.wait(20) == 0
             finally:
                 process.kill()
+        self._background.clear()
 
     def _python(self, block: Block) -> None:
         out = io.StringIO()
@@ -274,13 +279,11 @@ def as_pulled(home: Path, name: str, content: bytes) -> None:
     manifest.write_text(json.dumps({"schemaVersion": 2, "layers": [layer]}))
 
 
-@pytest.mark.parametrize("heading", RUN)
-def test_a_chapter(
-    heading: str,
-    reader: Reader,
-    hub: Callable[[str, dict[str, bytes]], str],
-    make_server: Callable[..., Server],
-) -> None:
+Hubs = Callable[[str, dict[str, bytes]], str]
+
+
+def prepare(heading: str, reader: Reader, hub: Hubs) -> None:
+    """The model and what else a chapter speaks of."""
     model = tiny_gguf.write_gguf(reader.home / "model.gguf", says=SAYS.get(heading, tiny_gguf.HELLO))
     content = model.read_bytes()
     if heading == "Getting models":
@@ -289,10 +292,48 @@ def test_a_chapter(
         reader.environment["HF_ENDPOINT"] = hub("owner/tiny-GGUF", files)
     elif heading == "Transformers":
         tiny_transformers.write_model(reader.home / "folder")
-    elif heading == "In the chat server":
+
+
+@pytest.mark.parametrize("heading", RUN)
+def test_a_chapter(heading: str, reader: Reader, hub: Hubs, make_server: Callable[..., Server]) -> None:
+    prepare(heading, reader, hub)
+    if heading == "In the chat server":
         reader.environment["OUI_API_KEY"] = admin_of_a_server(reader, make_server)
     for block in CHAPTERS[heading]:
         reader.type(block)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_three_tutorials_are_typed_into_one_home(
+    reader: Reader, hub: Hubs, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the first line to the last, nothing is in the way of what comes later. The chat server has a home of its own."""
+    for heading in RUN:
+        if heading != "In the chat server":
+            prepare(heading, reader, hub)
+            for block in CHAPTERS[heading]:
+                reader.type(block)
+            reader.end()
+
+    monkeypatch.setenv("OPENAI_BASE_URL", upstream.openai_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
+    synthora.test_the_examples(upstream, reader.home, monkeypatch, capsys)
+    monkeypatch.undo()
+
+    fears = {name: number / 10 for number, name in enumerate(COORDINATES)} | {"fear": 0.9}
+    tiny_gguf.write_gguf(reader.home / "rater.gguf", says=json.dumps(fears))
+    reader.type(Block("console", "$ llamaforge add my-model rater.gguf\nAdded my-model: ...\n", 0))
+    typed = "\n\n".join(mind.BLOCKS).replace("http://127.0.0.1:11434", upstream.url).replace('"llama3.2"', '"error500"')
+    done = subprocess.run(
+        [sys.executable, "-m", "asyncio"], input=f"{typed}\n\nforge.close()\n", cwd=reader.home, env=reader.environment,
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    assert tiny_gguf.HELLO in done.stdout
+    printed = {name: rf"'{name}': [\d.]+" for name in COORDINATES}
+    assert re.search(", ".join(printed.values()), done.stdout), "the model's reading of a message"
+    assert " my-model {'error500': " in done.stdout, "the answer of the model that stands in"
 
 
 def admin_of_a_server(reader: Reader, make_server: Callable[..., Server]) -> str:

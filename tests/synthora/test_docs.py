@@ -17,7 +17,6 @@ def folder(tmp_path, monkeypatch, tiny_gguf):
     """Where the examples run: with the files that they speak of."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LLAMAFORGE_CONFIG_PATH", str(tmp_path / "llamaforge.json"))
-    (tmp_path / "notes.txt").write_text("no image")
     shutil.copy(tiny_gguf, "model.gguf")
     return tmp_path
 

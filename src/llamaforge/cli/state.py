@@ -46,6 +46,8 @@ COMMANDS = {
     "template": ("naming:templates", "Prompts that are used again."),
     "logs": ("logs:app", "Conversations of the command line."),
     "serve": ("talking:serve", "Serve models over HTTP until Ctrl-C or SIGTERM."),
+    "ps": ("remote:ps", "List what a running server has loaded."),
+    "stop": ("remote:stop", "Unload models of a running server."),
     "config": ("settings:app", "Show and change the configuration."),
     "tools": ("measuring:tools", "Use a tool."),
     "benchmark": ("measuring:benchmark", "Measure tokens a second and time to the first token."),
