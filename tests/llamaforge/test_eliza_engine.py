@@ -4,10 +4,12 @@ import time
 
 import pytest
 
-from llamaforge.backends.eliza.doctor import DOCTOR
 from llamaforge.backends.eliza.engine import Conversation, Pattern, Program, slip_hash
 from llamaforge.backends.eliza.language import write_prose, write_teletype
-from llamaforge.backends.eliza.script import Key, Memory, Rule, Script
+from llamaforge.backends.eliza.script import Key, Memory, Rule, Script, parse
+from llamaforge.backends.eliza.script import doctor as read_doctor
+
+DOCTOR = read_doctor()
 
 TAGS = {"FAMILY": frozenset({"MOTHER", "FATHER"}), "FRUIT": frozenset({"PEAR"})}
 MEMORY = Memory("KEEP", tuple(Rule("0 KEEP 0", (f"RULE {rule} KEPT 3",)) for rule in ("A", "B", "C", "D")))
@@ -246,3 +248,62 @@ def test_every_answer_of_doctor_can_be_heard():
             reply = conversation.respond(f"{key.word} something")
             assert write_teletype(reply.words)
             assert write_prose(reply.words, question=reply.question)[-1] in "?."
+
+
+# ---- how a script is written
+
+
+SMALL = """; a comment
+(HOW DO YOU DO)
+(NONE ((0) (GO ON) (AND THEN)))
+(DONT = DON'T)
+(MOM = MOTHER 3 DLIST(/FAMILY NOUN) ((0 YOUR (* MOM DAD) 0 (/FAMILY))
+    (TELL ME, WHO IS 4) (=WHAT) (PRE (I ARE 3) (=YOU)) (NEWKEY))
+    ((0) (WHY)) (=DAD))
+(DAD (=MOM))
+(MEMORY MY (0 A 0 = ONE 3) (0 B 0 = TWO 3) (0 C 0 = THREE 3) (0 D 0 = FOUR 3))
+"""
+
+
+def test_the_notation_of_the_paper():
+    script = parse(SMALL)
+    answers = ("TELL ME, WHO IS 4", "=WHAT", "PRE I ARE 3 =YOU", "NEWKEY")
+    rules = (Rule("0 YOUR (* MOM DAD) 0 (/FAMILY)", answers), Rule("0", ("WHY",)))
+    assert script == Script(
+        "HOW DO YOU DO",
+        (
+            Key("DONT", becomes="DON'T"),
+            Key("MOM", "MOTHER", 3, ("FAMILY", "NOUN"), rules, "DAD"),
+            Key("DAD", link="MOM"),
+        ),
+        Memory(
+            "MY",
+            tuple(Rule(f"0 {w} 0", (f"{n} 3",)) for w, n in zip("ABCD", ("ONE", "TWO", "THREE", "FOUR"), strict=True)),
+        ),
+        ("GO ON", "AND THEN"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "or there is none"),
+        ("(HELLO", "opened and not closed"),
+        ("(HELLO))", "closed that was not opened"),
+        ("(HELLO)", "needs NONE and MEMORY"),
+        (SMALL.replace("(NONE", "(NOONE"), "needs NONE and MEMORY"),
+        (SMALL + "WORD", "no place for 'WORD'"),
+        (SMALL + "((0) (WHY))", "no place for"),
+        (SMALL.replace("(0 D 0 = FOUR 3)", ""), "not enough values"),
+        (SMALL.replace("= MOTHER 3", "= MOTHER X"), "invalid literal"),
+    ],
+)
+def test_what_is_no_script(text, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        parse(text)
+
+
+def test_doctor_is_whole():
+    assert len(DOCTOR.keys) == 66
+    assert sum(len(rule.reassemblies) for key in DOCTOR.keys for rule in key.rules) == 211
+    assert DOCTOR.greeting == "HOW DO YOU DO. PLEASE TELL ME YOUR PROBLEM"

@@ -6,9 +6,9 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from os import fspath
+from typing import NamedTuple
 
 from llamaforge.backends.base import (
     BackendInfo,
@@ -21,11 +21,9 @@ from llamaforge.backends.base import (
     as_messages,
     message_text,
 )
-from llamaforge.backends.eliza.doctor import DOCTOR
 from llamaforge.backends.eliza.engine import Conversation, Program
 from llamaforge.backends.eliza.language import write_prose, write_teletype
 from llamaforge.exceptions import ModelNotFoundError, ModelNotLoadedError, ParameterError
-from llamaforge.formats.request import checked_messages
 
 LAST_CHARACTERS = 500
 """How much of a message counts: its end."""
@@ -39,8 +37,7 @@ LONGEST_DELAY = 10.0
 _NAMES = ("doctor", "eliza")
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
+class _Settings(NamedTuple):
     upper: bool = False
     delay: float = 0.0
 
@@ -116,11 +113,7 @@ class ElizaBackend(BaseBackend):
 
     def count_tokens(self, content: Content, tools: Tools = ()) -> int:  # noqa: ARG002
         """The words of a text or of messages, which is what it reads."""
-        texts = (
-            [content]
-            if isinstance(content, str)
-            else [message["content"] or "" for message in checked_messages(content)]
-        )
+        texts = [content] if isinstance(content, str) else [message_text(message) for message in as_messages(content)]
         return sum(len(text.split()) for text in texts)
 
     def unload(self) -> None:
@@ -148,13 +141,15 @@ class ElizaBackend(BaseBackend):
         return self._settings.with_(parameters)
 
 
-@lru_cache(maxsize=1)
-def _doctor() -> Program:
-    return Program(DOCTOR)
+@cache
+def _program() -> Program:
+    from llamaforge.backends.eliza.script import doctor  # noqa: PLC0415 -- the script is read with the first answer
+
+    return Program(doctor())
 
 
 def _reply(messages: Sequence[Message], *, upper: bool) -> str:
-    program = _doctor()
+    program = _program()
     reply = program.greeting
     conversation = Conversation(program)
     for text in _turns(messages):

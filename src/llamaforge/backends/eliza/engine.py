@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from llamaforge.backends.eliza.language import Word, is_question, read_words, script_word
-from llamaforge.backends.eliza.script import Rule, Script
+
+if TYPE_CHECKING:
+    from llamaforge.backends.eliza.script import Rule, Script
 
 _NO_RULE_FITS = ("PLEASE CONTINUE", "HMMM", "GO ON, PLEASE", "I SEE")
 # Links of a script may form a ring; the longest way through DOCTOR is four steps a keyword.
@@ -21,32 +23,28 @@ _MOST_STEPS = 500
 _BCD = "0123456789~='~~~+ABCDEFGHI~.)~~~-JKLMNOPQR~$*~~~ /STUVWXYZ~,(~~~"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """An answer in words, and whether it asks."""
 
     words: tuple[Word, ...]
     question: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(NamedTuple):
     """Answer with these words, where a number stands for a part of the sentence."""
 
     parts: tuple[Word | int, ...]
     question: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """Answer as another keyword would, with the sentence rewritten if `rewrite` says how."""
 
     key: str
     rewrite: Say | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewKey:
+class NewKey(NamedTuple):
     """Leave the answer to the next keyword."""
 
 
@@ -143,8 +141,7 @@ class _Stretch:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class _CompiledRule:
+class _CompiledRule(NamedTuple):
     pattern: Pattern
     actions: tuple[Action, ...]
 
