@@ -214,6 +214,26 @@ async def test_those_who_wait_for_a_slot_are_told_their_place(pool):
     assert state(pool, "eliza").in_use == 0
 
 
+async def test_a_patient_lease_ends_when_somebody_waits(pool):
+    begun = asyncio.Event()
+
+    async def patient():
+        async with pool.lease(ELIZA, patient=True):
+            begun.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(patient())
+    await begun.wait()
+    async with pool.lease(ELIZA, user="person"):
+        with pytest.raises(ModelBusyError, match="wanted by somebody"):
+            await task
+    async with pool.lease(ELIZA, patient=True):
+        await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):  # one of its own
+        async with pool.lease(ELIZA, patient=True):
+            raise TimeoutError
+
+
 async def test_an_error_in_the_block_gives_the_slot_back(pool):
     with pytest.raises(LookupError):
         async with pool.lease(ELIZA):

@@ -1,6 +1,7 @@
 """Slots and the line for them: turns of users, positions, and waiters that go away."""
 
 import asyncio
+import functools
 
 import pytest
 
@@ -132,4 +133,65 @@ async def test_what_a_callback_raises_hits_nobody_else():
     queue.release()
     await waiter
     assert [str(error) for error in told] == ["the listener's own"]
+    assert queue.in_use == 1
+
+
+# ---- patient requests
+
+
+async def test_patient_requests_wait_for_all_others() -> None:
+    queue, order = FairQueue(1, 10), []
+
+    async def ask(name: str, *, patient: bool = False) -> None:
+        give_way = (lambda: None) if patient else None
+        await queue.acquire(name, None, give_way)
+        order.append(name)
+        await asyncio.sleep(0)
+        queue.release(give_way)
+
+    await queue.acquire("first")
+    tasks = [asyncio.create_task(ask("patient", patient=True))]
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(ask(name)) for name in ("a", "b")]
+    await asyncio.sleep(0)
+    queue.release()
+    await asyncio.gather(*tasks)
+    assert order == ["a", "b", "patient"]
+    assert queue.in_use == 0
+
+
+async def test_a_patient_request_gives_way_once_to_who_has_to_wait() -> None:
+    queue, asked = FairQueue(2, 10), []
+    give_way = functools.partial(asked.append, "asked")
+    await queue.acquire("x", None, give_way)
+    await queue.acquire("y")
+    assert asked == []  # there was a slot for each
+    waiting = asyncio.create_task(queue.acquire("z"))
+    second = asyncio.create_task(queue.acquire("w"))
+    await asyncio.sleep(0)
+    assert asked == ["asked"]
+    queue.release(give_way)
+    await waiting
+    queue.release()
+    await second
+    assert queue.in_use == 2
+
+
+async def test_a_patient_request_that_goes_or_is_sent_away_holds_nothing() -> None:
+    queue = FairQueue(1, 1)
+    await queue.acquire("x")
+    patient = asyncio.create_task(queue.acquire("p", None, print))
+    await asyncio.sleep(0)
+    with pytest.raises(ModelBusyError):
+        await queue.acquire("q", None, print)
+    patient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await patient
+    again = asyncio.create_task(queue.acquire("p", None, print))
+    await asyncio.sleep(0)
+    queue.fail(ModelBusyError("unloaded"))
+    with pytest.raises(ModelBusyError, match="unloaded"):
+        await again
+    queue.release()
+    await queue.acquire("p", None, print)
     assert queue.in_use == 1

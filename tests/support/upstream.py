@@ -54,6 +54,8 @@ class Upstream:
         self.silent = False
         self.refuses_stream_options: int | None = None
         self.refusal = "Unrecognized request argument supplied: stream_options"
+        # A field of chats that it does not know.
+        self.refuses: str | None = None
         self.rounds: list[list[script.Event]] = []
         self.received: list[Received] = []
         self._answers: list[tuple[str, str]] = []
@@ -217,6 +219,8 @@ class Upstream:
     async def _openai_chat(self, request: web.Request, received: Received) -> web.StreamResponse:
         if self.refuses_stream_options is not None and "stream_options" in received.body:
             return _error(self.refuses_stream_options, self.refusal)
+        if self.refuses is not None and self.refuses in received.body:
+            return _error(400, f"Unrecognized request argument supplied: {self.refuses}")
         return await self._answer(request, received, OpenAIChat(received.model, received.body))
 
     async def _openai_text(self, request: web.Request, received: Received) -> web.StreamResponse:

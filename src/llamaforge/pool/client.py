@@ -6,13 +6,12 @@ import contextlib
 import io
 import logging
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import aiohttp
 
 from llamaforge.exceptions import GenerationError
-from llamaforge.pool.model import OnProgress
 from llamaforge.pool.pool import Lease, Pool
-from llamaforge.pool.queue import OnWait
 from llamaforge.pool.spec import Spec
 
 _LARGE = 2**20
@@ -27,15 +26,13 @@ async def open_request(
     spec: Spec,
     asked: tuple[str, bytes],
     *,
-    user: str = "",
-    on_wait: OnWait | None = None,
-    on_progress: OnProgress | None = None,
     on_lease: Callable[[], object] | None = None,
+    **how: Any,
 ) -> AsyncIterator[tuple[Lease, aiohttp.ClientResponse]]:
     """The open response to a POST, whatever its status. Leaving the block ends the generation and frees the slot.
 
-    asked: the path, such as "/v1/completions", and the body, as JSON. user, on_wait, on_progress: see `Pool.lease`.
-    on_lease: called when the slot is there.
+    asked: the path, such as "/v1/completions", and the body, as JSON. on_lease: called when the slot is there. how: user,
+    on_wait, on_progress and patient, see `Pool.lease`.
 
     It is sent a second time only where the process had died before the request could reach it. Raises what `Pool.lease`
     does, and GenerationError where the connection breaks, in the block, too: with the status 502, or 504 where the model is
@@ -44,7 +41,7 @@ async def open_request(
     path, body = asked
     # A large body goes out in pieces, so that the event loop goes on between them.
     for is_last in (False, True):
-        async with pool.lease(spec, user=user, on_wait=on_wait, on_progress=on_progress) as lease:
+        async with pool.lease(spec, **how) as lease:
             if on_lease is not None:
                 on_lease()
             # A connection for each: the process closes kept ones when it likes, and loopback is quick.

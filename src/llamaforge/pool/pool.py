@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
@@ -24,7 +25,7 @@ from llamaforge.memory import (
 )
 from llamaforge.pool.model import OnProgress, PooledModel, was_unloaded
 from llamaforge.pool.process import WorkerProcess
-from llamaforge.pool.queue import OnWait
+from llamaforge.pool.queue import GiveWay, OnWait
 from llamaforge.pool.spec import Limits, ModelStatus, Spec
 from llamaforge.pool.supervisor import Supervisor
 
@@ -127,15 +128,39 @@ class Pool:
         user: str = "",
         on_wait: OnWait | None = None,
         on_progress: OnProgress | None = None,
+        patient: bool = False,
     ) -> AsyncIterator[Lease]:
         """A slot of the model, loaded if it is not. A spec that differs from the last one loads the model anew.
 
         user: who asks; when slots are full, users take turns. on_wait: gets the place in the line, from 1, whenever it
         changes. on_progress: gets 0 to 1 while the model loads. Both are called from the event loop.
+        patient: others come first; when one of them has to wait, the block is cancelled, and ModelBusyError raised.
         Raises ModelLoadError, ModelNotFoundError or ParameterError as the load does, and ModelBusyError.
         """
-        model = self._model(spec)
-        await model.queue.acquire(user, on_wait)
+        if not patient:
+            async with self._leased(self._model(spec), user, on_wait, on_progress, None) as lease:
+                yield lease
+            return
+        try:
+            async with asyncio.timeout(None) as wanted:
+                give_way = functools.partial(_end_now, wanted)
+                async with self._leased(self._model(spec), user, on_wait, on_progress, give_way) as lease:
+                    yield lease
+        except TimeoutError:
+            if not wanted.expired():
+                raise
+            raise ModelBusyError(f"The model '{spec.name}' is wanted by somebody who waits for it.") from None
+
+    @contextlib.asynccontextmanager
+    async def _leased(
+        self,
+        model: PooledModel,
+        user: str,
+        on_wait: OnWait | None,
+        on_progress: OnProgress | None,
+        give_way: GiveWay | None,
+    ) -> AsyncIterator[Lease]:
+        await model.queue.acquire(user, on_wait, give_way)
         try:
             process = await self._ensure_loaded(model, on_progress)
             process.leases += 1
@@ -145,7 +170,7 @@ class Pool:
                 process.leases -= 1
                 model.touch()
         finally:
-            model.queue.release()
+            model.queue.release(give_way)
             self._stop_drained()
             self._decide()
 
@@ -447,3 +472,9 @@ async def _watch(model: PooledModel, process: WorkerProcess) -> None:
 
 def _closing() -> ModelBusyError:
     return ModelBusyError("The models are being shut down.")
+
+
+def _end_now(block: asyncio.Timeout) -> None:
+    """Cancels a block that can be ended early. One that is being left already is."""
+    with contextlib.suppress(RuntimeError):
+        block.reschedule(asyncio.get_running_loop().time())

@@ -11,6 +11,7 @@ from itertools import zip_longest
 from llamaforge.exceptions import LlamaForgeError, ModelBusyError
 
 OnWait = Callable[[int], object]
+GiveWay = Callable[[], object]
 
 
 @dataclass(slots=True, eq=False)
@@ -32,7 +33,10 @@ class _Waiter:
 
 
 class FairQueue:
-    """Slots for requests. When all are taken, users are served in turn, each one's requests in their order."""
+    """Slots for requests. When all are taken, users are served in turn, each one's requests in their order.
+
+    Patient requests are served when nobody else waits, and are told to give way when somebody does.
+    """
 
     def __init__(self, slots: int, limit: int) -> None:
         """limit: how many may wait."""
@@ -41,12 +45,18 @@ class FairQueue:
         self.waiting = 0
         self._limit = limit
         self._lines: dict[str, deque[_Waiter]] = {}  # the user whose turn is next comes first
+        self._patient: deque[_Waiter] = deque()
+        self._givers: list[GiveWay] = []  # of the patient ones that have a slot
 
-    async def acquire(self, user: str, on_wait: OnWait | None = None) -> None:
+    async def acquire(self, user: str, on_wait: OnWait | None = None, give_way: GiveWay | None = None) -> None:
         """Take a slot, waiting for it if need be. `on_wait` gets the position in the line, from 1, whenever it changes.
 
+        give_way: makes the request a patient one; called, at most once, when the slot is wanted by another.
         Raises ModelBusyError when too many wait.
         """
+        if give_way is not None:
+            await self._acquire_patiently(give_way)
+            return
         if self.in_use < self.slots and not self.waiting:
             self.in_use += 1
             return
@@ -55,6 +65,8 @@ class FairQueue:
         waiter = _Waiter(asyncio.get_running_loop().create_future(), on_wait)
         self._lines.setdefault(user, deque()).append(waiter)
         self.waiting += 1
+        if self._givers:
+            self._givers.pop()()
         self._tell()
         try:
             await waiter.granted
@@ -65,8 +77,29 @@ class FairQueue:
                 self.release()
             raise
 
-    def release(self) -> None:
-        """Give a slot back."""
+    async def _acquire_patiently(self, give_way: GiveWay) -> None:
+        if self.in_use < self.slots and not self.waiting:
+            self.in_use += 1
+        elif len(self._patient) >= self._limit:
+            raise ModelBusyError("The model is busy. Try again later.")
+        else:
+            waiter = _Waiter(asyncio.get_running_loop().create_future(), None)
+            self._patient.append(waiter)
+            try:
+                await waiter.granted
+            except asyncio.CancelledError:
+                if waiter.granted.cancelled():
+                    if waiter in self._patient:
+                        self._patient.remove(waiter)
+                elif waiter.granted.exception() is None:
+                    self.release()
+                raise
+        self._givers.append(give_way)
+
+    def release(self, give_way: GiveWay | None = None) -> None:
+        """Give a slot back. give_way: as it was given for it."""
+        if give_way in self._givers:
+            self._givers.remove(give_way)
         self.in_use -= 1
         self._grant()
 
@@ -77,10 +110,11 @@ class FairQueue:
 
     def fail(self, error: LlamaForgeError) -> None:
         """Send everybody away who waits."""
-        for waiter in self._order():
+        for waiter in (*self._order(), *self._patient):
             if not waiter.granted.done():
                 waiter.granted.set_exception(error)
         self._lines.clear()
+        self._patient.clear()
         self.waiting = 0
 
     def _grant(self) -> None:
@@ -91,6 +125,11 @@ class FairQueue:
             if line:
                 self._lines[user] = line
             self.waiting -= 1
+            if not waiter.granted.done():
+                self.in_use += 1
+                waiter.granted.set_result(None)
+        while self.in_use < self.slots and self._patient:
+            waiter = self._patient.popleft()
             if not waiter.granted.done():
                 self.in_use += 1
                 waiter.granted.set_result(None)

@@ -17,6 +17,9 @@ from open_webui.services.changes import change_chat
 
 log = get_logger(__name__)
 ATTEMPTS: Final = 2
+_TITLE: Final = side.text_under("title", longest=120)
+_TAGS: Final = side.text_under("tags", most=5, longest=60)
+_FOLLOW_UPS: Final = side.text_under("follow_ups", most=5, longest=200)
 
 
 class Aftermath:
@@ -74,30 +77,30 @@ class Aftermath:
             turn = self._running.turn
             log.exception("what follows an answer failed", about=about, chat_id=turn.chat_id)
 
-    async def _ask(self, template_key: str, default: str, fields: dict[str, Any] | None = None) -> str:
+    async def _ask(self, template_key: str, default: str, shape: side.Shape) -> str:
         turn = self._running.turn
         conversation = side.conversation(turn.history)
         if self._running.answer.text:
             conversation.append({"role": "assistant", "content": self._running.answer.text})
         template = self._config[template_key] or default
         prompt = prompts.fill(template, conversation, turn.question, turn.principal.name)
-        fields = {**(self._config["task.model.params"] or {}), **(fields or {})}
+        fields = self._config["task.model.params"] or {}
         try:
             # Nobody waits for it, and a title that was refused once would never be asked for again.
-            answer = await side.ask(self._gate, turn.principal, self._target, prompt, fields=fields, attempts=ATTEMPTS)
-        except OuiError as error:
-            log.info(
-                "a side question was refused", about=template_key, model=self._target.model_id, detail=error.detail
+            return await side.ask_shaped(
+                self._gate, turn.principal, self._target, prompt, shape, fields=fields, attempts=ATTEMPTS
             )
+        except (OuiError, TimeoutError) as error:
+            why = error.detail if isinstance(error, OuiError) else f"It took longer than {side.SECONDS:g} seconds."
+            log.info("a side question was refused", about=template_key, model=self._target.model_id, detail=why)
             return ""
-        return answer.content or ""
 
     async def _make_title(self) -> None:
         question = self._running.turn.question
         title = None
         try:
             if self._can_ask and self._config["task.title.enable"]:
-                answer = await self._ask("task.title.prompt_template", prompts.TITLE, {"max_tokens": side.TITLE_TOKENS})
+                answer = await self._ask("task.title.prompt_template", prompts.TITLE, _TITLE)
                 title = prompts.title_of(answer)
         finally:
             # Whatever became of the question to the model: a chat without a title would be "New Chat" for ever.
@@ -115,7 +118,7 @@ class Aftermath:
 
     async def _follow_ups(self) -> None:
         turn = self._running.turn
-        answer = await self._ask("task.follow_up.prompt_template", prompts.FOLLOW_UPS)
+        answer = await self._ask("task.follow_up.prompt_template", prompts.FOLLOW_UPS, _FOLLOW_UPS)
         texts = prompts.parse_texts(answer, "follow_ups", most=5, longest=500)
         if not texts:
             return
@@ -130,7 +133,7 @@ class Aftermath:
 
     async def _tags(self) -> None:
         turn = self._running.turn
-        answer = await self._ask("task.tags.prompt_template", prompts.TAGS)
+        answer = await self._ask("task.tags.prompt_template", prompts.TAGS, _TAGS)
         names = prompts.parse_texts(answer, "tags", most=5, longest=60)
         names = [name for name in names if name.lower() != "none"]
         if not names:

@@ -33,6 +33,18 @@ Answer with JSON only: {"follow_ups": ["first", "second", "third"]}
 {{MESSAGES:END:6}}
 </conversation>"""
 
+
+def shape(key: str, *, most: int | None, longest: int, bounded: bool) -> dict[str, Any]:
+    """The JSON schema of an answer: a text under `key`, or with `most` a list of texts.
+
+    bounded: with bounds of length and number, which not every provider's schemas may have.
+    """
+    value: dict[str, Any] = {"type": "string"} | ({"maxLength": longest} if bounded else {})
+    if most is not None:
+        value = {"type": "array", "items": value} | ({"minItems": 1, "maxItems": most} if bounded else {})
+    return {"type": "object", "properties": {key: value}, "required": [key], "additionalProperties": False}
+
+
 _PLACEHOLDER: Final = re.compile(
     r"\{\{(?:(MESSAGES)(?::(START|END|MIDDLETRUNCATE):(\d{1,6}))?|(prompt)(?::(start|end|middletruncate):(\d{1,6}))?"
     r"|(CURRENT_DATE|CURRENT_TIME|CURRENT_DATETIME|CURRENT_WEEKDAY|USER_NAME))\}\}"

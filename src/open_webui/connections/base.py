@@ -93,13 +93,16 @@ class Connection(Protocol):
         payload: dict[str, Any],
         user: dict[str, str] | None = None,
         tell: Tell | None = None,
+        *,
+        patient: bool = False,
     ) -> AbstractAsyncContextManager[Reply]:
         """The opened answer to an OpenAI chat request (its `model` is replaced by the source's name for it).
 
         Entering sends it and waits for the status; leaving closes the provider's connection. payload["stream"] says
         whether `batches` or `whole` will be used; `events` serves both. Raises ProviderError with the provider's status
         and body when it refuses. user: id, name, e-mail and role, for connections that forward them. tell: for
-        connections that know why one has to wait.
+        connections that know why one has to wait. patient: others come first where requests wait for each other, and end
+        this one (Unavailable).
         """
         ...
 

@@ -300,7 +300,9 @@ class _Chat:
 
     async def _open(self, payload: dict[str, Any]) -> Reply:
         target = self._target
-        opening = target.connection.open(target.entry, payload, asker_of(self._principal), self._tell)
+        # The server's own questions may wait.
+        patient = self._about[0] == "task"
+        opening = target.connection.open(target.entry, payload, asker_of(self._principal), self._tell, patient=patient)
         reply = await opening.__aenter__()
         self._opened = opening
         return reply

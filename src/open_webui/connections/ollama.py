@@ -10,7 +10,7 @@ import msgspec
 
 from llamaforge.events import Event
 from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
-from open_webui.connections.chunks import CUT_OFF
+from open_webui.connections.chunks import CUT_OFF, PARTS_MISSING
 from open_webui.connections.ollama_wire import LineDecoder, chat_request, generate_request
 from open_webui.connections.openai import MAX_MODELS
 from open_webui.connections.pace import PacedBody
@@ -70,6 +70,8 @@ class OllamaConnection:
         payload: dict[str, Any],
         user: dict[str, str] | None = None,
         tell: Tell | None = None,  # noqa: ARG002
+        *,
+        patient: bool = False,  # noqa: ARG002
     ) -> AsyncIterator[Reply]:
         generates = "prompt" in payload
         sent = (generate_request if generates else chat_request)(payload, entry.remote_id)
@@ -170,6 +172,8 @@ class OllamaReply:
                 break
         if not lines.done:
             raise ProviderError(CUT_OFF, retryable=True)
+        if lines.unreadable:
+            raise ProviderError(PARTS_MISSING.format(lines.unreadable))
 
     def batches(self) -> AsyncIterator[list[bytes]]:
         return as_chunks(self.events(), self._model_id)

@@ -7,7 +7,8 @@ import msgspec
 
 from llamaforge.events import Done, Event, Image, Reasoning, Text, ToolCall, Usage
 from llamaforge.events.lenient import convert
-from llamaforge.events.openai import UNREADABLE, usage_event
+from llamaforge.events.openai import UNREADABLE, is_broken, usage_event
+from llamaforge.events.repair import Repair
 from open_webui.connections.chunks import TOO_LONG
 from open_webui.constants import MAX_PROVIDER_LINE
 from open_webui.errors import BadRequest, ProviderError
@@ -226,15 +227,17 @@ class LineDecoder:
     """The bytes of one answer as events.
 
     done: Ollama said that it is over. error: it told of an error; nothing after it counts. dropped: how many values,
-    lines among them, had a form that can't be used.
+    lines among them, had a form that can't be used. unreadable: how many of these were whole lines.
     """
 
     def __init__(self) -> None:
         self.done = False
         self.error: ProviderError | None = None
         self.dropped = 0
+        self.unreadable = 0
         self._lines = LineReader()
         self._calls = 0
+        self._repair = Repair()
 
     def feed(self, read: bytes) -> list[Event]:
         """The events of the lines that these bytes complete; at the end of the body no bytes."""
@@ -270,7 +273,8 @@ class LineDecoder:
             except msgspec.ValidationError:
                 value = msgspec.json.decode(text)
         except UNREADABLE:
-            return None
+            value = self._repair.read(text)
+            self.unreadable += value is None and is_broken(text)
         if not isinstance(value, dict):
             return None
         line, lost = convert(value, _Line)

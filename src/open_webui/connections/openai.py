@@ -86,6 +86,8 @@ class OpenAIConnection:
         payload: dict[str, Any],
         user: dict[str, str] | None = None,
         tell: Tell | None = None,  # noqa: ARG002
+        *,
+        patient: bool = False,  # noqa: ARG002
     ) -> "_Opening":
         return _Opening(self, {**payload, "model": entry.remote_id}, user)
 

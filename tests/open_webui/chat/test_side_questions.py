@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from open_webui.chat.side import TOKENS
 from tests.open_webui.chat.page import ALL_TASKS, Page, open_page
 from tests.support.live import Actor, Live
 from tests.support.script import fixed_text
@@ -50,6 +51,27 @@ async def test_what_the_page_does_not_want_is_not_asked(page: Page, upstream: Up
     chat_id, _ = await asked(page, title=False)
     assert side(upstream) == []
     assert (await page.stored(chat_id))["title"] == "New Chat"
+
+
+async def test_answers_are_held_to_a_schema_and_to_bounds(page: Page, upstream: Upstream) -> None:
+    await asked(page)
+    bodies = side(upstream)
+    assert len(bodies) == 3
+    for body in bodies:
+        schema = body["response_format"]["json_schema"]["schema"]
+        assert list(schema["properties"]) == schema["required"]
+        assert 0 < body["max_tokens"] <= TOKENS
+
+
+async def test_a_provider_that_knows_no_schemas_is_asked_without_and_remembered(page: Page, upstream: Upstream) -> None:
+    upstream.refuses = "response_format"
+    upstream.answer_when("JSON only", '{"title": "Foxes", "tags": ["a"], "follow_ups": ["b"]}')
+    chat_id, _ = await asked(page)
+    assert (await page.stored(chat_id))["title"] == "Foxes"
+    upstream.received.clear()
+    await asked(page)
+    assert not any("response_format" in body for body in side(upstream))
+    assert len(side(upstream)) == 3
 
 
 async def test_a_custom_prompt(live: Live, page: Page, upstream: Upstream) -> None:

@@ -48,12 +48,18 @@ class LocalConnection:
 
     @contextlib.asynccontextmanager
     async def open(
-        self, entry: ModelEntry, payload: dict[str, Any], user: dict[str, str] | None = None, tell: Tell | None = None
+        self,
+        entry: ModelEntry,
+        payload: dict[str, Any],
+        user: dict[str, str] | None = None,
+        tell: Tell | None = None,
+        *,
+        patient: bool = False,
     ) -> AsyncIterator[Reply]:
         name = entry.remote_id
         path, sent = self._models.request_for(name, engine_payload(payload), "chat")
         async with (
-            self._asked(name, path, sent, user, tell) as (engine, response, url),
+            self._asked(name, path, sent, user, tell, patient=patient) as (engine, response, url),
             OpenAIReply(response, url) as reply,
         ):
             yield LocalReply(reply, engine)
@@ -72,7 +78,14 @@ class LocalConnection:
 
     @contextlib.asynccontextmanager
     async def _asked(
-        self, name: str, path: str, payload: dict[str, Any], user: dict[str, str] | None, tell: Tell | None
+        self,
+        name: str,
+        path: str,
+        payload: dict[str, Any],
+        user: dict[str, str] | None,
+        tell: Tell | None,
+        *,
+        patient: bool = False,
     ) -> "AsyncIterator[tuple[Engine, aiohttp.ClientResponse, str]]":
         """The engine at which a place is held, its open response, and the response's address.
 
@@ -94,6 +107,7 @@ class LocalConnection:
             on_wait=lambda position: say(_queued(name, position)),
             on_progress=lambda _part: say(f"Loading {name}…"),
             on_lease=lambda: say(None),
+            patient=patient,
         )
         async with contextlib.AsyncExitStack() as stack:
             try:

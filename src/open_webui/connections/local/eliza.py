@@ -54,6 +54,8 @@ class ElizaConnection:
         payload: dict[str, Any],
         user: dict[str, str] | None = None,  # noqa: ARG002
         tell: Tell | None = None,  # noqa: ARG002
+        *,
+        patient: bool = False,  # noqa: ARG002
     ) -> AsyncIterator[Reply]:
         if self._backend is None:
             backend = get_backend(ELIZA)()
