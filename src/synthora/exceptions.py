@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from llamaforge.exceptions import (
+    APIConnectionError,
     APIError,
+    APITimeoutError,
     AuthenticationError,
     ContextLengthError,
     LlamaForgeError,
@@ -17,7 +19,9 @@ from llamaforge.exceptions import (
 )
 
 __all__ = [
+    "APIConnectionError",
     "APIError",
+    "APITimeoutError",
     "AuthenticationError",
     "ConfigError",
     "ContextLengthError",

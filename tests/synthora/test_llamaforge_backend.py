@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from llamaforge import LlamaForge, ModelNotFoundError, ParameterError
-from synthora.messages import system, user
+from synthora.messages import BaseMessage, ThinkingPart, ToolCall, ToolCallPart, system, tool_response, user
 from synthora.models import LlamaForgeBackend, OpenAIChatBackend, OpenAICompletionBackend
 from tests.support import tiny_gguf as writers
 from tests.support.hub_cache import cache_model
@@ -177,6 +177,16 @@ async def test_a_backend_changes_nothing_for_others(forge):
     assert context() == 768
     backend.run(user("hi"), max_tokens=1)
     assert context() == 256
+
+
+def test_thoughts_go_back_to_the_template(forge):
+    """A model that has thought before it called a tool finds its thoughts again."""
+    call = ToolCallPart(ToolCall(id="c", function={"name": "f", "arguments": "{}"}))
+    asked = BaseMessage.from_parts("assistant", [ThinkingPart("let me see"), call])
+    backend = LlamaForgeBackend("tiny", forge, config={"temperature": 0})
+    (sent, *_) = backend._input([asked])["messages"]
+    assert sent["reasoning_content"] == "let me see"
+    assert backend.run([user("hi"), asked, tool_response("1", "c")]).is_complete
 
 
 async def test_tokens_are_counted_as_the_answer_counts_them(forge):

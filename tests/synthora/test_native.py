@@ -606,12 +606,58 @@ def test_made_like_others(make, monkeypatch):
     assert type(made) is make
 
 
-async def test_cancelling_and_closing_end_the_request(upstream):
-    """The usual provider never answers this path with anything of Anthropic's: what counts is that it is left."""
-    backend = AnthropicBackend("m", "k", upstream.url, timeout=0.2)
-    with pytest.raises((APIError, ModelNotFoundError)):
-        await backend.async_run(user("x"))
+@pytest.mark.parametrize("make", [AnthropicBackend, GeminiBackend])
+async def test_cancelling_and_closing_end_the_request(make):
+    """The provider, which says a word and then nothing, sees its connection go."""
+    gone: asyncio.Queue[bytes] = asyncio.Queue()
+    event = {
+        AnthropicBackend: {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "a"}},
+        GeminiBackend: {"candidates": [{"content": {"parts": [{"text": "a"}]}}]},
+    }[make]
+
+    async def provide(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b":stream" in head or make is AnthropicBackend:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+            writer.write(b"data: %s\n\n" % json.dumps(event).encode())
+        while data := await reader.read(65536):
+            last = data
+        gone.put_nowait(last)
+        writer.close()
+
+    server = await asyncio.start_server(provide, "127.0.0.1", 0)
+    backend = make("m", "k", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{make.version}", timeout=20)
+    stream = await backend.async_run(user("x"), stream=True)
+    assert (await anext(stream)).content == "a"
+    await stream.aclose()
+    await asyncio.wait_for(gone.get(), 5)
+    for streamed in (False, True):
+
+        async def read(streamed=streamed):
+            answer = await backend.async_run(user("x"), stream=streamed)
+            return [message async for message in answer]
+
+        task = asyncio.create_task(read())
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(gone.get(), 5)
+
+    def read_one():
+        pieces = backend.run(user("x"), stream=True)
+        said = next(pieces).content
+        pieces.close()
+        return said
+
+    assert await asyncio.to_thread(read_one) == "a"
+    await asyncio.wait_for(gone.get(), 5)
+    late = make("m", "k", backend.base_url, timeout=0.1)
+    with pytest.raises(TimeoutError, match="did not answer in time"):
+        await asyncio.to_thread(lambda: list(late.run(user("x"), stream=True)))
+    late.close()
     backend.close()
+    server.close()
 
 
 async def test_a_stream_that_is_closed_early(claude, anthropic):

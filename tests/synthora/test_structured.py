@@ -156,3 +156,27 @@ def test_an_answer_that_is_none(text):
     with pytest.raises(StructuredOutputError, match="The answer is no Car") as raised:
         parse(assistant(text), Car)
     assert raised.value.message.content == text
+
+
+class Bounded(BaseModel):
+    count: int = Field(ge=1, le=9, description="how many")
+    name: str = Field(min_length=2)
+    kind: Literal["a"]
+    rides: list[Ride] = Field(max_length=3)
+
+
+def test_what_other_dialects_refuse():
+    schema = response_format(Bounded, "anthropic")["json_schema"]["schema"]
+    assert schema["properties"]["count"]["description"] == "how many (maximum: 9, minimum: 1)"
+    assert schema["properties"]["name"]["description"] == "(minLength: 2)"
+    assert schema["properties"]["rides"]["description"] == "(maxItems: 3)"
+    text = json.dumps(schema)
+    assert not {"minimum", "maxItems", "const", "oneOf", "discriminator"} & set(text.split('"'))
+    assert schema["properties"]["kind"]["enum"] == ["a"]
+    assert schema["additionalProperties"] is False
+    google = response_format(Bounded, "gemini")["json_schema"]["schema"]
+    assert (google["properties"]["count"]["minimum"], google["properties"]["kind"]["enum"]) == (1, ["a"])
+    assert response_format(Bounded, "plain")["json_schema"] == {
+        "name": "Bounded", "schema": Bounded.model_json_schema(), "strict": False
+    }  # fmt: skip
+    assert response_format(Bounded, "json_object") == {"type": "json_object"}

@@ -29,12 +29,9 @@ class _Function(msgspec.Struct, gc=False):
 
 
 class _Call(msgspec.Struct, gc=False):
-    """extra_content: by the name of a provider, what it wants back with the call, such as a signature."""
-
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
-    extra_content: dict[str, Any] | None = None
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -223,9 +220,7 @@ class Decoder:
                 self.lost += 1
             else:
                 # A whole message's calls are whole, however they are numbered.
-                made = _call(position if is_whole else call.index, call.id, call.function, choice)
-                extra = {name: [value] for name, value in (call.extra_content or {}).items()}
-                out.append(msgspec.structs.replace(made, details=extra) if extra else made)
+                out.append(_call(position if is_whole else call.index, call.id, call.function, choice))
 
     def _reasoning(self, thought: str, delta: _Delta, choice: int, out: list[Event]) -> None:
         """Reasoning that came under a name, or else in parts, and the parts as they came."""

@@ -88,7 +88,7 @@ def of_chat_chunk(chunk: Any, previous: Any | None) -> Fields:
     grown["tool_calls"] = previous.tool_calls if previous is not None and previous.tool_calls else []
     grown["original_response"] = chunk
     if len(events) > 1 or (events and not isinstance(events[0], Text)):
-        _add(grown, previous, events)
+        _add(grown, previous, events, delta.get("tool_calls"))
     return grown
 
 
@@ -184,8 +184,11 @@ def _said(events: Sequence[Event], source: Read) -> str | None:
     return "".join(said) if said else ("" if source.get("content") == "" else None)
 
 
-def _add(grown: Fields, previous: Any | None, events: Sequence[Event]) -> None:
-    """What events are besides text: thoughts and refusals, calls, images, and the order of all."""
+def _add(grown: Fields, previous: Any | None, events: Sequence[Event], calls: Any = None) -> None:
+    """What events are besides text: thoughts and refusals, calls, images, and the order of all.
+
+    calls: those of a chunk, which have besides what Google wants back with them.
+    """
     metadata = grown["metadata"]
     first = events[0] if len(events) == 1 else None
     if isinstance(first, Reasoning) and goes_on(previous, first):
@@ -200,10 +203,13 @@ def _add(grown: Fields, previous: Any | None, events: Sequence[Event]) -> None:
                 metadata[name] = metadata.get(name, "") + event.text
         elif isinstance(event, CallPiece):
             before = grown.get("tool_calls") or []
-            grown["tool_calls"] = calls = _with_piece(before, event)
-            begins = len(calls) > len(before)
+            grown["tool_calls"] = after = _with_piece(before, event)
+            begins = len(after) > len(before)
             if not begins:
                 continue
+            for raw in calls or ():
+                if (extra := fields(raw).get("extra_content")) and fields(raw).get("id") == event.id:
+                    after[-1].extra_content = extra  # type: ignore[attr-defined]
         elif isinstance(event, Image):
             images = grown.get("images", previous.images if previous is not None else None) or []
             grown["images"] = images if event.url in images else [*images, event.url]

@@ -284,12 +284,12 @@ class Growth:
 
 def goes_on(message: Message | None, event: Reasoning) -> bool:
     """Whether a thought is no more than the next piece of the one that is open, so that the order stays as it is."""
-    if event.details or event.signature or message is None or message.content or not message.ordered:
+    if event.signature or message is None or message.content or not message.ordered:
         return False
     last = message.ordered[-1]
-    return (
-        isinstance(last, Span) and last.kind == "thinking" and last.length is None and "reasoning" in message.metadata
-    )
+    if not isinstance(last, Span) or last.kind != "thinking" or last.length is not None:
+        return False
+    return "reasoning" in message.metadata and (not event.details or _without_words(event.details) == last.details)
 
 
 def _words(message: Message) -> dict[str, str]:

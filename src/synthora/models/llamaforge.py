@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from synthora.callbacks import BaseCallBackHandler
 from synthora.messages import BaseMessage
+from synthora.models.profile import Profile
 from synthora.models.provider import Json, ProviderBackend
 from synthora.types import ModelBackendType, Node
 
@@ -43,6 +44,8 @@ class LlamaForgeBackend(ProviderBackend):
         model (n_ctx, ...): each request has a model that was loaded with them, over the stored ones.
         """
         super().__init__(model_type, source, ModelBackendType.LLAMAFORGE, config, name, handlers)
+        # Chat templates take thoughts under this name.
+        self.profile = Profile(returns_reasoning="reasoning_content")
         self._forge = forge
         self._config_path = config_path
         self._load_parameters = dict(load_parameters) if load_parameters else None

@@ -62,6 +62,7 @@ class NativeBackend(ProviderBackend):
     backend: ClassVar[ModelBackendType]
     keys: ClassVar[tuple[str, ...]]
     address: ClassVar[tuple[str, str]]
+    version: ClassVar[str]
     own_profile: ClassVar[Profile]
     decoder: ClassVar[type[anthropic.Decoder | gemini.Decoder]]
 
@@ -88,7 +89,8 @@ class NativeBackend(ProviderBackend):
         if not key:
             raise ValueError(f"{type(self).__name__} needs a key: give api_key, or set {self.keys[0]}.")
         variable, usual = self.address
-        self.base_url = (base_url or os.environ.get(variable) or usual).rstrip("/")
+        # With or without the version, as people write it.
+        self.base_url = (base_url or os.environ.get(variable) or usual).rstrip("/").removesuffix(self.version)
         self.profile = options.get("profile") or self.own_profile
         self._key = key
         self._options = options
@@ -117,7 +119,7 @@ class NativeBackend(ProviderBackend):
 
     @abstractmethod
     def _path(self, *, stream: bool) -> str:
-        """Where a request goes, below the address."""
+        """Where a request goes, below the API's version."""
 
     @abstractmethod
     def _body(self, parameters: Json) -> Json:
@@ -196,7 +198,7 @@ class NativeBackend(ProviderBackend):
         timeout = parameters.get("timeout", self._options.get("timeout", _SECONDS))
         if isinstance(timeout, int | float):
             timeout = _transport().Timeout(timeout, connect=min(timeout, _TO_CONNECT))
-        return Call(self.base_url + path, body, headers, timeout)
+        return Call(self.base_url + self.version + path, body, headers, timeout)
 
     def _counting(self, messages: Any, given: Json) -> Call:
         parameters = self._request(messages, {**given, "stream": False}).parameters
@@ -290,18 +292,19 @@ class AnthropicBackend(NativeBackend):
     backend = ModelBackendType.ANTHROPIC
     keys = ("ANTHROPIC_API_KEY",)
     address = ("ANTHROPIC_BASE_URL", "https://api.anthropic.com")
+    version = "/v1"
     own_profile = ANTHROPIC
     decoder = anthropic.Decoder
 
     def _path(self, *, stream: bool) -> str:  # noqa: ARG002 -- the body says it
-        return "/v1/messages"
+        return "/messages"
 
     def _body(self, parameters: Json) -> Json:
         return to_anthropic.encode_request(parameters)
 
     def _count_call(self, body: Json) -> tuple[str, Json]:
         counted = ("model", "messages", "system", "tools", "tool_choice", "thinking")
-        return "/v1/messages/count_tokens", {name: body[name] for name in counted if name in body}
+        return "/messages/count_tokens", {name: body[name] for name in counted if name in body}
 
     def _named(self, raw: Json) -> tuple[str | None, str | None]:
         message = raw.get("message") if raw.get("type") == "message_start" else raw
@@ -322,6 +325,7 @@ class GeminiBackend(NativeBackend):
     backend = ModelBackendType.GEMINI
     keys = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
     address = ("GOOGLE_GEMINI_BASE_URL", "https://generativelanguage.googleapis.com")
+    version = "/v1beta"
     own_profile = GEMINI
     decoder = gemini.Decoder
 
@@ -330,14 +334,14 @@ class GeminiBackend(NativeBackend):
         return self.model_type if "/" in self.model_type else f"models/{self.model_type}"
 
     def _path(self, *, stream: bool) -> str:
-        return f"/v1beta/{self._model_name}:{'streamGenerateContent?alt=sse' if stream else 'generateContent'}"
+        return f"/{self._model_name}:{'streamGenerateContent?alt=sse' if stream else 'generateContent'}"
 
     def _body(self, parameters: Json) -> Json:
         return to_gemini.encode_request(parameters)
 
     def _count_call(self, body: Json) -> tuple[str, Json]:
         given = {"model": self._model_name, **body}
-        return f"/v1beta/{self._model_name}:countTokens", {"generateContentRequest": given}
+        return f"/{self._model_name}:countTokens", {"generateContentRequest": given}
 
     def _named(self, raw: Json) -> tuple[str | None, str | None]:
         return lenient.text(raw.get("responseId")) or None, lenient.text(raw.get("modelVersion")) or None

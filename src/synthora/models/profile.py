@@ -15,22 +15,22 @@ class Profile:
     """api: whose shape of requests is meant. sends_names: messages go with the name of their author.
 
     returns_reasoning: the field in which a provider wants back what its model thought, None where it does not.
-    schemas: how a pydantic class is asked for: "openai-strict", "plain" (the schema as pydantic makes it, not strict) or
-    "json_object" (JSON of any form: tell the model which). max_tokens: the parameter's name, None for what is given.
-    supports_tools: where it is False, a request with tools is refused before it is sent.
+    schemas: how a pydantic class is asked for: "openai-strict", as "anthropic" or "gemini" take it, "plain" (the schema as
+    pydantic makes it, not strict) or "json_object" (JSON of any form: tell the model which). max_tokens: the parameter's
+    name, None for what is given. supports_tools: where it is False, a request with tools is refused before it is sent.
     """
 
     api: Api = "openai"
     sends_names: bool = True
     returns_reasoning: Literal["reasoning_content", "reasoning", "reasoning_details"] | None = None
-    schemas: Literal["openai-strict", "plain", "json_object"] = "openai-strict"
+    schemas: Literal["openai-strict", "anthropic", "gemini", "plain", "json_object"] = "openai-strict"
     max_tokens: Literal["max_tokens", "max_completion_tokens"] | None = None
     supports_tools: bool = True
 
 
 OPENAI: Final = Profile()
-ANTHROPIC: Final = Profile(api="anthropic", sends_names=False)
-GEMINI: Final = Profile(api="gemini", sends_names=False)
+ANTHROPIC: Final = Profile(api="anthropic", sends_names=False, schemas="anthropic")
+GEMINI: Final = Profile(api="gemini", sends_names=False, schemas="gemini")
 _MISTRAL: Final = Profile(sends_names=False, max_tokens="max_tokens")
 # Models of OpenAI's that know the limit by its newer name only.
 _NEWER: Final = Profile(max_tokens="max_completion_tokens")

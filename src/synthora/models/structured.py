@@ -21,6 +21,11 @@ _NEVER_STRICT: Final = frozenset({
     "allOf", "contains", "dependentRequired", "dependentSchemas", "else", "if", "not", "patternProperties", "prefixItems",
     "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties", "uniqueItems",
 })  # fmt: skip
+# What Anthropic refuses in a schema; whether an answer keeps to it is seen when it is read.
+_NOT_HELD: Final = frozenset({
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minItems",
+    "maxItems",
+})  # fmt: skip
 _FENCED: Final = re.compile(r"```[\w+-]*\s*?\n(.*?)\n?[ \t]*```", re.DOTALL)
 
 
@@ -34,11 +39,13 @@ def response_format(cls: type[BaseModel], dialect: str = "openai-strict") -> Sch
         return {"type": "json_object"}
     schema = cls.model_json_schema()
     root = _resolved(schema, schema) if "$ref" in schema else schema
-    strict = dialect == "openai-strict" and root.get("type") == "object" and _can_be_strict(schema)
+    strict = dialect != "plain" and root.get("type") == "object" and _can_be_strict(schema)
     if strict:
         root = _strict(root, schema)
         if definitions := schema.get("$defs"):
             root["$defs"] = {name: _strict(part, schema) for name, part in definitions.items()}
+    if dialect in {"anthropic", "gemini"}:
+        root = _said(root, _NOT_HELD if dialect == "anthropic" else frozenset())
     named = {"name": cls.__name__, "schema": root, "strict": strict}
     return {"type": "json_schema", "json_schema": named}
 
@@ -103,6 +110,18 @@ def _strict(schema: Any, root: Schema, *, copied: bool = False) -> Any:
         changed.setdefault("properties", {})
         changed["required"] = list(changed["properties"])
         changed["additionalProperties"] = False
+    return changed
+
+
+def _said(schema: Any, dropped: frozenset[str]) -> Any:
+    """A schema without `const`, which becomes an `enum`, and with the dropped keywords in its description."""
+    if not isinstance(schema, dict):
+        return schema
+    changed = _mapped(schema, lambda part: _said(part, dropped), {"const", *dropped})
+    if "const" in schema:
+        changed["enum"] = [schema["const"]]
+    if told := [f"{name}: {schema[name]}" for name in schema if name in dropped]:
+        changed["description"] = " ".join((*filter(None, [schema.get("description")]), f"({', '.join(told)})"))
     return changed
 
 
