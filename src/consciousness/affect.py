@@ -111,12 +111,12 @@ def at_rest(persona: Persona, now: float) -> AffectState:
 def decayed(state: AffectState, now: float, persona: Persona) -> AffectState:
     """The state at `now`, nearer to the persona's baseline. A clock that went backwards changes nothing but the moment."""
     elapsed = max(now - state.at, 0.0)
-    kept = math.exp2(-elapsed / persona.half_life)
+    remaining = math.exp2(-elapsed / persona.half_life)
     names = [name for name in STATE_NAMES if name in state.emotions or name in persona.baseline]
     emotions = {}
     for name in names:
         rest = persona.baseline.get(name, 0.0)
-        emotions[name] = min(max(state.emotions.get(name, 0.0) * kept + rest * (1.0 - kept), 0.0), 1.0)
+        emotions[name] = min(max(state.emotions.get(name, 0.0) * remaining + rest * (1.0 - remaining), 0.0), 1.0)
     return AffectState(emotions, now)
 
 
@@ -142,6 +142,6 @@ def felt(state: AffectState, emotions: State, gain: float = 1.0) -> AffectState:
     return AffectState(after, state.at)
 
 
-def heard(state: AffectState, emotions: State, now: float, persona: Persona) -> AffectState:
+def after_message(state: AffectState, emotions: State, now: float, persona: Persona) -> AffectState:
     """The state after a message in which the user's `emotions` were found: decay, reaction, feeling."""
     return felt(decayed(state, now, persona), reacted(emotions, persona.reaction), persona.gain)

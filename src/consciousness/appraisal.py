@@ -75,7 +75,7 @@ class LexiconAppraiser:
     The valence is VADER's compound score. VADER has no arousal, so it is read from how the words are written: each
     exclamation mark (up to 3 in a row, 4 in all) 0.2, words in capitals 0.4, an ellipsis -0.4; within -1 and 1, and times
     the valence's size, so that what expresses nothing stays neutral. The emotions are those in that direction
-    (`emotions_at`). Anger and fear lie close together there and are hardly told apart: that needs a model.
+    (`emotions_at`). Anger and fear lie close together there and are hardly distinguished: that needs a model.
     """
 
     def __init__(self) -> None:
@@ -137,7 +137,7 @@ _INSTRUCTION = (
 
 
 class ModelAppraiser:
-    """Asks a chat model for the eight intensities, held to a JSON schema. It tells anger from fear, and knows irony."""
+    """Asks a chat model for the eight intensities, held to a JSON schema. It distinguishes anger from fear, and knows irony."""
 
     def __init__(self, chat: Chat) -> None:
         """chat: any model, such as `lambda messages, parameters: forge.achat(None, messages, parameters)`."""

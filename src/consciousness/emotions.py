@@ -53,7 +53,7 @@ State = Mapping[str, float]
 
 
 def checked_state(state: object) -> dict[str, float]:
-    """A copy of `state`, emotions by name with intensities from 0 to 1. Those of 0 are kept as they were given.
+    """A copy of `state`, emotions by name with intensities from 0 to 1. Those of 0 stay in it.
 
     Raises ParameterError (a ValueError) for an unknown name, with the nearest known, and for anything but a number
     within the bounds.

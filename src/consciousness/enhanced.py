@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from consciousness.affect import AffectState, Persona, at_rest, heard, persona_named
+from consciousness.affect import AffectState, Persona, after_message, at_rest, persona_named
 from consciousness.appraisal import Appraiser, LexiconAppraiser
 from consciousness.emotions import core_affect
 from consciousness.express import expression
@@ -45,7 +45,7 @@ class EnhancedConsciousness:
         if self._appraiser is None:
             self._appraiser = LexiconAppraiser()
         read = await self._appraiser.appraise(text)
-        state = heard(self.state_of(conversation, now), read.emotions, now, self.persona)
+        state = after_message(self.state_of(conversation, now), read.emotions, now, self.persona)
         self._keep(conversation, state)
         valence, arousal = core_affect(state.emotions)
         return {

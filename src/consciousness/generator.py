@@ -19,10 +19,10 @@ from consciousness.sources import (
     ConnectionSource,
     CustomSource,
     Forge,
+    GenerationRequest,
     Kind,
     LocalSource,
     Message,
-    Question,
     Source,
     checked_backend,
 )
@@ -137,13 +137,13 @@ class ResponseGenerator:
         (`consciousness.express.shaped`) and adds a system message on style; registered backends have states of their own,
         so for them it is the shaped parameters only. Raises ModelNotFoundError with the nearest ids, and what models raise.
         """
-        question = _question(prompt, context, parameters, emotional_state)
+        request = _request(prompt, context, parameters, emotional_state)
         requested = _checked_id(model_id) or self._default or await asyncio.to_thread(self._first_model)
         failures: dict[str, Exception] = {}
         for name in self._chain(requested):
             try:
                 kind, source = await self._find(name)
-                text = await _in_time(source.answer(question), self._deadline(name), name)
+                text = await _in_time(source.answer(request), self._deadline(name), name)
             except _FAILURES as error:
                 _note(failures, name, error)
                 if isinstance(error, ModelNotFoundError) and name == requested and not await self._known(name):
@@ -163,10 +163,10 @@ class ResponseGenerator:
         emotional_state: Mapping[str, float] | None = None,
     ) -> GenerationStream:
         """The same in pieces. Lazy: the model is looked for and asked with the first piece; deadlines are for each piece."""
-        question = _question(prompt, context, parameters, emotional_state)
-        return GenerationStream(_checked_id(model_id) or self._default, lambda stream: self._stream(stream, question))
+        request = _request(prompt, context, parameters, emotional_state)
+        return GenerationStream(_checked_id(model_id) or self._default, lambda stream: self._stream(stream, request))
 
-    async def _stream(self, stream: GenerationStream, question: Question) -> AsyncIterator[str]:
+    async def _stream(self, stream: GenerationStream, request: GenerationRequest) -> AsyncIterator[str]:
         failures: dict[str, Exception] = {}
         if stream.requested_model is None:
             stream.requested_model = await asyncio.to_thread(self._first_model)
@@ -174,7 +174,7 @@ class ResponseGenerator:
             pieces: Any = None
             try:
                 kind, source = await self._find(name)
-                pieces = source.stream(question)
+                pieces = source.stream(request)
                 piece = await _in_time(anext(pieces, None), self._deadline(name), name)
             except _FAILURES as error:
                 if pieces is not None:
@@ -272,12 +272,12 @@ async def _in_time(work: Any, seconds: float, name: str) -> Any:
         raise TimeoutError(f"The model '{name}' did not answer within {seconds:g} seconds.") from error
 
 
-def _question(
+def _request(
     prompt: str,
     context: Sequence[Message] | None,
     parameters: Mapping[str, Any] | None,
     state: Mapping[str, float] | None,
-) -> Question:
+) -> GenerationRequest:
     history = list(_checked_history(context))
     if parameters is not None and not isinstance(parameters, Mapping):
         raise ParameterError("The parameters must be a mapping of names to values.")
@@ -289,7 +289,7 @@ def _question(
             settings["max_tokens"] = settings.pop("max_new_tokens")
         if sentence := style_sentence(state):
             history.insert(0, {"role": "system", "content": sentence})
-    return Question(checked_prompt(prompt), history, settings)
+    return GenerationRequest(checked_prompt(prompt), history, settings)
 
 
 def _checked_id(model_id: object) -> str | None:
@@ -324,7 +324,7 @@ def _seconds(value: object) -> float:
 
 
 def _note(failures: dict[str, Exception], name: str, error: Exception) -> None:
-    """Keep the failure, unless it is the caller's own mistake, which no other model would take."""
+    """Record the failure, unless it is the caller's own mistake, which no other model would take."""
     if isinstance(error, ParameterError):
         raise error
     log.warning("the model '%s' did not answer: %s", name, error)

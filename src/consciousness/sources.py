@@ -15,7 +15,7 @@ Message = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class GenerationRequest:
     """What is asked. history: earlier messages of {role, content}. parameters: of sampling."""
 
     prompt: str
@@ -28,7 +28,7 @@ class Question:
         return [*self.history, {"role": "user", "content": self.prompt}]
 
     @property
-    def script(self) -> str:
+    def as_prompt(self) -> str:
         """All of it as one text, for a backend that takes a prompt only."""
         if not self.history:
             return self.prompt
@@ -39,11 +39,11 @@ class Question:
 class Source(Protocol):
     """One model of one source."""
 
-    async def answer(self, question: Question) -> str:
+    async def answer(self, request: GenerationRequest) -> str:
         """The whole answer."""
         ...
 
-    def stream(self, question: Question) -> AsyncIterator[str]:
+    def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
         """The answer in pieces."""
         ...
 
@@ -79,20 +79,20 @@ class CustomSource:
     name: str
     backend: Any
 
-    async def answer(self, question: Question) -> str:
+    async def answer(self, request: GenerationRequest) -> str:
         backend = self.backend
         if _writes(backend, "generate_text"):
-            return str(await backend.generate_text(question.script, question.parameters))
-        parameters = question.parameters
+            return str(await backend.generate_text(request.as_prompt, request.parameters))
+        parameters = request.parameters
         if isinstance(backend, TextGenerationBackend):
             parameters = backend.settings(parameters)
-        return text_of(await backend.generate(prompt=question.script, model=self.name, **parameters))
+        return text_of(await backend.generate(prompt=request.as_prompt, model=self.name, **parameters))
 
-    async def stream(self, question: Question) -> AsyncIterator[str]:
+    async def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
         if not _writes(self.backend, "generate_stream"):
-            yield await self.answer(question)
+            yield await self.answer(request)
             return
-        async with closed(self.backend.generate_stream(question.script, question.parameters)) as pieces:
+        async with closed(self.backend.generate_stream(request.as_prompt, request.parameters)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -104,11 +104,11 @@ class LocalSource:
     name: str
     forge: Forge
 
-    async def answer(self, question: Question) -> str:
-        return await self.forge.achat(question.prompt, question.history, question.parameters, model=self.name)
+    async def answer(self, request: GenerationRequest) -> str:
+        return await self.forge.achat(request.prompt, request.history, request.parameters, model=self.name)
 
-    def stream(self, question: Question) -> AsyncIterator[str]:
-        return self.forge.achat_stream(question.prompt, question.history, question.parameters, model=self.name)
+    def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
+        return self.forge.achat_stream(request.prompt, request.history, request.parameters, model=self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +147,11 @@ class ConnectionSource:
 
     backend: OpenAIBackend
 
-    async def answer(self, question: Question) -> str:
-        return await self.backend.achat(question.messages, question.parameters)
+    async def answer(self, request: GenerationRequest) -> str:
+        return await self.backend.achat(request.messages, request.parameters)
 
-    def stream(self, question: Question) -> AsyncIterator[str]:
-        return self.backend.achat_stream(question.messages, question.parameters)
+    def stream(self, request: GenerationRequest) -> AsyncIterator[str]:
+        return self.backend.achat_stream(request.messages, request.parameters)
 
 
 def api_base(url: str) -> str:

@@ -13,10 +13,10 @@ from consciousness.affect import (
     PERSONAS,
     AffectState,
     Persona,
+    after_message,
     at_rest,
     decayed,
     felt,
-    heard,
     persona_named,
     reacted,
 )
@@ -172,7 +172,7 @@ def test_feeling_only_adds_and_nothing_felt_changes_nothing(state, emotions, gai
 @FIXED
 @given(STATES, STATES, PERSONA, SECONDS)
 def test_a_message_leaves_a_state(state, emotions, persona, elapsed):
-    after = heard(AffectState(state), emotions, elapsed, persona)
+    after = after_message(AffectState(state), emotions, elapsed, persona)
     assert checked_state(after.emotions) == dict(after.emotions)
     assert AffectState.from_dict(after.to_dict()) == after
 

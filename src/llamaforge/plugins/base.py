@@ -94,7 +94,7 @@ class BasePlugin:
     # ---- as a tool
 
     def get_tool_description(self) -> dict[str, Any]:
-        """The tool in OpenAI's form, as models are told of it."""
+        """The tool in the form of OpenAI's requests."""
         function = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
         return {"type": "function", "function": function}
 

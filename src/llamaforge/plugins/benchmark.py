@@ -10,7 +10,7 @@ from llamaforge.plugins.base import CommandPlugin
 
 
 class Benchmark(CommandPlugin):
-    """Runs prompts several times and tells tokens a second, time to the first token and percentiles."""
+    """Runs prompts several times and measures tokens a second, time to the first token and percentiles."""
 
     name = "benchmark"
     description = "Measures how fast a model answers: tokens a second, time to the first token, percentiles."
@@ -30,5 +30,5 @@ class Benchmark(CommandPlugin):
     )
 
     def process(self, *, llamaforge: Any, **arguments: Any) -> dict[str, Any]:
-        """The figures; `llamaforge.benchmark.run` tells their shape and the errors."""
+        """The figures; see `llamaforge.benchmark.run` for their shape and the errors."""
         return benchmark.run(llamaforge, **arguments)

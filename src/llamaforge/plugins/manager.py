@@ -21,8 +21,8 @@ class PluginManager:
     """The plugins of one forge. Preprocessors run in the order in which they were enabled, postprocessors in reverse.
 
     A preprocessor or postprocessor that raises is logged and skipped; errors of tools and commands reach the caller.
-    Tools and commands are asked for by name, so they also run while they are not enabled; models are told of enabled
-    tools only. Which plugins are enabled, and their settings, stand in the configuration under "plugins", not saved
+    Tools and commands are asked for by name, so they also run while they are not enabled; models are offered
+    enabled tools only. Which plugins are enabled, and their settings, stand in the configuration under "plugins", not saved
     until `config.save()`.
     """
 

@@ -26,7 +26,7 @@ _UNFINISHED = re.compile(
     r"|<\|?\w{0,30}\|?\Z|<｜?[^<>｜]{0,30}｜?\Z|</?\w{0,13}\Z|<</?\w{0,3}>?\Z|\[/?\w{0,4}\Z"
 )
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*(?=\s|\Z)")
-# How much of the end is kept back for the caller's own patterns, whose longest match nobody knows. In characters.
+# How much of the end is held back for the caller's own patterns, whose longest match nobody knows. In characters.
 _CUSTOM_TAIL = 64
 
 
@@ -83,15 +83,15 @@ class TextCleaner(PostprocessingPlugin):
         if not self._patterns:
             yield from pieces
             return
-        kept = ""
+        pending = ""
         for piece in pieces:
-            kept += piece
-            cut = self._safe(kept)
+            pending += piece
+            cut = self._safe(pending)
             if cut:
-                yield self._remove(kept[:cut])
-                kept = kept[cut:]
-        if kept:
-            yield self._remove(kept)
+                yield self._remove(pending[:cut])
+                pending = pending[cut:]
+        if pending:
+            yield self._remove(pending)
 
     def _safe(self, text: str) -> int:
         """How many characters of `text` no later piece can change the meaning of."""
@@ -127,17 +127,17 @@ def _trimmed(pieces: Iterator[str]) -> Iterator[str]:
 
 def _whole_sentences(pieces: Iterator[str]) -> Iterator[str]:
     """Up to the end of the last sentence; an answer without any sentence end stays whole."""
-    kept, found = "", False
+    pending, found = "", False
     for piece in pieces:
-        kept += piece
+        pending += piece
         # The last character is left: whether "3." ends a sentence is known when the next one comes.
-        ends = [match.end() for match in _SENTENCE_END.finditer(kept) if match.end() < len(kept)]
+        ends = [match.end() for match in _SENTENCE_END.finditer(pending) if match.end() < len(pending)]
         if ends:
             found = True
-            yield kept[: ends[-1]]
-            kept = kept[ends[-1] :]
-    last = [match.end() for match in _SENTENCE_END.finditer(kept)]
+            yield pending[: ends[-1]]
+            pending = pending[ends[-1] :]
+    last = [match.end() for match in _SENTENCE_END.finditer(pending)]
     if last:
-        yield kept[: last[-1]]
+        yield pending[: last[-1]]
     elif not found:
-        yield kept
+        yield pending

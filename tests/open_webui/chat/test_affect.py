@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from consciousness.affect import AffectState, decayed, heard, persona_named
+from consciousness.affect import AffectState, after_message, decayed, persona_named
 from consciousness.appraisal import LexiconAppraiser
 from consciousness.express import expression
 from open_webui.chat.context import prepare
@@ -88,7 +88,7 @@ def moods(page: Page, message_id: str) -> list[str]:
 
 
 def felt(text: str, before: AffectState, at: float, persona: str = "neutral") -> AffectState:
-    return heard(before, LEXICON.read(text).emotions, at, persona_named(persona))
+    return after_message(before, LEXICON.read(text).emotions, at, persona_named(persona))
 
 
 class TestATurn:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from consciousness.affect import AffectState, at_rest, heard
+from consciousness.affect import AffectState, after_message, at_rest
 from consciousness.appraisal import LexiconAppraiser
 from consciousness.emotions import State, is_number
 from consciousness.express import expression, shaped
@@ -60,7 +60,7 @@ async def _feel(turn: Turn, felt: Felt) -> tuple[AffectState, str | None]:
         emotions = await asyncio.to_thread(_read, turn.question)
     except MissingExtraError as error:
         problem = str(error).rstrip(".")
-    return heard(before, emotions, felt.at, felt.persona), problem
+    return after_message(before, emotions, felt.at, felt.persona), problem
 
 
 async def _show(turn: Turn, context: StageContext, state: AffectState, problem: str | None) -> None:
