@@ -4,7 +4,8 @@
 #   ./test.sh                     everything
 #   ./test.sh tests/security      only these tests, after the checks (whatever pytest takes)
 #
-# The Python packages go into .venv, the official frontend's build (a test client) into .frontend. System packages are
+# The Python packages go into .venv, the official frontend's build (a test client) into .frontend, a small trained model (only
+# for the tests) into .models. System packages are
 # installed by apt where this is root or may sudo; elsewhere what is missing is named, and nothing runs.
 set -euo pipefail
 cd -- "$(dirname -- "$0")"
@@ -15,6 +16,7 @@ main() {
     venv_ready test || venv_install test
     need_browser
     .venv/bin/python -m tests.support.official_frontend >/dev/null
+    .venv/bin/python -m tests.support.real_model >/dev/null
 
     local failed=0
     check ruff check . || failed=1
