@@ -84,8 +84,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "bounds that cross": ({"type": "integer", "minimum": 5, "maximum": 1}, "Unsatisfiable"),
     "crossing lengths": ({"type": "string", "minLength": 5, "maxLength": 1}, "Unsatisfiable"),
     "an empty enum": ({"enum": []}, "Unsatisfiable"),
-    "a reference to nowhere": ({"$ref": "#/nowhere"}, "can't be held"),
-    "a reference to elsewhere": ({"$ref": "http://x.example/y"}, "can't be held"),
+    "a reference to nowhere": ({"$ref": "#/nowhere"}, "refers to '#/nowhere', which is not in it"),
+    "a reference by an anchor": ({"$defs": {"a": {"$anchor": "b"}}, "$ref": "#b"}, "refers to '#b'"),
+    "a reference beyond a list": ({"anyOf": [{"type": "null"}, {"$ref": "#/anyOf/7"}]}, "refers to '#/anyOf/7'"),
+    "a reference to elsewhere": ({"$ref": "http://x.example/y"}, "refers to 'http://x.example/y'"),
     "a type": ({"items": {"type": "nonsense"}}, r"unknown type 'nonsense' \(at #/items\)"),
     "no text as a type": ({"type": 5}, "unknown type 5"),
     "properties": ({"properties": 5}, "'properties' in the JSON schema has the wrong type"),
@@ -95,6 +97,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a list": ([], "must be an object"),
     "depth": (json.loads('{"items":' * (MAX_DEPTH + 1) + "{}" + "}" * (MAX_DEPTH + 1)), "at most 64 deep"),
     "size": ({"enum": ["x" * 1000] * 1001}, "longer than 1,000,000 characters"),
+    "parts": ({"properties": {f"p{n}": {"type": "integer"} for n in range(3000)}}, "too large for an engine"),
+    "items": ({"type": "array", "maxItems": 100_000}, "too large for an engine"),
+    "a multiple": ({"type": "integer", "multipleOf": 1_000_003}, "too large for an engine"),
+    "an endless multiple": ({"type": "number", "multipleOf": 1e999}, "too large for an engine"),
     "an odd bound": ({"type": "integer", "minimum": "5"}, "can't be held"),
 }
 
@@ -144,13 +150,66 @@ def test_a_plain_schema_leaves_room_for_thoughts() -> None:
         assert not is_plain(checked_schema(other))
 
 
+@pytest.mark.parametrize("count", [500, 12_000])
+@pytest.mark.parametrize("recursive", [False, True])
+@pytest.mark.parametrize("wrap", [
+    lambda r: r, lambda r: {"type": "array", "items": r}, lambda r: {"allOf": [r]}, lambda r: {**r, "maxLength": 3},
+    lambda r: {"anyOf": [r, {"type": "number", "minimum": 1}]}, lambda r: {"properties": {"a": r}},
+])  # fmt: skip
+def test_a_chain_of_references_ends_no_process(wrap: Any, recursive: bool, count: int) -> None:
+    """The engines' own stack ends the process."""
+    parts = {f"d{n}": wrap({"$ref": f"#/$defs/d{n + 1}"}) for n in range(count)}
+    parts[f"d{count}"] = {"$ref": "#/$defs/d0"} if recursive else {"type": "null"}
+    with pytest.raises(ParameterError, match=r"deep within each other|longer than|too large"):
+        checked_schema({"$defs": parts, "$ref": "#/$defs/d0"})
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda r: {"type": "array", "items": r, "minItems": 1}, lambda r: {"anyOf": [r, {"type": "number", "minimum": 1}]},
+    lambda r: {"type": "object", "properties": {"a": r}, "required": ["a"]},
+])  # fmt: skip
+def test_references_as_deep_as_may_be(backend: LlamaCppBackend, wrap: Any) -> None:
+    levels = 60
+    while True:
+        parts = {f"d{n}": wrap({"$ref": f"#/$defs/d{n + 1}"}) for n in range(levels)} | {f"d{levels}": {"type": "null"}}
+        deepest = {"$defs": parts, "$ref": "#/$defs/d0"}
+        try:
+            checked_schema(deepest)
+        except ParameterError:
+            break
+        backend.generate("x", {"json_schema": deepest, "max_tokens": 2})
+        backend.chat([{"role": "user", "content": "x"}], {"json_schema": deepest, "max_tokens": 2})
+        levels += 8
+    assert levels > 60
+    # Many parts beside each other are no matter.
+    checked_schema(
+        {"$defs": parts, "properties": {f"p{n}": {"$ref": f"#/$defs/d{levels - n % 9}"} for n in range(400)}}
+    )
+
+
+@pytest.mark.parametrize("schema", [
+    {"type": "object", "properties": {f"p{n}": {"type": "integer"} for n in range(1500)}},
+    {"enum": [f"v{n}" for n in range(5000)]}, {"type": "string", "minLength": 5000, "maxLength": 9000},
+    {"type": "array", "items": {"type": "integer"}, "minItems": 3000}, {"type": "integer", "multipleOf": 19_937},
+    {"type": "array", "items": {"type": "integer", "multipleOf": 1}, "maxItems": 19_900}, {"multipleOf": 0.0001},
+])  # fmt: skip
+def test_a_large_schema_takes_the_engine_little_time(backend: LlamaCppBackend, schema: dict[str, Any]) -> None:
+    """In a chat, 1500 properties took 26 seconds, and the lengths were an error."""
+    begun = time.monotonic()
+    said = backend.chat(
+        [{"role": "user", "content": "x"}], {"json_schema": schema, "max_tokens": 1, "temperature": 1.0}
+    )
+    assert time.monotonic() - begun < 8
+    assert said[:1] in set('"[{-0123456789tfn')
+
+
 def test_the_time_is_linear() -> None:
     """References that double with each level, and a wide schema."""
     doubling: dict[str, Any] = {
         f"d{n}": {"type": "array", "items": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2}} for n in range(50)
     }
-    wide = {"type": "object", "properties": {f"p{n}": {"type": "number", "minimum": n} for n in range(3000)}}
+    wide = {"type": "object", "properties": {f"p{n}": {"type": "number", "minimum": n} for n in range(1500)}}
     begun = time.process_time()
-    is_plain({"$defs": doubling | {"d50": {"type": "null"}}, "$ref": "#/$defs/d0"})
+    assert is_plain(checked_schema({"$defs": doubling | {"d50": {"type": "null"}}, "$ref": "#/$defs/d0"}))
     checked_schema(wide)
     assert time.process_time() - begun < 2

@@ -6,16 +6,24 @@ The first knows far more; without a word, the second writes anything where it do
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
+from urllib.parse import unquote
 
 from llamaforge.exceptions import MissingExtraError, ParameterError
 
 Json = dict[str, Any]
 MAX_DEPTH: Final = 64
 MAX_SIZE: Final = 1_000_000  # characters of JSON
+# What engines need for a schema grows with its parts, the counts of items and multiples; beyond twice this, one writes
+# without any schema. The time for parts, each of which counts as 10, grows with their square: half a second here.
+MAX_WEIGHT: Final = 20_000
+# With what references lead to, so many objects within each other: engines' stacks end, and the process with them, at 1,000.
+MAX_REACH: Final = 256
 # Keywords that constrain an answer and that no engine holds.
 _UNHELD: Final = frozenset(
     "not if then else contains minContains maxContains uniqueItems dependentRequired dependentSchemas dependencies"
@@ -35,6 +43,9 @@ _PLAIN: Final[Mapping[str, str]] = {
     "maxItems": "array", "minLength": "string", "maxLength": "string", "minimum": "integer", "maximum": "integer",
 }  # fmt: skip
 _SAID: Final = frozenset("title description default examples deprecated readOnly writeOnly $defs definitions".split())
+# Beyond this its time grows with the square of the size, and more. In characters of JSON, and as a bound of a length.
+_LARGEST_PLAIN: Final = 5_000
+_LONGEST_PLAIN: Final = 1_000
 _PLAIN_REF: Final = re.compile(r"#/(\$defs|definitions)/([^/~%]+)")
 
 
@@ -46,9 +57,83 @@ def checked_schema(schema: object) -> Json:
     text = json.dumps(held)
     if len(text) > MAX_SIZE:
         raise ParameterError(f"The JSON schema is longer than {MAX_SIZE:,} characters.")
+    if _weight(held) > MAX_WEIGHT:
+        raise ParameterError(
+            "The JSON schema is too large for an engine: it has too many parts, or its counts of items or multiples are too high."
+        )
+    _check_reach(held)
     if not is_plain(held):
         _compile(held)
     return held
+
+
+def _weight(schema: Json) -> float:
+    weight = 0.0
+    waiting: list[Any] = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            weight += 10
+            for name in ("minItems", "maxItems", "multipleOf"):
+                if isinstance(bound := part.get(name), int | float):
+                    # A multiple of 0.25 is one of 25 hundredths.
+                    digits = len(repr(bound).partition(".")[2]) if isinstance(bound, float) else 0
+                    weight += abs(bound) * 10.0**digits
+        if isinstance(part, Mapping | list):
+            waiting += part.values() if isinstance(part, Mapping) else part
+    return weight
+
+
+def _check_reach(schema: Json) -> None:
+    """Raises ParameterError for references to nowhere, and for parts that lie too deep within each other through them."""
+    depths: dict[str, int] = {}
+    graph: dict[str, set[str]] = {}
+    waiting = ["#"]
+    while waiting:
+        reference = waiting.pop()
+        if reference not in depths:
+            depths[reference], graph[reference] = _within(_target(schema, reference))
+            waiting += graph[reference]
+    reach = sum(depths.values())
+    if reach > MAX_REACH:
+        with contextlib.suppress(CycleError):
+            longest: dict[str, int] = {}
+            for reference in TopologicalSorter(graph).static_order():
+                longest[reference] = depths[reference] + max(map(longest.__getitem__, graph[reference]), default=0)
+            reach = longest["#"]
+    if reach > MAX_REACH:
+        raise ParameterError(f"The parts of the JSON schema lie more than {MAX_REACH} deep within each other.")
+
+
+def _within(part: object) -> tuple[int, set[str]]:
+    """How deep a part is, in objects, and the references in it."""
+    deepest, references = 0, set()
+    waiting = [(part, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, Mapping):
+            deepest = max(deepest, depth)
+            if isinstance(reference := value.get("$ref"), str):
+                references.add(reference)
+            # What is defined counts where it is referred to.
+            waiting += [(one, depth + 1) for name, one in value.items() if name not in ("$defs", "definitions")]
+        elif isinstance(value, list | tuple):
+            waiting += [(one, depth) for one in value]
+    return deepest, references
+
+
+def _target(schema: Json, reference: str) -> object:
+    """What a reference within the schema leads to: a JSON pointer, as it stands in an address. Raises ParameterError."""
+    found: Any = schema if reference.startswith("#") else None
+    for escaped in unquote(reference).split("/")[1:]:
+        name = escaped.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and name.isdecimal() and int(name) < len(found):
+            found = found[int(name)]
+        else:
+            found = found.get(name) if isinstance(found, Mapping) else None
+    if found is None or (reference != "#" and not reference.startswith("#/")):
+        raise ParameterError(f"The JSON schema refers to {reference[:200]!r}, which is not in it.")
+    return found
 
 
 def grammar(schema: Mapping[str, Any]) -> str:
@@ -142,7 +227,9 @@ def _of_ascii(pattern: str) -> str:
 
 def is_plain(schema: Mapping[str, Any]) -> bool:
     """Whether llama.cpp's own grammar of a chat, which leaves room for a model's thoughts, holds a checked schema."""
-    return not schema.keys() <= _SAID and _Plainness(schema).of(schema, frozenset())
+    if schema.keys() <= _SAID or len(json.dumps(schema)) > _LARGEST_PLAIN:
+        return False
+    return _Plainness(schema).of(schema, frozenset())
 
 
 class _Plainness:
@@ -187,5 +274,7 @@ def _are_bounds(said: Mapping[str, Any]) -> bool:
     for low, high in (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems")):
         given = [said[name] for name in (low, high) if name in said]
         if not all(type(bound) is int for bound in given) or given != sorted(given):
+            return False
+        if low != "minimum" and max(given, default=0) > _LONGEST_PLAIN:
             return False
     return all(name in said.get("properties", ()) for name in said.get("required", ()))

@@ -40,7 +40,7 @@ from llamaforge.server.residence import Residence, keep_alive_seconds
 T = TypeVar("T")
 MAX_BODY = 64 * 2**20
 SLOTS = 4
-_LARGE = 2**17
+_LARGE = 2**14
 _SMALL = 2**16
 _OPEN = ("/health",)
 _KINDS = {path: kind for kind, path in PATHS.items()}
