@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Mapping
 from os import PathLike, fspath
@@ -15,6 +14,7 @@ from llamaforge.backends import get_backend
 from llamaforge.backends.base import BaseBackend
 from llamaforge.exceptions import ParameterError
 from llamaforge.parameters import resolve
+from llamaforge.threads import call
 
 
 class LocalBackend(TextGenerationBackend):
@@ -88,7 +88,7 @@ class LocalBackend(TextGenerationBackend):
 
     async def _ready(self) -> BaseBackend:
         backend = self._backend
-        return await asyncio.to_thread(self._load) if backend is None else backend
+        return await call(self._load) if backend is None else backend
 
     def _load(self) -> BaseBackend:
         with self._loading:
