@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.internal import log
+from open_webui.internal.bounded_http import BoundedHttp, raise_file_limit
 
 # How long open requests may take to end after a stop signal; running answers are journalled and marked, not waited for.
 GRACE_SECONDS = 5
@@ -23,6 +24,7 @@ GRACE_SECONDS = 5
 def run(settings: Settings, *, reload: bool = False) -> None:
     """Serves until a signal. Raises StartupError when the server can't start."""
     log.set_up(settings)
+    raise_file_limit()
     if reload:
         uvicorn.run(
             "open_webui.main:create_app",
@@ -33,6 +35,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
             host=settings.host,
             port=settings.port,
             log_config=None,
+            http="open_webui.internal.bounded_http:BoundedHttp",
             ws="open_webui.socket.frames:FrameProtocol",
         )
         return
@@ -50,7 +53,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
             access_log=False,
             # The lifespan is opened here instead (see _serve): its StartupError is a sentence for a person, not a traceback.
             lifespan="off",
-            http="httptools",
+            http=BoundedHttp,
             loop="none",
             ws=FrameProtocol,
             ws_max_size=settings.websocket_max_message_kb * 1024,

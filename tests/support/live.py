@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from open_webui.env import Settings
+from open_webui.internal.bounded_http import BoundedHttp
 from open_webui.main import create_app
 from open_webui.models import tables
 from open_webui.socket.frames import FrameProtocol
@@ -29,6 +30,7 @@ class Live:
     app: FastAPI
     url: str
     settings: Settings
+    server: uvicorn.Server
 
     def client(self, token: str | None = None, **options: Any) -> httpx.AsyncClient:
         """A client that speaks with this token, or with none. It keeps cookies as a browser does."""
@@ -95,7 +97,7 @@ async def serve(settings: Settings) -> AsyncIterator[Live]:
     checked = CheckedReplies(app)
     server = _Server(
         uvicorn.Config(checked, host="127.0.0.1", port=0, lifespan="on", log_config=None, access_log=False, loop="none",
-                       ws=FrameProtocol, timeout_graceful_shutdown=5)
+                       http=BoundedHttp, ws=FrameProtocol, timeout_graceful_shutdown=5)
     )  # fmt: skip
     running = asyncio.create_task(server.serve(), name="live server")
     ready = asyncio.create_task(server.ready.wait())
@@ -105,7 +107,7 @@ async def serve(settings: Settings) -> AsyncIterator[Live]:
             await running
             raise RuntimeError("The application's lifespan failed; its log says why.")
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Live(app, f"http://127.0.0.1:{port}", settings)
+        yield Live(app, f"http://127.0.0.1:{port}", settings, server)
     finally:
         ready.cancel()
         server.should_exit = True

@@ -49,6 +49,11 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         # Bytes that came since the last whole frame.
         self._unfinished = 0
 
+    @property
+    def expendable(self) -> bool:
+        """Whether nobody has signed in over this connection."""
+        return self._bound <= MAX_ANONYMOUS
+
     def accept_up_to(self, size: int) -> None:
         """Takes messages of up to so many bytes from now on."""
         self._bound = size
