@@ -172,6 +172,40 @@ async def test_pictures_are_shown_to_their_owner_and_by_a_public_link(visit: Vis
     await stranger.close()
 
 
+FOREIGN = (
+    "/\\\\evil.invalid/x", "/&#92;evil.invalid/x", "//evil.invalid/x", "\\\\\\\\evil.invalid\\\\x", "https://evil.invalid/x",
+    "/&#9;/evil.invalid/x", "&#92;&#92;evil.invalid/x",
+)  # fmt: skip
+
+
+async def test_a_picture_of_another_server_is_not_asked_for_until_somebody_clicks(visit: Visit) -> None:
+    pictures = "\n".join(f'<img src="{source}" alt="spy">' for source in FOREIGN)
+    visit.upstream.answer_when(
+        "show me", f"{pictures}\n\n![spy](https://evil.invalid/x) ![spy](//evil.invalid/x)\n\nDone."
+    )
+    asked: list[str] = []
+    visit.context.on("request", lambda request: asked.append(request.url))
+    await visit.chat("show me", "echo")
+    said = answer(visit.page)
+    await expect(said).to_contain_text("Done.")
+    files = [{"type": "image", "url": url} for url in ("/\\\\evil.invalid/x", "//evil.invalid/x")]
+    message = {"id": "m", "role": "user", "content": "and these", "parentId": None, "files": files}
+    chat = {"title": "stored", "history": {"currentId": "m", "messages": {"m": message}}}
+    made = await (await visit.context.request.post(f"{visit.server.url}/api/v1/chats/new", data={"chat": chat})).json()
+    stored = await visit.tab(f"/c/{made['id']}")
+    await expect(stored.locator(".message")).to_contain_text("and these")
+    for shown, count in ((said, len(FOREIGN) + 2), (stored.locator(".message"), 2)):
+        await expect(shown.locator("img")).to_have_count(0)
+        await expect(shown.locator("a.picture-link")).to_have_count(count)
+        for link in await shown.locator("a.picture-link").all():
+            await expect(link).to_contain_text("(evil.invalid)")
+            await expect(link).to_have_attribute("rel", re.compile("noreferrer"))
+    assert [url for url in asked if "evil" in url] == []
+    policy = (await visit.context.request.get(visit.server.url)).headers["content-security-policy"]
+    [sources] = [part for part in policy.split(";") if part.strip().startswith("img-src")]
+    assert "http" not in sources
+
+
 # ---- answers
 
 

@@ -2,6 +2,7 @@
 import { Marked } from '../vendor/marked.esm.js';
 import '../vendor/purify.min.js';
 import { copyWithTick, h, icon } from './dom.js';
+import { place } from './pictures.js';
 import { advance, needsWhole, newScan, openCode } from './blocks.js';
 
 const { DOMPurify } = globalThis;
@@ -41,22 +42,28 @@ purifier.addHook('afterSanitizeAttributes', (node) => {
   }
 });
 
-// A picture from elsewhere would tell its host who reads this chat, and when; it is offered as a link instead.
+// A picture from elsewhere would tell its host who reads this chat, and when: a link with the host's name stands for it.
 function tamePictures(root) {
   for (const image of root.querySelectorAll('img')) {
-    const source = image.getAttribute('src') ?? '';
-    const local = source.startsWith('data:image/') || source.startsWith('/') && !source.startsWith('//');
-    if (local) {
+    const found = place(image.getAttribute('src') ?? '');
+    if (found?.source) {
+      image.setAttribute('src', found.source);
       image.loading = 'lazy';
       continue;
     }
-    const label = image.getAttribute('alt') || source;
-    const safe = /^https?:\/\//i.test(source);
-    const link = safe
-      ? h('a.picture-link', { href: source, target: '_blank', rel: 'noopener noreferrer nofollow' }, icon('globe'), label)
-      : h('span', {}, label);
-    image.replaceWith(link);
+    const label = image.getAttribute('alt');
+    image.replaceWith(found ? pictureLink(found, label) : h('span', {}, label || 'Picture'));
   }
+}
+
+// What stands for a picture of another server: a click opens it in a tab of its own.
+export function pictureLink({ link, host }, label) {
+  return h(
+    'a.picture-link',
+    { href: link, target: '_blank', rel: 'noopener noreferrer nofollow' },
+    icon('globe'),
+    `${label && label !== link ? label : 'Picture'} (${host})`,
+  );
 }
 
 function frameTables(root) {

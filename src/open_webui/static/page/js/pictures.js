@@ -1,16 +1,30 @@
-// What a message's files are to a page: pictures of this server, pictures elsewhere, or names. Pure.
+// Which pictures a page may load by itself, and what a message's files are to it. Pure.
 
 const ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-// {source, name} for a picture that may be shown, {link, name} for one of another server, which is offered as a link
-// (loading it would tell its host who reads this chat), {name} for anything else; null for what says nothing.
-export function attachment(file) {
+// {source} for a picture of this server or one that brings its bytes, {link, host} for one of another server (loading it
+// would tell its host who reads this chat, and when), null for what is no picture's address. The address is read as the
+// browser reads it: `/\host/x`, `//host/x` and a tab in between are other hosts, too.
+export function place(source, page = globalThis.location?.href) {
+  let url;
+  try {
+    url = new URL(source, page);
+  } catch {
+    return null;
+  }
+  if (url.protocol === 'data:') return /^image\//i.test(url.pathname) ? { source: url.href } : null;
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') return null;
+  return url.origin === new URL(page).origin ? { source: url.href } : { link: url.href, host: url.host };
+}
+
+// {source, name} for a picture that may be shown, {link, host, name} for one of another server, which is offered as a link,
+// {name} for anything else; null for what says nothing.
+export function attachment(file, page = globalThis.location?.href) {
   const name = file?.name ?? file?.file?.filename ?? null;
   const url = typeof file?.url === 'string' ? file.url : '';
-  if (file?.type === 'image' || String(file?.content_type ?? '').startsWith('image/')) {
-    if (ID.test(url)) return { source: `/api/v1/files/${url}/content`, name: name ?? 'Picture' };
-    if (url.startsWith('data:image/') || (url.startsWith('/') && !url.startsWith('//'))) return { source: url, name: name ?? 'Picture' };
-    if (/^https?:\/\//i.test(url)) return { link: url, name: name ?? url };
+  if (url && (file?.type === 'image' || String(file?.content_type ?? '').startsWith('image/'))) {
+    const found = place(ID.test(url) ? `/api/v1/files/${url}/content` : url, page);
+    if (found) return { ...found, name: name ?? (found.link ? url : 'Picture') };
   }
   return name ? { name } : null;
 }

@@ -1,6 +1,6 @@
 // One message of a chat: a question as it was typed, or an answer with its thoughts, tool lines, text, errors and actions.
 import { announce, clear, confirmDialog, copyWithTick, failed, h, icon, iconButton, nextFrame } from '../dom.js';
-import { LiveMarkdown } from '../markdown.js';
+import { LiveMarkdown, pictureLink } from '../markdown.js';
 import { attachment } from '../pictures.js';
 import { modelName } from '../state.js';
 import { contentText, errorText, isRunning, plainText, segments } from '../stream.js';
@@ -291,10 +291,10 @@ function sources(message) {
 }
 
 function files(message) {
-  const found = (message.files ?? []).map(attachment).filter(Boolean);
+  const found = (message.files ?? []).map((file) => attachment(file)).filter(Boolean);
   const pictures = found.filter(({ source }) => source);
   const named = found.filter(({ source }) => !source);
-  const entry = ({ link, name }) => h('li', {}, link ? h('a', { href: link, target: '_blank', rel: 'noopener noreferrer nofollow' }, name) : name);
+  const entry = ({ link, host, name }) => h('li', {}, link ? pictureLink({ link, host }, name) : name);
   return [
     pictures.length ? h('div.pictures', {}, pictures.map(({ source, name }) => h('img', { src: source, alt: name, loading: 'lazy' }))) : null,
     named.length ? h('ul.sources', { 'aria-label': 'Attached files' }, named.map(entry)) : null,
