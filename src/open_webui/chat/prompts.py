@@ -10,7 +10,7 @@ from open_webui.chat.thinking import THINK_TAGS
 
 TITLE: Final = """Write a title for the conversation below: three to five words in its language, plain text, an emoji in
 front if one fits well. No quotation marks, no full stop.
-Answer with JSON only: {"title": "the title"}
+Answer with JSON only: an object whose "title" is the title.
 
 <conversation>
 {{MESSAGES:END:2}}
@@ -19,7 +19,7 @@ Answer with JSON only: {"title": "the title"}
 TAGS: Final = """Name one to three general subjects of the conversation below (such as Science, Technology, Arts, Health,
 Travel), and one or two specific ones if they are clear. Use the language of the conversation. If it is too short or mixed
 to tell, answer with the one tag General.
-Answer with JSON only: {"tags": ["first", "second"]}
+Answer with JSON only: an object whose "tags" is the list of subjects, each of one or two words.
 
 <conversation>
 {{MESSAGES:END:6}}
@@ -27,7 +27,7 @@ Answer with JSON only: {"tags": ["first", "second"]}
 
 FOLLOW_UPS: Final = """Suggest three to five short questions or requests that the person could send next in the
 conversation below, written from the person's point of view, in its language, leading further and repeating nothing.
-Answer with JSON only: {"follow_ups": ["first", "second", "third"]}
+Answer with JSON only: an object whose "follow_ups" is the list of questions.
 
 <conversation>
 {{MESSAGES:END:6}}
