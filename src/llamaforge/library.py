@@ -14,7 +14,7 @@ from llamaforge.config import Config
 from llamaforge.exceptions import ConfigError, ModelNotFoundError, ModelNotLoadedError
 from llamaforge.loaded import Lease, Loaded, LoadedModels
 from llamaforge.loading import Plan, as_mapping, find_unlisted, is_here, memory_by_device, models_in, plan, start
-from llamaforge.memory import Memory, default_budget, parse_budget
+from llamaforge.memory.devices import Memory, default_budget, parse_budget
 from llamaforge.model import Model, checked_name
 
 Json = dict[str, Any]

@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from llamaforge import threads
 from llamaforge.backends.base import BaseBackend
 from llamaforge.exceptions import ModelLoadError
-from llamaforge.memory import Claim, Evict, Memory, Refuse, Resident, RoomQueue, Start, Ticket, by_device
+from llamaforge.memory.devices import Memory, by_device
+from llamaforge.memory.policy import Claim, Evict, Refuse, Resident, Start
+from llamaforge.memory.queue import RoomQueue, Ticket
 
 EVICTION_TIMEOUT = 60.0
 """How long a load waits for models in use to become free, in seconds."""

@@ -13,7 +13,7 @@ from llamaforge.backends import get_backend
 from llamaforge.backends.base import BaseBackend, full_class
 from llamaforge.exceptions import LlamaForgeError, ModelLoadError, ParameterError
 from llamaforge.formats.request import Kind, Request, normalise
-from llamaforge.memory import Memory
+from llamaforge.memory.devices import Memory
 from llamaforge.model import Model, is_hub_name, is_local_path
 from llamaforge.parameters import resolve, spellings, unknown
 

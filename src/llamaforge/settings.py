@@ -100,7 +100,7 @@ def from_words(known: Parameter, words: str) -> Any:
     if value is None and (known.name in _OPTIONAL or known.kind == "any"):
         return None
     if known.name == "memory_budget":
-        from llamaforge.memory import parse_budget  # noqa: PLC0415 - as above
+        from llamaforge.memory.devices import parse_budget  # noqa: PLC0415 - as above
 
         parse_budget(value)
     if known.name == "logging.level" and words not in {"DEBUG", "INFO", "WARNING", "ERROR"}:

@@ -13,7 +13,7 @@ from llamaforge import LlamaForge, ModelLoadError, backends, loading, register_b
 from llamaforge.backends.base import BaseBackend
 from llamaforge.exceptions import ConfigError
 from llamaforge.loaded import LoadedModels
-from llamaforge.memory import RAM, machine_memory, parse_size, readable
+from llamaforge.memory.devices import RAM, machine_memory, parse_size, readable
 
 MB = 1_000_000
 

@@ -4,23 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llamaforge import backends
 from llamaforge.exceptions import ConfigError
-from llamaforge.memory import (
-    Claim,
-    Evict,
-    Refuse,
-    Resident,
-    RoomQueue,
-    Start,
-    Wait,
-    admit,
-    by_device,
-    default_budget,
-    overflow,
-    parse_budget,
-)
 from llamaforge.memory import devices as devices_module
-from llamaforge.memory.policy import OVERDUE_SECONDS
+from llamaforge.memory.devices import by_device, default_budget, parse_budget
+from llamaforge.memory.policy import OVERDUE_SECONDS, Claim, Evict, Refuse, Resident, Start, Wait, admit, overflow
+from llamaforge.memory.queue import RoomQueue
 
 GB = 10**9
 BUDGET = {"ram": 10 * GB}
@@ -314,3 +303,54 @@ def test_a_device_without_a_budget_gets_a_share_of_what_it_has(monkeypatch):
 def test_a_machine_without_a_driver_has_no_gpus(monkeypatch):
     monkeypatch.setattr(devices_module.ctypes, "CDLL", lambda _name: (_ for _ in ()).throw(OSError("not there")))
     assert devices_module.gpu_memory.__wrapped__() == {}
+
+
+class Driver:
+    """NVIDIA's library as far as it is asked, with two GPUs."""
+
+    def nvmlInit_v2(self):  # noqa: N802
+        return 0
+
+    def nvmlDeviceGetCount_v2(self, count):  # noqa: N802
+        count._obj.value = 2
+
+    def nvmlDeviceGetHandleByIndex_v2(self, number, handle):  # noqa: N802
+        handle._obj.value = number + 7
+        return 0
+
+    def nvmlDeviceGetMemoryInfo(self, handle, amount):  # noqa: N802
+        amount._obj[0] = handle.value * GB
+
+    def nvmlShutdown(self):  # noqa: N802
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("visible", "found"),
+    [
+        (None, {"cuda:0": 7 * GB, "cuda:1": 8 * GB}),
+        ("1", {"cuda:0": 8 * GB}),
+        ("1,0", {"cuda:0": 8 * GB, "cuda:1": 7 * GB}),
+        ("", {}),
+        ("5", {}),
+        ("GPU-7d1c", {}),
+    ],
+)
+def test_gpus_are_those_that_the_process_may_see(monkeypatch, visible, found):
+    monkeypatch.setattr(devices_module.ctypes, "CDLL", lambda _name: Driver())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert devices_module.gpu_memory.__wrapped__() == found
+
+
+def test_a_model_is_counted_where_its_backend_puts_it(monkeypatch):
+    huggingface, llama = (backends.get_backend(name).memory_device for name in ("huggingface", "llama.cpp"))
+    assert (huggingface({}), llama({"n_gpu_layers": 9})) == ("ram", "ram")
+    monkeypatch.setattr(devices_module, "gpu_memory", lambda: {"cuda:0": GB, "cuda:1": GB})
+    assert [huggingface({"device": name}) for name in ("auto", "cuda", "cuda:1", "cpu", "cuda:9")] == [
+        *("cuda:0", "cuda:0", "cuda:1", "ram", "ram")
+    ]
+    assert [llama({"n_gpu_layers": -1}), llama({"n_gpu_layers": 5, "main_gpu": 1}), llama({"n_gpu_layers": 0})] == [
+        *("cuda:0", "cuda:1", "ram")
+    ]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast
 from llamaforge.exceptions import ParameterError, UnsupportedError
 from llamaforge.formats import completions
 from llamaforge.formats.request import Kind, Request, checked_messages
-from llamaforge.memory import RAM
+from llamaforge.memory.devices import RAM
 from llamaforge.parameters import Parameter
 from llamaforge.threads import call, in_thread
 

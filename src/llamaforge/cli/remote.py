@@ -44,7 +44,7 @@ def stop(
 
 
 def _row(model: dict[str, Any]) -> list[str]:
-    from llamaforge.memory import readable  # noqa: PLC0415 - a command loads what it needs
+    from llamaforge.memory.devices import readable  # noqa: PLC0415 - a command loads what it needs
 
     memory, until = model.get("size"), str(model.get("expires_at") or "")
     requests = f"{model.get('in_use', 0)} of {model.get('slots', '?')}"

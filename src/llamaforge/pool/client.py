@@ -39,7 +39,6 @@ async def open_request(
     silent for too long, and the code "model_crashed" where its process has ended unasked.
     """
     path, body = asked
-    # A large body goes out in pieces, so that the event loop goes on between them.
     for is_last in (False, True):
         async with pool.lease(spec, **how) as lease:
             if on_lease is not None:
@@ -50,6 +49,7 @@ async def open_request(
                 "content-type": "application/json",
                 "connection": "close",
             }
+            # A large one goes out in pieces, so that the event loop goes on between them.
             data = io.BytesIO(body) if len(body) > _LARGE else body
             try:
                 response = await session.post(lease.url + path, data=data, headers=headers, allow_redirects=False)

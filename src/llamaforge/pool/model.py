@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from llamaforge.exceptions import LlamaForgeError, ModelBusyError
-from llamaforge.memory import Start, Ticket
+from llamaforge.memory.policy import Start
+from llamaforge.memory.queue import Ticket
 from llamaforge.pool.process import WorkerProcess
 from llamaforge.pool.queue import FairQueue
 from llamaforge.pool.spec import Limits, ModelStatus, Spec, State

@@ -11,18 +11,9 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from typing import Self
 
 from llamaforge.exceptions import LlamaForgeError, ModelBusyError, ModelLoadError
-from llamaforge.memory import (
-    RAM,
-    Claim,
-    Evict,
-    Memory,
-    Resident,
-    ResidentState,
-    RoomQueue,
-    Start,
-    by_device,
-    overflow,
-)
+from llamaforge.memory.devices import RAM, Memory, by_device
+from llamaforge.memory.policy import Claim, Evict, Resident, ResidentState, Start, overflow
+from llamaforge.memory.queue import RoomQueue
 from llamaforge.pool.model import OnProgress, PooledModel, was_unloaded
 from llamaforge.pool.process import WorkerProcess
 from llamaforge.pool.queue import GiveWay, OnWait

@@ -23,7 +23,7 @@ from llamaforge.exceptions import (
     ModelNotFoundError,
     ParameterError,
 )
-from llamaforge.memory import RAM, Memory
+from llamaforge.memory.devices import RAM, Memory
 from llamaforge.pool.spec import Spec
 from llamaforge.pool.supervisor import MARK, Supervisor
 

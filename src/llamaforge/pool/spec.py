@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from llamaforge.memory import Memory, by_device
+from llamaforge.memory.devices import Memory, by_device
 
 State = Literal["stopped", "loading", "ready", "failed"]
 

@@ -25,7 +25,7 @@ from llamaforge.backends.huggingface.answer import Answer
 from llamaforge.exceptions import MissingExtraError, ModelNotLoadedError, ParameterError, UnsupportedError
 from llamaforge.formats import completions
 from llamaforge.formats.request import TEXT, checked_messages, embedding, shaped
-from llamaforge.memory import cuda_device
+from llamaforge.memory.devices import cuda_device
 from llamaforge.parameters import Parameter, resolve
 from llamaforge.threads import in_thread
 

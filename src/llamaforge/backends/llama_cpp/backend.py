@@ -39,7 +39,7 @@ from llamaforge.exceptions import ModelNotLoadedError, ParameterError, Unsupport
 from llamaforge.formats.completions import Json, Rewriter, new_id, whole
 from llamaforge.formats.request import Request, embedding
 from llamaforge.gguf import Header, check_runnable, memory_needed, read_header
-from llamaforge.memory import RAM, cuda_device
+from llamaforge.memory.devices import RAM, cuda_device
 from llamaforge.parameters import spellings
 from llamaforge.threads import in_thread
 

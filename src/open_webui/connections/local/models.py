@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from llamaforge.formats.request import Kind
     from llamaforge.loading import Plan
-    from llamaforge.memory import Memory
+    from llamaforge.memory.devices import Memory
     from llamaforge.pool import Lease, ModelStatus, Pool, Spec
 
 GB: Final = 2**30
@@ -153,7 +153,7 @@ class LocalModels:
     @property
     def budget(self) -> "Memory":
         """Bytes by device that all loaded models may take together; a device that the system does not tell of is left out."""
-        from llamaforge.memory import RAM, default_budget  # noqa: PLC0415 - as above
+        from llamaforge.memory.devices import RAM, default_budget  # noqa: PLC0415 - as above
 
         given = self.settings.local_models_memory_gb
         return default_budget({} if given is None else {RAM: int(given * GB)})
