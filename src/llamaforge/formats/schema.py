@@ -132,7 +132,7 @@ def _target(schema: Json, reference: str) -> object:
         else:
             found = found.get(name) if isinstance(found, Mapping) else None
     if found is None or (reference != "#" and not reference.startswith("#/")):
-        raise ParameterError(f"The JSON schema refers to {reference[:200]!r}, which is not in it.")
+        raise ParameterError(f"The JSON schema can't be held: it refers to {reference[:200]!r}, which is not in it.")
     return found
 
 
