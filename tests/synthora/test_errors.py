@@ -169,6 +169,15 @@ def test_an_error_in_the_place_of_a_chunk():
     assert raised.value.status == 529
 
 
+@pytest.mark.parametrize(("code", "status", "retryable"), [(503, 503, True), (400, 400, False), ("bad", None, True)])
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_an_error_in_a_stream_has_its_status(backend, provider, code, status, retryable, asynchronous):
+    provider.chunks = [{"error": {"message": "it fell over", "code": code}}]
+    with pytest.raises(sdk.APIError, match="it fell over") as raised:
+        await ask(backend, True, asynchronous)
+    assert (raised.value.status, raised.value.retryable) == (status, retryable)
+
+
 # ---- the SDK's errors
 
 

@@ -109,7 +109,10 @@ class Translator:
         if isinstance(error, sdk.APIConnectionError):
             return APIConnectionError(self._clean(f"{self._base} can't be reached: {cause or error}"))
         if isinstance(error, sdk.APIError):
-            return APIError(self._clean(f"{self._base} broke off its answer: {_words(error)}"))
+            # In the middle of a stream; its code may be a status.
+            code = error.body.get("code") if isinstance(error.body, Mapping) else None
+            status = code if isinstance(code, int) and 400 <= code <= 599 else None
+            return APIError(self._clean(f"{self._base} broke off its answer: {_words(error)}"), status=status)
         if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
             return APIError(f"{self._base} sent something that is no answer: it can't be read as JSON.")
         return APIError(self._clean(str(error))) if isinstance(error, sdk.OpenAIError) else None

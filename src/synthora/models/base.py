@@ -9,11 +9,13 @@ from typing import Any, Literal, Self, TypeAlias, overload
 
 from llamaforge.exceptions import UnsupportedError
 from synthora.callbacks import BaseCallBackHandler, get_callback_manager
-from synthora.messages import BaseMessage
+from synthora.messages import BaseMessage, assistant
 from synthora.types import ModelBackendType, Node, NodeType
 
 Pieces: TypeAlias = Generator[BaseMessage, None, None]
 AsyncPieces: TypeAlias = AsyncGenerator[BaseMessage, None]
+# What a stream yields first, to the code that opens it: the request has been made.
+OPENED = assistant("")
 
 
 class BaseModelBackend(ABC):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -63,69 +63,48 @@ class Client:
 
 
 class Chunks:
-    """The chunks of a stream. done: whether its end was announced, as OpenAI's API does with "[DONE]"."""
+    """The chunks of a stream of either kind. done: whether its end was announced, as OpenAI's API does with "[DONE]"."""
 
-    def __init__(self, stream: Any) -> None:
-        """Raises NoAnswerError where the body is no stream and holds no answer either."""
+    def __init__(self, stream: Any, body: bytes | None) -> None:
+        """body: of what is no stream. Raises NoAnswerError where that holds no answer either."""
         self.done = False
         self._stream = stream
-        if _is_no_stream(stream):
-            self._here = _chunks_in(stream.response.read())
-        else:
+        self._here = None if body is None else _chunks_in(body)
+        if body is None:
             # The SDK does not tell how a stream came to its end.
-            stream._iter_events = _watched(self, stream._iter_events())  # noqa: SLF001
-            self._here = stream
+            events = stream._iter_events()  # noqa: SLF001
+            watched = self._awatched(events) if hasattr(events, "__aiter__") else self._watched(events)
+            stream._iter_events = lambda: watched  # noqa: SLF001
+
+    @classmethod
+    def of(cls, stream: Any) -> Chunks:
+        return cls(stream, stream.response.read() if _is_no_stream(stream) else None)
+
+    @classmethod
+    async def aof(cls, stream: Any) -> Chunks:
+        return cls(stream, await stream.response.aread() if _is_no_stream(stream) else None)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._here)
+        return iter(self._stream if self._here is None else self._here)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return _each(self._here) if self._here is not None else aiter(self._stream)
 
     def close(self) -> None:
         self._stream.close()
 
-
-class AsyncChunks:
-    """The same of an asynchronous stream."""
-
-    def __init__(self, stream: Any, body: bytes | None = None) -> None:
-        self.done = False
-        self._stream = stream
-        if body is None:
-            stream._iter_events = _awatched(self, stream._iter_events())  # noqa: SLF001
-            self._here = stream
-        else:
-            self._here = _each(_chunks_in(body))
-
-    @classmethod
-    async def of(cls, stream: Any) -> AsyncChunks:
-        """Raises as Chunks does."""
-        return cls(stream, await stream.response.aread() if _is_no_stream(stream) else None)
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        found: AsyncIterator[Any] = aiter(self._here)
-        return found
-
     async def aclose(self) -> None:
         await self._stream.close()
 
-
-def _watched(chunks: Chunks, events: Iterator[Any]) -> Callable[[], Iterator[Any]]:
-    def watch() -> Iterator[Any]:
+    def _watched(self, events: Iterator[Any]) -> Iterator[Any]:
         for event in events:
-            if event.data.startswith("[DONE]"):
-                chunks.done = True
+            self.done = self.done or event.data.startswith("[DONE]")
             yield event
 
-    return watch
-
-
-def _awatched(chunks: AsyncChunks, events: AsyncIterator[Any]) -> Callable[[], AsyncIterator[Any]]:
-    async def watch() -> AsyncIterator[Any]:
+    async def _awatched(self, events: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for event in events:
-            if event.data.startswith("[DONE]"):
-                chunks.done = True
+            self.done = self.done or event.data.startswith("[DONE]")
             yield event
-
-    return watch
 
 
 def _is_no_stream(stream: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 from llamaforge.backends.loop_clients import AsyncClients
 from synthora.callbacks import BaseCallBackHandler
-from synthora.models.clients import AsyncChunks, Chunks, Client, sdk, translated
+from synthora.models.clients import Chunks, Client, sdk, translated
 from synthora.models.profile import Profile, profile_of
 from synthora.models.provider import Json, ProviderBackend
 from synthora.types import ModelBackendType, Node
@@ -124,13 +124,13 @@ class OpenAIChatBackend(ProviderBackend):
         return self._resource(self._sync_client()).create(**parameters)
 
     def _ask_stream(self, parameters: Json) -> Iterator[Any]:
-        return cast("Iterator[Any]", Chunks(self._ask(parameters)))
+        return cast("Iterator[Any]", Chunks.of(self._ask(parameters)))
 
     async def _aask(self, parameters: Json) -> Any:
         return await self._resource((await self._async_clients.get()).now()).create(**parameters)
 
     async def _aask_stream(self, parameters: Json) -> AsyncIterator[Any]:
-        return cast("AsyncIterator[Any]", await AsyncChunks.of(await self._aask(parameters)))
+        return cast("AsyncIterator[Any]", await Chunks.aof(await self._aask(parameters)))
 
     def _as_ours(self, error: BaseException) -> BaseException:
         base = self.base_url or "https://api.openai.com/v1"

@@ -15,15 +15,14 @@ from llamaforge.exceptions import UnsupportedError
 from synthora.callbacks import BaseCallBackHandler
 from synthora.callbacks.manager import anotify, notify
 from synthora.exceptions import MessageError, NoAnswerError, StreamInterruptedError
-from synthora.messages import BaseMessage, assistant
+from synthora.messages import BaseMessage
 from synthora.messages.answers import failure
 from synthora.models import prices, structured
-from synthora.models.base import AsyncPieces, BaseModelBackend, Pieces
+from synthora.models.base import OPENED, AsyncPieces, BaseModelBackend, Pieces
 from synthora.models.profile import OPENAI
 from synthora.types import CallBackEvent, ModelBackendType, Node
 
 Json = dict[str, Any]
-_BEGUN = assistant("")
 # The names of the longest answer, in tokens.
 _LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 
@@ -130,7 +129,7 @@ class ProviderBackend(BaseModelBackend):
         try:
             message = self._finished(self._message(self._ask(request.parameters)), request)
         except BaseException as raised:
-            error = self._as_ours(raised)
+            error = self._failure(raised, None)
             notify(handlers, CallBackEvent.LLM_ERROR, self.source, error, **request.parameters)
             if error is raised:
                 raise
@@ -156,7 +155,7 @@ class ProviderBackend(BaseModelBackend):
         try:
             message = self._finished(self._message(await self._aask(request.parameters)), request)
         except BaseException as raised:
-            error = self._as_ours(raised)
+            error = self._failure(raised, None)
             await anotify(handlers, CallBackEvent.LLM_ERROR, self.source, error, **request.parameters)
             if error is raised:
                 raise
@@ -171,7 +170,7 @@ class ProviderBackend(BaseModelBackend):
         notify(handlers, CallBackEvent.LLM_START, self.source, **request.told)
         try:
             with _closing(self._ask_stream(parameters)) as chunks:
-                yield _BEGUN
+                yield OPENED
                 for chunk in chunks:
                     message = self._grown(chunk, message, request)
                     if handlers:
@@ -182,10 +181,10 @@ class ProviderBackend(BaseModelBackend):
                     notify(handlers, CallBackEvent.LLM_CHUNK, self.source, message, **parameters)
                     yield message
         except GeneratorExit:  # its reader has had enough
-            notify(handlers, CallBackEvent.LLM_END, self.source, message or _BEGUN, **parameters)
+            notify(handlers, CallBackEvent.LLM_END, self.source, message or OPENED, **parameters)
             raise
         except BaseException as raised:
-            error = _noted(self._as_ours(raised), message)
+            error = self._failure(raised, message)
             notify(handlers, CallBackEvent.LLM_ERROR, self.source, error, **parameters)
             if error is raised:
                 raise
@@ -199,7 +198,7 @@ class ProviderBackend(BaseModelBackend):
         await anotify(handlers, CallBackEvent.LLM_START, self.source, **request.told)
         try:
             async with _aclosing(await self._aask_stream(parameters)) as chunks:
-                yield _BEGUN
+                yield OPENED
                 async for chunk in chunks:
                     message = self._grown(chunk, message, request)
                     if handlers:
@@ -210,10 +209,10 @@ class ProviderBackend(BaseModelBackend):
                     await anotify(handlers, CallBackEvent.LLM_CHUNK, self.source, message, **parameters)
                     yield message
         except GeneratorExit:
-            await anotify(handlers, CallBackEvent.LLM_END, self.source, message or _BEGUN, **parameters)
+            await anotify(handlers, CallBackEvent.LLM_END, self.source, message or OPENED, **parameters)
             raise
         except BaseException as raised:
-            error = _noted(self._as_ours(raised), message)
+            error = self._failure(raised, message)
             await anotify(handlers, CallBackEvent.LLM_ERROR, self.source, error, **parameters)
             if error is raised:
                 raise
@@ -269,6 +268,13 @@ class ProviderBackend(BaseModelBackend):
         last.metadata["finish_reason"] = "tool_calls" if message.tool_calls else "stop"
         return self._finished(last, request)
 
+    def _failure(self, raised: BaseException, message: BaseMessage | None) -> BaseException:
+        """What is told and raised for an error. message: what had come of a stream."""
+        error = self._as_ours(raised)
+        if message is not None and not isinstance(error, asyncio.CancelledError):
+            error.add_note(f"It happened in the middle of a stream, after {len(message.content or '')} characters.")
+        return error
+
     def _finished(self, message: BaseMessage, request: Request) -> BaseMessage:
         """`message` with its cost and its object, where it is known and they are not yet."""
         metadata = message.metadata
@@ -289,13 +295,6 @@ def _as_list(messages: Any) -> list[BaseMessage]:
     if not found:
         raise MessageError("A model is asked with at least one message.")
     return found
-
-
-def _noted(error: BaseException, message: BaseMessage | None) -> BaseException:
-    """The SDK says no more than "Connection error."."""
-    if message is not None and not isinstance(error, asyncio.CancelledError):
-        error.add_note(f"It happened in the middle of a stream, after {len(message.content or '')} characters.")
-    return error
 
 
 @contextlib.contextmanager

@@ -7,12 +7,10 @@ import copy
 from typing import Any, Literal, NoReturn, Self, cast, overload
 
 from synthora.callbacks import BaseCallBackHandler
-from synthora.messages import BaseMessage, assistant
+from synthora.messages import BaseMessage
 from synthora.models.base import AsyncPieces, BaseModelBackend, Pieces
 
 Json = dict[str, Any]
-# What a stream yields first, to whoever opens it: the request has been made.
-OPENED = assistant("")
 
 
 class WrapperBackend(BaseModelBackend):

@@ -12,8 +12,8 @@ from typing import Any
 
 from llamaforge.exceptions import LlamaForgeError
 from synthora.messages import BaseMessage
-from synthora.models.base import AsyncPieces, BaseModelBackend, Pieces
-from synthora.models.wrappers.base import OPENED, Json, WrapperBackend
+from synthora.models.base import OPENED, AsyncPieces, BaseModelBackend, Pieces
+from synthora.models.wrappers.base import Json, WrapperBackend
 
 _CHARACTERS_A_TOKEN = 4
 

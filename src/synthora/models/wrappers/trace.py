@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from synthora.messages import BaseMessage
-from synthora.models.base import AsyncPieces, BaseModelBackend, Pieces
-from synthora.models.wrappers.base import OPENED, Json, WrapperBackend
+from synthora.models.base import OPENED, AsyncPieces, BaseModelBackend, Pieces
+from synthora.models.wrappers.base import Json, WrapperBackend
 from synthora.types import CallBackEvent, ModelBackendType, Node, TraceEvent
 
 _PROVIDERS = {
