@@ -138,8 +138,7 @@ def test_mistakes_are_sentences(
     message = failed("run", *args, code=code, typed="")
     assert sentence in message
     assert "Traceback" not in message
-    if "-o" not in args:
-        assert upstream.chats == []
+    assert upstream.chats == []
 
 
 # ---- chat or not

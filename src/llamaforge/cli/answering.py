@@ -118,6 +118,8 @@ class Asked:
         """
         if as_json or output is not None:
             pieces: list[str] = []
+            if output is not None:
+                _write(output, "", "a")  # one that can't be written is told before the model works
             whole = self._ask(pieces.append, raw=raw, whole=as_json)
             text = "".join(pieces)
             if output is not None:
@@ -169,8 +171,9 @@ def _show_call(call: Any, result: Any) -> None:
         say(f"{call.tool.name}({call.call.arguments}): {result.text}", err=True)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, mode: str = "w") -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise ParameterError(f"{path} can't be written: {error.strerror}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 FAILED = 1
 INTERRUPTED = 130
+_OF_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 # click's class, wherever typer has click from.
@@ -121,8 +123,10 @@ def _errors_as_sentences() -> Iterator[None]:
         raise typer.Exit(0) from error
     except OSError as error:
         terminal.abandon(sys.stdout)
-        what = f"{error.filename} can't be used" if error.filename else "The output can't be written"
-        say(f"llamaforge: {what}: {error.strerror or error}.", err=True)
+        what = f"{error.filename} can't be used: " if error.filename else ""
+        if error.errno in _OF_OUTPUT:
+            what = "The output can't be written: "
+        say(f"llamaforge: {what}{error.strerror or error}.", err=True)
         raise typer.Exit(FAILED) from error
 
 
