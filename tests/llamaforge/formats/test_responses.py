@@ -12,7 +12,9 @@ from openai.types.responses import Response, ResponseStreamEvent
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 from pydantic import TypeAdapter
 
-from llamaforge.events import Done, Error, Event, Reasoning, Refusal, Text, ToolCall, Usage
+from llamaforge.events import Done, Error, Event, Image, Reasoning, Refusal, Source, Text, ToolCall, Usage
+from llamaforge.events.parts import Growing, Part, Reducer
+from llamaforge.events.responses import Decoder
 from llamaforge.exceptions import ParameterError
 from llamaforge.formats.responses import Renderer, decode_request
 from tests.llamaforge.formats.test_anthropic import everywhere
@@ -234,3 +236,88 @@ class TestRendering:
         assert response.output_text == "Yes."
         assert response.usage is not None
         assert response.usage.total_tokens == 7
+
+
+def decode(*values: Any) -> list[Event]:
+    decoder = Decoder()
+    events = [event for value in values for event in decoder.decode(json.dumps(value).encode())]
+    assert decoder.lost == 0
+    return events
+
+
+def answered(events: list[Event]) -> list[tuple[str, str, str, str]]:
+    reducer: Reducer[Part] = Reducer(lambda kind: Part(kind, Growing()))
+    for event in events:
+        reducer.add(event)
+    return [(part.kind, part.call_id, part.name, part.text) for part in reducer.parts]
+
+
+class TestDecoder:
+    def test_what_we_render_is_read_back(self) -> None:
+        events = [
+            Reasoning("hm"), Text("Ye"), Text("s."), ToolCall(0, "c1", "weather", '{"a"'), ToolCall(0, arguments=":1}"),
+            ToolCall(1, "c2", "now", "{}"), Refusal("No."), Done("tool_calls"), Usage(10, 7, 2, 1),
+        ]  # fmt: skip
+        stream, whole = rendered(events)
+        assert answered(decode(*stream)) == answered(decode(whole)) == answered(events)
+        for found in (decode(*stream), decode(whole)):
+            usage = next(event for event in found if isinstance(event, Usage))
+            assert (usage.prompt, usage.completion, usage.cached, usage.reasoning) == (10, 7, 2, 1)
+            assert found[-1] == Done("tool_calls")
+        assert decode(*rendered([Text("a"), Done("length")])[0])[-1] == Done("length")
+
+    def test_reasoning_goes_back_as_it_came(self) -> None:
+        item = {
+            "type": "reasoning",
+            "id": "rs",
+            "summary": [{"type": "summary_text", "text": "hm"}],
+            "encrypted_content": "x",
+        }
+        events = decode(
+            {"type": "response.reasoning_summary_text.delta", "output_index": 1, "delta": "hm"},
+            {"type": "response.output_item.done", "output_index": 1, "item": item},
+        )
+        kept = Reasoning("", "x", details={"reasoning_items": [{**item, "index": 1}]})
+        assert events == [Reasoning("hm"), kept]
+        assert decode({"object": "response", "output": [item]})[0].text == "hm"  # type: ignore[union-attr]
+
+    def test_sources_and_pictures(self) -> None:
+        note = {"type": "url_citation", "url": "https://a.example/", "title": "A", "start_index": 0, "end_index": 2}
+        image = {"type": "image_generation_call", "result": "QQ==", "output_format": "webp"}
+        events = decode(
+            {"type": "response.output_text.annotation.added", "annotation": note},
+            {"type": "response.output_item.done", "output_index": 0, "item": image},
+        )
+        assert events == [
+            Source("https://a.example/", "A", details={"start_index": 0, "end_index": 2}), Image("data:image/webp;base64,QQ=="),
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("value", "status"),
+        [
+            ({"type": "error", "code": "rate_limit_exceeded", "message": "No."}, 429),
+            ({"type": "error", "code": None, "message": "No."}, 502),
+            ({"error": {"code": "invalid_prompt", "message": "No."}}, 400),
+            ({"type": "response.failed", "response": {
+                "status": "failed", "error": {"code": "server_error", "message": "No."}}}, 502),
+        ],
+    )  # fmt: skip
+    def test_errors(self, value: dict[str, Any], status: int) -> None:
+        decoder = Decoder()
+        [error] = decoder.read(value)
+        assert isinstance(error, Error)
+        assert (error.detail, error.status, decoder.error, decoder.finished) == ("No.", status, error, False)
+
+    @pytest.mark.parametrize("payload", [b"", b"{", b"\xff", b"[]", b"null", b'"a"', b"{}", b"[" * 5000])
+    def test_what_is_no_event(self, payload: bytes) -> None:
+        decoder = Decoder()
+        assert decoder.decode(payload) == []
+        assert decoder.lost == 1
+
+    def test_a_wrong_value_in_every_place(self) -> None:
+        stream, whole = rendered([Reasoning("hm"), Text("a"), ToolCall(0, "c", "f", "{}"), Refusal("b"), Done("stop")])
+        for wrong in (None, True, 7, "a", [], [3], {}, {"type": []}):
+            for value in (whole, *stream):
+                for changed in everywhere(value, wrong):
+                    for event in Decoder().decode(json.dumps(changed).encode()):
+                        assert isinstance(event, Event)
