@@ -398,6 +398,15 @@ async def test_who_asks_while_a_model_is_unloaded_gets_a_new_process_after_the_o
     assert [worker.pid for worker in workers()] == [state(pool, "eliza").pid]
 
 
+async def test_force_cuts_off_an_unload_that_waits(pool):
+    async with pool.lease(ELIZA) as lease:
+        waiting = asyncio.create_task(pool.unload("eliza"))
+        await asyncio.sleep(0.02)
+        assert await pool.unload("eliza", force=True) is True
+        assert lease.failed.is_set()
+        assert await waiting is True
+
+
 async def test_a_cancelled_unload_still_lets_the_process_go_with_its_last_request(pool):
     async with pool.lease(ELIZA):
         unloading = asyncio.create_task(pool.unload("eliza"))

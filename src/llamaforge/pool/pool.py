@@ -182,7 +182,7 @@ class Pool:
         is broken off. Who asks later gets a new process, after the old one has ended.
         """
         model = self._models.get(name)
-        if model is None or (model.process is None and model.loading is None):
+        if model is None or not (model.process or model.loading or model.leaving):
             return False
         model.queue.fail(was_unloaded(name))
         process, model.process = model.process, None
@@ -193,12 +193,9 @@ class Pool:
             model.loading.cancel()
             await asyncio.wait({model.loading})
         model.error = None
-        if process is not None:
-            if force:
-                await process.stop()
-            else:
-                self._stop_drained()
-                await process.gone.wait()
+        self._stop_drained()
+        for leaving in tuple(model.leaving):
+            await (leaving.stop() if force else leaving.gone.wait())
         return True
 
     def status(self) -> list[ModelStatus]:
