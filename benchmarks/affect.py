@@ -1,5 +1,8 @@
 """What each emotion does to a real local model: `python benchmarks/affect.py` writes benchmarks/affect.md and affect.svg.
 
+With `--model PATH` the table of another model (a GGUF file) is printed instead, and nothing is written; `--draws N` takes fewer
+draws for each prompt, and no more answers than that.
+
 The model is llama.cpp on a GGUF of random weights (dim 256, 2 layers, bytes as tokens): its distributions are wide, and no
 training tells it what an emotion is, so that what changes comes from the sampling alone. Both rules are measured.
 
@@ -13,10 +16,13 @@ training tells it what an emotion is, so that what changes comes from the sampli
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
 import statistics
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,11 +56,23 @@ _WITHHELD = 200
 COLOURS = ("#e6a700", "#3b6fb5", "#c0392b", "#7d3c98", "#2e8b57", "#e2661a", "#5d6d7e", "#d4669b")
 
 
+def asked(backend: LlamaCppBackend, prompt: str, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the engine says of one token: of the engine itself, since an answer in OpenAI's shape has no ids of tokens."""
+    endpoint = backend.endpoint
+    assert endpoint is not None
+    body = json.dumps({"prompt": prompt, "n_predict": 1, **PLAIN, **settings}).encode()
+    request = urllib.request.Request(
+        f"{endpoint.url}/completion", body, {"Authorization": f"Bearer {endpoint.api_key}"}
+    )
+    with urllib.request.urlopen(request) as response:
+        found: list[dict[str, Any]] = json.load(response).get("completion_probabilities") or []
+        return found
+
+
 def distribution(backend: LlamaCppBackend, prompt: str) -> dict[int, float]:
-    """The model's own probabilities of the next token, by its id."""
-    answer = backend.completion(prompt, {"max_tokens": 1, "logprobs": 300, "n_probs": 300, "seed": 1, **PLAIN})
-    found = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-    return {token["id"]: math.exp(token["logprob"]) for token in found}
+    """The model's own probabilities of the next token, by its id: those of the likeliest 300 tokens."""
+    (token,) = asked(backend, prompt, {"n_probs": 300, "seed": 1})
+    return {one["id"]: math.exp(one["logprob"]) for one in token["top_logprobs"]}
 
 
 def weights(probabilities: Mapping[int, float], settings: Mapping[str, Any]) -> list[float]:
@@ -77,25 +95,27 @@ def entropy(kept: Sequence[float]) -> float:
     return -sum(weight / whole * math.log2(weight / whole) for weight in kept)
 
 
-def drawn(backend: LlamaCppBackend, prompt: str, settings: Mapping[str, Any]) -> list[int]:
+def drawn(backend: LlamaCppBackend, prompt: str, settings: Mapping[str, Any], draws: int) -> list[int]:
     """Tokens that the engine draws next, each with another seed."""
-    one = {"temperature": settings["temperature"], "top_p": settings["top_p"], "max_tokens": 1, "logprobs": 1, **PLAIN}
-    answers = (backend.completion(prompt, {**one, "seed": seed}) for seed in range(DRAWS))
-    told = (answer["choices"][0]["logprobs"] for answer in answers)
-    return [_WITHHELD if logprobs is None else logprobs["content"][0]["id"] for logprobs in told]
+    one = {"temperature": settings["temperature"], "top_p": settings["top_p"], "n_probs": 1}
+    answers = (asked(backend, prompt, {**one, "seed": seed}) for seed in range(draws))
+    return [answer[0]["id"] if answer else _WITHHELD for answer in answers]
 
 
-def row(backend: LlamaCppBackend, name: str, settings: Mapping[str, Any], own: Sequence[Mapping[int, float]]) -> str:
+def row(
+    backend: LlamaCppBackend, name: str, settings: Mapping[str, Any], own: Sequence[Mapping[int, float]], draws: int
+) -> str:
     expected = [weights(probabilities, settings) for probabilities in own]
-    tokens = [drawn(backend, prompt, settings) for prompt in PROMPTS]
+    tokens = [drawn(backend, prompt, settings, draws) for prompt in PROMPTS]
     surprise = [
         math.log2(sum(kept)) - math.log2(probabilities[token]) / settings["temperature"]
         for kept, probabilities, found in zip(expected, own, tokens, strict=True)
         for token in found
+        if token in probabilities
     ]
     lengths = [
         backend.completion("The sea", {**settings, **PLAIN, "seed": seed})["usage"]["completion_tokens"]
-        for seed in range(ANSWERS)
+        for seed in range(min(ANSWERS, draws))
     ]
     shown = (settings["temperature"], settings["top_p"], settings["repetition_penalty"])
     return (
@@ -106,7 +126,7 @@ def row(backend: LlamaCppBackend, name: str, settings: Mapping[str, Any], own: S
 
 
 def table(
-    backend: LlamaCppBackend, rule: Rule, own: Sequence[Mapping[int, float]], states: Mapping[str, Any]
+    backend: LlamaCppBackend, rule: Rule, own: Sequence[Mapping[int, float]], states: Mapping[str, Any], draws: int
 ) -> list[str]:
     head = "| state | temperature | top_p | repetition | entropy, bits | surprise, bits | different | tokens |"
     rows = []
@@ -114,7 +134,7 @@ def table(
         settings = {**BASE, **rule(BASE, state)}
         settings["max_new_tokens"] = settings.pop("max_new_tokens", settings.pop("max_tokens", None))
         settings = {key: value for key, value in settings.items() if key not in {"max_tokens", "top_k"}}
-        rows.append(row(backend, name, settings, own))
+        rows.append(row(backend, name, settings, own, draws))
     return [head, "| --- " * 8 + "|", *rows]
 
 
@@ -160,25 +180,37 @@ def plot(lines: Mapping[str, Sequence[float]]) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
+def measured(path: Path, draws: int) -> tuple[list[list[str]], dict[str, list[float]]]:
+    """The tables of both rules, and the curves, of the model at `path`."""
+    backend = LlamaCppBackend()
+    backend.load_model(path, {"n_threads": 1})
+    own = [distribution(backend, prompt) for prompt in PROMPTS]
+    states = {"neutral": {}} | {emotion: {emotion: 1.0} for emotion in EMOTIONS}
+    mixed = {"joy + excitement + calm": {"joy": 1.0, "excitement": 1.0, "calm": 1.0}}
+    both = [table(backend, rule, own, {**states, **mixed}, draws) for rule in (shaped, merged)]
+    lines = curves(own)
+    backend.unload()
+    return both, lines
+
+
 def main() -> None:
-    folder = Path(__file__).parent
+    parser = argparse.ArgumentParser(description="What each emotion does to a local model.")
+    parser.add_argument("--model", type=Path, help="a GGUF file to measure in the place of random weights")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="tokens drawn for each prompt and state")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        path = write_random(Path(place) / "random.gguf", dim=256, layers=2, heads=4)
-        backend = LlamaCppBackend()
-        backend.load_model(path, {"n_threads": 1})
-        own = [distribution(backend, prompt) for prompt in PROMPTS]
-        states = {"neutral": {}} | {emotion: {emotion: 1.0} for emotion in EMOTIONS}
-        mixed = {"joy + excitement + calm": {"joy": 1.0, "excitement": 1.0, "calm": 1.0}}
-        both = [table(backend, rule, own, {**states, **mixed}) for rule in (shaped, merged)]
-        lines = curves(own)
-        backend.unload()
-    (folder / "affect.svg").write_text(plot(lines), encoding="utf-8")
-    text = (folder / "affect.md").read_text(encoding="utf-8") if (folder / "affect.md").exists() else "## Figures\n"
-    kept = text.partition("## Figures\n")[0]
+        path = given.model or write_random(Path(place) / "random.gguf", dim=256, layers=2, heads=4)
+        both, lines = measured(path, given.draws)
     figures = ["## Figures", "", "Through valence and arousal (`shaped`):", "", *both[0], "",
                "By the documented rule (`merged`):", "", *both[1], ""]  # fmt: skip
-    (folder / "affect.md").write_text(kept + "\n".join(figures), encoding="utf-8")
     print("\n".join(figures))
+    if given.model is not None:
+        return
+    folder = Path(__file__).parent
+    (folder / "affect.svg").write_text(plot(lines), encoding="utf-8")
+    text = (folder / "affect.md").read_text(encoding="utf-8") if (folder / "affect.md").exists() else "## Figures\n"
+    before = text.partition("## Figures\n")[0]
+    (folder / "affect.md").write_text(before + "\n".join(figures), encoding="utf-8")
 
 
 if __name__ == "__main__":
