@@ -449,6 +449,17 @@ def test_a_seed_holds_beside_others_too(wide: HuggingFaceBackend) -> None:
     assert together == alone
 
 
+def test_the_first_answer_joins_the_others(wide: HuggingFaceBackend) -> None:
+    wish = {"max_tokens": 30, "temperature": 1.0}
+    expected = [wide.generate("Hi", {**wish, "seed": seed}) for seed in (1, 2)]
+    first, second = (wide.generate_stream("Hi", {**wish, "seed": seed}) for seed in (1, 2))
+    texts = [next(first), next(second)]
+    assert wide._engine._alone.locked()
+    texts[0] += next(first) + next(first)
+    assert not wide._engine._alone.locked()
+    assert [text + "".join(rest) for text, rest in zip(texts, (first, second), strict=True)] == expected
+
+
 def test_answers_alone_and_in_a_batch_leave_each_other_alone(wide: HuggingFaceBackend) -> None:
     """The library writes into the configuration that its passes read: shared, it made half of these answers wrong."""
     wish = {"max_tokens": 6}

@@ -68,6 +68,11 @@ class Batch:
         self._manager = manager
         self.close = weakref.finalize(self, _stop, manager)
 
+    @property
+    def running(self) -> int:
+        """How many answers are being written, or wait their turn."""
+        return len(self._outputs)
+
     def room(self, prompt: Sequence[int]) -> int:
         """How many tokens of an answer to `prompt` fit into the cache, were it the only one; 0 or less for none."""
         return self._tokens - len(prompt)
@@ -157,6 +162,9 @@ class _Outputs(OutputRouter):  # type: ignore[misc] # the library is not typed
 
     def open(self, name: str) -> queue.SimpleQueue[Any]:
         return self._queues.setdefault(name, queue.SimpleQueue())
+
+    def __len__(self) -> int:
+        return len(self._queues)
 
     def forget(self, name: str) -> None:
         self._queues.pop(name, None)

@@ -6,8 +6,8 @@ import inspect
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from itertools import chain
 from typing import Any
@@ -169,30 +169,43 @@ class Engine:
     ) -> Iterator[int]:
         """The tokens of an answer, its end token included; closing the iterator ends it. Raises GenerationError.
 
-        The first who comes runs a loop of his own, which costs the least for one answer. While it runs, others share
-        the passes of a batch. cached: is told how many tokens of the prompt had been read before. mask: see `mask`.
+        The first who comes runs a loop of his own, which costs the least for one answer. Others share the passes of a
+        batch, and the first joins them with his next token. cached: is told how many tokens of the prompt had been read
+        before. mask: see `mask`.
         """
         sampler = Sampler(settings, prompt, self.model.ends, self.device, mask)
         if isinstance(prompt, Prompt) and prompt.beside:
             yield from self._loop(prompt, sampler, limit, beside=prompt.beside)
             return
-        if self._alone.acquire(blocking=False):
+        written: list[int] = []
+        if not self._shares(prompt, limit) and self._alone.acquire(blocking=False):
             try:
                 cache, known = self._prefix.take(prompt)
                 cached(known)
-                yield from self._loop(prompt, sampler, limit, cache, known, keeps=True)
+                with closing(self._loop(prompt, sampler, limit, cache, known, keeps=True)) as loop:
+                    for token in loop:
+                        written.append(token)
+                        yield token
+                        if self._shares([*prompt, *written], limit - len(written)):
+                            break
             finally:
                 self._alone.release()
+        if len(written) == limit or (written and written[-1] in self.model.ends):
             return
-        written: list[int] = []
         batch = self._shared()
         if batch is not None:
-            for token in batch.run(prompt, sampler, min(limit, batch.room(prompt)), self.model.ends):
+            read, more = [*prompt, *written], limit - len(written)
+            for token in batch.run(read, sampler, min(more, batch.room(read)), self.model.ends):
                 written.append(token)
                 yield token
         # What is too long for the batch goes on alone, with the same sampler.
         if len(written) < limit and not (written and written[-1] in self.model.ends):
             yield from self._loop([*prompt, *written], sampler, limit - len(written))
+
+    def _shares(self, prompt: Sequence[int], limit: int) -> bool:
+        """Whether a batch writes answers at present, and has room for one more: in its passes one costs the least."""
+        batch = self._batch
+        return batch is not None and 0 < batch.running < self.slots and batch.room(prompt) >= limit > 0
 
     def beams(self, prompt: Sequence[int], settings: Settings, limit: int) -> list[int]:
         """The likeliest whole answer that a search with `num_beams` finds. Blocks until it is found."""
@@ -249,7 +262,7 @@ class Engine:
         *,
         keeps: bool = False,
         beside: Mapping[str, Any] | None = None,
-    ) -> Iterator[int]:
+    ) -> Generator[int, None, None]:
         """One pass a token. cache: holds the first `known` tokens of the prompt. keeps: it is kept for the next prompt.
 
         beside: what is read with the prompt, such as its pictures.
