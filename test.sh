@@ -14,6 +14,7 @@ cd -- "$(dirname -- "$0")"
 main() {
     need_system_packages
     venv_ready test || venv_install test
+    clients_ready || clients_install
     need_browser
     .venv/bin/python -m tests.support.official_frontend >/dev/null
     .venv/bin/python -m tests.support.real_model >/dev/null
@@ -26,6 +27,20 @@ main() {
     echo "== pytest"
     .venv/bin/python -m pytest -q -n "${OUI_TEST_WORKERS:-2}" --dist loadgroup "$@" || failed=1
     exit "$failed"
+}
+
+# Clients of `llamaforge serve` for tests/clients/test_serve.py, in an environment of their own: some want another openai.
+clients_ready() {
+    [ -x .venv-clients/bin/python ] && cmp -s tests/clients/requirements.txt .venv-clients/lock.txt
+}
+
+clients_install() {
+    echo "Installing other people's clients into .venv-clients (once; about a minute) ..." >&2
+    rm -rf .venv-clients
+    .venv/bin/python -m venv .venv-clients
+    .venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes \
+        --root-user-action=ignore -r tests/clients/requirements.txt
+    cp tests/clients/requirements.txt .venv-clients/lock.txt
 }
 
 check() { # check PROGRAM ARGUMENT...: one of the environment's programs; quiet where it is content

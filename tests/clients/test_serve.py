@@ -1,7 +1,7 @@
 """Other people's clients of `llamaforge serve`: litellm, langchain-openai and instructor, in an environment of their own.
 
-It is large and not made by test.sh: `python3 -m venv .venv-clients`, and install tests/clients/requirements.txt into it.
-The clients of OpenAI and Anthropic are in tests/llamaforge/test_server_apis.py.
+test.sh makes it, from tests/clients/requirements.txt: some of them want another openai than ours. The clients of OpenAI
+and Anthropic are in tests/llamaforge/test_server_apis.py.
 """
 
 import re
@@ -19,10 +19,10 @@ SCRIPT = ROOT / "tests" / "clients" / "other_clients.py"
 CALL = '<tool_call>\n{"name": "Weather", "arguments": {"city": "Berlin"}}\n</tool_call>'
 
 
-@pytest.mark.skipif(not PYTHON.exists(), reason="needs .venv-clients, see the module")
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_clients_get_what_they_ask_for(tmp_path):
+    assert PYTHON.exists(), "There is no .venv-clients: start ./test.sh once, which makes it."
     forge = LlamaForge(":memory:")
     llama = {"n_threads": 1, "n_ctx": 2048, "temperature": 0}
     forge.add_model("tiny", write_gguf(tmp_path / "tiny.gguf"), parameters=llama)
