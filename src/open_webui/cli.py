@@ -1,15 +1,18 @@
-"""The command line: serve, migrate, config, policies."""
+"""The command line: serve, migrate, config, policies, and users, who are listed, made and changed."""
 
 import asyncio
+import getpass
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from open_webui import __version__
 from open_webui.env import Settings, load
-from open_webui.errors import StartupError
+from open_webui.errors import OuiError, StartupError
+from open_webui.principal import Role
 
 app = typer.Typer(
     help="oui-backend: a self-hosted AI server.",
@@ -19,9 +22,14 @@ app = typer.Typer(
 )
 
 
-def _fail(error: StartupError) -> NoReturn:
+users = typer.Typer(help="List, add and change the accounts, also while the server runs.", no_args_is_help=True)
+app.add_typer(users, name="users")
+Email = Annotated[str, typer.Argument(help="The account's e-mail address.")]
+
+
+def _fail(error: OuiError) -> NoReturn:
     print(f"oui-backend: {error.detail}", file=sys.stderr)
-    raise typer.Exit(error.exit_code)
+    raise typer.Exit(error.exit_code if isinstance(error, StartupError) else 1)
 
 
 def _settings() -> Settings:
@@ -29,6 +37,21 @@ def _settings() -> Settings:
         return load()
     except StartupError as error:
         _fail(error)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"oui-backend {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """oui-backend: a self-hosted AI server."""
 
 
 @app.command()
@@ -74,10 +97,84 @@ def policies(
     _guard(lambda: print_policies(write))
 
 
+@users.command("list")
+def list_users() -> None:
+    """Print all accounts: e-mail address, role, when last here (UTC), name."""
+    from open_webui import administration
+
+    settings = _settings()
+    _guard(lambda: print("\n".join(asyncio.run(administration.list_users(settings)))))
+
+
+@users.command("add")
+def add_user(
+    email: Email,
+    name: Annotated[str, typer.Option(help="What others see; the part before the @ by default.")] = "",
+    role: Annotated[Role | None, typer.Option(help="`user` by default; the first account is always `admin`.")] = None,
+) -> None:
+    """Make an account. The password is asked for, or read from standard input."""
+    from open_webui import administration
+
+    _say(lambda settings: administration.add_user(settings, email, name, role, _ask_password))
+
+
+@users.command("password")
+def set_password(email: Email) -> None:
+    """Set a password, which ends the account's sessions. It is asked for, or read from standard input."""
+    from open_webui import administration
+
+    _say(lambda settings: administration.set_password(settings, email, _ask_password))
+
+
+@users.command("role")
+def set_role(email: Email, role: Annotated[Role, typer.Argument(help="pending, user or admin.")]) -> None:
+    """Change what an account may do."""
+    from open_webui import administration
+
+    _say(lambda settings: administration.set_role(settings, email, role))
+
+
+@users.command("delete")
+def delete_user(
+    email: Email, yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask whether to do it.")] = False
+) -> None:
+    """Remove an account with its chats and files."""
+    from open_webui import administration
+
+    def confirm(question: str) -> bool:
+        if not yes and not sys.stdin.isatty():
+            raise StartupError("Nobody is there to confirm it. Add --yes to delete without a question.")
+        return yes or typer.confirm(question)
+
+    _say(lambda settings: administration.delete_user(settings, email, confirm))
+
+
+def _ask_password() -> str:
+    """A password: typed twice and not shown, or the first line of standard input where that is no terminal.
+
+    It is never an argument: everybody on the machine could read that.
+    """
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    try:
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("The same again: ") != password:
+            raise StartupError("The two passwords differ. Nothing was changed.")
+    except EOFError:
+        raise StartupError("No password was given. Nothing was changed.") from None
+    return password
+
+
+def _say(action: Callable[[Settings], Coroutine[Any, Any, str]]) -> None:
+    """Runs an action and prints the sentence that it gives."""
+    settings = _settings()
+    _guard(lambda: print(asyncio.run(action(settings))))
+
+
 def _guard(action: Callable[[], None]) -> None:
     try:
         action()
-    except StartupError as error:
+    except OuiError as error:
         _fail(error)
 
 

@@ -24,6 +24,7 @@ from open_webui.internal.postgres import UNPREPARED, read_one_snapshot, watch_po
 from open_webui.internal.prepared import driver_of
 from open_webui.internal.shielding import to_the_end
 from open_webui.internal.sqlite import Connection, ReadConnection, creator
+from open_webui.utils.masking import masked
 
 log = get_logger(__name__)
 _encode = msgspec.json.encode
@@ -62,6 +63,11 @@ def database_url(settings: Settings) -> URL:
         query = {("ssl" if k == "sslmode" else k): v for k, v in url.query.items()}
         return url.set(drivername="postgresql+asyncpg", query=query)
     raise StartupError(f"DATABASE_URL asks for '{backend}', but only SQLite and PostgreSQL are supported.")
+
+
+def shown_url(settings: Settings) -> str:
+    """The configured database's address without its password, wherever in it that stands. Raises StartupError."""
+    return str(masked(database_url(settings).render_as_string(hide_password=True)))
 
 
 def _sqlite_pragmas(settings: Settings, *, writes: bool) -> Callable[[Any, Any], None]:

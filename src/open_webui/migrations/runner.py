@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from open_webui.env import Settings
 from open_webui.errors import StartupError
-from open_webui.internal.db import database_url, ensure_folder
+from open_webui.internal.db import database_url, ensure_folder, shown_url
 from open_webui.internal.log import get_logger
 from open_webui.migrations import HEAD
 
@@ -34,29 +34,76 @@ async def migrate(settings: Settings, alone: AbstractContextManager[None] | None
         ensure_folder(Path(url.database).parent)
     engine = create_async_engine(url, poolclass=sa.pool.NullPool)
     try:
-        async with engine.connect() as connection:
-            state = await connection.run_sync(_revision)
-            await connection.rollback()
-        if state == HEAD:
-            return False
-        if not settings.enable_db_migrations:
-            raise StartupError(
-                f"The database has schema {state or 'none'}, this release needs {HEAD}."
-                " Run `oui-backend migrate`, or set ENABLE_DB_MIGRATIONS=true."
-            )
-        if url.drivername.startswith("sqlite"):
-            # An own thread: Alembic is synchronous, and so are a file and the lock on it.
-            with alone or nullcontext():
-                done = await asyncio.to_thread(_upgrade_sqlite, Path(str(url.database)))
-        else:
-            done = await _upgrade_postgresql(engine)
-        if done:
-            log.info("database migrated", revision=HEAD, before=state)
-        return done
-    except (SQLAlchemyError, sqlite3.Error, OSError, ConnectionError) as error:
-        raise StartupError(f"The database {url.render_as_string()} can't be used: {_first_line(error)}") from error
+        with failures_as_sentences(settings):
+            return await _migrate(engine, settings, alone or nullcontext())
     finally:
         await engine.dispose()
+
+
+async def _migrate(engine: AsyncEngine, settings: Settings, alone: AbstractContextManager[None]) -> bool:
+    async with engine.connect() as connection:
+        state = await connection.run_sync(_revision)
+        await connection.rollback()
+    if state == HEAD:
+        return False
+    if not settings.enable_db_migrations:
+        raise StartupError(
+            f"The database has schema {state or 'none'}, this release needs {HEAD}."
+            " Run `oui-backend migrate`, or set ENABLE_DB_MIGRATIONS=true."
+        )
+    if engine.dialect.name == "sqlite":
+        # An own thread: Alembic is synchronous, and so are a file and the lock on it.
+        with alone:
+            done = await asyncio.to_thread(_upgrade_sqlite, Path(str(engine.url.database)))
+    else:
+        done = await _upgrade_postgresql(engine)
+    if done:
+        log.info("database migrated", revision=HEAD, before=state)
+    return done
+
+
+async def stored_revision(settings: Settings) -> str | None:
+    """The schema of the configured database, None when there is no database or nothing in it. Makes and changes nothing.
+
+    Raises StartupError for one that can't be read.
+    """
+    url = database_url(settings)
+    if _is_missing(url):
+        return None
+    engine = create_async_engine(url, poolclass=sa.pool.NullPool)
+    try:
+        with failures_as_sentences(settings):
+            async with engine.connect() as connection:
+                return await connection.run_sync(_revision)
+    finally:
+        await engine.dispose()
+
+
+@contextlib.contextmanager
+def failures_as_sentences(settings: Settings) -> Iterator[None]:
+    """Raises StartupError for what the database raises inside, with one sentence and without the passwords of its address."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        address = shown_url(settings)
+        raise StartupError(f"The database {address} can't be used: {_first_line(error)}") from error
+
+
+def _is_missing(url: sa.URL) -> bool:
+    """Whether it is a SQLite file that is not there: opening it would make it."""
+    return url.drivername.startswith("sqlite") and not Path(str(url.database)).exists()
+
+
+async def need_current(settings: Settings) -> None:
+    """Raises StartupError, which says what to do, unless the database has this release's schema."""
+    revision = await stored_revision(settings)
+    if revision is None:
+        raise StartupError(
+            f"There is no database at {shown_url(settings)} yet. Start the server or run `oui-backend migrate`"
+            " first; all commands look for .env and DATA_DIR in the folder that they are run in."
+        )
+    if revision != HEAD:
+        raise StartupError(f"The database has schema {revision}, this release needs {HEAD}. Run `oui-backend migrate`.")
 
 
 def _first_line(error: BaseException) -> str:

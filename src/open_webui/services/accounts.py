@@ -22,7 +22,7 @@ from open_webui.principal import ROLES, Principal, Role
 from open_webui.schemas.auths import AddUser, SignIn, SignUp, UpdatePassword, UpdateProfile
 from open_webui.schemas.users import UpdateUser
 from open_webui.services import intake, staging
-from open_webui.services.deps import Deps
+from open_webui.services.deps import AccountDeps, Deps
 from open_webui.services.files import PICTURE_BAD, check_picture
 from open_webui.utils import addresses
 from open_webui.utils.data_urls import LEAST
@@ -33,7 +33,7 @@ SIGNUP = "ui.enable_signup"
 DEFAULT_ROLE = "ui.default_user_role"
 LIFETIME = "auth.jwt_expiry"
 FOUR_WEEKS = 28 * 86_400
-_EMAIL = re.compile(r"[^@\s\"<>]{1,64}@[^@\s\"<>.]+(\.[^@\s\"<>.]+)+")
+_EMAIL = re.compile(r"[^@\s\"<>\x00-\x1f\x7f]{1,64}@[^@\s\"<>.\x00-\x1f\x7f]+(\.[^@\s\"<>.\x00-\x1f\x7f]+)+")
 _GRAVATAR = re.compile(r"https://(www\.|secure\.)?gravatar\.com/avatar/[0-9a-f]{32,64}(\?[\w=&%.-]{0,200})?")
 # Where a profile shows the picture from; a page that posts it back means "as it is".
 _OWN_IMAGE = re.compile(r"(https?://[^/]+)?/api/v1/users/[^/]+/profile/image(\?.*)?")
@@ -79,7 +79,7 @@ async def sign_up(deps: Deps, form: SignUp, address: str) -> SignedIn:
     return await _open_session(deps, values["id"], stamp)
 
 
-async def _close_sign_up(deps: Deps, unit: UnitOfWork) -> None:
+async def _close_sign_up(deps: AccountDeps, unit: UnitOfWork) -> None:
     await configs.put(unit.connection, deps.config.storable({SIGNUP: False}))
     unit.after_commit(deps.load_config)
 
@@ -125,23 +125,41 @@ async def _insert(
     return await accounts.insert_credential(unit.connection, values["id"], password_hash)
 
 
-async def _join_default_group(deps: Deps, unit: UnitOfWork, user_id: str) -> None:
+async def _join_default_group(deps: AccountDeps, unit: UnitOfWork, user_id: str) -> None:
     group_id = deps.config["ui.default_group_id"]
     if group_id and await groups.repository.get(unit.connection, group_id) is not None:
         await group_members.add(unit.connection, group_id, [user_id])
 
 
 async def add(deps: Deps, actor: Principal, form: AddUser) -> SignedIn:
-    """An account made by an admin."""
+    """An account made by an admin, signed in."""
+    user_id, stamp = await create(deps, actor, form)
+    return await _open_session(deps, user_id, stamp)
+
+
+async def create(deps: AccountDeps, actor: Principal, form: AddUser) -> tuple[str, str]:
+    """An account made by an admin: its id and its session stamp."""
     values = _new_person(form, form.role or "pending")
     password_hash = await _hash(deps, form.password)
     async with deps.database.write() as unit:
         stamp = await _insert(unit, values, password_hash, writer_id=actor.id)
         await _join_default_group(deps, unit, values["id"])
-    return await _open_session(deps, values["id"], stamp)
+    return values["id"], stamp
 
 
-async def ensure_admin(deps: Deps) -> None:
+async def create_first_admin(deps: AccountDeps, form: SignUp) -> bool:
+    """Makes the administrator of a server without accounts and closes sign-up; False when there is an account already."""
+    values = _new_person(form, "admin")
+    password_hash = await _hash(deps, form.password)
+    async with deps.database.write() as unit:
+        if not await accounts.claim_first_admin(unit.connection, values["id"]):
+            return False
+        await _insert(unit, values, password_hash)
+        await _close_sign_up(deps, unit)
+    return True
+
+
+async def ensure_admin(deps: AccountDeps) -> None:
     """Makes the admin that the environment names, while there is no account at all. Raises StartupError."""
     email, password = deps.settings.webui_admin_email, deps.settings.webui_admin_password.get_secret_value()
     if not email or not password:
@@ -151,20 +169,15 @@ async def ensure_admin(deps: Deps) -> None:
             return
     try:
         form = SignUp(name=deps.settings.webui_admin_name, email=email, password=password)
-        values = _new_person(form, "admin")
+        made = await create_first_admin(deps, form)
     except BadRequest as error:
         raise StartupError(f"The first admin can't be made. WEBUI_ADMIN_EMAIL: {error.detail}") from None
     except ValidationError as error:
         # Without the values: one of them is the password.
         problems = (f"WEBUI_ADMIN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False))
         raise StartupError(f"The first admin can't be made. {'; '.join(problems)}") from None
-    password_hash = await _hash(deps, password)
-    async with deps.database.write() as unit:
-        if not await accounts.claim_first_admin(unit.connection, values["id"]):
-            return
-        await _insert(unit, values, password_hash)
-        await _close_sign_up(deps, unit)
-    log.info("made the first admin from the environment", email=values["email"])
+    if made:
+        log.info("made the first admin from the environment", email=form.email)
 
 
 async def sign_in(deps: Deps, form: SignIn, address: str) -> SignedIn:
@@ -213,7 +226,7 @@ async def sign_out(deps: Deps, token: str) -> None:
 # One's own account
 
 
-async def get(deps: Deps, user_id: str) -> User:
+async def get(deps: AccountDeps, user_id: str) -> User:
     """Raises BadRequest for an unknown id, as the wire does under users."""
     async with deps.database.read() as connection:
         user = await users.get(connection, user_id)
@@ -259,7 +272,7 @@ async def change_password(deps: Deps, user_id: str, form: UpdatePassword) -> Sig
     return await _open_session(deps, user_id, stamp)
 
 
-async def _hash(deps: Deps, password: str) -> str:
+async def _hash(deps: AccountDeps, password: str) -> str:
     if not password:
         raise BadRequest(PASSWORD_EMPTY)
     return await deps.passwords.hash(password)
@@ -268,11 +281,11 @@ async def _hash(deps: Deps, password: str) -> str:
 # What admins do to others
 
 
-async def update(deps: Deps, actor: Principal, user_id: str, form: UpdateUser) -> User:
+async def update(deps: AccountDeps, actor: Principal, user_id: str, form: UpdateUser) -> User:
     """Only the primary admin changes the primary admin, and nobody demotes that one."""
     values = {k: v for k, v in (("name", form.name), ("role", form.role)) if v is not None}
     if form.email is not None:
-        values["email"] = _valid_email(form.email)
+        values["email"] = valid_email(form.email)
     if form.profile_image_url is not None:
         values |= _picture(form.profile_image_url)
     password_hash = await _hash(deps, form.password) if form.password else None
@@ -301,7 +314,7 @@ async def revoke_sessions(deps: Deps, user_id: str) -> None:
     await deps.identifier.forget(user_id)
 
 
-async def delete(deps: Deps, actor: Principal, user_id: str) -> None:
+async def delete(deps: AccountDeps, actor: Principal, user_id: str) -> None:
     """Removes an account with all that is its own. Nobody removes themselves or the primary admin."""
     async with deps.database.write() as unit:
         there = await users.lock(unit.connection, [actor.id, user_id])
@@ -366,14 +379,15 @@ def check_environment(config: Config) -> None:
             raise StartupError(f"The configuration can't be used. {variable}: {error}") from None
 
 
-def _valid_email(email: str) -> str:
+def valid_email(email: str) -> str:
+    """The same address. Raises BadRequest for what is none."""
     if _EMAIL.fullmatch(email) is None:
         raise BadRequest(constants.BAD_EMAIL)
     return email
 
 
 def _new_person(form: SignUp, role: Role) -> dict[str, Any]:
-    values: dict[str, Any] = {"id": new_id(), "name": form.name, "email": _valid_email(form.email), "role": role}
+    values: dict[str, Any] = {"id": new_id(), "name": form.name, "email": valid_email(form.email), "role": role}
     return values | {"profile_image_url": DEFAULT_IMAGE} | _picture(form.profile_image_url or "")
 
 

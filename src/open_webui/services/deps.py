@@ -30,7 +30,19 @@ class FileDeps(Protocol):
     blobs: BlobStore
 
 
-class Deps(FileDeps, Protocol):
+class AccountDeps(FileDeps, Protocol):
+    """What making and changing accounts needs. The command line has it too, beside a server that runs."""
+
+    config: Config
+    passwords: Passwords
+    identifier: Identifier
+
+    async def load_config(self) -> None:
+        """Takes over what the database holds now."""
+        ...
+
+
+class Deps(AccountDeps, Protocol):
     """The part of the state that services use.
 
     overlays: of a chat that is being answered, what the answers are by now, by message id. active_chats: which are.
@@ -38,13 +50,10 @@ class Deps(FileDeps, Protocol):
     hold what its running answers are by now, for who reads rows.
     """
 
-    config: Config
-    passwords: Passwords
     tokens: Tokens
     sealer: Sealer
     attempts: SignInAttempts
     emitter: Emitter
-    identifier: Identifier
     catalogue: Catalogue
     gate: Gate
     local_models: LocalModels
@@ -54,7 +63,3 @@ class Deps(FileDeps, Protocol):
 
     @property
     def running(self) -> Running: ...
-
-    async def load_config(self) -> None:
-        """Takes over what the database holds now."""
-        ...

@@ -1,0 +1,157 @@
+"""Accounts from the command line: the services and checks of the HTTP API, beside a server that runs or without one.
+
+A running server sees what changes here as it sees what another replica changes: within five seconds.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from open_webui.access.identify import Identifier
+from open_webui.access.passwords import Passwords
+from open_webui.access.tokens import Tokens
+from open_webui.config import Config
+from open_webui.env import Settings
+from open_webui.errors import BadRequest, Forbidden, NotFound
+from open_webui.internal.db import open_database
+from open_webui.migrations.runner import failures_as_sentences, need_current
+from open_webui.models import configs, users
+from open_webui.models.users import Person, User
+from open_webui.principal import Principal, Role
+from open_webui.schemas.auths import AddUser, SignUp
+from open_webui.schemas.users import UpdateUser
+from open_webui.services import accounts
+from open_webui.storage import open_store
+
+AskPassword = Callable[[], str]
+# In whose name accounts are made where there is no administrator.
+_NOBODY = Principal(id="", role="admin", name="", email="")
+
+
+class Administration:
+    """What the services of accounts need, opened for one command (see `AccountDeps`)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = open_database(settings)
+        self.blobs = open_store(settings)
+        self.config = Config()
+        self.passwords = Passwords(workers=1)
+        # It has nobody's session to look up here, so no token that it would take exists.
+        self.identifier = Identifier(self.database, Tokens(secrets.token_urlsafe()), self.config)
+
+    async def load_config(self) -> None:
+        async with self.database.read() as connection:
+            self.config.load(await configs.get_all(connection))
+
+    async def close(self) -> None:
+        self.passwords.close()
+        await self.database.close()
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[Administration]:
+    """Raises StartupError where there is no current database; it is neither made nor migrated here."""
+    await need_current(settings)
+    admin = Administration(settings)
+    try:
+        with failures_as_sentences(settings):
+            await admin.load_config()
+            yield admin
+    except ValidationError as error:
+        # Without the values: one of them is the password.
+        problems = (f"{e['loc'][0]}: {e['msg']}" for e in error.errors(include_input=False, include_url=False))
+        raise BadRequest("; ".join(problems)) from None
+    finally:
+        await admin.close()
+
+
+async def list_users(settings: Settings) -> list[str]:
+    """Lines of a table of all accounts, the oldest first."""
+    async with _open(settings) as admin, admin.database.read() as connection:
+        found = await users.people(connection)
+    rows = [("e-mail", "role", "last here", "name"), *(_row(person) for person in found)]
+    widths = [max(len(row[k]) for row in rows) for k in range(3)]
+    return ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows]
+
+
+def _row(person: Person) -> tuple[str, str, str, str]:
+    seen = datetime.fromtimestamp(person.last_active_at, UTC)
+    return _plain(person.email), person.role, f"{seen:%Y-%m-%d %H:%M}", _plain(person.name)
+
+
+def _plain(text: str) -> str:
+    # Whoever signs up chooses the name: control characters would reach the operator's terminal.
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+async def add_user(settings: Settings, email: str, name: str, role: Role | None, ask: AskPassword) -> str:
+    """Makes an account and says so. The first of all is the administrator, whatever role is asked for."""
+    async with _open(settings) as admin:
+        fields: dict[str, Any] = {"email": email, "name": name or email.partition("@")[0], "role": role or "user"}
+        # What is wrong with them is better said before a password is typed.
+        accounts.valid_email(AddUser(**fields, password="-").email)
+        async with admin.database.read() as connection:
+            is_first = not await users.any_exists(connection)
+        form = AddUser(**fields, password=ask())
+        if is_first and await accounts.create_first_admin(admin, SignUp(**form.model_dump(exclude={"role"}))):
+            return f"Added {form.email} (admin): the first account administers the server. Signing up is closed now."
+        await accounts.create(admin, await _operator(admin), form)
+        return f"Added {form.email} ({form.role})."
+
+
+async def set_password(settings: Settings, email: str, ask: AskPassword) -> str:
+    """Gives an account another password, which ends its sessions."""
+    async with _open(settings) as admin:
+        user, operator = await _find(admin, email)
+        form = UpdateUser(password=ask())
+        if not form.password:
+            raise BadRequest(accounts.PASSWORD_EMPTY)
+        await accounts.update(admin, operator, user.id, form)
+        return f"The password of {user.email} is changed. Whoever was signed in to the account has to sign in again."
+
+
+async def set_role(settings: Settings, email: str, role: Role) -> str:
+    """Gives an account another role."""
+    async with _open(settings) as admin:
+        user, operator = await _find(admin, email)
+        try:
+            await accounts.update(admin, operator, user.id, UpdateUser(role=role))
+        except Forbidden:
+            raise Forbidden(f"{user.email} is the server's first administrator and stays one.") from None
+        return f"{user.email} is {role} now."
+
+
+async def delete_user(settings: Settings, email: str, confirm: Callable[[str], bool]) -> str:
+    """Removes an account with all that is its own, if `confirm` says yes to the question."""
+    async with _open(settings) as admin:
+        user, operator = await _find(admin, email)
+        if operator is _NOBODY:
+            raise Forbidden("There is no administrator. Make one first: `oui-backend users role EMAIL admin`.")
+        if user.id == operator.id:
+            raise Forbidden(f"{user.email} is the server's first administrator, whom nobody can remove.")
+        if not confirm(f"Delete {user.email} with all chats and files for good?"):
+            return "Nothing was deleted."
+        await accounts.delete(admin, operator, user.id)
+        return f"Deleted {user.email}."
+
+
+async def _find(admin: Administration, email: str) -> tuple[User, Principal]:
+    """The account of an address, and in whose name it is changed."""
+    address = UpdateUser(email=email).email or ""
+    async with admin.database.read() as connection:
+        user = await users.get_by_email(connection, address)
+    if user is None:
+        raise NotFound(f"There is no account {address}. `oui-backend users list` shows all.")
+    return user, await _operator(admin)
+
+
+async def _operator(admin: Administration) -> Principal:
+    """The first administrator: who may run commands on the server's machine may do what that one may."""
+    async with admin.database.read() as connection:
+        first = await users.primary_admin(connection)
+    return _NOBODY if first is None else Principal(id=first.id, role="admin", name=first.name, email=first.email)
