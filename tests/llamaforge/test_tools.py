@@ -495,3 +495,64 @@ def test_enabled_plugins_are_tools(forge: LlamaForge) -> None:
     answer = run_tools(forge, [{"role": "user", "content": "?"}], ["plugins"], model="m")
     # The script's arguments are not the calculator's: the model is told so.
     assert "calculator" in answer.message["content"]
+
+
+# ---- what tools and observers raise
+
+
+def drive(how: str, state: Any, script: Script, **given: Any) -> Any:
+    """The loop run in one way or the other; a loop that hangs fails."""
+    if how == "run":
+        return run(state, script, **given)
+    return asyncio.run(asyncio.wait_for(arun(state, script.later, **given), 20))
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ("run", StopIteration),
+        ("run", SystemExit),
+        ("arun", StopIteration),
+        ("arun", SystemExit),
+        ("arun", asyncio.CancelledError),
+    ],
+)
+def test_whatever_a_tool_raises_is_a_result(how: str, calls: int, error: type[BaseException]) -> None:
+    def ends() -> None:
+        raise error
+
+    async def waits() -> None:
+        raise error
+
+    tool = waits if error is asyncio.CancelledError else ends
+    state = loop_of(tool)
+    drive(how, state, Script(said("", *[(tool.__name__, {})] * calls), said("done")))
+    assert len(results(state)) == calls
+    assert all(text.startswith("The tool failed: ") and error.__name__ in text for text in results(state))
+
+
+@pytest.mark.parametrize("how", ["run", "arun"])
+@pytest.mark.parametrize("calls", [1, 3])
+def test_what_an_observer_raises_ends_the_loop_as_it_is(how: str, calls: int) -> None:
+    def observe(_call: Any, _result: Any) -> None:
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        drive(how, loop_of(add), Script(said("", *[("add", {"a": 1})] * calls)), observe=observe, at_once=1)
+
+
+@pytest.mark.parametrize("how", ["run", "arun"])
+def test_an_observer_sees_that_a_tool_was_late_once(how: str) -> None:
+    free, seen = threading.Event(), []
+    slow = Tool.of(lambda: free.wait(20), name="slow", seconds=0.05)
+    late = "The tool did not answer within 0.05 seconds."
+    drive(how, loop_of(slow), Script(said("", ("slow", {})), said("ok")), observe=lambda _, result: seen.append(result))
+    free.set()
+    assert [result and result.text for result in seen] == [None, late]
+
+
+@pytest.mark.parametrize("how", ["run", "arun"])
+def test_calls_must_be_allowed_to_run(how: str) -> None:
+    with pytest.raises(ParameterError, match="at_once"):
+        drive(how, loop_of(add), Script(said("", ("add", {"a": 1}))), at_once=0)

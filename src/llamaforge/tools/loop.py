@@ -8,18 +8,20 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import queue
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
+from llamaforge import threads
 from llamaforge.exceptions import GenerationError, InvalidOutputError, ParameterError, ToolError
 from llamaforge.tools.step import BoundCall, CallLike, bind, shorten
 from llamaforge.tools.tool import Tool, as_text
 
 Json = dict[str, Any]
 M = TypeVar("M")
+T = TypeVar("T")
 # Calls of one round that run at the same time; the others wait for one of them.
 AT_ONCE: Final = 8
 _LONGEST_REASON: Final = 500
@@ -168,8 +170,10 @@ def run(
     """Drives a loop to its answer; asynchronous tools are refused. The calls of a round run in threads, `at_once` of them.
 
     approve: asked for each call before any of its round runs. observe: called before (with None) and after each call.
-    Raises what `ask` raises, GenerationError, InvalidOutputError. What goes wrong in a tool is a result that says so.
+    Raises what `ask`, `approve` and `observe` raise, GenerationError, InvalidOutputError, and ParameterError for `at_once`
+    below 1. What goes wrong in a tool is a result that says so.
     """
+    _checked(at_once)
     while loop.answer is None:
         calls = [_prepared(call, loop.tools) for call in loop.take(ask(loop.request()))]
         ready = [call if isinstance(call, Failed) else _allowed(call, approve and approve(call)) for call in calls]
@@ -189,7 +193,7 @@ async def arun(
     """`run` without blocking the event loop. Plain functions run in threads, asynchronous ones as tasks, which end when
     this is cancelled. `approve` and `observe` may be asynchronous.
     """
-    free = asyncio.Semaphore(at_once)
+    free = asyncio.Semaphore(_checked(at_once))
 
     async def limited(call: Bound | Failed) -> Result:
         async with free:
@@ -203,8 +207,11 @@ async def arun(
                 said = approve and approve(call)
                 call = _allowed(call, await said if inspect.isawaitable(said) else said)
             ready.append(call)
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(limited(call)) for call in ready]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(limited(call)) for call in ready]
+        except BaseExceptionGroup as errors:  # of `observe`: the first is raised as it is
+            raise errors.exceptions[0] from None
         for call, task in zip(ready, tasks, strict=True):
             loop.give(call.call, task.result())
     return loop.answer
@@ -242,55 +249,59 @@ def _allowed(call: Bound, said: bool | str | None) -> Bound | Failed:
 
 
 def _run_all(calls: Sequence[Bound | Failed], observe: Observe | None, at_once: int) -> list[Result]:
-    if len(calls) == 1 and (isinstance(calls[0], Failed) or calls[0].tool.seconds is None):
+    if len(calls) == 1:
         return [_run_one(calls[0], observe)]
-    waiting: queue.SimpleQueue[tuple[int, Bound | Failed]] = queue.SimpleQueue()
-    for item in enumerate(calls):
-        waiting.put(item)
-    results: list[Result | None] = [None] * len(calls)
+    waiting = iter(enumerate(calls))
+    results: dict[int, Result] = {}
+    lock = threading.Lock()
 
     def work() -> None:
         while True:
-            try:
-                place, call = waiting.get_nowait()
-            except queue.Empty:
+            with lock:
+                place, call = next(waiting, (None, None))
+            if place is None or call is None or any(worker.done() and worker.exception() for worker in workers):
                 return
-            results[place] = _run_in_time(call, observe)
+            results[place] = _run_one(call, observe)
 
-    workers = [_thread(work) for _ in range(min(at_once, len(calls)))]
+    workers: list[Future[None]] = []
+    workers += [_thread(work) for _ in range(min(at_once, len(calls)))]
+    wait(workers)
     for worker in workers:
-        worker.join()
-    return [result for result in results if result is not None]
-
-
-def _run_in_time(call: Bound | Failed, observe: Observe | None) -> Result:
-    """The result, or that there is none in time; the function itself can't be ended and goes on in its thread."""
-    if isinstance(call, Failed) or call.tool.seconds is None:
-        return _run_one(call, observe)
-    found: list[Result] = []
-    worker = _thread(lambda: found.append(_run_one(call, observe)))
-    worker.join(call.tool.seconds)
-    return found[0] if found else _late(call)
+        worker.result()
+    return [results[place] for place in range(len(calls))]
 
 
 def _run_one(call: Bound | Failed, observe: Observe | None) -> Result:
+    """The result. Raises only what `observe` does."""
     if isinstance(call, Failed):
         return Result(call.reason, failed=True)
     if observe is not None:
         observe(call, None)
+    result = _run_in_time(call)
+    if observe is not None:
+        observe(call, result)
+    return result
+
+
+def _run_in_time(call: Bound) -> Result:
+    """The result, or that there is none in time; the function itself can't be ended and goes on in its thread."""
+    if call.tool.seconds is None:
+        return _result_of(call)
+    found = _thread(lambda: _result_of(call))
+    wait([found], call.tool.seconds)
+    return found.result() if found.done() else _late(call)
+
+
+def _result_of(call: Bound) -> Result:
     try:
         value = call.tool.call(**call.arguments)
         if inspect.isawaitable(value):
             if inspect.iscoroutine(value):
                 value.close()
-            result = Result("This tool works only in asynchronous use.", failed=True)
-        else:
-            result = Result(shorten(as_text(value)), value)
-    except Exception as error:  # noqa: BLE001 -- a tool is other people's code, and its failure is for the model to know
-        result = _broken(error)
-    if observe is not None:
-        observe(call, result)
-    return result
+            return Result("This tool works only in asynchronous use.", failed=True)
+        return Result(shorten(as_text(value)), value)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- a tool is other people's code; it fails for the model
+        return _broken(error)
 
 
 async def _arun_one(call: Bound | Failed, observe: Observe | None) -> Result:
@@ -299,13 +310,18 @@ async def _arun_one(call: Bound | Failed, observe: Observe | None) -> Result:
     await _tell(observe, call, None)
     try:
         async with asyncio.timeout(call.tool.seconds) as limit:
-            value = await _in_thread(lambda: call.tool.call(**call.arguments))
+            value = await threads.call(lambda: call.tool.call(**call.arguments))
             if inspect.isawaitable(value):
                 value = await value
         result = Result(shorten(as_text(value)), value)
-    except Exception as error:  # noqa: BLE001 -- as above
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- as above
         late = isinstance(error, TimeoutError) and limit.expired()
         result = _late(call) if late else _broken(error)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        result = _broken(error)  # nobody has cancelled this: what the tool itself waited for was cancelled
     await _tell(observe, call, result)
     return result
 
@@ -319,38 +335,28 @@ def _late(call: Bound) -> Result:
     return Result(f"The tool did not answer within {call.tool.seconds:g} seconds.", failed=True)
 
 
-def _broken(error: Exception) -> Result:
+def _broken(error: BaseException) -> Result:
     if isinstance(error, ToolError):
         return Result(str(error), error, failed=True)
     return Result(f"The tool failed: {type(error).__name__}: {str(error)[:_LONGEST_REASON]}", error, failed=True)
 
 
-def _thread(work: Callable[[], object]) -> threading.Thread:
-    """A started thread that keeps no process alive, in the caller's context."""
+def _thread(work: Callable[[], T]) -> Future[T]:
+    """What `work` returns or raises, run in a thread that keeps no process alive, in the caller's context."""
     context = contextvars.copy_context()
-    thread = threading.Thread(target=lambda: context.run(work), daemon=True, name="llamaforge tool")
-    thread.start()
-    return thread
-
-
-async def _in_thread(work: Callable[[], Any]) -> Any:
-    """What `work` returns, called in a thread of its own: the event loop's pool is not ours to fill."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-
-    def tell(method: Callable[[Any], None], value: Any) -> None:
-        if not future.done():
-            method(value)
+    future: Future[T] = Future()
 
     def call() -> None:
         try:
-            value = work()
-        except BaseException as error:  # noqa: BLE001 -- it is raised where it is awaited
-            outcome = (future.set_exception, error)
-        else:
-            outcome = (future.set_result, value)
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(tell, *outcome)
+            future.set_result(context.run(work))
+        except BaseException as error:  # noqa: BLE001 -- it is raised where the result is asked for
+            future.set_exception(error)
 
-    _thread(call)
-    return await future
+    threading.Thread(target=call, daemon=True, name="llamaforge tool").start()
+    return future
+
+
+def _checked(at_once: int) -> int:
+    if at_once < 1:
+        raise ParameterError("'at_once' must be 1 or more.")
+    return at_once
