@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from llamaforge.exceptions import ParameterError
 from llamaforge.formats.completions import Json, chunk_text
+from llamaforge.model import expanded
 
 DEFAULT_PROMPTS = (
     "Explain quantum computing in simple terms.",
@@ -170,7 +171,7 @@ def read_prompts(path: str | Path) -> list[str]:
     Raises ParameterError when the file can't be read or holds none.
     """
     try:
-        content = Path(path).expanduser().read_text(encoding="utf-8")
+        content = expanded(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ParameterError(f"The dataset '{path}' can't be read; it must be a file of prompts. {error}") from error
     try:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from llamaforge import terminal
 from llamaforge.exceptions import LlamaForgeError, ModelNotLoadedError
-from llamaforge.model import Model
+from llamaforge.model import Model, expanded
 from llamaforge.parameters import unknown
 
 _GOODBYES = frozenset(("exit", "quit", "q"))
@@ -202,7 +201,7 @@ class ChatInterface:
         if not file:
             self._write("Say into which file: /save FILE\n")
             return
-        with Path(file).expanduser().open("x", encoding="utf-8") as target:
+        with expanded(file).open("x", encoding="utf-8") as target:
             json.dump(kept, target, indent=2)
         self._write(f"Kept in {file}.\n")
 
@@ -211,7 +210,7 @@ class ChatInterface:
             self._write("Say which file: /load FILE\n")
             return
         try:
-            kept = json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
+            kept = json.loads(expanded(file).read_text(encoding="utf-8"))
         except (ValueError, RecursionError):
             kept = None
         if not _is_kept(kept):

@@ -19,7 +19,7 @@ from typing import Any
 
 from llamaforge.config_file import apply_changes, locked, read, replace, stamp_of, write
 from llamaforge.exceptions import ConfigError
-from llamaforge.model import DEFAULT_BACKEND, checked_name, is_relative_file, merge
+from llamaforge.model import DEFAULT_BACKEND, checked_name, expanded, is_relative_file, merge
 from llamaforge.settings import split, typed
 
 IN_MEMORY = ":memory:"
@@ -76,7 +76,7 @@ class Config:
         """
         given = config_path or next((os.environ[name] for name in _PATHS if os.environ.get(name)), None)
         given = fspath(given or f"{HOME}/config.json")
-        self.config_path = given if given == IN_MEMORY else str(Path(given).expanduser())
+        self.config_path = given if given == IN_MEMORY else str(expanded(given))
         self.config: Json = {}
         self._base: Json = {}
         self._environment: Json = {}
@@ -114,7 +114,7 @@ class Config:
     @property
     def models_dir(self) -> Path:
         """The folder in which models lie and are downloaded to."""
-        return Path(str(self.get("models_dir"))).expanduser()
+        return expanded(str(self.get("models_dir")))
 
     # ---- models
 
@@ -186,7 +186,7 @@ class Config:
         """
         with self._lock:
             if path is not None:
-                target = Path(path).expanduser()
+                target = expanded(path)
                 with locked(target):
                     write(target, self.config)
             elif self.config_path != IN_MEMORY:
@@ -204,7 +204,7 @@ class Config:
         Raises ConfigError, with everything as it was, when the file is not a configuration.
         """
         source = self.config_path if path is None else fspath(path)
-        stored: Json = {} if source == IN_MEMORY else read(Path(source).expanduser())
+        stored: Json = {} if source == IN_MEMORY else read(expanded(source))
         _checked(stored, source)
         environment: Json = {}
         for name, parts in _ENVIRONMENT.items():

@@ -90,7 +90,9 @@ class ConversationLog:
             return rows
 
     def remove(self, conversation: str) -> None:
-        """Forget a conversation. Raises ConfigError where there is none, or more than one."""
+        """Forget the conversation whose id begins so. Raises ConfigError where there is none, or more than one."""
+        if not conversation:
+            raise ConfigError("Give the id of a conversation, or the begin of it.")
         found = self.get(conversation)["id"]
         with self._opened() as db, db:
             db.execute("DELETE FROM conversations WHERE id = ?", (found,))
@@ -107,6 +109,8 @@ class ConversationLog:
                 if _has_index(db):
                     db.executescript(_INDEX)
                 yield db
+        except UnicodeEncodeError as error:
+            raise ConfigError("The log of conversations takes and finds only text in UTF-8.") from error
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"The log of conversations, {self.path}, can't be used: {error}.") from error
 

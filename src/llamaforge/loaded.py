@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from llamaforge.memory.devices import Memory, by_device
 from llamaforge.memory.policy import Claim, Evict, Refuse, Resident, Start
 from llamaforge.memory.queue import RoomQueue, Ticket
 
+log = logging.getLogger(__name__)
 EVICTION_TIMEOUT = 60.0
 """How long a load waits for models in use to become free, in seconds."""
 
@@ -169,7 +171,10 @@ class LoadedModels:
         caller = Caller.current()._replace(thread=None)
         load, lease = self._join(name, by_device(memory), settings, start, caller)
         if load is not None:
-            threads.start(partial(self._run, load))
+            try:
+                threads.start(partial(self._run, load))
+            except RuntimeError as error:  # the system gives no more threads
+                self._finish(load, None, ModelLoadError(f"The model '{name}' could not be loaded: {error}."))
         with _taken(lease):
             return await asyncio.wrap_future(lease)
 
@@ -316,10 +321,11 @@ class LoadedModels:
         for loaded in idle:
             try:
                 loaded.backend.unload()
-            finally:
-                with self._changed:
-                    self._leaving.remove(loaded)
-                    self._decide()
+            except Exception:
+                log.exception("The backend of the model '%s' failed to unload it.", loaded.name)
+            with self._changed:
+                self._leaving.remove(loaded)
+                self._decide()
 
 
 @contextlib.contextmanager

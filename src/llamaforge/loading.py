@@ -14,7 +14,7 @@ from llamaforge.backends.base import BaseBackend, full_class
 from llamaforge.exceptions import LlamaForgeError, ModelLoadError, ParameterError
 from llamaforge.formats.request import Kind, Request, normalise
 from llamaforge.memory.devices import Memory
-from llamaforge.model import Model, is_hub_name, is_local_path
+from llamaforge.model import Model, expanded, is_hub_name, is_local_path
 from llamaforge.parameters import resolve, spellings, unknown
 
 _OF_OPENAI = re.compile(r"(gpt-|chatgpt-|o[1-9](-|$)|text-embedding-)")
@@ -73,14 +73,6 @@ def models_in(folder: Path) -> list[str]:
     except OSError:  # not there, or not ours to read
         return []
     return [path.name for path in paths if not _LATER_PART.search(path.name) and _model_at(path.name, path) is not None]
-
-
-def expanded(path: str) -> Path:
-    """`path` with the home folder in the place of `~`, or as it is where there is no such home."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
 
 
 def _model_at(name: str, path: Path) -> Model | None:

@@ -113,6 +113,14 @@ def checked_name(name: object, what: str) -> str:
     raise ParameterError(f"The name of a {what} must be text that is not blank.")
 
 
+def expanded(path: str | PathLike[str]) -> Path:
+    """`path` with the home folder in the place of `~`, or as it is where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def is_local_path(path: str) -> bool:
     """Whether `path` reads as one of this machine: there, absolute, opening with a dot or `~`, or a file of weights."""
     if PureWindowsPath(path).drive and PureWindowsPath(path).is_absolute():

@@ -26,13 +26,13 @@ class _Threads:
         self._idle = 0  # threads that wait, less the jobs meant for them
 
     def start(self, job: _Job) -> None:
-        """Run `job`, which must not raise, at once: it never waits for a thread."""
+        """Run `job`, which must not raise, at once: it never waits for a thread. Raises RuntimeError where none is left."""
         with self._lock:
             fresh = not self._idle
             self._idle -= not fresh
-            self._jobs.put(job)
         if fresh:
             threading.Thread(target=self._work, name=_NAME, daemon=True).start()
+        self._jobs.put(job)
 
     def _work(self) -> None:
         while True:
@@ -43,7 +43,7 @@ class _Threads:
                     if self._idle:
                         self._idle -= 1
                         return
-                continue  # a job for it has just been put there
+                continue  # a job for it is being put there
             job()
             del job
             with self._lock:
@@ -63,7 +63,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def start(job: _Job) -> None:
-    """Run `job`, which must not raise, in a thread, and don't wait for it."""
+    """Run `job`, which must not raise, in a thread, and don't wait for it. Raises RuntimeError where there is none left."""
     _threads.start(job)
 
 

@@ -187,7 +187,7 @@ def test_files_that_cannot_be_used(forge, tmp_path):
     garbage.write_bytes(b"\xff\xfe")
     chat, shown = talk(
         forge, "/save", "/load", f"/save {there}", f"/load {there}", f"/load {garbage}",
-        f"/load {tmp_path / 'no'}", f"/load {tmp_path}",
+        f"/load {tmp_path / 'no'}", f"/load {tmp_path}", "/save ~nobody-has-this/file", "/load ~nobody-has-this/file",
     )  # fmt: skip
     assert shown == [
         "Say into which file: /save FILE",
@@ -197,6 +197,7 @@ def test_files_that_cannot_be_used(forge, tmp_path):
         f"{garbage} holds no conversation.",
         f"{tmp_path / 'no'}: No such file or directory",
         f"{tmp_path}: Is a directory",
+        *["~nobody-has-this/file: No such file or directory"] * 2,
     ]
     assert chat.history == []
 

@@ -344,6 +344,9 @@ def test_logs_are_listed_shown_searched_and_removed(home: Path) -> None:
     assert json.loads(said("logs", "search", "first", "--json")) == []
     assert "There is no conversation" in failed("logs", "show", found[0]["id"])
     assert "There is no conversation" in failed("logs", "remove", "zz")
+    assert "Give the id" in failed("logs", "remove", "")
+    assert len(json.loads(said("logs", "--json"))) == 1, "no id is not the latest's"
+    assert "text in UTF-8" in failed("logs", "search", "a\udcff")
 
 
 def test_a_search_without_an_index_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,3 +389,17 @@ def test_several_log_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(ConversationLog(tmp_path / "log.db").list(99)) == 30
+
+
+@pytest.mark.parametrize("prompt", ["many words " * 40, "~nobody-has-this is said often", "~"])
+def test_a_prompt_is_no_path(prompt: str) -> None:
+    said("config", "set", "default_model", "m")
+    assert said("run", prompt) == f"{prompt}\n"
+
+
+def test_files_of_nobody(home: Path) -> None:
+    for option in ("-f", "-a"):
+        assert "can't be read: No such file" in failed("run", "m", option, "~nobody-has-this/file", "hello")
+    assert "can't be read" in failed("run", "m", "--schema", "~nobody-has-this/file.json", "hello")
+    said("config", "set", "models_dir", "~nobody-has-this/models")
+    said("list")

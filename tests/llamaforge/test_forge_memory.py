@@ -368,6 +368,45 @@ def test_an_interrupted_load_leaves_nothing_and_those_who_waited_are_told(forge)
     assert forge._library.loaded.used_bytes() == 0
 
 
+def test_an_engine_that_fails_to_unload_keeps_no_other_in_memory(forge, monkeypatch, caplog):
+    class Stubborn(Weights):
+        def unload(self):
+            super().unload()
+            raise OSError("it does not let go")
+
+    register_backend("stubborn", Stubborn)
+    forge.add_model("s", forge.get_model("a").path, "stubborn")
+    models = forge._library.loaded
+    for name in "sb":
+        forge.load_model(name)
+    first, second = models.take("s"), models.take("b")
+    forge.unload_all()
+    with monkeypatch.context() as patch:  # so that both go in one round
+        patch.setattr(models, "_unload_retired", lambda: None)
+        first.release()
+        second.release()
+    forge.load_model("c")
+    assert models.used_bytes() == MB
+    assert Weights.alive == 1
+    assert "it does not let go" in caplog.text
+
+
+async def test_a_load_for_which_there_is_no_thread_fails_and_the_next_one_does_not_wait_for_it(forge, monkeypatch):
+    def none_left(thread):
+        raise RuntimeError("can't start new thread")
+
+    library = forge._library
+    request = library._request("a", None)
+    arguments = ("a", request.memory, request.settings, request.start)
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "_threads", threads._Threads())
+        patch.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(ModelLoadError, match="can't start new thread"):
+            await library.loaded.aload(*arguments)
+    async with asyncio.timeout(5):
+        (await library.loaded.aload(*arguments)).release()
+
+
 def test_a_load_that_cannot_fit_evicts_nobody_and_blocks_nobody(forge, tmp_path):
     (tmp_path / "large").write_bytes(bytes(2 * MB))
     (tmp_path / "small").write_bytes(bytes(MB // 4))

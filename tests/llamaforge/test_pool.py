@@ -427,6 +427,15 @@ async def test_unload_breaks_off_a_load(pool, fragile):
     assert workers() == []
 
 
+async def test_an_unload_before_the_first_step_of_a_load_leaves_the_model_usable(pool):
+    loaded, unloaded = await asyncio.gather(pool.load(ELIZA), pool.unload("eliza"), return_exceptions=True)
+    assert "unloaded before it was ready" in str(loaded)
+    assert unloaded is True
+    assert pool.status()[0].state == "stopped"
+    await pool.load(ELIZA)
+    assert pool.status()[0].state == "ready"
+
+
 # ---- crashes
 
 

@@ -477,6 +477,17 @@ def test_threads_take_their_turn():
 # ---- all together
 
 
+def test_a_copy_of_a_fallback_has_backends_of_its_own():
+    chain = FallbackBackend([ScriptedBackend(answers=[LOST]), ScriptedBackend(answers=["there"])])
+    twin = copy.deepcopy(chain)
+    assert twin.backend is twin.backends[0]
+    twin.backends[1].config["seed"] = 1
+    twin.add_handler(Listener())
+    for backend in chain.backends:
+        assert (backend.config, backend.callback_manager.handlers) == ({}, [])
+    assert twin.run(user("x")).content == "there"
+
+
 def test_wrappers_are_backends(openai):
     inner = OpenAIChatBackend("fixed", max_retries=0, config={"max_tokens": 2})
     backend = CacheBackend(RetryBackend(RateLimitBackend(inner, RateLimiter(requests_per_minute=600))))

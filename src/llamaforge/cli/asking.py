@@ -17,6 +17,7 @@ import typer
 from llamaforge import terminal
 from llamaforge.cli.state import known_as
 from llamaforge.exceptions import ModelNotFoundError, ParameterError
+from llamaforge.model import expanded
 
 if TYPE_CHECKING:
     from llamaforge.forge import LlamaForge
@@ -53,8 +54,11 @@ def addressed(forge: LlamaForge, model: str | None, words: Sequence[str]) -> tup
 
 
 def _is_model_file(name: str) -> bool:
-    path = Path(name).expanduser()
-    return path.suffix.lower() == ".gguf" or (path / "config.json").is_file()
+    path = expanded(name)
+    try:
+        return path.suffix.lower() == ".gguf" or (path / "config.json").is_file()
+    except OSError:  # a prompt that is too long for a name
+        return False
 
 
 def piped() -> str:
@@ -75,7 +79,7 @@ def with_files(prompt: str | None, files: Sequence[str]) -> str | None:
     texts = []
     for file in files:
         try:
-            text = piped() if file == "-" else Path(file).expanduser().read_text(encoding="utf-8")
+            text = piped() if file == "-" else expanded(file).read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise ParameterError(f"{file} is not text in UTF-8 (byte {error.start}); give a picture by -a.") from error
         except OSError as error:
@@ -89,7 +93,7 @@ def with_pictures(prompt: str, pictures: Sequence[str]) -> str | list[dict[str, 
     parts: list[dict[str, Any]] = [{"type": "text", "text": prompt}]
     for file in pictures:
         try:
-            data = Path(file).expanduser().read_bytes()
+            data = expanded(file).read_bytes()
         except OSError as error:
             raise ParameterError(f"{file} can't be read: {error.strerror or error}.") from error
         kind = next((kind for head, kind in _PICTURES.items() if data.startswith(head)), None)
@@ -107,7 +111,7 @@ def schema_of(words: str) -> dict[str, Any]:
     """
     text = words.strip()
     if not text.startswith("{"):
-        path = Path(text).expanduser()
+        path = expanded(text)
         if path.suffix == ".json":
             try:
                 text = path.read_text(encoding="utf-8")

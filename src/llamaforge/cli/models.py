@@ -14,6 +14,7 @@ import typer
 from llamaforge import terminal
 from llamaforge.cli.state import State, known_as, parameters, say, show_fields, show_json, show_table
 from llamaforge.exceptions import ParameterError
+from llamaforge.model import expanded
 
 if TYPE_CHECKING:
     from llamaforge.config import Config
@@ -189,7 +190,7 @@ def show(
         known = forge.get_model_info(known_as(forge.config, name))
     known = {key: value for key, value in known.items() if key not in {"loaded", "current", "memory", "details"}}
     known["parameters"] = hide_keys(known["parameters"])
-    path = Path(str(known["path"])).expanduser()
+    path = expanded(str(known["path"]))
     if known["backend"] == "llama.cpp" and path.is_file():
         from llamaforge.gguf import read_header  # noqa: PLC0415
 

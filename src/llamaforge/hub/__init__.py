@@ -15,7 +15,7 @@ from llamaforge.hub import huggingface, ollama
 from llamaforge.hub.download import Download, Progress, fetch
 from llamaforge.hub.found import Found, gguf, local
 from llamaforge.loading import models_in, overlay, plan
-from llamaforge.model import Model, checked_name
+from llamaforge.model import Model, checked_name, expanded
 
 __all__ = ["Found", "Progress", "add", "obtain", "own_files", "remove", "source_of"]
 
@@ -64,7 +64,7 @@ def obtain(source: str, models_dir: Path, progress: Progress | None = None) -> F
         return ollama.find(ollama.Name.parse(rest.removeprefix("//")), models_dir, progress)
     if kind in {"https", "http"}:
         return _from_address(source, models_dir, progress)
-    return local(Path(source).expanduser().absolute())
+    return local(expanded(source).absolute())
 
 
 def remove(config: Config, name: str, *, delete_file: bool = False) -> Path | None:
@@ -95,7 +95,7 @@ def own_files(config: Config, name: str) -> list[Path]:
     entry = config.get_model(name)
     path = config.models_dir / name if entry is None else Path(str(entry.get("path", "")))
     home = config.models_dir.resolve()
-    real = path.expanduser().resolve()
+    real = expanded(path).resolve()
     if not real.exists():
         return []
     if not real.is_relative_to(home) or real == home:
@@ -103,7 +103,7 @@ def own_files(config: Config, name: str) -> list[Path]:
             f"{path} is not in {config.models_dir}, so it is not deleted. Remove the model without its file."
         )
     for other in config.list_models():
-        used = Path(str((config.get_model(other) or {}).get("path", ""))).expanduser().resolve()
+        used = expanded(str((config.get_model(other) or {}).get("path", ""))).resolve()
         if other != name and (used == real or used.is_relative_to(real)):
             raise ParameterError(f"{path} is also the model '{other}', so it is not deleted.")
     part = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", real.name)
@@ -140,7 +140,7 @@ def _checked_parameters(name: str, found: Found, given: Mapping[str, Any]) -> Ma
 
 
 def _as_it_stands(source: str) -> Path | str:
-    path = Path(source).expanduser()
+    path = expanded(source)
     return path.absolute() if path.exists() else source
 
 

@@ -268,6 +268,8 @@ class Pool:
         if loading is None:
             _refuse_early(model, self._limits)
             loading = model.loading = asyncio.create_task(self._load(model), name=f"load {model.spec.name}")
+            # A callback, so that it happens even to a task that was cancelled before its first step.
+            loading.add_done_callback(lambda _: self._load_ended(model))
         with model.listening(on_progress):
             # Waits beside the task: cancelling one who waits must not break off the load of the others.
             await asyncio.wait({loading})
@@ -299,13 +301,13 @@ class Pool:
             if process is not None:
                 model.record_failure(refusal, crashed=process.crashed is not None)
         finally:
-            try:
-                if process is not None and model.process is not process:
-                    await process.stop(grace=0)
-            finally:
-                model.loading = None
-                self._decide()
+            if process is not None and model.process is not process:
+                await process.stop(grace=0)
         return error
+
+    def _load_ended(self, model: PooledModel) -> None:
+        model.loading = None
+        self._decide()
 
     def _start(self, model: PooledModel) -> WorkerProcess:
         process = WorkerProcess(model.spec, self._supervisor, environment=self._environment, niceness=self._niceness)

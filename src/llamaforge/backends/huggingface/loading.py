@@ -30,6 +30,7 @@ from transformers.utils import logging as library_logging
 
 from llamaforge import hub_cache
 from llamaforge.exceptions import ModelLoadError
+from llamaforge.model import expanded
 
 # What the hub is waited for before it counts as out of reach, in seconds.
 HUB_TIMEOUT = 10.0
@@ -98,7 +99,7 @@ def find(name: str, parameters: Mapping[str, Any]) -> Source:
     Raises ModelLoadError.
     """
     trusts, pickle = bool(parameters.get("trust_remote_code")), bool(parameters.get("allow_pickle"))
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         source = Source(path, name, trusts, pickle)
     elif path.exists():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from synthora.callbacks import BaseCallBackHandler
 from synthora.exceptions import FallbackError, MessageError
@@ -33,6 +34,12 @@ class FallbackBackend(WrapperBackend):
         """Tell a handler of all of them."""
         for backend in self.backends:
             backend.add_handler(handler, recursive)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A fallback over copies of all of them."""
+        twin = super().__deepcopy__(memo)
+        twin.backends = copy.deepcopy(self.backends, memo)
+        return twin
 
     def _whole(self, messages: Any, arguments: Json) -> BaseMessage:
         failures: Failures = []
