@@ -1,7 +1,8 @@
 """What the command line prints: every setting with its value and source; every route and event with its policy."""
 
+import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI
@@ -13,29 +14,61 @@ from open_webui.access.policy import Policy, policy_of
 from open_webui.config import Config
 from open_webui.env import Settings
 from open_webui.errors import StartupError
-from open_webui.internal.db import dumps, open_database
+from open_webui.internal.db import dumps, open_database, shown_url
 from open_webui.main import create_app
-from open_webui.migrations.runner import migrate
+from open_webui.migrations import HEAD
+from open_webui.migrations.runner import failures_as_sentences, stored_revision
 from open_webui.models import configs
+from open_webui.utils.masking import MASK, masked
 
 
 async def print_config(settings: Settings) -> None:
-    """Prints the process settings, then those that an admin may change. Secrets are masked."""
-    given = settings.model_fields_set
+    """Prints the process settings, then those that an admin may change. Secrets are masked, also inside addresses.
+
+    It looks at the database, and neither makes nor migrates one. Raises StartupError where that can't be read, when all
+    that the environment says is printed.
+    """
     for name in Settings.model_fields:
-        value = getattr(settings, name)
-        shown = ("***" if value.get_secret_value() else "") if isinstance(value, SecretStr) else value
-        print(f"{name.upper()}={shown}  ({'environment' if name in given else 'default'})")
-    await migrate(settings)
+        source = "environment" if name in settings.model_fields_set else "default"
+        print(f"{name.upper()}={_shown(settings, name)}  ({source})")
+    config = Config()
+    revision, problem = None, None
+    try:
+        revision = await stored_revision(settings)
+        if revision == HEAD:
+            config.load(await _stored(settings))
+    except StartupError as error:
+        problem = error
+    for key, value, source in config.describe():
+        print(f"{key}={dumps(masked(value))}  ({source})")
+    if problem is not None:
+        raise problem
+    if revision != HEAD:
+        why = f"has schema {revision}, this release {HEAD}" if revision else "is not there yet"
+        print(f"The database {why}: settings that are stored in it are not shown.", file=sys.stderr)
+
+
+async def _stored(settings: Settings) -> dict[str, Any]:
     database = open_database(settings)
     try:
-        config = Config()
-        async with database.read() as connection:
-            config.load(await configs.get_all(connection))
+        with failures_as_sentences(settings):
+            async with database.read() as connection:
+                return await configs.get_all(connection)
     finally:
         await database.close()
-    for key, value, source in config.describe():
-        print(f"{key}={dumps(value)}  ({source})")
+
+
+def _shown(settings: Settings, name: str) -> Any:
+    value = getattr(settings, name)
+    if isinstance(value, SecretStr):
+        return MASK if value.get_secret_value() else ""
+    if name == "database_url" and value:
+        try:
+            return shown_url(settings)
+        except StartupError:
+            # Where a password stands in it, nobody can say.
+            return MASK
+    return masked(value)
 
 
 class Declared(msgspec.Struct, frozen=True, order=True):
