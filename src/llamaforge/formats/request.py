@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from llamaforge.exceptions import ParameterError, UnsupportedError
+from llamaforge.formats.limits import check_limits
 from llamaforge.formats.schema import checked_schema
 from llamaforge.parameters import Parameter, checked, resolve, spellings
 
@@ -70,6 +71,7 @@ def normalise(fields: object, kind: Kind) -> Request:
     content = fields.get(name)
     if content is None:
         raise ParameterError(f"'{name}' is missing.")
+    check_limits(fields, name)
     said = {own: value for own in _OWN if (value := fields.get(own)) is not None}
     options = _typed("stream_options", said.get("stream_options", {}), Mapping, "an object")
     packing = said.get("encoding_format", "float")
