@@ -12,6 +12,7 @@ import typer
 from open_webui import __version__
 from open_webui.env import Settings, load
 from open_webui.errors import OuiError, StartupError
+from open_webui.internal.private import private_files
 from open_webui.principal import Role
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ def _fail(error: OuiError) -> NoReturn:
 
 
 def _settings() -> Settings:
+    private_files()
     try:
         return load()
     except StartupError as error:

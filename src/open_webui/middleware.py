@@ -25,7 +25,14 @@ _HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
     (b"cross-origin-opener-policy", b"same-origin"),
 )
 _NAMES: Final = frozenset(name for name, _ in _HEADERS)
+# What interfaces answer is somebody's: no cache between, and none of a shared browser, stores it unless the reply says so.
+_PRIVATE: Final = ("/api/", "/openai/", "/ollama/")
+_NO_STORE: Final = (b"cache-control", b"no-store")
 SLOW: Final = 5.0
+# So many of the largest bodies may be in memory at once.
+BODIES_AT_ONCE: Final = 4
+# What is no larger is taken all the same.
+SMALL_BODY: Final = 2**20
 # What costs most to begin, and how many of them are begun in one turn of the loop: some 3 ms of work.
 COMPLETIONS: Final = "/chat/completions"
 STARTS_A_TURN: Final = 6
@@ -38,6 +45,15 @@ class BodyTooLarge(HTTPException):
 
     def __init__(self, bound: int) -> None:
         super().__init__(413, f"The request is larger than this server accepts ({bound // 2**20} MB).")
+
+
+class TooManyBodies(HTTPException):
+    """The bodies that are being handled fill the memory that they may take."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            503, "The server is handling many large requests. Try again in a moment.", {"Retry-After": "2"}
+        )
 
 
 class Origins(CORSMiddleware):
@@ -104,6 +120,9 @@ class Around:
     def __init__(self, app: ASGIApp, max_body: int) -> None:
         self._app = app
         self._max_body = max_body
+        # Bytes of bodies of requests that are being handled, and how many these may be.
+        self._held = 0
+        self._max_held = BODIES_AT_ONCE * max_body
         self._throttle = RequestThrottle(STARTS_A_TURN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,18 +133,24 @@ class Around:
         bound = current_request_id.set(request_id)
         started = time.perf_counter()
         status = 0
+        bounded, held = self._bounded(receive)
         id_header = (b"x-request-id", request_id.encode())
 
         async def out(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                # What answers has read it. A stream may go on for minutes.
+                self._held -= held[0]
+                held[0] = 0
                 headers = message.setdefault("headers", [])
                 present = {name for name, _ in headers}
                 headers.extend(h for h in _HEADERS if h[0] not in present) if present & _NAMES else headers.extend(
                     _HEADERS
                 )
                 headers.append(id_header)
+                if b"cache-control" not in present and scope["path"].startswith(_PRIVATE):
+                    headers.append(_NO_STORE)
             await send(message)
 
         try:
@@ -135,7 +160,7 @@ class Around:
                 refusal = await failures.on_http(Request(scope), BodyTooLarge(self._max_body))
                 await refusal(scope, receive, out)
             else:
-                await self._app(scope, self._bounded(receive), out)
+                await self._app(scope, bounded, out)
         except ClientDisconnect:
             log.debug("the client left before its request was read", path=scope["path"])
         except Exception as error:
@@ -145,6 +170,7 @@ class Around:
                 raise
             await reply(scope, receive, out)
         finally:
+            self._held -= held[0]
             took = time.perf_counter() - started
             if status >= 500 or status == 0 or took > SLOW:
                 log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(took, 3))
@@ -152,19 +178,25 @@ class Around:
                 log.debug("request", method=scope["method"], path=scope["path"], status=status, seconds=round(took, 3))
             current_request_id.reset(bound)
 
-    def _bounded(self, receive: Receive) -> Receive:
-        left = self._max_body
+    def _bounded(self, receive: Receive) -> tuple[Receive, list[int]]:
+        """The body, bounded, and a list that holds how many bytes of it have come."""
+        left, held = self._max_body, [0]
 
         async def bounded() -> Message:
             nonlocal left
             message = await receive()
             if message["type"] == "http.request":
-                left -= len(message.get("body", b""))
+                size = len(message.get("body", b""))
+                left -= size
                 if left < 0:
                     raise BodyTooLarge(self._max_body)
+                held[0] += size
+                self._held += size
+                if self._held > self._max_held and held[0] > SMALL_BODY:
+                    raise TooManyBodies
             return message
 
-        return bounded
+        return bounded, held
 
 
 def _length(scope: Scope) -> int:

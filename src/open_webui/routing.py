@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from open_webui import constants
 from open_webui.access.api_keys import check_endpoint
 from open_webui.access.policy import Policy, declare, policy_of
-from open_webui.errors import BadRequest, Forbidden, Unauthenticated
+from open_webui.errors import BadRequest, Forbidden, OuiError, Unauthenticated
 from open_webui.principal import Principal
 from open_webui.schemas.replies.shape import Shape
 from open_webui.services import intake
@@ -27,6 +27,9 @@ from open_webui.utils.values import MAX_VALUES, too_many
 TOKEN_COOKIE: Final = "token"
 TOO_MANY_VALUES: Final = f"The request holds more than the {MAX_VALUES:,} values that this server reads at once."
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+# Bytes of a body that somebody without an account sends.
+MAX_PUBLIC_BODY: Final = 64 * 1024
+_SIMPLE_TYPES: Final = frozenset({"text/plain", "application/x-www-form-urlencoded"})
 _encode = msgspec.json.encode
 Handler = Callable[..., Awaitable[Any]]
 _REQUEST: Final = "request"
@@ -72,6 +75,16 @@ class FastRequest(Request):
             raise json.JSONDecodeError(str(error), "", 0) from None
         except RecursionError:
             raise json.JSONDecodeError("nested too deeply", "", 0) from None
+
+    async def read_small(self, bound: int) -> None:
+        """Reads the body now, if it is no longer than this. Raises an HTTPException else."""
+        parts, size = [], 0
+        async for part in self.stream():
+            size += len(part)
+            if size > bound:
+                raise HTTPException(413, f"The request is larger than this server accepts here ({bound // 1024} KB).")
+            parts.append(part)
+        self._body = b"".join(parts)
 
     async def keep_files(self, state: State, principal: Principal, *, attaching: bool) -> None:
         """Puts addresses of stored files in the place of the body's data: URLs. attaching: to a chat."""
@@ -156,6 +169,8 @@ class PolicyRoute(APIRoute):
         async def handler(request: Request) -> Response:
             fast = FastRequest(request.scope, request.receive)
             fast.state.principal = await authorize(policy, fast)
+            if fast.state.principal is None and fast.method not in _SAFE_METHODS:
+                await fast.read_small(MAX_PUBLIC_BODY)
             if policy.keeps_files and fast.state.principal is not None:
                 await fast.keep_files(fast.app.state.oui, fast.state.principal, attaching=policy.resource == "chat")
             return await inner(fast)
@@ -213,6 +228,7 @@ async def authorize(policy: Policy, request: Request) -> Principal | None:
     if token is not None:
         if from_cookie and request.method not in _SAFE_METHODS:
             check_origin(request, state)
+            check_type(request)
         principal = await state.identify(token)
         if principal is None and policy.level != "optional":
             raise Unauthenticated(constants.UNAUTHORIZED)
@@ -236,12 +252,28 @@ def credential(request: Request) -> tuple[str | None, bool]:
     return (cookie, True) if cookie else (None, False)
 
 
+def check_type(request: Request) -> None:
+    """Refuses a cookie-authenticated body of a type that a page of another site may send without asking. Raises OuiError."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    length = request.headers.get("content-length", "0")
+    if (kind in _SIMPLE_TYPES or not kind) and (length != "0" or "transfer-encoding" in request.headers):
+        raise OuiError("Send JSON with the header 'Content-Type: application/json'.", status=415)
+
+
+def _is_own(request: Request, origin: str) -> bool:
+    """Whether an origin is this server's: the host, and a scheme that is no weaker. Behind a proxy that ends TLS and does not
+    say so (X-Forwarded-Proto) pages come with https to a server that takes itself for http.
+    """
+    given = urlsplit(origin)
+    return given.netloc == request.headers.get("host") and given.scheme in {request.url.scheme, "https"}
+
+
 def check_origin(request: Request, state: State) -> None:
     """Refuses a cookie-authenticated write that a page of another origin makes. Raises Forbidden."""
     origin = request.headers.get("origin")
     if origin is None:
         if request.headers.get("sec-fetch-site") in {None, "same-origin", "none"}:
             return
-    elif urlsplit(origin).netloc == request.headers.get("host") or origin in state.allowed_origins:
+    elif _is_own(request, origin) or origin in state.allowed_origins:
         return
     raise Forbidden("This request came from another site, so it was refused.", status=403)

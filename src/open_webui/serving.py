@@ -16,6 +16,7 @@ from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.internal import log
 from open_webui.internal.bounded_http import BoundedHttp, raise_file_limit
+from open_webui.internal.private import make_private
 
 # How long open requests may take to end after a stop signal; running answers are journalled and marked, not waited for.
 GRACE_SECONDS = 5
@@ -25,6 +26,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     """Serves until a signal. Raises StartupError when the server can't start."""
     log.set_up(settings)
     raise_file_limit()
+    make_private(settings)
     if reload:
         uvicorn.run(
             "open_webui.main:create_app",

@@ -29,6 +29,7 @@ from open_webui.connections.counts import (
 )
 from open_webui.connections.local.connection import LocalConnection
 from open_webui.connections.ollama import OllamaConnection
+from open_webui.connections.steering import for_provider
 from open_webui.constants import MODEL_NOT_FOUND
 from open_webui.errors import Forbidden, NotFound, OuiError, ProviderError
 from open_webui.internal.load import Load
@@ -130,7 +131,9 @@ class Gate:
 
         Entering raises NotFound for a target that was not resolved for the caller, ProviderError.
         """
-        return _Chat(self, principal, target, payload, (kind, chat_id, message_id), tell)
+        return _Chat(
+            self, principal, target, for_provider(principal, target, payload), (kind, chat_id, message_id), tell
+        )
 
     async def embed(self, principal: Principal, target: Target, payload: dict[str, Any]) -> bytes:
         """An OpenAI embeddings request, answered as the JSON of OpenAI. Raises as `chat`, BadRequest."""

@@ -16,6 +16,7 @@ import msgspec
 from open_webui.env import Settings
 from open_webui.errors import StartupError
 
+FILE_NAME: Final = "oui-backend.log"
 # The id of the request or event that is being handled; every line logged meanwhile carries it.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 # Loggers of others that tell what ours tell better, or too much.
@@ -120,7 +121,7 @@ def _file(settings: Settings) -> logging.Handler:
     try:
         settings.log_dir.mkdir(parents=True, exist_ok=True)
         handler = logging.handlers.RotatingFileHandler(
-            settings.log_dir / "oui-backend.log", maxBytes=20_000_000, backupCount=5, encoding="utf-8", delay=False
+            settings.log_dir / FILE_NAME, maxBytes=20_000_000, backupCount=5, encoding="utf-8", delay=False
         )
     except OSError as error:
         raise StartupError(f"The log folder {settings.log_dir} can't be written to ({error.strerror}).") from None

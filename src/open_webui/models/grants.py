@@ -94,6 +94,8 @@ def granted(
 def parse_grant(given: Mapping[str, Any]) -> GrantTriple:
     """A grant that a client sent. Raises BadRequest for what is none."""
     kind, who, permission = (given.get(k) for k in ("principal_type", "principal_id", "permission"))
+    if not isinstance(kind, str | None) or not isinstance(permission, str | None):
+        raise BadRequest("A grant names a user, a group or anyone, and whether they may read or write.", status=422)
     if kind not in _KINDS or permission not in {"read", "write"}:
         raise BadRequest("A grant names a user, a group or anyone, and whether they may read or write.")
     if not isinstance(who, str) or not 0 < len(who) <= constants.MAX_ID or "\x00" in who:

@@ -181,13 +181,14 @@ async def page(
     order_by: str | None = None,
     direction: str | None = None,
     number: int | None = 1,
+    by_email: bool = True,
     where: "sa.ColumnElement[bool]" = _EVERYBODY,
 ) -> tuple[list[P], int]:
     """One page of people (all of them when `number` is None) and how many there are; the newest first by default.
 
-    row: whole rows, or what others may see. query: a part of a name or an e-mail address. where: of these people.
+    row: whole rows, or what others may see. query: a part of a name or, with by_email, of an e-mail address. where: of these.
     """
-    matching = sa.and_(where, contains([t.c.name, t.c.email], query)) if query else where
+    matching = sa.and_(where, contains([t.c.name, t.c.email] if by_email else [t.c.name], query)) if query else where
     column = ORDERS.get(order_by or "created_at", t.c.created_at)
     ascending = direction == "asc"
     statement = (

@@ -138,19 +138,19 @@ async def update_password(form: UpdatePassword, request: Request, state: AppStat
 
 
 @router.post("/api_key")
-@allow(PENDING)
+@allow(SESSION)
 async def create_api_key(state: AppState, caller: Caller) -> Annotated[dict[str, str], Shape(people_replies.ApiKey)]:
     return {"api_key": await accounts.create_key(state, caller)}
 
 
 @router.get("/api_key")
-@allow(PENDING)
+@allow(SESSION)
 async def show_api_key(state: AppState, caller: Caller) -> Annotated[dict[str, str], Shape(people_replies.ApiKey)]:
     return {"api_key": await accounts.show_key(state, caller.id)}
 
 
 @router.delete("/api_key")
-@allow(PENDING)
+@allow(SESSION)
 async def delete_api_key(state: AppState, caller: Caller) -> bool:
     return await accounts.delete_key(state, caller.id)
 

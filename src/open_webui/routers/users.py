@@ -59,13 +59,20 @@ async def all_users(state: AppState) -> Annotated[dict[str, Any], Shape(people_r
 @router.get("/search")
 @allow(USER.on("user", "search"))
 async def search(
-    state: AppState, query: Search = None, order_by: Word = None, direction: Word = None, page: Page = 1
+    state: AppState, caller: Caller, query: Search = None, order_by: Word = None, direction: Word = None, page: Page = 1
 ) -> Annotated[dict[str, Any], Shape(people_replies.PeoplePage)]:
     async with state.database.read() as connection:
+        # What somebody may not see he may not look for, nor put in order.
         found, total = await users.page(
-            connection, Person, query=query, order_by=order_by, direction=direction, number=page
+            connection,
+            Person,
+            query=query,
+            order_by=order_by if caller.is_admin else "name",
+            direction=direction,
+            number=page,
+            by_email=caller.is_admin,
         )
-    return {"users": [people.info(u) for u in found], "total": total}
+    return {"users": [people.shown_to(caller, u) for u in found], "total": total}
 
 
 @router.get("/groups")
@@ -197,10 +204,10 @@ async def get_user(user_id: str, state: AppState) -> Annotated[dict[str, Any], S
 
 @router.get("/{user_id}/info")
 @allow(USER.on("user", "search"))
-async def user_info(user_id: str, state: AppState) -> UserInfo:
+async def user_info(user_id: str, state: AppState, caller: Caller) -> UserInfo:
     user = await accounts.get(state, user_id)
     async with state.database.read() as connection:
-        return people.info(user, _named(await groups.of_user(connection, user_id)))
+        return people.shown_to(caller, user, _named(await groups.of_user(connection, user_id)))
 
 
 @router.get("/{user_id}/active")

@@ -55,6 +55,8 @@ class AddUser(SignUp):
 class UpdatePassword(Form):
     password: Password
     new_password: Password
+    # Whoever knew the old password may have made a key with it, so keys end too, unless this says otherwise.
+    keep_api_keys: bool = False
 
 
 class UpdateProfile(Form):

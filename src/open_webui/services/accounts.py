@@ -62,7 +62,7 @@ class SignedIn:
 
 async def sign_up(deps: Deps, form: SignUp, address: str) -> SignedIn:
     """The first account of all becomes the admin and switches sign-up off; later ones get the default role."""
-    deps.attempts.by_address.take(address)
+    deps.attempts.from_address(address)
     if not deps.config[SIGNUP]:
         raise Forbidden(SIGNUP_OFF, status=403)
     values = _new_person(form, "pending")
@@ -182,8 +182,7 @@ async def ensure_admin(deps: AccountDeps) -> None:
 
 async def sign_in(deps: Deps, form: SignIn, address: str) -> SignedIn:
     """Takes as long for an unknown address as for a wrong password."""
-    deps.attempts.by_address.take(address)
-    deps.attempts.by_email.take(form.email)
+    deps.attempts.sign_in(address, form.email)
     async with deps.database.read() as connection:
         found = await accounts.credential_by_email(connection, form.email)
     stored = found.password_hash if found is not None else None
@@ -265,6 +264,8 @@ async def change_password(deps: Deps, user_id: str, form: UpdatePassword) -> Sig
     password_hash = await _hash(deps, form.new_password)
     async with deps.database.write() as unit:
         stamp = await accounts.set_password(unit.connection, user_id, password_hash, instead_of=stored)
+        if stamp is not None and not form.keep_api_keys:
+            await api_keys.delete(unit.connection, user_id)
     if stamp is None:
         # An administrator has set another one meanwhile.
         raise BadRequest(PASSWORD_WRONG)

@@ -1,6 +1,7 @@
 """Limits on attempts: so many in a sliding window for each key, in bounded memory."""
 
 import hashlib
+import ipaddress
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -8,8 +9,10 @@ from collections.abc import Callable
 from open_webui.errors import TooManyRequests
 
 WINDOW_SECONDS = 180
-# As on the wire: successful sign-ins count too.
+# As on the wire: successful sign-ins count too. Of one account from one address: strangers elsewhere lock nobody out.
 PER_ACCOUNT = 15
+# Of one account from all addresses together: what a crowd of them may guess.
+PER_ACCOUNT_ANYWHERE = 300
 # A household or an office behind one address signs in more often than one person does.
 PER_ADDRESS = 60
 # Attackers choose keys (e-mail addresses), so their number is bounded; the longest untouched leaves first.
@@ -60,9 +63,34 @@ class Attempts:
 
 
 class SignInAttempts:
-    """The limits of signing in: for an account, for an address, and for changing a password."""
+    """The limits of signing in: for an address, for an account there and anywhere, and for changing a password."""
 
     def __init__(self) -> None:
-        self.by_email = Attempts(PER_ACCOUNT)
-        self.by_address = Attempts(PER_ADDRESS)
+        self._by_both = Attempts(PER_ACCOUNT)
+        self._by_email = Attempts(PER_ACCOUNT_ANYWHERE)
+        self._by_address = Attempts(PER_ADDRESS)
         self.by_password = Attempts(PER_ACCOUNT)
+
+    def from_address(self, address: str) -> None:
+        """Counts a sign-up. Raises TooManyRequests."""
+        self._by_address.take(network(address))
+
+    def sign_in(self, address: str, email: str) -> None:
+        """Counts a sign-in. Raises TooManyRequests."""
+        place = network(address)
+        self._by_address.take(place)
+        self._by_both.take(f"{place} {email}")
+        self._by_email.take(email)
+
+
+def network(address: str) -> str:
+    """What counts as one address: of IPv6, where a household has as many as it likes, the /64."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(known, ipaddress.IPv4Address):
+        return str(known)
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return str(ipaddress.ip_network((known, 64), strict=False))

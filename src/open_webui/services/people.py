@@ -59,8 +59,21 @@ def nobody() -> Picture:
     return Picture(pictures.nobody())
 
 
+def shown_to(caller: Principal, user: User | Person, groups: list[Any] | None = None) -> UserInfo:
+    """What a signed-in person may know of another: name, picture and presence; administrators, and oneself, all of it.
+
+    The wire has a place for the rest, so it is there and empty.
+    """
+    whole = info(user, groups)
+    if caller.is_admin or caller.id == user.id:
+        return whole
+    return msgspec.structs.replace(
+        whole, email="", role="user", bio=None, last_active_at=None, timezone=None, groups=[]
+    )
+
+
 def info(user: User | Person, groups: list[Any] | None = None) -> UserInfo:
-    """What signed-in people may know of somebody."""
+    """What administrators know of somebody at a glance."""
     return UserInfo(
         status_emoji=user.status_emoji,
         status_message=user.status_message,

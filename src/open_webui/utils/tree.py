@@ -1,5 +1,6 @@
 """Message trees as pages send them and as they are kept: checked, repaired, put in order. Pure functions, no input is trusted."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,14 @@ MAX_TIME: Final = 8_640_000_000_000
 _OWN: Final = frozenset(
     {"id", "parentId", "childrenIds", "role", "content", "done", "model", "timestamp", "user", "user_id"}
 )
+
+
+_LISTS: Final[dict[str, type]] = {
+    "statusHistory": dict, "sources": dict, "files": dict, "code_executions": dict, "output": dict, "embeds": str,
+    "followUps": str,
+}  # fmt: skip
+# An address with a scheme that is none of the web's.
+_ADDRESS: Final = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
 class BadTree(ValueError):
@@ -68,6 +77,7 @@ def take_apart(given_id: str, message: Any, *, max_id: int) -> Fields:
         raise BadTree((*loc, "done"), "must be true or false")
     body = {key: value for key, value in message.items() if key not in _OWN}
     check_depth(body, loc)
+    _check_lists(body, loc)
     if role == "user":
         addresses.in_question(body)
     content = _content(message.get("content"), body, loc)
@@ -81,6 +91,18 @@ def take_apart(given_id: str, message: Any, *, max_id: int) -> Fields:
     return Fields(
         given_id.replace("\x00", ""), parent, "parentId" in message, children, role, content, done, model, at, body
     )
+
+
+def _check_lists(body: dict[str, Any], loc: Sequence[str]) -> None:
+    """Pages walk these without a look: a list of what they expect, or nothing. Raises BadTree."""
+    for name, kind in _LISTS.items():
+        given = body.get(name)
+        if given is not None and not (isinstance(given, list) and all(isinstance(one, kind) for one in given)):
+            raise BadTree((*loc, name), "must be a list of " + ("objects" if kind is dict else "texts"))
+    for embed in body.get("embeds") or ():
+        # A page draws these: an address of the web, or a document that it fences in.
+        if _ADDRESS.match("".join(c for c in embed if c > " ")):
+            raise BadTree((*loc, "embeds"), "must be addresses of the web, or HTML")
 
 
 def mended(message: Any) -> dict[str, Any] | None:
@@ -101,6 +123,11 @@ def mended(message: Any) -> dict[str, Any] | None:
         out.pop("role", None)
     if not isinstance(out.get("done"), bool | None):
         del out["done"]
+    for name, kind in _LISTS.items():
+        if out.get(name) is not None:
+            out[name] = [one for one in out[name] if isinstance(one, kind)] if isinstance(out[name], list) else []
+    if out.get("embeds"):
+        out["embeds"] = [one for one in out["embeds"] if not _ADDRESS.match("".join(c for c in one if c > " "))]
     content = out.get("content")
     if not isinstance(content, str | list | None):
         out["content"] = _written(content)

@@ -126,12 +126,20 @@ def _walk(folder: Path) -> Iterator[tuple[str, str]]:
                 return
             if entry.name.startswith(".") or entry.name.lower().endswith(_PARTIAL):
                 continue
-            if entry.name.lower().endswith(".gguf") and not entry.is_dir():
+            is_folder = _is_folder(entry)
+            if entry.name.lower().endswith(".gguf") and not is_folder:
                 part = _SPLIT.search(entry.name[:-5])
                 if part is None or int(part[1]) == 1:
                     yield entry.path, _name(folder, entry.path)
-            elif depth < MAX_DEPTH and entry.is_dir():
+            elif depth < MAX_DEPTH and is_folder:
                 open_folders.append((entry.path, depth + 1))
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself
+        return False
 
 
 def _name(folder: Path, path: str) -> str:

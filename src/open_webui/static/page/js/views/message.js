@@ -7,8 +7,25 @@ import { contentText, errorText, isRunning, plainText, segments } from '../strea
 
 // actions: {edit(id, text), again(id), goOn(id), remove(id), branch(id), say(text), readOnly}
 export function createMessage(message, actions) {
-  return message.role === 'user' ? new Question(message, actions) : new Answer(message, actions);
+  return guarded(message.role === 'user' ? new Question(message, actions) : new Answer(message, actions));
 }
+
+// A message that can't be shown must not take those after it along.
+function guarded(view) {
+  const update = view.update.bind(view);
+  view.update = (...given) => {
+    try {
+      update(...given);
+    } catch (error) {
+      console.warn('A message could not be shown.', error);
+      view.body.replaceChildren(h('p.muted', {}, 'This message can\u2019t be shown.'));
+    }
+  };
+  return view;
+}
+
+// Stored messages may hold anything.
+const list = (value) => (Array.isArray(value) ? value : []);
 
 class Base {
   constructor(message, actions, label) {
@@ -159,7 +176,7 @@ class Answer extends Base {
   }
 
   showStatus(message, running) {
-    const last = (message.statusHistory ?? []).filter((entry) => !entry.hidden).at(-1);
+    const last = list(message.statusHistory).filter((entry) => !entry?.hidden).at(-1);
     const text = running && last && !last.done ? (last.description ?? '') : '';
     this.status.hidden = !text;
     if (this.status.textContent !== text) this.status.textContent = text;
@@ -168,7 +185,7 @@ class Answer extends Base {
   showNotes(message, running, place) {
     const error = errorText(message.error);
     const interrupted = !running && Boolean(message.meta?.interrupted);
-    const followUps = !running && place.last && !this.actions.readOnly ? (message.followUps ?? []) : [];
+    const followUps = !running && place.last && !this.actions.readOnly ? list(message.followUps) : [];
     const empty = !running && !error && !interrupted && !plainText(message) && !segments(message).length && !message.files?.length;
     const key = JSON.stringify([error, interrupted, followUps, empty, message.sources?.length ?? 0, message.files?.length ?? 0]);
     if (key === this.notesKey) return;
@@ -281,7 +298,7 @@ class ToolLine {
 
 function sources(message) {
   const found = new Map();
-  for (const entry of message.sources ?? []) {
+  for (const entry of list(message.sources)) {
     const name = entry?.source?.name ?? entry?.source?.url;
     if (name) found.set(name, entry.source.url ?? null);
   }
@@ -291,7 +308,7 @@ function sources(message) {
 }
 
 function files(message) {
-  const found = (message.files ?? []).map((file) => attachment(file)).filter(Boolean);
+  const found = list(message.files).map((file) => attachment(file)).filter(Boolean);
   const pictures = found.filter(({ source }) => source);
   const named = found.filter(({ source }) => !source);
   const entry = ({ link, host, name }) => h('li', {}, link ? pictureLink({ link, host }, name) : name);

@@ -1,0 +1,335 @@
+"""Smaller holes, each closed for its kind: files, attempts, what people see of each other, bodies, headers, keys."""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from starlette.middleware.exceptions import ExceptionMiddleware
+
+from open_webui import middleware
+from open_webui.connections.local.library import Library
+from open_webui.connections.steering import STEERING
+from open_webui.errors import TooManyRequests
+from open_webui.services.attempts import PER_ACCOUNT, PER_ACCOUNT_ANYWHERE, SignInAttempts, network
+from tests.support.live import PASSWORD, Actor, Live
+from tests.support.server import Server
+from tests.support.upstream import Upstream
+
+KB, MB = 1024, 2**20
+
+
+@pytest.fixture
+def database_kind() -> str:
+    return "sqlite"
+
+
+class TestFiles:
+    @pytest.fixture
+    def open_umask(self) -> Iterator[None]:
+        before = os.umask(0o022)
+        yield
+        os.umask(before)
+
+    @pytest.mark.usefixtures("open_umask")
+    def test_what_is_stored_is_for_the_servers_account_alone(self, tmp_path: Path) -> None:
+        """Also what an earlier release made."""
+        data = tmp_path / "data"
+        data.mkdir(mode=0o755)
+        with contextlib.closing(sqlite3.connect(data / "webui.db")) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+        assert stat.S_IMODE((data / "webui.db").stat().st_mode) == 0o644
+        server = Server(
+            tmp_path, {"LOG_TO_FILE": "true", "LOG_DIR": str(tmp_path / "logs"), "WEBUI_SECRET_KEY": ""}
+        ).start()
+        try:
+            form = {"name": "Admin", "email": "admin@example.com", "password": PASSWORD}
+            assert httpx.post(f"{server.url}/api/v1/auths/signup", json=form, trust_env=False).status_code == 200
+            found = [*data.rglob("*"), data, *(tmp_path / "logs").rglob("*"), tmp_path / "logs"]
+            assert {"webui.db", "webui.db-wal", "secret-key", "oui-backend.log"} <= {path.name for path in found}
+            assert {str(path) for path in found if path.stat().st_mode & 0o077} == set()
+        finally:
+            server.kill()
+
+    @pytest.mark.parametrize("name", ["loop.gguf", "loop", "deep/loop.gguf"])
+    def test_a_link_that_leads_to_itself_ends_no_look_at_the_models(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "deep").mkdir()
+        (tmp_path / name).symlink_to(tmp_path / name)
+        (tmp_path / "gone.gguf").symlink_to(tmp_path / "nowhere")
+        (tmp_path / "up").symlink_to(tmp_path)
+        found = Library(tmp_path).scan()
+        assert all(model.error for model in found)
+
+
+class TestAttempts:
+    def test_a_stranger_locks_nobody_out(self) -> None:
+        attempts = SignInAttempts()
+        for _ in range(PER_ACCOUNT):
+            attempts.sign_in("192.0.2.1", "owner@example.com")
+        with pytest.raises(TooManyRequests):
+            attempts.sign_in("192.0.2.1", "owner@example.com")
+        attempts.sign_in("192.0.2.2", "owner@example.com")
+
+    def test_many_strangers_guess_no_more_than_so_often(self) -> None:
+        attempts = SignInAttempts()
+        for n in range(PER_ACCOUNT_ANYWHERE):
+            attempts.sign_in(f"192.0.{n // 250}.{n % 250}", "owner@example.com")
+        with pytest.raises(TooManyRequests):
+            attempts.sign_in("192.0.99.1", "owner@example.com")
+        assert PER_ACCOUNT_ANYWHERE >= 10 * PER_ACCOUNT
+
+    @pytest.mark.parametrize(
+        ("address", "counted"),
+        [("192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.1", "192.0.2.1"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+         ("2001:db8:1:2::", "2001:db8:1:2::/64"), ("fe80::1%eth0", "fe80::/64"), ("", ""), ("testclient", "testclient")],
+    )  # fmt: skip
+    def test_of_ipv6_a_household_is_one_address(self, address: str, counted: str) -> None:
+        assert network(address) == counted
+
+
+class TestPeople:
+    async def test_plain_users_see_name_picture_and_presence_of_others(
+        self, admin: Actor, user: Actor, other: Actor
+    ) -> None:
+        for path in (f"/api/v1/users/{other.id}/info", f"/api/v1/users/{admin.id}/info"):
+            shown = (await user.client.get(path)).json()
+            assert (shown["email"], shown["role"], shown["last_active_at"], shown["bio"], shown["timezone"], shown["groups"]) == (
+                "", "user", None, None, None, [],
+            )  # fmt: skip
+            assert shown["name"]
+        found = (await user.client.get("/api/v1/users/search")).json()["users"]
+        assert {u["email"] for u in found if u["id"] != user.id} == {""}
+        assert {u["role"] for u in found} == {"user"}
+        assert [u["email"] for u in found if u["id"] == user.id] == [user.email]
+        assert (await admin.client.get(f"/api/v1/users/{other.id}/info")).json()["email"] == other.email
+
+    async def test_nor_can_they_look_for_it_or_order_by_it(self, admin: Actor, user: Actor, other: Actor) -> None:
+        assert (await user.client.get("/api/v1/users/search?query=example.com")).json()["total"] == 0
+        assert (await admin.client.get("/api/v1/users/search?query=example.com")).json()["total"] == 3
+        orders = set()
+        for order in ("role", "email", "last_active_at", "created_at", "name"):
+            found = (await user.client.get(f"/api/v1/users/search?order_by={order}&direction=asc")).json()["users"]
+            orders.add(tuple(u["id"] for u in found))
+        assert orders == {(admin.id, user.id, other.id)}
+
+
+@pytest.mark.parametrize("field", ["principal_type", "permission", "principal_id"])
+@pytest.mark.parametrize("value", [[], ["user"], {}, {"a": 1}, 7, None])
+async def test_a_grant_of_another_kind_is_no_failure_of_ours(admin: Actor, field: str, value: Any) -> None:
+    chat = (await admin.client.post("/api/v1/chats/new", json={"chat": {"title": "t"}})).json()["id"]
+    await admin.client.post(f"/api/v1/chats/{chat}/share")
+    folder = (await admin.client.post("/api/v1/folders/", json={"name": "f"})).json()["id"]
+    model = {"id": "m", "name": "m", "base_model_id": None, "meta": {}, "params": {}}
+    assert (await admin.client.post("/api/v1/models/create", json=model)).status_code == 200
+    grants = [{"principal_type": "user", "principal_id": "*", "permission": "read", field: value}]
+    for path, body in (
+        (f"/api/v1/chats/shared/{chat}/access/update", {}), (f"/api/v1/folders/{folder}/access/update", {}),
+        ("/api/v1/models/model/access/update", {"id": "m"}), ("/api/v1/models/create", model | {"id": "n"}),
+    ):  # fmt: skip
+        reply = await admin.client.post(path, json=body | {"access_grants": grants})
+        assert reply.status_code in {400, 422}, (path, reply.status_code, reply.text)
+
+
+class TestSteering:
+    async def test_plain_users_do_not_steer_the_provider(self, admin: Actor, user: Actor, upstream: Upstream) -> None:
+        grants = [{"principal_type": "user", "principal_id": "*", "permission": "read"}]
+        model = {"id": "fixed", "name": "fixed", "meta": {}, "params": {}, "access_grants": grants}
+        assert (await admin.client.post("/api/v1/models/create", json=model)).status_code == 200
+        steering = dict.fromkeys(STEERING, "x") | {"aws_secret_access_key": "x", "litellm_params": {"a": 1}}
+        body = {"model": "fixed", "messages": [{"role": "user", "content": "hi"}], "temperature": 0.5, "stream": False}
+        for actor, expected in ((user, set[str]()), (admin, steering.keys())):
+            reply = await actor.client.post("/api/chat/completions", json=body | steering)
+            assert reply.status_code == 200, reply.text
+            sent = upstream.chats[-1].body
+            assert sent["temperature"] == 0.5
+            assert sent.keys() & steering.keys() == expected
+
+
+class TestBodies:
+    @pytest.mark.parametrize("path", ["/api/v1/auths/signin", "/api/v1/auths/signup", "/api/v1/auths/signout"])
+    @pytest.mark.parametrize("chunked", [False, True])
+    @pytest.mark.usefixtures("admin")
+    async def test_before_sign_in_they_are_small(self, live: Live, path: str, chunked: bool) -> None:
+        text = b'{"email":"admin.one@example.com","name":"x","password":"' + b"x" * 70 * KB + b'"}'
+
+        async def pieces() -> Any:
+            yield text
+
+        async with live.client() as client:
+            headers = {"content-type": "application/json"}
+            reply = await client.post(path, content=pieces() if chunked else text, headers=headers)
+            assert reply.status_code == 413, reply.text
+
+    async def test_those_of_all_have_a_bound(self) -> None:
+        around = middleware.Around(ExceptionMiddleware(_until_told), 2 * MB)
+        for small, expected in ((False, 503), (True, 200)):
+            told = asyncio.Event()
+            clients = [asyncio.create_task(_post(around, 2 * MB, told)) for _ in range(middleware.BODIES_AT_ONCE)]
+            await asyncio.sleep(0.01)
+            assert await _post(around, 10 * KB if small else 2 * MB, told, wait=False) == expected
+            told.set()
+            assert set(await asyncio.gather(*clients)) == {200}
+            assert around._held == 0
+
+    async def test_from_a_cookie_they_are_json(self, live: Live, user: Actor) -> None:
+        async with live.client() as browser:
+            form = {"email": user.email, "password": PASSWORD}
+            assert (await browser.post("/api/v1/auths/signin", json=form)).status_code == 200
+            for kind in ("text/plain", "application/x-www-form-urlencoded", "text/plain; charset=x", ""):
+                headers = {"content-type": kind, "origin": live.url} if kind else {"origin": live.url}
+                for path in ("/api/v1/chats/new", "/api/chat/completions", "/openai/x", "/ollama/api/chat"):
+                    reply = await browser.post(path, content=b'{"chat":{}}', headers=headers)
+                    assert reply.status_code == 415, (path, kind, reply.text)
+            assert (
+                await browser.post("/api/v1/chats/new", json={"chat": {}}, headers={"origin": live.url})
+            ).status_code == 200
+            assert (await browser.post("/api/v1/chats/archive/all", headers={"origin": live.url})).status_code == 200
+        # curl's default, with a bearer token, as clients of Ollama have it.
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        reply = await user.client.post("/ollama/api/chat", content=b'{"model":"x"}', headers=headers)
+        assert reply.status_code != 415
+
+    async def test_an_origin_is_a_scheme_too(self, live: Live, user: Actor) -> None:
+        host = urlsplit(live.url).netloc
+        async with live.client() as browser:
+            await browser.post("/api/v1/auths/signin", json={"email": user.email, "password": PASSWORD})
+            secure = {"x-forwarded-proto": "https"}
+            for headers, expected in (
+                ({"origin": f"http://{host}"}, 200), ({"origin": f"https://{host}"}, 200), ({"origin": f"ftp://{host}"}, 403),
+                ({"origin": f"https://{host}"} | secure, 200), ({"origin": f"http://{host}"} | secure, 403),
+                ({"origin": host}, 403), ({"origin": "null"}, 403),
+            ):  # fmt: skip
+                reply = await browser.post("/api/v1/chats/new", json={"chat": {}}, headers=headers)
+                assert reply.status_code == expected, headers
+
+
+async def _until_told(scope: Any, receive: Any, send: Any) -> None:
+    while (await receive()).get("more_body"):
+        pass
+    if scope["told"] is not None:
+        await scope["told"].wait()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _post(app: Any, size: int, told: asyncio.Event, *, wait: bool = True) -> int:
+    status = []
+    pieces = [{"type": "http.request", "body": b"x" * size, "more_body": False}]
+
+    async def receive() -> Any:
+        return pieces.pop() if pieces else await asyncio.sleep(10)
+
+    async def send(message: Any) -> None:
+        status.extend([message["status"]] if message["type"] == "http.response.start" else [])
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/x",
+        "headers": [],
+        "told": told if wait else None,
+        "query_string": b"",
+    }
+    with contextlib.suppress(Exception):
+        await app(scope, receive, send)
+    return int(status[0])
+
+
+async def test_private_answers_are_stored_by_no_cache(live: Live, admin: Actor, user: Actor) -> None:
+    private = "/api/v1/auths/ /api/v1/chats/ /api/models /api/v1/users/user/settings /api/config /openai/models /ollama/api/tags"
+    for path in (*private.split(), "/api/v1/nothing"):
+        assert (await user.client.get(path)).headers["cache-control"] == "no-store", path
+    for path in ("/", "/static/favicon.svg", f"/api/v1/users/{user.id}/profile/image"):
+        assert (await user.client.get(path)).headers.get("cache-control") != "no-store", path
+
+
+class TestKeys:
+    @pytest.fixture
+    async def key(self, live: Live, user: Actor) -> str:
+        await live.app.state.oui.save_config(
+            {"auth.enable_api_keys": True, "user.permissions": {"features": {"api_keys": True}}}
+        )
+        reply = await user.client.post("/api/v1/auths/api_key")
+        assert reply.status_code == 200, reply.text
+        return str(reply.json()["api_key"])
+
+    async def test_a_key_makes_shows_and_deletes_no_key(self, live: Live, key: str) -> None:
+        async with live.client(key) as client:
+            assert (await client.get("/api/v1/chats/")).status_code == 200
+            for method in ("GET", "POST", "DELETE"):
+                assert (await client.request(method, "/api/v1/auths/api_key")).status_code == 403
+
+    @pytest.mark.parametrize("keep", [False, True])
+    async def test_a_new_password_ends_keys_unless_told_otherwise(
+        self, live: Live, user: Actor, key: str, keep: bool
+    ) -> None:
+        form = {"password": PASSWORD, "new_password": "another " + PASSWORD} | ({"keep_api_keys": True} if keep else {})
+        assert (await user.client.post("/api/v1/auths/update/password", json=form)).status_code == 200
+        async with live.client(key) as client:
+            assert (await client.get("/api/v1/chats/")).status_code == (200 if keep else 401)
+
+
+class TestMessages:
+    @pytest.mark.parametrize(
+        ("field", "values"),
+        [("statusHistory", ["x", {}, [1], 5]), ("sources", ["x", [None]]), ("files", [{}, ["x"]]), ("followUps", ["x", [{}]]),
+         ("output", [{}]), ("code_executions", [7]),
+         ("embeds", ["x", [{}], ["javascript:alert(1)"], [" java\nscript:alert(1)"], ["data:text/html,x"], ["file:///etc/passwd"]])],
+    )  # fmt: skip
+    async def test_what_pages_walk_is_a_list_of_what_they_expect(
+        self, user: Actor, field: str, values: list[Any]
+    ) -> None:
+        for value in values:
+            message = {"id": "m", "role": "assistant", "content": "hi", "parentId": None, field: value}
+            chat = {"title": "t", "history": {"currentId": "m", "messages": {"m": message}}}
+            reply = await user.client.post("/api/v1/chats/new", json={"chat": chat})
+            assert reply.status_code == 422, (value, reply.text)
+            # What another program exported is mended instead.
+            reply = await user.client.post("/api/v1/chats/import", json={"chats": [{"chat": chat}]})
+            assert reply.status_code == 200, (value, reply.text)
+            stored = (await user.client.get(f"/api/v1/chats/{reply.json()[0]['id']}")).json()["chat"]["history"][
+                "messages"
+            ]["m"]
+            assert stored[field] == []
+
+    async def test_what_is_good_stays(self, user: Actor) -> None:
+        message = {
+            "id": "m",
+            "role": "assistant",
+            "content": "hi",
+            "parentId": None,
+            "statusHistory": [{"done": True}],
+            "sources": [{}],
+            "files": [{"type": "image", "url": "https://x.example/a"}],
+            "followUps": ["a"],
+            "output": [{"type": "message"}],
+            "embeds": ["https://x.example/a", "<p>a: b</p>", "http://x.example"],
+        }
+        chat = {"title": "t", "history": {"currentId": "m", "messages": {"m": message}}}
+        reply = await user.client.post("/api/v1/chats/new", json={"chat": chat})
+        assert reply.status_code == 200, reply.text
+        stored = (await user.client.get(f"/api/v1/chats/{reply.json()['id']}")).json()["chat"]["history"]["messages"][
+            "m"
+        ]
+        assert {name: stored[name] for name in message} == message
+
+
+async def test_the_log_says_why_sockets_behind_a_silent_proxy_are_refused(
+    live: Live, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, secure = "/ws/socket.io/?EIO=4&transport=polling", f"https://{urlsplit(live.url).netloc}"
+    good: list[dict[str, str]] = [{}, {"origin": live.url}, {"origin": "https://elsewhere.example"}]
+    async with live.client() as client:
+        for headers in (*good, {"origin": secure, "x-forwarded-proto": "https"}):
+            await client.get(path, headers=headers)
+        assert "X-Forwarded-Proto" not in caplog.text
+        for _ in range(3):
+            await client.get(path, headers={"origin": secure})
+    assert caplog.text.count("X-Forwarded-Proto") == 1
