@@ -4,6 +4,8 @@ Each also derives from the built-in its callers knew before, so that `except Val
 `except RuntimeError` written against the documented behaviour keep working.
 """
 
+import sys
+from pathlib import Path
 from typing import Final
 
 # What an answer with one of these statuses says may succeed when it is asked again.
@@ -74,8 +76,20 @@ class MissingExtraError(ModelLoadError, ImportError):
 
     def __init__(self, extra: str, engine: str) -> None:
         """extra: the name of the optional dependency. engine: the library that it brings."""
-        super().__init__(f"{engine} is not installed. Install it with: pip install 'oui-backend[{extra}]'")
+        super().__init__(f"{engine} is not installed. Install it with: {how_to_install(extra)}")
         self.extra = extra
+
+
+def how_to_install(extra: str) -> str:
+    """The command that installs an optional extra for the Python that runs. It names the clone: no index has the package."""
+    clone = Path(__file__).resolve().parents[2]
+    if not (clone / "start.sh").is_file():
+        return f"pip install '<folder of the clone>[{extra}]'"
+    if Path(sys.prefix).resolve() != clone / ".venv":
+        return f"pip install '{clone}[{extra}]'"
+    if sys.platform == "win32":
+        return f"set OUI_EXTRAS={extra}, then start_windows.bat (in {clone})"
+    return f"OUI_EXTRAS={extra} ./start.sh (in {clone})"
 
 
 class GenerationError(LlamaForgeError, RuntimeError):

@@ -16,6 +16,7 @@ from llamaforge.exceptions import (
     ContextLengthError,
     LlamaForgeError,
     ModelNotFoundError,
+    how_to_install,
 )
 
 __all__ = [
@@ -60,7 +61,7 @@ class MissingExtraError(SynthoraError, ImportError):
 
     def __init__(self, extra: str, library: str) -> None:
         """extra: the name of the optional dependency. library: what it brings."""
-        super().__init__(f"{library} is not installed. Install it with: pip install 'oui-backend[{extra}]'")
+        super().__init__(f"{library} is not installed. Install it with: {how_to_install(extra)}")
         self.extra = extra
 
 

@@ -170,5 +170,5 @@ def test_without_pillow_the_error_says_what_to_install(monkeypatch: pytest.Monke
 
     url = picture()
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(MissingExtraError, match=r"oui-backend\[transformers\]"):
+    with pytest.raises(MissingExtraError, match=r"Install it with: .*transformers"):
         decoded(url)

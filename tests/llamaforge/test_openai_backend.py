@@ -24,6 +24,7 @@ from llamaforge.exceptions import (
     ModelNotFoundError,
     ModelNotLoadedError,
     ParameterError,
+    how_to_install,
 )
 from tests.support.upstream import Received, Upstream, embedding
 
@@ -607,4 +608,4 @@ except ImportError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
-    assert done.stdout == "openai is not installed. Install it with: pip install 'oui-backend[openai]'\n"
+    assert done.stdout == f"openai is not installed. Install it with: {how_to_install('openai')}\n"

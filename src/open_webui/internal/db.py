@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from llamaforge.exceptions import how_to_install
 from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.internal.log import get_logger
@@ -60,6 +62,10 @@ def database_url(settings: Settings) -> URL:
     if backend in {"postgres", "postgresql"}:
         if not url.database:
             raise StartupError("DATABASE_URL names no database. Use postgresql://user:password@host/name.")
+        if find_spec("asyncpg") is None:
+            raise StartupError(
+                f"PostgreSQL needs a driver that is not installed. Install it with: {how_to_install('postgres')}"
+            )
         query = {("ssl" if k == "sslmode" else k): v for k, v in url.query.items()}
         return url.set(drivername="postgresql+asyncpg", query=query)
     raise StartupError(f"DATABASE_URL asks for '{backend}', but only SQLite and PostgreSQL are supported.")

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from llamaforge.exceptions import how_to_install
 from open_webui.connections.local import library, models
 from tests.open_webui.llamaforge.conftest import SAYS, chat, offered, until
 from tests.support import tiny_transformers
@@ -62,7 +63,7 @@ async def test_without_its_engine_a_model_is_not_offered(
     tiny_transformers.write_model(folder / "tiny", says=SAYS)
     listed = await until(boss.client, "/api/v1/llamaforge/models", lambda a: a["models"])
     assert listed["models"][0]["state"] == "unusable"
-    assert listed["models"][0]["error"].endswith("pip install 'oui-backend[transformers]'")
+    assert listed["models"][0]["error"].endswith(how_to_install("transformers"))
     assert {b["name"]: b["installed"] for b in listed["backends"]} == {"llama.cpp": True, "huggingface": False}
     assert [m["id"] for m in (await boss.client.get("/api/models")).json()["data"]] == ["eliza"]
 

@@ -3,12 +3,16 @@
 import contextlib
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from llamaforge.exceptions import how_to_install
 from tests.open_webui.accounts.test_users_command import command
+from tests.support.process import clean_environment
 from tests.support.server import Server
 
 MakeServer = Callable[..., Server]
@@ -101,3 +105,19 @@ def test_a_malformed_setting_is_one_sentence(make_server: MakeServer) -> None:
     assert done.returncode == 1
     assert "PORT" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_driver_that_is_missing_is_one_sentence_with_the_way_out(make_server: MakeServer) -> None:
+    server = make_server(DATABASE_URL=f"postgresql://ann:{SECRET}@127.0.0.1:9/x")
+    for arguments in (["serve"], ["migrate"], ["config"], ["users", "list"]):
+        code = f"import sys; sys.modules['asyncpg'] = None; from open_webui.cli import app; app({arguments})"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=server.folder, env=clean_environment(server.environment),
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert done.stderr.endswith(
+            f"oui-backend: PostgreSQL needs a driver that is not installed. Install it with: {how_to_install('postgres')}\n"
+        )
+        assert "Traceback" not in done.stderr
+        assert SECRET not in done.stdout

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from llamaforge import LlamaForgeError
-from llamaforge.exceptions import GenerationError, ModelBusyError
+from llamaforge.exceptions import GenerationError, ModelBusyError, how_to_install
 from open_webui.connections.local.eliza import ELIZA
 from open_webui.connections.local.library import FoundModel, Library, missing_extra
 from open_webui.env import Settings
@@ -289,5 +289,5 @@ def _problem(found: FoundModel, backend: str | None) -> str | None:
         return found.error
     extra = missing_extra(backend or found.backend)
     if extra is not None:
-        return f"Its engine is not installed. Install it with: pip install 'oui-backend[{extra}]'"
+        return f"Its engine is not installed. Install it with: {how_to_install(extra)}"
     return None
