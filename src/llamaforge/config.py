@@ -307,6 +307,8 @@ def _checked(content: Json, source: str) -> None:
         for entry, value in section.items() if name in _OBJECTS_OF_OBJECTS else ():
             if not isinstance(value, dict):
                 raise ConfigError(f"{source}: '{entry}' in '{name}' must be an object.")
+            if name == "models" and not all(isinstance(value.get(key), str | None) for key in ("path", "backend")):
+                raise ConfigError(f"{source}: path and backend of the model '{entry}' must be text.")
     if not isinstance(content.get("plugins", {}), dict):
         raise ConfigError(f"{source}: 'plugins' must be an object with 'enabled', a list of names, and 'config'.")
     typed(content, source)

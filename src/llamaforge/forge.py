@@ -351,7 +351,7 @@ class LlamaForge(PluginMethods, Tokens):
     async def aembed(
         self, texts: str | Sequence[str], parameters: Parameters | None = None, *, model: str | None = None, **more: Any
     ) -> list[list[float]]:
-        """`embed` in a thread."""
+        """`embed` without blocking the event loop."""
         async with self._library.ausing(model) as loaded:
             return await loaded.backend.aembed(_texts(texts), _merged(loaded, parameters, more))
 

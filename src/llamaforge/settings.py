@@ -115,6 +115,8 @@ def from_words(known: Parameter, words: str) -> Any:
 def typed(content: Mapping[str, Any], source: str) -> None:
     """Give the settings in `content` their types, in place: "False" becomes false, "8000" a number.
 
+    A null of one that has to be something goes, so that its default counts.
+
     Raises ConfigError for a value that can't be one of the setting.
     """
     for known in SETTINGS:
@@ -122,7 +124,11 @@ def typed(content: Mapping[str, Any], source: str) -> None:
         place: Any = content
         for section in sections:
             place = place.get(section) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or place.get(name) is None or known.kind not in _SCALARS:
+        if not isinstance(place, dict) or known.kind not in _SCALARS:
+            continue
+        if place.get(name) is None:
+            if known.name not in _OPTIONAL:
+                place.pop(name, None)
             continue
         try:
             place[name] = _checked(known, place[name])

@@ -51,6 +51,28 @@ def failed(*args: str) -> str:
     return result.stderr
 
 
+def test_the_key_goes_to_no_other_server() -> None:
+    keys: list[str | None] = []
+
+    class Leads(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            keys.append(self.headers.get("Authorization"))
+            self.send_response(302 if self.server is here else 404)
+            self.send_header("Location", f"http://127.0.0.1:{there.server_port}/")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    here, there = (http.server.HTTPServer(("127.0.0.1", 0), Leads) for _ in range(2))
+    for one in (here, there):
+        threading.Thread(target=one.handle_request, daemon=True).start()
+    assert "no llamaforge" in failed("ps", "--url", f"http://127.0.0.1:{here.server_port}", "--api-key", "sk-mine")
+    here.server_close()
+    there.server_close()
+    assert keys == ["Bearer sk-mine", None]
+
+
 def test_models_of_a_running_server_are_listed_and_stopped(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert failed("ps") == f"llamaforge: {server.url} wants a key: give --api-key, or set LLAMAFORGE_API_KEY.\n"
     assert "wants a key" in failed("stop", "d", "--api-key", "sk-other")

@@ -263,6 +263,7 @@ def test_a_link_keeps_pointing_at_its_file(tmp_path):
         ("null", "in braces"),
         ('{"models": []}', "'models' must be an object"),
         ('{"models": {"m": "path"}}', "'m' in 'models' must be an object"),
+        ('{"models": {"m": {"path": 5}}}', "path and backend of the model 'm' must be text"),
         ('{"backends": {"openai": 1}}', "'openai' in 'backends' must be an object"),
         ('{"plugins": "all"}', "'plugins' must be an object with 'enabled'"),
         ('{"profiles": {"p": {"models": 1}}}', "profile 'p': 'models' must be an object"),
@@ -542,3 +543,14 @@ def test_two_names_of_one_file_have_one_lock(tmp_path):
     thread.join()
     assert waited.is_set()
     assert not (tmp_path / "config.json.lock").exists()
+
+
+def test_null_says_nothing_of_a_setting_that_has_to_be_something(path):
+    path.write_text('{"models_dir": null, "server": {"port": null}, "log_conversations": null, "default_model": null}')
+    config = Config(path)
+    assert config.models_dir == Path("~/.llamaforge/models").expanduser()
+    assert (config.get("server.port"), config.get("log_conversations"), config.get("default_model")) == (
+        8000,
+        True,
+        None,
+    )

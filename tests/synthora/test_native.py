@@ -571,6 +571,14 @@ async def test_an_answer_of_gemini_that_it_could_not_write(google, gemini, strea
     assert raised.value.retryable
 
 
+@ways
+async def test_the_key_is_in_no_error(google, gemini, stream, asynchronous):
+    google.answers.append(told(200, "<p>x-goog-api-key: g-key</p>", **{"Content-Type": "text/html"}))
+    with pytest.raises(NoAnswerError, match=r"\*\*\*") as raised:
+        await ask(gemini, stream, asynchronous)
+    assert "g-key" not in str(raised.value)
+
+
 async def test_gemini_counts(google, gemini):
     google.answers.extend([5, 6])
     assert gemini.count_tokens([system("Be brief."), user("hi")]) == 5

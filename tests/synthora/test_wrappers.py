@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -381,6 +382,15 @@ def test_a_limiter_fills_evenly():
     assert RateLimiter().reserve(10**9) == 0
 
 
+def test_less_than_one_request_a_minute():
+    clock = Clock()
+    limiter = RateLimiter(requests_per_minute=0.5, clock=clock)
+    assert [limiter.reserve(0) for _ in range(3)] == [0, 120, 240]
+    limiter.settle(0, used=0, requests=0)
+    clock.now = 10_000
+    assert [limiter.reserve(0) for _ in range(2)] == [0, 120]
+
+
 @ways
 async def test_rate_limit(stream, asynchronous):
     inner = ScriptedBackend(answers=["a"], repeat=True)
@@ -472,6 +482,18 @@ def test_threads_take_their_turn():
     for thread in threads:
         thread.join(10)
     assert time.monotonic() - started >= 0.09
+
+
+def test_a_store_is_its_owners_only(tmp_path):
+    store = SQLiteStore(tmp_path / "answers.db")
+    store.set("a", "b")
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
+    store.close()
+    with pytest.raises(sqlite3.Error):
+        SQLiteStore(tmp_path / "nowhere" / "answers.db")
+    memory = SQLiteStore(":memory:")
+    memory.set("a", "b")
+    assert memory.get("a") == "b"
 
 
 # ---- all together

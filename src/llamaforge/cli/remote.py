@@ -64,11 +64,12 @@ def _asked(ctx: typer.Context, url: str | None, key: str | None, path: str, body
     settings = state.config().get("server")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings["host"], settings["host"])  # noqa: S104
     where = (url or f"http://{f'[{host}]' if ':' in host else host}:{settings['port']}").rstrip("/")
-    headers = {"Content-Type": "application/json"} | ({} if key is None else {"Authorization": f"Bearer {key}"})
     stranger = APIError(f"What answers at {where} is no llamaforge.")
     try:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{where}{path}", data, headers)  # noqa: S310 - the person's own address
+        request = urllib.request.Request(f"{where}{path}", data, {"Content-Type": "application/json"})  # noqa: S310 - the person's own address
+        if key is not None:  # for this server, and none that it leads to
+            request.add_unredirected_header("Authorization", f"Bearer {key}")
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=_SECONDS) as response:
             found = json.load(response)
     except urllib.error.HTTPError as error:

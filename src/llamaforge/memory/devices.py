@@ -7,6 +7,7 @@ import functools
 import os
 import re
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 
 from llamaforge.exceptions import ConfigError
@@ -20,7 +21,7 @@ SHARE = 0.8
 Memory = Mapping[str, int]
 """Bytes by device."""
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d{1,20}(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _DEVICE = re.compile(r"ram|cuda:\d+")
 
@@ -100,8 +101,12 @@ def gpu_memory() -> Memory:
         sizes = _sizes(driver) if driver.nvmlInit_v2() == 0 else []
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         if visible is not None:
-            sizes = [sizes[int(number)] for number in visible.split(",") if number.strip()]
-    except (OSError, AttributeError, ValueError, IndexError):  # no driver, an old one, or GPUs named otherwise
+            # The numbers end with the first that is no GPU, such as -1 for none.
+            numbers = takewhile(
+                lambda number: 0 <= number < len(sizes), map(int, filter(str.strip, visible.split(",")))
+            )
+            sizes = [sizes[number] for number in numbers]
+    except (OSError, AttributeError, ValueError):  # no driver, an old one, or GPUs named otherwise
         return {}
     return {f"cuda:{number}": size for number, size in enumerate(sizes)}
 

@@ -221,8 +221,8 @@ class NativeBackend(ProviderBackend):
         try:
             return msgspec.json.decode(body)
         except UNREADABLE as error:
-            told = body[:_LONGEST].decode(errors="replace").strip() or "nothing"
-            raise NoAnswerError(f"{self.base_url} sent something that is no answer: {told}") from error
+            words = body.decode(errors="replace").replace(self._key, "***").strip()[:_LONGEST] or "nothing"
+            raise NoAnswerError(f"{self.base_url} sent something that is no answer: {words}") from error
 
     def _whole(self, raw: Any) -> Piece:
         return self.piece(self.decoder().read(raw), raw, None)

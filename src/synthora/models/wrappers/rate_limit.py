@@ -32,7 +32,9 @@ class RateLimiter:
             if limit is not None and not limit > 0:
                 raise ValueError("A rate must be more than 0 a minute.")
         self._limits = (requests_per_minute, tokens_per_minute)
-        self._levels = [limit or 0.0 for limit in self._limits]
+        # A bucket holds a minute's, but at least one request.
+        self._sizes = [max(limit or 0.0, 1.0) for limit in self._limits]
+        self._levels = [*self._sizes]
         self._clock = clock
         self._filled = clock()
         self._lock = threading.Lock()
@@ -48,7 +50,7 @@ class RateLimiter:
             for place, amount in enumerate((1.0, tokens)):
                 limit = self._limits[place]
                 if limit is not None:
-                    self._levels[place] -= min(amount, limit)
+                    self._levels[place] -= min(amount, self._sizes[place])
                     waits.append(-self._levels[place] * 60 / limit)
             return max(waits)
 
@@ -59,14 +61,15 @@ class RateLimiter:
             for place, (before, now) in enumerate(((1.0, requests), (reserved, used))):
                 limit = self._limits[place]
                 if limit is not None:
-                    self._levels[place] = min(self._levels[place] + min(before, limit) - now, limit)
+                    size = self._sizes[place]
+                    self._levels[place] = min(self._levels[place] + min(before, size) - now, size)
 
     def _fill(self) -> None:
         now = self._clock()
         seconds, self._filled = now - self._filled, now
         for place, limit in enumerate(self._limits):
             if limit is not None:
-                self._levels[place] = min(self._levels[place] + seconds * limit / 60, limit)
+                self._levels[place] = min(self._levels[place] + seconds * limit / 60, self._sizes[place])
 
 
 class RateLimitBackend(WrapperBackend):

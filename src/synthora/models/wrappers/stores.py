@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import threading
 from collections import OrderedDict
-from os import PathLike
+from os import PathLike, fspath
 from typing import Protocol
 
 
@@ -45,10 +47,13 @@ class MemoryStore:
 
 
 class SQLiteStore:
-    """Answers in a file that several processes may use. It grows until it is deleted."""
+    """Answers in a file that several processes of its owner may use. It grows until it is deleted."""
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        """path: of the file, made when it is missing. Raises sqlite3.Error where it can't be."""
+        """path: of the file, made when it is missing, with mode 0600. Raises sqlite3.Error where it can't be."""
+        if fspath(path) != ":memory:":
+            with contextlib.suppress(OSError):  # the database says it better
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._database = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         self._lock = threading.Lock()
         self._database.execute("PRAGMA journal_mode=WAL")
