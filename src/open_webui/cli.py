@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -12,7 +13,6 @@ import typer
 from open_webui import __version__
 from open_webui.env import Settings, load
 from open_webui.errors import OuiError, StartupError
-from open_webui.internal.private import private_files
 from open_webui.principal import Role
 
 app = typer.Typer(
@@ -34,7 +34,8 @@ def _fail(error: OuiError) -> NoReturn:
 
 
 def _settings() -> Settings:
-    private_files()
+    # What this process and its children make is for their account of the machine alone. What lies there: internal/private.py.
+    os.umask(0o077)
     try:
         return load()
     except StartupError as error:

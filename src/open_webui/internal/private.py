@@ -13,13 +13,7 @@ from open_webui.internal.db import database_url
 from open_webui.internal.log import FILE_NAME, get_logger
 
 log = get_logger(__name__)
-UMASK: Final = 0o077
 _OTHERS: Final = 0o077
-
-
-def private_files() -> None:
-    """From now on this process, and those it starts, make files that no other account can read."""
-    os.umask(UMASK)
 
 
 def make_private(settings: Settings) -> None:
