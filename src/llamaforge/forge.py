@@ -9,7 +9,7 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from llamaforge.backends.base import Message, Parameters, as_messages
+from llamaforge.backends.base import Message, Parameters, as_messages, checked_texts
 from llamaforge.config import Config
 from llamaforge.exceptions import ParameterError
 from llamaforge.library import Library
@@ -485,7 +485,4 @@ def _merged(loaded: Loaded, parameters: Parameters | None, more: Json) -> Json:
 
 
 def _texts(texts: str | Sequence[str]) -> list[str]:
-    found: Any = [texts] if isinstance(texts, str) else texts
-    if isinstance(found, Sequence) and all(isinstance(text, str) for text in found):
-        return list(found)
-    raise ParameterError("Give a text or a list of texts.")
+    return checked_texts([texts] if isinstance(texts, str) else texts)

@@ -60,6 +60,21 @@ def test_chunks_as_json_are_put_together_alike() -> None:
     assert answer.error.status == 429
 
 
+@pytest.mark.parametrize("last", [b"null", b"{", b"\xff", b"[]"])
+def test_what_is_no_chunk_at_the_end_changes_nothing(last: bytes) -> None:
+    answer = Whole()
+    for made in chat_chunks(["a", "b"], "m"):
+        answer.read(json.dumps(made).encode())
+    answer.read(last)
+    assert answer.value()["choices"][0]["message"]["content"] == "ab"
+
+
+def test_the_text_of_a_chunk_may_be_in_parts() -> None:
+    parts = [{"type": "thinking", "thinking": [{"text": "hm"}]}, {"type": "text", "text": "4"}, "x", {"text": None}]
+    assert chunk_text(chunk({"content": parts})) == "4"
+    assert chunk_text(chunk({"content": []})) == ""
+
+
 def test_a_reason_and_usage_that_are_known_at_the_end() -> None:
     state: dict[str, Any] = {}
 

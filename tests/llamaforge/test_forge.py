@@ -392,7 +392,7 @@ def test_what_is_no_prompt(forge):
             call(None)
     with pytest.raises(ParameterError, match="messages must be a list"):
         forge.chat("hello", "history")
-    with pytest.raises(ParameterError, match="text or a list"):
+    with pytest.raises(ParameterError, match="list of texts"):
         forge.embed(3)
 
 

@@ -12,6 +12,7 @@ import pytest
 from llamaforge.backends import get_backend
 from llamaforge.backends.base import messages_to_prompt
 from llamaforge.backends.loop_clients import AsyncClients
+from llamaforge.backends.openai_answer import vectors
 from llamaforge.backends.openai_api import OpenAIBackend
 from llamaforge.exceptions import (
     APIConnectionError,
@@ -136,6 +137,15 @@ async def test_what_an_api_has_beside_openais(loaded: Loaded) -> None:
 def test_embeddings(loaded: Loaded) -> None:
     assert loaded("echo").embed(["one", "two"]) == [embedding("one"), embedding("two")]
     assert loaded("echo").embed(["one"]) == [embedding("one")]
+    for texts in ("one", ["one", 2], None):
+        with pytest.raises(ParameterError, match="list of texts"):
+            loaded("echo").embed(texts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("index", [None, "0", -1])
+def test_vectors_without_a_number_stay_in_their_order(index: object) -> None:
+    data = [{"index": index, "embedding": [1.0]}, {"index": 0, "embedding": [2.0]}]
+    assert vectors({"data": data}, 2) == [[1.0], [2.0]]
 
 
 # ---- the endpoint
@@ -601,6 +611,7 @@ def test_without_the_library_the_error_says_what_to_install() -> None:
     code = """
 import sys
 sys.modules["openai"] = None
+from llamaforge.backends.openai_answer import vectors
 from llamaforge.backends.openai_api import OpenAIBackend
 try:
     OpenAIBackend().load_model("gpt-4", {"api_key": "x"})

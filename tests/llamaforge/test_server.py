@@ -245,6 +245,19 @@ def test_a_whole_answer_takes_as_long_as_it_needs(server):
         assert time.monotonic() - begun > 1.2
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"), [("/v1/chat/completions", {"messages": SAD}), ("/v1/completions", {"prompt": "x"})]
+)
+def test_whole_and_streamed_answers_have_the_same_probabilities(http, path, asked):
+    body = {"model": "tiny", "max_tokens": 3, "n_probs": 2, **asked}
+    lines = http.post(path, json={**body, "stream": True}).text.splitlines()
+    choices = [one for line in lines if line[6:7] == "{" for one in json.loads(line[6:])["choices"]]
+    streamed = [token["token"] for one in choices for token in (one.get("logprobs") or {}).get("content", ())]
+    [choice] = http.post(path, json=body).json()["choices"]
+    assert [token["token"] for token in choice["logprobs"]["content"]] == streamed
+    assert len(streamed) == 3
+
+
 def test_a_tool_call(client):
     answer = client.chat.completions.create(model="tool", messages=ASK, tools=[WEATHER])
     call = answer.choices[0].message.tool_calls[0]
@@ -582,6 +595,34 @@ async def test_pages_of_other_sites_are_let_in_only_when_asked_for(enabled, allo
     async with asgi(app) as client:
         answer = await client.get("/health", headers={"origin": "http://elsewhere"})
         assert answer.headers.get("access-control-allow-origin") == allowed
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/load", "/v1/models/doctor"])
+async def test_a_page_of_another_site_starts_nothing_without_asking_first(path, kind):
+    forge = LlamaForge(":memory:")
+    forge.add_model("doctor", "doctor", "eliza")
+    headers = {"origin": "http://elsewhere"} | ({"content-type": kind} if kind else {})
+    app = create_api_server(forge)
+    async with asgi(app) as client:
+        answer = await client.post(path, content=b'{"model": "doctor", "messages": []}', headers=headers)
+    assert (answer.status_code, app.state.pool.status()) == (415, [])
+
+
+async def test_a_client_that_leaves_within_its_body_is_no_failure_of_the_server(caplog):
+    app = create_api_server(LlamaForge(":memory:"))
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": [], "query_string": b""}
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    sent = []
+
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        sent.append(message)
+
+    await app(scope | {"http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 1)}, receive, send)
+    assert (sent[0]["status"], caplog.records) == (400, [])
 
 
 async def test_no_model_named_and_no_default():

@@ -12,7 +12,9 @@ import pytest
 from llamaforge.config import Config
 from llamaforge.exceptions import ConfigError, ParameterError
 from llamaforge.forge import LlamaForge
+from llamaforge.pool import ModelStatus
 from llamaforge.server import ApiServer, create_api_server, residence
+from llamaforge.server.catalog import Catalog
 from llamaforge.server.residence import keep_alive_seconds
 
 SAD = [{"role": "user", "content": "I am sad"}]
@@ -240,6 +242,47 @@ class TestRefresh:
         assert config.refresh() is True
         assert config.list_models() == []
         assert Config(":memory:").refresh() is False
+
+
+class Going:
+    """A pool of two models whose time is over; with the first, the second one goes, too."""
+
+    def __init__(self):
+        self.names = ["doctor", "brief"]
+
+    def status(self):
+        return [ModelStatus(name, "ready", 1.0, 1, 0, 1, 0, 0, 1.0, None, 0) for name in self.names]
+
+    async def unload(self, _name):
+        self.names.clear()
+        return True
+
+
+async def test_a_model_that_goes_beside_the_watch_does_not_end_it(file):
+    pool = Going()
+    watch = residence.Residence(pool, Catalog(LlamaForge(file), 1), 0.0)
+    await watch.tick()
+    assert pool.names == []
+
+
+async def test_no_error_ends_the_watch(file, monkeypatch, caplog):
+    monkeypatch.setattr(residence, "TICK", 0.0)
+    again = asyncio.Event()
+    watch = residence.Residence(Going(), Catalog(LlamaForge(file), 1), None)
+
+    async def broken():
+        if again.is_set():
+            await asyncio.sleep(60)
+        again.set()
+        raise OSError("no disk")
+
+    monkeypatch.setattr(watch, "tick", broken)
+    task = asyncio.create_task(watch.run())
+    await again.wait()
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    task.cancel()
+    assert "no disk" in caplog.text
 
 
 async def test_the_watch_ends_with_the_server(file):

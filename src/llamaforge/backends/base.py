@@ -240,6 +240,13 @@ def checked_text(text: object) -> str:
     raise ParameterError("What is to be told in tokens must be text.")
 
 
+def checked_texts(texts: object) -> list[str]:
+    """`texts` as a list, if they are a list of texts; a text alone is none. Raises ParameterError."""
+    if isinstance(texts, Sequence) and not isinstance(texts, str) and all(isinstance(text, str) for text in texts):
+        return list(texts)
+    raise ParameterError("The texts must be a list of texts.")
+
+
 def full_class(cls: type) -> type[BaseBackend]:
     """`cls` itself, or for one that only has the four methods, a class derived from it that has all the rest, too."""
     if issubclass(cls, BaseBackend):

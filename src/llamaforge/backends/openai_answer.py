@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeGuard, cast
 
+from llamaforge.events import lenient
 from llamaforge.events.openai import error_of
 from llamaforge.exceptions import APIConnectionError, APIError
 from llamaforge.formats.completions import Json, choices_of, chunk_text
@@ -87,7 +88,7 @@ def text(answer: Json) -> str:
 
 def vectors(answer: Json, count: int) -> list[list[float]]:
     """The vectors in the order of the texts. Raises APIError when there are not as many."""
-    items = sorted(answer.get("data", ()), key=lambda item: item.get("index", 0))
+    items = sorted(answer.get("data", ()), key=lambda item: lenient.count(item.get("index")) or 0)
     vectors = [item.get("embedding") for item in items]
     if len(vectors) != count or not all(isinstance(vector, list) for vector in vectors):
         raise APIError(f"The provider sent {len(vectors)} vectors for {count} texts.")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llamaforge.backends.base import Message, messages_to_prompt
+from llamaforge.backends.base import Message, checked_texts, messages_to_prompt
 from llamaforge.exceptions import ParameterError
 from llamaforge.parameters import SAMPLING, SHAPE, Parameter, resolve
 
@@ -118,7 +118,7 @@ def embeddings(model: str, texts: Sequence[str], parameters: Mapping[str, Any] |
     """A request for one vector a text. Raises ParameterError."""
     given = resolve(parameters, _EMBED_PARAMETERS)
     extra, headers = given.pop("extra_body", {}), given.pop("extra_headers", {})
-    return Request("/embeddings", {"model": model, "input": list(texts), **given, **extra}, headers)
+    return Request("/embeddings", {"model": model, "input": checked_texts(texts), **given, **extra}, headers)
 
 
 def _shaped(given: Json) -> Json:

@@ -97,6 +97,10 @@ def chunk_text(chunk: Json) -> str:
     for choice in choices_of(chunk):
         delta = choice.get("delta")
         text = delta.get("content") if isinstance(delta, dict) else choice.get("text")
+        if isinstance(text, list):  # of parts, as Mistral's models that think have them
+            text = "".join(
+                part["text"] for part in text if isinstance(part, dict) and isinstance(part.get("text"), str)
+            )
         if isinstance(text, str):
             return text
     return ""
@@ -163,7 +167,8 @@ class Whole:
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                 self.add(msgspec.json.decode(payload, type=Json))
             return
-        self._latest = payload
+        if payload.startswith(b"{"):
+            self._latest = payload
         self._take(self._decoder.decode(payload))
 
     def add(self, chunk: Json) -> None:
@@ -191,7 +196,8 @@ class Whole:
         """The answer."""
         self._reducer(0)
         if self._latest is not None:
-            self.add({**msgspec.json.decode(self._latest, type=Json), "choices": [], "usage": None})
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                self.add({**msgspec.json.decode(self._latest, type=Json), "choices": [], "usage": None})
         made = {**self._head, "choices": [self._choice(index) for index in sorted(self._choices)]}
         if self._is_chat:
             made["object"] = "chat.completion"

@@ -48,7 +48,8 @@ class OpenAIAnswer:
         self.streams = request.stream
         self._rewriter = Rewriter(request)
         # Probabilities are no events: their chunks are read in full.
-        self._rewrites = self._rewriter.is_needed or (not request.stream and bool(request.parameters.get("logprobs")))
+        is_probable = any(request.parameters.get(name) for name in ("logprobs", "n_probs"))
+        self._rewrites = self._rewriter.is_needed or (not request.stream and is_probable)
         self.passes = self.streams and not self._rewrites
         self._include_usage = request.include_usage
         self._whole = Whole()

@@ -145,8 +145,10 @@ class _Api:
         served = await self._catalog.get(name)
         return JSONResponse(self._entry(served.spec.name))
 
-    async def load_named(self, name: str) -> Response:
-        """Answers when the model is ready."""
+    async def load_named(self, request: Request, name: str) -> Response:
+        """Answers when the model is ready. The body says nothing."""
+        if "origin" in request.headers:  # of a page in a browser
+            bodies.check_type(request)
         return JSONResponse(self._entry(await self._load(name, None)))
 
     async def load(self, request: Request) -> Response:

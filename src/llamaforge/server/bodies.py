@@ -5,30 +5,42 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from llamaforge.server.errors import Refusal
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-async def read(request: Request, limit: int) -> bytes:
-    """The body. Raises Refusal for one over `limit` bytes, or that does not call itself JSON."""
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+def check_type(request: Request) -> None:
+    """Raises Refusal for a body that does not call itself JSON, or, sent by a page in a browser, that calls itself nothing.
+
+    This is also a guard: a page of another site can send such bodies to this address without asking first.
+    """
+    is_from_page = "origin" in request.headers
+    kind = request.headers.get("content-type", "" if is_from_page else "application/json")
+    kind = kind.partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        # Also a guard: a page of another site can send other types to this address without asking first.
-        raise Refusal(415, f"The body must be application/json, not {kind}.")
+        raise Refusal(415, f"The body must be application/json, not {kind or 'one without a type'}.")
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """The body. Raises Refusal for one over `limit` bytes, of another type than JSON, or of which only a part came."""
+    check_type(request)
     too_large = Refusal(413, f"The body is larger than {limit:,} bytes.")
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > limit:
         raise too_large
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise too_large
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise too_large
+            parts.append(part)
+    except ClientDisconnect:
+        raise Refusal(400, "The client went away before all of the body was there.") from None
     return b"".join(parts)
 
 

@@ -84,18 +84,23 @@ class Residence:
                 await self.tick()
             except ConfigError as error:
                 log.warning("The models stay as they were: %s", error)
+            except Exception:  # the next time may go well, and without a next time no model would ever go
+                log.exception("What models have had their time could not be found out.")
 
     async def tick(self) -> None:
         """Unload what has had its time. Raises ConfigError for a configuration that can't be read."""
         for name in [status.name for status in self._pool.status()]:
             # Looked at anew after each wait, and without one before it is unloaded.
-            [status] = [status for status in self._pool.status() if status.name == name]
-            expires = self.expires(status)
+            status = next((status for status in self._pool.status() if status.name == name), None)
+            expires = None if status is None else self.expires(status)
             if expires is not None and expires <= time.time():
-                log.info("Unloading the model '%s' after its idle time.", status.name)
-                await self._pool.unload(status.name)
+                log.info("Unloading the model '%s' after its idle time.", name)
+                await self._pool.unload(name)
         if await self._catalog.refresh():
             names = set(await self._catalog.names())
+            for noted in (self._keep, self._touched):
+                for name in noted.keys() - names:
+                    del noted[name]
             for status in self._pool.status():
                 if status.name not in names and status.state in {"ready", "loading"}:
                     log.info("Unloading the model '%s' since it was removed.", status.name)

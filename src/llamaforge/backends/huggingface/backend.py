@@ -17,6 +17,7 @@ from llamaforge.backends.base import (
     Parameters,
     Tools,
     checked_text,
+    checked_texts,
     checked_tokens,
     messages_to_prompt,
 )
@@ -154,7 +155,7 @@ class HuggingFaceBackend(BaseBackend):
     def _vectors(self, texts: Sequence[str], parameters: Parameters | None) -> Iterator[list[float]]:
         engine = self._loaded()
         normalize = embedding(parameters, options.EMBEDDING).get("normalize", True)
-        return (engine.embed(text, normalize=normalize) for text in _texts(texts))
+        return (engine.embed(text, normalize=normalize) for text in checked_texts(texts))
 
     def count_tokens(self, content: Content, tools: Tools = ()) -> int:
         """As many as an answer to it counts for its prompt."""
@@ -227,12 +228,6 @@ def _settings(engine: Engine, given: Mapping[str, Any], *, whole: bool) -> optio
     if settings.num_beams > 1 and not whole:
         raise UnsupportedError("A search with num_beams has no stream: its answer is known only at the end.")
     return settings
-
-
-def _texts(value: object) -> Sequence[str]:
-    if isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(text, str) for text in value):
-        return value
-    raise ParameterError("The texts to embed must be a list of texts.")
 
 
 def _plain(message: Message) -> dict[str, Any]:

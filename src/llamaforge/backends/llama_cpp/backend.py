@@ -22,6 +22,7 @@ from llamaforge.backends.base import (
     Parameters,
     Tools,
     checked_text,
+    checked_texts,
     checked_tokens,
 )
 from llamaforge.backends.llama_cpp.adapters import adapter_scales, with_adapters
@@ -182,9 +183,7 @@ class LlamaCppBackend(BaseBackend):
         model = self._loaded()
         if not model.options.embedding:
             raise UnsupportedError(_NO_VECTORS)
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise ParameterError("The texts must be a list of texts.")
-        return model.engine.vectors(list(texts))
+        return model.engine.vectors(checked_texts(texts))
 
     # ---- tokens
 
