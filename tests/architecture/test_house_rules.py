@@ -35,6 +35,7 @@ CLIENTS = {"open_webui/internal/http.py"}
 CATCH_ALL = {
     "llamaforge/pool/pool.py": "the monitor must go on: models are unloaded and checked by it",
     "llamaforge/loaded.py": "what a load raises is raised by everybody who waits for it",
+    "llamaforge/server/residence.py": "the watch must go on: without it no model would ever go",
     "llamaforge/threads.py": "what a call in a thread raises is raised where its result is waited for",
     "open_webui/middleware.py": "the boundary to the network",
     "open_webui/connections/gate.py": "who watches a call must not fail it",

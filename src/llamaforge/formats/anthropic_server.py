@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from llamaforge.events.anthropic import ERROR_STATUSES, FINISH_REASONS
-from llamaforge.events.parts import Growing, Part
+from llamaforge.events.parts import Part
 from llamaforge.events.types import Done
 from llamaforge.exceptions import ParameterError
 from llamaforge.formats import rendering
@@ -339,7 +339,7 @@ class Renderer(rendering.Renderer):
 
     def whole(self) -> Json:
         """The message."""
-        return self._message([_block(part) for part in self._reducer.parts], *self._stop())
+        return self._message([self._block(part) for part in self._reducer.parts], *self._stop())
 
     def error(self, status: int, message: str) -> bytes:
         """See rendering.Renderer."""
@@ -378,8 +378,7 @@ class Renderer(rendering.Renderer):
         }
 
     def _begin_part(self, part: Part) -> bytes:
-        empty = Part(part.kind, Growing(), call_id=part.call_id, name=part.name)
-        return sse("content_block_start", index=self._place, content_block=_block(empty))
+        return sse("content_block_start", index=self._place, content_block=self._block(part, is_new=True))
 
     def _go_on(self, part: Part, text: str) -> bytes:
         name, field = _DELTAS.get(part.kind, ("text_delta", "text"))
@@ -392,10 +391,12 @@ class Renderer(rendering.Renderer):
         delta = {"type": "signature_delta", "signature": str(part.signature)}
         return sse("content_block_delta", index=self._place, delta=delta) + stop
 
-
-def _block(part: Part) -> Json:
-    if part.kind == "reasoning":
-        return {"type": "thinking", "thinking": part.text, "signature": str(part.signature or "")}
-    if part.kind == "call":
-        return {"type": "tool_use", "id": part.call_id, "name": part.name, "input": arguments_object(part.text)}
-    return {"type": "text", "text": part.text}
+    def _block(self, part: Part, *, is_new: bool = False) -> Json:
+        """A part; at its beginning in a stream (is_new), it has neither text nor signature."""
+        text = "" if is_new else part.text
+        if part.kind == "reasoning":
+            return {"type": "thinking", "thinking": text, "signature": "" if is_new else str(part.signature or "")}
+        if part.kind == "call":
+            name, arguments = part.name, arguments_object(text)
+            return {"type": "tool_use", "id": self._call_id(part), "name": name, "input": arguments}
+        return {"type": "text", "text": text}

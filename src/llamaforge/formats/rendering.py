@@ -9,6 +9,7 @@ import msgspec
 
 from llamaforge.events.parts import Growing, Part, Reducer
 from llamaforge.events.types import Done, Error, Event, Usage
+from llamaforge.formats.completions import new_id
 from llamaforge.formats.fields import Json
 
 encode: Final = msgspec.json.Encoder().encode
@@ -31,6 +32,7 @@ class Renderer(ABC):
         # The place of the open part among all, and those that have ended.
         self._place = -1
         self._ended: set[int] = set()
+        self._call_ids: dict[int, str] = {}
 
     @abstractmethod
     def begin(self) -> bytes:
@@ -78,6 +80,10 @@ class Renderer(ABC):
         if is_waiting or id(part) in self._ended:
             return b""
         return self._close() + self._start(part)
+
+    def _call_id(self, part: Part) -> str:
+        """What a client names a call by in its result: the model's id, or a new one where it gave none at first."""
+        return self._call_ids.setdefault(id(part), part.call_id or new_id("call"))
 
     def _start(self, part: Part) -> bytes:
         """The beginning of a part and all that is known of it."""

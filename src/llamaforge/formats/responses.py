@@ -329,7 +329,13 @@ class Renderer(rendering.Renderer):
         item: Json = {"id": self._item_id(place, part), "status": status}
         if part.kind == "call":
             arguments = "" if is_new else part.text
-            return {**item, "type": "function_call", "call_id": part.call_id, "name": part.name, "arguments": arguments}
+            return {
+                **item,
+                "type": "function_call",
+                "call_id": self._call_id(part),
+                "name": part.name,
+                "arguments": arguments,
+            }
         content = [] if is_new else [_content(part, part.text)]
         if part.kind == "reasoning":
             return {**item, "type": "reasoning", "summary": [], "content": content}

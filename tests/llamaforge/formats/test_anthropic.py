@@ -594,3 +594,12 @@ def test_a_request_survives_both_directions() -> None:
     for message in (*once["messages"], *again["messages"]):
         message.pop("reasoning_content", None)
     assert again == once
+
+
+def test_calls_without_an_id_have_one_each_and_the_same_in_stream_and_whole() -> None:
+    events, whole = rendered([ToolCall(0, None, "f", "{}"), ToolCall(1, "", "g", "{}"), ToolCall(2, "c", "h", "{}")])
+    begun = [event["content_block"]["id"] for event in events if event["type"] == "content_block_start"]
+    assert begun == [block["id"] for block in whole["content"]]
+    assert len(set(begun)) == 3
+    assert begun[0].startswith("call-")
+    assert begun[2] == "c"

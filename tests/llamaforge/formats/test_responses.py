@@ -321,3 +321,12 @@ class TestDecoder:
                 for changed in everywhere(value, wrong):
                     for event in Decoder().decode(json.dumps(changed).encode()):
                         assert isinstance(event, Event)
+
+
+def test_calls_without_an_id_have_one_each_and_the_same_in_stream_and_whole() -> None:
+    events, whole = rendered([ToolCall(0, None, "f", "{}"), ToolCall(1, "", "g", "{}"), ToolCall(2, "c", "h", "{}")])
+    begun = [event["item"]["call_id"] for event in events if event["type"] == "response.output_item.added"]
+    assert begun == [item["call_id"] for item in whole["output"]]
+    assert len(set(begun)) == 3
+    assert begun[0].startswith("call-")
+    assert begun[2] == "c"
