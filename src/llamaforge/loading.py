@@ -157,6 +157,8 @@ def http_request(plan: Plan, fields: Mapping[str, Any], kind: Kind) -> tuple[Req
     """
     defaults = {} if kind == "embeddings" else plan.defaults
     request = normalise(overlay(defaults, fields, plan.canonical) if defaults else fields, kind)
+    if request.parameters.get("tool_choice") == "required":
+        plan.cls.check_calls_tools(plan.path, plan.load)
     return request, *plan.cls.http_request(request, plan.load)
 
 

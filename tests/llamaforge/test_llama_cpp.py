@@ -227,6 +227,28 @@ def test_wrong_tools_are_refused(caller: LlamaCppBackend, parameters: dict[str, 
         caller.chat(ASK, parameters)
 
 
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
+def test_a_call_is_not_demanded_of_a_model_whose_template_knows_no_tools(
+    gguf_that_says: Callable[..., Path], choice: Any
+) -> None:
+    plain = "{%- for message in messages %}{{- message.content }}{%- endfor %}"
+    path = gguf_that_says(template=plain)
+    asked = {"tools": [TOOL], "tool_choice": choice}
+    backend = load(path)
+    try:
+        with pytest.raises(UnsupportedError, match="knows no tools"):
+            backend.chat(ASK, asked)
+        assert backend.chat(ASK, {"tools": [TOOL], **GREEDY})
+    finally:
+        backend.unload()
+    given = LlamaCppBackend.check_calls_tools
+    with pytest.raises(UnsupportedError, match="knows no tools"):
+        given(str(path), {})
+    given(str(path), {"chat_template": "{{ tools }}"})
+    with pytest.raises(UnsupportedError):
+        given(str(path), {"chat_template": plain})
+
+
 @pytest.mark.parametrize("messages", ["text", [{"content": "x"}], ["x"], [{"role": "user", "content": 5}], [None]])
 def test_wrong_messages_are_refused(backend: LlamaCppBackend, messages: Any) -> None:
     with pytest.raises(ParameterError):

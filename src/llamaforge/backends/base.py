@@ -191,6 +191,11 @@ class BaseBackend(ABC):
         return PATHS[request.kind], request.body()
 
     @classmethod
+    def check_calls_tools(cls, path: str, load: Parameters) -> None:  # noqa: ARG003 -- for backends that can tell
+        """Raises UnsupportedError for a model, loaded with `load`, that can't be made to call a tool."""
+        return
+
+    @classmethod
     def rerank_path(cls, load: Parameters) -> str | None:  # noqa: ARG003 -- for backends that can
         """The path at which a model's process ranks documents (see formats.rerank); None where the model doesn't."""
         return None

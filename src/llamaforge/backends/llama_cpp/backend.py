@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -230,6 +231,15 @@ class LlamaCppBackend(BaseBackend):
         return PATHS[request.kind], {**request.body({}), **body}
 
     @classmethod
+    def check_calls_tools(cls, path: str, load: Parameters) -> None:
+        """See BaseBackend. The template is read once from each file."""
+        template = load.get("chat_template")
+        if template is None:
+            found = Path(path).stat() if Path(path).is_file() else None
+            template = "" if found is None else _template_of(path, found.st_mtime_ns, found.st_size)
+        _check_knows_tools(template)
+
+    @classmethod
     def rerank_path(cls, load: Parameters) -> str | None:
         """The engine's own, of a model that was loaded to rank."""
         return "/v1/rerank" if load.get("embedding") and load.get("pooling_type") == "rank" else None
@@ -258,7 +268,24 @@ class _Model:
         return with_adapters(text_request(prompt, parameters), self.options.lora)
 
     def chat_request(self, messages: Sequence[Message], parameters: Parameters | None) -> Json:
-        return with_adapters(chat_request(messages, parameters, media=self.media), self.options.lora)
+        request = chat_request(messages, parameters, media=self.media)
+        if request.get("tool_choice") == "required":
+            _check_knows_tools(self.options.others.get("chat_template") or self.header.chat_template or "")
+        return with_adapters(request, self.options.lora)
+
+
+@functools.lru_cache(maxsize=64)
+def _template_of(path: str, _changed: int, _size: int) -> str:
+    return read_header(path).chat_template or ""
+
+
+def _check_knows_tools(template: str) -> None:
+    """Without a word about tools in the template the engine passes them over, and the demand for a call as well."""
+    if "tools" not in template:
+        raise UnsupportedError(
+            "The chat template of this model knows no tools, so that a call can't be demanded of it. Ask with"
+            " 'tool_choice': 'auto', or use a model whose template knows them."
+        )
 
 
 def _text(chunk: Json) -> str | None:
