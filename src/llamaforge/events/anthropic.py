@@ -7,7 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from llamaforge.events import lenient
-from llamaforge.events.openai import UNREADABLE, message_of, translated_usage
+from llamaforge.events.decoder import JsonDecoder
+from llamaforge.events.openai import message_of, translated_usage
 from llamaforge.events.types import Done, Error, Event, Image, Reasoning, Refusal, Source, Text, ToolCall, Usage
 
 Json = dict[str, Any]
@@ -37,40 +38,22 @@ ERROR_STATUSES: Final = {
 _SILENT: Final = frozenset({"ping", "message_stop"})
 
 
-class Decoder:
+class Decoder(JsonDecoder):
     """The events of one answer, streamed or whole.
-
-    finished: a stop reason was seen. error: an error that the provider sent; nothing after it counts. lost: how many
-    values had a form in which they can't be used.
 
     Reasoning has its blocks in `details["thinking_blocks"]`, each with the number (`index`) of its block, so that they
     can be sent back unchanged. What a tool of the provider's own did, such as a search, is in the answer as sources only.
     """
 
-    __slots__ = ("_calls", "_usage", "error", "finished", "lost")
+    __slots__ = ("_calls", "_usage")
 
     def __init__(self) -> None:
-        self.finished = False
-        self.error: Error | None = None
-        self.lost = 0
+        super().__init__()
         self._usage: Json = {}
         # By the number of its block, each call and whether arguments of it were seen.
         self._calls: dict[int, list[Any]] = {}
 
-    def decode(self, payload: bytes) -> list[Event]:
-        """The events of one JSON text: the data of an event of the stream, a whole message, or an error."""
-        try:
-            value = msgspec.json.decode(payload)
-        except UNREADABLE:
-            self.lost += 1
-            return []
-        return self.read(value)
-
-    def read(self, value: Any) -> list[Event]:
-        """The same of a decoded one."""
-        if not isinstance(value, dict):
-            self.lost += 1
-            return []
+    def _events(self, value: Json) -> list[Event]:
         kind = value.get("type")
         if kind == "error" or (kind is None and value.get("error")):
             return self._error(value)

@@ -7,7 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from llamaforge.events import lenient
-from llamaforge.events.openai import UNREADABLE, error_of, translated_usage
+from llamaforge.events.decoder import JsonDecoder
+from llamaforge.events.openai import error_of, translated_usage
 from llamaforge.events.types import Done, Error, Event, Image, Reasoning, Refusal, Source, Text, ToolCall, Usage
 
 Json = dict[str, Any]
@@ -22,40 +23,26 @@ _FAILURES: Final = frozenset(
 )
 
 
-class Decoder:
+class Decoder(JsonDecoder):
     """The events of one answer, streamed or whole.
-
-    finished: a finish reason was seen. error: an error that the provider sent; nothing after it counts. lost: how many
-    values had a form in which they can't be used.
 
     A call that has a `thoughtSignature` has it in `details["google"]`, as a list of one object with `thought_signature`;
     it must go back with the call. Code that ran at the provider's is a text without words, with the part in `details`.
     """
 
-    __slots__ = ("_calls", "error", "finished", "lost")
+    __slots__ = ("_calls",)
 
     def __init__(self) -> None:
-        self.finished = False
-        self.error: Error | None = None
-        self.lost = 0
+        super().__init__()
         self._calls: dict[int, int] = {}
-
-    def decode(self, payload: bytes) -> list[Event]:
-        """The events of one JSON text: a piece of a stream, a whole answer, or an error."""
-        try:
-            value = msgspec.json.decode(payload)
-        except UNREADABLE:
-            self.lost += 1
-            return []
-        return self.read(value)
 
     def read(self, value: Any) -> list[Event]:
         """The same of a decoded one; an array of them, as streams without `alt=sse` are, is all of them."""
         if isinstance(value, list):
-            return [event for one in value for event in self.read(one)]
-        if not isinstance(value, dict):
-            self.lost += 1
-            return []
+            return [event for one in value for event in JsonDecoder.read(self, one)]
+        return super().read(value)
+
+    def _events(self, value: Json) -> list[Event]:
         self.error = error_of(value)
         if self.error is not None:
             return [self.error]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
 from llamaforge.events import lenient
-from llamaforge.events.openai import UNREADABLE, message_of, usage_event
+from llamaforge.events.decoder import JsonDecoder
+from llamaforge.events.openai import message_of, usage_event
 from llamaforge.events.types import Done, Error, Event, Image, Reasoning, Refusal, Source, Text, ToolCall
 
 Json = dict[str, Any]
@@ -23,39 +22,21 @@ _PIECES: Final[Mapping[str, type[Text | Refusal | Reasoning]]] = {
 }
 
 
-class Decoder:
+class Decoder(JsonDecoder):
     """The events of one answer, streamed or whole.
-
-    finished: the end was seen. error: an error that the provider sent; nothing after it counts. lost: how many values had
-    a form in which they can't be used.
 
     An item of reasoning, which goes back unchanged, is in `details["reasoning_items"]` with the number (`index`) of its
     place among the items. Its encrypted content is the signature.
     """
 
-    __slots__ = ("_calls", "error", "finished", "lost")
+    __slots__ = ("_calls",)
 
     def __init__(self) -> None:
-        self.finished = False
-        self.error: Error | None = None
-        self.lost = 0
+        super().__init__()
         # Places of calls, and whether arguments of each were seen.
         self._calls: dict[int, bool] = {}
 
-    def decode(self, payload: bytes) -> list[Event]:
-        """The events of one JSON text: the data of an event of the stream, a whole response, or an error."""
-        try:
-            value = msgspec.json.decode(payload)
-        except UNREADABLE:
-            self.lost += 1
-            return []
-        return self.read(value)
-
-    def read(self, value: Any) -> list[Event]:
-        """The same of a decoded one."""
-        if not isinstance(value, dict):
-            self.lost += 1
-            return []
+    def _events(self, value: Json) -> list[Event]:
         out: list[Event] = []
         kind, place = lenient.text(value.get("type")), lenient.count(value.get("output_index")) or 0
         delta = lenient.text(value.get("delta"))

@@ -115,7 +115,9 @@ class TestDecoding:
             Text("a"), Error("Too much.", 429, body),
         ]  # fmt: skip
 
-    @pytest.mark.parametrize("payload", [b"", b"{", b"\xff", b"null", b'"a"', b"[" * 5000])
+    @pytest.mark.parametrize(
+        "payload", [b"", b"{", b"\xff", b"null", b'"a"', b"[" * 5000, b"[" * 900 + b"{}" + b"]" * 900]
+    )
     def test_what_is_no_answer(self, payload: bytes) -> None:
         decoder = Decoder()
         assert decoder.decode(payload) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Sequence
 from typing import Any, Literal, NoReturn, Self, cast, overload
 
 from synthora.callbacks import BaseCallBackHandler
@@ -91,6 +92,16 @@ class WrapperBackend(BaseModelBackend):
 
     async def _aopen(self, messages: Any, arguments: Json) -> AsyncPieces:
         return cast("AsyncPieces", await self.backend.async_run(messages, **arguments))
+
+
+def as_list(messages: Any) -> Sequence[Any]:
+    """The messages that a backend was asked with, one or several."""
+    return messages if isinstance(messages, list | tuple) else [messages]
+
+
+def as_openai(message: Any) -> Any:
+    """A message in OpenAI's form; what is no message as it is."""
+    return message.to_openai_message() if isinstance(message, BaseMessage) else message
 
 
 def begun(pieces: Pieces) -> Pieces:

@@ -17,7 +17,7 @@ from synthora.callbacks.manager import anotify, notify
 from synthora.messages import BaseMessage, Usage
 from synthora.models import structured
 from synthora.models.base import AsyncPieces, BaseModelBackend, Pieces
-from synthora.models.wrappers.base import Json, WrapperBackend
+from synthora.models.wrappers.base import Json, WrapperBackend, as_list, as_openai
 from synthora.models.wrappers.stores import MemoryStore, Store
 from synthora.types import CallBackEvent
 
@@ -157,11 +157,10 @@ class CacheBackend(WrapperBackend):
 
     def _key(self, messages: Any, arguments: Json) -> str | None:
         """The same for the same request, in any process; None for one that can't be told from others."""
-        given = messages if isinstance(messages, list | tuple) else [messages]
         asked = {**self.config, **arguments}
         parts = {
             "provider": [str(self.backend_type), getattr(self.backend, "base_url", None), self.model_type],
-            "messages": [_identity(message) for message in given],
+            "messages": [_identity(message) for message in as_list(messages)],
             "parameters": {name: asked[name] for name in sorted(asked) if name not in _NOT_IN_THE_KEY},
         }
         try:
@@ -199,18 +198,13 @@ class CacheBackend(WrapperBackend):
             await anotify(self.callback_manager.handlers, event, self.source, **told)
 
     def _events(self, messages: Any, kept: BaseMessage, *, stream: bool) -> list[tuple[CallBackEvent, Json]]:
-        given = messages if isinstance(messages, list | tuple) else [messages]
         about = {"model": self.model_type, "stream": stream, "cached": True}
         chunk = [(CallBackEvent.LLM_CHUNK, {**about, "message": kept})] if stream else []
         return [
-            (CallBackEvent.LLM_START, {**about, "messages": [_wire(message) for message in given]}),
+            (CallBackEvent.LLM_START, {**about, "messages": [as_openai(message) for message in as_list(messages)]}),
             *chunk,
             (CallBackEvent.LLM_END, {**about, "message": kept}),
         ]
-
-
-def _wire(message: Any) -> Any:
-    return message.to_openai_message() if isinstance(message, BaseMessage) else message
 
 
 def _identity(message: Any) -> Any:

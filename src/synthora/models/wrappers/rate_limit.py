@@ -13,7 +13,7 @@ from typing import Any
 from llamaforge.exceptions import LlamaForgeError
 from synthora.messages import BaseMessage
 from synthora.models.base import OPENED, AsyncPieces, BaseModelBackend, Pieces
-from synthora.models.wrappers.base import Json, WrapperBackend
+from synthora.models.wrappers.base import Json, WrapperBackend, as_list
 
 _CHARACTERS_A_TOKEN = 4
 
@@ -174,8 +174,7 @@ class RateLimitBackend(WrapperBackend):
 
 
 def _estimate(messages: Any) -> float:
-    given = messages if isinstance(messages, list | tuple) else [messages]
-    texts = (str(getattr(message, "content", message) or "") for message in given)
+    texts = (str(getattr(message, "content", message) or "") for message in as_list(messages))
     return sum(len(text) / _CHARACTERS_A_TOKEN + 1 for text in texts)
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from synthora.messages import BaseMessage
 from synthora.models.base import OPENED, AsyncPieces, BaseModelBackend, Pieces
-from synthora.models.wrappers.base import Json, WrapperBackend
+from synthora.models.wrappers.base import Json, WrapperBackend, as_list, as_openai
 from synthora.types import CallBackEvent, ModelBackendType, Node, TraceEvent
 
 _PROVIDERS = {
@@ -128,8 +128,8 @@ class _Trace:
         if backend.tracer is not None:
             self._span = _span(backend, asked)
         if self._record is not None:
-            given = messages if isinstance(messages, list | tuple) else [messages]
-            self._tell(CallBackEvent.LLM_START, [_words(message) for message in given], model=backend.model_type)
+            given = [as_openai(message) for message in as_list(messages)]
+            self._tell(CallBackEvent.LLM_START, given, model=backend.model_type)
 
     def current(self) -> contextlib.AbstractContextManager[Any]:
         """While it lasts, spans of others are within this one."""
@@ -155,7 +155,7 @@ class _Trace:
                     self._span.set_attribute(name, value)
             self._span.end()
         if self._record is not None:
-            self._tell(CallBackEvent.LLM_END, _words(message), **metadata)
+            self._tell(CallBackEvent.LLM_END, as_openai(message), **metadata)
 
     def failed(self, error: BaseException) -> None:
         if self._span is not None:
@@ -207,7 +207,3 @@ def _ancestors(node: Node) -> Iterator[Node]:
     while above is not None:
         yield above
         above = above.ancestor
-
-
-def _words(message: Any) -> Any:
-    return message.to_openai_message() if isinstance(message, BaseMessage) else message
