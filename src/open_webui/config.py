@@ -9,6 +9,7 @@ import msgspec
 from open_webui.errors import StartupError
 
 Json = Any
+OPENAI_URL: Final = "https://api.openai.com/v1"
 Parse = Callable[[str], Json]
 
 
@@ -203,6 +204,10 @@ class Config:
             self._read(setting, environ, problems)
         if problems:
             raise StartupError("The configuration can't be used. " + "; ".join(problems))
+        self._defaults = {s.key: s.default for s in SETTINGS}
+        if any(self._fixed.get("openai.api_keys", ())):
+            # A key without an address is meant for its maker.
+            self._defaults["openai.api_base_urls"] = [OPENAI_URL]
         self._stored: dict[str, Json] = {}
         self._values: dict[str, Json] = {}
         self._listeners: list[Callable[[frozenset[str]], None]] = []
@@ -225,7 +230,7 @@ class Config:
             return
 
     def _resolve(self) -> None:
-        self._values = {s.key: s.default for s in SETTINGS} | self._stored | self._fixed
+        self._values = self._defaults | self._stored | self._fixed
 
     def __getitem__(self, key: str) -> Json:
         return self._values[key]

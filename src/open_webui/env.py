@@ -10,7 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from open_webui.errors import StartupError
 
-MIN_SECRET = 16
+# Shorter keys can be guessed. Those below GOOD_SECRET are taken, with a warning at the start.
+MIN_SECRET = 8
+GOOD_SECRET = 16
 
 
 class Settings(BaseSettings):
@@ -47,6 +49,8 @@ class Settings(BaseSettings):
     forwarded_allow_ips: str = "127.0.0.1"
 
     global_log_level: str = "INFO"
+    # The level of the server's own lines, over GLOBAL_LOG_LEVEL.
+    main_log_level: str = ""
     # Levels by component: "open_webui.chat=DEBUG,open_webui.socket=WARNING".
     log_levels: str = ""
     log_format: Literal["", "console", "json"] = ""
@@ -97,11 +101,11 @@ class Settings(BaseSettings):
     # How often in one answer the tools that a model calls are run and the model is asked again.
     chat_response_max_tool_call_iterations: int = Field(default=256, ge=0)
 
-    @field_validator("global_log_level")
+    @field_validator("global_log_level", "main_log_level")
     @classmethod
     def _level(cls, value: str) -> str:
-        level = (value or "INFO").upper()
-        if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+        level = value.strip().upper()
+        if level not in {"", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
             raise ValueError("must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL")
         return level
 

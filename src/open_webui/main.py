@@ -1,12 +1,13 @@
 """The application: an index of middleware, routes, error handlers and lifespan."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from open_webui import __version__, constants, failures
-from open_webui.env import Settings, load
+from open_webui.env import GOOD_SECRET, Settings, load
 from open_webui.internal import log
 from open_webui.internal.folder_lock import lock_folder
 from open_webui.middleware import Around, Origins
@@ -17,6 +18,21 @@ from open_webui.services.site import Site
 from open_webui.socket.presence import Presence
 from open_webui.socket.server import PATH, Sockets
 from open_webui.state import open_state
+from open_webui.utils.unused_variables import without_effect
+
+logger = log.get_logger(__name__)
+
+
+def _warn(settings: Settings) -> None:
+    """What the environment says that is better said otherwise, a line each."""
+    if unused := without_effect(os.environ):
+        logger.warning("these variables have no effect yet", names=", ".join(unused))
+    if 0 < len(settings.webui_secret_key.get_secret_value()) < GOOD_SECRET:
+        logger.warning(
+            "WEBUI_SECRET_KEY is short: who guesses it can sign in as anybody. Leave it empty to have one made, or set a"
+            " longer one; everybody signs in anew then",
+            characters_at_least=GOOD_SECRET,
+        )
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -31,6 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.set_up(settings)
+        _warn(settings)
         with lock_folder(settings):
             await migrate(settings)
             async with open_state(settings, sockets.emitter) as state:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import signal
 import socket
@@ -28,6 +29,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     raise_file_limit()
     make_private(settings)
     if reload:
+        _say_where(settings.host, settings.port)
         uvicorn.run(
             "open_webui.main:create_app",
             factory=True,
@@ -106,8 +108,12 @@ async def _serve(server: uvicorn.Server, app: FastAPI, listener: socket.socket) 
         # What is there now stays: a full collection, which stops the loop, takes half as long without it.
         gc.freeze()
         host, port = listener.getsockname()[:2]
-        print(f"oui-backend listens on http://{host}:{port}", file=sys.stderr, flush=True)
+        _say_where(host, port)
         await server.serve(sockets=[listener])
+
+
+def _say_where(host: str, port: int) -> None:
+    print(f"oui-backend listens on http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -116,6 +122,19 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     import uvloop
 
     return uvloop.new_event_loop
+
+
+def _cant_listen(settings: Settings, error: OSError) -> str:
+    """One sentence with the way out: by another port where that one is the trouble, else by another host."""
+    if error.errno == errno.EADDRINUSE:
+        advice = "Stop what uses the port, or set another with PORT."
+    elif error.errno in {errno.EACCES, errno.EPERM}:
+        advice = "Ports below 1024 are the system's; set another with PORT."
+    else:
+        advice = (
+            "HOST must be an address of this machine: 127.0.0.1 for this machine alone, 0.0.0.0 for all its networks."
+        )
+    return f"Can't listen on {settings.host}:{settings.port} ({error.strerror or error}). {advice}"
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -128,9 +147,6 @@ def _listen(settings: Settings) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        reason = error.strerror or str(error)
-        raise StartupError(
-            f"Can't listen on {settings.host}:{settings.port} ({reason}). Stop what uses the port, or set another with PORT."
-        ) from None
+        raise StartupError(_cant_listen(settings, error)) from None
     listener.setblocking(False)
     return listener

@@ -110,7 +110,8 @@ def set_up(settings: Settings) -> None:
         old.close()
     for handler in handlers:
         root.addHandler(handler)
-    root.setLevel(settings.global_log_level)
+    root.setLevel(settings.global_log_level or logging.INFO)
+    logging.getLogger("open_webui").setLevel(settings.main_log_level or logging.NOTSET)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name, level in levels.items():

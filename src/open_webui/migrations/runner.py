@@ -150,7 +150,7 @@ def _known() -> set[str]:
 
 
 def alembic_config(connection: sa.Connection | None) -> Any:
-    """Alembic's configuration, made in memory: there is no alembic.ini to find or to lose."""
+    """Alembic's configuration, made in memory: alembic.ini is there for the command `alembic` in a clone, and not needed here."""
     from alembic.config import Config  # noqa: PLC0415 - loaded only by a start that has something to migrate
 
     config = Config()
