@@ -14,7 +14,7 @@ from open_webui.chat.delivery.sse import Stream
 from open_webui.chat.request import ApiRequest, PageRequest, is_page_request, parse_api_request, parse_page_request
 from open_webui.deps import AppState, Caller
 from open_webui.principal import Principal
-from open_webui.routers.ollama import Index, target_at
+from open_webui.routers.ollama import Index, placed
 from open_webui.routing import Json, allow, credential, json_object, new_router, unless_gone
 from open_webui.services import intake, local_ollama
 from open_webui.state import State
@@ -73,7 +73,7 @@ async def plain_completions(request: Request, state: AppState, caller: Caller) -
 async def plain_completions_at(request: Request, url_idx: Index, state: AppState, caller: Caller) -> Response:
     """The same by one Ollama server."""
     asked = parse_api_request(await json_object(request))
-    target = target_at(state, caller, asked.model, url_idx)
+    target = placed(state, caller, asked.model, url_idx)
     return await bound(request, state, caller, asked, api.complete(state.gate, caller, asked, target))
 
 
@@ -92,7 +92,7 @@ async def _ollama(
     if index is None and (done := await local_ollama.keep_loaded(state, caller, body)) is not None:
         return Json(done)
     asked = (ollama_request.parse_generate if generate else ollama_request.parse_chat)(body)
-    target = None if index is None else target_at(state, caller, asked.model, index)
+    target = None if index is None else placed(state, caller, asked.model, index)
     answer = ollama.answer(state.gate, caller, asked, generate=generate, target=target)
     return await bound(request, state, caller, asked, answer)
 

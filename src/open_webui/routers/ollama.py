@@ -82,6 +82,17 @@ def target_at(state: State, caller: Principal, model: str, index: int | None) ->
     return Target(model_id=entry.id, entry=entry, connection=connection, user_id=caller.id)
 
 
+def placed(state: State, caller: Principal, model: str, index: int) -> Target | None:
+    """The model at one server; None for one that is at no server by itself: of another kind, or made of another model.
+
+    Raises NotFound (400).
+    """
+    found = state.catalogue.snapshot.find(model)
+    if found is not None and (found.is_custom or found.entry.kind != "ollama"):
+        return None
+    return target_at(state, caller, model, index)
+
+
 @router.get("/")
 @router.head("/")
 @allow(PUBLIC)
