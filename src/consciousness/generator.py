@@ -232,7 +232,9 @@ class ResponseGenerator:
             if name in self._listed.get(connection, ()):
                 key = (connection, name)
                 if key not in self._remote:
-                    self._remote[key] = await asyncio.to_thread(connection.backend, name, self._deadline(name))
+                    made = await asyncio.to_thread(connection.backend, name, self._deadline(name))
+                    if self._remote.setdefault(key, made) is not made:
+                        made.unload()  # another task was first
                 return "connection", ConnectionSource(self._remote[key])
         return None
 

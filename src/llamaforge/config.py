@@ -94,17 +94,22 @@ class Config:
     def set(self, key: Key, value: Any) -> None:
         """Set `key`, making the objects on its way. A known setting is given its type: "False" becomes false.
 
+        None gives one that has to be something its default.
+
         Raises ConfigError where the way leads through a plain value, and for a value that the setting can't have.
         """
         named = split(key) if isinstance(key, str) else None
         parts = named or _parts(key)
         alone: Json = {}
         _put(alone, parts, copy.deepcopy(value), exact=True)
-        typed(alone, "The configuration")
+        _checked(alone, "The configuration")
+        value = _find(alone, parts, _MISSING, exact=True)
+        if value is _MISSING:
+            value = copy.deepcopy(_find(DEFAULTS, parts, None, exact=True))
         with self._lock:
             place = self._profile() if parts[0] not in _OF_ALL_PROFILES else None
             exact = named is not None or not isinstance(key, str)
-            _put(self.config if place is None else place, parts, _find(alone, parts, None, exact=True), exact=exact)
+            _put(self.config if place is None else place, parts, value, exact=exact)
 
     def get_all(self) -> Json:
         """All that counts, as one copy."""

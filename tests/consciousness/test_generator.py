@@ -285,3 +285,13 @@ def test_the_configuration(forge):
     with pytest.raises(ValueError, match="not blank"):
         generator.register_backend(" ", Saying())
     assert "sk-secret" not in repr(Connection("http://x", "sk-secret"))
+
+
+async def test_tasks_that_ask_a_connected_model_at_once_leave_one_client(forge, upstream, monkeypatch):
+    made = []
+    make = Connection.backend
+    monkeypatch.setattr(Connection, "backend", lambda *given: made.append(make(*given)) or made[-1])
+    generator = ResponseGenerator(forge=forge, connections=[Connection(upstream.openai_url, models=["echo"])])
+    answers = await asyncio.gather(*(generator.generate_response("hello", "echo") for _ in range(4)))
+    assert {str(answer) for answer in answers} == {"hello"}
+    assert sum(backend.is_model_loaded() for backend in made) == 1

@@ -554,3 +554,33 @@ def test_null_says_nothing_of_a_setting_that_has_to_be_something(path):
         True,
         None,
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("models", [], "'models' must be an object"),
+        ("models", None, "'models' must be an object"),
+        ("models.m", 5, "'m' in 'models' must be an object"),
+        ("models.m.path", 5, "path and backend of the model 'm' must be text"),
+        ("server", 5, "'server' must be an object"),
+        ("profiles.p", 1, "'p' in 'profiles' must be an object"),
+        ("plugins", None, "'plugins' must be an object"),
+    ],
+)
+def test_what_no_file_may_hold_is_not_set_either(path, key, value, sentence):
+    config = Config(path)
+    config.add_model("m", "m.gguf")
+    before = config.get_all()
+    with pytest.raises(ConfigError, match=sentence):
+        config.set(key, value)
+    assert config.get_all() == before
+
+
+def test_none_gives_a_setting_its_default(path):
+    config = Config(path)
+    config.set("server.port", 9)
+    config.set("server.port", None)
+    assert config.get("server.port") == 8000
+    config.set("default_model", None)
+    assert config.get("default_model") is None
