@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from open_webui.errors import OuiError, ProviderError
 from open_webui.internal.db_errors import is_away, is_unstorable
 from open_webui.internal.log import get_logger
+from open_webui.routers import later, pages
 from open_webui.routing import Json
 
 log = get_logger(__name__)
@@ -43,8 +44,17 @@ async def on_provider_error(request: Request, error: ProviderError) -> Response:
     return Json(_refusal(request, error), status_code=error.status, headers=error.headers)
 
 
-async def on_http(_request: Request, error: HTTPException) -> Response:
-    return Json({"detail": error.detail}, status_code=error.status_code, headers=dict(error.headers or {}))
+async def on_http(request: Request, error: HTTPException) -> Response:
+    """What the router refuses. A method that an address doesn't take, and an address that nothing has, are said in words."""
+    status, detail, headers = error.status_code, error.detail, dict(error.headers or {})
+    if status == 405:
+        # The page's own route takes any path, but for reading only: nothing else is there.
+        if request.scope.get("endpoint") is pages.page:
+            status, detail, headers = 404, later.NOTHING, {}
+        else:
+            detail = f"This address does not take {request.method}."
+        detail = later.absent(request.url.path) or detail
+    return Json({"detail": detail}, status_code=status, headers=headers)
 
 
 async def on_invalid(request: Request, error: RequestValidationError) -> Response:

@@ -1,6 +1,7 @@
-"""Lists of resources that this server doesn't have yet: truthfully empty, so that pages which ask for them work.
+"""What this server doesn't have yet. Lists of it are truthfully empty, so that pages which ask for them work, and whatever
+else is asked of it answers with a sentence.
 
-A row leaves when its resource comes. Only reading is here: what can't be made answers as any unknown address.
+A row leaves when its resource comes.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,49 @@ class Empty(msgspec.Struct, frozen=True):
     path: str
     policy: Policy
     shape: Any
+
+
+# The beginnings of addresses that the wire has and this server has not, and what stands in the sentence about each.
+ABSENT: Final[tuple[tuple[str, str], ...]] = (
+    ("/api/v1/analytics", "Analytics are"),
+    ("/api/v1/apps", "Apps are"),
+    ("/api/v1/audio", "Speech is"),
+    ("/api/v1/auths/admin/config/ldap", "Sign-in by LDAP is"),
+    ("/api/v1/auths/admin/config/oauth", "Sign-in by another site is"),
+    ("/api/v1/auths/ldap", "Sign-in by LDAP is"),
+    ("/api/v1/auths/mfa", "A second factor at sign-in is"),
+    ("/api/v1/auths/oauth", "Sign-in by another site is"),
+    ("/api/v1/automations", "Automations are"),
+    ("/api/v1/calendars", "Calendars are"),
+    ("/api/v1/channels", "Channels are"),
+    ("/api/v1/evaluations", "Ratings and the arena are"),
+    ("/api/v1/files", "Uploaded documents are"),
+    ("/api/v1/functions", "Functions are"),
+    ("/api/v1/images", "Making pictures is"),
+    ("/api/v1/knowledge", "Knowledge is"),
+    ("/api/v1/memories", "Memories are"),
+    ("/api/v1/messages", "Anthropic's API is"),
+    ("/api/v1/notes", "Notes are"),
+    ("/api/v1/notifications", "Notifications are"),
+    ("/api/v1/pipelines", "Pipelines are"),
+    ("/api/v1/prompts", "Prompts are"),
+    ("/api/v1/retrieval", "Documents and the web's pages are"),
+    ("/api/v1/scim", "SCIM is"),
+    ("/api/v1/skills", "Skills are"),
+    ("/api/v1/terminals", "Terminals are"),
+    ("/api/v1/tools", "Tools are"),
+    ("/api/v1/utils/code", "Running code is"),
+    ("/api/events", "Webhooks of events are"),
+)
+NOTHING: Final = "There is nothing at this address of the server."
+
+
+def absent(path: str) -> str | None:
+    """The sentence about an address of something that this server doesn't have; None for any other."""
+    for beginning, what in ABSENT:
+        if path == beginning or path.startswith(f"{beginning}/"):
+            return f"{what} not part of this server yet."
+    return None
 
 
 PAGE: Final = {"items": [], "total": 0}

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from open_webui import constants
+from open_webui.routers import later
 from open_webui.routers.later import TABLE
 from open_webui.services.site import ABSENT, SWITCHED
 from tests.support.live import Actor, Live, sign_up
@@ -152,7 +153,11 @@ async def test_version_stays_the_same_while_running(
 @sqlite_only
 async def test_wrong_methods_and_unknown_paths_are_errors_in_json(client: httpx.AsyncClient) -> None:
     assert (await client.patch("/api/version")).status_code == 405
-    assert (await client.patch("/api/version")).json() == {"detail": "Method Not Allowed"}
+    assert (await client.patch("/api/version")).json() == {"detail": "This address does not take PATCH."}
+    assert (await client.patch("/api/version")).headers["allow"] == "GET"
+    unknown = await client.post("/api/v1/does-not-exist", json={})
+    assert (unknown.status_code, unknown.json()) == (404, {"detail": later.NOTHING})
+    assert "allow" not in unknown.headers
     for path in ("/api/v1/does-not-exist", "/api/nothing", "/ws/nothing", "/_app/nothing", "/cache"):
         reply = await client.get(path)
         assert (reply.status_code, list(reply.json())) == (404, ["detail"]), path
@@ -214,9 +219,29 @@ async def test_what_comes_later_is_empty(user: Actor, admin: Actor) -> None:
 @sqlite_only
 async def test_what_comes_later_can_not_be_made(admin: Actor) -> None:
     for path in ("/api/v1/tools/create", "/api/v1/notes/create", "/api/v1/channels/create", "/api/v1/memories/add"):
-        assert (await admin.client.post(path, json={"name": "x"})).status_code in {404, 405}, path
+        for method in ("POST", "PUT", "PATCH", "DELETE", "GET"):
+            reply = await admin.client.request(method, path)
+            assert reply.status_code == 404, path
+            assert reply.json()["detail"].endswith(" not part of this server yet."), path
     for row in TABLE:
-        assert (await admin.client.post(row.path, json={})).status_code == 405, row.path
+        reply = await admin.client.post(row.path, json={})
+        assert reply.status_code == 405, row.path
+        assert reply.json() == {"detail": later.absent(row.path)}, row.path
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/api/v1/notes", "Notes are not part of this server yet."),
+        ("/api/v1/notes/x/y", "Notes are not part of this server yet."),
+        ("/api/v1/auths/mfa/status", "A second factor at sign-in is not part of this server yet."),
+        ("/api/v1/notesy", None),
+        ("/api/v1/auths", None),
+        ("/notes", None),
+    ],
+)
+def test_what_is_absent_is_known_by_whole_words(path: str, said: str | None) -> None:
+    assert later.absent(path) == said
 
 
 def test_empty_means_empty() -> None:
