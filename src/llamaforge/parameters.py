@@ -85,7 +85,8 @@ def unknown(name: object, names: Iterable[str], what: str = "parameter") -> str:
     """The sentence about a name that nobody knows."""
     choices = list(names)
     near = difflib.get_close_matches(str(name).lower(), choices, n=1, cutoff=0.6)
-    hint = f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(sorted(choices))}."
+    known = f" Known: {', '.join(sorted(choices))}." if choices else " There are none yet."
+    hint = f" Did you mean '{near[0]}'?" if near else known
     return f"There is no {what} '{name}'.{hint}"
 
 

@@ -338,3 +338,26 @@ def test_figures_keep_the_order_of_the_prompts() -> None:
         assert [len(item["runs"]) for item in figures["prompts"]] == [2, 2, 2]
         with pytest.raises(ParameterError, match="'parallel' must be"):
             run(forge, "eliza", parallel=True)
+
+
+def test_headers_and_tokens_are_hidden_like_keys() -> None:
+    config = Config()
+    secrets = {
+        "default_headers": {"Authorization": "Bearer sk-h"},
+        "default_query": {"code": "sk-q"},
+        "api_key": "sk-k",
+    }
+    config.add_model("secret", "echo", "openai", secrets | {"max_tokens": 7})
+    config.set("plugins.config", {"search": {"token": "sk-t", "password": "sk-p", "top_k": 3}})
+    config.save()
+    for shown in (said("show", "secret"), said("show", "secret", "--json"), said("config", "list")):
+        assert "sk-" not in shown
+        assert "***" in shown
+        assert "7" in shown
+    assert '"top_k": 3' in said("config", "list")
+    assert "sk-t" in said("config", "list", "--show-keys")
+
+
+def test_an_alias_where_nothing_was_added(home: Path) -> None:
+    (home / "config.json").unlink()
+    assert "There is no model 'x'. There are none yet." in failed("alias", "set", "a", "x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from llamaforge.model import expanded
 if TYPE_CHECKING:
     from llamaforge.config import Config
 
+_SECRET = re.compile(
+    r"(^|[_-])(api_?keys?|token|secret|password|authorization)$|^default_(headers|query)$", re.IGNORECASE
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
@@ -209,9 +213,11 @@ def show(
 
 
 def hide_keys(value: Any, *, hidden: bool = False) -> Any:
-    """A copy in which API keys are not to be read."""
+    """A copy in which API keys are not to be read, nor headers and queries, which may have one."""
     if isinstance(value, dict):
-        return {name: hide_keys(item, hidden=hidden or name in {"api_key", "api_keys"}) for name, item in value.items()}
+        return {
+            name: hide_keys(item, hidden=hidden or _SECRET.search(name) is not None) for name, item in value.items()
+        }
     if isinstance(value, list):
         return [hide_keys(item, hidden=hidden) for item in value]
     return "***" if hidden and value else value

@@ -1,4 +1,4 @@
-"""What a model answers, as values: the events of an answer, how they are read from a wire, how they are put together.
+"""What a model answers, as values: the events of an answer, how they are read from a format, how they are put together.
 
 Pure: no I/O, no clock. Not imported by `import llamaforge`.
 """

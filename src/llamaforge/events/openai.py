@@ -1,4 +1,4 @@
-"""OpenAI's wire, and what providers made of it: a chunk or a whole completion becomes events.
+"""OpenAI's format, and what providers made of it: a chunk or a whole completion becomes events.
 
 A chunk of the usual form is decoded in one typed step. One with a field of an unexpected kind is read again, field by
 field, so that only that field is lost.

@@ -1,6 +1,6 @@
 """The one set of rules by which an answer's events are put together: what continues what, what is counted, how much is kept.
 
-Renderers stand on it: those of the server (the page's items, OpenAI's and Ollama's wires) and synthora's messages.
+Renderers stand on it: those of the server (the page's items, OpenAI's and Ollama's formats) and synthora's messages.
 """
 
 from __future__ import annotations

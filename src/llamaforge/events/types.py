@@ -1,4 +1,4 @@
-"""The events of an answer, the same for every wire.
+"""The events of an answer, the same for every format.
 
 Each has `choice`, the number of the alternative answer that it belongs to (0 where a provider gives one), and `details`:
 what the provider said about it besides, in the provider's own form.

@@ -155,7 +155,7 @@ class BaseMessage(BaseModel):
         kind = _role(role)
         return cls._checked(role=kind, source=source or _author(kind), parts=parts)
 
-    # ---- OpenAI's wire
+    # ---- OpenAI's format
 
     def to_openai_message(self, profile: Wants | None = None) -> dict[str, Any]:
         """The message as a chat completion request has it. profile: of the model that it goes to, else OpenAI's own."""
