@@ -18,7 +18,10 @@ import pytest
 from llamaforge import backends
 from llamaforge.exceptions import ConfigError
 from llamaforge.forge import LlamaForge
+from llamaforge.formats.request import normalise
 from llamaforge.server import ApiServer, create_api_server, create_app
+from llamaforge.server.answers import OpenAIAnswer
+from llamaforge.server.forward import Forward
 from llamaforge.server.metrics import Metrics
 from tests.support.process import clean_environment, die_with_parent
 
@@ -256,6 +259,18 @@ def test_whole_and_streamed_answers_have_the_same_probabilities(http, path, aske
     [choice] = http.post(path, json=body).json()["choices"]
     assert [token["token"] for token in choice["logprobs"]["content"]] == streamed
     assert len(streamed) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"), [("/v1/chat/completions", {"messages": SAD}), ("/v1/completions", {"prompt": "x"})]
+)
+def test_a_whole_answer_has_the_usage_of_a_streamed_one(http, path, asked):
+    body = {"model": "tiny", "max_tokens": 3, "cache_prompt": False, **asked}
+    options = {"stream": True, "stream_options": {"include_usage": True}, "return_progress": True}
+    lines = http.post(path, json={**body, **options}).text.splitlines()
+    [usage] = [found for line in lines if line[6:7] == "{" and (found := json.loads(line[6:]).get("usage"))]
+    whole = http.post(path, json={**body, "return_progress": True}).json()
+    assert (whole["usage"], "prompt_progress" in whole) == (usage, False)
 
 
 def test_a_tool_call(client):
@@ -623,6 +638,33 @@ async def test_a_client_that_leaves_within_its_body_is_no_failure_of_the_server(
 
     await app(scope | {"http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 1)}, receive, send)
     assert (sent[0]["status"], caplog.records) == (400, [])
+
+
+class Slow:
+    """A model's stream, as aiohttp gives it, with signs of life before and within the answer."""
+
+    status = 200
+    headers = {"content-type": "text/event-stream"}  # noqa: RUF012
+    content = property(lambda self: self)
+
+    async def iter_any(self):
+        yield b":\n\n"
+        yield b'data: {"choices":[{"text":"a","index":0,"finish_reason":"stop"}]}\n\n'
+        yield b": x\n\n"
+        yield b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("fields", [{"stream": True, "echo": True}, {"stream": True}, {}])
+async def test_signs_of_life_reach_clients_that_wait_for_a_stream(fields):
+    sent = []
+
+    async def send(message):
+        sent.append(message.get("body", b""))
+
+    answer = OpenAIAnswer(normalise({"prompt": "p", **fields}, "completion"))
+    await Forward(None, None, "/", ("/", b""), "", answer)._relay(Slow(), send)
+    comments = [body for body in sent if body.startswith(b":")]
+    assert len(comments) == (2 if fields else 0)
 
 
 async def test_no_model_named_and_no_default():

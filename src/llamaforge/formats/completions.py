@@ -19,6 +19,8 @@ from llamaforge.formats.request import Request
 Json = dict[str, Any]
 # More choices than this are no answer; a provider may number them as it likes.
 MAX_CHOICES: Final = 4096
+# Of a chunk, what is not said of the whole answer.
+_NO_HEAD: Final = frozenset({"choices", "usage", "prompt_progress"})
 
 
 def new_id(prefix: str) -> str:
@@ -173,10 +175,13 @@ class Whole:
 
     def add(self, chunk: Json) -> None:
         """Takes a chunk, or a whole answer as one."""
-        self._head |= {name: value for name, value in chunk.items() if name not in ("choices", "usage")}
+        self._add_head(chunk)
         for choice in choices_of(chunk):
             self._note(choice)
         self._take(self._decoder.read(chunk))
+
+    def _add_head(self, chunk: Json) -> None:
+        self._head |= {name: value for name, value in chunk.items() if name not in _NO_HEAD}
 
     def _take(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -197,7 +202,7 @@ class Whole:
         self._reducer(0)
         if self._latest is not None:
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-                self.add({**msgspec.json.decode(self._latest, type=Json), "choices": [], "usage": None})
+                self._add_head(msgspec.json.decode(self._latest, type=Json))
         made = {**self._head, "choices": [self._choice(index) for index in sorted(self._choices)]}
         if self._is_chat:
             made["object"] = "chat.completion"

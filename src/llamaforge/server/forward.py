@@ -19,6 +19,7 @@ from llamaforge.server.errors import Refusal
 from llamaforge.server.metrics import Metrics
 
 _EVENT_END = b"\n\n"
+_COMMENT = b": at work\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ class Forward(Response):
                 await send({"type": "http.response.body", "body": events, "more_body": True})
             elif sent := b"".join(map(answer.feed, payloads_in(events))):
                 await send({"type": "http.response.body", "body": sent, "more_body": True})
+            elif answer.streams and events.startswith(b":"):  # nothing but a sign of life, which keeps the connection
+                await send({"type": "http.response.body", "body": _COMMENT, "more_body": True})
         last = b"" if answer is None or answer.passes else answer.end()
         if answer is None or answer.streams:
             await send({"type": "http.response.body", "body": last})
