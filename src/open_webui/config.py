@@ -191,6 +191,16 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 BY_KEY: Final[dict[str, Setting]] = {setting.key: setting for setting in SETTINGS}
 
 
+def _bare(value: Json) -> Json:
+    """A value as it is compared: pages send back empty values, ends of lists and slashes of addresses in other forms."""
+    if isinstance(value, list):
+        items = [item.rstrip("/") if isinstance(item, str) else item for item in value]
+        while items and not items[-1]:
+            items.pop()
+        return items or None
+    return None if value in ("", {}) else value
+
+
 class Config:
     """The values in force. Reading is a dictionary look-up; what the environment fixes can't be stored over."""
 
@@ -238,6 +248,17 @@ class Config:
     def locked_by(self, key: str) -> str | None:
         """The environment variable that fixes a key, if one does."""
         return self._source.get(key)
+
+    @property
+    def fixed(self) -> dict[str, str]:
+        """The keys that the environment fixes, and the variables that do."""
+        return dict(self._source)
+
+    def refused(self, changes: Mapping[str, Json]) -> dict[str, str]:
+        """Those of the changes that the environment does not allow, for it fixes another value, and the variables that do."""
+        return {
+            k: self._source[k] for k, v in changes.items() if k in self._fixed and _bare(v) != _bare(self._fixed[k])
+        }
 
     def storable(self, changes: Mapping[str, Json]) -> dict[str, Json]:
         """The part of the changes that may be stored: declared, not fixed by the environment.

@@ -23,6 +23,7 @@ from open_webui.connections.gate import Gate
 from open_webui.connections.local.eliza import WORD_SECONDS
 from open_webui.connections.local.models import LocalModels
 from open_webui.env import Settings
+from open_webui.errors import BadRequest
 from open_webui.events import Emitter
 from open_webui.internal.db import Database, open_database
 from open_webui.internal.http import open_http
@@ -86,11 +87,17 @@ class State:
         """The principal of a session token or an API key."""
         return await self.identifier.identify(token)
 
-    async def save_config(self, changes: dict[str, object]) -> None:
-        """Stores what may be stored of the changes and puts it in force.
+    async def save_config(self, changes: dict[str, object], *, partly: bool = False) -> None:
+        """Stores changes and puts them in force: all or none, or with `partly` those that the environment doesn't forbid.
 
-        Raises ValueError naming a wrong type, BadRequest for a picture.
+        Raises ValueError naming a wrong type, BadRequest for a picture and naming what the environment fixes.
         """
+        if not partly and (fixed := self.config.refused(changes)):
+            names = ", ".join(f"{key} (by {variable})" for key, variable in fixed.items())
+            raise BadRequest(
+                f"The server's environment fixes {names}. Nothing was saved. Change the variable, or its line in .env, and start"
+                " the server again."
+            )
         values = self.config.storable(changes)
         intake.refuse(values)
         async with self.database.write() as unit:

@@ -163,3 +163,28 @@ async def test_an_answer_has_the_name_of_its_model_after_a_reload(office: Office
     await page.reload()
     await expect(answer(page)).to_have_text("In what way?")
     await expect(page.locator(".message-from")).to_have_text("ELIZA (1966)")
+
+
+async def test_what_the_environment_fixes_is_shown_and_locked(
+    browser: Browser, make_server: Callable[..., Server], database_url: str, complaints: Complaints
+) -> None:
+    server = make_server(
+        DATABASE_URL=database_url,
+        ENABLE_SIGNUP="true",
+        OPENAI_API_BASE_URL="http://127.0.0.1:9/v1",
+        OPENAI_API_KEY="sk-1",
+    ).start()
+    page = await browsers.open_page(await browser.new_context(), complaints, server.url)
+    await sign_up(page, "Ada Lovelace", EMAIL)
+    await settings(page, "People")
+    await expect(page.get_by_text("Fixed by ENABLE_SIGNUP in the server")).to_be_visible()
+    await expect(page.get_by_label("People may sign up by themselves")).to_be_disabled()
+    await expect(page.get_by_label("Role of new accounts")).to_be_enabled()
+    await page.get_by_role("tab", name="Connections", exact=True).click()
+    openai = page.locator(".block").filter(has=page.get_by_role("heading", name="OpenAI-compatible"))
+    await expect(openai.get_by_text("Fixed by OPENAI_API_BASE_URL, OPENAI_API_KEY in the server")).to_be_visible()
+    await expect(openai.get_by_label("Address")).to_be_disabled()
+    await expect(openai.get_by_label("Key", exact=True)).to_be_disabled()
+    await expect(openai.get_by_role("button", name="Add a connection")).to_be_disabled()
+    await expect(openai.get_by_role("switch")).to_be_enabled()
+    await browser.contexts[0].close()

@@ -57,16 +57,23 @@ SUBAGENTS: Final[dict[str, Any]] = {
 }
 
 
-async def save(state: State, changes: Mapping[str, Any]) -> None:
-    """Stores settings. Raises BadRequest naming one of the wrong type."""
+async def save(state: State, changes: Mapping[str, Any], *, partly: bool = False) -> None:
+    """Stores settings. Raises BadRequest naming one of the wrong type, and unless `partly` those that the environment fixes."""
     try:
-        await state.save_config(dict(changes))
+        await state.save_config(dict(changes), partly=partly)
     except ValueError as error:
         raise BadRequest(f"{error}.") from None
 
 
 def _shown(state: State, names: Mapping[str, str]) -> dict[str, Any]:
     return {name: state.config[key] for name, key in names.items()}
+
+
+@router.get("/fixed")
+@allow(ADMIN)
+async def fixed(state: AppState) -> dict[str, str]:
+    """The settings that the environment fixes, each with its variable: pages show them, and can't change them."""
+    return state.config.fixed
 
 
 @router.get("/export")
@@ -83,12 +90,15 @@ def _every(state: State) -> dict[str, Any]:
 @router.post("/import")
 @allow(ADMIN)
 async def import_config(form: ImportConfig, state: AppState) -> dict[str, Any]:
-    """Takes over settings from a file, flat or nested; names that this server doesn't know are passed over."""
+    """Takes over settings from a file, flat or nested.
+
+    Names that this server doesn't know are passed over, and so is what its environment fixes: the file may be another's.
+    """
     try:
         given = clean(form.config)
     except ValueError as error:
         raise BadRequest(f"The settings can't be taken over: the file {error}.") from None
-    await save(state, _flat(given))
+    await save(state, _flat(given), partly=True)
     return _every(state)
 
 

@@ -111,7 +111,7 @@ async def config(state: AppState) -> dict[str, Any]:
 @router.post("/config/update")
 @allow(ADMIN)
 async def update_config(form: OllamaConfig, state: AppState) -> dict[str, Any]:
-    """Replaces the servers; what the environment fixes stays as it is."""
+    """Replaces the servers; refused where the environment fixes them otherwise."""
     for entry in form.OLLAMA_API_CONFIGS.values():
         if isinstance(entry, dict) and isinstance(entry.get("key"), str):
             check_secret(entry["key"], "A key")

@@ -41,7 +41,7 @@ async def config(state: AppState) -> dict[str, Any]:
 @router.post("/openai/config/update")
 @allow(ADMIN)
 async def update_config(form: OpenAIConfig, state: AppState) -> dict[str, Any]:
-    """Replaces the connections; what the environment fixes stays as it is."""
+    """Replaces the connections; refused where the environment fixes them otherwise."""
     urls = [check_url(url) for url in form.OPENAI_API_BASE_URLS]
     keys = [check_secret(key, "A key") for key in form.OPENAI_API_KEYS][: len(urls)]
     changes: dict[str, object] = {

@@ -82,7 +82,9 @@ async def test_what_the_environment_fixes_stays(
     admin = await people.sign_up(live, "Admin One")
     async with admin.client:
         reply = await admin.client.post("/openai/config/update", json=openai("http://127.0.0.1:9/v1"))
-        assert reply.json()["OPENAI_API_BASE_URLS"] == [upstream.openai_url]
+        assert reply.status_code == 400
+        assert "openai.api_base_urls (by OPENAI_API_BASE_URLS)" in reply.json()["detail"]
+        assert (await admin.client.get("/openai/config")).json()["OPENAI_API_BASE_URLS"] == [upstream.openai_url]
 
 
 async def test_ollama_for_its_clients(admin: Actor, user: Actor, upstream: Upstream) -> None:

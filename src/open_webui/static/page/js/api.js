@@ -64,6 +64,8 @@ export const auth = {
   updateProfile: (name, image) => post('/api/v1/auths/update/profile', { name, profile_image_url: image || '/user.png' }),
   updatePassword: (password, next) => post('/api/v1/auths/update/password', { password, new_password: next }),
   admin: () => get('/api/v1/auths/admin/config'),
+  // The settings that the server's environment fixes, by their keys: the variables.
+  fixed: () => get('/api/v1/configs/fixed'),
   updateAdmin: (config) => post('/api/v1/auths/admin/config', config),
   addUser: (user) => post('/api/v1/auths/add', { ...user, profile_image_url: '/user.png' }),
 };

@@ -1,10 +1,10 @@
 // Settings of an admin: where models come from. OpenAI-compatible endpoints with keys, and Ollama servers.
 import * as api from '../api.js';
 import { clear, failed, h, iconButton, toast } from '../dom.js';
-import { labelled, section, submit, toggle } from './settings.js';
+import { fixedNote, labelled, section, submit, toggle } from './settings.js';
 
 export async function connectionsTab(actions) {
-  const [openai, ollama] = await Promise.all([api.connections.openai(), api.connections.ollama()]);
+  const [openai, ollama, fixed] = await Promise.all([api.connections.openai(), api.connections.ollama(), api.auth.fixed()]);
   return [
     kind({
       title: 'OpenAI-compatible',
@@ -21,6 +21,7 @@ export async function connectionsTab(actions) {
           OPENAI_API_CONFIGS: Object.fromEntries(rows.map((row, index) => [index, row.config])),
         }),
       hasKey: true,
+      fixed: { use: fixed['openai.enable'], urls: fixed['openai.api_base_urls'], keys: fixed['openai.api_keys'] },
       actions,
     }),
     kind({
@@ -37,16 +38,18 @@ export async function connectionsTab(actions) {
           OLLAMA_API_CONFIGS: Object.fromEntries(rows.map((row, index) => [index, row.config])),
         }),
       hasKey: false,
+      fixed: { use: fixed['ollama.enable'], urls: fixed['ollama.base_urls'] },
       actions,
     }),
   ];
 }
 
-function kind({ title, lead, placeholder, enabled, rows, verify, save, hasKey, actions }) {
+// fixed: the variables that fix whether it is in use, its addresses and its keys.
+function kind({ title, lead, placeholder, enabled, rows, verify, save, hasKey, fixed, actions }) {
   const current = { enabled, rows: rows.map((row) => ({ ...row })) };
   const list = h('div.connection-list');
   const draw = () => {
-    clear(list, current.rows.map((row, index) => connection({ row, index, title, placeholder, hasKey, verify, remove: () => { current.rows.splice(index, 1); draw(); } })));
+    clear(list, current.rows.map((row, index) => connection({ row, index, title, placeholder, hasKey, fixed, verify, remove: () => { current.rows.splice(index, 1); draw(); } })));
     if (!current.rows.length) list.append(h('p.list-empty', {}, 'No connection yet.'));
   };
   const store = async () => {
@@ -69,16 +72,17 @@ function kind({ title, lead, placeholder, enabled, rows, verify, save, hasKey, a
     h(
       'form.form',
       { onsubmit: (event) => submit(event, store) },
-      toggle('In use', enabled, (on) => { current.enabled = on; }),
+      toggle('In use', enabled, (on) => { current.enabled = on; }, { disabled: Boolean(fixed.use) }),
       list,
-      h('div.dialog-actions', {}, h('button.button', { type: 'button', onclick: add }, 'Add a connection'), h('button.button', { 'data-kind': 'primary' }, 'Save')),
+      fixedNote(Object.values(fixed)),
+      h('div.dialog-actions', {}, h('button.button', { type: 'button', onclick: add, disabled: Boolean(fixed.urls) }, 'Add a connection'), h('button.button', { 'data-kind': 'primary' }, 'Save')),
     ),
   );
 }
 
-function connection({ row, index, title, placeholder, hasKey, verify, remove }) {
-  const url = labelled('Address', { type: 'url', value: row.url, placeholder, required: true, autocomplete: 'off', spellcheck: 'false', oninput: () => { row.url = url.control.value; } });
-  const key = hasKey ? labelled('Key', { type: 'password', value: row.key, placeholder: 'none', autocomplete: 'off', oninput: () => { row.key = key.control.value; } }) : null;
+function connection({ row, index, title, placeholder, hasKey, fixed, verify, remove }) {
+  const url = labelled('Address', { type: 'url', value: row.url, placeholder, required: true, disabled: Boolean(fixed.urls), autocomplete: 'off', spellcheck: 'false', oninput: () => { row.url = url.control.value; } });
+  const key = hasKey ? labelled('Key', { type: 'password', value: row.key, placeholder: 'none', disabled: Boolean(fixed.keys), autocomplete: 'off', oninput: () => { row.key = key.control.value; } }) : null;
   const check = h(
     'button.button',
     {
@@ -98,5 +102,5 @@ function connection({ row, index, title, placeholder, hasKey, verify, remove }) 
     },
     'Test',
   );
-  return h('fieldset.connection', {}, h('legend.visually-hidden', {}, `${title} ${index + 1}`), url.element, key?.element, h('div.connection-tools', {}, check, iconButton('trash', 'Remove connection', remove)));
+  return h('fieldset.connection', {}, h('legend.visually-hidden', {}, `${title} ${index + 1}`), url.element, key?.element, h('div.connection-tools', {}, check, iconButton('trash', 'Remove connection', remove, { disabled: Boolean(fixed.urls) })));
 }

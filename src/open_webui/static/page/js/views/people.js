@@ -2,14 +2,14 @@
 import * as api from '../api.js';
 import { clear, confirmDialog, failed, h, iconButton, toast } from '../dom.js';
 import { state } from '../state.js';
-import { labelled, section, submit, toggle } from './settings.js';
+import { fixedNote, labelled, section, submit, toggle } from './settings.js';
 
 const PAGE = 30;
 const ROLES = [['pending', 'Waiting'], ['user', 'User'], ['admin', 'Admin']];
 
 export async function peopleTab() {
-  const config = await api.auth.admin();
-  return [section('People', null, ...(await directory())), addPerson(), signUps(config)];
+  const [config, fixed] = await Promise.all([api.auth.admin(), api.auth.fixed()]);
+  return [section('People', null, ...(await directory())), addPerson(), signUps(config, fixed)];
 }
 
 let redraw = async () => {};
@@ -92,7 +92,7 @@ function addPerson() {
   return section('Add a person', null, form);
 }
 
-function signUps(config) {
+function signUps(config, fixed) {
   let current = config;
   const save = async (changes, undo) => {
     try {
@@ -103,8 +103,9 @@ function signUps(config) {
       failed(error);
     }
   };
-  const open = toggle('People may sign up by themselves', config.ENABLE_SIGNUP, (on, control) => save({ ENABLE_SIGNUP: on }, () => { control.checked = !on; }));
-  const role = roleSelect(config.DEFAULT_USER_ROLE, 'Role of new accounts');
+  const open = toggle('People may sign up by themselves', config.ENABLE_SIGNUP, (on, control) => save({ ENABLE_SIGNUP: on }, () => { control.checked = !on; }), { disabled: 'ui.enable_signup' in fixed });
+  const role = roleSelect(config.DEFAULT_USER_ROLE, 'Role of new accounts', { disabled: 'ui.default_user_role' in fixed });
   role.addEventListener('change', () => save({ DEFAULT_USER_ROLE: role.value }, () => { role.value = current.DEFAULT_USER_ROLE; }));
-  return section('Sign-up', null, open, h('label.field', {}, h('span', {}, 'Role of new accounts'), role));
+  const note = fixedNote([fixed['ui.enable_signup'], fixed['ui.default_user_role']]);
+  return section('Sign-up', null, open, h('label.field', {}, h('span', {}, 'Role of new accounts'), role), note);
 }

@@ -73,9 +73,15 @@ export function labelled(label, props, tag = 'input') {
   return { control, element: h('label.field', { htmlFor: id }, h('span', {}, label), control) };
 }
 
-export function toggle(label, checked, onchange) {
-  const control = h('input', { type: 'checkbox', role: 'switch', checked, onchange: () => onchange(control.checked, control) });
+export function toggle(label, checked, onchange, props = {}) {
+  const control = h('input', { type: 'checkbox', role: 'switch', checked, onchange: () => onchange(control.checked, control), ...props });
   return h('label.switch', {}, h('span', {}, label), control);
+}
+
+// What an administrator reads beside settings that variables of the server's environment fix; null where none does.
+export function fixedNote(variables) {
+  const names = [...new Set(variables.filter(Boolean))];
+  return names.length ? h('p.muted', {}, `Fixed by ${names.join(', ')} in the server’s environment.`) : null;
 }
 
 // ---- general -------------------------------------------------------------------------------------------------------
