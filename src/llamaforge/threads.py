@@ -135,10 +135,10 @@ class _ThreadedIterator(Generic[T]):
     def next(self, end: object) -> T | object:
         """The next item, or `end`. Blocks: call it in a thread."""
         with self._lock:
-            if self._closed:
-                return end
-            if self._iterator is None:
+            if self._iterator is None and not self._closed:
                 self._iterator = iter(self._source())
+            if self._closed or self._iterator is None:  # perhaps only since the source was asked
+                return end
             return next(self._iterator, end)
 
     def close_soon(self) -> None:
@@ -146,6 +146,7 @@ class _ThreadedIterator(Generic[T]):
 
         An iterator with a `cancel` that may be called from any thread is told at once, so that its step ends early.
         """
+        self._closed = True
         cancel = getattr(self._iterator, "cancel", None)
         if cancel is not None:
             cancel()
@@ -162,7 +163,6 @@ class _ThreadedIterator(Generic[T]):
             self._close()
 
     def _close(self) -> None:
-        self._closed = True
         close = getattr(self._iterator, "close", None)
         if close is not None:
             close()

@@ -140,3 +140,36 @@ def test_a_forked_process_has_threads_of_its_own():
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+async def test_a_stream_cancelled_while_it_is_made_never_begins():
+    made, go_on, steps, closed = asyncio.Event(), threading.Event(), [], threading.Event()
+    loop = asyncio.get_running_loop()
+
+    class Steps:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            steps.append(1)
+            raise StopIteration
+
+        def close(self):
+            closed.set()
+
+    def source():
+        loop.call_soon_threadsafe(made.set)
+        go_on.wait(10)
+        return Steps()
+
+    async def read():
+        async for _ in threads.in_thread(source):
+            pass
+
+    task = asyncio.create_task(read())
+    await made.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    go_on.set()
+    assert await threads.call(closed.wait, 10)
+    assert steps == []
