@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from open_webui.chat.side import TOKENS
 from open_webui.services import activity
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live, used
@@ -31,7 +32,7 @@ async def test_a_page_that_asks_for_no_counts(live: Live, page: Page, admin: Act
     chat_id = (await page.post(body))["chat_id"]
     await page.idle(chat_id)
     found = {row.kind: row for row in await used(live, 2)}
-    assert {kind: tokens(row) for kind, row in found.items()} == {"chat": COUNTED, "task": (7, 1000)}
+    assert {kind: tokens(row) for kind, row in found.items()} == {"chat": COUNTED, "task": (7, TOKENS)}
     assert (found["chat"].chat_id, found["chat"].message_id) == (chat_id, body["id"])
     assert {row.user_id for row in found.values()} == {admin.id}
 
