@@ -29,7 +29,10 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     raise_file_limit()
     make_private(settings)
     if reload:
-        _say_where(settings.host, settings.port)
+        # What can't listen fails here, in one sentence; the process that serves is another.
+        with _listen(settings) as listener:
+            host, port = listener.getsockname()[:2]
+        _say_where(host, port)
         uvicorn.run(
             "open_webui.main:create_app",
             factory=True,
@@ -37,7 +40,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
             # Not the working directory: .venv lies in it, and looking through that takes a core.
             reload_dirs=[str(Path(__file__).parents[1])],
             host=settings.host,
-            port=settings.port,
+            port=port,
             log_config=None,
             http="open_webui.internal.bounded_http:BoundedHttp",
             ws="open_webui.socket.frames:FrameProtocol",

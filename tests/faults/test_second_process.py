@@ -108,6 +108,7 @@ def test_a_server_that_reloads_hands_the_lock_on(make_server: MakeServer) -> Non
     server.launch("serve", "--reload")
     try:
         first = await_owner(server, lock, "")
+        assert f"oui-backend listens on {server.url}\n" in server.log
         assert first != str(server.pid)
         os.utime(ROOT / "src/open_webui/__init__.py")
         await_owner(server, lock, first)

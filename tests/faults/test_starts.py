@@ -56,6 +56,14 @@ def test_a_taken_port_is_named(make_server: MakeServer) -> None:
     assert f"Can't listen on 127.0.0.1:{port}" in sentence
 
 
+def test_a_server_that_reloads_names_what_it_cannot_listen_on(make_server: MakeServer) -> None:
+    server = make_server(HOST="no.such.host.invalid")
+    assert server.launch("serve", "--reload").wait(timeout=30) == 1
+    assert "HOST must be an address of this machine" in server.log
+    assert "listens on" not in server.log
+    assert "Traceback" not in server.log
+
+
 def test_a_data_folder_that_cannot_be_written_to_is_named(make_server: MakeServer, tmp_path: Path) -> None:
     if os.geteuid() == 0:
         # Root may write anywhere but below a file.
