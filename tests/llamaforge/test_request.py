@@ -233,3 +233,34 @@ def test_a_part_that_the_model_does_not_read_is_refused(kind: str) -> None:
     with pytest.raises(UnsupportedError, match="This model takes no"):
         checked_messages(messages)
     assert checked_messages(messages, {kind})[0]["content"][1] == {"type": kind, kind: value}
+
+
+def test_arguments_that_are_no_json_are_refused() -> None:
+    call = {"id": "c", "function": {"name": "f", "arguments": {"a": {1}}}}
+    with pytest.raises(ParameterError, match="'f' have a value that is no JSON"):
+        checked_messages([{"role": "assistant", "tool_calls": [call]}])
+
+
+def tool_with(**bounds: Any) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": {"a": {"type": "integer", **bounds}}}
+    return {"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]}
+
+
+def test_bounds_of_a_tool_that_leave_every_integer_are_left_out() -> None:
+    """As Go's and pydantic's int64 have them; llama.cpp never came back from the highest of them."""
+    assert shaped(tool_with(minimum=-(2**63), maximum=2**63 - 1)) == shaped(tool_with())
+    assert shaped(tool_with(minimum=-5, maximum=5)) == tool_with(minimum=-5, maximum=5)
+
+
+@pytest.mark.parametrize("bounds", [{"minimum": 2**63 - 1}, {"exclusiveMaximum": -(2**63)}, {"minimum": 10**400}])
+def test_bounds_of_a_tool_beyond_an_engines_numbers_are_refused(bounds: Any) -> None:
+    with pytest.raises(ParameterError, match="beyond the numbers"):
+        shaped(tool_with(**bounds))
+
+
+def test_a_tool_too_deep_is_refused() -> None:
+    deep: Any = {}
+    for _ in range(500):
+        deep = {"properties": {"a": deep}}
+    with pytest.raises(ParameterError, match="deep within"):
+        shaped(tool_with(properties=deep))

@@ -142,6 +142,24 @@ def test_what_the_caller_says_to_the_engine_itself_is_not_obeyed() -> None:
         checked_schema({"x-guidance": {"lenient": True}, "type": "string", "format": "x"})
 
 
+@pytest.mark.parametrize("bound", [2**63 - 1, 2**64, -(2**63), 10**30, -(10**30)])
+@pytest.mark.parametrize("name", ["minimum", "maximum"])
+def test_bounds_beyond_the_engines_numbers_are_not_left_to_it(name: str, bound: int) -> None:
+    assert not is_plain({"type": "integer", name: bound})
+
+
+@pytest.mark.parametrize("bound", [10**400, -(10**400)])
+@pytest.mark.parametrize("name", ["minimum", "maximum", "minItems", "multipleOf"])
+def test_numbers_that_are_too_large_are_refused(name: str, bound: int) -> None:
+    with pytest.raises(ParameterError, match="JSON schema"):
+        checked_schema({"type": "array" if name == "minItems" else "integer", name: bound})
+
+
+def test_values_that_are_no_json_are_refused() -> None:
+    with pytest.raises(ParameterError, match="no JSON"):
+        checked_schema({"enum": [{1}]})
+
+
 def test_a_plain_schema_leaves_room_for_thoughts() -> None:
     assert is_plain(HELD["an object"][0])
     assert is_plain({"$defs": {"a": {"type": "string"}}, "anyOf": [{"$ref": "#/$defs/a", "description": "x"}]})

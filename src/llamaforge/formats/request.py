@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from llamaforge.exceptions import ParameterError, UnsupportedError
 from llamaforge.formats.limits import check_limits
-from llamaforge.formats.schema import checked_schema
+from llamaforge.formats.schema import bounded, checked_schema
 from llamaforge.parameters import Parameter, checked, resolve, spellings
 
 Json = dict[str, Any]
@@ -196,7 +196,9 @@ def _tool(tool: Any) -> Json:
         raise ParameterError("Each tool must be an object with 'type' and 'function', which has a 'name'.")
     if not isinstance(function.get("parameters") or {}, Mapping):
         raise ParameterError(f"The parameters of the tool '{function['name']}' must be a JSON schema.")
-    return {**tool, "type": "function"}
+    if function.get("parameters"):
+        function = {**function, "parameters": bounded(function["parameters"])}
+    return {**tool, "type": "function", "function": function}
 
 
 def _tool_named(choice: Mapping[str, Any], tools: Sequence[Json]) -> Json:
@@ -294,5 +296,10 @@ def _call(call: Any) -> Json:
         value = arguments
     if value is not None and not isinstance(value, Mapping):
         raise ParameterError(f"The arguments of the call of '{function['name']}' must be a JSON object.")
-    text = arguments if isinstance(arguments, str) and value else json.dumps(value or {}, ensure_ascii=False)
+    try:
+        text = arguments if isinstance(arguments, str) and value else json.dumps(value or {}, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(
+            f"The arguments of the call of '{function['name']}' have a value that is no JSON: {error}"
+        ) from None
     return {**call, "type": "function", "function": {**function, "arguments": text}}

@@ -46,6 +46,9 @@ _SAID: Final = frozenset("title description default examples deprecated readOnly
 # Beyond this its time grows with the square of the size, and more. In characters of JSON, and as a bound of a length.
 _LARGEST_PLAIN: Final = 5_000
 _LONGEST_PLAIN: Final = 1_000
+# Its whole numbers have 64 bits: beyond them it writes any number, or ends the process.
+_LARGEST_BOUND: Final = 2**53
+_BOUNDS: Final = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _PLAIN_REF: Final = re.compile(r"#/(\$defs|definitions)/([^/~%]+)")
 
 
@@ -54,7 +57,10 @@ def checked_schema(schema: object) -> Json:
     held = _held(schema, "#", 0)
     if not isinstance(held, dict):
         raise ParameterError("The JSON schema must be an object.")
-    text = json.dumps(held)
+    try:
+        text = json.dumps(held)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"The JSON schema has a value that is no JSON: {error}") from None
     if len(text) > MAX_SIZE:
         raise ParameterError(f"The JSON schema is longer than {MAX_SIZE:,} characters.")
     if _weight(held) > MAX_WEIGHT:
@@ -78,7 +84,7 @@ def _weight(schema: Json) -> float:
                 if isinstance(bound := part.get(name), int | float):
                     # A multiple of 0.25 is one of 25 hundredths.
                     digits = len(repr(bound).partition(".")[2]) if isinstance(bound, float) else 0
-                    weight += abs(bound) * 10.0**digits
+                    weight += min(abs(bound), MAX_WEIGHT + 1) * 10.0**digits
         if isinstance(part, Mapping | list):
             waiting += part.values() if isinstance(part, Mapping) else part
     return weight
@@ -157,6 +163,27 @@ def _compile(schema: Mapping[str, Any]) -> None:
         # Its message goes on with the grammar itself.
         reason = " ".join(messages[:1]).partition("\n   1 |")[0].rpartition("JSON schema: ")[2]
         raise ParameterError(f"The JSON schema can't be held: {' '.join(reason.split())[:500]}")
+
+
+def bounded(part: Any, depth: int = 0) -> Any:
+    """A schema of a tool without bounds that leave any 64-bit integer; llama.cpp's grammar of a tool ends at such numbers.
+
+    Raises ParameterError for one that leaves none of its integers, and for too deep a schema.
+    """
+    if depth > MAX_REACH:
+        raise ParameterError(f"The parts of a tool's parameters lie more than {MAX_REACH} deep within each other.")
+    if isinstance(part, list | tuple):
+        return [bounded(one, depth + 1) for one in part]
+    if not isinstance(part, Mapping):
+        return part
+    kept = {}
+    for name, value in part.items():
+        is_bound = name in _BOUNDS and isinstance(value, int | float) and abs(value) >= _LARGEST_BOUND
+        if not is_bound:
+            kept[name] = bounded(value, depth + 1)
+        elif ("inimum" in name) == (value > 0):
+            raise ParameterError(f"'{name}' in a tool's parameters is beyond the numbers that an engine can hold.")
+    return kept
 
 
 def _held(schema: object, place: str, depth: int) -> Any:
@@ -273,7 +300,7 @@ def _are_bounds(said: Mapping[str, Any]) -> bool:
     """Whether the lower bounds are whole numbers below the upper ones, and what is required is described."""
     for low, high in (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems")):
         given = [said[name] for name in (low, high) if name in said]
-        if not all(type(bound) is int for bound in given) or given != sorted(given):
+        if not all(type(bound) is int and abs(bound) < _LARGEST_BOUND for bound in given) or given != sorted(given):
             return False
         if low != "minimum" and max(given, default=0) > _LONGEST_PLAIN:
             return False
