@@ -52,6 +52,13 @@ def test_a_database_that_cannot_be_used_is_one_sentence(clone: Path, url: str) -
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="modes of files are POSIX's")
+def test_the_database_it_makes_is_private(clone: Path) -> None:
+    assert alembic(clone, "", "upgrade", "head").returncode == 0
+    assert (clone / "data" / "webui.db").stat().st_mode & 0o077 == 0
+    assert (clone / "data").stat().st_mode & 0o077 == 0
+
+
 @pytest.mark.skipif(os.name == "nt", reason="the lock that is held here is flock")
 def test_a_file_that_a_server_uses_is_left_alone(clone: Path) -> None:
     import fcntl

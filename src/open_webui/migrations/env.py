@@ -1,6 +1,7 @@
 """Alembic's hook: runs the revisions on the connection that the runner hands in, or on one of its own for `alembic` itself."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ def _run(connection: sa.Connection) -> None:
 
 async def _run_alone() -> None:
     """For the command `alembic`: on the configured database, while no server uses its file. Raises StartupError."""
+    # As for the server's own commands: what is made is for this account alone.
+    os.umask(0o077)
     settings = load()
     url = database_url(settings)
     if url.drivername.startswith("sqlite"):

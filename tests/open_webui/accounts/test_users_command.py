@@ -247,7 +247,8 @@ def at_terminal(server: Server, typed: list[str], *arguments: str) -> tuple[int,
         while True:
             part = os.read(leader, 4096)
             shown += part
-            if typed and shown.rstrip().endswith((b":", b"again:")):
+            # The line's end that follows a prompt is no prompt: what is typed too early, the next one throws away.
+            if typed and shown.endswith((b"Password: ", b"The same again: ")):
                 os.write(leader, typed.pop(0).encode() + b"\n")
     except OSError:  # the program has ended
         pass
