@@ -128,13 +128,13 @@ async def test_an_error_of_the_provider(page: Page, upstream: Upstream) -> None:
     assert error["done"] is True
     kept = await page.message(chat_id, body["id"])
     assert (kept["content"], kept["done"], kept["error"]) == ("", True, error["error"])
-    # The chat goes on with another model, and the empty answer is not sent along.
+    # The chat goes on with another model, and the two questions are one message.
     after = page.ask("echo", "Again", chat_id=chat_id, parent_id=body["id"])
     page.events.clear()
     await page.post(after)
     await page.idle(chat_id)
-    assert (await page.message(chat_id, after["id"]))["content"] == "Again"
-    assert [m["role"] for m in upstream.chats[-1].body["messages"]] == ["user", "user"]
+    assert (await page.message(chat_id, after["id"]))["content"] == "Break\n\nAgain"
+    assert [m["role"] for m in upstream.chats[-1].body["messages"]] == ["user"]
 
 
 async def test_an_unknown_model_stores_nothing(page: Page) -> None:
