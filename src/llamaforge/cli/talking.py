@@ -23,6 +23,19 @@ MaxTokens = Annotated[int | None, typer.Option("--max-tokens", "-n", help="The l
 Param = Annotated[list[str] | None, typer.Option("--param", "-p", help="Any other parameter, as name=value.")]
 Continue = Annotated[bool, typer.Option("--continue", "-c", help="Go on with the latest conversation.")]
 Conversation = Annotated[str | None, typer.Option("--conversation", help="Go on with this conversation of `logs`.")]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="MODEL|PROMPT",
+        help="Without a prompt, it is what is piped in; where nothing is, you talk. '-' is stdin, too.",
+    ),
+]
+Schema = Annotated[
+    str | None, typer.Option("--schema", help="The form of the answer: JSON schema, a file of it, or 'name, age int'.")
+]
+Tools = Annotated[
+    list[str] | None, typer.Option("--tool", "-T", help="A tool plugin, or module:function; may be repeated.")
+]
 NoLog = Annotated[bool, typer.Option("--no-log", help="Leave this out of the log of conversations.")]
 
 
@@ -57,13 +70,7 @@ def chat(  # noqa: PLR0913 - one argument an option
 def run(  # noqa: PLR0913 - one argument an option
     ctx: typer.Context,
     *,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="MODEL|PROMPT",
-            help="Without a prompt, it is what is piped in; where nothing is, you talk. '-' is stdin, too.",
-        ),
-    ] = None,
+    words: Words = None,
     model: Model = None,
     backend: Backend = None,
     system: System = None,
@@ -73,13 +80,8 @@ def run(  # noqa: PLR0913 - one argument an option
     as_chat: Annotated[bool, typer.Option("--chat", help="Ask as in a chat, also a model without a template.")] = False,
     picture: Annotated[list[str] | None, typer.Option("--attachment", "-a", help="A picture; may be repeated.")] = None,
     file: Annotated[list[str] | None, typer.Option("--file", "-f", help="A text that goes before the prompt.")] = None,
-    schema: Annotated[
-        str | None,
-        typer.Option("--schema", help="The form of the answer: JSON schema, a file of it, or 'name, age int'."),
-    ] = None,
-    tool: Annotated[
-        list[str] | None, typer.Option("--tool", "-T", help="A tool plugin, or module:function; may be repeated.")
-    ] = None,
+    schema: Schema = None,
+    tool: Tools = None,
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
     param: Param = None,
