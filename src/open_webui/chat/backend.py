@@ -40,13 +40,16 @@ class ConnectionBackend(ProviderBackend):
         config: Mapping[str, Any] | None = None,
         handlers: Iterable[BaseCallBackHandler] | None = None,
         source: Node | None = None,
+        *,
+        patient: bool = False,
     ) -> None:
-        """principal: who asks, and pays."""
+        """principal: who asks, and pays. patient: nobody waits for the answers, so that others come first."""
         super().__init__(target.model_id, source, ModelBackendType.OPENAI_CHAT, config, None, handlers)
         self.profile = Profile(sends_names=False)  # some providers refuse them
         self._gate = gate
         self._principal = principal
         self._target = target
+        self._patient = patient
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
@@ -87,7 +90,7 @@ class ConnectionBackend(ProviderBackend):
 
     def _opening(self, parameters: dict[str, Any], *, stream: bool) -> AbstractAsyncContextManager[Reply]:
         payload = {k: v for k, v in parameters.items() if k != "model"} | {"stream": stream}
-        return self._gate.chat(self._principal, self._target, payload, kind="task")
+        return self._gate.chat(self._principal, self._target, payload, kind="task", patient=self._patient)
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """What the server's loop makes of `work`. Raises RuntimeError in the loop itself, which would wait for ever."""

@@ -63,17 +63,19 @@ async def ask(
     *,
     fields: Mapping[str, Any] | None = None,
     attempts: int = 1,
+    patient: bool = False,
 ) -> "BaseMessage":
     """One question; the answer, with the provider's JSON as `original_response`. Raises ProviderError, Unavailable.
 
-    attempts: how often it is asked, where the provider is overloaded or can't be reached.
+    attempts: how often it is asked, where the provider is overloaded or can't be reached. patient: nobody waits for it;
+    at a model of this machine it waits for others, and Unavailable ends it when one of them has to wait.
     """
     if _BACKEND not in sys.modules:
         await asyncio.to_thread(import_module, _BACKEND)
     from open_webui.chat.backend import Asking, ConnectionBackend  # noqa: PLC0415 -- not needed to start
     from synthora.messages import user  # noqa: PLC0415
 
-    backend = Asking(ConnectionBackend(gate, principal, target, fields), attempts=attempts)
+    backend = Asking(ConnectionBackend(gate, principal, target, fields, patient=patient), attempts=attempts)
     answer: BaseMessage = await backend.async_run(user(prompt), stream=False)
     return answer
 
@@ -104,7 +106,7 @@ async def ask_shaped(
         for turn in range(_TURNS):
             sent = given if target.entry.remote_id in refused else shaped
             try:
-                answer = await ask(gate, principal, target, prompt, fields=sent, attempts=attempts)
+                answer = await ask(gate, principal, target, prompt, fields=sent, attempts=attempts, patient=True)
                 return answer.content or ""
             except ProviderError as error:
                 if sent is given or error.status not in _REFUSALS:

@@ -123,17 +123,18 @@ class Gate:
         chat_id: str | None = None,
         message_id: str | None = None,
         tell: Tell | None = None,
+        patient: bool = False,
     ) -> AbstractAsyncContextManager[Reply]:
         """An opened answer to an OpenAI chat request; leaving it closes the provider's connection and counts the call.
 
         It counts with the provider's status where it failed, with 499 where it was left before its end, with 500 after an
         error of ours. payload["stream"] says which of the reply's ways will be used. tell: hears why one has to wait.
+        patient: nobody waits for it, so that others come first (see base.Connection.open).
 
         Entering raises NotFound for a target that was not resolved for the caller, ProviderError.
         """
-        return _Chat(
-            self, principal, target, for_provider(principal, target, payload), (kind, chat_id, message_id), tell
-        )
+        sent = for_provider(principal, target, payload)
+        return _Chat(self, principal, target, sent, (kind, chat_id, message_id), tell, patient=patient)
 
     async def embed(self, principal: Principal, target: Target, payload: dict[str, Any]) -> bytes:
         """An OpenAI embeddings request, answered as the JSON of OpenAI. Raises as `chat`, BadRequest."""
@@ -246,7 +247,18 @@ class _Chat:
     A class, as is what it enters: a generator made a context manager costs as much as a chunk, and there were five.
     """
 
-    __slots__ = ("_about", "_call", "_gate", "_meter", "_opened", "_payload", "_principal", "_target", "_tell")
+    __slots__ = (
+        "_about",
+        "_call",
+        "_gate",
+        "_meter",
+        "_opened",
+        "_patient",
+        "_payload",
+        "_principal",
+        "_target",
+        "_tell",
+    )
 
     def __init__(
         self,
@@ -256,6 +268,8 @@ class _Chat:
         payload: dict[str, Any],
         about: tuple[Kind, str | None, str | None],
         tell: Tell | None,
+        *,
+        patient: bool,
     ) -> None:
         """about: the kind of call, the chat and the message that it is for."""
         self._gate = gate
@@ -264,6 +278,7 @@ class _Chat:
         self._payload = payload
         self._about = about
         self._tell = tell
+        self._patient = patient
         self._meter = _Meter()
         self._opened: AbstractAsyncContextManager[Reply] | None = None
 
@@ -303,9 +318,8 @@ class _Chat:
 
     async def _open(self, payload: dict[str, Any]) -> Reply:
         target = self._target
-        # The server's own questions may wait.
-        patient = self._about[0] == "task"
-        opening = target.connection.open(target.entry, payload, asker_of(self._principal), self._tell, patient=patient)
+        asker = asker_of(self._principal)
+        opening = target.connection.open(target.entry, payload, asker, self._tell, patient=self._patient)
         reply = await opening.__aenter__()
         self._opened = opening
         return reply

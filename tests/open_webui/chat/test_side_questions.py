@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from open_webui.chat.side import TOKENS
+from open_webui.connections.openai import OpenAIConnection
 from tests.open_webui.chat.page import ALL_TASKS, Page, open_page
 from tests.support.live import Actor, Live
 from tests.support.script import fixed_text
@@ -163,3 +164,21 @@ class TestAskedByThePage:
     async def test_a_provider_that_refuses_keeps_its_status(self, page: Page) -> None:
         assert (await self.post(page, "title", model="error429")).status_code == 429
         assert (await self.post(page, "title", model="nope")).status_code == 404
+
+
+async def test_only_what_nobody_waits_for_gives_way(live: Live, page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_patiently: list[bool] = []
+    plain = OpenAIConnection.open
+
+    def open_(self: OpenAIConnection, *args: Any, patient: bool = False) -> Any:
+        asked_patiently.append(patient)
+        return plain(self, *args, patient=patient)
+
+    monkeypatch.setattr(OpenAIConnection, "open", open_)
+    body = {"model": "fixed", "prompt": "Hi", "responses": ["a", "b"], "messages": []}
+    for kind in ("moa", "title"):
+        reply = await page.http.post(f"/api/v1/tasks/{kind}/completions", json=body)
+        assert reply.status_code == 200
+    assert asked_patiently == [False, False]
+    await asked(page)
+    assert sorted(asked_patiently[2:]) == [False, True, True, True]
