@@ -117,11 +117,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaCppBacken
 
 
 class Apart:
-    """The engine in a process of its own.
-
-    Once in some thousand answers of a random model llama.cpp ends its process (SIGABRT, in its own sampling), as it would
-    end a model's process in use, which is started anew then. Such an answer is asked for a second time.
-    """
+    """The engine in a process of its own, so that an answer that ends the process fails its test and no other."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -135,15 +131,14 @@ class Apart:
         theirs.close()
 
     def ask(self, method: str, given: Any, wanted: dict[str, Any]) -> str:
-        try:
-            return self._asked(method, given, wanted)
-        except EOFError:
-            self._start()
-            return self._asked(method, given, wanted)
-
-    def _asked(self, method: str, given: Any, wanted: dict[str, Any]) -> str:
         self._pipe.send((method, given, wanted))
-        said: str = self._pipe.recv()
+        try:
+            said: str = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            status = self._process.exitcode
+            self._start()
+            pytest.fail(f"llama.cpp ended its process ({status}) at {method}: {wanted}")
         return said
 
     def close(self) -> None:
