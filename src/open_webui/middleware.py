@@ -26,6 +26,9 @@ _HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
 )
 _NAMES: Final = frozenset(name for name, _ in _HEADERS)
 # What interfaces answer is somebody's: no cache between, and none of a shared browser, stores it unless the reply says so.
+# Replies to other methods are stored by no cache anyway (RFC 9111, 4), and with the header Chromium holds a request open
+# whose reply the page doesn't read.
+_STORABLE: Final = frozenset({"GET", "HEAD"})
 _PRIVATE: Final = ("/api/", "/openai/", "/ollama/")
 _NO_STORE: Final = (b"cache-control", b"no-store")
 SLOW: Final = 5.0
@@ -149,7 +152,11 @@ class Around:
                     _HEADERS
                 )
                 headers.append(id_header)
-                if b"cache-control" not in present and scope["path"].startswith(_PRIVATE):
+                if (
+                    b"cache-control" not in present
+                    and scope["method"] in _STORABLE
+                    and scope["path"].startswith(_PRIVATE)
+                ):
                     headers.append(_NO_STORE)
             await send(message)
 
