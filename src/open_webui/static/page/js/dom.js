@@ -85,6 +85,15 @@ export function announce(text) {
   while (region.childElementCount > 20) region.firstElementChild.remove();
 }
 
+// A module that is loaded when it is needed for the first time.
+export async function part(loading) {
+  try {
+    return await loading;
+  } catch {
+    throw new Error('This part of the page could not be loaded. Check the connection, reload the page, and try again.');
+  }
+}
+
 // ---- clipboard -----------------------------------------------------------------------------------------------------
 
 export async function copy(text) {

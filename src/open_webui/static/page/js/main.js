@@ -1,16 +1,13 @@
 // Starts the page: configuration, session, then what the address names. Everything that connects the parts is here.
 import * as api from './api.js';
 import * as talk from './conversation.js';
-import { announce, clear, failed, h, overlayOpen, toast } from './dom.js';
+import { announce, clear, failed, h, overlayOpen, part, toast } from './dom.js';
 import { sidebar as rememberedSidebar } from './prefs.js';
 import * as socket from './socket.js';
 import { set, state, unwatchAll } from './state.js';
 import { showPending, showSignIn } from './views/auth.js';
 import { createChatView, forgetSettledModel } from './views/chat.js';
 import { settleModel } from './views/models.js';
-import { openSearch } from './views/search.js';
-import { openSettings } from './views/settings.js';
-import { showShared } from './views/shared.js';
 import * as list from './views/sidebar.js';
 
 const root = document.getElementById('app');
@@ -41,6 +38,7 @@ async function enter(session) {
   set({ user: session });
   const share = /^\/s\/([^/]+)$/.exec(location.pathname);
   if (share && session?.role !== 'pending') {
+    const { showShared } = await part(import('./views/shared.js'));
     await showShared(root, decodeURIComponent(share[1]), navigate);
     return;
   }
@@ -89,8 +87,8 @@ function showApp() {
       navigate('/');
       view.composer.focus();
     },
-    search: () => openSearch(openChat),
-    settings: (tab) => openSettings(tab, { changed: list.refresh, openChat, modelsChanged: () => loadModels() }),
+    search,
+    settings: (tab) => settings(tab).catch(failed),
     signOut,
     openChat,
     moved: (chatId) => {
@@ -109,6 +107,16 @@ function showApp() {
   list.refreshSoon();
   loadModels();
   route();
+}
+
+// Both are loaded when somebody opens them for the first time.
+async function settings(tab) {
+  const { openSettings } = await part(import('./views/settings.js'));
+  openSettings(tab, { changed: list.refresh, openChat, modelsChanged: () => loadModels() });
+}
+
+function search() {
+  part(import('./views/search.js')).then(({ openSearch }) => openSearch(openChat)).catch(failed);
 }
 
 const conversationIs = (chatId) => talk.conversation.chatId === chatId;
@@ -235,7 +243,7 @@ document.addEventListener('keydown', (event) => {
   const key = event.key.toLowerCase();
   if (command && !event.shiftKey && key === 'k') {
     event.preventDefault();
-    if (!overlayOpen()) openSearch(openChat);
+    if (!overlayOpen()) search();
   } else if (command && event.shiftKey && key === 'o') {
     event.preventDefault();
     navigate('/');

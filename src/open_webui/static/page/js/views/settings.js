@@ -1,11 +1,8 @@
 // The settings dialog: what everyone may change, and for admins the connections, the models and the people.
 import * as api from '../api.js';
-import { clear, confirmDialog, failed, freshId, h, icon, iconButton, openDialog, toast } from '../dom.js';
+import { clear, confirmDialog, failed, freshId, h, icon, iconButton, openDialog, part, toast } from '../dom.js';
 import { theme } from '../prefs.js';
 import { isAdmin, set, state } from '../state.js';
-import { connectionsTab } from './connections.js';
-import { modelsTab } from './offer.js';
-import { peopleTab } from './people.js';
 
 // actions: {changed(), openChat(id)}
 export function openSettings(tab, actions) {
@@ -16,9 +13,9 @@ export function openSettings(tab, actions) {
     { id: 'archived', label: 'Archived chats', icon: 'archive', build: archivedTab },
     ...(isAdmin()
       ? [
-          { id: 'connections', label: 'Connections', icon: 'plug', build: connectionsTab },
-          { id: 'models', label: 'Models', icon: 'cube', build: modelsTab },
-          { id: 'people', label: 'People', icon: 'users', build: peopleTab },
+          { id: 'connections', label: 'Connections', icon: 'plug', build: async (given) => (await part(import('./connections.js'))).connectionsTab(given) },
+          { id: 'models', label: 'Models', icon: 'cube', build: async (given) => (await part(import('./offer.js'))).modelsTab(given) },
+          { id: 'people', label: 'People', icon: 'users', build: async () => (await part(import('./people.js'))).peopleTab() },
         ]
       : []),
   ];
