@@ -53,6 +53,12 @@ class NotFound(OuiError):
     detail = constants.NOT_FOUND
 
 
+class UnknownModel(NotFound):
+    """Said with the object in which OpenAI's packages look for an error, wherever they ask for a model."""
+
+    detail = constants.MODEL_NOT_FOUND
+
+
 class Conflict(OuiError):
     status = 409
     detail = "Somebody else changed this at the same time. Reload and try again."

@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from open_webui.errors import OuiError, ProviderError
+from open_webui.errors import OuiError, ProviderError, UnknownModel
 from open_webui.internal.db_errors import is_away, is_unstorable
 from open_webui.internal.log import get_logger
 from open_webui.routers import later, pages
@@ -31,7 +31,10 @@ async def on_error(request: Request, error: OuiError) -> Response:
 def _refusal(request: Request, error: OuiError) -> dict[str, Any]:
     """The wire's `detail`; where OpenAI's clients call, also the object in which they look for a message."""
     body: dict[str, Any] = {"detail": error.detail}
-    if request.url.path.endswith(_OPENAI):
+    if isinstance(error, UnknownModel):
+        about = {"type": "invalid_request_error", "param": "model", "code": "model_not_found"}
+        body["error"] = {"message": error.detail} | about
+    elif request.url.path.endswith(_OPENAI):
         kind = "server_error" if error.status >= 500 else "invalid_request_error"
         body["error"] = {"message": error.detail, "type": kind, "code": error.status}
     return body

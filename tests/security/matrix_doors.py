@@ -83,11 +83,15 @@ DOORS: dict[str, list[Case]] = {
     "GET /api/models": [Case(stranger="own")],
     "GET /api/v1/models": [Case(stranger="own")],
     "GET /openai/models": [Case(stranger="own")],
-    "GET /openai/models/{url_idx}": [Case(stranger="own")],
+    "GET /openai/models/{url_idx:int}": [Case(stranger="own")],
+    **{
+        f"GET {prefix}/models/{{model_id:path}}": [Case(path={"model_id": "$model"})]
+        for prefix in ("/api", "/api/v1", "/openai", "/ollama/v1")
+    },
     "GET /ollama/api/tags": [Case(stranger="own")],
     "GET /ollama/api/tags/{url_idx}": [Case(stranger="own")],
     "GET /ollama/v1/models": [Case(stranger="own")],
-    "GET /ollama/v1/models/{url_idx}": [Case(stranger="own")],
+    "GET /ollama/v1/models/{url_idx:int}": [Case(stranger="own")],
     "GET /api/tasks/chat/{chat_id:path}": [Case(stranger="own")],
     "POST /api/tasks/chat/{chat_id:path}/stop": [CASE],
     "GET /api/v1/search": [Case(query={"q": q}, reader="own", stranger="own", admin="own") for q in ("victim-canary", "")],

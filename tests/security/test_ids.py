@@ -34,7 +34,7 @@ async def own_things(world: World) -> dict[str, str]:
     return {
         "id": chat, "chat_id": chat, "folder_id": folder, "message_id": "m", "kind": "title", "url_idx": "0",
         "user_id": world.stranger.id, "group_id": "none", "share_id": chat, "history_id": "none",
-        "task_id": "none", "path": "none", "namespace": "none", "job_id": "none",
+        "task_id": "none", "path": "none", "namespace": "none", "job_id": "none", "model_id": "none",
     }  # fmt: skip
 
 

@@ -43,6 +43,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     llamaforge.router,
     ollama.router,
     later.router,
-    # Takes any path below /openai/ that none of the above does.
+    # Takes any path below /openai/, and below the lists of models, that none of the above does.
     openai.router,
 )

@@ -187,7 +187,7 @@ async def openai_models(state: AppState, caller: Caller) -> dict[str, Any]:
     return _listed(_visible(state, caller, None))
 
 
-@router.get("/v1/models/{url_idx}")
+@router.get("/v1/models/{url_idx:int}")
 @allow(USER.on("model", "list"))
 async def server_openai_models(url_idx: Index, state: AppState, caller: Caller) -> dict[str, Any]:
     return _listed(_visible(state, caller, url_idx))

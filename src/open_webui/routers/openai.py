@@ -1,4 +1,4 @@
-"""OpenAI-compatible connections: their settings, their models, embeddings."""
+"""OpenAI-compatible connections: their settings, their models, embeddings. One model of any kind, for OpenAI's packages."""
 
 from typing import Annotated, Any, Final
 
@@ -9,13 +9,13 @@ from open_webui.connections import profiles
 from open_webui.connections.openai import OpenAIConnection
 from open_webui.connections.specs import build, check_secret, check_url
 from open_webui.deps import AppState, Caller
-from open_webui.errors import BadRequest, Forbidden, NotFound, OuiError, ProviderError
+from open_webui.errors import BadRequest, Forbidden, NotFound, OuiError, ProviderError, UnknownModel
 from open_webui.routing import allow, json_object, new_router
 from open_webui.schemas.openai import OpenAIConfig, Verify
 from open_webui.state import State
 
 router = new_router(tag="openai")
-# Registered after every other address that begins with /openai/.
+# Registered after every other address that begins with /openai/, /api/models/, /api/v1/models/ or /ollama/v1/models/.
 PASSTHROUGH_OFF: Final = "Passing arbitrary calls through to a provider is not switched on."
 NO_OPERATION: Final = "The provider of this connection does not do this on request."
 Index = Annotated[int, Path(ge=0, le=1_000)]
@@ -88,7 +88,7 @@ async def models(state: AppState, caller: Caller) -> dict[str, Any]:
     return {"data": [profiles.base_wire(p.entry) for p in visible if p.entry.kind == "openai" and not p.is_custom]}
 
 
-@router.get("/openai/models/{url_idx}")
+@router.get("/openai/models/{url_idx:int}")
 @allow(USER.on("model", "list"))
 async def connection_models(url_idx: Index, state: AppState, caller: Caller) -> Any:
     """The models of one connection: for admins what it answers now, for others those that they may use."""
@@ -126,6 +126,20 @@ async def embeddings(request: Request, state: AppState, caller: Caller) -> Respo
         raise BadRequest("'model' should be the id of a model.")
     target = await state.gate.target(caller, model)
     return Response(await state.gate.embed(caller, target, body), media_type="application/json")
+
+
+@router.get("/api/models/{model_id:path}")
+@router.get("/api/v1/models/{model_id:path}")
+@router.get("/openai/models/{model_id:path}")
+@router.get("/ollama/v1/models/{model_id:path}")
+@allow(USER.on("model", "read"))
+async def one_model(model_id: str, state: AppState, caller: Caller) -> dict[str, Any]:
+    """One model as OpenAI's packages ask for it (`models.retrieve`): as the list of `/api/models` has it."""
+    await state.catalogue.wait_until_listed(model_id)
+    try:
+        return profiles.shown_to(state.catalogue.profile(caller, model_id), caller)
+    except NotFound as error:
+        raise UnknownModel from error
 
 
 @router.api_route("/openai/{path:path}", methods=["GET", "POST", "PUT", "DELETE"], include_in_schema=False)
