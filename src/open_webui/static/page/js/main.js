@@ -8,6 +8,7 @@ import { set, state, unwatchAll } from './state.js';
 import { showPending, showSignIn } from './views/auth.js';
 import { createChatView, forgetSettledModel } from './views/chat.js';
 import { settleModel } from './views/models.js';
+import { openSearch } from './views/search.js';
 import * as list from './views/sidebar.js';
 
 const root = document.getElementById('app');
@@ -87,7 +88,7 @@ function showApp() {
       navigate('/');
       view.composer.focus();
     },
-    search,
+    search: () => openSearch(openChat),
     settings: (tab) => settings(tab).catch(failed),
     signOut,
     openChat,
@@ -109,14 +110,10 @@ function showApp() {
   route();
 }
 
-// Both are loaded when somebody opens them for the first time.
+// Loaded when somebody opens them for the first time.
 async function settings(tab) {
   const { openSettings } = await part(import('./views/settings.js'));
   openSettings(tab, { changed: list.refresh, openChat, modelsChanged: () => loadModels() });
-}
-
-function search() {
-  part(import('./views/search.js')).then(({ openSearch }) => openSearch(openChat)).catch(failed);
 }
 
 const conversationIs = (chatId) => talk.conversation.chatId === chatId;
@@ -243,7 +240,7 @@ document.addEventListener('keydown', (event) => {
   const key = event.key.toLowerCase();
   if (command && !event.shiftKey && key === 'k') {
     event.preventDefault();
-    if (!overlayOpen()) search();
+    if (!overlayOpen()) openSearch(openChat);
   } else if (command && event.shiftKey && key === 'o') {
     event.preventDefault();
     navigate('/');
