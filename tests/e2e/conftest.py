@@ -4,11 +4,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from tests.support import browser as browsers
 from tests.support import official_frontend as official
 from tests.support.browser import Complaints
+from tests.support.page import EMAIL, Visit, sign_up
+from tests.support.server import Server
+from tests.support.upstream import Upstream
 
 
 @pytest.fixture
@@ -23,6 +26,18 @@ async def complaints() -> AsyncIterator[Complaints]:
     heard = Complaints()
     yield heard
     assert heard.faults == []
+
+
+@pytest.fixture
+async def visit(browser: Browser, server: Server, upstream: Upstream, complaints: Complaints) -> AsyncIterator[Visit]:
+    context = await browser.new_context(
+        viewport={"width": 1280, "height": 820}, permissions=["clipboard-read", "clipboard-write"]
+    )
+    page = await browsers.open_page(context, complaints, server.url)
+    await sign_up(page, "Ada Lovelace", EMAIL)
+    await expect(page.get_by_role("heading", name="Hello, Ada")).to_be_visible()
+    yield Visit(page, context, server, upstream, complaints)
+    await context.close()
 
 
 @pytest.fixture(scope="session")

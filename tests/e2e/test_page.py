@@ -1,19 +1,14 @@
 """The built-in page in a real browser, against the real server and a provider that plays its parts."""
 
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, expect
 
 from tests.support import browser as browsers
-from tests.support.browser import Complaints
-from tests.support.page import EMAIL, PASSWORD, answer, running, settings, sign_up
+from tests.support.page import EMAIL, PASSWORD, Visit, answer, menu, running, settings
 from tests.support.pictures import picture, pictured
 from tests.support.script import fixed_text
-from tests.support.server import Server
-from tests.support.upstream import Upstream
 
 # One database is enough here: what differs between them has its own tests, and a browser is slow.
 pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
@@ -36,58 +31,6 @@ def add(a: int, b: int) -> int:
 
 Done.
 """
-
-
-@dataclass(frozen=True)
-class Visit:
-    """One browser at the server, signed in as the first account."""
-
-    page: Page
-    context: BrowserContext
-    server: Server
-    upstream: Upstream
-    complaints: Complaints
-
-    async def tab(self, path: str = "/") -> Page:
-        """Another tab of the same browser."""
-        return await browsers.open_page(self.context, self.complaints, self.server.url + path)
-
-    async def choose(self, model: str) -> None:
-        await self.page.locator(".model-button").click()
-        await self.page.get_by_role("combobox", name="Find a model").fill(model)
-        await self.page.get_by_role("option", name=re.compile(rf"^{model}")).first.click()
-        await expect(self.page.locator(".model-name")).to_have_text(model)
-
-    async def say(self, text: str, model: str | None = None) -> None:
-        if model is not None:
-            await self.choose(model)
-        await self.page.get_by_label("Your message").fill(text)
-        await self.page.keyboard.press("Enter")
-
-    async def chat(self, text: str, model: str = "fixed") -> None:
-        """A question and its whole answer."""
-        await self.say(text, model)
-        await expect(running(self.page)).to_have_count(0)
-        await expect(self.page).to_have_url(re.compile("/c/"))
-        await expect(self.page.get_by_label("Copy answer").last).to_be_attached()
-
-
-async def menu(page: Page, item: str) -> None:
-    """One item of the menu of the open chat."""
-    await page.locator(".topbar").get_by_label("Options for this chat").click()
-    await page.get_by_role("menuitem", name=item).click()
-
-
-@pytest.fixture
-async def visit(browser: Browser, server: Server, upstream: Upstream, complaints: Complaints) -> AsyncIterator[Visit]:
-    context = await browser.new_context(
-        viewport={"width": 1280, "height": 820}, permissions=["clipboard-read", "clipboard-write"]
-    )
-    page = await browsers.open_page(context, complaints, server.url)
-    await sign_up(page, "Ada Lovelace", EMAIL)
-    await expect(page.get_by_role("heading", name="Hello, Ada")).to_be_visible()
-    yield Visit(page, context, server, upstream, complaints)
-    await context.close()
 
 
 # ---- accounts

@@ -294,6 +294,7 @@ class TestMessages:
             # What another program exported is mended instead.
             reply = await user.client.post("/api/v1/chats/import", json={"chats": [{"chat": chat}]})
             assert reply.status_code == 200, (value, reply.text)
+            assert reply.headers["x-mended"] == "[[0, 1]]"
             stored = (await user.client.get(f"/api/v1/chats/{reply.json()[0]['id']}")).json()["chat"]["history"][
                 "messages"
             ]["m"]

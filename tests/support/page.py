@@ -1,6 +1,14 @@
 """What the browser tests do in the built-in page again and again."""
 
-from playwright.async_api import Locator, Page, expect
+import re
+from dataclasses import dataclass
+
+from playwright.async_api import BrowserContext, Locator, Page, expect
+
+from tests.support import browser as browsers
+from tests.support.browser import Complaints
+from tests.support.server import Server
+from tests.support.upstream import Upstream
 
 EMAIL = "ada@example.com"
 BOB = "bob@example.com"
@@ -44,3 +52,43 @@ async def sign_up(page: Page, name: str, email: str) -> None:
     await page.get_by_label("E-mail").fill(email)
     await page.get_by_label("Password").fill(PASSWORD)
     await page.keyboard.press("Enter")
+
+
+async def menu(page: Page, item: str) -> None:
+    """One item of the menu of the open chat."""
+    await page.locator(".topbar").get_by_label("Options for this chat").click()
+    await page.get_by_role("menuitem", name=item).click()
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One browser at the server, signed in as the first account."""
+
+    page: Page
+    context: BrowserContext
+    server: Server
+    upstream: Upstream
+    complaints: Complaints
+
+    async def tab(self, path: str = "/") -> Page:
+        """Another tab of the same browser."""
+        return await browsers.open_page(self.context, self.complaints, self.server.url + path)
+
+    async def choose(self, model: str) -> None:
+        await self.page.locator(".model-button").click()
+        await self.page.get_by_role("combobox", name="Find a model").fill(model)
+        await self.page.get_by_role("option", name=re.compile(rf"^{model}")).first.click()
+        await expect(self.page.locator(".model-name")).to_have_text(model)
+
+    async def say(self, text: str, model: str | None = None) -> None:
+        if model is not None:
+            await self.choose(model)
+        await self.page.get_by_label("Your message").fill(text)
+        await self.page.keyboard.press("Enter")
+
+    async def chat(self, text: str, model: str = "fixed") -> None:
+        """A question and its whole answer."""
+        await self.say(text, model)
+        await expect(running(self.page)).to_have_count(0)
+        await expect(self.page).to_have_url(re.compile("/c/"))
+        await expect(self.page.get_by_label("Copy answer").last).to_be_attached()

@@ -1,5 +1,6 @@
 """Chats: lists, search, documents, messages, tags, sharing, exports and imports."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
@@ -271,9 +272,18 @@ async def list_tagged(state: AppState, caller: Caller, form: TagFilterForm) -> l
 async def import_chats(
     state: AppState, caller: Caller, request: Request
 ) -> Annotated[Response, Shape(list[chats_replies.Chat])]:
-    """Stores all chats of an export or, when one of them can't be, none."""
-    numbers = await transfer.import_chats(state, caller, await read_body(request, ImportBody))
-    return _stream(transfer.export(state, numbers, lines=False), "application/json")
+    """Stores all chats of an export or, when one of them can't be, none.
+
+    Messages that can't be taken as they are are repaired or left out. The header `X-Mended` tells it of the first chats
+    with such messages: a JSON list of [place in the export, number of messages].
+    """
+    numbers, mended = await transfer.import_chats(state, caller, await read_body(request, ImportBody))
+    reply = _stream(transfer.export(state, numbers, lines=False), "application/json")
+    reply.headers["X-Mended"] = json.dumps(mended[:MENDED_TOLD])
+    return reply
+
+
+MENDED_TOLD = 200
 
 
 @router.get("/stats/usage")

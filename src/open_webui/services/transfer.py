@@ -71,15 +71,20 @@ async def numbers(deps: Deps, user_id: str | None, **which: Any) -> list[int]:
         return await chat_lists.numbers(connection, user_id, **which)
 
 
-async def import_chats(deps: Deps, principal: Principal, given: ImportBody) -> list[int]:
+Mended = list[tuple[int, int]]
+
+
+async def import_chats(deps: Deps, principal: Principal, given: ImportBody) -> tuple[list[int], Mended]:
     """Stores all chats of an export, or none. Gives their numbers, in order. Raises RequestValidationError, BadRequest.
 
-    A message that can't be taken as it is refuses nothing: it is mended, or left out, and the log says of which chat.
+    A message that can't be taken as it is refuses nothing: it is mended, or left out. The second value has of each chat
+    with such messages its place in the export and how many they are; the log says it, too.
     """
     check_stores_chats(principal)
     if len(given.chats) > MAX_IMPORT:
         raise BadRequest(f"At most {MAX_IMPORT} chats can be imported at once.")
     read: list[tuple[ImportedChat, Document]] = []
+    mended: Mended = []
     for place, raw in enumerate(given.chats):
         form = read_imported(raw, place)
         try:
@@ -87,6 +92,7 @@ async def import_chats(deps: Deps, principal: Principal, given: ImportBody) -> l
         except RequestValidationError as error:
             raise placed(error, place, _title_of(form)) from None
         if document.mended:
+            mended.append((place, document.mended))
             log.info("messages of an imported chat were mended", place=place, count=document.mended)
         read.append((form, document))
         # A wait between two, so that many small ones don't hold the loop either.
@@ -94,7 +100,7 @@ async def import_chats(deps: Deps, principal: Principal, given: ImportBody) -> l
     async with deps.database.read() as connection:
         own = set(await folders.parents(connection, principal.id))
     new = [await _draft(principal, form, document, own) for form, document in read]
-    return [chat.n for chat in await staging.store_new(deps.database, principal, new)]
+    return [chat.n for chat in await staging.store_new(deps.database, principal, new)], mended
 
 
 def _title_of(form: ImportedChat) -> str:

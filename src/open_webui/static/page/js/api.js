@@ -22,7 +22,8 @@ function detailOf(body, status) {
   return `The server answered with status ${status}.`;
 }
 
-async function call(method, path, body, { probe = true, signal } = {}) {
+// heard: is given the headers of a reply.
+async function call(method, path, body, { probe = true, signal, heard } = {}) {
   let response;
   try {
     response = await fetch(path, {
@@ -38,7 +39,10 @@ async function call(method, path, body, { probe = true, signal } = {}) {
   }
   const isJson = (response.headers.get('content-type') ?? '').includes('json');
   const data = isJson ? await response.json().catch(() => null) : null;
-  if (response.ok && isJson) return data;
+  if (response.ok && isJson) {
+    heard?.(response.headers);
+    return data;
+  }
   if (response.ok) throw new ApiError(response.status, 'The server gave an answer this page does not understand.');
   // Many refusals are 401 here; only when the session itself is refused has the person been signed out.
   if (response.status === 401 && probe) await checkSession();
@@ -50,9 +54,10 @@ async function checkSession() {
   if (response?.status === 401) listeners.signedOut();
 }
 
-const get = (path, options) => call('GET', path, undefined, options);
-const post = (path, body, options) => call('POST', path, body, options);
-const id = encodeURIComponent;
+export const get = (path, options) => call('GET', path, undefined, options);
+export const post = (path, body, options) => call('POST', path, body, options);
+export const remove = (path, body) => call('DELETE', path, body);
+export const id = encodeURIComponent;
 
 export const auth = {
   config: () => get('/api/config', { probe: false }),

@@ -90,6 +90,7 @@ function showApp() {
     },
     search: () => openSearch(openChat),
     settings: (tab) => settings(tab).catch(failed),
+    keys,
     signOut,
     openChat,
     moved: (chatId) => {
@@ -114,6 +115,11 @@ function showApp() {
 async function settings(tab) {
   const { openSettings } = await part(import('./views/settings.js'));
   openSettings(tab, { changed: list.refresh, openChat, modelsChanged: () => loadModels() });
+}
+
+async function keys() {
+  const { openKeys } = await part(import('./views/keys.js'));
+  openKeys();
 }
 
 const conversationIs = (chatId) => talk.conversation.chatId === chatId;
@@ -248,6 +254,9 @@ document.addEventListener('keydown', (event) => {
   } else if (command && event.shiftKey && key === 's') {
     event.preventDefault();
     list.toggle();
+  } else if (command && event.key === '/') {
+    event.preventDefault();
+    if (!overlayOpen()) keys().catch(failed);
   } else if (event.key === 'Escape' && event.shiftKey) {
     view.composer.focus();
   } else if (event.key === 'Escape' && !overlayOpen()) {

@@ -45,4 +45,10 @@ export function modelName(id) {
   return state.models?.find((model) => model.id === id)?.name ?? null;
 }
 
+// Whether this person may do something, by its name in the tree of permissions: chat.export.
+export function may(name) {
+  const [section, permission] = name.split('.');
+  return isAdmin() || state.user?.permissions?.[section]?.[permission] !== false;
+}
+
 export const isAdmin = () => state.user?.role === 'admin';

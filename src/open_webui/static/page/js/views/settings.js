@@ -11,6 +11,7 @@ export function openSettings(tab, actions) {
     { id: 'general', label: 'General', icon: 'settings', build: generalTab },
     { id: 'account', label: 'Account', icon: 'user', build: accountTab },
     { id: 'archived', label: 'Archived chats', icon: 'archive', build: archivedTab },
+    { id: 'data', label: 'Your data', icon: 'download', build: async (given) => (await part(import('./data.js'))).dataTab(given) },
     ...(isAdmin()
       ? [
           { id: 'connections', label: 'Connections', icon: 'plug', build: async (given) => (await part(import('./connections.js'))).connectionsTab(given) },
@@ -88,18 +89,8 @@ function generalTab() {
     const control = h('input', { type: 'radio', name: 'theme', value, checked: theme.get() === value, onchange: () => theme.set(value) });
     return h('label.choice', {}, control, icon(iconName), h('span', {}, label));
   };
-  const keys = [
-    ['Enter', 'Send'],
-    ['Shift + Enter', 'New line'],
-    ['Esc', 'Stop the answer'],
-    ['Ctrl + K', 'Search chats'],
-    ['Ctrl + Shift + O', 'New chat'],
-    ['Ctrl + Shift + S', 'Show or hide the chat list'],
-    ['Shift + Esc', 'Write a message'],
-  ];
   return [
     section('Appearance', null, h('div.choices', { role: 'radiogroup', 'aria-label': 'Appearance' }, choice('system', 'As the system', 'screen'), choice('light', 'Light', 'sun'), choice('dark', 'Dark', 'moon'))),
-    section('Keyboard', null, h('dl.keys', {}, keys.map(([key, text]) => h('div', {}, h('dt', {}, text), h('dd', {}, h('kbd', {}, key)))))),
     section('About', null, h('p.muted', {}, `${state.config.name}, compatible with version ${state.config.version ?? '?'} of the interface.`)),
   ];
 }
@@ -154,8 +145,7 @@ async function archivedTab(actions) {
   };
   more.addEventListener('click', () => load().catch(failed));
   await load();
-  const exportLink = h('a.button', { href: '/api/v1/chats/all', download: 'chats.jsonl' }, 'Export all chats');
-  return [section('Archived chats', 'Out of the list, but kept and found by opening them here.', list, more), section('Your data', 'All your chats as JSON lines, one chat a line.', exportLink)];
+  return [section('Archived chats', 'Out of the list, but kept and found by opening them here.', list, more)];
 }
 
 function archivedRow(chat, actions) {

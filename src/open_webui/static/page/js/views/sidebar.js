@@ -1,8 +1,8 @@
 // The list of chats: pinned, by date, paged as one scrolls; and the way to search, a new chat, settings and sign-out.
 import * as api from '../api.js';
-import { clear, confirmDialog, copy, failed, h, icon, iconButton, logo, openMenu, promptDialog, toast } from '../dom.js';
+import { clear, confirmDialog, copy, failed, h, icon, iconButton, logo, openMenu, part, promptDialog, toast } from '../dom.js';
 import { sidebar as remembered, theme } from '../prefs.js';
-import { set, state, watch } from '../state.js';
+import { may, set, state, watch } from '../state.js';
 
 const PAGE = 60;
 let loadedPages = 0;
@@ -212,10 +212,12 @@ export function chatMenu(chat) {
     { label: 'Rename', icon: 'pencil', action: guard(() => rename(chat)) },
     { label: chat.pinned ? 'Unpin' : 'Pin', icon: 'pin', action: guard(() => change(() => api.chats.togglePin(chat.id))) },
     { label: 'Copy share link', icon: 'link', action: guard(() => share(chat)) },
+    { label: 'Make a copy', icon: 'copy', action: guard(() => copyChat(chat)) },
+    may('chat.export') && { label: 'Export', icon: 'download', action: guard(() => tool('openExport', chat)) },
     { label: chat.archived ? 'Restore from archive' : 'Archive', icon: 'archive', action: guard(() => archive(chat)) },
     null,
     { label: 'Delete', icon: 'trash', danger: true, action: guard(() => remove(chat)) },
-  ];
+  ].filter((item) => item !== false);
 }
 
 // Each of these calls answers the whole chat, so the head of the open one is right before the list has been read again.
@@ -241,6 +243,18 @@ async function share(chat) {
   }
 }
 
+async function copyChat(chat) {
+  const { chats } = await part(import('../calls.js'));
+  const made = await chats.clone(chat.id);
+  await refresh();
+  actions.openChat(made.id);
+}
+
+// A dialog that is loaded when somebody asks for it.
+async function tool(name, chat) {
+  (await part(import('./chat-tools.js')))[name](chat, actions);
+}
+
 async function archive(chat) {
   const changed = await api.chats.toggleArchive(chat.id);
   toast(chat.archived ? 'Chat restored.' : 'Chat archived. You find it in the settings.');
@@ -263,6 +277,7 @@ function accountMenu(anchor) {
   openMenu(anchor, [
     { label: 'Settings', icon: 'settings', action: () => actions.settings('general') },
     { label: 'Archived chats', icon: 'archive', action: () => actions.settings('archived') },
+    { label: 'Keyboard', icon: 'keyboard', action: () => actions.keys().catch(failed) },
     null,
     { label: 'As the system', icon: 'screen', checked: now === 'system', action: choose('system') },
     { label: 'Light', icon: 'sun', checked: now === 'light', action: choose('light') },
