@@ -226,7 +226,7 @@ export function openMenu(anchor, items) {
         {
           type: 'button',
           role: item.checked === undefined ? 'menuitem' : 'menuitemradio',
-          'aria-checked': item.checked,
+          'aria-checked': item.checked === undefined ? null : String(item.checked),
           tabindex: -1,
           'data-kind': item.danger ? 'danger' : null,
           onclick: () => {

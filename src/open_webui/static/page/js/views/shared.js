@@ -38,7 +38,7 @@ export async function showShared(root, shareId, navigate) {
     h(
       'div.app-main.shared',
       {},
-      h('header.topbar', {}, h('a.brand', { href: '/', 'data-route': true }, logo(), h('span', {}, state.config.name)), h('h1.shared-title', {}, chat.title), signedIn ? h('button.button', { type: 'button', 'data-kind': 'primary', onclick: () => copyChat().catch(failed) }, 'Continue this chat') : h('a.button', { href: '/', 'data-route': true }, 'Sign in')),
+      h('header.topbar', {}, h('a.brand', { href: '/', 'data-route': true, 'aria-label': state.config.name }, logo(), h('span', {}, state.config.name)), h('h1.shared-title', {}, chat.title), signedIn ? h('button.button', { type: 'button', 'data-kind': 'primary', onclick: () => copyChat().catch(failed) }, 'Continue this chat') : h('a.button', { href: '/', 'data-route': true }, 'Sign in')),
       h('main.chat', { id: 'main', tabindex: -1 }, thread.element),
     ),
   );
