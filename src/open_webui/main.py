@@ -11,7 +11,7 @@ from open_webui.env import GOOD_SECRET, Settings, load
 from open_webui.internal import log
 from open_webui.internal.folder_lock import lock_folder
 from open_webui.middleware import Around, Origins
-from open_webui.migrations.runner import migrate
+from open_webui.migrations.runner import migrate_apart
 from open_webui.routers import ROUTERS, pages
 from open_webui.routing import Json
 from open_webui.services.site import Site
@@ -49,7 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         log.set_up(settings)
         _warn(settings)
         with lock_folder(settings):
-            await migrate(settings)
+            await migrate_apart(settings)
             async with open_state(settings, sockets.emitter) as state:
                 app.state.oui = state
                 app.state.site = Site(settings, state.config, state.database, presence)

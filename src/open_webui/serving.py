@@ -17,7 +17,7 @@ from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.internal import log
 from open_webui.internal.bounded_http import BoundedHttp, raise_file_limit
-from open_webui.internal.private import make_private
+from open_webui.internal.lean_imports import sqlalchemy_without_orm, without
 
 # How long open requests may take to end after a stop signal; running answers are journalled and marked, not waited for.
 GRACE_SECONDS = 5
@@ -27,6 +27,10 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     """Serves until a signal. Raises StartupError when the server can't start."""
     log.set_up(settings)
     raise_file_limit()
+    # Before anything brings SQLAlchemy.
+    sqlalchemy_without_orm()
+    from open_webui.internal.private import make_private
+
     make_private(settings)
     if reload:
         # What can't listen fails here, in one sentence; the process that serves is another.
@@ -48,7 +52,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
         return
     listener = _listen(settings)
     # Imported after the port is ours: what can't listen fails at once.
-    with _without("requests"):
+    with without("requests"):
         from open_webui.main import create_app
         from open_webui.socket.frames import FrameProtocol
 
@@ -75,21 +79,6 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     )
     with listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(server, app, listener))
-
-
-@contextlib.contextmanager
-def _without(package: str) -> Iterator[None]:
-    """Imports as if this package were not installed. Socket.IO's client, which a server doesn't need, takes it along
-    (6 MB) where something else has brought it.
-    """
-    hides = package not in sys.modules
-    if hides:
-        sys.modules[package] = None  # type: ignore[assignment]  # as the import system documents it
-    try:
-        yield
-    finally:
-        if hides:
-            del sys.modules[package]
 
 
 class _Server(uvicorn.Server):

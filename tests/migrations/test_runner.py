@@ -5,6 +5,8 @@ import contextlib
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.internal.db import open_database
 from open_webui.migrations import HEAD, runner
-from open_webui.migrations.runner import alembic_config, migrate
+from open_webui.migrations.runner import alembic_config, migrate, migrate_apart
 
 
 def settings(tmp_path: Path, url: str, **changes: object) -> Settings:
@@ -107,3 +109,45 @@ async def test_a_sqlite_file_is_copied_before_it_is_changed(
         await migrate(given)
     (copy,) = await asyncio.to_thread(lambda: list(tmp_path.glob(f"webui.db.before-9999-from-{HEAD}-*")))
     assert read(copy, "SELECT value FROM singleton") == [("yes",)]
+
+
+async def test_a_server_migrates_in_a_child_process_once(tmp_path: Path, empty_database_url: str) -> None:
+    given = settings(tmp_path, empty_database_url)
+    assert sorted(await asyncio.gather(migrate_apart(given), migrate_apart(given))) == [False, True]
+    assert not await migrate(given)
+
+
+async def test_what_fails_in_the_child_is_said_as_it_would_be_here(tmp_path: Path, sqlite_template: Path) -> None:
+    path = tmp_path / "webui.db"
+    shutil.copyfile(sqlite_template, path)
+    given = settings(tmp_path, f"sqlite:///{path}")
+    # What the last migration makes is there already.
+    await run(given, "UPDATE alembic_version SET version_num = '0001'")
+    with pytest.raises(StartupError, match=r"The database .* can't be used: .*(exists|duplicate)"):
+        await migrate_apart(given)
+    assert read(path, "SELECT version_num FROM alembic_version") == [("0001",)]
+
+
+async def test_a_child_that_dies_is_a_sentence(
+    tmp_path: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(StartupError, match="ended with status 1"):
+        await migrate_apart(settings(tmp_path, empty_database_url))
+
+
+def test_a_server_that_has_migrated_holds_nothing_of_it(tmp_path: Path) -> None:
+    code = f"""
+import asyncio, sys
+from open_webui.env import Settings
+from open_webui.main import create_app
+
+async def live():
+    app = create_app(Settings(_env_file=None, data_dir={str(tmp_path / "data")!r}, env="test"))
+    async with app.router.lifespan_context(app):
+        print([name for name in ("alembic", "mako") if name in sys.modules])
+
+asyncio.run(live())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "[]\n", done.stderr

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import json
+import os
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -40,17 +43,60 @@ async def migrate(settings: Settings, alone: AbstractContextManager[None] | None
         await engine.dispose()
 
 
-async def _migrate(engine: AsyncEngine, settings: Settings, alone: AbstractContextManager[None]) -> bool:
+async def migrate_apart(settings: Settings) -> bool:
+    """The same in a child process where there is something to do: what a migration loads (some 8 MB) goes with it, instead
+    of staying with a server for as long as that runs. Raises StartupError with the child's sentence.
+    """
+    url = database_url(settings)
+    if url.drivername.startswith("sqlite") and url.database:
+        ensure_folder(Path(url.database).parent)
+    engine = create_async_engine(url, poolclass=sa.pool.NullPool)
+    try:
+        with failures_as_sentences(settings):
+            if await _current(engine, settings):
+                return False
+    finally:
+        await engine.dispose()
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "open_webui.migrations",
+        env=os.environ | {"DATA_DIR": str(settings.data_dir), "DATABASE_URL": settings.database_url},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        said, _ = await child.communicate()
+    finally:
+        # Of a start that is given up: half a migration is none, each is one transaction.
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if child.returncode == 0:
+        return bool(json.loads(said)["migrated"])
+    with contextlib.suppress(ValueError, KeyError):
+        raise StartupError(json.loads(said)["failed"])
+    raise StartupError(
+        f"The database's migration ended with status {child.returncode}; what it wrote is above. Nothing was changed."
+    )
+
+
+async def _current(engine: AsyncEngine, settings: Settings) -> bool:
+    """Whether the schema is this release's. Raises StartupError for one that may not be upgraded."""
     async with engine.connect() as connection:
         state = await connection.run_sync(_revision)
         await connection.rollback()
-    if state == HEAD:
-        return False
-    if not settings.enable_db_migrations:
+    if state != HEAD and not settings.enable_db_migrations:
         raise StartupError(
             f"The database has schema {state or 'none'}, this release needs {HEAD}."
             " Run `oui-backend migrate`, or set ENABLE_DB_MIGRATIONS=true."
         )
+    return state == HEAD
+
+
+async def _migrate(engine: AsyncEngine, settings: Settings, alone: AbstractContextManager[None]) -> bool:
+    if await _current(engine, settings):
+        return False
     if engine.dialect.name == "sqlite":
         # An own thread: Alembic is synchronous, and so are a file and the lock on it.
         with alone:
@@ -58,7 +104,7 @@ async def _migrate(engine: AsyncEngine, settings: Settings, alone: AbstractConte
     else:
         done = await _upgrade_postgresql(engine)
     if done:
-        log.info("database migrated", revision=HEAD, before=state)
+        log.info("database migrated", revision=HEAD)
     return done
 
 
