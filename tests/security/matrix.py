@@ -153,6 +153,7 @@ class World:
 PARAMETERS: dict[str, str] = {
     "chat_id": "$chat", "folder_id": "$folder", "share_id": "$share", "group_id": "$group", "user_id": "$user",
     "message_id": "$message", "history_id": "$model", "task_id": "$message", "job_id": "0", "url_idx": "0",
+    "model_id": "$model",
     "kind": "title", "namespace": "openai", "path": "$chat", "name": "$file",
 }  # fmt: skip
 

@@ -85,7 +85,7 @@ DOORS: dict[str, list[Case]] = {
     "GET /openai/models": [Case(stranger="own")],
     "GET /openai/models/{url_idx:int}": [Case(stranger="own")],
     **{
-        f"GET {prefix}/models/{{model_id:path}}": [Case(path={"model_id": "$model"})]
+        f"GET {prefix}/models/{{model_id:path}}": [Case()]
         for prefix in ("/api", "/api/v1", "/openai", "/ollama/v1")
     },
     "GET /ollama/api/tags": [Case(stranger="own")],

@@ -9,6 +9,7 @@ import aiohttp
 import msgspec
 
 from llamaforge.events import Event
+from open_webui.connections.address import address_of
 from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
 from open_webui.connections.chunks import CUT_OFF, PARTS_MISSING
 from open_webui.connections.ollama_wire import LineDecoder, chat_request, generate_request
@@ -34,6 +35,7 @@ class OllamaConnection:
         self.key = spec.id
         self._http = http
         self._list_timeout = list_timeout
+        self._address = address_of(spec.url)
 
     async def list_models(self) -> list[ModelEntry]:
         body = await self.json("GET", "/api/tags", timeout=self._list_timeout)
@@ -94,9 +96,8 @@ class OllamaConnection:
     ) -> aiohttp.ClientResponse:
         """The open response to a request, good by its status; the caller closes it. Raises ProviderError."""
         headers = self.spec.headers_for(user)
-        return await request(
-            self._http, method, self.spec.url + path, headers=headers, payload=payload, timeout=timeout
-        )
+        url = self._address.of(path)
+        return await request(self._http, method, url, headers=headers, payload=payload, timeout=timeout)
 
     async def call(
         self,

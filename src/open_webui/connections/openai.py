@@ -10,6 +10,7 @@ import msgspec
 
 from llamaforge.events import Event
 from llamaforge.events.openai import Decoder
+from open_webui.connections.address import address_of
 from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
 from open_webui.connections.chunks import NOT_UNDERSTOOD, ChunkReader, EventReader, StreamReader, error_of, to_chunks
 from open_webui.connections.pace import PacedBody
@@ -28,6 +29,10 @@ _NEWER: Final = re.compile(r"o[1-9](-|$)|gpt-[5-9]")
 log = get_logger(__name__)
 T = TypeVar("T")
 MAX_MODELS: Final = 10_000
+UNNAMED: Final = (
+    "Azure does not tell which deployments a resource has."
+    " An administrator can name them as the model ids of the connection."
+)
 
 
 class OpenAIConnection:
@@ -41,12 +46,16 @@ class OpenAIConnection:
         self.key = spec.id
         self._http = http
         self._list_timeout = list_timeout
+        self._address = address_of(spec.url, azure=spec.azure, version=spec.api_version)
         # Models that want the newer name, by what they said.
         self._newer: set[str] = set()
 
     async def list_models(self) -> list[ModelEntry]:
-        if self.spec.model_ids:
-            return [self._entry({"id": model_id}) for model_id in self.spec.model_ids]
+        named = self.spec.model_ids or ((self._address.deployment,) if self._address.deployment else ())
+        if named:
+            return [self._entry({"id": model_id}) for model_id in named]
+        if self.spec.azure:
+            raise ProviderError(UNNAMED)
         listed = model_list(await self.raw_models())
         if listed is None:
             raise ProviderError(
@@ -111,7 +120,7 @@ class OpenAIConnection:
         return reply
 
     async def _ask(self, payload: dict[str, Any], user: dict[str, str] | None) -> "OpenAIReply":
-        url = self.spec.url + "/chat/completions"
+        url = self._address.of("/chat/completions", payload["model"])
         headers = self.spec.headers_for(user)
         return OpenAIReply(await request(self._http, "POST", url, headers=headers, payload=payload), url)
 
@@ -128,7 +137,7 @@ class OpenAIConnection:
         timeout: float | None = None,
     ) -> bytes:
         """One request with a whole answer. Raises ProviderError."""
-        url = self.spec.url + path
+        url = self._address.of(path, None if payload is None else payload.get("model"))
         headers = self.spec.headers_for(user)
         response = await request(self._http, method, url, headers=headers, payload=payload, timeout=timeout)
         async with response:

@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from open_webui.config import Config
+from open_webui.connections.address import is_azure
 from open_webui.connections.base import Kind
 from open_webui.errors import BadRequest
 
@@ -18,6 +19,8 @@ KEYS: Final = frozenset(
     ).split()
 )
 MAX_CONNECTIONS: Final = 100
+# How the pages name sign-in by Entra ID.
+_ENTRA: Final = ("azure_ad", "microsoft_entra_id")
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +30,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     offers, where the admin names it (nothing is asked for then, on OpenAI's wire). headers: sent with each request;
     {{USER_ID}}, {{USER_NAME}}, {{USER_EMAIL}} and {{USER_ROLE}} in them stand for who asks. returns_reasoning: models get
     their earlier thinking back with the conversation (`send_reasoning` of the entry), which some providers need for tool
-    calls and others refuse.
+    calls and others refuse. azure: the endpoint is Azure's, by the entry or by its host; api_version: which of its
+    versions is asked; entra: the key is a token of Entra ID.
     """
 
     kind: Kind
@@ -40,6 +44,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     connection_type: str = "external"
     headers: tuple[tuple[str, str], ...] = ()
     returns_reasoning: bool = False
+    azure: bool = False
+    api_version: str = ""
+    entra: bool = False
 
     @property
     def id(self) -> str:
@@ -51,7 +58,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     def headers_for(self, user: Mapping[str, str] | None) -> dict[str, str]:
         """The request headers, the key among them."""
-        out = {"authorization": f"Bearer {self.key}"} if self.key else {}
+        name, key = ("api-key", self.key) if self.azure and not self.entra else ("authorization", f"Bearer {self.key}")
+        out = {name: key} if self.key else {}
         for name, value in self.headers:
             out[name.lower()] = _fill(value, user) if "{{USER_" in value else value
         return out
@@ -108,6 +116,9 @@ def build(kind: Kind, index: int, url: str, key: str, entry: Mapping[str, Any]) 
         connection_type=_text(entry.get("connection_type")) or ("local" if kind == "ollama" else "external"),
         headers=tuple((k, v) for k, v in headers.items() if isinstance(v, str)) if isinstance(headers, dict) else (),
         returns_reasoning=entry.get("send_reasoning") is True,
+        azure=kind == "openai" and (entry.get("azure") is True or entry.get("provider") == "azure" or is_azure(url)),
+        api_version=_text(entry.get("api_version")).strip(),
+        entra=entry.get("auth_type") in _ENTRA,
     )
 
 
