@@ -10,6 +10,7 @@ from open_webui import __version__, constants, failures
 from open_webui.env import GOOD_SECRET, Settings, load
 from open_webui.internal import log
 from open_webui.internal.folder_lock import lock_folder
+from open_webui.internal.turns import Turns
 from open_webui.middleware import Around, Origins
 from open_webui.migrations.runner import migrate_apart
 from open_webui.routers import ROUTERS, pages
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or load()
     presence = Presence()
     sockets = Sockets(settings, presence)
+    turns = Turns()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -55,7 +57,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 app.state.site = Site(settings, state.config, state.database, presence)
                 sockets.open(state)
                 try:
-                    yield
+                    with turns.watched():
+                        yield
                 finally:
                     await sockets.close()
 
@@ -73,11 +76,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.router.routes.extend(router.routes)
     app.mount(PATH, sockets.app)
     app.state.sockets = sockets
+    app.state.turns = turns
     app.state.pages = pages.Pages(settings)
     # Its last route takes any path, so it comes last.
     app.router.routes.extend(pages.router.routes)
     failures.register(app)
-    app.add_middleware(Around, max_body=settings.max_body_mb * 2**20)
+    app.add_middleware(Around, max_body=settings.max_body_mb * 2**20, note=turns.note)
     if settings.cors_origins:
         # The socket server answers for itself.
         app.add_middleware(Origins, allowed=settings.cors_origins, besides=PATH)

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -29,7 +30,7 @@ _NAMES: Final = frozenset(name for name, _ in _HEADERS)
 # Replies to other methods are stored by no cache anyway (RFC 9111, 4), and with the header Chromium holds a request open
 # whose reply the page doesn't read.
 _STORABLE: Final = frozenset({"GET", "HEAD"})
-_PRIVATE: Final = ("/api/", "/openai/", "/ollama/")
+_PRIVATE: Final = ("/api/", "/openai/", "/ollama/", "/metrics")
 _NO_STORE: Final = (b"cache-control", b"no-store")
 SLOW: Final = 5.0
 # So many of the largest bodies may be in memory at once.
@@ -118,10 +119,11 @@ class RequestThrottle:
 
 
 class Around:
-    """Wraps the application."""
+    """Wraps the application. note: is told the scope of a request whenever work on it begins in a turn of the loop."""
 
-    def __init__(self, app: ASGIApp, max_body: int) -> None:
+    def __init__(self, app: ASGIApp, max_body: int, note: Callable[[Scope], object]) -> None:
         self._app = app
+        self._note = note
         self._max_body = max_body
         # Bytes of bodies of requests that are being handled, and how many these may be.
         self._held = 0
@@ -136,12 +138,14 @@ class Around:
         bound = current_request_id.set(request_id)
         started = time.perf_counter()
         status = 0
-        bounded, held = self._bounded(receive)
+        bounded, held = self._bounded(scope, receive)
+        self._note(scope)
         id_header = (b"x-request-id", request_id.encode())
 
         async def out(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
+                self._note(scope)
                 status = message["status"]
                 # What answers has read it. A stream may go on for minutes.
                 self._held -= held[0]
@@ -185,7 +189,7 @@ class Around:
                 log.debug("request", method=scope["method"], path=scope["path"], status=status, seconds=round(took, 3))
             current_request_id.reset(bound)
 
-    def _bounded(self, receive: Receive) -> tuple[Receive, list[int]]:
+    def _bounded(self, scope: Scope, receive: Receive) -> tuple[Receive, list[int]]:
         """The body, bounded, and a list that holds how many bytes of it have come."""
         left, held = self._max_body, [0]
 
@@ -193,6 +197,7 @@ class Around:
             nonlocal left
             message = await receive()
             if message["type"] == "http.request":
+                self._note(scope)
                 size = len(message.get("body", b""))
                 left -= size
                 if left < 0:

@@ -168,7 +168,7 @@ class TestBodies:
             assert reply.status_code == 413, reply.text
 
     async def test_those_of_all_have_a_bound(self) -> None:
-        around = middleware.Around(ExceptionMiddleware(_until_told), 2 * MB)
+        around = middleware.Around(ExceptionMiddleware(_until_told), 2 * MB, [].append)
         for small, expected in ((False, 503), (True, 200)):
             told = asyncio.Event()
             clients = [asyncio.create_task(_post(around, 2 * MB, told)) for _ in range(middleware.BODIES_AT_ONCE)]

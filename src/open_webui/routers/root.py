@@ -7,9 +7,10 @@ from xml.sax.saxutils import escape
 from fastapi import Depends, Request, Response
 
 from open_webui import constants
-from open_webui.access.policy import OPTIONAL, PUBLIC, USER
+from open_webui.access.policy import ADMIN, OPTIONAL, PUBLIC, USER
 from open_webui.deps import AppState, Caller, OptionalCaller
 from open_webui.errors import NotFound, Unavailable
+from open_webui.internal.turns import Turns
 from open_webui.routing import allow, new_router
 from open_webui.services.site import Site
 
@@ -40,6 +41,14 @@ async def ready(state: AppState) -> dict[str, bool]:
     if not await state.database.answers():
         raise Unavailable("The database does not answer.", headers=RETRY)
     return {"status": True}
+
+
+@router.get("/metrics")
+@allow(ADMIN)
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus, which signs in with an administrator's API key."""
+    turns: Turns = request.app.state.turns
+    return Response(turns.metrics(), media_type="text/plain; version=0.0.4")
 
 
 @router.get("/api/config")

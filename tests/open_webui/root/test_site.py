@@ -200,6 +200,16 @@ async def test_names_for_browsers(live: Live, client: httpx.AsyncClient) -> None
 
 
 @sqlite_only
+async def test_metrics_are_an_administrators(client: httpx.AsyncClient, user: Actor, admin: Actor) -> None:
+    reply = await admin.client.get("/metrics")
+    assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert reply.headers["cache-control"] == "no-store"
+    counted = next(line for line in reply.text.splitlines() if line.startswith("oui_loop_turn_cpu_seconds_count "))
+    assert int(counted.split()[1]) > 0
+    assert [(await who.get("/metrics")).status_code for who in (client, user.client)] == [401, 401]
+
+
+@sqlite_only
 async def test_a_hostile_host_header_stays_text(client: httpx.AsyncClient) -> None:
     reply = await client.get("/opensearch.xml", headers={"host": 'x"/><script>'})
     ET.fromstring(reply.content)
