@@ -49,7 +49,7 @@ def find_unlisted(name: str, models_dir: Path) -> Model | None:
         if model is not None:
             return model
     if name == "eliza":
-        return Model(name, "doctor", {"backend": "eliza"})
+        return Model(name, name, {"backend": "eliza"})
     cached = None if is_local_path(name) else _cached(name)
     if cached is not None:
         return cached

@@ -54,10 +54,10 @@ def test_the_examples_of_the_readme(server: Server) -> None:
     assert answer["choices"][0]["message"]["content"]
 
     openai, ollama = (text.replace(ADDRESS, server.url) for text in blocks("Use it from programs", "python"))
-    lines = run([sys.executable, "-c", openai], environment).splitlines()
-    assert lines[0] == "eliza"
-    assert len(lines) == 3, lines
-    assert all(lines)
+    model, *answers = run([sys.executable, "-c", openai], environment).splitlines()
+    assert model == "eliza"
+    half = len(answers) // 2
+    assert answers[:half] == answers[half:] != [], answers
     assert run([sys.executable, "-c", ollama], environment).strip()
 
 

@@ -11,9 +11,9 @@ import pytest
 import llamaforge
 from llamaforge import LlamaForge, ModelNotFoundError, ModelNotLoadedError, backends, register_backend
 from llamaforge.chat import ChatInterface
+from tests.support.eliza import SAD, SAD_LATER, SAD_LINES, SAD_WORDS
 
 SOURCE = Path(llamaforge.__file__).parents[1]
-SAD = "I am sorry to hear you are sad."
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def talk(forge, *lines, **options):
 
 def test_a_conversation_has_a_history(forge):
     chat, shown = talk(forge, "I am sad", "", "  ", "exit", "never read")
-    assert shown == [SAD]
+    assert shown == SAD_LINES
     assert chat.history == [{"role": "user", "content": "I am sad"}, {"role": "assistant", "content": SAD}]
     assert chat.model == "doctor"
 
@@ -54,7 +54,7 @@ def test_the_answer_is_shown_as_it_comes(forge):
     chat = forge.create_chat_interface("doctor")
     chat._write = pieces.append
     chat.say("I am sad")
-    assert pieces == ["I ", "am ", "sorry ", "to ", "hear ", "you ", "are ", "sad.", "\n"]
+    assert pieces == [*SAD_WORDS, "\n"]
 
 
 @pytest.mark.parametrize("goodbye", ["exit", "QUIT", "q", "/exit", "/quit"])
@@ -64,7 +64,7 @@ def test_ways_to_end(forge, goodbye):
 
 def test_ctrl_c_at_the_prompt_clears_the_line(forge):
     chat, shown = talk(forge, KeyboardInterrupt(), "I am sad")
-    assert shown[:2] == ["", SAD]
+    assert shown == ["", *SAD_LINES]
     assert len(chat.history) == 2
 
 
@@ -96,8 +96,8 @@ def test_ctrl_c_ends_an_answer_and_what_was_said_counts(forge):
     forge.add_model("i", "/x", "interrupted")
     chat, shown = talk(forge, "hello", "/model doctor", "I am sad", model="i")
     assert shown[0] == "one two"
-    assert shown[2] == SAD
-    assert [turn["content"] for turn in chat.history] == ["hello", "one two", "I am sad", SAD]
+    assert shown[2] == SAD_LATER
+    assert [turn["content"] for turn in chat.history] == ["hello", "one two", "I am sad", SAD_LATER]
     assert Interrupted.closed
 
 
@@ -119,7 +119,7 @@ def test_an_engine_that_fails_ends_the_turn_and_not_the_conversation(forge):
     register_backend("failing", Failing)
     forge.add_model("f", "/x", "failing")
     chat, shown = talk(forge, "hello", "/model doctor", "I am sad", model="f")
-    assert shown == ["half ", "the engine died", "Model: doctor", SAD]
+    assert shown == ["half ", "the engine died", "Model: doctor", *SAD_LINES]
     assert [turn["content"] for turn in chat.history] == ["I am sad", SAD]
 
 
@@ -151,11 +151,11 @@ def test_the_system_prompt_and_the_parameters_reach_the_model(forge):
 
 def test_another_model_goes_on_with_the_conversation(forge):
     chat, shown = talk(forge, "I am sad", "/model shouting", "I am sad", "/model", "/model nobody")
-    assert shown[0] == SAD
-    assert shown[1] == "Model: shouting"
-    assert shown[2].isupper()
+    assert shown[:3] == SAD_LINES
     assert shown[3] == "Model: shouting"
-    assert shown[4].startswith("There is no model 'nobody'. Known: doctor, shouting.")
+    assert shown[4].isupper()
+    assert shown[5] == "Model: shouting"
+    assert shown[6].startswith("There is no model 'nobody'. Known: doctor, shouting.")
     assert chat.model == "shouting"
 
 

@@ -19,9 +19,9 @@ from typer.testing import CliRunner, Result
 from llamaforge.cli import app
 from llamaforge.cli.state import COMMANDS
 from llamaforge.config import Config
+from tests.support.eliza import SAD
 from tests.support.upstream import Upstream
 
-OPENING = "How do you do. Please tell me your problem."
 COMMAND = [sys.executable, "-m", "llamaforge"]
 
 
@@ -65,7 +65,7 @@ def execute(*args: str, typed: str | None = None) -> subprocess.CompletedProcess
 def test_the_command_answers_and_ends_with_0() -> None:
     done = execute("run", "--model", "eliza", "I am sad")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "I am sorry to hear you are sad.\n"
+    assert done.stdout == f"{SAD}\n"
 
 
 def test_failures_end_with_1_and_usage_with_2() -> None:
@@ -81,7 +81,7 @@ def test_failures_end_with_1_and_usage_with_2() -> None:
 def test_the_prompt_comes_from_a_pipe_and_the_answer_goes_to_a_file(tmp_path: Path) -> None:
     done = execute("run", "-m", "eliza", "--output", str(tmp_path / "answer"), typed="I am sad\n")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert (tmp_path / "answer").read_text() == "I am sorry to hear you are sad."
+    assert (tmp_path / "answer").read_text() == SAD
 
 
 def test_ctrl_c_ends_with_130(upstream: Upstream) -> None:
@@ -188,7 +188,7 @@ def test_chat_on_a_terminal() -> None:
     terminal = Terminal("chat", "--model", "eliza")
     terminal.wait_for("/exit ends.\n> ")
     terminal.write("I am sad\n")
-    assert terminal.wait_for("\n> ") == "I am sad\nI am sorry to hear you are sad."
+    assert terminal.wait_for("\n> ") == f"I am sad\n{SAD}"
     terminal.write("/model\n")
     assert terminal.wait_for("\n> ") == "/model\nModel: eliza"
     terminal.write("quit\n")
@@ -199,7 +199,7 @@ def test_ctrl_c_ends_an_answer_and_not_the_chat() -> None:
     terminal = Terminal("chat", "--model", "eliza", "-p", "delay=5")
     terminal.wait_for("/exit ends.\n> ")
     terminal.write("I am sad\n")
-    terminal.wait_for("I am sad\nI ")
+    terminal.wait_for("I am sad\nThat ")
     terminal.write("\x03")
     terminal.wait_for("\n> ", timeout=4)
     terminal.write("exit\n")
@@ -210,7 +210,7 @@ def test_chat_on_a_terminal_ends_with_ctrl_d() -> None:
     terminal = Terminal("chat", "-m", "eliza", "-p", "upper=true")
     terminal.wait_for("> ")
     terminal.write("I am sad\n")
-    assert "I AM SORRY TO HEAR YOU ARE SAD" in terminal.wait_for("\n> ")
+    assert "THAT SOUNDS HARD" in terminal.wait_for("\n> ")
     terminal.write("\x04")
     assert terminal.end() == 0
 
@@ -264,7 +264,7 @@ def test_mistakes_are_told_on_stderr(args: tuple[str, ...], code: int, sentence:
 def test_chat_from_a_pipe() -> None:
     said("config", "set", "default_model", "eliza")
     out = said("chat", typed="I am sad\n/exit\n")
-    assert "I am sorry to hear you are sad." in out
+    assert SAD in out
 
 
 # ---- models
@@ -320,7 +320,7 @@ def test_older_spellings(tiny_gguf: Path) -> None:
     assert said("list-models", "--json") == said("models", "list", "--json") == said("list", "--json")
     assert json.loads(said("info", "tiny", "--json"))["parameters"] == {"n_ctx": 64}
     assert said("models", "remove", "--name", "tiny") == "Removed tiny\n"
-    assert said("generate", "--model", "eliza", "I am sad") == "I am sorry to hear you are sad.\n"
+    assert said("generate", "--model", "eliza", "I am sad") == f"{SAD}\n"
 
 
 # ---- config

@@ -16,9 +16,9 @@ from llamaforge.config import Config
 from llamaforge.conversations import ConversationLog
 from llamaforge.exceptions import ConfigError
 from tests.support import tiny_gguf
+from tests.support.eliza import SAD
 from tests.support.upstream import Upstream
 
-SAD = "I am sorry to hear you are sad.\n"
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
@@ -76,9 +76,9 @@ def asked(upstream: Upstream) -> list[Any]:
         (("-m", "m"), "from a pipe", "from a pipe\n"),
         (("mirror", "hello"), None, "hello\n"),
         (("-m", "mirror", "hello"), None, "hello\n"),
-        (("d", "I am sad"), None, SAD),
-        (("eliza", "I am sad"), None, SAD),
-        (("-b", "eliza", "doctor", "I am sad"), None, SAD),
+        (("d", "I am sad"), None, f"{SAD}\n"),
+        (("eliza", "I am sad"), None, f"{SAD}\n"),
+        (("-b", "eliza", "doctor", "I am sad"), None, f"{SAD}\n"),
     ],
 )
 def test_a_model_and_a_prompt(args: tuple[str, ...], typed: str | None, answer: str) -> None:
@@ -89,7 +89,7 @@ def test_a_single_word_is_a_prompt_for_the_default_model_unless_it_is_a_model() 
     said("config", "set", "default_model", "m")
     assert said("run", "hello") == "hello\n"
     assert said("run", "two words") == "two words\n"
-    assert said("run", "d", typed="I am sad") == SAD
+    assert said("run", "d", typed="I am sad") == f"{SAD}\n"
     assert said("run", typed="piped") == "piped\n"
 
 
@@ -263,7 +263,7 @@ def test_what_was_said_is_logged_for_its_owner_only(home: Path) -> None:
     assert (kept["model"], kept["system"]) == ("d", None)
     assert kept["messages"] == [
         {"role": "user", "content": "I am sad"},
-        {"role": "assistant", "content": SAD.strip()},
+        {"role": "assistant", "content": SAD},
     ]
     assert stat.S_IMODE((home / "conversations.db").stat().st_mode) == 0o600
     rows = json.loads(said("logs", "--json"))

@@ -1,4 +1,4 @@
-"""DOCTOR as a backend: the conversation of the paper, its prose, its streams, its limits."""
+"""The built-in listener as a backend: what it says, its streams, its limits."""
 
 import asyncio
 import time
@@ -9,32 +9,7 @@ from hypothesis import strategies as st
 
 from llamaforge import ModelNotFoundError, ModelNotLoadedError, ParameterError, threads
 from llamaforge.backends.eliza import ElizaBackend
-
-# The conversation in J. Weizenbaum's paper, Communications of the ACM 9(1), January 1966, pp. 36-37.
-PAPER = [
-    ("Men are all alike.", "IN WHAT WAY"),
-    ("They're always bugging us about something or other.", "CAN YOU THINK OF A SPECIFIC EXAMPLE"),
-    ("Well, my boyfriend made me come here.", "YOUR BOYFRIEND MADE YOU COME HERE"),
-    ("He says I'm depressed much of the time.", "I AM SORRY TO HEAR YOU ARE DEPRESSED"),
-    ("It's true. I am unhappy.", "DO YOU THINK COMING HERE WILL HELP YOU NOT TO BE UNHAPPY"),
-    ("I need some help, that much seems certain.", "WHAT WOULD IT MEAN TO YOU IF YOU GOT SOME HELP"),
-    ("Perhaps I could learn to get along with my mother.", "TELL ME MORE ABOUT YOUR FAMILY"),
-    ("My mother takes care of me.", "WHO ELSE IN YOUR FAMILY TAKES CARE OF YOU"),
-    ("My father.", "YOUR FATHER"),
-    ("You are like my father in some ways.", "WHAT RESEMBLANCE DO YOU SEE"),
-    (
-        "You are not very aggressive but I think you don't want me to notice that.",
-        "WHAT MAKES YOU THINK I AM NOT VERY AGGRESSIVE",
-    ),
-    ("You don't argue with me.", "WHY DO YOU THINK I DON'T ARGUE WITH YOU"),
-    ("You are afraid of me.", "DOES IT PLEASE YOU TO BELIEVE I AM AFRAID OF YOU"),
-    ("My father is afraid of everybody.", "WHAT ELSE COMES TO MIND WHEN YOU THINK OF YOUR FATHER"),
-    (
-        "Bullies.",
-        "DOES THAT HAVE ANYTHING TO DO WITH THE FACT THAT YOUR BOYFRIEND MADE YOU COME HERE",
-    ),
-]
-GREETING = "How do you do. Please tell me your problem."
+from tests.support.eliza import NAME, OPENING, SAD, SAD_WORDS
 
 
 def user(text):
@@ -48,98 +23,88 @@ def said(*texts):
 @pytest.fixture
 def eliza():
     backend = ElizaBackend()
-    backend.load_model("doctor")
+    backend.load_model("eliza")
     return backend
 
 
-def test_the_conversation_of_the_paper(eliza):
-    messages = []
-    for person, machine in PAPER:
-        messages.append(user(person))
-        answer = eliza.chat(messages, {"upper": True})
-        assert answer == machine
-        messages.append({"role": "assistant", "content": answer})
+CONVERSATION = [
+    ("Hello!", "Hello. What would you like to talk about?"),
+    ("I feel a little tired today.", "When did this feeling first turn up?"),
+    ("My boss wants everything at once, and I can't say no.", "What happens when you try?"),
+    ("He says I'm lonely.", "That sounds hard. What weighs on you most?"),
+    ("I think you are right.", "So you hold that I am right. What would make you doubt it?"),
+    ("I need my sister to call me because I miss her.", "What stands in the way?"),
+    ("hm", "Before, there was this: your boss wants everything at once. Does a thread lead from there to here?"),
+    ("You never listen to me.", "How can you tell that I never listen to you?"),
+    ("What do you do?", "What would be a good answer to that?"),
+    ("Yes.", "Good. Where does that take us?"),
+    ("yes", "And what lies behind that yes?"),
+    ("Bye", "Goodbye, and thank you for the company."),
+]  # fmt: skip
 
 
-def test_the_conversation_of_the_paper_as_prose(eliza):
-    people = [person for person, _ in PAPER]
-    answers = [eliza.chat(said(*people[: count + 1])) for count in range(len(people))]
-    assert answers[:4] == [
-        "In what way?",
-        "Can you think of a specific example?",
-        "Your boyfriend made you come here.",
-        "I am sorry to hear you are depressed.",
-    ]
-    assert answers[-1] == "Does that have anything to do with the fact that your boyfriend made you come here?"
+def test_a_conversation(eliza):
+    messages, answers = [], []
+    for text, _ in CONVERSATION:
+        messages.append(user(text))
+        answers.append(eliza.chat(messages))
+        messages.append({"role": "assistant", "content": answers[-1]})
+    assert answers[0] == f"{CONVERSATION[0][1]}\n\n{NAME}"
+    assert answers[1:] == [answer for _, answer in CONVERSATION[1:]]
+
+
+def first(eliza, text, parameters=None):
+    """The answer to the first thing that is said, without what it says of itself."""
+    return eliza.chat(said(text), parameters).removesuffix(NAME).rstrip()
 
 
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        ("Hello!", "How do you do. Please state your problem."),
-        ("Sorry…", "Please don't apologize."),
-        ("I NEED HELP", "What would it mean to you if you got help?"),
-        ("I need Anton and the BBC", "What would it mean to you if you got Anton and the BBC?"),
-        ("i can’t sleep when i'm alone", "How do you know you can't sleep when you're alone?"),
-        ("i think that i've won", "You say you think that I've won."),
-        ("If it rains", "Do you think it's likely that it rains?"),
-        ("Everybody hates me", "Really, everybody?"),
-        ("I dreamt", "Really?"),
-        ("Was I **very** <b>bold</b>", "What if you were very b bold /b?"),
-        ("I want 3.14 apples", "What would it mean to you if you got 3.14 apples?"),
-        ("Is a machine listening?", "Do computers worry you?"),
-        ("You remind me of somebody", "In what way?"),
-        ("My name is Anton", "I am not interested in names."),
-        ("He can swim", "Hmmm."),
+        ("I NEED HELP", "What would help change for you?"),
+        ("I need Anton and the BBC", "What would Anton and the BBC change for you?"),
+        ("i think he’s late when i'm early", "So you hold that he's late when you're early. What would make you doubt it?"),
+        ("I want 3.14 apples", "What would 3.14 apples change for you?"),
+        ("I need a **very** <b>bold</b> plan", "What would a very b bold b plan change for you?"),
+        ("My name is Anton", "Pleased to meet you, Anton. What brings you here?"),
+        ("Everybody hates me", 'Whose face do you see when you say "Everybody"?'),
     ],
-)
-def test_prose(eliza, text, answer):
-    assert eliza.chat(said(text)) == answer
-
-
-@pytest.mark.parametrize("hidden", ["\ud800", "\x00", "\x1b", "\u202e", "\u200b", "\ufeff", "`", '"'])
-def test_what_could_break_or_hide_text_is_not_repeated(eliza, hidden):
-    answer = eliza.chat(said(f"I need {hidden} help"))
-    assert answer == "What would it mean to you if you got help?"
-    assert eliza.chat(said(f"I need {hidden} help"), {"upper": True}).encode()
-
-
-def test_quotations_in_prose(eliza):
-    assert eliza.chat(said(*["Was I wrong then"] * 5)) == "What does 'wrong then' suggest to you?"
-    assert eliza.chat(said(*["no"])) == "Are you saying 'no' just to be negative?"
-    assert eliza.chat(said(*["no"] * 4)) == "Why 'no'?"
+)  # fmt: skip
+def test_what_it_takes_up(eliza, text, answer):
+    assert first(eliza, text) == answer
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["Sprechen Sie Deutsch", "Parlez-vous français ?", "¿Hablas español?", "parla italiano"],
+    "hidden", ["\ud800", "\x00", "\x1b", "\u202e", "\u200b", "\ufeff", "`", '"', "_", "*", "<", "[", "|"]
 )
-def test_languages_it_knows_by_name(eliza, text):
-    assert eliza.chat(said(text)) == "I am sorry, I speak only English."
+def test_what_could_break_or_hide_text_is_not_repeated(eliza, hidden):
+    assert first(eliza, f"I need {hidden} help") == "What would help change for you?"
+    assert eliza.chat(said(f"I need {hidden} help"), {"upper": True}).encode()
 
 
-@pytest.mark.parametrize("text", ["मैं उदास हूँ", "我很难过。", "Мне грустно", "أنا حزين", "😀😀", "Ik ben verdrietig"])
-def test_languages_it_does_not_know(eliza, text):
-    assert eliza.chat(said(text)) == "I am not sure I understand you fully."
+@pytest.mark.parametrize("text", ["मैं उदास हूँ", "我很难过。", "Мне грустно", "أنا حزين", "1 + 1"])
+def test_what_is_no_english(eliza, text):
+    assert first(eliza, text) == "I follow English only. Can you put it that way?"
 
 
 @pytest.mark.parametrize(
     "messages",
-    [[], [{"role": "system", "content": "Be brief."}], [{"role": "assistant", "content": GREETING}]],
+    [[], [{"role": "system", "content": "Be brief."}], [{"role": "assistant", "content": OPENING}]],
 )
 def test_the_opening_line(eliza, messages):
-    assert eliza.chat(messages) == GREETING
-    assert eliza.chat(messages, {"upper": True}) == "HOW DO YOU DO. PLEASE TELL ME YOUR PROBLEM"
+    assert eliza.chat(messages) == OPENING
+    assert eliza.chat(messages, {"upper": True}) == OPENING.upper()
 
 
-@pytest.mark.parametrize("content", ["", "  \n ", None, [], [{"type": "image_url", "image_url": {"url": "x"}}]])
-def test_saying_nothing_is_a_turn_without_a_keyword(eliza, content):
-    assert eliza.chat([user(content)]) == "I am not sure I understand you fully."
+@pytest.mark.parametrize("content", ["", "😀", "  \n ", None, [], [{"type": "image_url", "image_url": {"url": "x"}}]])
+def test_saying_nothing_is_a_turn(eliza, content):
+    assert eliza.chat([user(content)]).startswith("Take your time.")
 
 
 def test_content_may_come_in_parts(eliza):
     parts = [{"type": "text", "text": "My mother"}, {"type": "image_url"}, {"type": "text", "text": "sings"}]
-    assert eliza.chat([user(parts)]) == "Tell me more about your family."
+    assert eliza.chat([user(parts)]) == eliza.chat(said("My mother\nsings"))
+    assert "your mother" in eliza.chat([user(parts)])
 
 
 def test_only_what_the_person_says_counts(eliza):
@@ -147,7 +112,7 @@ def test_only_what_the_person_says_counts(eliza):
     others = [{"role": "assistant", "content": "my computer"}, {"role": "system", "content": "I am sad"}]
     mixed = [others[1], talk[0], others[0], talk[1], others[0], talk[2], others[0]]
     assert eliza.chat(mixed) == eliza.chat(talk)
-    assert eliza.chat(talk) == "Does that have anything to do with the fact that your dog ran away here?"
+    assert "your dog ran away here" in eliza.chat(talk)
 
 
 def test_an_instance_keeps_nothing_between_calls(eliza):
@@ -156,15 +121,10 @@ def test_an_instance_keeps_nothing_between_calls(eliza):
     assert eliza.chat(said("My mother")) == first
 
 
-def test_only_the_end_of_a_long_message_counts(eliza):
-    assert eliza.chat(said("computer " + "x" * 500)) == "I am not sure I understand you fully."
-    assert eliza.chat(said("x " * 1000 + "computer")) == "Do computers worry you?"
-
-
 def test_only_the_last_turns_count(eliza):
-    talk = ["no", *["x"] * 199]
-    assert eliza.chat(said(*talk, "no")) == "Are you saying 'no' just to be negative?"
-    assert eliza.chat(said(*talk[:-1], "no")) == "You are being a bit negative."
+    talk = ["no", *["x"] * 99]
+    assert eliza.chat(said(*talk, "no")) == "All right. What is it instead?"
+    assert eliza.chat(said(*talk[:-1], "no")) == "What would have made it a yes?"
 
 
 @pytest.mark.parametrize("text", ["x" * 10_000_000, "I am sad " * 1_000_000, "." * 1_000_000])
@@ -176,30 +136,35 @@ def test_a_huge_message_costs_no_more_than_a_long_one(eliza, text):
 
 
 def test_the_longest_conversation_is_quick(eliza):
-    messages = said(*["I am like my mother, you think, " * 20] * 5000)
+    messages = said(*["I am like my mother but you think, " * 20] * 5000)
     start = time.thread_time()
     assert eliza.chat(messages)
     assert time.thread_time() - start < 0.5
 
 
 def test_words_come_one_by_one(eliza):
-    messages = said("Men are all alike.")
-    assert list(eliza.chat_stream(messages)) == ["In ", "what ", "way?"]
-    assert list(eliza.generate_stream("Men are all alike.")) == ["In ", "what ", "way?"]
-    assert eliza.generate("Men are all alike.") == "In what way?"
+    assert list(eliza.chat_stream(said("I am sad"))) == SAD_WORDS
+    assert list(eliza.generate_stream("I am sad")) == SAD_WORDS
+    assert eliza.generate("I am sad") == "".join(SAD_WORDS) == SAD
 
 
 async def test_words_come_one_by_one_without_a_thread(eliza, monkeypatch):
     monkeypatch.setattr(threads, "_threads", None)
-    messages = said("Men are all alike.")
-    assert [chunk async for chunk in eliza.achat_stream(messages)] == ["In ", "what ", "way?"]
+    assert [chunk async for chunk in eliza.achat_stream(said("I am sad"))] == SAD_WORDS
 
 
 def test_the_delay_is_slept_between_words(eliza, monkeypatch):
     naps = []
     monkeypatch.setattr(time, "sleep", naps.append)
-    assert list(eliza.chat_stream(said("Men are all alike."), {"delay": 0.25})) == ["In ", "what ", "way?"]
-    assert naps == [0.25, 0.25]
+    assert list(eliza.chat_stream(said("yes", "yes"), {"delay": 0.25})) == [
+        "And ",
+        "what ",
+        "lies ",
+        "behind ",
+        "that ",
+        "yes?",
+    ]
+    assert naps == [0.25] * 5
 
 
 async def test_the_delay_is_awaited_between_words(eliza, monkeypatch):
@@ -209,14 +174,14 @@ async def test_the_delay_is_awaited_between_words(eliza, monkeypatch):
         naps.append(seconds)
 
     monkeypatch.setattr(asyncio, "sleep", nap)
-    stream = eliza.achat_stream(said("Men are all alike."), {"delay": 1})
-    assert [chunk async for chunk in stream] == ["In ", "what ", "way?"]
-    assert naps == [1.0, 1.0]
+    stream = eliza.achat_stream(said("yes", "yes"), {"delay": 1})
+    assert [chunk async for chunk in stream] == ["And ", "what ", "lies ", "behind ", "that ", "yes?"]
+    assert naps == [1.0] * 5
 
 
 async def test_a_stream_stops_when_it_is_left(eliza):
-    stream = eliza.achat_stream(said("Men are all alike."), {"delay": 10})
-    assert await anext(stream) == "In "
+    stream = eliza.achat_stream(said("yes", "yes"), {"delay": 10})
+    assert await anext(stream) == "And "
     waiting = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -228,9 +193,9 @@ async def test_a_stream_stops_when_it_is_left(eliza):
 
 def test_parameters_of_the_model_are_defaults_of_the_call(eliza):
     eliza.load_model("eliza", {"upper": True})
-    assert eliza.generate("no") == "ARE YOU SAYING 'NO' JUST TO BE NEGATIVE"
-    assert eliza.generate("no", {"upper": False}) == "Are you saying 'no' just to be negative?"
-    assert eliza.generate("no", {"upper": None}) == "ARE YOU SAYING 'NO' JUST TO BE NEGATIVE"
+    assert eliza.generate("I am sad") == SAD.upper()
+    assert eliza.generate("I am sad", {"upper": False}) == SAD
+    assert eliza.generate("I am sad", {"upper": None}) == SAD.upper()
 
 
 def test_parameters_of_other_engines_are_ignored(eliza):
@@ -244,7 +209,7 @@ def test_parameters_of_other_engines_are_ignored(eliza):
 )
 async def test_bad_parameters(eliza, parameters):
     with pytest.raises(ParameterError):
-        eliza.load_model("doctor", parameters)
+        eliza.load_model("eliza", parameters)
     with pytest.raises(ParameterError):
         eliza.chat([], parameters)
     with pytest.raises(ParameterError):
@@ -267,7 +232,7 @@ def test_bad_prompts(eliza, prompt):
 
 
 def test_a_blank_prompt_gets_the_opening_line(eliza):
-    assert eliza.generate(" ") == GREETING
+    assert eliza.generate(" ") == OPENING
 
 
 async def test_loading_and_unloading():
@@ -283,7 +248,8 @@ async def test_loading_and_unloading():
     with pytest.raises(ModelNotFoundError, match=r"gpt-2\.gguf"):
         backend.load_model("gpt-2.gguf")
     assert not backend.is_model_loaded()
-    backend.load_model("ELIZA")
+    for name in ("eliza", "ELIZA", "doctor"):
+        backend.load_model(name)
     assert backend.info().loaded
     assert "no language model" in backend.info().description
     backend.unload()
@@ -292,7 +258,7 @@ async def test_loading_and_unloading():
 
 PHRASES = st.sampled_from(
     "i,my,mother,i'm,you're,are,am,was,were,like,dreamt,remember,can,why,don't,can't,yes,no,but,.,',-,computer,"
-    "think,sad,happy,me,your,you,everyone,if,because,name,sorry,same".split(",")
+    "think,sad,happy,me,your,you,everyone,if,because,name,sorry,never,need,want,to,feel,what".split(",")
 )
 TEXTS = st.one_of(
     st.text(max_size=600),
@@ -317,7 +283,7 @@ MESSAGES = st.lists(
 def test_whatever_is_said_there_is_one_answer(messages, upper):
     one, other = ElizaBackend(), ElizaBackend()
     for backend in (one, other):
-        backend.load_model("doctor", {"upper": upper})
+        backend.load_model("eliza", {"upper": upper})
     answer = one.chat(messages)
     assert answer.strip()
     answer.encode()

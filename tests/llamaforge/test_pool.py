@@ -144,7 +144,7 @@ async def test_keys_are_neither_on_the_command_line_nor_in_the_repr(pool, fragil
 @pytest.mark.parametrize(
     ("spec", "error", "words"),
     [
-        (Spec("a", "nobody", "eliza"), ModelNotFoundError, "ELIZA has no script 'nobody'"),
+        (Spec("a", "nobody", "eliza"), ModelNotFoundError, "Eliza has no model 'nobody'"),
         (Spec("a", "doctor", "eliza", {"delay": "long"}), ParameterError, "'delay' must be a number"),
         (Spec("a", "x", "nix"), BackendNotFoundError, "There is no backend 'nix'"),
         (Spec("a", "x", "no_such_module:Class"), BackendNotFoundError, "can't be imported"),

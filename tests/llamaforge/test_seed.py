@@ -148,5 +148,5 @@ def test_a_backend_of_ones_own(example):
 
     names = example(15)
     assert names["backend_class"] is names["MyCustomBackend"]
-    # ELIZA, which the reference does not know, stands before those of users.
+    # Eliza, which the reference does not know, stands before those of users.
     assert names["available_backends"] == ["llama.cpp", "huggingface", "openai", "eliza", "my_custom"]

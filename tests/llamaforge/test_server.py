@@ -23,12 +23,13 @@ from llamaforge.server import ApiServer, create_api_server, create_app
 from llamaforge.server.answers import OpenAIAnswer
 from llamaforge.server.forward import Forward
 from llamaforge.server.metrics import Metrics
+from tests.support.eliza import SAD as SORRY
+from tests.support.eliza import SAD_WORDS
 from tests.support.process import clean_environment, die_with_parent
 
 HELLO = "Hello from the tiny test model."
 ASK = [{"role": "user", "content": "hi"}]
 SAD = [{"role": "user", "content": "I am sad"}]
-SORRY = "I am sorry to hear you are sad."
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Berlin"}}\n</tool_call>'
 WEATHER = {
     "type": "function",
@@ -328,7 +329,7 @@ def test_another_engine_and_an_alias(client):
     answer = client.chat.completions.create(model="gpt-4", messages=SAD)
     assert (answer.choices[0].message.content, answer.model) == (SORRY, "doctor")
     stream = client.chat.completions.create(model="doctor", messages=SAD, stream=True)
-    assert [chunk.choices[0].delta.content for chunk in stream][:3] == ["I ", "am ", "sorry "]
+    assert [chunk.choices[0].delta.content for chunk in stream][:3] == SAD_WORDS[:3]
 
 
 def test_parameters_stored_with_the_model_are_defaults_of_its_generations(client):

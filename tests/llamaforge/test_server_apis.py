@@ -11,10 +11,10 @@ import pytest
 
 from llamaforge.forge import LlamaForge
 from llamaforge.server import ApiServer, create_api_server
+from tests.support.eliza import SAD as SORRY
 from tests.support.tiny_gguf import write_random
 
 HELLO = "Hello from the tiny test model."
-SORRY = "I am sorry to hear you are sad."
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Berlin"}}\n</tool_call>'
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 SAD = [{"role": "user", "content": "I am sad"}]

@@ -16,9 +16,9 @@ from llamaforge.pool import ModelStatus
 from llamaforge.server import ApiServer, create_api_server, residence
 from llamaforge.server.catalog import Catalog
 from llamaforge.server.residence import keep_alive_seconds
+from tests.support.eliza import SAD as SORRY
 
 SAD = [{"role": "user", "content": "I am sad"}]
-SORRY = "I am sorry to hear you are sad."
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Tokens are counted, told and joined: by llama.cpp, Transformers and ELIZA, and by the processes that run them."""
+"""Tokens are counted, told and joined: by llama.cpp, Transformers and Eliza, and by the processes that run them."""
 
 import json
 import urllib.error

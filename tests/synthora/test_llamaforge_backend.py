@@ -1,4 +1,4 @@
-"""llamaforge's models as backends: a real engine on a tiny model, and ELIZA."""
+"""llamaforge's models as backends: a real engine on a tiny model, and Eliza."""
 
 import asyncio
 import copy
@@ -11,6 +11,7 @@ from llamaforge import LlamaForge, ModelNotFoundError, ParameterError
 from synthora.messages import BaseMessage, ThinkingPart, ToolCall, ToolCallPart, system, tool_response, user
 from synthora.models import LlamaForgeBackend, OpenAIChatBackend, OpenAICompletionBackend
 from tests.support import tiny_gguf as writers
+from tests.support.eliza import SAD
 from tests.support.hub_cache import cache_model
 from tests.support.tiny_gguf import HELLO
 from tests.support.tiny_transformers import write_model
@@ -119,8 +120,8 @@ def test_structured_output(forge):
 
 
 def test_any_backend_of_llamaforge(forge):
-    answer = LlamaForgeBackend("doctor", forge).run(user("I am unhappy"))
-    assert "UNHAPPY" in answer.content.upper()
+    answer = LlamaForgeBackend("doctor", forge).run(user("I am sad"))
+    assert answer.content == SAD
 
 
 async def test_mistakes(forge):

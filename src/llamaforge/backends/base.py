@@ -262,7 +262,7 @@ def full_class(cls: type) -> type[BaseBackend]:
 def message_text(message: Message) -> str:
     """The words of a message: its text, or the text parts of a list, one a line; anything else is passed over.
 
-    For the doctor, to whom a picture says nothing. What a model is asked goes through `checked_messages`.
+    For the built-in listener, to whom a picture says nothing. What a model is asked goes through `checked_messages`.
     Raises ParameterError when the message is not a mapping or its content has no form known to chat APIs.
     """
     if not isinstance(message, Mapping):

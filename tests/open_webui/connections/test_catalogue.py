@@ -52,7 +52,7 @@ def connected(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_the_builtin_is_there_when_nothing_is_connected(admin: Actor, user: Actor) -> None:
     for actor in (admin, user):
         (model,) = (await actor.client.get("/api/models")).json()["data"]
-        assert (model["id"], model["name"], model["owned_by"]) == ("eliza", "ELIZA (1966)", "local")
+        assert (model["id"], model["name"], model["owned_by"]) == ("eliza", "Eliza", "local")
         assert "no language model" in model["info"]["meta"]["description"]
     body = {"model": "eliza", "messages": [{"role": "user", "content": "I am unhappy"}]}
     reply = await user.client.post("/api/chat/completions", json=body)

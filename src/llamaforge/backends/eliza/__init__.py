@@ -1,4 +1,4 @@
-"""ELIZA playing DOCTOR: the backend that needs no download, no key and no engine."""
+"""Eliza, the built-in listener: the backend that needs no download, no key and no engine."""
 
 from llamaforge.backends.eliza.backend import ElizaBackend
 

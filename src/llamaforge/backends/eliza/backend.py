@@ -1,4 +1,4 @@
-"""The DOCTOR of 1966 as a backend: answers are a pure function of what the person has said so far."""
+"""The built-in listener as a backend: an answer is a pure function of the conversation so far."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from functools import cache
 from os import fspath
 from typing import NamedTuple
 
@@ -21,20 +20,16 @@ from llamaforge.backends.base import (
     as_messages,
     message_text,
 )
-from llamaforge.backends.eliza.engine import Conversation, Program
-from llamaforge.backends.eliza.language import write_prose, write_teletype
+from llamaforge.backends.eliza.engine import LAST_CHARACTERS, answer
 from llamaforge.exceptions import ModelNotFoundError, ModelNotLoadedError, ParameterError
 
-LAST_CHARACTERS = 500
-"""How much of a message counts: its end."""
-
-LAST_TURNS = 200
+LAST_TURNS = 100
 """How many of the person's turns count: the last ones."""
 
 LONGEST_DELAY = 10.0
 """The longest time between two words, in seconds."""
 
-_NAMES = ("doctor", "eliza")
+_NAMES = ("eliza", "doctor")  # the second is its name in earlier configurations
 
 
 class _Settings(NamedTuple):
@@ -59,11 +54,10 @@ class _Settings(NamedTuple):
 
 
 class ElizaBackend(BaseBackend):
-    """Weizenbaum's ELIZA with its DOCTOR script: keyword rules of 1966, no language model.
+    """A patient listener: rules that turn what a person says into a question, no language model.
 
-    Parameters, at load or per call: `upper` (bool) types as the teletype did, in capitals without a final mark;
-    `delay` (seconds, 0 to 10) is the time between two streamed words. Others, such as `temperature`, have nothing to
-    act on here and are ignored.
+    Parameters, at load or per call: `upper` (bool) answers in capitals; `delay` (seconds, 0 to 10) is the time between
+    two streamed words. Others, such as `temperature`, have nothing to act on here and are ignored.
     """
 
     def __init__(self) -> None:
@@ -71,10 +65,10 @@ class ElizaBackend(BaseBackend):
         self._settings: _Settings | None = None
 
     def load_model(self, model_path: ModelPath, parameters: Parameters | None = None) -> None:
-        """Make ready; the only model is "doctor", also called "eliza". Raises ModelNotFoundError, ParameterError."""
+        """Make ready; the only model is "eliza". Raises ModelNotFoundError, ParameterError."""
         name = fspath(model_path)
         if name.lower() not in _NAMES:
-            raise ModelNotFoundError(f"ELIZA has no script '{name}'; the one it has is 'doctor'.")
+            raise ModelNotFoundError(f"Eliza has no model '{name}'; the only one is 'eliza'.")
         self._settings = _Settings().with_(parameters)
 
     def generate(self, prompt: str, parameters: Parameters | None = None) -> str:
@@ -90,7 +84,7 @@ class ElizaBackend(BaseBackend):
         return self._settings is not None
 
     def chat(self, messages: Sequence[Message], parameters: Parameters | None = None) -> str:
-        """The answer to the person's last message, all their messages replayed; the opening line if there is none.
+        """The answer to the person's last message; the opening line if there is none.
 
         Raises ModelNotLoadedError, and ParameterError for malformed messages or parameters.
         """
@@ -126,12 +120,12 @@ class ElizaBackend(BaseBackend):
         return True
 
     def info(self) -> BackendInfo:
-        """What it is, said plainly: rules of 1966, not a language model."""
+        """What it is, said plainly: rules, not a language model."""
         return BackendInfo(
             name="eliza",
             loaded=self.is_model_loaded(),
-            model="doctor",
-            description="Joseph Weizenbaum's ELIZA of 1966 with its DOCTOR script: keyword rules, no language model.",
+            model="eliza",
+            description="A small program that listens and asks back, by rules; no language model.",
             details={"last_characters": LAST_CHARACTERS, "last_turns": LAST_TURNS},
         )
 
@@ -141,31 +135,18 @@ class ElizaBackend(BaseBackend):
         return self._settings.with_(parameters)
 
 
-@cache
-def _program() -> Program:
-    from llamaforge.backends.eliza.script import doctor  # noqa: PLC0415 -- the script is read with the first answer
-
-    return Program(doctor())
-
-
 def _reply(messages: Sequence[Message], *, upper: bool) -> str:
-    program = _program()
-    reply = program.greeting
-    conversation = Conversation(program)
-    for text in _turns(messages):
-        reply = conversation.respond(text)
-    return write_teletype(reply.words) if upper else write_prose(reply.words, question=reply.question)
-
-
-def _turns(messages: Sequence[Message]) -> list[str]:
-    """What the person said and counts, oldest first."""
-    texts: list[str] = []
+    """The answer to the last of the person's turns that count, oldest first."""
+    turns: list[str] = []
+    last_remark = ""
     for message in reversed(as_messages(messages)):
         text = message_text(message)
-        if message.get("role") == "user" and len(texts) < LAST_TURNS:
-            texts.append(text[-LAST_CHARACTERS:])
-    texts.reverse()
-    return texts
+        if message.get("role") == "user" and len(turns) < LAST_TURNS:
+            turns.append(text[-LAST_CHARACTERS:])
+        elif message.get("role") == "assistant" and len(turns) == 1:
+            last_remark = last_remark or text
+    reply = answer(turns[::-1], last_remark)
+    return reply.upper() if upper else reply
 
 
 def _as_messages(prompt: str) -> list[Message]:

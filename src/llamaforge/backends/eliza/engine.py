@@ -1,352 +1,143 @@
-"""The ELIZA program: plays any script, one sentence after another, after Weizenbaum's paper of 1966.
+"""How a remark is found: the last thing a person said is matched with the script, and what it takes up is turned round.
 
-What the paper leaves open is taken from the program's listing of 1965, which his estate put in the public domain:
-that BUT ends a clause, that a memory is recalled when a count of the turns that runs from 1 to 4 stands at 4, which
-of the four memory rules is used (a hash of the sentence's last word), and what is said when no rule fits.
+A block of `script.txt` is a pattern and its remarks. The first block whose pattern is found in what a person said is used,
+so the order is that of importance. Patterns are regular expressions over one line, blind to case; ` *` is a phrase, which
+stands in a remark as `{}` with its pronouns turned round. The remarks of a block are used in turn.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Final, NamedTuple
 
-from llamaforge.backends.eliza.language import Word, is_question, read_words, script_word
+NAME: Final = "I am Eliza, a small program without a language model, here until a model is connected."
+OPENING: Final = "Hello. What is on your mind?"
+SILENCE: Final = ("Take your time. I am listening.", "No hurry. A pause says something, too.")
+ONLY_ENGLISH: Final = (
+    "I follow English only. Can you put it that way?",
+    "In English I could try. How would you say it?",
+)
 
-if TYPE_CHECKING:
-    from llamaforge.backends.eliza.script import Rule, Script
+# When nothing else fits and the person spoke of something of their own before.
+LOOKING_BACK: Final = (
+    "Before, there was this: your {}. Does a thread lead from there to here?",
+    "Let me return to something: your {}. How does it look to you now?",
+    "One thing I kept: your {}. Did you mean to say more about it?",
+)
+# When nothing fits.
+ANYTHING: Final = (
+    "What makes that important to you?",
+    "How did it come about?",
+    "Go a step further: what happened then?",
+    "What is the feeling that goes with it?",
+    "Suppose a friend told you this. What would you ask next?",
+    "Which word of what you just said matters most?",
+)
 
-_NO_RULE_FITS = ("PLEASE CONTINUE", "HMMM", "GO ON, PLEASE", "I SEE")
-# Links of a script may form a ring; the longest way through DOCTOR is four steps a keyword.
-_MOST_STEPS = 500
-# The character codes of the IBM 7094: a character's place in this table; `~` stands for the unused ones.
-_BCD = "0123456789~='~~~+ABCDEFGHI~.)~~~-JKLMNOPQR~$*~~~ /STUVWXYZ~,(~~~"
+LAST_CHARACTERS: Final = 500
+"""How much of a message counts: its end."""
+
+_LONGEST_PHRASE: Final = 120
+_FLAGS: Final = re.IGNORECASE | re.MULTILINE
+
+_UNSPEAKABLE = re.compile(r"[^\w\s'.,!?;:-]|_")
+_BREAK = re.compile(r"\s*(?:[.!?;:,]+(?=\s|$)|\bbut\b|\n)\s*", re.IGNORECASE)
+_BLANKS = re.compile(r"[^\S\n]+")
+_OWN = re.compile(r"^(?:and |so |well |then )?my (?!name\b)(.+)", _FLAGS)
+# What a phrase does without: the time, and a clause that begins another thought.
+_TAIL = re.compile(
+    r"\s+(?:(?:today|now|right now|lately|these days|at the moment|again|too|please)"
+    r"|(?:because|since|although|and (?:i|he|she|it|we|they|my)|so (?:i|that))\b.*)$",
+    re.IGNORECASE,
+)
+
+_OTHER_SIDE: Final = {
+    "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "am": "are", "i am": "you are",
+    "i'm": "you're", "i was": "you were", "i've": "you've", "i'll": "you'll", "i'd": "you'd", "we": "you", "us": "you",
+    "our": "your", "ours": "yours", "your": "my", "yours": "mine", "yourself": "myself", "you are": "I am",
+    "you're": "I'm", "you were": "I was", "you've": "I've", "you'll": "I'll", "you'd": "I'd",
+}  # fmt: skip
+_PRONOUN = re.compile(rf"\b(?:{'|'.join(sorted(_OTHER_SIDE, key=len, reverse=True))}|you)(?![\w'])", re.IGNORECASE)
+# After these, and at the beginning, "you" is who acts.
+_BEFORE_SUBJECT = re.compile(
+    r"(?:^|\b(?:that|if|when|because|and|or|what|how|why|than|think|know|hope|do|are|can|could|will|would|should))\s*$",
+    re.IGNORECASE,
+)
 
 
-class Reply(NamedTuple):
-    """An answer in words, and whether it asks."""
+class Rule(NamedTuple):
+    """A pattern of the script with its remarks."""
 
-    words: tuple[Word, ...]
-    question: bool
-
-
-class Say(NamedTuple):
-    """Answer with these words, where a number stands for a part of the sentence."""
-
-    parts: tuple[Word | int, ...]
-    question: bool = False
+    pattern: re.Pattern[str]
+    remarks: Sequence[str]
 
 
-class Link(NamedTuple):
-    """Answer as another keyword would, with the sentence rewritten if `rewrite` says how."""
-
-    key: str
-    rewrite: Say | None = None
-
-
-class NewKey(NamedTuple):
-    """Leave the answer to the next keyword."""
+@cache
+def script() -> tuple[Rule, ...]:
+    """The rules of the script, the most important first. Read with the first answer."""
+    text = Path(__file__).with_name("script.txt").read_text(encoding="utf-8")
+    blocks = (block.split("\n- ") for block in text.strip().split("\n\n"))
+    return tuple(Rule(re.compile(pattern.replace(" *", " (.+)"), _FLAGS), remarks) for pattern, *remarks in blocks)
 
 
-Action = Say | Link | NewKey
-Element = int | frozenset[str]
-Parts = tuple[slice, ...]
+def answer(turns: Sequence[str], last_remark: str = "") -> str:
+    """The remark on the last of a person's turns. The same turns and last remark have the same answer.
 
-
-class Pattern:
-    """A decomposition, matched in one pass: what stands between two runs is sought once, leftmost, and never again.
-
-    The earliest place for one stretch leaves most room for the next, so nothing is gained by trying another; only the
-    last stretch has its place given, the end. That makes runs as short as can be, from left to right, and the time
-    linear in the sentence.
+    last_remark: what was answered to the turn before, if that is known; it is not said again.
     """
-
-    __slots__ = ("_inner", "_needed", "_stretches")
-
-    def __init__(self, decomposition: str, tagged: Mapping[str, frozenset[str]]) -> None:
-        stretches: list[list[Element]] = [[]]
-        for element in _elements(decomposition, tagged):
-            if element == 0:
-                stretches.append([])
-            else:
-                stretches[-1].append(element)
-        self._stretches = [_Stretch(tuple(stretch)) for stretch in stretches]
-        self._inner = self._stretches[1:-1]
-        self._needed = [words for stretch in stretches for words in stretch if isinstance(words, frozenset)]
-
-    @property
-    def size(self) -> int:
-        """How many parts a match has."""
-        return sum(len(stretch.elements) for stretch in self._stretches) + len(self._stretches) - 1
-
-    def match(self, keys: Sequence[str], known: frozenset[str]) -> Parts | None:
-        """The part each element matches, or None. `known` is the set of `keys`."""
-        if any(words.isdisjoint(known) for words in self._needed):
-            return None
-        first, last = self._stretches[0], self._stretches[-1]
-        if not first.fits(keys, 0):
-            return None
-        parts = first.parts(0)
-        at = first.width
-        if first is last:
-            return tuple(parts) if at == len(keys) else None
-        for stretch in self._inner:
-            found = stretch.find(keys, at)
-            if found is None:
-                return None
-            parts += [slice(at, found), *stretch.parts(found)]
-            at = found + stretch.width
-        end = len(keys) - last.width
-        if end < at or not last.fits(keys, end):
-            return None
-        return (*parts, slice(at, end), *last.parts(end))
+    if not turns:
+        return f"{OPENING} {NAME}"
+    lines = [_lines(turn) for turn in turns]
+    remark = _remark(lines, last_remark)
+    # Said once, with the first answer.
+    return remark if len(turns) > 1 or NAME[:30] in remark else f"{remark}\n\n{NAME}"
 
 
-class _Stretch:
-    """The elements between two runs of any length: words and runs of a given length."""
-
-    __slots__ = ("elements", "width")
-
-    def __init__(self, elements: tuple[Element, ...]) -> None:
-        self.elements = elements
-        self.width = sum(element if isinstance(element, int) else 1 for element in elements)
-
-    def fits(self, keys: Sequence[str], at: int) -> bool:
-        """Whether it matches at this place."""
-        if at + self.width > len(keys):
-            return False
-        for element in self.elements:
-            if isinstance(element, int):
-                at += element
-            elif keys[at] in element:
-                at += 1
-            else:
-                return False
-        return True
-
-    def find(self, keys: Sequence[str], start: int) -> int | None:
-        """The first place from `start` on where it matches."""
-        for at in range(start, len(keys) - self.width + 1):
-            if self.fits(keys, at):
-                return at
-        return None
-
-    def parts(self, at: int) -> list[slice]:
-        """What each element matches at this place."""
-        found = []
-        for element in self.elements:
-            end = at + (element if isinstance(element, int) else 1)
-            found.append(slice(at, end))
-            at = end
-        return found
+def _remark(lines: Sequence[str], last_remark: str) -> str:
+    *earlier, said = lines
+    if not said.strip():
+        return _choose(SILENCE, len(earlier), "", last_remark)
+    if not re.search("[a-z]", said, re.IGNORECASE):
+        return _choose(ONLY_ENGLISH, len(earlier), "", last_remark)
+    for rule in script():
+        found = rule.pattern.search(said)
+        if found:
+            uses = sum(rule.pattern.search(turn) is not None for turn in earlier)
+            phrase = next(filter(None, found.groups()), "")
+            return _choose(rule.remarks, uses, phrase, last_remark)
+    own = [found[1] for turn in earlier if (found := _OWN.search(turn))]
+    count = len(earlier)
+    if own and count % 2 == 0:
+        return _choose(LOOKING_BACK, count // 2, own[count // 2 % len(own)], last_remark)
+    return _choose(ANYTHING, count // 2 if own else count, "", last_remark)
 
 
-class _CompiledRule(NamedTuple):
-    pattern: Pattern
-    actions: tuple[Action, ...]
+def _choose(remarks: Sequence[str], number: int, phrase: str, last_remark: str) -> str:
+    remark, following = (
+        remarks[(number + step) % len(remarks)].replace("{}", other_side(phrase) or "that") for step in (0, 1)
+    )
+    return following if remark == last_remark else remark
 
 
-class Program:
-    """A script made ready to be played: patterns and answers parsed and checked, once, for any number of talks.
-
-    Raises ValueError when a script names a keyword it does not have or a part its decomposition does not have.
-    """
-
-    def __init__(self, script: Script) -> None:
-        tagged: dict[str, frozenset[str]] = {}
-        for key in script.keys:
-            for tag in key.tags:
-                tagged[tag] = tagged.get(tag, frozenset()) | {key.word}
-        self.substitutes = {key.word: script_word(key.becomes) for key in script.keys if key.becomes}
-        self.rules: dict[str, tuple[_CompiledRule, ...]] = {}
-        self.ranks: dict[str, int] = {}
-        anything = Pattern("0", tagged)
-        for key in script.keys:
-            rules = [_compile_rule(rule, tagged) for rule in key.rules]
-            if key.link is not None:
-                rules.append(_CompiledRule(anything, (Link(key.link),)))
-            if rules:
-                self.rules[key.word] = tuple(rules)
-                self.ranks[key.word] = key.rank
-        self.memory_word = script.memory.word
-        self.memory = tuple(_compile_rule(rule, tagged) for rule in script.memory.rules)
-        self.none = _CompiledRule(anything, tuple(_parse_say(sentence, anything) for sentence in script.none))
-        self.greeting = _assemble(_parse_say(script.greeting, anything), [], ())
-        self._check_links()
-
-    def _check_links(self) -> None:
-        for word, rules in self.rules.items():
-            for rule in rules:
-                for action in rule.actions:
-                    if isinstance(action, Link) and action.key not in self.rules:
-                        raise ValueError(f"The rules of {word} link to {action.key}, which has none.")
+def _lines(text: str) -> str:
+    """What a person said, a clause a line, without what could break or hide the text that repeats it."""
+    text = _BREAK.sub("\n", _UNSPEAKABLE.sub(" ", text[-LAST_CHARACTERS:].replace("’", "'")))
+    text = _BLANKS.sub(" ", text)
+    return text.lower() if text.isupper() and len(text) > len("OK IBM") else text
 
 
-class Conversation:
-    """One talk with the program. The same sentences in the same order get the same answers."""
+def other_side(phrase: str) -> str:
+    """A phrase as the one who was spoken to says it: "my plan for you" is "your plan for me"."""
+    phrase = _TAIL.sub("", phrase[:_LONGEST_PHRASE]).strip(" '-")
 
-    def __init__(self, program: Program) -> None:
-        self._program = program
-        self._count = 1
-        self._turns: dict[int, int] = {}
-        self._memories: deque[Reply] = deque()
+    def turned(found: re.Match[str]) -> str:
+        word = found[0].lower()
+        if word != "you":
+            return _OTHER_SIDE[word]
+        acts = found.end() < len(phrase) and _BEFORE_SUBJECT.search(phrase, 0, found.start())
+        return "I" if acts else "me"
 
-    def respond(self, text: str) -> Reply:
-        """The answer to the next thing a person says."""
-        self._count = self._count % 4 + 1
-        words, stack = self._scan(read_words(text))
-        if not stack:
-            if self._count == 4 and self._memories:
-                return self._memories.popleft()
-            return self._nothing_found(words)
-        if stack[0] == self._program.memory_word:
-            self._remember(words)
-        return self._answer(words, stack)
-
-    def _scan(self, typed: Sequence[Word]) -> tuple[list[Word], deque[str]]:
-        """The one clause that is answered, substitutions made, and its keywords, the one to answer first.
-
-        That is the first clause with a keyword in it. A keyword that outranks all before it goes on top, any other
-        to the bottom; a word that comes again counts once.
-        """
-        program = self._program
-        words: list[Word] = []
-        stack: deque[str] = deque()
-        highest = 0
-        for word in typed:
-            if word.is_break:
-                if stack:
-                    break
-                words.clear()
-                continue
-            rank = program.ranks.get(word.key)
-            if rank is not None and word.key not in stack:
-                if rank > highest:
-                    highest = rank
-                    stack.appendleft(word.key)
-                else:
-                    stack.append(word.key)
-            words.append(program.substitutes.get(word.key, word))
-        return words, stack
-
-    def _answer(self, words: list[Word], stack: deque[str]) -> Reply:
-        for _ in range(_MOST_STEPS):
-            if not stack:
-                return self._nothing_found(words)
-            keys = [word.key for word in words]
-            known = frozenset(keys)
-            action, parts = self._choose(self._program.rules[stack.popleft()], keys, known)
-            match action:
-                case Say():
-                    return _assemble(action, words, parts)
-                case Link(key, rewrite):
-                    if rewrite is not None:
-                        words = list(_assemble(rewrite, words, parts).words)
-                    stack.appendleft(key)
-                case NewKey():
-                    continue
-                case None:
-                    break
-        return _fixed(_NO_RULE_FITS[self._count - 1])
-
-    def _choose(
-        self, rules: Sequence[_CompiledRule], keys: Sequence[str], known: frozenset[str]
-    ) -> tuple[Action | None, Parts]:
-        """What the first rule that fits says this time, and the parts it found."""
-        for rule in rules:
-            parts = rule.pattern.match(keys, known)
-            if parts is not None:
-                return self._next(rule), parts
-        return None, ()
-
-    def _next(self, rule: _CompiledRule) -> Action:
-        turn = self._turns.get(id(rule), 0)
-        self._turns[id(rule)] = turn + 1
-        return rule.actions[turn % len(rule.actions)]
-
-    def _nothing_found(self, words: list[Word]) -> Reply:
-        action = self._next(self._program.none)
-        parts = (slice(0, len(words)),)
-        return _assemble(action, words, parts) if isinstance(action, Say) else _fixed(_NO_RULE_FITS[0])
-
-    def _remember(self, words: list[Word]) -> None:
-        """Lay down what may be said of this sentence later."""
-        keys = [word.key for word in words]
-        rule = self._program.memory[slip_hash(keys[-1], 2)]
-        parts = rule.pattern.match(keys, frozenset(keys))
-        action = rule.actions[0]
-        if parts is not None and isinstance(action, Say):
-            self._memories.append(_assemble(action, words, parts))
-
-
-def slip_hash(word: str, bits: int) -> int:
-    """The HASH function of Weizenbaum's SLIP library, of the cell that holds the end of `word`: 0 to 2**bits - 1.
-
-    A cell holds six characters of six bits, padded with blanks. Its lower 35 bits are squared and the middle of the
-    product is the hash. Characters the machine did not have count by their code point.
-    """
-    cell = word[(len(word) - 1) // 6 * 6 :].ljust(6)
-    datum = 0
-    for character in cell[:6]:
-        code = _BCD.find(character)
-        datum = datum << 6 | (code if code >= 0 else ord(character) & 0o77)
-    square = (datum & (1 << 35) - 1) ** 2
-    return square >> 35 - bits // 2 & (1 << bits) - 1
-
-
-def _compile_rule(rule: Rule, tagged: Mapping[str, frozenset[str]]) -> _CompiledRule:
-    pattern = Pattern(rule.decomposition, tagged)
-    return _CompiledRule(pattern, tuple(_parse_action(text, pattern) for text in rule.reassemblies))
-
-
-def _parse_action(text: str, pattern: Pattern) -> Action:
-    if text == "NEWKEY":
-        return NewKey()
-    if text.startswith("="):
-        return Link(text[1:].strip())
-    if text.startswith("PRE "):
-        sentence, _, key = text[4:].partition("=")
-        return Link(key.strip(), _parse_say(sentence, pattern))
-    return _parse_say(text, pattern)
-
-
-def _parse_say(text: str, pattern: Pattern) -> Say:
-    parts: list[Word | int] = []
-    for token in text.split():
-        if token.isdecimal():
-            if not 1 <= int(token) <= pattern.size:
-                raise ValueError(f"'{text}' names part {token} of a decomposition of {pattern.size}.")
-            parts.append(int(token))
-        else:
-            parts.append(script_word(token))
-    if not any(isinstance(part, Word) for part in parts):
-        raise ValueError(f"'{text}' has no word of its own, so it could be empty.")
-    return Say(tuple(parts), is_question(text.strip()))
-
-
-def _elements(decomposition: str, tagged: Mapping[str, frozenset[str]]) -> list[Element]:
-    """Words and numbers of a decomposition, with its lists of alternatives and tags resolved to sets of words."""
-    elements: list[Element] = []
-    for piece in decomposition.replace(")", "(").split("("):
-        mark, rest = piece[:1], piece[1:].split()
-        if mark == "*":
-            elements.append(frozenset(rest))
-        elif mark == "/":
-            elements.append(frozenset().union(*(tagged[tag] for tag in rest)))
-        else:
-            elements += [int(token) if token.isdecimal() else frozenset((token,)) for token in piece.split()]
-    return elements
-
-
-def _assemble(say: Say, words: Sequence[Word], parts: Parts) -> Reply:
-    spoken: list[Word] = []
-    for part in say.parts:
-        if isinstance(part, int):
-            spoken += words[parts[part - 1]]
-        else:
-            spoken.append(part)
-    return Reply(tuple(spoken), say.question)
-
-
-def _fixed(text: str) -> Reply:
-    return Reply(tuple(script_word(token) for token in text.split()), question=False)
+    return _PRONOUN.sub(turned, phrase)

@@ -1,1 +1,1 @@
-"""Models of this machine: ELIZA in this process, others in child processes of their own."""
+"""Models of this machine: the built-in one in this process, others in child processes of their own."""

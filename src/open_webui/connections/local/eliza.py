@@ -12,12 +12,12 @@ from open_webui.connections.render import as_chunks, as_completion
 from open_webui.errors import BadRequest, ProviderError
 
 ELIZA: Final = "eliza"
-ELIZA_NAME: Final = "ELIZA (1966)"
+ELIZA_NAME: Final = "Eliza"
 ELIZA_DESCRIPTION: Final = (
-    "Joseph Weizenbaum's DOCTOR of 1966, the first chatbot: a few hundred rules about keywords, no language model."
-    " It is here so that you can chat before any model is connected."
+    "A small program that listens and asks back, no language model. It is here so that you can chat before any model is"
+    " connected."
 )
-# About how fast a teletype's reader follows.
+# About how fast one reads.
 WORD_SECONDS: Final = 0.03
 
 

@@ -14,11 +14,11 @@ const SUGGESTIONS = [
   ['Look at code', 'Show me how to read a CSV file in Python and sum one column.'],
 ];
 
-// What one says to Weizenbaum's program of 1966, which is there when nothing else is connected.
+// What one says to the built-in model, which is there when nothing else is connected.
 const SUGGESTIONS_OF = {
   eliza: [
-    ['Begin as in 1966', 'Men are all alike.'],
     ['Say how you feel', 'I feel a little tired today.'],
+    ['Say what you want', 'I need a holiday.'],
     ['Talk about a dream', 'I dreamed of my old school last night.'],
     ['Ask it something', 'Are you a computer?'],
   ],
