@@ -111,6 +111,20 @@ def clicked(*names: str, path: str = "/") -> View:
     return View(path, steps)
 
 
+def dialog(title: str, *names: str, path: str = "/c/rich") -> View:
+    """A dialog of this title, which is loaded after the same clicks."""
+    view = clicked(*names, path=path)
+
+    async def steps(page: Page) -> None:
+        if path == "/":
+            await show_list(page)
+        assert view.steps is not None
+        await view.steps(page)
+        await expect(page.get_by_role("dialog", name=title, exact=True)).to_be_visible()
+
+    return View(path, steps)
+
+
 async def show_list(page: Page) -> None:
     opener = page.get_by_label("Show the chat list")
     if await opener.is_visible():
@@ -152,6 +166,11 @@ async def search_found_nothing(page: Page) -> None:
     await search(page, "zzzzz")
 
 
+async def keys(page: Page) -> None:
+    await page.keyboard.press("Control+/")
+    await expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+
+
 async def account_menu(page: Page) -> None:
     await show_list(page)
     await page.locator(".account").click()
@@ -189,6 +208,13 @@ VIEWS = {
     "chat menu": clicked("Options for this chat", path="/c/rich"),
     "rename": clicked("Options for this chat", "Rename", path="/c/rich"),
     "delete": clicked("Options for this chat", "Delete", path="/c/rich"),
+    "export": dialog("Export chat", "Options for this chat", "Export"),
+    "tags": dialog("Tags", "Options for this chat", "Tags"),
+    "move": dialog("Move to a folder", "Options for this chat", "Move"),
+    "chats with a tag": dialog("Chats with a tag", "Folders and tags", "Chats with a tag", path="/"),
+    "new folder": dialog("New folder", "Folders and tags", "New folder", path="/"),
+    "delete folder": dialog("Delete folder?", "Options for the folder Work", "Delete", path="/"),
+    "keys": View(steps=keys),
     "chat list": View(steps=show_list),
     "account menu": View(steps=account_menu),
     "model picker": clicked("Model:"),
@@ -198,7 +224,7 @@ VIEWS = {
     "settings, refused": View(steps=refused),
     **{
         f"settings, {name}": tab(name)
-        for name in ("General", "Account", "Archived chats", "Connections", "Models", "People")
+        for name in ("General", "Account", "Archived chats", "Your data", "Connections", "Models", "People")
     },
 }
 
@@ -254,6 +280,12 @@ async def office(
         made = await (await request.post(f"{server.url}/api/v1/chats/new", data={"chat": chat})).json()
         ids[f"/c/{name}"] = f"/c/{made['id']}"
     rich = ids["/c/rich"].removeprefix("/c/")
+    folder = await (await request.post(f"{server.url}/api/v1/folders/", data={"name": "Work"})).json()
+    opened = f"{server.url}/api/v1/folders/{folder['id']}/update/expanded"
+    assert (await request.post(opened, data={"is_expanded": True})).ok
+    failed = server.url + "/api/v1/chats" + ids["/c/failed"].removeprefix("/c")
+    assert (await request.post(f"{failed}/folder", data={"folder_id": folder["id"]})).ok
+    assert (await request.post(f"{failed}/tags", data={"name": "sad"})).ok
     shared = await (await request.post(f"{server.url}/api/v1/chats/{rich}/share")).json()
     ids["/s/rich"] = f"/s/{shared['share_id']}"
     anyone = {"access_grants": [{"principal_type": "anyone", "principal_id": "*", "permission": "read"}]}

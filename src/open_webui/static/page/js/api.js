@@ -108,6 +108,8 @@ export const chats = {
   pinned: () => get('/api/v1/chats/pinned'),
   archived: (page) => get(`/api/v1/chats/archived?page=${page}`),
   search: (text, page, signal) => get(`/api/v1/chats/search?text=${id(text)}&page=${page}`, { signal }),
+  tagged: (name, skip, limit) => post('/api/v1/chats/tags', { name, skip, limit }),
+  folders: () => get('/api/v1/folders/'),
   get: (chatId) => get(`/api/v1/chats/${id(chatId)}`),
   rename: (chatId, title) => post(`/api/v1/chats/${id(chatId)}`, { chat: { title } }),
   togglePin: (chatId) => post(`/api/v1/chats/${id(chatId)}/pin`),

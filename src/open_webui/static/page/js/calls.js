@@ -10,3 +10,20 @@ export const chats = {
     return { stored, mended };
   },
 };
+
+export const tags = {
+  all: () => get('/api/v1/chats/all/tags'),
+  of: (chatId) => get(`/api/v1/chats/${id(chatId)}/tags`),
+  add: (chatId, name) => post(`/api/v1/chats/${id(chatId)}/tags`, { name }),
+  remove: (chatId, name) => remove(`/api/v1/chats/${id(chatId)}/tags`, { name }),
+};
+
+export const folders = {
+  chats: (folderId, page) => get(`/api/v1/chats/folder/${id(folderId)}/list?page=${page}&sort_by=updated_at`),
+  create: (name, parentId) => post('/api/v1/folders/', { name, parent_id: parentId }),
+  rename: (folderId, name) => post(`/api/v1/folders/${id(folderId)}/update`, { name }),
+  expand: (folderId, on) => post(`/api/v1/folders/${id(folderId)}/update/expanded`, { is_expanded: on }),
+  remove: (folderId, withChats) => remove(`/api/v1/folders/${id(folderId)}?delete_contents=${withChats}`),
+  // null: out of all folders.
+  put: (chatId, folderId) => post(`/api/v1/chats/${id(chatId)}/folder`, { folder_id: folderId }),
+};

@@ -19,6 +19,7 @@ export const conversation = {
   pinned: false,
   archived: false,
   shareId: null,
+  folderId: null,
   history: EMPTY,
   loading: false,
   problem: null,
@@ -48,7 +49,7 @@ export function isBusy() {
 }
 
 function become(chatId, fields) {
-  Object.assign(conversation, { chatId, title: '', pinned: false, archived: false, shareId: null, history: EMPTY, loading: false, problem: null }, fields);
+  Object.assign(conversation, { chatId, title: '', pinned: false, archived: false, shareId: null, folderId: null, history: EMPTY, loading: false, problem: null }, fields);
   pending = [];
   set({ chatId });
 }
@@ -105,6 +106,7 @@ export function takeHead(chat) {
   conversation.pinned = Boolean(chat.pinned);
   conversation.archived = Boolean(chat.archived);
   conversation.shareId = chat.share_id ?? null;
+  conversation.folderId = chat.folder_id ?? null;
   listeners.head();
 }
 

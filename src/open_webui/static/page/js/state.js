@@ -10,6 +10,8 @@ export const state = {
   chats: [],
   pinned: [],
   moreChats: false,
+  folders: [],
+  tag: null,
   active: new Set(),
   chatId: null,
   connected: false,

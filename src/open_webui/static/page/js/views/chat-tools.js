@@ -1,8 +1,10 @@
-// What one does with a chat now and then: take it along as a file.
+// What one does with a chat now and then: take it along as a file, give it tags, put it into a folder.
 import * as api from '../api.js';
-import { failed, h, icon, openDialog } from '../dom.js';
+import { folders, tags } from '../calls.js';
+import { clear, failed, freshId, h, icon, iconButton, openDialog, promptDialog, toast } from '../dom.js';
 import { asJson, asMarkdown, asText, fileName } from '../exports.js';
-import { modelName } from '../state.js';
+import { modelName, state } from '../state.js';
+import { filterBy, foldersChanged, putInto, refreshSoon } from './sidebar.js';
 
 const KINDS = [
   { label: 'Markdown', detail: 'The shown branch, to read and to edit.', ending: 'md', type: 'text/markdown', write: asMarkdown },
@@ -29,4 +31,89 @@ function download(name, text, type) {
   const address = URL.createObjectURL(new Blob([text], { type }));
   h('a', { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+// ---- tags ----------------------------------------------------------------------------------------------------------
+
+export async function openTags(chat) {
+  const [given, all] = await Promise.all([tags.of(chat.id), tags.all()]);
+  const known = freshId('tags');
+  const list = h('ul.chips', { 'aria-label': 'Tags of this chat' });
+  const input = h('input', { 'aria-label': 'New tag', placeholder: 'New tag', list: known, maxlength: 100, autocomplete: 'off' });
+  const draw = (rows) => clear(list, rows.map(chip), !rows.length && h('li.muted', {}, 'No tag yet.'));
+  const chip = (tag) =>
+    h('li.chip', {}, h('button', { type: 'button', title: `Show the chats with ${tag.name}`, onclick: () => { dialog.close(); filterBy(tag.name).catch(failed); } }, tag.name), iconButton('close', `Remove ${tag.name}`, () => change(() => tags.remove(chat.id, tag.name))));
+  const change = async (work) => {
+    try {
+      draw(await work());
+      if (state.tag) refreshSoon();
+      input.focus();
+      return true;
+    } catch (error) {
+      failed(error);
+      return false;
+    }
+  };
+  const add = async (event) => {
+    event.preventDefault();
+    const name = input.value.trim();
+    if (name && (await change(() => tags.add(chat.id, name)))) input.value = '';
+  };
+  draw(given);
+  const dialog = openDialog({
+    title: 'Tags',
+    className: 'dialog-small',
+    content: [list, h('form.inline-form', { onsubmit: add }, input, h('datalist', { id: known }, all.map((tag) => h('option', { value: tag.name }))), h('button.button', {}, 'Add'))],
+  });
+  input.focus();
+}
+
+export async function chooseTag() {
+  const all = await tags.all();
+  const choice = (tag) => h('li.chip', {}, h('button', { type: 'button', onclick: () => { dialog.close(); filterBy(tag.name).catch(failed); } }, tag.name));
+  const dialog = openDialog({
+    title: 'Chats with a tag',
+    className: 'dialog-small',
+    content: all.length ? h('ul.chips', {}, all.map(choice)) : h('p.muted', {}, 'No chat has a tag yet. Give it one in its menu.'),
+  });
+  dialog.querySelector('.chip button')?.focus();
+}
+
+// ---- folders -------------------------------------------------------------------------------------------------------
+
+// Called from the list's menu with nothing, from a folder's with its id.
+export async function newFolder(parentId = null) {
+  const name = await promptDialog({ title: 'New folder', label: 'Name', value: '', action: 'Make folder' });
+  if (!name) return null;
+  const made = await folders.create(name, parentId);
+  await foldersChanged();
+  return made;
+}
+
+export async function openMove(chat) {
+  const all = await api.chats.folders();
+  const now = chat.folder_id ?? chat.folderId ?? null;
+  const put = async (folder) => {
+    await putInto(chat.id, folder?.id ?? null);
+    toast(folder ? `Moved to ${folder.name}.` : 'Moved out of its folder.');
+  };
+  const choose = (work) => () => {
+    dialog.close();
+    work().catch(failed);
+  };
+  const make = async () => {
+    const made = await newFolder();
+    if (made) await put(made);
+  };
+  const depth = (folder, seen = new Set()) => {
+    const parent = all.find((each) => each.id === folder.parent_id);
+    return parent && !seen.has(parent.id) ? `${depth(parent, seen.add(parent.id))}${parent.name} / ` : '';
+  };
+  const choice = (folder) => h('li', {}, h('button.menu-item', { type: 'button', onclick: choose(() => put(folder)), disabled: folder.id === now }, icon('folder'), h('span', {}, depth(folder) + folder.name), folder.id === now && icon('check')));
+  const dialog = openDialog({
+    title: 'Move to a folder',
+    className: 'dialog-small',
+    content: h('ul', {}, all.map(choice), now && h('li', {}, h('button.menu-item', { type: 'button', onclick: choose(() => put(null)) }, icon('close'), h('span', {}, 'Out of its folder'))), h('li', {}, h('button.menu-item', { type: 'button', onclick: choose(make) }, icon('plus'), h('span', {}, 'New folder')))),
+  });
+  dialog.querySelector('.menu-item:not(:disabled)').focus();
 }

@@ -8,15 +8,18 @@ const PAGE = 60;
 let loadedPages = 0;
 let refreshTimer = 0;
 let nav = null;
+let drawer = null;
 let actions = null;
 let endSubscription = () => {};
 
 // actions: {newChat(), openChat(id), search(), settings(tab), signOut(), gone(id), changed(chat)}
 export function createSidebar(given) {
   actions = given;
-  nav = h('div.chat-list', { onkeydown: walkList, role: 'group', 'aria-label': 'Chats' });
+  nav = h('div.chat-list', { role: 'group', 'aria-label': 'Chats' });
+  drawer = h('div.folders');
   endSubscription();
-  endSubscription = watch(['chats', 'pinned', 'chatId', 'active', 'moreChats'], render);
+  endSubscription = watch(['chats', 'pinned', 'chatId', 'active', 'moreChats', 'folders', 'tag'], render);
+  const options = iconButton('more', 'Folders and tags', () => listMenu(options), { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
   const account = h(
     'button.account',
     { type: 'button', 'aria-haspopup': 'menu', 'aria-expanded': 'false', onclick: () => accountMenu(account) },
@@ -32,10 +35,10 @@ export function createSidebar(given) {
     h(
       'div.sidebar-actions',
       {},
-      h('button.side-action', { type: 'button', onclick: actions.newChat }, icon('compose'), h('span', {}, 'New chat')),
+      h('div.side-pair', {}, h('button.side-action', { type: 'button', onclick: actions.newChat }, icon('compose'), h('span', {}, 'New chat')), options),
       h('button.side-action', { type: 'button', onclick: actions.search }, icon('search'), h('span', {}, 'Search'), h('kbd', {}, 'Ctrl K')),
     ),
-    h('nav.sidebar-scroll', { 'aria-label': 'Chats' }, nav),
+    h('nav.sidebar-scroll', { 'aria-label': 'Chats', onkeydown: walkList, ondragstart: drag, ondragover: allowDrop, ondrop: (event) => drop(event, null) }, drawer, nav),
     h('div.sidebar-foot', {}, account),
   );
 }
@@ -79,15 +82,38 @@ export function closeIfNarrow() {
 export async function refresh() {
   clearTimeout(refreshTimer);
   try {
-    const [first, pinned] = await Promise.all([api.chats.page(1), api.chats.pinned()]);
+    const { tag } = state;
+    const [first, pinned, folders] = await Promise.all([tag ? api.chats.tagged(tag, 0, PAGE) : api.chats.page(1), tag ? [] : api.chats.pinned(), listFolders()]);
+    if (tag !== state.tag) return;
     const known = new Set(first.map((chat) => chat.id));
     const later = loadedPages > 1 ? state.chats.slice(PAGE).filter((chat) => !known.has(chat.id)) : [];
     loadedPages = Math.max(loadedPages, 1);
     const active = new Set([...first, ...pinned].filter((chat) => chat.active).map((chat) => chat.id));
-    set({ chats: [...first, ...later], pinned, active, ...(loadedPages > 1 ? {} : { moreChats: first.length >= PAGE }) });
+    set({ chats: [...first, ...later], pinned, folders, active, ...(loadedPages > 1 ? {} : { moreChats: first.length >= PAGE }) });
   } catch (error) {
     if (error.status !== 401) failed(error);
   }
+}
+
+// Asked for once, and again where there are any.
+let wantsFolders = true;
+async function listFolders() {
+  if (!may('features.folders') || !(wantsFolders || state.folders.length)) return [];
+  wantsFolders = false;
+  return api.chats.folders();
+}
+
+export async function foldersChanged() {
+  wantsFolders = true;
+  await refresh();
+}
+
+// Only the chats with a tag; null: all of them.
+export async function filterBy(tag) {
+  loadedPages = 0;
+  set({ tag, chats: [], pinned: [], moreChats: false });
+  await refresh();
+  if (!isOpen()) toggle(true);
 }
 
 export function refreshSoon() {
@@ -97,7 +123,8 @@ export function refreshSoon() {
 
 export function forgetList() {
   loadedPages = 0;
-  set({ chats: [], pinned: [], moreChats: false, active: new Set() });
+  wantsFolders = true;
+  set({ chats: [], pinned: [], folders: [], tag: null, moreChats: false, active: new Set() });
 }
 
 let loadingMore = false;
@@ -105,7 +132,7 @@ async function loadMore() {
   if (loadingMore || !state.moreChats) return;
   loadingMore = true;
   try {
-    const rows = await api.chats.page(loadedPages + 1);
+    const rows = await (state.tag ? api.chats.tagged(state.tag, loadedPages * PAGE, PAGE) : api.chats.page(loadedPages + 1));
     loadedPages += 1;
     const known = new Set(state.chats.map((chat) => chat.id));
     set({ chats: [...state.chats, ...rows.filter((row) => !known.has(row.id))], moreChats: rows.length >= PAGE });
@@ -117,6 +144,8 @@ async function loadMore() {
 }
 
 export function retitle(chatId, title) {
+  // It may be in an open folder.
+  if (state.folders.length && ![...state.chats, ...state.pinned].some((row) => row.id === chatId)) refreshSoon();
   const change = (rows) => rows.map((row) => (row.id === chatId ? { ...row, title } : row));
   set({ chats: change(state.chats), pinned: change(state.pinned) });
 }
@@ -161,7 +190,9 @@ function render() {
   }
   sentinel.disconnect();
   clear(nav, [...groups].map(([name, rows]) => h('section', {}, h('h2.group-name', {}, name), h('ul', {}, rows.map((chat) => row(chat, name === 'Pinned'))))));
-  if (!groups.size) nav.append(h('p.list-empty', {}, 'Your chats will appear here.'));
+  showFolders();
+  if (state.tag) nav.prepend(h('div.filter', {}, icon('tag'), h('span', {}, state.tag), iconButton('close', 'Show all chats', () => filterBy(null).catch(failed))));
+  if (!groups.size && !state.folders.length) nav.append(h('p.list-empty', {}, state.tag ? 'No chat has this tag.' : 'Your chats will appear here.'));
   if (state.moreChats) {
     const mark = h('p.list-empty', { role: 'status' }, 'Loading more…');
     nav.append(mark);
@@ -170,7 +201,14 @@ function render() {
   if (focused) nav.querySelector(`[data-id="${CSS.escape(focused)}"] ${wasMenu ? '.row-menu' : 'a'}`)?.focus();
 }
 
-function row(chat, pinned) {
+// A module of their own, for those who have any.
+function showFolders() {
+  drawer.hidden = !state.folders.length || state.tag !== null;
+  if (drawer.hidden) clear(drawer);
+  else part(import('./folders.js')).then((folders) => folders.draw(drawer, actions)).catch(failed);
+}
+
+export function row(chat, pinned) {
   const current = chat.id === state.chatId;
   const running = state.active.has(chat.id);
   const unread = !current && !running && chat.last_read_at !== null && chat.updated_at > (chat.last_read_at ?? 0);
@@ -178,7 +216,7 @@ function row(chat, pinned) {
   more.classList.add('row-menu');
   return h(
     'li.chat-row',
-    { 'data-id': chat.id, 'data-current': current || null },
+    { 'data-id': chat.id, 'data-current': current || null, 'data-folder': chat.folder_id ?? null },
     h(
       'a',
       { href: `/c/${chat.id}`, 'data-route': true, 'aria-current': current ? 'page' : null, title: chat.title },
@@ -191,12 +229,45 @@ function row(chat, pinned) {
 }
 
 function walkList(event) {
-  const stops = [...nav.querySelectorAll('.chat-row > a')];
+  const stops = [...nav.parentElement.querySelectorAll('.chat-row > a, .folder-toggle')].filter((stop) => stop.checkVisibility());
   const at = stops.indexOf(document.activeElement);
   const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: stops.length - 1 }[event.key];
   if (at < 0 || to === undefined) return;
   event.preventDefault();
   stops[Math.max(0, Math.min(to, stops.length - 1))].focus();
+}
+
+// ---- chats are dragged into folders, and out of them -----------------------------------------------------------------
+
+const KIND = 'application/x-chat';
+
+function drag(event) {
+  const dragged = event.target.closest?.('.chat-row');
+  if (!dragged) return;
+  event.dataTransfer.setData(KIND, dragged.dataset.id);
+  event.dataTransfer.effectAllowed = 'move';
+}
+
+export function allowDrop(event) {
+  if (event.dataTransfer.types.includes(KIND)) event.preventDefault();
+}
+
+export function drop(event, folderId) {
+  const chatId = event.dataTransfer.getData(KIND);
+  if (!chatId) return;
+  event.preventDefault();
+  event.stopPropagation();
+  putInto(chatId, folderId).catch(failed);
+}
+
+export async function putInto(chatId, folderId) {
+  const { folders } = await part(import('../calls.js'));
+  await change(() => folders.put(chatId, folderId));
+}
+
+function listMenu(anchor) {
+  const open = (name) => () => tool(name).catch(failed);
+  openMenu(anchor, [may('features.folders') && { label: 'New folder', icon: 'folder', action: open('newFolder') }, { label: 'Chats with a tag', icon: 'tag', action: open('chooseTag') }].filter(Boolean));
 }
 
 // ---- what one can do with a chat -----------------------------------------------------------------------------------
@@ -212,6 +283,8 @@ export function chatMenu(chat) {
     { label: 'Rename', icon: 'pencil', action: guard(() => rename(chat)) },
     { label: chat.pinned ? 'Unpin' : 'Pin', icon: 'pin', action: guard(() => change(() => api.chats.togglePin(chat.id))) },
     { label: 'Copy share link', icon: 'link', action: guard(() => share(chat)) },
+    { label: 'Tags', icon: 'tag', action: guard(() => tool('openTags', chat)) },
+    may('features.folders') && { label: 'Move to a folder', icon: 'folder', action: guard(() => tool('openMove', chat)) },
     { label: 'Make a copy', icon: 'copy', action: guard(() => copyChat(chat)) },
     may('chat.export') && { label: 'Export', icon: 'download', action: guard(() => tool('openExport', chat)) },
     { label: chat.archived ? 'Restore from archive' : 'Archive', icon: 'archive', action: guard(() => archive(chat)) },
@@ -252,7 +325,7 @@ async function copyChat(chat) {
 
 // A dialog that is loaded when somebody asks for it.
 async function tool(name, chat) {
-  (await part(import('./chat-tools.js')))[name](chat, actions);
+  await (await part(import('./chat-tools.js')))[name](chat, actions);
 }
 
 async function archive(chat) {
