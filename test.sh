@@ -60,7 +60,14 @@ need_system_packages() {
     command -v plantuml >/dev/null || missing+=(plantuml)
     command -v dot >/dev/null || missing+=(graphviz)
     has_chromium || on_ubuntu || missing+=(chromium)
-    [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+    command -v systemd-analyze >/dev/null || missing+=(systemd)
+    # Debian keeps servers where only root's path leads. The tests start their own: what comes with the package stays off.
+    local services=()
+    [ -x /usr/sbin/nginx ] || services+=(nginx)
+    command -v caddy >/dev/null || services+=(caddy)
+    [ ${#missing[@]} -eq 0 ] && [ ${#services[@]} -eq 0 ] && return
+    install_packages "${missing[@]}" "${services[@]}"
+    [ ${#services[@]} -eq 0 ] || [ ! -d /run/systemd/system ] || as_root systemctl disable --quiet --now "${services[@]}"
 }
 
 install_packages() {
