@@ -29,6 +29,10 @@ _NEWER: Final = re.compile(r"o[1-9](-|$)|gpt-[5-9]")
 log = get_logger(__name__)
 T = TypeVar("T")
 MAX_MODELS: Final = 10_000
+NO_IDENTITY: Final = (
+    "This server has no identity of its own at Azure."
+    " An administrator can enter a token of Entra ID as the key of the connection."
+)
 UNNAMED: Final = (
     "Azure does not tell which deployments a resource has."
     " An administrator can name them as the model ids of the connection."
@@ -51,6 +55,7 @@ class OpenAIConnection:
         self._newer: set[str] = set()
 
     async def list_models(self) -> list[ModelEntry]:
+        self._check_sign_in()
         named = self.spec.model_ids or ((self._address.deployment,) if self._address.deployment else ())
         if named:
             return [self._entry({"id": model_id}) for model_id in named]
@@ -65,11 +70,17 @@ class OpenAIConnection:
 
     async def raw_models(self) -> Any:
         """The provider's own answer to the question for its models. Raises ProviderError."""
+        self._check_sign_in()
         body = await self.call("GET", "/models", timeout=self._list_timeout)
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise ProviderError(_not_json(self.spec.url, body)) from None
+
+    def _check_sign_in(self) -> None:
+        """Raises ProviderError for a sign-in that needs what this server has not."""
+        if self.spec.entra and not self.spec.key:
+            raise ProviderError(NO_IDENTITY)
 
     def _entry(self, model: dict[str, Any]) -> ModelEntry:
         remote = model["id"]

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from open_webui.connections.address import address_of
-from open_webui.connections.openai import UNNAMED, OpenAIConnection
+from open_webui.connections.openai import NO_IDENTITY, UNNAMED, OpenAIConnection
 from open_webui.connections.specs import build
 from open_webui.errors import ProviderError
 from tests.support.live import Actor, Live
@@ -189,6 +189,20 @@ async def test_a_token_of_entra(http: aiohttp.ClientSession, resource: Resource,
         else:
             with pytest.raises(ProviderError, match="key of this connection"):
                 await connection.open(entry, ASK).__aenter__()
+
+
+async def test_sign_in_by_an_identity_of_the_server_is_refused_in_words(
+    http: aiohttp.ClientSession, resource: Resource
+) -> None:
+    spec = build(
+        "openai", 0, url_of(resource, ""), "", {"azure": True, "auth_type": "azure_ad", "model_ids": ["my chat"]}
+    )
+    connection = OpenAIConnection(http, spec, 5)
+    for ask in (connection.list_models, connection.raw_models):
+        with pytest.raises(ProviderError) as refused:
+            await ask()
+        assert refused.value.detail == NO_IDENTITY
+    assert resource.said == []
 
 
 async def test_a_deployment_of_a_reasoning_model_gets_the_newer_limit(

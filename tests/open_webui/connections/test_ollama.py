@@ -5,6 +5,8 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -223,7 +225,13 @@ async def test_models(server: OllamaConnection, upstream: Upstream) -> None:
         await server.list_models()
 
 
-async def test_something_else_at_that_address(http: aiohttp.ClientSession, upstream: Upstream) -> None:
-    wrong = OllamaConnection(http, Spec(kind="ollama", index=0, url=upstream.openai_url + "/models?"), 5)
-    with pytest.raises(ProviderError):
-        await wrong.list_models()
+async def test_something_else_at_that_address(http: aiohttp.ClientSession) -> None:
+    async def models(_request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": "m"}]})
+
+    app = web.Application()
+    app.router.add_get("/api/tags", models)
+    async with TestServer(app) as provider:
+        wrong = OllamaConnection(http, Spec(kind="ollama", index=0, url=str(provider.make_url("/"))), 5)
+        with pytest.raises(ProviderError):
+            await wrong.list_models()
