@@ -45,8 +45,10 @@ class Settings(BaseSettings):
     webui_auth_cookie_same_site: Literal["lax", "strict", "none"] = "lax"
     webui_auth_cookie_secure: bool = False
     cors_allow_origin: str = ""
-    # Proxies whose X-Forwarded-* headers are believed, as uvicorn understands it.
-    forwarded_allow_ips: str = "127.0.0.1"
+    # Proxies whose X-Forwarded-For is believed: addresses and networks, or "*" (see internal/forwarded.py).
+    forwarded_allow_ips: str = ""
+    # Empty: a quarter of all that the system has files for.
+    max_connections_per_address: int | None = Field(default=None, ge=1)
 
     global_log_level: str = "INFO"
     # The level of the server's own lines, over GLOBAL_LOG_LEVEL.

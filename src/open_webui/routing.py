@@ -7,7 +7,6 @@ import json
 from collections.abc import Awaitable, Callable, Coroutine
 from types import UnionType
 from typing import Any, Final, get_args
-from urllib.parse import urlsplit
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -18,6 +17,7 @@ from open_webui import constants
 from open_webui.access.api_keys import check_endpoint
 from open_webui.access.policy import Policy, declare, policy_of
 from open_webui.errors import BadRequest, Forbidden, OuiError, Unauthenticated
+from open_webui.internal.forwarded import is_own_origin
 from open_webui.principal import Principal
 from open_webui.schemas.replies.shape import Shape
 from open_webui.services import intake
@@ -260,20 +260,14 @@ def check_type(request: Request) -> None:
         raise OuiError("Send JSON with the header 'Content-Type: application/json'.", status=415)
 
 
-def _is_own(request: Request, origin: str) -> bool:
-    """Whether an origin is this server's: the host, and a scheme that is no weaker. Behind a proxy that ends TLS and does not
-    say so (X-Forwarded-Proto) pages come with https to a server that takes itself for http.
-    """
-    given = urlsplit(origin)
-    return given.netloc == request.headers.get("host") and given.scheme in {request.url.scheme, "https"}
-
-
 def check_origin(request: Request, state: State) -> None:
     """Refuses a cookie-authenticated write that a page of another origin makes. Raises Forbidden."""
     origin = request.headers.get("origin")
     if origin is None:
         if request.headers.get("sec-fetch-site") in {None, "same-origin", "none"}:
             return
-    elif _is_own(request, origin) or origin in state.allowed_origins:
+    elif origin in state.allowed_origins or is_own_origin(
+        origin, request.url.scheme, request.headers.get("host"), request.headers.get("x-forwarded-host")
+    ):
         return
     raise Forbidden("This request came from another site, so it was refused.", status=403)

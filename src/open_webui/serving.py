@@ -16,9 +16,10 @@ from fastapi import FastAPI
 from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.internal import log
-from open_webui.internal.bounded_http import BoundedHttp, raise_file_limit
+from open_webui.internal.bounded_http import BoundedHttp, proxies, raise_file_limit
 from open_webui.internal.lean_imports import sqlalchemy_without_orm, without
 
+_log = log.get_logger(__name__)
 # How long open requests may take to end after a stop signal; running answers are journalled and marked, not waited for.
 GRACE_SECONDS = 5
 
@@ -26,7 +27,8 @@ GRACE_SECONDS = 5
 def run(settings: Settings, *, reload: bool = False) -> None:
     """Serves until a signal. Raises StartupError when the server can't start."""
     log.set_up(settings)
-    raise_file_limit()
+    _check_proxies(settings.forwarded_allow_ips)
+    raise_file_limit(settings.max_connections_per_address)
     # Before anything brings SQLAlchemy.
     sqlalchemy_without_orm()
     from open_webui.internal.private import make_private
@@ -48,6 +50,8 @@ def run(settings: Settings, *, reload: bool = False) -> None:
             log_config=None,
             http="open_webui.internal.bounded_http:BoundedHttp",
             ws="open_webui.socket.frames:FrameProtocol",
+            proxy_headers=False,
+            forwarded_allow_ips=settings.forwarded_allow_ips,
         )
         return
     listener = _listen(settings)
@@ -69,7 +73,8 @@ def run(settings: Settings, *, reload: bool = False) -> None:
             ws=FrameProtocol,
             ws_max_size=settings.websocket_max_message_kb * 1024,
             ws_per_message_deflate=False,
-            proxy_headers=True,
+            # BoundedHttp does what uvicorn would, and counts connections by it.
+            proxy_headers=False,
             forwarded_allow_ips=settings.forwarded_allow_ips,
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=65,
@@ -102,6 +107,18 @@ async def _serve(server: uvicorn.Server, app: FastAPI, listener: socket.socket) 
         host, port = listener.getsockname()[:2]
         _say_where(host, port)
         await server.serve(sockets=[listener])
+
+
+def _check_proxies(listed: str) -> None:
+    try:
+        everybody = proxies(listed).everybody
+    except ValueError as error:
+        raise StartupError(
+            f"The configuration can't be used. FORWARDED_ALLOW_IPS: {error}. Name the addresses or networks of your proxies, "
+            "separated by commas."
+        ) from None
+    if everybody:
+        _log.warning("FORWARDED_ALLOW_IPS=* believes whoever connects: let nobody reach this port but your proxy")
 
 
 def _say_where(host: str, port: int) -> None:

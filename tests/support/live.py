@@ -97,7 +97,8 @@ async def serve(settings: Settings) -> AsyncIterator[Live]:
     checked = CheckedReplies(app)
     server = _Server(
         uvicorn.Config(checked, host="127.0.0.1", port=0, lifespan="on", log_config=None, access_log=False, loop="none",
-                       http=BoundedHttp, ws=FrameProtocol, timeout_graceful_shutdown=5)
+                       http=BoundedHttp, ws=FrameProtocol, proxy_headers=False,
+                       forwarded_allow_ips=settings.forwarded_allow_ips, timeout_graceful_shutdown=5)
     )  # fmt: skip
     running = asyncio.create_task(server.serve(), name="live server")
     ready = asyncio.create_task(server.ready.wait())

@@ -30,13 +30,15 @@ class RawSocket:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def open(cls, port: int) -> Self:
-        """Shakes hands for a WebSocket."""
+    async def open(cls, port: int, **headers: str) -> Self:
+        """Shakes hands for a WebSocket. headers: more of them."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         key = base64.b64encode(os.urandom(16)).decode()
         writer.write(
             f"GET {PATH} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n".encode()
+            + "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+            + b"\r\n"
         )
         head = await reader.readuntil(b"\r\n\r\n")
         assert b" 101 " in head, head

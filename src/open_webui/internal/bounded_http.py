@@ -1,17 +1,21 @@
-"""uvicorn's HTTP connection with bounds: on the size of a request's head, on the time it and its body take, on idle connections.
+"""uvicorn's HTTP connection with bounds: on the size of a request's head, on the time it and its body take, on idle connections,
+on how many there are.
 
 The bounds cost a request a few additions. Time is looked at once a second, for all connections in one go.
 """
 
 import asyncio
 import contextlib
+import functools
 import sys
+from collections import Counter
 from typing import Any, Final
 from weakref import WeakSet
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from open_webui.internal.forwarded import Proxies, household
 from open_webui.internal.log import get_logger
 
 if sys.platform != "win32":
@@ -31,15 +35,26 @@ BODY_BYTES: Final = 8 * 1024
 # After a connection was closed: until it is gone even though the client does not read what waits for it.
 PARTING_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 1.0
+# Between two lines in the log on too many connections of one address.
+WARNING_SECONDS: Final = 10.0
 # Connections at once, where the system allows so many files; the rest of its files is for the database and providers.
 MAX_CONNECTIONS: Final = 20_000
 _SHARE: Final = 0.8
+# Those of one address, as a part of all, where the operator sets no number. An office or a household has one address.
+_SHARE_OF_ONE: Final = 0.25
 _REFUSALS: Final = {
     408: b"The request did not arrive in time.",
     414: b"The address of the request is longer than this server accepts (64 KB).",
     431: b"The headers of the request are larger than this server accepts (64 KB, 200 of them).",
+    429: b"Your address has too many open connections to this server. Close some, or try again in a moment.",
     503: b"The server has too many open connections. Try again in a moment.",
 }
+# Connections by the address they count for (see `household`), each as long as it is open.
+_of_address: Counter[str] = Counter()
+# By address, "" for all: until when none can be closed, and when the log is told again. Only few addresses ever have so many.
+_no_room_until: dict[str, float] = {}
+_next_warning: dict[str, float] = {}
+proxies = functools.cache(Proxies)
 
 
 class _HeadTooLarge(Exception):
@@ -50,9 +65,15 @@ class BoundedHttp(HttpToolsProtocol):
     """One connection. It refuses what is larger or slower than the bounds, and closes what is idle for too long."""
 
     max_connections = MAX_CONNECTIONS
+    max_of_address = int(MAX_CONNECTIONS * _SHARE_OF_ONE)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._proxies = proxies(str(self.config.forwarded_allow_ips))
+        # Whether the other side is a proxy whose word on its clients is taken. It counts for none itself.
+        self._from_proxy = False
+        # The address that the connection counts for; empty: for none.
+        self.counted_for = ""
         # Bytes read since the last that were of any use: since a head was whole, or a piece of a body came.
         self._of_no_use = 0
         self._in_body = False
@@ -77,8 +98,30 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_made(transport)
         self._deadline = self.loop.time() + HEAD_SECONDS
         _watch(self.loop, self.server_state)
+        peer = self.client[0] if self.client else ""
+        self._from_proxy = peer in self._proxies
+        if not self._from_proxy:
+            self._count(peer)
         if len(self.connections) > self.max_connections and not make_room(self.server_state, self):
             self._refuse(503)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        count_for(self, "")
+        super().connection_lost(exc)
+
+    def _count(self, address: str) -> None:
+        """Counts the connection for an address; one too many makes room or is refused."""
+        count_for(self, household(address))
+        if _of_address[self.counted_for] > self.max_of_address and not make_room(
+            self.server_state, self, self.counted_for
+        ):
+            self._refuse(429)
+
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        # What the connection counts for is the socket's from now on.
+        socket: Any = self.transport.get_protocol()
+        socket.counted_for, self.counted_for = self.counted_for, ""
 
     def data_received(self, data: bytes) -> None:
         size = len(data)
@@ -103,6 +146,11 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_WAITING:
             self._end()
             raise _HeadTooLarge
+        self._proxies.apply(self.scope, believed=self._from_proxy)
+        if self._from_proxy:
+            self._count(self.scope["client"][0] if self.scope["client"] else "")
+            if self._refused:
+                raise _HeadTooLarge
         super().on_headers_complete()
         self._in_body = True
         self._body_bytes = 0
@@ -124,6 +172,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._from_proxy and self._is_silent():
+            count_for(self, "")
         if not self._in_body:
             self._wait_for_more()
 
@@ -200,29 +250,60 @@ def _look(loop: asyncio.AbstractEventLoop, state: ServerState) -> None:
         _watched.discard(state)
 
 
-def make_room(state: ServerState, newest: asyncio.Protocol) -> int:
-    """Closes a tenth of the connections that nobody waits for, but for the newest, and returns how many it closed."""
+def count_for(connection: Any, address: str) -> None:
+    """Makes an open connection count for this address instead of the one before; empty: for none."""
+    if before := connection.counted_for:
+        _of_address[before] -= 1
+        if not _of_address[before]:
+            del _of_address[before]
+    connection.counted_for = address
+    if address:
+        _of_address[address] += 1
+
+
+def make_room(state: ServerState, newest: Any, address: str = "") -> int:
+    """Closes a tenth of the connections that nobody waits for, but for the newest, and returns how many it closed.
+
+    address: only connections that count for it are closed. Where there was none to close, nobody looks again for a second.
+    """
+    now = newest.loop.time()
+    if now < _no_room_until.get(address, 0):
+        return 0
+    connections: set[Any] = state.connections
     expendable = [
         c
-        for c in state.connections
-        if c is not newest and getattr(c, "expendable", False) and not c.transport.is_closing()
+        for c in connections
+        if c is not newest
+        and getattr(c, "expendable", False)
+        and (not address or c.counted_for == address)
+        and not c.transport.is_closing()
     ]
     # A set has no order: chance decides, and who tries again is let in.
-    closed = expendable[: max(1, len(state.connections) // 10)]
+    count = _of_address[address] if address else len(connections)
+    closed = expendable[: max(1, count // 10)]
     for connection in closed:
         connection.transport.abort()
-    if closed:
-        log.warning("too many connections: idle ones were closed", open=len(state.connections), closed=len(closed))
+    if not closed:
+        _no_room_until[address] = now + LOOK_SECONDS
+    if now >= _next_warning.get(address, 0):
+        _next_warning[address] = now + WARNING_SECONDS
+        log.warning("too many connections", open=count, idle_ones_closed=len(closed), address=address or "all together")
     return len(closed)
 
 
-def raise_file_limit() -> int:
+def raise_file_limit(max_of_address: int | None) -> int:
     """Raises the number of files this process may have open to what the system allows. Returns the limit, and makes a part of
-    it the bound on connections.
+    it the bound on connections, of which one address has a part if max_of_address does not say how many.
     """
     limit = sys.maxsize if sys.platform == "win32" else _raised()
     BoundedHttp.max_connections = min(MAX_CONNECTIONS, max(16, int(limit * _SHARE)))
-    log.info("open files", limit=limit, connections=BoundedHttp.max_connections)
+    BoundedHttp.max_of_address = max_of_address or int(BoundedHttp.max_connections * _SHARE_OF_ONE)
+    log.info(
+        "open files",
+        limit=limit,
+        connections=BoundedHttp.max_connections,
+        of_one_address=BoundedHttp.max_of_address,
+    )
     return limit
 
 

@@ -224,7 +224,7 @@ def _image_url(user_id: str) -> str:
 
 
 def _address(request: Request) -> str:
-    """Where the client is; behind a proxy what that says, if uvicorn trusts it (FORWARDED_ALLOW_IPS)."""
+    """Where the client is; behind a listed proxy what that says (see internal/forwarded.py)."""
     return request.client.host if request.client is not None else ""
 
 

@@ -1,12 +1,12 @@
 """Limits on attempts: so many in a sliding window for each key, in bounded memory."""
 
 import hashlib
-import ipaddress
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from open_webui.errors import TooManyRequests
+from open_webui.internal.forwarded import household
 
 WINDOW_SECONDS = 180
 # As on the wire: successful sign-ins count too. Of one account from one address: strangers elsewhere lock nobody out.
@@ -73,24 +73,11 @@ class SignInAttempts:
 
     def from_address(self, address: str) -> None:
         """Counts a sign-up. Raises TooManyRequests."""
-        self._by_address.take(network(address))
+        self._by_address.take(household(address))
 
     def sign_in(self, address: str, email: str) -> None:
         """Counts a sign-in. Raises TooManyRequests."""
-        place = network(address)
+        place = household(address)
         self._by_address.take(place)
         self._by_both.take(f"{place} {email}")
         self._by_email.take(email)
-
-
-def network(address: str) -> str:
-    """What counts as one address: of IPv6, where a household has as many as it likes, the /64."""
-    try:
-        known = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(known, ipaddress.IPv4Address):
-        return str(known)
-    if known.ipv4_mapped is not None:
-        return str(known.ipv4_mapped)
-    return str(ipaddress.ip_network((known, 64), strict=False))

@@ -40,36 +40,14 @@ class CheckedSockets:
         self._max_bytes = max_bytes
         self._signed_in = signed_in
         self._rates: dict[str, Rate] = {}
-        self._has_hinted = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._has_hinted:
-            self._hint(scope)
         if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         elif scope["type"] == "http" and scope["method"] == "POST":
             await self._poll(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-    def _hint(self, scope: Scope) -> None:
-        """Tells the log, once, why the library refuses pages that came over TLS through a proxy which does not say so."""
-        headers = dict(scope.get("headers") or ())
-        origin, host = headers.get(b"origin", b""), headers.get(b"host", b"")
-        allowed = self._server.eio.cors_allowed_origins
-        if (
-            origin == b"https://" + host
-            and scope.get("scheme") not in {"https", "wss"}
-            and headers.get(b"x-forwarded-proto") != b"https"
-            and allowed != "*"
-            and origin.decode("latin-1") not in (allowed or ())
-        ):
-            self._has_hinted = True
-            log.warning(
-                "sockets of a page that came over https are refused: let the proxy send X-Forwarded-Proto, or name the page's "
-                "origin in CORS_ALLOW_ORIGIN",
-                origin=origin.decode("latin-1"),
-            )
 
     def _bound(self, eio_sid: str) -> int:
         """How many bytes a packet of a socket may have at the moment."""

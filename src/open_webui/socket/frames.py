@@ -15,6 +15,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.http11 import Request
 
+from open_webui.internal.bounded_http import count_for, proxies
 from open_webui.internal.log import get_logger
 from open_webui.socket.incoming import MAX_ANONYMOUS, Rate
 
@@ -48,6 +49,12 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         self._bound = MAX_ANONYMOUS
         # Bytes that came since the last whole frame.
         self._unfinished = 0
+        # See `bounded_http.count_for`.
+        self.counted_for = ""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        count_for(self, "")
+        super().connection_lost(exc)
 
     @property
     def expendable(self) -> bool:
@@ -129,6 +136,8 @@ class FrameProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if not self.close_sent:
+            listed = proxies(str(self.config.forwarded_allow_ips))
+            listed.apply(self.scope, believed=self.client is not None and self.client[0] in listed)
             self.scope["extensions"][EXTENSION] = self  # type: ignore[assignment]  # uvicorn's type knows only its own
 
     def write_frame(self, frame: bytes) -> None:

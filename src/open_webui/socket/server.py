@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import socketio
@@ -12,6 +12,7 @@ from open_webui.access.policy import PUBLIC, USER, Policy, declare, policy_of
 from open_webui.env import Settings
 from open_webui.errors import NotFound
 from open_webui.events import ChatEvent
+from open_webui.internal.forwarded import is_own_origin
 from open_webui.internal.log import get_logger
 from open_webui.internal.supervise import supervise
 from open_webui.models import chats
@@ -34,6 +35,8 @@ PARTING: Final = 1.0
 # A heartbeat writes last_active_at at most this often for one user.
 ACTIVE_SECONDS: Final = 60
 MAX_TOKEN: Final = 4096
+# Origins of refused sockets that the log names.
+_MAX_TOLD: Final = 8
 Handler = Callable[[SocketSession, Any], Awaitable[Any]]
 
 
@@ -326,8 +329,29 @@ class Sockets:
 
 
 def _origins(settings: Settings) -> Any:
-    # None: the same origin only, as python-socketio defines it.
-    return "*" if "*" in settings.cors_origins else (sorted(settings.cors_origins) or None)
+    """Whose pages may open sockets, as python-socketio takes it: all, or what a function says of an origin."""
+    if "*" in settings.cors_origins:
+        return "*"
+    told: set[str] = set()
+
+    def may_open(origin: str | None, environ: Mapping[str, Any]) -> bool:
+        if origin is None or origin in settings.cors_origins:
+            return True
+        host, forwarded = environ.get("HTTP_HOST"), environ.get("HTTP_X_FORWARDED_HOST")
+        if is_own_origin(origin, environ["asgi.scope"]["scheme"], host, forwarded):
+            return True
+        origin = origin[:200]
+        if origin not in told and len(told) < _MAX_TOLD:
+            told.add(origin)
+            log.warning(
+                "sockets of a page of another address are refused: let the proxy pass on Host, or name the page's origin in "
+                "CORS_ALLOW_ORIGIN",
+                origin=origin,
+                host=host,
+            )
+        return False
+
+    return may_open
 
 
 _NOBODY: Final = Principal(id="", role="pending", name="", email="")
