@@ -292,6 +292,38 @@ class TestMessages:
             ]["m"]
             assert stored[field] == []
 
+    @pytest.mark.parametrize("kind", ["files", "chat:message:files", "embeds", "chat:message:follow_ups"])
+    @pytest.mark.parametrize("value", ["x", {}, 7, None, [[]], [None], [7], ["javascript:alert(1)"], [{"a": 1}]])
+    async def test_nor_do_events_bring_anything_else(self, user: Actor, kind: str, value: Any) -> None:
+        key = kind.rpartition(":")[2]
+        good = {"files": [{"a": 1}], "embeds": [], "follow_ups": ["javascript:alert(1)"]}[key] == value
+        message = {"id": "m", "role": "assistant", "content": "hi", "parentId": None}
+        chat = {"title": "t", "history": {"currentId": "m", "messages": {"m": message}}}
+        made = (await user.client.post("/api/v1/chats/new", json={"chat": chat})).json()
+        path = f"/api/v1/chats/{made['id']}"
+        reply = await user.client.post(f"{path}/messages/m/event", json={"type": kind, "data": {key: value}})
+        assert reply.status_code == (200 if good else 400), reply.text
+        stored = (await user.client.get(path)).json()["chat"]["history"]["messages"]["m"]
+        assert stored.get(key) == (value if good and key == "files" else None)
+
+    @pytest.mark.parametrize("embeds", ["x", [{}], ["javascript:alert(1)"], ["data:text/html,x"]])
+    async def test_what_a_tool_gave_is_drawn_too(self, admin: Actor, embeds: Any) -> None:
+        """In the items of an answer, and in questions of a page's turn."""
+        items = [{"type": "function_call_output", "call_id": "1", "embeds": embeds}, {"type": "message"}]
+        message = {"id": "m", "role": "assistant", "content": "hi", "parentId": None, "output": items}
+        chat = {"title": "t", "history": {"currentId": "m", "messages": {"m": message}}}
+        assert (await admin.client.post("/api/v1/chats/new", json={"chat": chat})).status_code == 422
+        reply = await admin.client.post("/api/v1/chats/import", json={"chats": [{"chat": chat}]})
+        path = f"/api/v1/chats/{reply.json()[0]['id']}"
+        stored = (await admin.client.get(path)).json()["chat"]["history"]["messages"]["m"]
+        assert stored["output"] == [items[0] | {"embeds": []}, items[1]]
+        question = {"id": "q", "role": "user", "content": "hi", "parentId": "m", "embeds": embeds}
+        turn = {"model": "fixed", "session_id": "s", "id": "a", "chat_id": path[14:], "user_message": question}
+        reply = await admin.client.post("/api/chat/completions", json=turn)
+        assert reply.status_code == 400, reply.text
+        assert "embeds" in reply.text
+        assert "q" not in (await admin.client.get(path)).json()["chat"]["history"]["messages"]
+
     async def test_what_is_good_stays(self, user: Actor) -> None:
         message = {
             "id": "m",
@@ -302,7 +334,7 @@ class TestMessages:
             "sources": [{}],
             "files": [{"type": "image", "url": "https://x.example/a"}],
             "followUps": ["a"],
-            "output": [{"type": "message"}],
+            "output": [{"type": "message"}, {"type": "function_call_output", "embeds": ["//x.example", "<b>x</b>"]}],
             "embeds": ["https://x.example/a", "<p>a: b</p>", "http://x.example"],
         }
         chat = {"title": "t", "history": {"currentId": "m", "messages": {"m": message}}}

@@ -295,6 +295,7 @@ async def add_event(deps: Deps, principal: Principal, chat_id: str, message_id: 
         data = clean_json(given.data)
     except ValueError as error:
         raise BadRequest(f"The event can't be stored: this {error}.") from None
+    message_events.check(given.type, data)
     owner = await _owner(deps, principal, chat_id, message_id)
     if owner is not None:
         await message_events.apply_to_running(owner, given.type, data)

@@ -5,13 +5,15 @@ from typing import Any, Final, Protocol
 from open_webui.errors import BadRequest
 from open_webui.models.base import now
 from open_webui.models.messages import MessageRow
+from open_webui.utils.tree import problem_of
 
 # Event types that change the message, and the field and the key of the data that they are about.
 _APPENDED: Final = {"status": "statusHistory", "source": "sources", "citation": "sources"}
 _LISTED: Final = {"files": "files", "chat:message:files": "files", "embeds": "embeds"}
 # Text that is added (True), or takes the place of what is there.
 _TEXT: Final = {"message": True, "chat:message:delta": True, "replace": False, "chat:message": False}
-_SHOWN: Final = frozenset({"notification", "chat:message:error", "chat:message:follow_ups", "chat:tasks:cancel"})
+_FOLLOW_UPS: Final = "follow_ups"
+_SHOWN: Final = frozenset({"notification", "chat:message:error", f"chat:message:{_FOLLOW_UPS}", "chat:tasks:cancel"})
 TEXTS: Final = _TEXT.keys()
 KINDS: Final = _APPENDED.keys() | _LISTED.keys() | _TEXT.keys() | _SHOWN
 # Entries of one list of a message.
@@ -51,6 +53,15 @@ class Running(Protocol):
     async def owner_of(self, chat_id: str, message_id: str) -> Owner | None:
         """Who is asked to change this message; None when nobody writes it (any more): its end is stored then."""
         ...
+
+
+def check(kind: str, data: dict[str, Any]) -> None:
+    """Raises BadRequest for lists that no page can show."""
+    key = _FOLLOW_UPS if kind == f"chat:message:{_FOLLOW_UPS}" else _LISTED.get(kind)
+    if key is None or key not in data:
+        return
+    if (problem := problem_of("followUps" if key == _FOLLOW_UPS else key, data[key])) is not None:
+        raise BadRequest(f"The event can't be taken: its `{key}` {problem}.")
 
 
 async def apply_to_running(owner: Owner, kind: str, data: dict[str, Any]) -> None:
@@ -97,8 +108,7 @@ def _name(kind: str) -> str | None:
 
 def _more(body: dict[str, Any], kind: str, data: dict[str, Any]) -> list[Any]:
     """The entries that an event adds to its list."""
-    listed = data.get(_LISTED[kind]) if kind in _LISTED else [data]
-    more = listed if isinstance(listed, list) else []
+    more = data.get(_LISTED[kind], []) if kind in _LISTED else [data]
     stored = body.get(_name(kind) or "")
     if len(more) + (len(stored) if isinstance(stored, list) else 0) > MAX_ENTRIES:
         raise BadRequest(f"A message holds at most {MAX_ENTRIES} of these.")

@@ -94,15 +94,34 @@ def take_apart(given_id: str, message: Any, *, max_id: int) -> Fields:
 
 
 def _check_lists(body: dict[str, Any], loc: Sequence[str]) -> None:
-    """Pages walk these without a look: a list of what they expect, or nothing. Raises BadTree."""
-    for name, kind in _LISTS.items():
+    for name in _LISTS:
         given = body.get(name)
-        if given is not None and not (isinstance(given, list) and all(isinstance(one, kind) for one in given)):
-            raise BadTree((*loc, name), "must be a list of " + ("objects" if kind is dict else "texts"))
-    for embed in body.get("embeds") or ():
-        # A page draws these: an address of the web, or a document that it fences in.
-        if _ADDRESS.match("".join(c for c in embed if c > " ")):
-            raise BadTree((*loc, "embeds"), "must be addresses of the web, or HTML")
+        if given is not None and (problem := problem_of(name, given)):
+            raise BadTree((*loc, name), problem)
+
+
+def problem_of(name: str, given: Any) -> str | None:
+    """What is wrong with a message's list of this name, None where nothing is or any value will do."""
+    if name not in _LISTS or sound(name, given) == given:
+        return None
+    if name == "embeds":
+        return "must be a list of addresses of the web, or of HTML"
+    if name == "output" and isinstance(given, list) and all(isinstance(item, dict) for item in given):
+        return "must have items whose embeds are addresses of the web, or HTML"
+    return "must be a list of " + ("objects" if _LISTS[name] is dict else "texts")
+
+
+def sound(name: str, given: Any) -> list[Any]:
+    """The entries of a message's list that pages can walk without a look: of the kind they expect, and safe to draw.
+
+    An embed is an address of the web, or a document that a page fences in (a frame without its origin).
+    """
+    entries: list[Any] = [one for one in given if isinstance(one, _LISTS[name])] if isinstance(given, list) else []
+    if name == "embeds":
+        return [one for one in entries if not _ADDRESS.match("".join(c for c in one if c > " "))]
+    if name == "output":
+        return [i | {"embeds": sound("embeds", i["embeds"])} if "embeds" in i else i for i in entries]
+    return entries
 
 
 def mended(message: Any) -> dict[str, Any] | None:
@@ -123,11 +142,9 @@ def mended(message: Any) -> dict[str, Any] | None:
         out.pop("role", None)
     if not isinstance(out.get("done"), bool | None):
         del out["done"]
-    for name, kind in _LISTS.items():
+    for name in _LISTS:
         if out.get(name) is not None:
-            out[name] = [one for one in out[name] if isinstance(one, kind)] if isinstance(out[name], list) else []
-    if out.get("embeds"):
-        out["embeds"] = [one for one in out["embeds"] if not _ADDRESS.match("".join(c for c in one if c > " "))]
+            out[name] = sound(name, out[name])
     content = out.get("content")
     if not isinstance(content, str | list | None):
         out["content"] = _written(content)
