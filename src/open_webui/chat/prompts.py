@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from llamaforge.events import Text
+from llamaforge.events.harmony import Channels
 from open_webui.chat.thinking import THINK_TAGS
 
 TITLE: Final = """Write a title for the conversation below: three to five words in its language, plain text, an emoji in
@@ -129,6 +131,9 @@ def parse(answer: str, key: str) -> Any:
 
 def _after_thinking(answer: str) -> str:
     """The answer without the thinking in front of it, which likes to repeat the form that was asked for."""
+    channels = Channels()
+    read = channels.feed([Text(answer)]) + channels.end()
+    answer = "".join(event.text for event in read if isinstance(event, Text))
     ends = [at + len(tag) for tag in THINK_TAGS.values() if (at := answer.rfind(tag)) >= 0]
     return answer[max(ends, default=0) :]
 

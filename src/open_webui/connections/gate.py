@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 
 from llamaforge.events import Event, Usage
+from llamaforge.events.harmony import Channels
 from open_webui.connections.base import Connection, Models, Reply, Target, Tell
 from open_webui.connections.counts import (
     NO_CHOICES,
@@ -388,15 +389,23 @@ class _CountedReply:
 
     async def events(self) -> AsyncIterator[list[Event]]:
         """See `base.Reply`."""
+        channels: Channels | None = Channels()
         try:
             async for events in self._reply.events():
+                if channels is not None:
+                    events = channels.feed(events)  # noqa: PLW2901
+                    channels = None if channels.is_over else channels
                 for event in events:
                     if isinstance(event, Usage):
                         self._meter.usage = event.raw
                 yield events
         except OuiError as error:
             self._meter.status = error.status
+            if channels is not None and (rest := channels.end()):
+                yield rest
             raise
+        if channels is not None and (rest := channels.end()):
+            yield rest
         self._meter.is_over = True
 
     async def whole(self) -> bytes:
