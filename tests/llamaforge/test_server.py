@@ -274,6 +274,22 @@ def test_a_whole_answer_has_the_usage_of_a_streamed_one(http, path, asked):
     assert (whole["usage"], "prompt_progress" in whole) == (usage, False)
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+def test_a_whole_answer_is_asked_for_as_one(http, monkeypatch, path):
+    """A stream costs the engine and this process more with each token."""
+    sent = []
+    made = Forward.__init__
+
+    def noted(self, upstream, spec, to, asked, *rest, **options):
+        sent.append(json.loads(asked[1]).get("stream", False))
+        made(self, upstream, spec, to, asked, *rest, **options)
+
+    monkeypatch.setattr(Forward, "__init__", noted)
+    words = {"input": "hi"} if path == "/v1/responses" else {"messages": ASK, "max_tokens": 20}
+    answer = http.post(path, json={"model": "tiny", **words})
+    assert (answer.status_code, HELLO in answer.text, sent) == (200, True, [False])
+
+
 def test_a_tool_call(client):
     answer = client.chat.completions.create(model="tool", messages=ASK, tools=[WEATHER])
     call = answer.choices[0].message.tool_calls[0]

@@ -26,6 +26,8 @@ PATHS: Mapping[Kind, str] = {
     "completion": "/v1/completions",
     "embeddings": "/v1/embeddings",
 }
+# Of the server that a process runs around a backend without one of its own: see `BaseBackend.alive_path`.
+ALIVE_PATH = "/alive"
 # Where the process of a model counts the tokens of a chat, asked with the body of one, and where it tells and joins them.
 COUNT_PATH = f"{PATHS['chat']}/input_tokens"
 TOKENIZE_PATH, DETOKENIZE_PATH = "/tokenize", "/detokenize"
@@ -220,6 +222,11 @@ class BaseBackend(ABC):
     def endpoint(self) -> Endpoint | None:
         """The HTTP server of the loaded model, where the engine brings one."""
         return None
+
+    @classmethod
+    def alive_path(cls) -> str | None:
+        """What of the model's HTTP server answers a GET only if its computing goes on; None where nothing is known to."""
+        return ALIVE_PATH if cls.endpoint is BaseBackend.endpoint else None
 
     def info(self) -> BackendInfo:
         """Name, state and whatever else the backend tells about itself."""

@@ -27,12 +27,13 @@ async def open_request(
     asked: tuple[str, bytes],
     *,
     on_lease: Callable[[], object] | None = None,
+    timeout: aiohttp.ClientTimeout | None = None,
     **how: Any,
 ) -> AsyncIterator[tuple[Lease, aiohttp.ClientResponse]]:
     """The open response to a POST, whatever its status. Leaving the block ends the generation and frees the slot.
 
-    asked: the path, such as "/v1/completions", and the body, as JSON. on_lease: called when the slot is there. how: user,
-    on_wait, on_progress and patient, see `Pool.lease`.
+    asked: the path, such as "/v1/completions", and the body, as JSON. on_lease: called when the slot is there. timeout: in
+    the place of the session's. how: user, on_wait, on_progress and patient, see `Pool.lease`.
 
     It is sent a second time only where the process had died before the request could reach it. Raises what `Pool.lease`
     does, and GenerationError where the connection breaks, in the block, too: with the status 502, or 504 where the model is
@@ -52,7 +53,13 @@ async def open_request(
             # A large one goes out in pieces, so that the event loop goes on between them.
             data = io.BytesIO(body) if len(body) > _LARGE else body
             try:
-                response = await session.post(lease.url + path, data=data, headers=headers, allow_redirects=False)
+                response = await session.post(
+                    lease.url + path,
+                    data=data,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=timeout or session.timeout,
+                )
             except _FAILURES as error:
                 why = await _explain(lease, error)
                 unsent = isinstance(error, aiohttp.ClientConnectorError)

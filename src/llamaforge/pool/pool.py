@@ -416,6 +416,8 @@ class Pool:
             if process.alive and not process.checking and now >= process.next_check:
                 process.next_check = now + self._limits.health_seconds
                 self._in_background(self._check(process))
+                if process.leases and not process.probing:
+                    self._in_background(self._probe(process))
 
     async def _check(self, process: WorkerProcess) -> None:
         process.checking = True
@@ -426,6 +428,17 @@ class Pool:
         process.missed = 0 if healthy else process.missed + 1
         if process.missed >= _MISSED_CHECKS:
             process.fail(f"The model '{process.spec.name}' does not answer any more, and was ended.")
+
+    async def _probe(self, process: WorkerProcess) -> None:
+        """Its HTTP server may answer, and say that it lives within a stream, while what it computes hangs."""
+        process.probing = True
+        patience = self._limits.hang_seconds
+        try:
+            hangs = await process.hangs(patience)
+        finally:
+            process.probing = False
+        if hangs and process.alive and process.crashed is None:
+            process.fail(f"The model '{process.spec.name}' got no further for {patience:g} seconds, and was ended.")
 
     def _in_background(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)

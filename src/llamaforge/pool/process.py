@@ -44,7 +44,8 @@ class WorkerProcess:
 
     ready: the future of its load, with its exception. gone: set when the process has ended and is reaped. crashed: why it
     ended unasked, else None. leases: requests that run in it. retired: takes no more. missed: health checks in a row
-    without an answer. url, key: of its HTTP server, once it is ready. started: when, on the monotonic clock.
+    without an answer. url, key: of its HTTP server, once it is ready. alive_path: see `BaseBackend.alive_path`. started:
+    when, on the monotonic clock.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class WorkerProcess:
         self.retired = False
         self.missed = 0
         self.url = self.key = ""
+        self.alive_path: str | None = None
+        self.probing = False
         self.started = self.since = time.monotonic()
         self.progress = 0.0
         self.checking = False
@@ -141,17 +144,33 @@ class WorkerProcess:
 
     async def healthy(self, timeout: float) -> bool:
         """Whether its HTTP server answers within `timeout` seconds."""
-        host, _, port = self.url.removeprefix("http://").rpartition(":")
         try:
-            async with asyncio.timeout(timeout):
-                reader, writer = await asyncio.open_connection(host, int(port))
-                try:
-                    writer.write(f"GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-                    return b" 200 " in await reader.readline()
-                finally:
-                    writer.close()
-        except (OSError, TimeoutError):
+            return b" 200 " in await self._ask("/health", timeout)
+        except OSError:  # among them TimeoutError
             return False
+
+    async def hangs(self, timeout: float) -> bool:
+        """Whether its engine has something to do and gets no step further within `timeout` seconds."""
+        if self.alive_path is not None:
+            try:
+                await self._ask(self.alive_path, timeout)
+            except TimeoutError:
+                return True
+            except OSError:  # it ends, or has no more connections: `healthy` finds that out
+                pass
+        return False
+
+    async def _ask(self, path: str, timeout: float) -> bytes:
+        """The first line of what its HTTP server answers. Raises OSError, TimeoutError."""
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {self.key}\r\nConnection: close\r\n\r\n"
+        async with asyncio.timeout(timeout):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            try:
+                writer.write(head.encode())
+                return await reader.readline()
+            finally:
+                writer.close()
 
     # ---- its life
 
@@ -214,6 +233,7 @@ class WorkerProcess:
                 self.progress = max(self.progress, min(float(message["value"]), 1.0))
             case "ready":
                 self.url, self.key = message["url"].rstrip("/"), message["key"]
+                self.alive_path = message["alive"]
                 self._engines, self._elsewhere = message["processes"], message["memory"]
                 self.since, self.progress = time.monotonic(), 1.0
                 if not self.ready.done():

@@ -66,7 +66,8 @@ class Limits:
     """Times and numbers that are seldom changed.
 
     max_waiting: requests that may wait for one model. health_seconds: between two checks of each process, which has as long
-    to answer; after three misses in a row it is killed. crash_pause: seconds before the second start after a crash, doubled
+    to answer; after three misses in a row it is killed. hang_seconds: without a step of the engine while requests run, after
+    which it is killed, too. crash_pause: seconds before the second start after a crash, doubled
     for each further one. max_crashes: in a row, after which a model rests for five minutes. eviction_timeout: seconds for
     which a load waits for room that models in use take. max_remembered: models that are remembered; of more, those that
     were used longest ago and don't run are forgotten.
@@ -74,6 +75,7 @@ class Limits:
 
     max_waiting: int = 256
     health_seconds: float = 10.0
+    hang_seconds: float = 300.0
     crash_pause: float = 1.0
     max_crashes: int = 5
     eviction_timeout: float = 60.0

@@ -1,6 +1,7 @@
 """How a client gets an answer that its model streams: the engine's bytes, other chunks, or all of it as one.
 
-Models are always asked for a stream: a whole answer that says nothing until its end can't be told from an engine that hangs.
+A whole answer says nothing until its end. A model is asked for one only where its process can tell that it gets further; else
+for a stream, which is put together here.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ class Answer(Protocol):
     """One answer on its way to a client.
 
     streams: the client gets it as it comes. passes: it gets the engine's bytes, and `feed` and `end` are not called.
+    takes_whole: of one that is not streamed, whether `whole` makes it of the engine's whole answer.
     """
 
     streams: bool
     passes: bool
+    takes_whole: bool
 
     def feed(self, payload: bytes) -> bytes:
         """What is sent of a chunk, which comes as JSON. Raises Refusal where it is an error and nothing was sent yet."""
@@ -35,7 +38,7 @@ class Answer(Protocol):
         """What is sent at the end; the whole answer for a client that gets it at once. Raises Refusal."""
 
     def whole(self, status: int, body: bytes) -> bytes:
-        """What is sent of a body that is not streamed: an error's, where the answer is."""
+        """What is sent of a body that is not streamed: an error's, or the engine's whole answer. Raises Refusal."""
 
     def broken(self, refusal: Refusal) -> bytes:
         """What is sent of an error after the stream has begun; it is the end."""
@@ -51,6 +54,7 @@ class OpenAIAnswer:
         is_probable = any(request.parameters.get(name) for name in ("logprobs", "n_probs"))
         self._rewrites = self._rewriter.is_needed or (not request.stream and is_probable)
         self.passes = self.streams and not self._rewrites
+        self.takes_whole = not self._rewriter.is_needed
         self._include_usage = request.include_usage
         self._whole = Whole()
 

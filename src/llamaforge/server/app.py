@@ -27,7 +27,7 @@ from llamaforge.exceptions import ConfigError, LlamaForgeError, UnsupportedError
 from llamaforge.formats import rerank
 from llamaforge.library import Library, configured_budget
 from llamaforge.loading import http_request
-from llamaforge.pool import Pool
+from llamaforge.pool import Limits, Pool
 from llamaforge.server import bodies
 from llamaforge.server.answers import Answer, OpenAIAnswer
 from llamaforge.server.catalog import Catalog, Forge, Served
@@ -65,7 +65,8 @@ def create_api_server(
     """
     if forge is None:
         forge = Library(Config())
-    models = pool or Pool(memory_budget=configured_budget(forge.config))
+    limits = Limits(hang_seconds=_seconds(forge))
+    models = pool or Pool(memory_budget=configured_budget(forge.config), limits=limits)
     api = _Api(forge, models, slots, max_body, idle_seconds)
 
     @contextlib.asynccontextmanager
@@ -123,7 +124,7 @@ class _Api:
         if self._upstream is None:
             # A connection for each request: the engine's server closes kept ones when it likes, and loopback is quick.
             connector = aiohttp.TCPConnector(limit=0, force_close=True)
-            # The time without a byte; a whole answer comes all at once at its end.
+            # The time without a byte.
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=self._timeout)
             session = aiohttp.ClientSession(
                 connector=connector, timeout=timeout, read_bufsize=2**18, auto_decompress=False, trust_env=False
@@ -215,9 +216,13 @@ class _Api:
             answer = TranslatedAnswer(renderer, error_writer(path), streams=asked.stream)
         elif asked.kind != "embeddings":
             answer = OpenAIAnswer(asked)
-        if answer is not None and not answer.passes:
+        at_once = answer is not None and not answer.streams and answer.takes_whole
+        at_once = at_once and served.plan.cls.alive_path() is not None
+        if answer is not None and not answer.passes and not at_once:
             sent |= {"stream": True, "stream_options": {"include_usage": True}}
-        return Forward(self.upstream(), served.spec, path, (to, msgspec.json.encode(sent)), user, answer)
+        return Forward(
+            self.upstream(), served.spec, path, (to, msgspec.json.encode(sent)), user, answer, at_once=at_once
+        )
 
     async def rerank(self, request: Request) -> Response:
         body = bodies.parse(await bodies.read(request, self._max_body))

@@ -51,6 +51,7 @@ class WholeAnswer:
 
     streams = False
     passes = True
+    takes_whole = True
 
     def __init__(self, write_error: WriteError | None) -> None:
         self._write_error = write_error
@@ -103,6 +104,9 @@ class TranslatedAnswer(WholeAnswer):
                 return self.broken(refusal)
             raise refusal
         return self._begin() + self._renderer.end() if self.streams else encode(self._renderer.whole())
+
+    def whole(self, status: int, body: bytes) -> bytes:
+        return super().whole(status, body) if status >= 400 else self.feed(body) + self.end()
 
     def broken(self, refusal: Refusal) -> bytes:
         return self._begin() + self._renderer.error(refusal.status, refusal.message)

@@ -20,6 +20,7 @@ from llamaforge.server.metrics import Metrics
 
 _EVENT_END = b"\n\n"
 _COMMENT = b": at work\n\n"
+_AT_ONCE = aiohttp.ClientTimeout(total=None, sock_connect=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,20 @@ class Forward(Response):
     """
 
     def __init__(
-        self, upstream: Upstream, spec: Spec, path: str, asked: tuple[str, bytes], user: str, answer: Answer | None
+        self,
+        upstream: Upstream,
+        spec: Spec,
+        path: str,
+        asked: tuple[str, bytes],
+        user: str,
+        answer: Answer | None,
+        *,
+        at_once: bool = False,
     ) -> None:
         """path: that of the client's request, such as "/v1/completions". asked: path and body for the model's process.
 
-        user: who takes turns with others. answer: how an answer that is streamed goes on; None for one that comes whole.
+        user: who takes turns with others. answer: how an answer goes on; None for one that is passed on as it is. at_once:
+        whether the engine answers nothing until its end, for which there is no limit: the pool finds out if it hangs.
         """
         self.background = None  # all that the framework asks of a response; how it is sent is this one's own
         self._upstream = upstream
@@ -52,6 +62,7 @@ class Forward(Response):
         self._asked = asked
         self._answered = answer
         self._user = user
+        self._timeout = _AT_ONCE if at_once else None
         self._status = 0
         self._begun = time.perf_counter()
         self._first: float | None = None
@@ -74,7 +85,10 @@ class Forward(Response):
     async def _answer(self, send: Send) -> None:
         pool, session = self._upstream.pool, self._upstream.session
         try:
-            async with open_request(pool, session, self._spec, self._asked, user=self._user) as (_, response):
+            async with open_request(pool, session, self._spec, self._asked, user=self._user, timeout=self._timeout) as (
+                _,
+                response,
+            ):
                 await self._relay(response, send)
         except Refusal as refusal:
             await self._refuse(refusal, send)

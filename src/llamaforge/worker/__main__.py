@@ -1,8 +1,9 @@
 """`python -m llamaforge.worker`: reads what to run from stdin, reports on stdout, ends when stdin does.
 
 A line of JSON comes in (see `WorkerProcess._greeting`); lines of JSON go out: {"event": "progress", "value"}, {"event":
-"ready", "url", "key", "processes", "memory"} or {"event": "failed", "kind", "error"}. Everything else that anything prints
-goes to stderr. processes: those that the backend has started. memory: bytes by device, RAM left out.
+"ready", "url", "key", "alive", "processes", "memory"} or {"event": "failed", "kind", "error"}. Everything else that
+anything prints goes to stderr. alive: see `BaseBackend.alive_path`. processes: those that the backend has started. memory:
+bytes by device, RAM left out.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ class Channel:
         self._pipe: BinaryIO = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)
 
-    def ready(self, url: str, key: str) -> None:
+    def ready(self, url: str, key: str, alive: str | None) -> None:
         """Say where the model answers and what it takes."""
-        self.send("ready", url=url, key=key, processes=list(_descendants(os.getpid())), memory=_memory_of_gpus())
+        processes = list(_descendants(os.getpid()))
+        self.send("ready", url=url, key=key, alive=alive, processes=processes, memory=_memory_of_gpus())
 
     def send(self, event: str, **values: object) -> None:
         """Write one line."""
@@ -72,7 +74,7 @@ def main() -> int:
 
         serve(backend, greeting["name"], channel.ready)
     else:
-        channel.ready(endpoint.url, endpoint.api_key)
+        channel.ready(endpoint.url, endpoint.api_key, backend.alive_path())
         threading.Event().wait()
     return 0
 

@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 from aiohttp import web
 
 from llamaforge.backends.base import (
+    ALIVE_PATH,
     COUNT_PATH,
     DETOKENIZE_PATH,
     TOKENIZE_PATH,
@@ -35,6 +36,7 @@ Json = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MAX_BODY = 256 * 2**20
+_POLL: Final = 0.2
 # A stream that has nothing to say for so long says that it lives.
 SILENCE_SECONDS: Final = 20.0
 _BACKEND = web.AppKey("backend", BaseBackend)
@@ -43,8 +45,31 @@ _KEY = web.AppKey("key", str)
 log = logging.getLogger(__name__)
 
 
-def serve(backend: BaseBackend, name: str, ready: Callable[[str, str], object]) -> None:
-    """Serve `backend` on a free port of 127.0.0.1 until the process ends. `ready` gets the address and the key."""
+class _Work:
+    """waiting: answers whose next chunk is computed. steps: chunks that all answers have given so far."""
+
+    def __init__(self) -> None:
+        self.waiting = self.steps = 0
+
+    async def counted(self, chunks: AsyncIterator[Json]) -> AsyncIterator[Json]:
+        """The chunks. A client that is slow to take them is not waited for by the engine."""
+        while True:
+            self.waiting += 1
+            try:
+                chunk = await anext(chunks, None)
+            finally:
+                self.waiting -= 1
+            if chunk is None:
+                return
+            self.steps += 1
+            yield chunk
+
+
+_WORK = web.AppKey("work", _Work)
+
+
+def serve(backend: BaseBackend, name: str, ready: Callable[[str, str, str], object]) -> None:
+    """Serve `backend` on a free port of 127.0.0.1 until the process ends. `ready` gets the address, the key and `ALIVE_PATH`."""
     key = secrets.token_urlsafe(32)
 
     async def run() -> None:
@@ -54,7 +79,7 @@ def serve(backend: BaseBackend, name: str, ready: Callable[[str, str], object]) 
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port = runner.addresses[0][1]
-        ready(f"http://127.0.0.1:{port}", key)
+        ready(f"http://127.0.0.1:{port}", key, ALIVE_PATH)
         await asyncio.Event().wait()
 
     asyncio.run(run())
@@ -63,8 +88,9 @@ def serve(backend: BaseBackend, name: str, ready: Callable[[str, str], object]) 
 def create_app(backend: BaseBackend, name: str, key: str) -> web.Application:
     """The application; every request but /health needs `key` as its bearer token."""
     app = web.Application(middlewares=[_guard], client_max_size=MAX_BODY)
-    app[_BACKEND], app[_NAME], app[_KEY] = backend, name, key
+    app[_BACKEND], app[_NAME], app[_KEY], app[_WORK] = backend, name, key, _Work()
     app.router.add_get("/health", _health)
+    app.router.add_get(ALIVE_PATH, _alive)
     app.router.add_get("/v1/models", _models)
     app.router.add_post("/v1/completions", _completions)
     app.router.add_post("/v1/chat/completions", _chat)
@@ -93,6 +119,15 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _health(_request: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
+
+
+async def _alive(request: web.Request) -> web.Response:
+    """Answers when nothing is computed, or as soon as an answer has got one step further."""
+    work = request.app[_WORK]
+    before = work.steps
+    while work.waiting and work.steps == before:  # noqa: ASYNC110 -- an event for each chunk would cost more than this
+        await asyncio.sleep(_POLL)
+    return web.json_response({"steps": work.steps})
 
 
 async def _models(request: web.Request) -> web.Response:
@@ -160,7 +195,9 @@ def _each(prompts: list[str], start: Callable[[str], Iterator[Json]]) -> Iterato
 
 async def _answer(request: web.Request, asked: Request, start: Callable[[], Iterator[Json]]) -> web.StreamResponse:
     """The chunks of `start` as they come, or put together. What fails before the first one has a status of its own."""
-    async with contextlib.aclosing(_named(in_thread(start), asked.model)) as chunks:  # type: ignore[type-var]
+    named = _named(in_thread(start), asked.model)
+    async with contextlib.aclosing(named):  # type: ignore[type-var]
+        chunks = request.app[_WORK].counted(named)
         if not asked.stream:
             return web.json_response(whole([chunk async for chunk in chunks]))
         async with _Stream(request) as stream:

@@ -110,6 +110,11 @@ class LlamaCppBackend(BaseBackend):
         model = self._model
         return None if model is None else Endpoint(model.engine.url, model.engine.api_key)
 
+    @classmethod
+    def alive_path(cls) -> str:
+        """Answered by the loop that computes, between two of its steps; the engine's other answers about itself are not."""
+        return "/lora-adapters"
+
     def info(self) -> BackendInfo:
         """The header of the model and how it was loaded; `memory_needed` is the estimate in bytes."""
         model = self._model
