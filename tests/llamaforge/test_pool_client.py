@@ -158,7 +158,7 @@ async def test_llama_cpp_tells_from_its_loop_whether_it_computes(http, gguf_that
 
 
 async def test_a_load_that_is_refused_says_so(pool, http):
-    with pytest.raises(ModelNotFoundError, match="no script"):
+    with pytest.raises(ModelNotFoundError, match="no model 'nobody'"):
         async with open_request(pool, http, Spec("x", "nobody", "eliza"), (PATH, BODY)):
             pass
 
