@@ -81,10 +81,11 @@ async def list_users(settings: Settings) -> list[str]:
 
 def _row(person: Person) -> tuple[str, str, str, str]:
     seen = datetime.fromtimestamp(person.last_active_at, UTC)
-    return _plain(person.email), person.role, f"{seen:%Y-%m-%d %H:%M}", _plain(person.name)
+    return plain(person.email), person.role, f"{seen:%Y-%m-%d %H:%M}", plain(person.name)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """The text with a sign for each that can't be printed."""
     # Whoever signs up chooses the name: control characters would reach the operator's terminal.
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
@@ -105,14 +106,17 @@ async def add_user(settings: Settings, email: str, name: str, role: Role | None,
 
 
 async def set_password(settings: Settings, email: str, ask: AskPassword) -> str:
-    """Gives an account another password, which ends its sessions."""
+    """Gives an account another password, which ends its sessions and its API key."""
     async with _open(settings) as admin:
         user, operator = await _find(admin, email)
         form = UpdateUser(password=ask())
         if not form.password:
             raise BadRequest(accounts.PASSWORD_EMPTY)
         await accounts.update(admin, operator, user.id, form)
-        return f"The password of {user.email} is changed. Whoever was signed in to the account has to sign in again."
+        return (
+            f"The password of {user.email} is changed. Whoever was signed in to the account has to sign in again, and its "
+            "API key works no more."
+        )
 
 
 async def set_role(settings: Settings, email: str, role: Role) -> str:

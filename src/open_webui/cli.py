@@ -123,7 +123,7 @@ def add_user(
 
 @users.command("password")
 def set_password(email: Email) -> None:
-    """Set a password, which ends the account's sessions. It is asked for, or read from standard input."""
+    """Set a password, which ends the account's sessions and API key. It is asked for, or read from standard input."""
     from open_webui import administration
 
     _say(lambda settings: administration.set_password(settings, email, _ask_password))
@@ -171,7 +171,9 @@ def _ask_password() -> str:
 def _say(action: Callable[[Settings], Coroutine[Any, Any, str]]) -> None:
     """Runs an action and prints the sentence that it gives."""
     settings = _settings()
-    _guard(lambda: print(asyncio.run(action(settings))))
+    from open_webui.administration import plain
+
+    _guard(lambda: print(plain(asyncio.run(action(settings)))))
 
 
 def _guard(action: Callable[[], None]) -> None:

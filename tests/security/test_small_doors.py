@@ -14,7 +14,7 @@ import httpx
 import pytest
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from open_webui import middleware
+from open_webui import administration, middleware
 from open_webui.connections.local.library import Library
 from open_webui.connections.steering import STEERING
 from open_webui.errors import TooManyRequests
@@ -266,6 +266,23 @@ class TestKeys:
         assert (await user.client.post("/api/v1/auths/update/password", json=form)).status_code == 200
         async with live.client(key) as client:
             assert (await client.get("/api/v1/chats/")).status_code == (200 if keep else 401)
+
+    @pytest.mark.parametrize("way", ["administrator", "command", "name alone"])
+    async def test_so_does_one_that_somebody_else_sets(
+        self, live: Live, admin: Actor, user: Actor, key: str, way: str
+    ) -> None:
+        if way == "command":
+            said = await administration.set_password(live.settings, user.email, lambda: "another " + PASSWORD)
+            assert "API key" in said
+            live.app.state.oui.identifier.drop_all()
+        else:
+            form = {"password": "another " + PASSWORD} if way == "administrator" else {"name": "Else", "password": ""}
+            reply = await admin.client.post(f"/api/v1/users/{user.id}/update", json=form)
+            assert reply.status_code == 200, reply.text
+        ended = way != "name alone"
+        async with live.client(key) as client:
+            assert (await client.get("/api/v1/chats/")).status_code == (401 if ended else 200)
+        assert (await user.client.get("/api/v1/chats/")).status_code == (401 if ended else 200)
 
 
 class TestMessages:

@@ -300,6 +300,8 @@ async def update(deps: AccountDeps, actor: Principal, user_id: str, form: Update
         await check_picture(unit.connection, "profile_id", user_id, values.get("profile_image_url"))
         if password_hash is not None:
             await accounts.set_password(unit.connection, user_id, password_hash)
+            # Whoever knew the old one may have made a key with it; its owner makes another once signed in.
+            await api_keys.delete(unit.connection, user_id)
     await deps.identifier.forget(user_id)
     if user is None:
         raise BadRequest(constants.NOT_FOUND)
@@ -382,7 +384,8 @@ def check_environment(config: Config) -> None:
 
 def valid_email(email: str) -> str:
     """The same address. Raises BadRequest for what is none."""
-    if _EMAIL.fullmatch(email) is None:
+    # A terminal that shows it obeys some of the signs that can't be printed.
+    if _EMAIL.fullmatch(email) is None or not email.isprintable():
         raise BadRequest(constants.BAD_EMAIL)
     return email
 

@@ -62,7 +62,16 @@ async def test_the_first_account_is_the_administrator_and_closes_sign_up(setting
 
 
 @pytest.mark.parametrize(
-    "email", ["nobody", "a@b", "x@example.com\x1b", "\udc80@example.com", f"{'a' * 300}@example.com"]
+    "email",
+    [
+        "nobody",
+        "a@b",
+        "x@example.com\x1b",
+        "x\x9b2J@example.com",
+        "\u202ex@example.com",
+        "\udc80@example.com",
+        f"{'a' * 300}@example.com",
+    ],
 )
 async def test_a_bad_address_is_refused_before_a_password_is_asked_for(settings: Settings, email: str) -> None:
     with pytest.raises(OuiError):

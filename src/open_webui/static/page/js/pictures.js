@@ -20,7 +20,7 @@ export function place(source, page = globalThis.location?.href) {
 // {source, name} for a picture that may be shown, {link, host, name} for one of another server, which is offered as a link,
 // {name} for anything else; null for what says nothing.
 export function attachment(file, page = globalThis.location?.href) {
-  const name = file?.name ?? file?.file?.filename ?? null;
+  const name = [file?.name, file?.file?.filename].find((one) => one && typeof one === 'string') ?? null;
   const url = typeof file?.url === 'string' ? file.url : '';
   if (url && (file?.type === 'image' || String(file?.content_type ?? '').startsWith('image/'))) {
     const found = place(ID.test(url) ? `/api/v1/files/${url}/content` : url, page);

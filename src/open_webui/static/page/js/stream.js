@@ -1,11 +1,17 @@
 // One pure reducer: (message, event) -> message. The same function serves live frames and frames that waited for a fetch.
 // Nothing is accumulated elsewhere, so a reload, a second tab and a reconnect all end in the same state.
 
+// What is stored, and what events bring, may be of any kind: these make of it what is walked and drawn.
+export const asList = (value) => (Array.isArray(value) ? value : []);
+export const asText = (value) => (typeof value === 'string' ? value : '');
+const items = (output) => asList(output).filter((item) => item && typeof item === 'object');
+
 // Two numbers belong to a running answer. `meta.sequence_number` is the version of the text that was fetched: frames up to it
 // are in that text. `heard` is the version of the last live frame. They are kept apart because several frames may carry one
 // number, all of them new to the one who listens.
 export function fetchedVersion(message) {
-  return message?.meta?.sequence_number ?? 0;
+  const number = message?.meta?.sequence_number;
+  return Number.isInteger(number) ? number : 0;
 }
 
 export function version(message) {
@@ -35,9 +41,9 @@ const STEPS = {
   'response:completion': completionDelta,
   'chat:completion': completion,
   'chat:message:error': (message, data) => ended({ ...message, error: data.error ?? { content: 'The answer failed.' } }),
-  'chat:tasks:cancel': (message, data) => ended({ ...message, ...(data.output ? { output: data.output } : {}) }),
-  'chat:message:follow_ups': (message, data) => ({ ...message, followUps: data.follow_ups ?? [] }),
-  status: (message, data) => ({ ...message, statusHistory: [...(message.statusHistory ?? []), data] }),
+  'chat:tasks:cancel': (message, data) => ended({ ...message, ...(data.output ? { output: items(data.output) } : {}) }),
+  'chat:message:follow_ups': (message, data) => ({ ...message, followUps: asList(data.follow_ups) }),
+  status: (message, data) => ({ ...message, statusHistory: [...asList(message.statusHistory), data] }),
   source: addSource,
   citation: addSource,
   message: addContent,
@@ -61,9 +67,9 @@ function completionDelta(message, data) {
 function completion(message, data) {
   let next = message;
   if (data.choices) next = rawChunk(next, data);
-  if (data.output) next = { ...next, output: data.output };
+  if (data.output) next = { ...next, output: items(data.output) };
   if (data.usage) next = { ...next, usage: data.usage };
-  if (data.sources) next = { ...next, sources: [...(next.sources ?? []), ...data.sources] };
+  if (data.sources) next = { ...next, sources: [...asList(next.sources), ...asList(data.sources)] };
   if (data.selected_model_id) next = { ...next, selectedModelId: data.selected_model_id };
   if (data.done) next = ended(next);
   return next;
@@ -79,14 +85,14 @@ function responseDelta(message, data) {
   switch (data.type) {
     case 'response.output_item.added':
     case 'response.output_item.done':
-      return data.item ? putItem(message, data.output_index, data.item) : message;
+      return data.item && typeof data.item === 'object' ? putItem(message, data.output_index, data.item) : message;
     case 'response.output_text.delta':
       return appendText(message, data, 'message');
     case 'response.reasoning_text.delta':
     case 'response.reasoning_summary_text.delta':
       return appendText(message, data, 'reasoning');
     case 'response.function_call_arguments.delta':
-      return changeItem(message, data, 'function_call', (item) => ({ ...item, arguments: (item.arguments ?? '') + (data.delta ?? '') }));
+      return changeItem(message, data, 'function_call', (item) => ({ ...item, arguments: asText(item.arguments) + asText(data.delta) }));
     case 'response.function_call_arguments.done':
       return changeItem(message, data, 'function_call', (item) => ({ ...item, arguments: data.arguments ?? item.arguments }));
     default:
@@ -97,9 +103,9 @@ function responseDelta(message, data) {
 function appendText(message, data, kind) {
   return changeItem(message, data, kind, (item) => {
     const parts = Array.isArray(item.content) ? [...item.content] : [];
-    const index = Math.min(data.content_index ?? Math.max(parts.length - 1, 0), parts.length);
+    const index = Math.min(Number.isInteger(data.content_index) ? data.content_index : Math.max(parts.length - 1, 0), parts.length);
     const part = parts[index] ?? { type: 'output_text', text: '' };
-    parts[index] = { ...part, text: (part.text ?? '') + (data.delta ?? '') };
+    parts[index] = { ...part, text: asText(part.text) + asText(data.delta) };
     return { ...item, content: parts };
   });
 }
@@ -112,7 +118,7 @@ function find(output, data, kind) {
 }
 
 function changeItem(message, data, kind, change) {
-  const output = [...(message.output ?? [])];
+  const output = items(message.output);
   const at = find(output, data, kind);
   if (at >= 0) {
     output[at] = change(output[at]);
@@ -123,7 +129,7 @@ function changeItem(message, data, kind, change) {
 }
 
 function putItem(message, index, item) {
-  const output = [...(message.output ?? [])];
+  const output = items(message.output);
   const byId = item.id == null ? -1 : output.findIndex((other) => other?.id === item.id);
   if (byId >= 0) output[byId] = item;
   else if (Number.isInteger(index) && index < output.length) output.splice(index, 0, item);
@@ -132,23 +138,24 @@ function putItem(message, index, item) {
 }
 
 function addContent(message, data) {
-  const text = data.content ?? '';
-  if (!message.output?.length) return { ...message, content: (message.content ?? '') + text };
-  const last = message.output.at(-1);
-  const id = last.type === 'message' ? last.id : `local-${message.output.length}`;
-  return appendText(message, { item_id: id, delta: text }, 'message');
+  const more = asText(data.content);
+  const output = items(message.output);
+  if (!output.length) return { ...message, content: contentText(message.content) + more };
+  const last = output.at(-1);
+  const id = last.type === 'message' ? last.id : `local-${output.length}`;
+  return appendText(message, { item_id: id, delta: more }, 'message');
 }
 
 function setContent(message, data) {
-  return { ...message, content: data.content ?? '', output: [] };
+  return { ...message, content: asText(data.content), output: [] };
 }
 
 function addSource(message, data) {
-  return { ...message, sources: [...(message.sources ?? []), data] };
+  return { ...message, sources: [...asList(message.sources), data] };
 }
 
 function addFiles(message, data) {
-  return { ...message, files: [...(message.files ?? []), ...(data.files ?? [])] };
+  return { ...message, files: [...asList(message.files), ...asList(data.files)] };
 }
 
 // ---- reading a message -------------------------------------------------------------------------------------------
@@ -161,7 +168,7 @@ function textOfParts(parts) {
 
 // What a person reads, in order: [{kind: 'text'|'reasoning'|'call', key, ...}]. `content` counts only when nothing richer is there.
 export function segments(message) {
-  const output = Array.isArray(message.output) ? message.output.filter(Boolean) : [];
+  const output = items(message.output);
   const results = new Map(output.filter((item) => item.type === 'function_call_output').map((item) => [item.call_id, item]));
   const found = [];
   output.forEach((item, index) => {
@@ -190,7 +197,7 @@ function secondsOf(item) {
 function call(item, key, results, message) {
   const result = results.get(item.call_id);
   const running = message.done === false && !result;
-  return { kind: 'call', key, name: item.name ?? 'tool', input: item.arguments ?? '', output: result ? textOfParts(result.output) : '', running };
+  return { kind: 'call', key, name: asText(item.name) || 'tool', input: asText(item.arguments), output: result ? textOfParts(result.output) : '', running };
 }
 
 export function contentText(content) {
@@ -208,7 +215,7 @@ export function errorText(error) {
   if (!error) return '';
   const content = error.content ?? error.message ?? error.detail ?? error;
   if (typeof content === 'string') return content;
-  return content?.message ?? content?.error?.message ?? JSON.stringify(content);
+  return asText(content?.message) || asText(content?.error?.message) || JSON.stringify(content);
 }
 
 export function isRunning(message) {

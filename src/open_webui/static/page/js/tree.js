@@ -1,6 +1,8 @@
 // The tree of a chat's messages, as pure functions over the wire's `history` ({messages, currentId}).
 // Stored trees are not trusted: every walk keeps a visited set, and links that point nowhere are ignored.
 
+const children = (message) => (Array.isArray(message.childrenIds) ? message.childrenIds : []);
+
 export function pathTo(messages, leafId) {
   const path = [];
   const seen = new Set();
@@ -22,7 +24,7 @@ export function siblings(messages, id) {
   if (!message) return [];
   const parent = message.parentId == null ? null : messages[message.parentId];
   if (!parent) return roots(messages);
-  const ids = [...new Set(parent.childrenIds ?? [])].filter((child) => messages[child]?.parentId === parent.id);
+  const ids = [...new Set(children(parent))].filter((child) => messages[child]?.parentId === parent.id);
   return ids.includes(id) ? ids : [...ids, id];
 }
 
@@ -31,7 +33,7 @@ export function deepestLeaf(messages, id) {
   let at = id;
   while (messages[at] && !seen.has(at)) {
     seen.add(at);
-    const next = (messages[at].childrenIds ?? []).filter((child) => messages[child] && !seen.has(child)).at(-1);
+    const next = children(messages[at]).filter((child) => messages[child] && !seen.has(child)).at(-1);
     if (next === undefined) break;
     at = next;
   }
@@ -55,8 +57,8 @@ export function graft(history, added, currentId) {
   for (const message of added) {
     messages[message.id] = message;
     const parent = message.parentId == null ? null : messages[message.parentId];
-    if (parent && !(parent.childrenIds ?? []).includes(message.id)) {
-      messages[parent.id] = { ...parent, childrenIds: [...(parent.childrenIds ?? []), message.id] };
+    if (parent && !children(parent).includes(message.id)) {
+      messages[parent.id] = { ...parent, childrenIds: [...children(parent), message.id] };
     }
   }
   return { messages, currentId };

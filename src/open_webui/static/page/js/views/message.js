@@ -3,7 +3,7 @@ import { announce, clear, confirmDialog, copyWithTick, failed, h, icon, iconButt
 import { LiveMarkdown, pictureLink } from '../markdown.js';
 import { attachment } from '../pictures.js';
 import { modelName } from '../state.js';
-import { contentText, errorText, isRunning, plainText, segments } from '../stream.js';
+import { asList, asText, contentText, errorText, isRunning, plainText, segments } from '../stream.js';
 
 // actions: {edit(id, text), again(id), goOn(id), remove(id), branch(id), say(text), readOnly}
 export function createMessage(message, actions) {
@@ -23,9 +23,6 @@ function guarded(view) {
   };
   return view;
 }
-
-// Stored messages may hold anything.
-const list = (value) => (Array.isArray(value) ? value : []);
 
 class Base {
   constructor(message, actions, label) {
@@ -142,7 +139,7 @@ class Answer extends Base {
 
   // The server keeps the id alone, and the models may be loaded after the chat: the name can come later.
   showFrom(message) {
-    const name = message.modelName ?? modelName(message.model) ?? message.model ?? null;
+    const name = asText(message.modelName) || modelName(message.model) || asText(message.model) || null;
     if (name === this.name) return;
     this.name = name;
     this.from.textContent = name ?? 'Assistant';
@@ -176,16 +173,16 @@ class Answer extends Base {
   }
 
   showStatus(message, running) {
-    const last = list(message.statusHistory).filter((entry) => !entry?.hidden).at(-1);
-    const text = running && last && !last.done ? (last.description ?? '') : '';
-    this.status.hidden = !text;
-    if (this.status.textContent !== text) this.status.textContent = text;
+    const last = asList(message.statusHistory).filter((entry) => !entry?.hidden).at(-1);
+    const said = running && last && !last.done ? asText(last.description) : '';
+    this.status.hidden = !said;
+    if (this.status.textContent !== said) this.status.textContent = said;
   }
 
   showNotes(message, running, place) {
     const error = errorText(message.error);
     const interrupted = !running && Boolean(message.meta?.interrupted);
-    const followUps = !running && place.last && !this.actions.readOnly ? list(message.followUps) : [];
+    const followUps = !running && place.last && !this.actions.readOnly ? asList(message.followUps) : [];
     const empty = !running && !error && !interrupted && !plainText(message) && !segments(message).length && !message.files?.length;
     const key = JSON.stringify([error, interrupted, followUps, empty, message.sources?.length ?? 0, message.files?.length ?? 0]);
     if (key === this.notesKey) return;
@@ -298,17 +295,18 @@ class ToolLine {
 
 function sources(message) {
   const found = new Map();
-  for (const entry of list(message.sources)) {
-    const name = entry?.source?.name ?? entry?.source?.url;
-    if (name) found.set(name, entry.source.url ?? null);
+  for (const entry of asList(message.sources)) {
+    const url = asText(entry?.source?.url);
+    const name = asText(entry?.source?.name) || url;
+    if (name) found.set(name, url);
   }
   if (!found.size) return null;
-  const link = (name, url) => (/^https?:\/\//i.test(url ?? '') ? h('a', { href: url, target: '_blank', rel: 'noopener noreferrer nofollow' }, name) : h('span', {}, name));
+  const link = (name, url) => (/^https?:\/\//i.test(url) ? h('a', { href: url, target: '_blank', rel: 'noopener noreferrer nofollow' }, name) : h('span', {}, name));
   return h('ul.sources', { 'aria-label': 'Sources' }, [...found].map(([name, url]) => h('li', {}, link(name, url))));
 }
 
 function files(message) {
-  const found = list(message.files).map((file) => attachment(file)).filter(Boolean);
+  const found = asList(message.files).map((file) => attachment(file)).filter(Boolean);
   const pictures = found.filter(({ source }) => source);
   const named = found.filter(({ source }) => !source);
   const entry = ({ link, host, name }) => h('li', {}, link ? pictureLink({ link, host }, name) : name);

@@ -114,7 +114,7 @@ function accountTab() {
     form.reset();
     toast('Password changed.');
   };
-  return [section('Profile', null, profile), section('Password', 'Changing it signs you out on other devices.', form)];
+  return [section('Profile', null, profile), section('Password', 'Changing it signs you out on other devices and ends your API key.', form)];
 }
 
 export async function submit(event, work) {
