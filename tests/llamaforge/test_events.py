@@ -125,7 +125,13 @@ class TestDecoding:
         ("value", "events", "lost"),
         [
             ({"choices": [{"delta": {"content": 5, "reasoning": "hm"}}]}, [Reasoning("hm")], 1),
-            ({"choices": [{"delta": {"content": "a"}, "index": "0", "finish_reason": 4}]}, [Text("a")], 2),
+            ({"choices": [{"delta": {"content": "a"}, "index": "1", "finish_reason": 4}]}, [Text("a", 1)], 1),
+            (
+                {"choices": [{"delta": {"content": "a", "tool_calls": {}, "reasoning": []}}], "usage": ""},
+                [Text("a")],
+                0,
+            ),
+            ({"choices": [{"delta": {"content": "a", "annotations": [{"type": "file", "file": {}}]}}]}, [Text("a")], 0),
             ({"choices": [{"delta": {"content": "a"}}], "usage": [1]}, [Text("a")], 1),
             ({"choices": [1, {"delta": {"content": "a"}}]}, [Text("a")], 1),
             ({"choices": [{"delta": {"content": "a", "tool_calls": {"0": 1}}}]}, [Text("a")], 1),

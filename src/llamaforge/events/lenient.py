@@ -52,8 +52,15 @@ def _field(name: str, hint: Any) -> _Field:
     return _Field(name, hint, None, is_list=False)
 
 
+def _is_empty(value: Any) -> bool:
+    return value in ("", [], {})
+
+
 def convert(value: Any, kind: type[S]) -> tuple[S, int]:
-    """The struct that a dictionary or an object of the SDK is, and how many of its values were lost."""
+    """The struct that a dictionary or an object of the SDK is, and how many of its values were lost.
+
+    A number that is written as a text is one; what is empty is no loss, whatever its kind.
+    """
     given = fields(value)
     found: dict[str, Any] = {}
     lost = 0 if _is_object(value) else 1
@@ -63,9 +70,9 @@ def convert(value: Any, kind: type[S]) -> tuple[S, int]:
             continue
         if field.struct is None:
             try:
-                found[field.name] = msgspec.convert(raw, field.type)
+                found[field.name] = msgspec.convert(raw, field.type, strict=False)
             except msgspec.ValidationError:
-                lost += 1
+                lost += not _is_empty(raw)
         elif field.is_list and isinstance(raw, list):
             objects = [convert(item, field.struct) for item in raw if _is_object(item)]
             found[field.name] = [item for item, _ in objects]
@@ -74,7 +81,7 @@ def convert(value: Any, kind: type[S]) -> tuple[S, int]:
             found[field.name], more = convert(raw, field.struct)
             lost += more
         else:
-            lost += 1
+            lost += not _is_empty(raw)
     return kind(**found), lost
 
 

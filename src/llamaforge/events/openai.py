@@ -13,7 +13,7 @@ import msgspec
 
 from llamaforge.events import lenient
 from llamaforge.events.repair import Repair
-from llamaforge.events.types import Done, Error, Event, Image, Reasoning, Refusal, Source, Text, ToolCall, Usage
+from llamaforge.events.types import Done, Error, Event, Image, Lost, Reasoning, Refusal, Source, Text, ToolCall, Usage
 
 S = TypeVar("S", bound=msgspec.Struct)
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -95,16 +95,17 @@ class Decoder:
     """Chunks or completions of one answer as events.
 
     finished: a finish reason was seen. error: an error that the provider sent; nothing after it counts. lost: how many
-    values had a form in which they can't be used, a whole chunk that is no JSON object counted as one. unreadable: how
-    many of these were whole chunks that began as one.
+    values had a form in which they can't be used, a whole chunk that is no JSON object counted as one. strays: how many
+    of these were whole chunks; unreadable: how many began as one.
     """
 
-    __slots__ = ("_repair", "error", "finished", "lost", "unreadable")
+    __slots__ = ("_repair", "error", "finished", "lost", "strays", "unreadable")
 
     def __init__(self) -> None:
         self.finished = False
         self.error: Error | None = None
         self.lost = 0
+        self.strays = 0
         self.unreadable = 0
         self._repair: Repair | None = None
 
@@ -138,6 +139,7 @@ class Decoder:
         value = self._repair.read(payload)
         if value is None:
             self.lost += 1
+            self.strays += 1
             self.unreadable += is_broken(payload)
             return []
         return self.read(value)
@@ -147,7 +149,13 @@ class Decoder:
         if isinstance(value, dict) and (error := error_of(value)) is not None:
             self.error = error
             return [error]
+        self.strays += isinstance(value, str | int | float | list | None)
         return self._events(self._typed(value, _Answer))
+
+    def told_at_end(self) -> list[Event]:
+        """That fields of chunks were lost, if any were."""
+        lost = self.lost - self.strays
+        return [Lost(lost)] if lost > 0 else []
 
     def read_delta(self, delta: Any, *, is_whole: bool = False) -> list[Event]:
         """The events of a choice's delta, or of its message (is_whole), that is decoded already."""
@@ -269,6 +277,10 @@ class Decoder:
             self.lost += 1
 
     def _annotation(self, note: Any, choice: int, out: list[Event]) -> None:
+        kind = note.get("type") if isinstance(note, dict) else None
+        if kind is not None and kind != "url_citation":
+            # Of another kind, such as the text of a file that was read: no source that a page could show.
+            return
         cited = note.get("url_citation", note) if isinstance(note, dict) else None
         cited = cited if isinstance(cited, dict) else {}
         url = cited.get("url")

@@ -108,4 +108,10 @@ class Done(_Event, frozen=True, gc=False):
     details: dict[str, Any] | None = None
 
 
-Event = Text | Reasoning | ToolCall | Source | Image | Refusal | Usage | Error | Done
+class Lost(_Event, frozen=True, gc=False):
+    """So many values of the answer had a form in which they can't be used; told once, at its end."""
+
+    count: int
+
+
+Event = Text | Reasoning | ToolCall | Source | Image | Refusal | Usage | Error | Done | Lost

@@ -159,9 +159,9 @@ def _first_chunk(turn: Turn) -> dict[str, Any]:
 
 
 async def _post(running: RunningAnswer, kind: str, data: dict[str, Any]) -> None:
-    """Keeps a source or pictures that came with an answer, and tells them. A picture that is none is dropped."""
-    if kind == "source":
-        running.append("sources", [data])
+    """Keeps what came with an answer, and tells it: a source, a status or pictures. A picture that is none is dropped."""
+    if kind != "files":
+        running.append("sources" if kind == "source" else "statusHistory", [data])
         await running.tell(kind, data)
     elif files := await keep_pictures(running, data["files"]):
         running.append("files", files)

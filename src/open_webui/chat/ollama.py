@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from llamaforge.events import Done, Event, Reasoning, Refusal, Text
+from llamaforge.events import Done, Event, Lost, Reasoning, Refusal, Text
 from llamaforge.events.parts import Growing, Part, Reducer
 from open_webui.chat.api import provider_payload
 from open_webui.chat.delivery.sse import Stream
@@ -16,6 +16,7 @@ from open_webui.chat.ollama_request import says_nothing
 from open_webui.chat.permissions import check_api
 from open_webui.chat.request import ApiRequest
 from open_webui.connections.base import Reply, Target
+from open_webui.connections.chunks import lost_sentence
 from open_webui.connections.gate import Gate
 from open_webui.errors import OuiError
 from open_webui.principal import Principal
@@ -68,10 +69,12 @@ class Lines:
             return None if event.choice else (event.text, "")
         if isinstance(event, Reasoning):
             return ("", event.text) if event.text and not event.choice else None
-        if not getattr(event, "choice", 0):
+        if isinstance(event, Lost):
+            self._end = self._end | {"warning": lost_sentence(event.count)}
+        elif not getattr(event, "choice", 0):
             self._kept.add(event)
             if isinstance(event, Done) and event.details:
-                self._end = event.details
+                self._end = self._end | event.details
         return None
 
     def end(self, content: str = "", thinking: str = "") -> bytes:

@@ -17,6 +17,7 @@ _encode: Final = msgspec.json.encode
 TOO_LONG: Final = "The provider sent a line that is longer than the server accepts."
 CUT_OFF: Final = "The answer was cut off: the provider ended the connection before its answer was over."
 PARTS_MISSING: Final = "Parts of the provider's answer could not be read ({}) and are missing."
+LOST: Final = "The provider's answer had {} in a form that could not be read, and that is missing here."
 NOT_UNDERSTOOD: Final = "The provider's answer could not be understood: it is not in the form of OpenAI's API."
 
 
@@ -79,6 +80,10 @@ class StreamReader(ABC, Generic[T]):
             self.error = ProviderError(TOO_LONG)
         if self.error is None and (failed := self._sse.failed) is not None:
             self.error = error_of(failed) or provider_error(_as_error(failed))
+
+    def told_at_end(self) -> list[T]:
+        """What is to be said after a good end."""
+        return []
 
     def close(self) -> list[T]:
         """At the end of the body: what was left. Ask `check_end` afterwards."""
@@ -202,6 +207,10 @@ class EventReader(StreamReader[Event]):
     def unreadable(self) -> int:
         return self._decoder.unreadable
 
+    def told_at_end(self) -> list[Event]:
+        """That values were lost, if any were."""
+        return self._decoder.told_at_end()
+
     def _read(self, texts: list[bytes]) -> list[Event]:
         found: list[Event] = []
         decoder = self._decoder
@@ -249,6 +258,11 @@ def provider_error(error: Error) -> ProviderError:
         body=error.body,
         retryable=error.status == 429 or error.status >= 500,
     )
+
+
+def lost_sentence(count: int) -> str:
+    """What is told of values that were lost."""
+    return LOST.format("a part" if count == 1 else f"{count} parts")
 
 
 def error_of(body: bytes) -> ProviderError | None:

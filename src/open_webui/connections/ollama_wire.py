@@ -227,14 +227,15 @@ class LineDecoder:
     """The bytes of one answer as events.
 
     done: Ollama said that it is over. error: it told of an error; nothing after it counts. dropped: how many values,
-    lines among them, had a form that can't be used. unreadable: how many of these were whole lines.
+    lines among them, had a form that can't be used. strays: how many of these were whole lines; unreadable: how many
+    began as one.
     """
 
     def __init__(self) -> None:
         self.done = False
         self.error: ProviderError | None = None
         self.dropped = 0
-        self.unreadable = 0
+        self.strays = self.unreadable = 0
         self._lines = LineReader()
         self._calls = 0
         self._repair = Repair()
@@ -256,6 +257,7 @@ class LineDecoder:
             line = self._line(text)
             if line is None:
                 self.dropped += 1
+                self.strays += 1
             elif line.error:
                 message = line.error if isinstance(line.error, str) else "it gave no reason"
                 self.error = ProviderError(

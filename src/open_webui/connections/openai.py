@@ -279,6 +279,8 @@ class OpenAIReply:
         if rest := reader.close():
             yield rest
         reader.check_end()
+        if said := reader.told_at_end():
+            yield said
 
     def _may_be_whole(self, read: bytes) -> bool:
         """Whether the body is one JSON value (or a page) instead of events."""
@@ -307,7 +309,8 @@ def _whole_events(whole: dict[str, Any]) -> list[Event]:
         isinstance(c, dict) and isinstance(c.get("message"), dict) for c in choices
     ):
         raise ProviderError(NOT_UNDERSTOOD, body=whole)
-    return Decoder().read(whole)
+    decoder = Decoder()
+    return decoder.read(whole) + decoder.told_at_end()
 
 
 def _completion(body: bytes, url: str) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from llamaforge.events import Done, Event, Image, Reasoning, Refusal, Source, Text, ToolCall, Usage
+from llamaforge.events import Done, Event, Image, Lost, Reasoning, Refusal, Source, Text, ToolCall, Usage
 from llamaforge.events.openai import KNOWN_FIELDS, Decoder
 from llamaforge.events.parts import Growing, Limits, Part, Reducer
+from open_webui.connections.chunks import lost_sentence
 from open_webui.constants import MAX_PROVIDER_LINE
 from open_webui.errors import ProviderError
 
@@ -40,15 +41,17 @@ class Chunks:
                 out.append(_encode(self._base | {"choices": [], "usage": event.raw}))
             elif isinstance(event, Done):
                 out.append(self._chunk(event.choice, {}, event.finish_reason))
+            elif isinstance(event, Lost):
+                out.append(self._chunk(0, {}, None, warning=lost_sentence(event.count)))
             elif (delta := _delta(event)) is not None:
                 out.append(self._chunk(event.choice, delta, None))  # type: ignore[union-attr]
         return out
 
-    def _chunk(self, choice: int, delta: dict[str, Any], reason: str | None) -> bytes:
+    def _chunk(self, choice: int, delta: dict[str, Any], reason: str | None, **more: str) -> bytes:
         if choice not in self._begun:
             self._begun.add(choice)
             delta = {"role": "assistant"} | delta
-        return _encode(self._base | {"choices": [{"index": choice, "delta": delta, "finish_reason": reason}]})
+        return _encode(self._base | {"choices": [{"index": choice, "delta": delta, "finish_reason": reason}], **more})
 
 
 def _delta(event: Event) -> dict[str, Any] | None:
@@ -106,6 +109,9 @@ class Completion:
         for event in events:
             if isinstance(event, Usage):
                 self.head["usage"] = event.raw
+                continue
+            if isinstance(event, Lost):
+                self.head["warning"] = lost_sentence(event.count)
                 continue
             reducer = self._choice(getattr(event, "choice", 0))
             reducer.add(event)

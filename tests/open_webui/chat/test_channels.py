@@ -18,6 +18,10 @@ LEAKED = (
 )
 
 
+# What is stored here is the same in every database.
+ONE_DATABASE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
 async def page(live: Live, admin: Actor) -> AsyncIterator[Page]:
     async with open_page(admin.client, admin.token) as opened:
@@ -33,6 +37,7 @@ def leaking(request: pytest.FixtureRequest, upstream: Upstream) -> str:
     return "rounds"
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("stream", [True, False])
 async def test_on_the_page(page: Page, leaking: str, stream: bool) -> None:
     body = page.ask(leaking, "Hi", stream=stream)
@@ -47,6 +52,7 @@ async def test_on_the_page(page: Page, leaking: str, stream: bool) -> None:
     assert b"<|" not in told
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("stream", [True, False])
 async def test_for_ollamas_clients(admin: Actor, leaking: str, stream: bool) -> None:
     body = {"model": leaking, "messages": [{"role": "user", "content": "Hi"}], "stream": stream}
