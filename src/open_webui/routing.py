@@ -22,6 +22,7 @@ from open_webui.principal import Principal
 from open_webui.schemas.replies.shape import Shape
 from open_webui.services import intake
 from open_webui.state import State
+from open_webui.utils.threads import let_others
 from open_webui.utils.values import MAX_VALUES, too_many
 
 TOKEN_COOKIE: Final = "token"
@@ -70,11 +71,13 @@ class FastRequest(Request):
             # An HTTPException, since the framework takes any other error here for a malformed body.
             raise HTTPException(413, TOO_MANY_VALUES)
         try:
-            return msgspec.json.decode(body)
+            value = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise json.JSONDecodeError(str(error), "", 0) from None
         except RecursionError:
             raise json.JSONDecodeError("nested too deeply", "", 0) from None
+        await let_others(len(body))
+        return value
 
     async def read_small(self, bound: int) -> None:
         """Reads the body now, if it is no longer than this. Raises an HTTPException else."""
@@ -88,7 +91,10 @@ class FastRequest(Request):
 
     async def keep_files(self, state: State, principal: Principal, *, attaching: bool) -> None:
         """Puts addresses of stored files in the place of the body's data: URLs. attaching: to a chat."""
-        self._body = await intake.keep(state, principal, await self.body(), attaching=attaching)
+        body = await self.body()
+        await let_others(len(body))
+        self._body = await intake.keep(state, principal, body, attaching=attaching)
+        await let_others(len(body))
 
 
 def allow(policy: Policy) -> Callable[[Handler], Handler]:

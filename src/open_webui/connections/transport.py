@@ -15,6 +15,7 @@ from open_webui.connections.chunks import CUT_OFF
 from open_webui.constants import MAX_PROVIDER_LINE
 from open_webui.errors import BadRequest, ProviderError
 from open_webui.internal.http import was_opened
+from open_webui.utils.threads import let_others
 
 # Larger bodies than this go out in pieces.
 LARGE: Final = 2**20
@@ -67,6 +68,7 @@ async def request(
     data = None
     if payload is not None:
         data = encode_payload(payload)
+        await let_others(len(data))
         sent["content-type"] = "application/json"
     options: dict[str, Any] = {}
     if timeout is not None:

@@ -24,7 +24,7 @@ from open_webui.models.chat_rows import (
 from open_webui.models.messages import MessageRow, fields_of
 from open_webui.principal import Principal
 from open_webui.utils import tree
-from open_webui.utils.threads import in_thread_if_large
+from open_webui.utils.threads import in_thread_if_large, let_others
 
 t, shared, folder, user = tables.chat, tables.shared_chat, tables.folder, tables.user
 Action = Literal["read", "write"]
@@ -190,11 +190,14 @@ async def draft(
 ) -> NewChat:
     """A new chat with messages that are taken apart already. The arguments are those of `create`."""
     at = now()
+    own = {k: v for k, v in body.items() if k not in OWN_KEYS}
+    encoded = _encode(own)
+    await let_others(len(encoded))
     values: dict[str, Any] = {
         "id": new_id(),
         "user_id": user_id,
         "title": clean(title),
-        "body": messages.storable({k: v for k, v in body.items() if k not in OWN_KEYS}),
+        "body": messages.storable(own, encoded),
         "meta": {},
         "variables": {},
         "tasks": None,
@@ -214,6 +217,7 @@ async def draft(
     return NewChat(values, rows)
 
 
+_encode = msgspec.json.encode
 _insert = Prepared(t.insert().returning(t.c.n), [column.name for column in t.c if column is not t.c.n])
 
 

@@ -531,9 +531,12 @@ def _values(row: MessageRow, owner: str) -> dict[str, Any]:
     }
 
 
-def storable(body: dict[str, Any]) -> dict[str, Any]:
-    """A body without NUL characters, which a page that shows it would not miss. Its depth was checked at the route."""
-    return clean_json(body) if b"\\u0000" in _encode(body) else body
+def storable(body: dict[str, Any], encoded: bytes | None = None) -> dict[str, Any]:
+    """A body without NUL characters, which a page that shows it would not miss. Its depth was checked at the route.
+
+    encoded: its JSON, where the caller has it.
+    """
+    return clean_json(body) if b"\\u0000" in (_encode(body) if encoded is None else encoded) else body
 
 
 # The columns of a message that change after it was made.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from open_webui import constants
 from open_webui.utils import tree
-from open_webui.utils.threads import in_thread_if_large
+from open_webui.utils.threads import in_thread_if_large, let_others
 from open_webui.utils.values import MAX_VALUES, too_many
 
 # So many bytes of JSON take as long as one small message.
@@ -101,7 +101,11 @@ def _decode(raw: Any, kind: type[B], prefix: tuple[str, ...] = ()) -> B:
 
 async def read_body(request: Request, kind: type[B]) -> B:
     """The request's body as a struct. Raises RequestValidationError."""
-    return _decode(await request.body() or b"null", kind)
+    body = await request.body() or b"null"
+    await let_others(len(body))
+    decoded = _decode(body, kind)
+    await let_others(len(body))
+    return decoded
 
 
 def read_imported(raw: msgspec.Raw, place: int) -> ImportedChat:
@@ -116,7 +120,11 @@ async def read_document(chat: dict[str, msgspec.Raw], *, creating: bool, mends: 
     for key, raw in chat.items():
         if key not in {"history", "messages"}:
             await _check_values(key, raw)
-    body = {key: _value(key, raw) for key, raw in chat.items() if key not in {"history", "messages", "title"}}
+    body = {}
+    for key, raw in chat.items():
+        if key not in {"history", "messages", "title"}:
+            body[key] = _value(key, raw)
+            await let_others(len(memoryview(raw)))
     title = _value("title", chat["title"]) if "title" in chat else None
     if title is not None and (not isinstance(title, str) or len(title) > constants.MAX_TITLE):
         raise invalid(("chat", "title"), f"The title should be a text of at most {constants.MAX_TITLE} characters")
@@ -149,8 +157,9 @@ _Read = tuple[list[tree.Fields] | None, str | None, int]
 
 async def _history(chat: dict[str, msgspec.Raw], creating: bool, mends: bool) -> _Read:
     history = History()
-    if "history" in chat and bytes(chat["history"]) != b"null":
+    if "history" in chat and bytes(memoryview(chat["history"])[:5]) != b"null":
         history = _decode(chat["history"], History, ("chat", "history"))
+        await let_others(len(memoryview(chat["history"])))
     given = history.messages
     if given is None:
         if not creating or "messages" not in chat:
@@ -166,7 +175,7 @@ async def _history(chat: dict[str, msgspec.Raw], creating: bool, mends: bool) ->
     _check_count(len(given))
     for raw in [raw for raw in given.values() if len(memoryview(raw)) > MAX_VALUES]:
         await _check_values("history", raw)
-    size = max(len(given), sum(len(bytes(raw)) for raw in given.values()) // SLICE)
+    size = max(len(given), sum(len(memoryview(raw)) for raw in given.values()) // SLICE)
     fields, mended = await in_thread_if_large(size, _taken_apart, given, mends)
     return fields, history.currentId, mended
 

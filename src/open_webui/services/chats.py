@@ -21,10 +21,12 @@ from open_webui.services import message_events, staging
 from open_webui.services.changes import change_chat
 from open_webui.services.deps import Deps
 from open_webui.services.message_events import Owner
-from open_webui.utils.threads import in_thread_if_large
+from open_webui.utils.threads import in_thread_if_large, let_others
 
 # Chats with more messages than this go out piece by piece.
 WHOLE: Final = 300
+# Bytes of a piece, but for one with a larger message alone.
+PART: Final = 256 * 1024
 _encode = msgspec.json.encode
 # A document: as a value, or where it may be large as its bytes, made while they are sent.
 Reply = dict[str, Any] | AsyncIterator[bytes]
@@ -118,10 +120,20 @@ async def stream(deps: Deps, chat: ChatRow, extra: Mapping[str, Any] | None = No
                 wire.update(overlay.get(i, {}))
             await generation_parts.lay_over_wire(connection, chat.id, page, overlay)
             await chats.sign(connection, chat, [wire for _, wire in page], names)
-        if page:
-            part = b",".join(_encode(i) + b":" + _encode(wire) for i, wire in page)
-            yield part if first else b"," + part
+        part = bytearray()
+        for i, wire in page:
+            part += b"%s%s:" % (b"" if first else b",", _encode(i))
             first = False
+            encoded = _encode(wire)
+            if len(part) + len(encoded) <= PART:
+                part += encoded
+                continue
+            yield bytes(part)
+            part.clear()
+            yield encoded
+            await let_others(len(encoded))
+        if part:
+            yield bytes(part)
         if after < 0:
             break
     yield b"}" + tail

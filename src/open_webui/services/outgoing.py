@@ -33,7 +33,7 @@ async def value_with_pictures(deps: FileDeps, found: Mapping[str, File], value: 
 async def with_pictures(deps: FileDeps, found: Mapping[str, File], document: bytes) -> AsyncIterator[bytes]:
     """A piece of JSON with data: URLs instead of addresses of these files, in pieces. Other addresses stay."""
     at = 0
-    for start, end, file_id in addresses_in(document):
+    for start, end, file_id in addresses_in(document) if found else ():
         file = found.get(file_id)
         if file is None or await deps.blobs.size(file.blob) != file.size:
             continue

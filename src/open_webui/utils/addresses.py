@@ -1,7 +1,7 @@
 """Where the content of files is, on the wire: addresses, and the places of documents that they stand in. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 MARK: Final = "/api/v1/files/"
@@ -10,7 +10,7 @@ _ADDRESS: Final = re.compile(rf"{MARK}({_UUID})/content".encode())
 _OF_ADDRESSES: Final = frozenset(
     bytes([c]) for c in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:/-]"
 )
-_PLACE: Final = re.compile(rf'{MARK}({_UUID})/content|(?<="url":")({_UUID})(?=")'.encode())
+_URL: Final = re.compile(rf'"url":"({_UUID})"'.encode())
 ID: Final = re.compile(_UUID)
 
 
@@ -25,13 +25,22 @@ def id_in(url: object) -> str | None:
     return None if found is None else found[1].decode()
 
 
-def addresses_in(document: bytes) -> Iterator[tuple[int, int, str]]:
-    """Where in a JSON text files of this server are referred to, by address or as a url that is an id: (start, end, id)."""
-    for match in _PLACE.finditer(document):
-        # Not where it is the path of another server's address.
-        if match[2] or document[max(0, match.start() - 1) : match.start()] not in _OF_ADDRESSES:
-            group = 2 if match[2] else 0
-            yield match.start(group), match.end(group), (match[1] or match[2]).decode()
+def addresses_in(document: bytes) -> list[tuple[int, int, str]]:
+    """Where in a JSON text files of this server are referred to, by address or as a url that is an id: (start, end, id),
+    in order.
+    """
+    # Two searches, each for something that begins with a constant: one for either takes ten times as long.
+    addresses = (match for match in _ADDRESS.finditer(document) if _is_ours(document, match))
+    ids = _URL.finditer(document)
+    return sorted(
+        [(*match.span(), match[1].decode()) for match in addresses]
+        + [(*match.span(1), match[1].decode()) for match in ids]
+    )
+
+
+def _is_ours(document: bytes, match: "re.Match[bytes]") -> bool:
+    """Whether it is not the path of another server's address."""
+    return document[max(0, match.start() - 1) : match.start()] not in _OF_ADDRESSES
 
 
 def file_id_of(entry: Mapping[str, Any]) -> str | None:

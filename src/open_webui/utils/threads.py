@@ -10,6 +10,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 # Items of some microseconds each; a thread costs about a tenth of a millisecond.
 SMALL: Final = 300
+# Bytes of JSON that are copied, decoded or encoded in a few milliseconds.
+LARGE: Final = 4 * 2**20
+
+
+async def let_others(size: int) -> None:
+    """Ends this turn of the loop where so many bytes were handled in it: the next step with them gets a turn of its own."""
+    if size > LARGE:
+        await asyncio.sleep(0)
 
 
 async def in_thread_if_large(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -136,6 +136,16 @@ async def test_a_long_chat_is_stored_whole(live: Live, user: Actor, meter: Meter
     assert await count_hidden(live) == 0
 
 
+async def test_a_long_chat_with_large_messages_goes_out_whole(user: Actor) -> None:
+    """Pieces of it end before a large message, behind one, and between small ones."""
+    history = history_of(305, size=2_000)
+    for name in ("m0", "m150", "m151", "m304"):
+        history["messages"][name]["content"] = name + "y" * 300_000
+    made = await ok(user.client.post("/api/v1/chats/new", json={"chat": {"title": "t", "history": history}}))
+    assert texts(made) == given_texts(history)
+    assert texts(await stored(user, made["id"])) == given_texts(history)
+
+
 @pytest.mark.parametrize("big", [False, True])
 async def test_large_messages_make_small_portions(live: Live, user: Actor, meter: Meter, big: bool) -> None:
     history = history_of(6, size=50_000 if big else 9_000)
