@@ -222,6 +222,7 @@ VIEWS = {
     "search": View(steps=search_found),
     "search, nothing": View(steps=search_found_nothing),
     "settings, refused": View(steps=refused),
+    "documentation": View("/static/manual.html?README.md", signed_in=False),
     **{
         f"settings, {name}": tab(name)
         for name in ("General", "Account", "Archived chats", "Your data", "Connections", "Models", "People")

@@ -165,6 +165,33 @@ async def test_an_answer_has_the_name_of_its_model_after_a_reload(office: Office
     await expect(page.locator(".message-from")).to_have_text("Eliza")
 
 
+async def test_a_question_is_answered_from_the_documentation_with_a_link_that_leads_there(office: Office) -> None:
+    page = office.page
+    await page.get_by_label("Your message").fill("How do I back up and restore?")
+    await page.keyboard.press("Enter")
+    await expect(answer(page)).to_contain_text("From the documentation: How do I back up and restore?")
+    async with page.context.expect_page() as opened:
+        await answer(page).get_by_role("link", name="How do I back up").click()
+    manual = await opened.value
+    heading = manual.get_by_role("heading", name="How do I back up and restore?")
+    await expect(heading).to_be_in_viewport()
+    await manual.get_by_role("link", name="the changelog").click()
+    await expect(manual.get_by_role("heading", name="Changelog")).to_be_visible()
+    await manual.get_by_role("link", name="Settings", exact=True).click()
+    await expect(manual).to_have_title("Configuration")
+    await manual.goto(f"{office.server.url}/static/manual.html?docs/architecture/configuration.md#BUILTIN_MODEL")
+    await expect(manual.locator("tr:target")).to_contain_text("Eliza")
+    await manual.goto(f"{office.server.url}/static/manual.html?README.md")
+    picture = manual.get_by_role("img", name="A conversation with the built-in model")
+    await expect(picture).to_have_js_property("complete", value=True)
+    assert await picture.evaluate("(image) => image.naturalWidth") > 100
+    await manual.goto(f"{office.server.url}/static/manual.html?../../etc/passwd.md")
+    await expect(manual.get_by_text("There is no such page")).to_be_visible()
+    office.complaints.expect("404 ")
+    await manual.goto(f"{office.server.url}/static/manual.html?docs/nothing.md")
+    await expect(manual.get_by_text("There is no such page")).to_be_visible()
+
+
 async def test_what_the_environment_fixes_is_shown_and_locked(
     browser: Browser, make_server: Callable[..., Server], database_url: str, complaints: Complaints
 ) -> None:

@@ -14,6 +14,7 @@ from open_webui.errors import NotFound, StartupError
 from open_webui.routers.later import absent
 from open_webui.routing import allow, new_router
 from open_webui.services.static_files import StaticFile, StaticFolder
+from open_webui.utils import manual
 
 router = new_router()
 OWN: Final = Path(__file__).resolve().parent.parent / "static"
@@ -55,9 +56,14 @@ class Pages:
             self._index = (foreign, "")
             self._static = ((foreign, "static/"), (own, ""))
             self._build = ((foreign, ""),)
+        documentation = manual.folder()
+        self._manual: tuple[Place, ...] = () if documentation is None else ((StaticFolder(documentation), ""),)
 
     async def static(self, name: str) -> tuple[StaticFolder, StaticFile] | None:
-        """A file below /static/."""
+        """A file below /static/, of which the documentation has a part."""
+        if name.startswith(manual.FILES):
+            part = name.removeprefix(manual.FILES)
+            return await _first(self._manual, part) if manual.is_part(part) else None
         return await _first(self._static, name)
 
     async def root(self, name: str) -> tuple[StaticFolder, StaticFile] | None:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 # Worth compressing, by file ending. Pictures and fonts are compressed already.
-TEXT: Final = frozenset({".css", ".html", ".js", ".json", ".mjs", ".svg", ".txt", ".webmanifest", ".xml"})
+TEXT: Final = frozenset({".css", ".html", ".js", ".json", ".md", ".mjs", ".svg", ".txt", ".webmanifest", ".xml"})
 MIN_BYTES: Final = 1_000
 # Larger files (a WebAssembly engine, a map of names) are sent as they are: compressing takes longer than sending.
 MAX_BYTES: Final = 4_000_000

@@ -88,6 +88,60 @@ async def test_unknown_files(client: httpx.AsyncClient) -> None:
         assert (reply.status_code, list(reply.json())) == (404, ["detail"]), path
 
 
+MANUAL = (
+    "README.md",
+    "CHANGELOG.md",
+    "docs/questions.md",
+    "docs/architecture/configuration.md",
+    "docs/images/chat.png",
+)
+
+
+async def there_is_documentation(client: httpx.AsyncClient) -> None:
+    for name in MANUAL:
+        reply = await client.get(f"/static/manual/{name}")
+        assert (reply.status_code, len(reply.content) > 1000) == (200, True), name
+        assert reply.headers["x-content-type-options"] == "nosniff"
+    reader = await client.get("/static/manual.html?docs/questions.md")
+    assert reader.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<script>" not in reader.text
+
+
+async def test_the_documentation(client: httpx.AsyncClient) -> None:
+    await there_is_documentation(client)
+    markdown = await client.get("/static/manual/docs/questions.md", headers={"accept-encoding": "gzip"})
+    assert markdown.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert markdown.headers["content-encoding"] == "gzip"
+
+
+async def test_another_frontend_leaves_the_documentation_where_it_is(theirs: Live) -> None:
+    async with theirs.client() as client:
+        await there_is_documentation(client)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", ".env", ".env.example", "pyproject.toml", "start.sh", "src/open_webui/env.py", "docs", "docs/", "docs/nope.md",
+        "data/notes.md", "docs/%2e%2e/pyproject.toml", "docs/..%2fstart.sh", "..%2fREADME.md", "docs/diagrams/style.iuml",
+        "%2fREADME.md", "docs/%2e%2e/README.md", ".git/HEAD", "docs/x%00.md",
+    ],
+)  # fmt: skip
+async def test_what_is_no_documentation_is_not_served(client: httpx.AsyncClient, name: str) -> None:
+    reply = await client.get(f"/static/manual/{name}")
+    assert (reply.status_code, list(reply.json())) == (404, ["detail"])
+
+
+async def test_a_server_without_documentation(
+    make_live: Callable[..., Awaitable[Live]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("open_webui.utils.manual.folder", lambda: None)
+    live = await make_live()
+    async with live.client() as there:
+        assert (await there.get("/static/manual/README.md")).status_code == 404
+        assert (await there.get("/")).status_code == 200
+
+
 async def test_pictures(client: httpx.AsyncClient) -> None:
     for path in ("/user.png", "/favicon.png", "/static/favicon.png", "/static/user.png", "/static/splash.png"):
         reply = await client.get(path)

@@ -1,21 +1,30 @@
 """The model that needs no download, in this process."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, Self
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from llamaforge import LlamaForgeError, ParameterError, get_backend
-from llamaforge.backends.base import BaseBackend
+from llamaforge.backends.base import BaseBackend, message_text
 from llamaforge.events import Done, Event, Text
 from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
 from open_webui.connections.render import as_chunks, as_completion
 from open_webui.errors import BadRequest, ProviderError
+from open_webui.internal.log import get_logger
+from open_webui.utils import manual
 
+if TYPE_CHECKING:
+    from open_webui.connections.local.lookup import Manual
+
+log = get_logger(__name__)
 ELIZA: Final = "eliza"
 ELIZA_NAME: Final = "Eliza"
 ELIZA_DESCRIPTION: Final = (
-    "A small program that listens and asks back, no language model. It is here so that you can chat before any model is"
-    " connected."
+    "A small program that listens and asks back, no language model. Ask it how something is done here, and it looks that"
+    " up in the documentation. It goes when a model is connected."
 )
 # About how fast one reads.
 WORD_SECONDS: Final = 0.03
@@ -65,11 +74,47 @@ class ElizaConnection:
         if not isinstance(messages, list):
             raise BadRequest("'messages' should be a list.")
         delay = self._word_seconds if payload.get("stream") else 0.0
-        async with ElizaReply(self._backend.achat_stream(messages, {"delay": delay}), entry.id) as reply:
+        found = await self._looked_up(messages)
+        pieces = _slowly(found, delay) if found else self._backend.achat_stream(messages, {"delay": delay})
+        async with ElizaReply(pieces, entry.id) as reply:
             yield reply
+
+    async def _looked_up(self, messages: list[Any]) -> str | None:
+        """What the documentation says to the last message, if that is a question to it."""
+        from open_webui.connections.local.lookup import asks  # noqa: PLC0415 -- a server that has models never needs it
+
+        last = messages[-1] if messages else None
+        try:
+            text = message_text(last) if isinstance(last, Mapping) and last.get("role") == "user" else ""
+        except ParameterError:  # the backend says so
+            return None
+        return await asyncio.to_thread(self._look_up, text) if asks(text) else None
+
+    def _look_up(self, text: str) -> str | None:
+        return None if self._manual is None else self._manual.answer(text)
+
+    @cached_property
+    def _manual(self) -> "Manual | None":
+        """The documentation, read with the first question; None where it is not installed."""
+        from open_webui.connections.local.lookup import Manual  # noqa: PLC0415 -- as above
+
+        folder = manual.folder()
+        try:
+            return None if folder is None else Manual(folder)
+        except (OSError, UnicodeDecodeError) as error:
+            log.warning("the documentation can't be read", error=str(error))
+            return None
 
     async def embed(self, entry: ModelEntry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:  # noqa: ARG002
         raise BadRequest(f"{entry.name} makes no embeddings. Connect a model that does.")
+
+
+async def _slowly(text: str, delay: float) -> AsyncIterator[str]:
+    """A text word by word."""
+    for piece in re.findall(r"\S+\s*", text):
+        yield piece
+        if delay:
+            await asyncio.sleep(delay / 2)  # what is looked up is longer than what is asked back
 
 
 class ElizaReply:

@@ -17,10 +17,10 @@ const SUGGESTIONS = [
 // What one says to the built-in model, which is there when nothing else is connected.
 const SUGGESTIONS_OF = {
   eliza: [
+    ['Connect a model', 'How do I connect a model?'],
+    ['Ask how it is done', 'How do I search my chats?'],
     ['Say how you feel', 'I feel a little tired today.'],
     ['Say what you want', 'I need a holiday.'],
-    ['Talk about a dream', 'I dreamed of my old school last night.'],
-    ['Ask it something', 'Are you a computer?'],
   ],
 };
 
