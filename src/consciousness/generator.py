@@ -26,6 +26,7 @@ from consciousness.sources import (
     Source,
     checked_backend,
 )
+from llamaforge import threads
 from llamaforge.backends.openai_api import OpenAIBackend
 from llamaforge.exceptions import LlamaForgeError, ModelNotFoundError, ParameterError
 from llamaforge.model import checked_name
@@ -109,7 +110,7 @@ class ResponseGenerator:
     async def refresh_models(self) -> list[str]:
         """Ask the connected servers which models they have; the sentences of those that failed to say."""
         asked = [connection for connection in self._connections if connection.models is None]
-        answers = await asyncio.gather(*(asyncio.to_thread(c.list_models) for c in asked), return_exceptions=True)
+        answers = await asyncio.gather(*(threads.call(c.list_models) for c in asked), return_exceptions=True)
         failures = []
         for connection, answer in zip(asked, answers, strict=True):
             if isinstance(answer, list):
@@ -138,7 +139,7 @@ class ResponseGenerator:
         so for them it is the shaped parameters only. Raises ModelNotFoundError with the nearest ids, and what models raise.
         """
         request = _request(prompt, context, parameters, emotional_state)
-        requested = _checked_id(model_id) or self._default or await asyncio.to_thread(self._first_model)
+        requested = _checked_id(model_id) or self._default or await threads.call(self._first_model)
         failures: dict[str, Exception] = {}
         for name in self._chain(requested):
             try:
@@ -169,7 +170,7 @@ class ResponseGenerator:
     async def _stream(self, stream: GenerationStream, request: GenerationRequest) -> AsyncIterator[str]:
         failures: dict[str, Exception] = {}
         if stream.requested_model is None:
-            stream.requested_model = await asyncio.to_thread(self._first_model)
+            stream.requested_model = await threads.call(self._first_model)
         for name in self._chain(stream.requested_model):
             pieces: Any = None
             try:
@@ -215,7 +216,7 @@ class ResponseGenerator:
             failures = await self.refresh_models()
             found = await self._connected(name)
             if found is None:
-                hint = await asyncio.to_thread(self._hint, name)
+                hint = await threads.call(self._hint, name)
                 raise ModelNotFoundError(" ".join([f"There is no model '{name}'.{hint}", *failures]))
         return found
 
@@ -223,7 +224,7 @@ class ResponseGenerator:
         if name in self._custom_backends:
             return "custom", CustomSource(name, self._custom_backends[name])
         # Looks at files and folders, which may be slow.
-        if await asyncio.to_thread(lambda: self._local().is_model_available(name)):
+        if await threads.call(lambda: self._local().is_model_available(name)):
             return "local", LocalSource(name, self._local())
         return await self._connected(name)
 
@@ -232,7 +233,7 @@ class ResponseGenerator:
             if name in self._listed.get(connection, ()):
                 key = (connection, name)
                 if key not in self._remote:
-                    made = await asyncio.to_thread(connection.backend, name, self._deadline(name))
+                    made = await threads.call(connection.backend, name, self._deadline(name))
                     if self._remote.setdefault(key, made) is not made:
                         made.unload()  # another task was first
                 return "connection", ConnectionSource(self._remote[key])

@@ -14,6 +14,7 @@ from consciousness.base import Parameters, TextGenerationBackend, checked_prompt
 from consciousness.emotions import is_number
 from consciousness.express import Rule, Settings, merged
 from consciousness.sources import api_base, connected
+from llamaforge import threads
 from llamaforge.backends.openai_api import OpenAIBackend
 from llamaforge.exceptions import APIError, LlamaForgeError, ModelLoadError, ModelNotFoundError, ParameterError
 from llamaforge.parameters import unknown
@@ -135,7 +136,7 @@ class OobaboogaBackend(TextGenerationBackend):
     async def _server(self) -> OpenAIBackend:
         if self._backend is None:
             name = self.model_name or _NO_NAME
-            self._backend = await asyncio.to_thread(connected, self.base_url, self._key, name, self._timeout)
+            self._backend = await threads.call(connected, self.base_url, self._key, name, self._timeout)
         return self._backend
 
     async def _ready(self, model: str | None) -> Settings:

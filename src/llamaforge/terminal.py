@@ -18,12 +18,21 @@ _PICTURES: dict[int, str | None] = {
     **{code: f"\\x{code:x}" for code in range(0x80, 0xA0)},
     0x7F: "␡",
     0x0D: None,
+    # What orders, hides or breaks text without being seen. Joiners stay: scripts and emoji are written with them.
+    **{
+        code: f"\\u{code:04x}"
+        for code in (0x061C, 0x200B, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2060, 0x2070))
+    },
+    0xFEFF: "\\ufeff",
 }
 _IN_A_LINE = _PICTURES | {0x09: " ", 0x0A: "␊"}
 
 
 def shown(text: str) -> str:
-    """`text` with its control characters (but newline and tab) as pictures, so that a terminal obeys none of them."""
+    """`text` with its control characters (but newline and tab) as pictures, so that a terminal obeys none of them.
+
+    Marks that turn the direction of text or that nobody sees are shown as escapes.
+    """
     return text.translate(_PICTURES)
 
 

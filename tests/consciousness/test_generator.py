@@ -83,6 +83,17 @@ async def test_models_are_looked_for_beside_the_event_loop(forge):
     assert True not in looked
 
 
+async def test_the_event_loops_own_threads_stay_free(generator, monkeypatch):
+    """Name resolution and other libraries' work run on these."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the default executor is used")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "run_in_executor", refuse)
+    await generator.refresh_models()
+    assert await generator.generate_response("hi")
+
+
 async def test_a_path_is_a_name(tiny_gguf):
     generator = ResponseGenerator(forge=LlamaForge(":memory:"))
     assert await generator.generate_response("hi", str(tiny_gguf)) == HELLO

@@ -300,6 +300,11 @@ def test_keys_are_not_shown() -> None:
     said("config", "set", "api_keys.openai", "sk-other")
     shown = said("info", "gpt") + said("info", "gpt", "--json") + said("config", "list")
     assert "sk-" not in shown
+    address = "https://me:pass@host:80/v1?api_key=sk-query&x=1"
+    said("add", "far", "gpt-4", "--backend", "openai", "-p", f"api_base={address}")
+    for shown in (said("info", "far"), said("info", "far", "--json"), said("config", "list")):
+        assert "https://me:***@host:80/v1?api_key=***&x=1" in shown
+    assert address in said("config", "list", "--show-keys")
     assert said("config", "get", "api_keys.openai") == "sk-other\n"
     assert "sk-other" in said("config", "list", "--show-keys")
 

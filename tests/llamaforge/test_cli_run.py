@@ -293,6 +293,14 @@ def test_a_conversation_goes_on(upstream: Upstream) -> None:
     assert log().get()["model"] == "d", "another model goes on with it"
 
 
+def test_a_file_that_is_loaded_begins_another_conversation_of_the_log(home: Path) -> None:
+    said("chat", "m", typed=f"one\n/save {home / 'kept'}\ntwo\n")
+    said("chat", "m", typed=f"three\n/load {home / 'kept'}\nfour\nfive\n")
+    rows = [(row["messages"], row["first"]) for row in json.loads(said("logs", "--json"))]
+    assert rows == [(6, "one"), (2, "three"), (4, "one")]
+    assert [turn["content"] for turn in log().get()["messages"]][::2] == ["one", "four", "five"]
+
+
 @pytest.mark.parametrize("how", ["option", "setting", "profile"])
 def test_nothing_is_logged_where_that_is_not_wanted(home: Path, how: str) -> None:
     if how == "profile":

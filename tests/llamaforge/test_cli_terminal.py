@@ -85,7 +85,13 @@ def test_what_is_shown_has_no_control_character_but_newline_and_tab() -> None:
     left = terminal.shown(every)
     assert [letter for letter in left if ord(letter) < 0x20 or 0x7F <= ord(letter) < 0xA0] == ["\t", "\n"]
     assert terminal.one_line("a\nb\tc\x1b") == "a␊b c␛"
-    assert terminal.shown("grüße 値 😀 \u200f") == "grüße 値 😀 \u200f"
+    assert terminal.shown("grüße 値 👩\u200d🔬 می\u200cخواهم") == "grüße 値 👩\u200d🔬 می\u200cخواهم"
+
+
+def test_marks_that_turn_or_hide_text_are_shown() -> None:
+    marks = [0x061C, 0x200B, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF]
+    assert terminal.shown("".join(map(chr, marks))) == "".join(f"\\u{mark:04x}" for mark in marks)
+    assert terminal.one_line("rm \u202egpj.exe") == "rm \\u202egpj.exe"
 
 
 @pytest.mark.parametrize("more", [[], ["--system", "x"]])

@@ -197,6 +197,20 @@ def test_bounds_beyond_the_engines_numbers_are_not_left_to_it(name: str, bound: 
     assert not is_plain({"type": "integer", name: bound})
 
 
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        ({"minimum": -(2**63), "maximum": 2**63 - 1}, {"minimum": -(2**63 - 1024), "maximum": 2**63 - 1024}),
+        ({"minimum": 0, "maximum": 2**64 - 1}, {"minimum": 0, "maximum": 2**63 - 1024}),
+        ({"minimum": 2**60}, {"minimum": 2**60, "maximum": 2**63 - 1024}),
+        ({"maximum": -(2**60)}, {"minimum": -(2**63 - 1024), "maximum": -(2**60)}),
+        ({"minimum": 0, "maximum": 2**53}, {"minimum": 0, "maximum": 2**53}),
+    ],
+)
+def test_bounds_of_integers_are_held_as_far_as_engines_count(given: dict[str, int], held: dict[str, int]) -> None:
+    assert checked_schema({"type": "integer", **given}) == {"type": "integer", **held}
+
+
 @pytest.mark.parametrize("bound", [10**400, -(10**400)])
 @pytest.mark.parametrize("name", ["minimum", "maximum", "minItems", "multipleOf"])
 def test_numbers_that_are_too_large_are_refused(name: str, bound: int) -> None:

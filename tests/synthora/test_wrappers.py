@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from llamaforge.exceptions import APIError
-from synthora.callbacks import BaseCallBackHandler
+from synthora.callbacks import AsyncCallBackHandler, BaseCallBackHandler
 from synthora.exceptions import FallbackError, MessageError
 from synthora.messages import user
 from synthora.models import (
@@ -318,6 +318,21 @@ async def test_who_asks_first_and_fails_or_leaves_leaves_the_others_to_themselve
         cache.run(user("y"))
     assert cache.run(user("y")).content == "three"
     assert cache._asked == cache._aasked == {}
+
+
+async def test_who_asks_within_the_same_request_does_not_wait_for_himself():
+    class Asks(AsyncCallBackHandler):
+        async def on_llm_start(self, *_, **__):
+            if not said:
+                said.append("")
+                [said[0]] = [answer.content for answer in await asyncio.gather(cache.async_run(user("x")))]
+
+    said = []
+    cache = CacheBackend(ScriptedBackend(answers=["one", "two"], handlers=[Asks()]))
+    async with asyncio.timeout(5):
+        assert (await cache.async_run(user("x"))).content == "two"
+    assert said == ["one"]
+    assert cache._aasked == {}
 
 
 def test_a_handler_that_asks_the_same_is_not_waited_for():

@@ -59,11 +59,10 @@ class Record:
         self.model = self.model or found["model"]
         self.system = found["system"] if self.system is None else self.system
 
-    def add(self, question: str, answer: str) -> None:
-        """Write a turn."""
+    def add(self, turn: Sequence[Json]) -> None:
+        """Write a turn, messages of {role, content}."""
         if self._off:
             return
-        turn = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         model = self.model or str(self.forge.default_model)
         try:
             log = log_of(self.forge.config)
@@ -83,10 +82,11 @@ def talk(forge: LlamaForge, record: Record, given: Mapping[str, Any]) -> None:
         sys.stdin.reconfigure(errors="surrogateescape")  # a line that is no text spoils none of the others
 
     def keep(chat: ChatInterface) -> None:
-        if len(chat.history) == 2:  # it has begun anew
-            record.conversation = None
+        new = chat.history[-2:]
+        if chat.history is not record.history or len(chat.history) == 2:  # /load, or it has begun anew
+            record.conversation, record.history, new = None, chat.history, chat.history
         record.model, record.system = chat.model, chat.system_prompt
-        record.add(*(str(turn["content"]) for turn in chat.history[-2:]))
+        record.add(new)
 
     chat = ChatInterface(forge, record.model, record.system, parameters=given, after_turn=keep)
     chat.history = record.history

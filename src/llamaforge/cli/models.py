@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _SECRET = re.compile(
     r"(^|[_-])(api_?keys?|token|secret|password|authorization)$|^default_(headers|query)$", re.IGNORECASE
 )
+# The password of an address, and a key in its query.
+_IN_ADDRESS = re.compile(
+    r"((?<=://)[^/\s@:]*:(?=[^/\s]*@)|[?&](?:[\w-]*[_-])?(?:key|token|secret|password)=)[^/&#\s@]+"
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 
 
@@ -213,14 +217,16 @@ def show(
 
 
 def hide_keys(value: Any, *, hidden: bool = False) -> Any:
-    """A copy in which API keys are not to be read, nor headers and queries, which may have one."""
+    """A copy in which API keys are not to be read, nor headers and queries, which may have one, nor an address' password."""
     if isinstance(value, dict):
         return {
             name: hide_keys(item, hidden=hidden or _SECRET.search(name) is not None) for name, item in value.items()
         }
     if isinstance(value, list):
         return [hide_keys(item, hidden=hidden) for item in value]
-    return "***" if hidden and value else value
+    if hidden and value:
+        return "***"
+    return _IN_ADDRESS.sub(r"\1***", value) if isinstance(value, str) else value
 
 
 def _models(state: State) -> list[dict[str, Any]]:

@@ -118,7 +118,7 @@ def run(  # noqa: PLR0913 - one argument an option
         asked = Asked(record, text, content, given, tools=tools_of(forge, tool or ()))
         answer = asked.answer(raw=raw or not (as_chat or asked.is_chat()), output=output, as_json=as_json)
         pictures = "".join(f"\n[picture: {Path(one).name}]" for one in picture or ())
-        record.add(text + pictures, answer)
+        record.add([{"role": "user", "content": text + pictures}, {"role": "assistant", "content": answer}])
 
 
 def serve(

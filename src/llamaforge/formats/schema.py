@@ -48,6 +48,10 @@ _LARGEST_PLAIN: Final = 5_000
 _LONGEST_PLAIN: Final = 1_000
 # Its whole numbers have 64 bits: beyond them it writes any number, or ends the process.
 _LARGEST_BOUND: Final = 2**53
+# As far as engines count, which read bounds as floats.
+_INT64: Final = 2**63 - 1024
+# A number with as many digits as that has.
+_LONG: Final = 10**18
 _BOUNDS: Final = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _PLAIN_REF: Final = re.compile(r"#/(\$defs|definitions)/([^/~%]+)")
 
@@ -195,6 +199,8 @@ def _held(schema: object, place: str, depth: int) -> Any:
     if held.get("uniqueItems") is False:
         del held["uniqueItems"]
     _check_keywords(held, place)
+    if held.get("type") == "integer":
+        _clamp(held)
     if "pattern" in held:
         held["pattern"] = _of_ascii(held["pattern"])
     if isinstance(held.get("items"), list):  # as older drafts say it
@@ -209,6 +215,17 @@ def _held(schema: object, place: str, depth: int) -> Any:
             held[name] = held[name].copy()
             held[name][key] = below
     return held
+
+
+def _clamp(schema: Json) -> None:
+    """Gives bounds of integers, in place, the 64 bits that engines count in: programs write the ends of these for "any"."""
+    low, high = ([schema[name]] if isinstance(schema.get(name), int) else [] for name in ("minimum", "maximum"))
+    open_below = not {"minimum", "exclusiveMinimum"} & schema.keys()
+    open_above = not {"maximum", "exclusiveMaximum"} & schema.keys()
+    if any(-(2**64) <= bound < -_INT64 for bound in low) or (open_below and any(-_INT64 <= n <= -_LONG for n in high)):
+        schema["minimum"] = -_INT64
+    if any(_INT64 < bound <= 2**64 for bound in high) or (open_above and any(_LONG <= n <= _INT64 for n in low)):
+        schema["maximum"] = _INT64
 
 
 def _check_keywords(schema: Json, place: str) -> None:

@@ -8,11 +8,13 @@ import hashlib
 import json
 import os
 import threading
+from contextvars import ContextVar
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_jsonable_python
 
+from llamaforge import threads
 from synthora.callbacks.manager import anotify, notify
 from synthora.messages import BaseMessage, Usage
 from synthora.models import structured
@@ -21,6 +23,8 @@ from synthora.models.wrappers.base import Json, WrapperBackend, as_list, as_open
 from synthora.models.wrappers.stores import MemoryStore, Store
 from synthora.types import CallBackEvent
 
+# The requests that this task, or one that it stems from, is asking: those of each CacheBackend by their key.
+_within: ContextVar[frozenset[tuple[int, str]]] = ContextVar("_within", default=frozenset())
 # How an answer travels, or what it is said to cost, does not change it.
 _NOT_IN_THE_KEY = frozenset(("stream", "stream_options", "prices", "timeout"))
 
@@ -85,14 +89,18 @@ class CacheBackend(WrapperBackend):
             return kept
         place, mine = (asyncio.get_running_loop(), key), asyncio.Event()
         answered = self._aasked.setdefault(place, mine)
+        within = _within.get()
+        token = _within.set(within | {(id(self), key)})
         try:
-            if answered is not mine:
+            # Who asks within the same request (a handler of it, say) would wait for himself.
+            if answered is not mine and (id(self), key) not in within:
                 await answered.wait()
             if (kept := await self._afound(key, messages, arguments)) is not None:
                 return kept
             answer = await super()._awhole(messages, arguments)
             await self._akeep(key, answer)
         finally:
+            _within.reset(token)
             if answered is mine:
                 del self._aasked[place]
                 answered.set()
@@ -147,13 +155,13 @@ class CacheBackend(WrapperBackend):
 
     async def _aget(self, key: str) -> str | None:
         # What lies in memory needs no thread.
-        return self.store.get(key) if type(self.store) is MemoryStore else await asyncio.to_thread(self.store.get, key)
+        return self.store.get(key) if type(self.store) is MemoryStore else await threads.call(self.store.get, key)
 
     async def _akeep(self, key: str, message: BaseMessage) -> None:
         if type(self.store) is MemoryStore:
             self._keep(key, message)
         else:
-            await asyncio.to_thread(self._keep, key, message)
+            await threads.call(self._keep, key, message)
 
     def _key(self, messages: Any, arguments: Json) -> str | None:
         """The same for the same request, in any process; None for one that can't be told from others."""
