@@ -51,6 +51,17 @@ PACKAGES = (
         "sha512-KvOKXODaiFmId9xaq3xc5xCL66wVLUuOngDbO9B/kewbFTqdGbn2nJxNhN3H5R1cgDTVj6R8vH0zgiNDEGjpDw==",
         (("es/highlight.min.js", "highlight.min.js"), ("LICENSE", "highlight.js.LICENSE")),
     ),
+    Package(
+        "temml",
+        "0.13.5",
+        "sha512-aPkDDgunanpLNL0ql32HbolqLep+w8DRcVXRql7rWrMt/PhczdLgL4UBYYVU3BYjCNjkGq4EqwIicu/zWr1iOg==",
+        (
+            ("dist/temml.min.js", "temml.min.js"),
+            ("dist/Temml-Local.css", "temml.css"),
+            ("dist/Temml.woff2", "Temml.woff2"),
+            ("LICENSE", "temml.LICENSE"),
+        ),
+    ),
 )
 
 

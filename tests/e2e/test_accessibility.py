@@ -70,6 +70,7 @@ CHATS = {
         sources=[{"source": {"name": "A page", "url": "https://example.com"}}],
         followUps=["And then?", "Why?"],
     ),
+    "formulas": answered("So $x^2$ is\n\n$$\\frac{a}{b}$$\n\n```math\n\\sqrt{2}\n```\n\n$\\unknown$"),
     "failed": answered("", error={"content": "The provider is overloaded."}),
     "interrupted": answered("Half an ans", meta={"interrupted": True}),
 }
@@ -203,6 +204,7 @@ VIEWS = {
     "chat": View("/c/rich"),
     "chat, thoughts open": View("/c/rich", thoughts_open),
     "chat, question edited": View("/c/rich", edited),
+    "chat, formulas": View("/c/formulas"),
     "chat, failed answer": View("/c/failed"),
     "chat, interrupted answer": View("/c/interrupted"),
     "chat menu": clicked("Options for this chat", path="/c/rich"),

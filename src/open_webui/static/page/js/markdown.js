@@ -3,6 +3,8 @@ import { Marked } from '../vendor/marked.esm.js';
 import '../vendor/purify.min.js';
 import { copyWithTick, h, icon } from './dom.js';
 import { place } from './pictures.js';
+import { mathematics, shownLength } from './math.js';
+import { dressMath } from './mathml.js';
 import { advance, needsWhole, newScan, openCode } from './blocks.js';
 
 const { DOMPurify } = globalThis;
@@ -22,7 +24,7 @@ const CLEAN = {
 // Styles and handlers in raw HTML are dropped by DOMPurify and refused by the page's policy in any case; without them the
 // browser has nothing to complain about.
 const ACTIVE = /\s(?:on\w+|style)\s*=\s*(?:"[^"]*"|'[^']*'|[^\s>]+)/gi;
-const marked = new Marked({ gfm: true, breaks: false, async: false, renderer: { html: ({ text }) => text.replace(ACTIVE, '') } });
+const marked = new Marked({ gfm: true, breaks: false, async: false, renderer: { html: ({ text }) => text.replace(ACTIVE, '') } }, mathematics);
 const purifier = DOMPurify(window);
 
 purifier.addHook('afterSanitizeAttributes', (node) => {
@@ -119,6 +121,7 @@ export function renderMarkdown(text) {
   const fragment = purifier.sanitize(marked.parse(text), CLEAN);
   tamePictures(fragment);
   frameTables(fragment);
+  dressMath(fragment);
   dressCode(fragment);
   return fragment;
 }
@@ -165,7 +168,8 @@ export class LiveMarkdown {
       this.putOff = true;
       return false;
     }
-    this.replaceTail(renderMarkdown(text.slice(this.scan.settled)));
+    const tail = text.slice(this.scan.settled);
+    this.replaceTail(renderMarkdown(tail.slice(0, shownLength(tail))));
     this.renderedAt = performance.now();
     this.cost = this.renderedAt - now;
     return true;
