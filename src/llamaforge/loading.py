@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from llamaforge import gguf, hub_cache
 from llamaforge.backends import get_backend
 from llamaforge.backends.base import BaseBackend, full_class
-from llamaforge.exceptions import LlamaForgeError, ModelLoadError, ParameterError
+from llamaforge.exceptions import LlamaForgeError, ModelLoadError, ParameterError, UnsupportedError
 from llamaforge.formats.request import Kind, Request, normalise
 from llamaforge.memory.devices import Memory
 from llamaforge.model import Model, expanded, is_hub_name, is_local_path
@@ -21,6 +22,7 @@ _OF_OPENAI = re.compile(r"(gpt-|chatgpt-|o[1-9](-|$)|text-embedding-)")
 _LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 _WEIGHT_FILES = (".gguf", ".safetensors", ".bin", ".pt", ".pth")
 Json = dict[str, Any]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,20 @@ def http_request(plan: Plan, fields: Mapping[str, Any], kind: Kind) -> tuple[Req
     request = normalise(overlay(defaults, fields, plan.canonical) if defaults else fields, kind)
     if request.parameters.get("tool_choice") == "required":
         plan.cls.check_calls_tools(plan.path, plan.load)
+    elif passes_tools_over(plan, request.parameters):
+        log.warning("The chat template of '%s' knows no tools: those of a request are passed over.", plan.path)
     return request, *plan.cls.http_request(request, plan.load)
+
+
+def passes_tools_over(plan: Plan, fields: Mapping[str, Any]) -> bool:
+    """Whether a request offers tools that the model is not told of, since its chat template knows none."""
+    if not fields.get("tools") or fields.get("tool_choice") == "none":
+        return False
+    try:
+        plan.cls.check_calls_tools(plan.path, plan.load)
+    except UnsupportedError:
+        return True
+    return False
 
 
 def start(name: str, plan: Plan) -> BaseBackend:

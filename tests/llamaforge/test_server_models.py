@@ -158,6 +158,20 @@ def test_a_model_says_how_long_it_stays(http):
     assert "brief" in running(http)
 
 
+def test_a_model_whose_entry_is_wrong_about_it_answers_all_the_same(http, file, caplog):
+    edit(file, lambda config: config.add_model("wrong", "doctor", "eliza", metadata={"keep_alive": ["soon"]}))
+    for _ in range(3):
+        assert ask(http, "wrong").status_code == 200
+    assert http.post("/api/load", json={"model": "wrong"}).status_code == 200
+    assert http.post("/v1/models/wrong").status_code == 200
+    (told,) = (r.message for r in caplog.records if "'wrong' are passed over" in r.message)
+    assert "'keep_alive' must be" in told
+    # Who asks is refused what is wrong in the request, and may say it right.
+    assert ask(http, "wrong", keep_alive="soon").status_code == 400
+    assert ask(http, "wrong", keep_alive=0).status_code == 200
+    until(lambda: "wrong" not in running(http))
+
+
 def test_the_server_says_how_long_models_stay(file, monkeypatch):
     monkeypatch.setattr(residence, "TICK", 0.02)
     with ApiServer(LlamaForge(file), port=0, idle_seconds=0.2) as server, httpx.Client(base_url=server.url) as http:

@@ -8,7 +8,7 @@ from llamaforge.events.types import (
     Error,
     Event,
     Image,
-    Lost,
+    Notice,
     Reasoning,
     Refusal,
     Source,
@@ -17,4 +17,4 @@ from llamaforge.events.types import (
     Usage,
 )
 
-__all__ = ["Done", "Error", "Event", "Image", "Lost", "Reasoning", "Refusal", "Source", "Text", "ToolCall", "Usage"]
+__all__ = ["Done", "Error", "Event", "Image", "Notice", "Reasoning", "Refusal", "Source", "Text", "ToolCall", "Usage"]

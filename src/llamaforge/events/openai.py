@@ -13,12 +13,13 @@ import msgspec
 
 from llamaforge.events import lenient
 from llamaforge.events.repair import Repair
-from llamaforge.events.types import Done, Error, Event, Image, Lost, Reasoning, Refusal, Source, Text, ToolCall, Usage
+from llamaforge.events.types import Done, Error, Event, Image, Notice, Reasoning, Refusal, Source, Text, ToolCall, Usage
 
 S = TypeVar("S", bound=msgspec.Struct)
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # The finish reason of an answer that failed in the middle.
 FAILED: Final = "error"
+LOST: Final = "The provider's answer had {} in a form that could not be read, and that is missing here."
 # Of a provider's error, so many characters are told.
 _LONGEST_DETAIL: Final = 2_000
 
@@ -154,8 +155,7 @@ class Decoder:
 
     def told_at_end(self) -> list[Event]:
         """That fields of chunks were lost, if any were."""
-        lost = self.lost - self.strays
-        return [Lost(lost)] if lost > 0 else []
+        return notice_of(self.lost - self.strays)
 
     def read_delta(self, delta: Any, *, is_whole: bool = False) -> list[Event]:
         """The events of a choice's delta, or of its message (is_whole), that is decoded already."""
@@ -293,6 +293,11 @@ class Decoder:
         out.append(
             Source(url, title if _is_said(title) else None, text if _is_said(text) else None, choice, place or None)
         )
+
+
+def notice_of(lost: int) -> list[Event]:
+    """What is told of so many values that had a form in which they can't be used."""
+    return [Notice(LOST.format("a part" if lost == 1 else f"{lost} parts"))] if lost > 0 else []
 
 
 def _say(text: str, choice: int, out: list[Event]) -> None:

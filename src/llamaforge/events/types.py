@@ -108,10 +108,10 @@ class Done(_Event, frozen=True, gc=False):
     details: dict[str, Any] | None = None
 
 
-class Lost(_Event, frozen=True, gc=False):
-    """So many values of the answer had a form in which they can't be used; told once, at its end."""
+class Notice(_Event, frozen=True, gc=False):
+    """A sentence about the answer for the person who reads it, told at its end; no word of the model's."""
 
-    count: int
+    text: str
 
 
-Event = Text | Reasoning | ToolCall | Source | Image | Refusal | Usage | Error | Done | Lost
+Event = Text | Reasoning | ToolCall | Source | Image | Refusal | Usage | Error | Done | Notice

@@ -13,7 +13,7 @@ import msgspec
 
 from llamaforge.events.openai import Decoder
 from llamaforge.events.parts import Growing, Part, Reducer, summed
-from llamaforge.events.types import Error, Event, Lost, Usage
+from llamaforge.events.types import Error, Event, Notice, Usage
 from llamaforge.formats.request import Request
 
 Json = dict[str, Any]
@@ -189,7 +189,7 @@ class Whole:
                 self._usage = event.raw
             elif isinstance(event, Error):
                 self.error = event
-            elif not isinstance(event, Lost) and (reducer := self._reducer(event.choice)) is not None:
+            elif not isinstance(event, Notice) and (reducer := self._reducer(event.choice)) is not None:
                 reducer.add(event)
 
     @property

@@ -161,7 +161,7 @@ class _Api:
     async def _load(self, name: str, keep: float | None) -> str:
         served = await self._catalog.get(name)
         await self.pool.load(served.spec)
-        self.residence.touch(served.spec.name, keep, keep_alive_seconds(served.keep_alive))
+        self.residence.touch(served.spec.name, keep, served.keep_alive)
         return served.spec.name
 
     async def unload(self, request: Request) -> Response:
@@ -256,7 +256,7 @@ class _Api:
             raise Refusal(400, "'model' is missing.")
         keep = keep_alive_seconds(body.pop("keep_alive", None))
         served = await self._catalog.get(name)
-        self.residence.touch(served.spec.name, keep, keep_alive_seconds(served.keep_alive))
+        self.residence.touch(served.spec.name, keep, served.keep_alive)
         body["model"] = served.spec.name
         return served, bodies.text(body, "user") or (request.client.host if request.client else "")
 

@@ -57,16 +57,25 @@ class Residence:
         self._catalog = catalog
         self._seconds = seconds
         self._keep: dict[str, float] = {}
+        # What models' entries say that is no time.
+        self._wrong: dict[str, Any] = {}
         self._touched: dict[str, float] = {}
         self._unloading: set[asyncio.Task[bool]] = set()
 
-    def touch(self, name: str, keep: float | None, default: float | None = None) -> None:
-        """Note that a model is asked for now. keep: seconds from now on. default: of the model, if nothing was said yet."""
+    def touch(self, name: str, keep: float | None, own: Any = None) -> None:
+        """Note that a model is asked for now. keep: seconds from now on. own: what the model's entry says, which counts if
+        nothing was said yet. Where it is no time that is logged, and no fault of who asks.
+        """
         self._touched[name] = time.time()
         if keep is not None:
             self._keep[name] = keep
-        elif default is not None:
-            self._keep.setdefault(name, default)
+        elif own is not None and name not in self._keep:
+            try:
+                self._keep[name] = keep_alive_seconds(own) or 0.0
+            except ParameterError as error:
+                if self._wrong.get(name) != own:
+                    self._wrong[name] = own
+                    log.warning("The metadata of the model '%s' are passed over: %s", name, error)
 
     def expires(self, status: ModelStatus) -> float | None:
         """When a model goes that nobody uses, in seconds since the epoch; None if it stays."""

@@ -10,11 +10,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from llamaforge.events import Done, Event, Image, Lost, Reasoning, Source, Text, ToolCall
+from llamaforge.events import Done, Event, Image, Notice, Reasoning, Source, Text, ToolCall
 from llamaforge.events.parts import DEFAULT_LIMITS, Details, Growing, Limits, Part, PartKind, Reducer
 from open_webui.chat.thinking import ThinkTags, may_close, unopened
 from open_webui.chat.wire import page_usage
-from open_webui.connections.chunks import lost_sentence
 
 Frame = dict[str, Any]
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -297,8 +296,8 @@ class Answer:
         elif isinstance(event, Image) and len(self._reducer.images) > self._images:
             self._images += 1
             self._posts.append(("files", {"files": [{"type": "image", "url": event.url}]}))
-        elif isinstance(event, Lost):
-            self._posts.append(("status", {"description": lost_sentence(event.count), "done": True}))
+        elif isinstance(event, Notice):
+            self._posts.append(("status", {"description": event.text, "done": True}))
 
     def _announce(self, item: Item, frames: list[Frame]) -> None:
         if self._thinking is not None and item.kind != "call":

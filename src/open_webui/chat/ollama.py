@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
-from llamaforge.events import Done, Event, Lost, Reasoning, Refusal, Text
+from llamaforge.events import Done, Event, Notice, Reasoning, Refusal, Text
 from llamaforge.events.parts import Growing, Part, Reducer
 from open_webui.chat.api import provider_payload
 from open_webui.chat.delivery.sse import Stream
@@ -16,7 +16,6 @@ from open_webui.chat.ollama_request import says_nothing
 from open_webui.chat.permissions import check_api
 from open_webui.chat.request import ApiRequest
 from open_webui.connections.base import Reply, Target
-from open_webui.connections.chunks import lost_sentence
 from open_webui.connections.gate import Gate
 from open_webui.errors import OuiError
 from open_webui.principal import Principal
@@ -69,8 +68,8 @@ class Lines:
             return None if event.choice else (event.text, "")
         if isinstance(event, Reasoning):
             return ("", event.text) if event.text and not event.choice else None
-        if isinstance(event, Lost):
-            self._end = self._end | {"warning": lost_sentence(event.count)}
+        if isinstance(event, Notice):
+            self._end = self._end | {"warning": event.text}
         elif not getattr(event, "choice", 0):
             self._kept.add(event)
             if isinstance(event, Done) and event.details:

@@ -17,7 +17,6 @@ _encode: Final = msgspec.json.encode
 TOO_LONG: Final = "The provider sent a line that is longer than the server accepts."
 CUT_OFF: Final = "The answer was cut off: the provider ended the connection before its answer was over."
 PARTS_MISSING: Final = "Parts of the provider's answer could not be read ({}) and are missing."
-LOST: Final = "The provider's answer had {} in a form that could not be read, and that is missing here."
 NOT_UNDERSTOOD: Final = "The provider's answer could not be understood: it is not in the form of OpenAI's API."
 
 
@@ -258,11 +257,6 @@ def provider_error(error: Error) -> ProviderError:
         body=error.body,
         retryable=error.status == 429 or error.status >= 500,
     )
-
-
-def lost_sentence(count: int) -> str:
-    """What is told of values that were lost."""
-    return LOST.format("a part" if count == 1 else f"{count} parts")
 
 
 def error_of(body: bytes) -> ProviderError | None:

@@ -8,7 +8,8 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
-from llamaforge.events import Event, Lost
+from llamaforge.events import Event
+from llamaforge.events.openai import notice_of
 from open_webui.connections.address import address_of
 from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
 from open_webui.connections.chunks import CUT_OFF, PARTS_MISSING
@@ -175,8 +176,8 @@ class OllamaReply:
             raise ProviderError(CUT_OFF, retryable=True)
         if lines.unreadable:
             raise ProviderError(PARTS_MISSING.format(lines.unreadable))
-        if lines.dropped > lines.strays:
-            yield [Lost(lines.dropped - lines.strays)]
+        if said := notice_of(lines.dropped - lines.strays):
+            yield said
 
     def batches(self) -> AsyncIterator[list[bytes]]:
         return as_chunks(self.events(), self._model_id)

@@ -7,10 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
-from llamaforge.events import Done, Event, Image, Lost, Reasoning, Refusal, Source, Text, ToolCall, Usage
+from llamaforge.events import Done, Event, Image, Notice, Reasoning, Refusal, Source, Text, ToolCall, Usage
 from llamaforge.events.openai import KNOWN_FIELDS, Decoder
 from llamaforge.events.parts import Growing, Limits, Part, Reducer
-from open_webui.connections.chunks import lost_sentence
 from open_webui.constants import MAX_PROVIDER_LINE
 from open_webui.errors import ProviderError
 
@@ -41,8 +40,8 @@ class Chunks:
                 out.append(_encode(self._base | {"choices": [], "usage": event.raw}))
             elif isinstance(event, Done):
                 out.append(self._chunk(event.choice, {}, event.finish_reason))
-            elif isinstance(event, Lost):
-                out.append(self._chunk(0, {}, None, warning=lost_sentence(event.count)))
+            elif isinstance(event, Notice):
+                out.append(self._chunk(0, {}, None, warning=event.text))
             elif (delta := _delta(event)) is not None:
                 out.append(self._chunk(event.choice, delta, None))  # type: ignore[union-attr]
         return out
@@ -110,8 +109,8 @@ class Completion:
             if isinstance(event, Usage):
                 self.head["usage"] = event.raw
                 continue
-            if isinstance(event, Lost):
-                self.head["warning"] = lost_sentence(event.count)
+            if isinstance(event, Notice):
+                self.head["warning"] = event.text
                 continue
             reducer = self._choice(getattr(event, "choice", 0))
             reducer.add(event)

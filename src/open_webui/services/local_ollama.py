@@ -1,6 +1,7 @@
 """Models of this machine in Ollama's words, so that its clients need no Ollama."""
 
 import asyncio
+import re
 import time
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,7 +19,8 @@ from open_webui.services.deps import Deps
 
 # What clients that ask for a version can count on: tools, thinking and structured output over a stream.
 VERSION: Final = "0.9.0"
-_AT_ONCE: Final = (0, "0", "0s", "0m", "0h")
+# No time at all, as a number or a text with or without a unit.
+_AT_ONCE: Final = re.compile(r"[-+]?(0+(\.0*)?(ms|s|m|h)?)+")
 Wire = dict[str, Any]
 
 
@@ -90,7 +92,7 @@ async def keep_loaded(deps: Deps, principal: Principal, body: Wire) -> Wire | No
     found = deps.catalogue.snapshot.find(name)
     if found is None or found.entry.connection != KEY or not deps.catalogue.may_use(principal, found):
         return None
-    goes = body.get("keep_alive") in _AT_ONCE
+    goes = _AT_ONCE.fullmatch(str(body.get("keep_alive")).strip()) is not None
     if goes:
         if not principal.is_admin:
             raise Forbidden("Only administrators may unload models.", status=403)

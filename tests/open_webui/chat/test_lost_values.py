@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from open_webui.connections.chunks import lost_sentence
+from llamaforge.events import Notice
+from llamaforge.events.openai import notice_of
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live
 
@@ -31,6 +32,12 @@ ODD: dict[str, tuple[Any, int]] = {
 
 # What is stored here is the same in every database.
 ONE_DATABASE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+
+
+def lost_sentence(count: int) -> str:
+    (notice,) = notice_of(count)
+    assert isinstance(notice, Notice)
+    return notice.text
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import msgspec
 import psutil
 import pytest
 
+from open_webui.connections.local.connection import NO_TOOLS
 from tests.open_webui.chat.page import Page, open_page
 from tests.open_webui.llamaforge.conftest import LONG, SAYS, chat, offered, pids, state, until
 from tests.support import live as people
@@ -310,3 +311,25 @@ async def test_an_admin_unloads_what_is_answering(local: Live, boss: Actor, put:
         assert message["content"].startswith("word0 word1")
         assert "unloaded" in message["error"]["content"]
     assert pids(local) == []
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_tools_of_which_a_model_is_not_told_are_said(boss: Actor, put: Callable[..., Path], stream: bool) -> None:
+    put("plain.gguf", template="{%- for message in messages %}{{- message.content }}{%- endfor %}")
+    await offered(boss.client, "plain")
+    sentence = NO_TOOLS.format("plain")
+
+    async def warnings(**fields: Any) -> list[str]:
+        reply = await boss.client.post("/api/chat/completions", json=chat("plain", stream=stream, **fields))
+        assert reply.status_code == 200, reply.text
+        said = reply.text.split("data: ")[1:-1] if stream else [reply.text]
+        answers = [msgspec.json.decode(text) for text in said]
+        assert all(a["choices"] or a.get("usage") for a in answers)
+        return [a["warning"] for a in answers if "warning" in a]
+
+    assert await warnings(tools=[TOOL]) == [sentence]
+    assert await warnings(tools=[TOOL], tool_choice="none") == []
+    assert await warnings() == []
+    body = {"model": "plain", "messages": [{"role": "user", "content": "Hi"}], "tools": [TOOL], "stream": stream}
+    lines = (await boss.client.post("/ollama/api/chat", json=body)).text.splitlines()
+    assert msgspec.json.decode(lines[-1])["warning"] == sentence

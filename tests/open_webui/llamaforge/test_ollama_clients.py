@@ -95,6 +95,9 @@ async def test_what_is_loaded_and_letting_go(client: ollama.AsyncClient, local: 
     gone = await client.generate("tiny", keep_alive=0)
     assert (gone.done, gone.done_reason) == (True, "unload")
     assert pids(local) == []
+    for given in (0.0, "0", "0.0s", " 0m ", "0h0m0s"):
+        assert (await client.generate("tiny", keep_alive=given)).done_reason == "unload"
+    assert pids(local) == []
     await client.chat("tiny", HI, options=GREEDY)
     assert (await boss.client.post("/ollama/api/unload", json={"model": "tiny"})).json() is True
     assert pids(local) == []

@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiohttp
+import msgspec
 
-from llamaforge.events import Event
+from llamaforge.events import Event, Notice
 from llamaforge.events.openai import message_of
 from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
 from open_webui.connections.local.library import FoundModel
 from open_webui.connections.local.models import LocalModels, Offer
 from open_webui.connections.openai import OpenAIReply
+from open_webui.connections.render import Chunks
 from open_webui.connections.transport import encode_payload, read_all, refusal
 from open_webui.errors import ProviderError
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 KEY: Final = "local:1"
+NO_TOOLS: Final = "{} was not told of the tools: its chat template knows none."
 # Fields of other wires, which mean nothing to an engine.
 _FOREIGN: Final = frozenset(
     (
@@ -62,7 +65,8 @@ class LocalConnection:
             self._asked(name, path, sent, user, tell, patient=patient) as (engine, response, url),
             OpenAIReply(response, url) as reply,
         ):
-            yield LocalReply(reply, engine)
+            notice = NO_TOOLS.format(name) if self._models.passes_tools_over(name, payload) else None
+            yield LocalReply(reply, engine, notice)
 
     async def embed(self, entry: ModelEntry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
         path, sent = self._models.request_for(entry.remote_id, payload, "embeddings")
@@ -147,10 +151,11 @@ class Engine:
 
 
 class LocalReply:
-    """An engine's answer, its errors in words about the model."""
+    """An engine's answer, its errors in words about the model. notice: what is told at its end."""
 
-    def __init__(self, reply: OpenAIReply, engine: Engine) -> None:
+    def __init__(self, reply: OpenAIReply, engine: Engine, notice: str | None = None) -> None:
         self._reply = reply
+        self._notice = notice
         self._engine = engine
 
     def pace(self, wait: Callable[[], float]) -> None:
@@ -158,23 +163,30 @@ class LocalReply:
         self._reply.pace(wait)
 
     def batches(self) -> AsyncIterator[list[bytes]]:
-        return self._explained(self._reply.batches())
+        last = [] if self._notice is None else Chunks(self._engine.name).render([Notice(self._notice)])
+        return self._explained(self._reply.batches(), last)
 
     def events(self) -> AsyncIterator[list[Event]]:
-        return self._explained(self._reply.events())
+        last: list[Event] = [] if self._notice is None else [Notice(self._notice)]
+        return self._explained(self._reply.events(), last)
 
-    async def _explained(self, answer: AsyncIterator[T]) -> AsyncIterator[T]:
+    async def _explained(self, answer: AsyncIterator[list[T]], last: list[T]) -> AsyncIterator[list[T]]:
         try:
             async for batch in answer:
                 yield batch
+            if last:
+                yield last
         except ProviderError as error:
             raise await self._engine.explained(error) from error
 
     async def whole(self) -> bytes:
         try:
-            return await self._reply.whole()
+            body = await self._reply.whole()
         except ProviderError as error:
             raise await self._engine.explained(error) from error
+        if self._notice is None:
+            return body
+        return msgspec.json.encode(msgspec.json.decode(body) | {"warning": self._notice})
 
 
 def engine_payload(payload: dict[str, Any]) -> dict[str, Any]:

@@ -198,6 +198,14 @@ class LocalModels:
             raise BadRequest(str(error)) from error
         return path, body
 
+    def passes_tools_over(self, name: str, payload: dict[str, Any]) -> bool:
+        """Whether a request offers tools of which the model is not told. Raises Unavailable."""
+        if not payload.get("tools"):
+            return False
+        from llamaforge.loading import passes_tools_over  # noqa: PLC0415 - as above
+
+        return passes_tools_over(self.plan(name), payload)
+
     async def ready(self, name: str, user: str) -> None:
         """Loads a model if it is not loaded. Raises Unavailable, ProviderError."""
         with _in_words():
