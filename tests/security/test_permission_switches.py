@@ -221,7 +221,11 @@ ACTS: Final[dict[str, tuple[Act, ...]]] = {
         chat("POST", "", {"chat": {"params": {"system": "S"}}}),
         call("POST", "/api/v1/chats/new", {"chat": {"title": "t", "params": {"system": "S"}}}),
         completion(messages=[{"role": "system", "content": "S"}, {"role": "user", "content": "Hi"}]),
-        call("POST", "/ollama/api/generate", {"model": "fixed", "prompt": "Hi", "system": "S", "stream": False}),
+        completion(system="S"), completion(instructions="S"), completion(chat_template="{{ x }}"),
+        *(
+            call("POST", "/ollama/api/generate", {"model": "fixed", "prompt": "Hi", "stream": False, name: value})
+            for name, value in (("system", "S"), ("template", "{{ .Prompt }}"), ("raw", True), ("context", [1]))
+        ),
     ),
     "chat.params": (
         chat("PATCH", "/params", {"temperature": 1}),
@@ -381,9 +385,13 @@ class TestAPagesQuestion:
 
     async def test_without_system_prompts(self, things: Things) -> None:
         await permit(things, "chat.system_prompt")
-        body = await self.sent(things, params={"temperature": 1.9, "system": "S"})
-        assert body["temperature"] == 1.9
+        others = {"system": "S", "template": "T", "raw": True, "chat_template": "T", "seed": 3}
+        body = await self.sent(
+            things, params={"temperature": 1.9, "system": "S", "custom_params": others}, instructions="S", context=[1]
+        )
+        assert (body["temperature"], body["seed"]) == (1.9, 3)
         assert [m["role"] for m in body["messages"]] == ["user"]
+        assert body.keys() & {"system", "template", "raw", "chat_template", "instructions", "context"} == set()
         said = [{"role": "system", "content": "S"}, {"role": "user", "content": "Hi"}]
         body = await self.sent(things, chat_id=f"temporary:{things.page.sid}", messages=said)
         assert [m["role"] for m in body["messages"]] == ["user"]

@@ -7,11 +7,11 @@ from starlette.responses import Response
 
 from open_webui.chat.delivery.sse import Events, Stream
 from open_webui.chat.ollama_request import adapted
-from open_webui.chat.params import merge, with_system
 from open_webui.chat.permissions import check_api
 from open_webui.chat.request import ApiRequest
 from open_webui.connections.base import Reply, Target
 from open_webui.connections.gate import Gate
+from open_webui.connections.params import merge, with_system
 from open_webui.errors import BadRequest
 from open_webui.principal import Principal
 
@@ -23,7 +23,9 @@ def provider_payload(request: ApiRequest, target: Target) -> dict[str, Any]:
         payload = adapted(payload, target.entry)
     if target.params:
         payload = merge(target.entry.kind, target.params) | payload
-    if target.system and "prompt" in payload:
+    if target.system and "messages" not in payload and "prompt" in payload:
+        if payload.get("raw") or payload.get("template"):
+            raise BadRequest("This model has a system prompt of its own, which 'raw' and 'template' would leave out.")
         payload = payload | {"system": "\n\n".join(filter(None, (target.system, payload.get("system"))))}
     elif target.system:
         messages = payload.get("messages")

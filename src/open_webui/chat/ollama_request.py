@@ -83,7 +83,8 @@ def adapted(payload: dict[str, Any], entry: ModelEntry) -> dict[str, Any]:
     out = {name: payload[name] for name in payload if name not in GENERATE_FIELDS and name != "options"}
     options = payload.get("options") or {}
     if entry.kind == "local":
-        out |= {OPTIONS.get(name, name): value for name, value in options.items()}
+        # What is said, and by which model, is no option.
+        out = {OPTIONS.get(name, name): value for name, value in options.items()} | out
         out |= {name: payload[name] for name in ("think", "format", "logprobs", "top_logprobs") if name in payload}
     else:
         out |= {OPTIONS[name]: value for name, value in options.items() if name in OPTIONS}

@@ -10,13 +10,15 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from open_webui.access.permissions import check_stores_chats, may_set_params, may_set_system_prompt
-from open_webui.chat.params import PARAMETERS
 from open_webui.chat.request import ApiRequest, PageRequest
 from open_webui.chat.store import Stored
+from open_webui.connections.params import PARAMETERS
 from open_webui.errors import Forbidden
 from open_webui.principal import Principal
 
 _PROMPT_ROLES: Final = ("system", "developer")
+# Fields of requests that say what a system prompt would, or how a conversation becomes a prompt.
+_PROMPT_FIELDS: Final = frozenset({"system", "instructions", "template", "chat_template", "raw", "context"})
 
 
 def permitted(principal: Principal, request: PageRequest) -> PageRequest:
@@ -33,7 +35,12 @@ def permitted(principal: Principal, request: PageRequest) -> PageRequest:
     if not may_set_params(principal):
         request = replace(request, params=_only_system(request.params), fields={})
     if not may_set_system_prompt(principal):
-        request = replace(request, params=_without_system(request.params), messages=_unprompted(request.messages))
+        request = replace(
+            request,
+            params=_without_system(request.params),
+            messages=_unprompted(request.messages),
+            fields=_without_prompts(request.fields),
+        )
     return request
 
 
@@ -53,8 +60,7 @@ def check_api(principal: Principal, request: ApiRequest) -> None:
     """Raises Forbidden for what an API client may not set. It knows what it sends, so nothing is left out silently."""
     messages = request.payload.get("messages")
     prompts = _prompts(messages) if isinstance(messages, list) else []
-    # Of Ollama's generate.
-    prompts += [name for name in ("system", "template") if request.wire == "ollama" and request.payload.get(name)]
+    prompts += [name for name in _PROMPT_FIELDS if request.payload.get(name)]
     if prompts and not may_set_system_prompt(principal):
         raise Forbidden("You may not set a system prompt on this server.", status=403)
     given = [name for name in request.payload if name in PARAMETERS and request.payload[name] is not None]
@@ -69,7 +75,14 @@ def _only_system(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_system(params: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name != "system"}
+    left = {name: value for name, value in params.items() if name != "system"}
+    if isinstance(custom := left.get("custom_params"), dict):
+        left["custom_params"] = _without_prompts(custom)
+    return left
+
+
+def _without_prompts(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in _PROMPT_FIELDS}
 
 
 def _prompts(messages: Sequence[Any]) -> list[Any]:

@@ -186,6 +186,8 @@ def parse_api_request(body: dict[str, Any]) -> ApiRequest:
     """Raises BadRequest naming the field that can't be used. Provider fields are not judged here: the provider does."""
     model = text_field(body, "model", required=True)
     _dicts(body, "messages")
+    if body.get("prompt") is not None:
+        raise BadRequest("'prompt' is for /ollama/api/generate. Send 'messages'.")
     stream = body.get("stream")
     if not isinstance(stream, bool | None):
         raise BadRequest("'stream' should be true or false.")

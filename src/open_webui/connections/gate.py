@@ -140,7 +140,8 @@ class Gate:
     async def embed(self, principal: Principal, target: Target, payload: dict[str, Any]) -> bytes:
         """An OpenAI embeddings request, answered as the JSON of OpenAI. Raises as `chat`, BadRequest."""
         async with self._counted(principal, target, call_of(principal, target, "embedding")) as meter:
-            body = await target.connection.embed(target.entry, payload, asker_of(principal))
+            sent = for_provider(principal, target, payload)
+            body = await target.connection.embed(target.entry, sent, asker_of(principal))
             meter.is_over = True
             meter.usage = usage_of(body)
             return body
@@ -152,9 +153,8 @@ class Gate:
         server = target.connection
         assert isinstance(server, OllamaConnection), "other kinds have no such operations"
         async with self._counted(principal, target, call_of(principal, target, kind)) as meter:
-            body = await server.call(
-                "POST", path, payload | {"model": target.entry.remote_id}, user=asker_of(principal)
-            )
+            sent = for_provider(principal, target, payload) | {"model": target.entry.remote_id}
+            body = await server.call("POST", path, sent, user=asker_of(principal))
             meter.is_over = True
             meter.usage = usage_of(body)
             return body

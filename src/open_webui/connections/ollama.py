@@ -76,7 +76,7 @@ class OllamaConnection:
         *,
         patient: bool = False,  # noqa: ARG002
     ) -> AsyncIterator[Reply]:
-        generates = "prompt" in payload
+        generates = "prompt" in payload and "messages" not in payload
         sent = (generate_request if generates else chat_request)(payload, entry.remote_id)
         response = await self.send("POST", "/api/generate" if generates else "/api/chat", sent, user=user)
         async with OllamaReply(response, self.spec.url, entry.id) as reply:

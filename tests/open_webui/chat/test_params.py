@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from open_webui.chat.params import merge, with_system
+from open_webui.connections.params import merge, with_system
 from open_webui.errors import BadRequest
 
 

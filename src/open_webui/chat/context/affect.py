@@ -15,8 +15,8 @@ from consciousness.emotions import State, is_number
 from consciousness.express import expression, shaped
 from llamaforge.exceptions import MissingExtraError, ParameterError
 from open_webui.chat.context.stage import StageContext
-from open_webui.chat.params import merge
 from open_webui.chat.turn import Draft, Turn
+from open_webui.connections.params import merge
 from open_webui.internal.log import get_logger
 from open_webui.services import affect as moods
 from open_webui.services.affect import KEY, Felt, felt_in, in_words, newest, rounded

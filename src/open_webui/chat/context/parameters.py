@@ -3,8 +3,8 @@
 from msgspec.structs import replace
 
 from open_webui.chat.context.stage import StageContext
-from open_webui.chat.params import merge
 from open_webui.chat.turn import Draft, Turn
+from open_webui.connections.params import merge
 
 
 async def parameters(turn: Turn, draft: Draft, _context: StageContext) -> Draft:

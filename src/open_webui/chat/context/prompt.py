@@ -6,8 +6,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from open_webui.chat.context.stage import StageContext
-from open_webui.chat.params import with_system
 from open_webui.chat.turn import Draft, Turn
+from open_webui.connections.params import with_system
 
 # A fixed, linear pattern: names of letters, digits, blanks and a few signs between double braces.
 _VARIABLE: Final = re.compile(r"\{\{[A-Za-z0-9_ .:-]{1,64}\}\}")
