@@ -1,6 +1,7 @@
 """What of a request reaches a provider: nothing that steers it, at any door, and no way round a model's own system prompt."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -183,6 +184,27 @@ class TestAtOnce:
             await upstream.wait_for_async(lambda u: all(r.disconnected for r in u.chats))
             # Whose answers are over asks again.
             reply = await _until_answered(client, path, body | {"model": "fixed", "stream": False})
+            assert reply.status_code == 200
+
+    async def test_it_stands_at_every_door(self, few: Live, admin: Actor) -> None:
+        doors = ASK | {
+            "/openai/chat/completions": ASK["/api/chat/completions"],
+            "/openai/embeddings": ASK["/api/embeddings"],
+            "/ollama/api/embeddings": {"prompt": "Hi"},
+            "/ollama/v1/embeddings": {"input": "Hi"},
+            "/api/v1/tasks/title/completions": {"messages": HI},
+            "/api/v1/tasks/moa/completions": {"prompt": "Hi", "responses": ["a", "b"]},
+        }
+        state = few.app.state.oui
+        principal = await state.identify(admin.token)
+        async with few.client(admin.token) as client:
+            with contextlib.ExitStack() as others:
+                for _ in range(3):
+                    others.enter_context(state.streams.reserve(principal))
+                for path, body in doors.items():
+                    reply = await client.post(path, json=body | {"model": "fixed"})
+                    assert reply.status_code == 429, path
+            reply = await client.post("/api/embeddings", json=doors["/api/embeddings"] | {"model": "fixed"})
             assert reply.status_code == 200
 
 

@@ -269,13 +269,14 @@ async def _about_own(state: State, caller: Principal, target: Target, form: Abou
 
 
 async def _about(state: State, caller: Principal, form: About, path: str, index: int | None) -> Response:
-    await state.catalogue.wait_until_listed(form.model)
-    if (own := _own(state, caller, form.model, index)) is not None:
-        return await _about_own(state, caller, own, form, path)
-    target = target_at(state, caller, form.model, index)
-    kind: Kind = "operation" if path == "/api/show" else "embedding"
-    body = await state.gate.call(caller, target, path, form.model_dump(), kind)
-    return Response(body, media_type="application/json")
+    with state.streams.reserve(caller):
+        await state.catalogue.wait_until_listed(form.model)
+        if (own := _own(state, caller, form.model, index)) is not None:
+            return await _about_own(state, caller, own, form, path)
+        target = target_at(state, caller, form.model, index)
+        kind: Kind = "operation" if path == "/api/show" else "embedding"
+        body = await state.gate.call(caller, target, path, form.model_dump(), kind)
+        return Response(body, media_type="application/json")
 
 
 def _add_call(path: str) -> None:

@@ -125,7 +125,8 @@ async def embeddings(request: Request, state: AppState, caller: Caller) -> Respo
     if not isinstance(model, str) or not model:
         raise BadRequest("'model' should be the id of a model.")
     target = await state.gate.target(caller, model)
-    return Response(await state.gate.embed(caller, target, body), media_type="application/json")
+    with state.streams.reserve(caller):
+        return Response(await state.gate.embed(caller, target, body), media_type="application/json")
 
 
 @router.get("/api/models/{model_id:path}")

@@ -108,5 +108,6 @@ async def _asked(state: State, caller: Principal, model: str, prompt: str) -> Re
     except NotFound as error:
         raise NotFound(f"Model '{model}' was not found.", status=404) from error
     target = side.task_model(state.config, state.catalogue, target)
-    answer = await side.ask(state.gate, caller, target, prompt, fields=state.config["task.model.params"])
+    with state.streams.reserve(caller):
+        answer = await side.ask(state.gate, caller, target, prompt, fields=state.config["task.model.params"])
     return Response(answer.original_response, media_type="application/json")
