@@ -621,6 +621,27 @@ async def test_a_body_over_the_limit_is_refused():
         assert answer.status_code == 413
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("evil.example", 403), ("evil.example:8000", 403), ("a.b.localhost.evil.example", 403), ("127.0.0.1.evil.example", 403),
+     ("EVIL.example.", 403), ("localhost:8000", 200), ("127.0.0.1:8000", 200), ("[::1]:8000", 200), ("192.168.1.7", 200),
+     ("gpu:8000", 200), ("gpu.local", 200), ("app.localhost", 200)],
+)  # fmt: skip
+async def test_a_site_whose_name_leads_here_is_not_let_in(host, status):
+    """DNS rebinding: to the browser such a page is of the same origin, so it asks nobody first."""
+    page = {"host": host, "origin": f"http://{host}"}
+    async with asgi(create_api_server(LlamaForge(":memory:"))) as client:
+        answer = await client.get("/v1/models", headers=page)
+        assert answer.status_code == status
+        assert status == 200 or "API key" in answer.json()["error"]["message"]
+        # What is no page says nothing of an origin.
+        assert (await client.get("/v1/models", headers={"host": host})).status_code == 200
+    for options in ({"enable_cors": True}, {"api_key": "right"}):
+        async with asgi(create_api_server(LlamaForge(":memory:"), **options)) as client:
+            answer = await client.get("/v1/models", headers=page | {"authorization": "Bearer right"})
+            assert answer.status_code == 200
+
+
 @pytest.mark.parametrize(("enabled", "allowed"), [(True, "*"), (False, None)])
 async def test_pages_of_other_sites_are_let_in_only_when_asked_for(enabled, allowed):
     app = create_api_server(LlamaForge(":memory:"), enable_cors=enabled, api_key="right")

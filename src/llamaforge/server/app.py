@@ -101,6 +101,8 @@ def create_api_server(
     app.add_exception_handler(Exception, _refused)  # it is logged as well
     if api_key is not None:
         app.add_middleware(_KeyGuard, api_key=api_key)
+    elif not enable_cors:
+        app.add_middleware(_PageGuard)
     if enable_cors:
         app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
     return app
@@ -280,6 +282,24 @@ class _KeyGuard:
             given = {name: headers.get(name, "").encode("latin-1") for name in self._expected}
             if not any(hmac.compare_digest(given[name], key) for name, key in self._expected.items()):
                 refusal = Refusal(401, "The API key is missing or wrong.", code="invalid_api_key")
+                await _response(refusal, scope["path"])(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class _PageGuard:
+    """Refuses pages that reach this address by a name of their own: a site can have its name lead to 127.0.0.1, and is then,
+    to a browser, the origin of what answers there.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            if "origin" in headers and not bodies.is_local(headers.get("host", "")):
+                refusal = Refusal(403, "Pages of other sites may not use this server. Set an API key, or enable CORS.")
                 await _response(refusal, scope["path"])(scope, receive, send)
                 return
         await self._app(scope, receive, send)

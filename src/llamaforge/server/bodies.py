@@ -1,7 +1,8 @@
-"""The bodies of requests: read up to a limit, and what they say of themselves."""
+"""Requests, and their bodies: read up to a limit, and what they say of themselves."""
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import msgspec
@@ -9,6 +10,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from llamaforge.server.errors import Refusal
 
+# Names that no registry gives away.
+_LOCAL = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -22,6 +25,16 @@ def check_type(request: Request) -> None:
     kind = kind.partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise Refusal(415, f"The body must be application/json, not {kind or 'one without a type'}.")
+
+
+def is_local(host: str) -> bool:
+    """Whether a Host is an address, or a name that nobody outside of the network can have lead here."""
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return "." not in name or name.lower().rstrip(".").endswith(_LOCAL)
+    return True
 
 
 async def read(request: Request, limit: int) -> bytes:
