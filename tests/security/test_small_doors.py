@@ -20,6 +20,8 @@ from open_webui.connections.steering import STEERING
 from open_webui.errors import TooManyRequests
 from open_webui.services.attempts import PER_ACCOUNT, PER_ACCOUNT_ANYWHERE, SignInAttempts
 from tests.support.live import PASSWORD, Actor, Live
+from tests.support.pictures import chat as chat_with_messages
+from tests.support.pictures import picture, question
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 
@@ -51,7 +53,12 @@ class TestFiles:
         ).start()
         try:
             form = {"name": "Admin", "email": "admin@example.com", "password": PASSWORD}
-            assert httpx.post(f"{server.url}/api/v1/auths/signup", json=form, trust_env=False).status_code == 200
+            with httpx.Client(base_url=server.url, trust_env=False) as client:
+                token = client.post("/api/v1/auths/signup", json=form).json()["token"]
+                bearer = {"Authorization": f"Bearer {token}"}
+                chat = {"chat": chat_with_messages(question(picture()))}
+                assert client.post("/api/v1/chats/new", json=chat, headers=bearer).status_code == 200
+            assert any(path.is_file() for path in (data / "blobs").rglob("*"))
             found = [*data.rglob("*"), data, *(tmp_path / "logs").rglob("*"), tmp_path / "logs"]
             assert {"webui.db", "webui.db-wal", "secret-key", "oui-backend.log"} <= {path.name for path in found}
             assert {str(path) for path in found if path.stat().st_mode & 0o077} == set()
@@ -240,6 +247,17 @@ async def test_private_answers_are_stored_by_no_cache(live: Live, admin: Actor, 
         assert (await user.client.get(path)).headers["cache-control"] == "no-store", path
     for path in ("/", "/static/favicon.svg", f"/api/v1/users/{user.id}/profile/image"):
         assert (await user.client.get(path)).headers.get("cache-control") != "no-store", path
+
+
+async def test_the_page_loads_nothing_of_others(live: Live) -> None:
+    """No source of its policy is a scheme of the web, and nothing is left to what a browser would allow unasked."""
+    async with live.client() as client:
+        policy = (await client.get("/")).headers["content-security-policy"]
+    parts = {part.split()[0]: part.split()[1:] for part in policy.split(";") if part.strip()}
+    assert parts["default-src"] == ["'self'"] or parts["default-src"] == ["'none'"]
+    allowed = {source for sources in parts.values() for source in sources}
+    assert allowed <= {"'self'", "'none'", "data:", "blob:"}, policy
+    assert {"data:", "blob:"}.isdisjoint(parts.get("script-src", []))
 
 
 class TestKeys:

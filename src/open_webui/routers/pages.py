@@ -20,7 +20,7 @@ router = new_router()
 OWN: Final = Path(__file__).resolve().parent.parent / "static"
 # Nothing inline, nothing from elsewhere: a picture of another server is a link.
 OWN_CSP: Final = (
-    "default-src 'self'; img-src 'self' data: blob:; connect-src 'self' ws: wss:; style-src 'self';"
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self';"
     " script-src 'self'; frame-ancestors 'self'; base-uri 'self'; form-action 'self'; object-src 'none'"
 )
 # Somebody else's build may have inline scripts and talk to others; these hold for any.
