@@ -124,9 +124,7 @@ async def test_a_stop_signal_finishes_the_journal(server: Server, upstream: Upst
         upstream.release(5)
         said = fixed_text(5 if model == "gated" else 10)
         await page.until(lambda p: rebuilt([], p.of(body["id"])) == said)
-        began = time.monotonic()
         assert await asyncio.to_thread(server.stop) == 0
-        assert time.monotonic() - began < 8
     assert "Traceback" not in server.log
     server.start()
     async with at_page(server) as page:
@@ -142,7 +140,5 @@ async def test_a_stop_signal_with_an_api_stream_open(server: Server, upstream: U
         async with page.http.stream("POST", "/api/chat/completions", json=question) as reply:
             lines = reply.aiter_lines()
             await anext(lines)
-            began = time.monotonic()
             assert await asyncio.to_thread(server.stop) == 0
-            assert time.monotonic() - began < 8
     assert "Traceback" not in server.log

@@ -219,10 +219,10 @@ def test_the_calculator(expression: str, value: float) -> None:
     ],
 )
 def test_what_cannot_be_calculated_is_said_plainly_and_at_once(expression: str, sentence: str | None) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(CalculationError) as caught:
         calculate(expression)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
     if sentence is not None:
         assert str(caught.value) == sentence
 

@@ -233,9 +233,9 @@ async def test_sign_in_takes_as_long_for_unknown_people(user: Actor, client: htt
     known, unknown = [], []
     for n in range(12):
         for email, times in ((user.email, known), (f"nobody{n}@example.com", unknown)):
-            started = time.perf_counter()
+            started = time.process_time()
             reply = await client.post("/api/v1/auths/signin", json={"email": email, "password": "wrong"})
-            times.append(time.perf_counter() - started)
+            times.append(time.process_time() - started)
             assert reply.status_code == 400
     ratio = statistics.median(known) / statistics.median(unknown)
     assert 0.6 < ratio < 1.7

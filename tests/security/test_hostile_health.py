@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests.security import matrix
+from tests.support.loop_turns import long_turns
 from tests.support.pictures import data_url
 from tests.support.server import Server
 from tests.support.upstream import Upstream
@@ -78,6 +79,9 @@ class Target:
     server: Server
     client: httpx.Client
     ids: dict[str, str] = field(default_factory=dict)
+
+    def metrics(self) -> str:
+        return self.client.get("/metrics").text
 
     def rows(self) -> list[int]:
         connection = sqlite3.connect(self.server.folder / "data" / "webui.db")
@@ -302,14 +306,6 @@ def fire(target: Target, attack: Attack, body: bytes) -> tuple[httpx.Response, W
     return reply, watch
 
 
-def long_turns(target: Target) -> int:
-    """How many turns of the event loop took longer than LIMIT since the server's start."""
-    lines = target.client.get("/metrics").text.splitlines()
-    counts = dict(line.split(" ") for line in lines if not line.startswith("#"))
-    name = "oui_loop_turn_cpu_seconds"
-    return int(counts[f"{name}_count"]) - int(counts[f'{name}_bucket{{le="{LIMIT}"}}'])
-
-
 # What is asked here is that nobody else waits: the largest of them may take a busy machine longer than the usual minute.
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", ATTACKS)
@@ -318,7 +314,7 @@ def test_others_are_answered_meanwhile(target: Target, name: str) -> None:
     body = attack.body()
     before = target.rows()
     for _ in range(TRIES):
-        long, told = long_turns(target), len(target.server.log)
+        long, told = long_turns(target.metrics(), LIMIT), len(target.server.log)
         reply, watch = fire(target, attack, body)
         assert attack.right(reply.status_code), (reply.status_code, reply.text[:300])
         assert watch.failed == []
@@ -326,6 +322,6 @@ def test_others_are_answered_meanwhile(target: Target, name: str) -> None:
         assert len(reply.content) < 200_000 or attack.stores or attack.method == "GET"
         if not attack.stores:
             assert target.rows() == before
-        if long_turns(target) == long:
+        if long_turns(target.metrics(), LIMIT) == long:
             return
     raise AssertionError("a turn of the loop was long each time:\n" + target.server.log[told:])

@@ -415,7 +415,7 @@ async def test_rate_limit(stream, asynchronous):
     started = time.monotonic()
     for _ in range(3):
         await ask(limited, stream, asynchronous)
-    assert 0.09 <= time.monotonic() - started < 2
+    assert time.monotonic() - started >= 0.09
 
 
 @ways
