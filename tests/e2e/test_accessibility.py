@@ -23,7 +23,7 @@ from tests.support.upstream import Upstream
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
     pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
 ]
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
@@ -50,6 +50,10 @@ def add(a: int, b: int) -> int:
 
 ## Another title
 """
+SETTLED = """async () => {
+    const moving = () => document.getAnimations().filter((each) => each.playState !== "finished");
+    for (let all; (all = moving()).length; ) await Promise.allSettled(all.map((each) => each.finished));
+}"""
 THOUGHT = {"type": "reasoning", "id": "r", "duration": 3, "content": [{"type": "output_text", "text": "Hm."}]}
 CALL = {"type": "function_call", "id": "f", "call_id": "c", "name": "lookup", "arguments": '{"q": "x"}'}
 RESULT = {"type": "function_call_output", "call_id": "c", "output": "found"}
@@ -167,6 +171,13 @@ async def search_found_nothing(page: Page) -> None:
     await search(page, "zzzzz")
 
 
+async def refused_parameter(page: Page) -> None:
+    await page.get_by_label("Prompt and parameters").click()
+    await page.get_by_label("Temperature").fill("hot")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("alert")).to_be_visible()
+
+
 async def keys(page: Page) -> None:
     await page.keyboard.press("Control+/")
     await expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
@@ -217,6 +228,9 @@ VIEWS = {
     "new folder": dialog("New folder", "Folders and tags", "New folder", path="/"),
     "delete folder": dialog("Delete folder?", "Options for the folder Work", "Delete", path="/"),
     "keys": View(steps=keys),
+    "temporary chat": clicked("Temporary chat"),
+    "parameters": dialog("Prompt and parameters", "Prompt and parameters"),
+    "parameters, refused": View(steps=refused_parameter),
     "chat list": View(steps=show_list),
     "account menu": View(steps=account_menu),
     "model picker": clicked("Model:"),
@@ -227,7 +241,7 @@ VIEWS = {
     "documentation": View("/static/manual.html?README.md", signed_in=False),
     **{
         f"settings, {name}": tab(name)
-        for name in ("General", "Account", "Archived chats", "Your data", "Connections", "Models", "People")
+        for name in ("General", "Answers", "Account", "Archived chats", "Your data", "Connections", "Models", "People")
     },
 }
 
@@ -305,7 +319,8 @@ async def check(page: Page, name: str, size: str) -> list[str]:
     await page.evaluate(AXE)
     wrong = await violations(page, f"{name}, {size}", {})
     await page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    await page.evaluate("Promise.allSettled(document.getAnimations().map(({ finished }) => finished)).then(() => null)")
+    # A colour that is inherited moves once its parent's has.
+    await page.evaluate(SETTLED)
     return wrong + await violations(page, f"{name}, {size}, dark", {"runOnly": ["color-contrast"]})
 
 

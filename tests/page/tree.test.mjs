@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { currentLeaf, deepestLeaf, graft, pathTo, siblings } from '../../src/open_webui/static/page/js/tree.js';
+import { currentLeaf, deepestLeaf, graft, pathTo, siblings, without } from '../../src/open_webui/static/page/js/tree.js';
 
 const message = (id, parentId, childrenIds = [], timestamp = 1) => ({ id, parentId, childrenIds, timestamp });
 const tree = () => ({
@@ -58,4 +58,14 @@ test('a path of ten thousand messages is walked at once', () => {
   for (let n = 0; n < 10_000; n += 1) messages[n] = message(String(n), n ? String(n - 1) : null, [String(n + 1)]);
   assert.equal(pathTo(messages, '9999').length, 10_000);
   assert.equal(deepestLeaf(messages, '0'), '9999');
+});
+
+test('without a message those below it move up, and the branch goes on', () => {
+  const left = without({ messages: tree(), currentId: 'u2' }, 'a1');
+  assert.deepEqual(left.messages.u1.childrenIds, ['u2', 'a2']);
+  assert.equal(left.messages.u2.parentId, 'u1');
+  assert.equal(left.currentId, 'u2');
+  assert.equal(without({ messages: tree(), currentId: 'u2' }, 'u2').currentId, 'a1');
+  assert.deepEqual(without({ messages: { u: message('u', null) }, currentId: 'u' }, 'u'), { messages: {}, currentId: null });
+  assert.equal(without({ messages: tree(), currentId: 'u2' }, 'nobody').currentId, 'u2');
 });

@@ -117,6 +117,7 @@ export const chats = {
   share: (chatId) => post(`/api/v1/chats/${id(chatId)}/share`, { share_mode: null }),
   unshare: (chatId) => call('DELETE', `/api/v1/chats/${id(chatId)}/share`),
   remove: (chatId) => call('DELETE', `/api/v1/chats/${id(chatId)}`),
+  setParams: (chatId, params) => call('PATCH', `/api/v1/chats/${id(chatId)}/params`, params),
   removeMessage: (chatId, messageId) => call('DELETE', `/api/v1/chats/${id(chatId)}/messages/${id(messageId)}`),
   shared: (shareId) => get(`/api/v1/chats/share/${id(shareId)}`, { probe: false }),
   cloneShared: (shareId) => post(`/api/v1/chats/${id(shareId)}/clone/shared`),
@@ -125,4 +126,5 @@ export const chats = {
 export const turns = {
   start: (body) => post('/api/chat/completions', body),
   stop: (chatId) => post(`/api/tasks/chat/${id(chatId)}/stop`),
+  running: (chatId) => get(`/api/tasks/chat/${id(chatId)}`),
 };

@@ -1,11 +1,13 @@
 // The open chat: fetches it, folds live frames into it, and tells the view what changed. It knows no DOM.
 import * as api from './api.js';
 import { branch } from './prefs.js';
-import { emitChat, sessionId } from './socket.js';
-import { chosenModel, set, state } from './state.js';
+import { ownParams } from './own.js';
+import { anySet, layered } from './params.js';
+import { emitChat, isTemporary, sessionId } from './socket.js';
+import { chosenModel, isAdmin, may, set, state } from './state.js';
 import { isRunning, isStale, reduce, version } from './stream.js';
-import { currentLeaf, deepestLeaf, pathTo } from './tree.js';
-import { ask, promptVariables, regenerate, resume } from './turns.js';
+import { currentLeaf, deepestLeaf, pathTo, without } from './tree.js';
+import { ask, promptVariables, regenerate, resume, uuid } from './turns.js';
 
 const MESSAGE_EVENTS = new Set([
   'response:completion', 'chat:completion', 'chat:message:error', 'chat:tasks:cancel', 'chat:message:follow_ups', 'status', 'source', 'citation',
@@ -20,6 +22,8 @@ export const conversation = {
   archived: false,
   shareId: null,
   folderId: null,
+  temporary: false,
+  params: {},
   history: EMPTY,
   loading: false,
   problem: null,
@@ -49,15 +53,34 @@ export function isBusy() {
 }
 
 function become(chatId, fields) {
-  Object.assign(conversation, { chatId, title: '', pinned: false, archived: false, shareId: null, folderId: null, history: EMPTY, loading: false, problem: null }, fields);
+  Object.assign(conversation, { chatId, title: '', pinned: false, archived: false, shareId: null, folderId: null, temporary: false, params: {}, history: EMPTY, loading: false, problem: null }, fields);
   pending = [];
   set({ chatId });
 }
 
 export function openNew() {
   if (conversation.chatId) emitChat(conversation.chatId, 'leave');
-  become(null, {});
+  become(null, { temporary: alwaysTemporary() });
   listeners.structure();
+  listeners.head();
+}
+
+// Of some people an administrator lets no chat be kept.
+export const alwaysTemporary = () => !isAdmin() && state.user?.permissions?.chat?.temporary_enforced === true;
+export const mayBeTemporary = () => may('chat.temporary') && conversation.chatId === null;
+
+export function setTemporary(on) {
+  if (!mayBeTemporary() || alwaysTemporary()) return;
+  conversation.temporary = on;
+  listeners.head();
+}
+
+// Fields that are null are taken away. A new chat keeps them until it is stored.
+export async function setParams(params) {
+  const { chatId } = conversation;
+  const merged = layered({}, { ...conversation.params, ...params });
+  const stored = chatId === null || conversation.temporary ? merged : await api.chats.setParams(chatId, params);
+  if (conversation.chatId === chatId) conversation.params = stored;
   listeners.head();
 }
 
@@ -80,6 +103,10 @@ export function refetchSoon() {
 export async function refetch() {
   const chatId = conversation.chatId;
   if (!chatId) return;
+  if (conversation.temporary) {
+    await checkTemporary();
+    return;
+  }
   if (fetching === chatId) {
     refetchSoon();
     return;
@@ -99,6 +126,15 @@ export async function refetch() {
   }
 }
 
+// Nobody keeps the words of a temporary chat that were missed; what is not being written any more ends as it is.
+async function checkTemporary() {
+  const { chatId } = conversation;
+  if (!runningIds().length) return;
+  const { task_ids: tasks } = await api.turns.running(chatId).catch(() => ({ task_ids: null }));
+  if (conversation.chatId !== chatId || tasks?.length !== 0 || sending.size) return;
+  for (const id of runningIds()) fold({ message_id: id, data: { type: 'chat:message:error', data: { error: { content: 'The connection was lost while this was being written, and nothing of a temporary chat is kept.' } } } });
+}
+
 // A call that changed the chat has answered it: title and flags are known without asking again.
 export function takeHead(chat) {
   if (chat?.id !== conversation.chatId) return;
@@ -107,6 +143,7 @@ export function takeHead(chat) {
   conversation.archived = Boolean(chat.archived);
   conversation.shareId = chat.share_id ?? null;
   conversation.folderId = chat.folder_id ?? null;
+  conversation.params = chat.chat?.params ?? {};
   listeners.head();
 }
 
@@ -208,13 +245,18 @@ async function context() {
   if (!model) throw new Error('Choose a model first.');
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone ?? 'UTC';
   const now = new Date();
+  const [own, session] = await Promise.all([ownParams(), sessionId()]);
+  if (conversation.temporary && conversation.chatId === null) become(`temporary:${uuid()}`, { temporary: true, params: conversation.params, title: 'Temporary chat' });
   return {
     chatId: conversation.chatId,
     user: state.user,
     model,
     now,
     variables: promptVariables(state.user, now, navigator.language ?? 'en', zone),
-    sessionId: await sessionId(),
+    sessionId: session,
+    params: layered(own, conversation.params),
+    temporary: conversation.temporary,
+    history: conversation.history,
   };
 }
 
@@ -245,6 +287,7 @@ function adopt(chatId) {
   conversation.chatId = chatId;
   set({ chatId });
   emitChat(chatId, 'join');
+  if (anySet(conversation.params)) setParams(conversation.params).catch(() => {});
   listeners.moved(chatId);
   const early = orphans.filter((envelope) => envelope.chat_id === chatId);
   orphans.length = 0;
@@ -296,6 +339,11 @@ export function chooseBranch(messageId) {
 
 export async function removeMessage(messageId) {
   const chatId = conversation.chatId;
+  if (isTemporary(chatId)) {
+    conversation.history = without(conversation.history, messageId);
+    listeners.structure();
+    return;
+  }
   const chat = await api.chats.removeMessage(chatId, messageId);
   branch.forget(chatId);
   if (conversation.chatId === chatId) take(chat);

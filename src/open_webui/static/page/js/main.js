@@ -2,6 +2,7 @@
 import * as api from './api.js';
 import * as talk from './conversation.js';
 import { announce, clear, failed, h, overlayOpen, part, toast } from './dom.js';
+import { forgetOwnParams } from './own.js';
 import { sidebar as rememberedSidebar } from './prefs.js';
 import * as socket from './socket.js';
 import { set, state, unwatchAll } from './state.js';
@@ -65,6 +66,7 @@ function leave() {
   unwatchAll();
   view = null;
   talk.forget();
+  forgetOwnParams();
   list.forgetList();
   for (const dialog of document.querySelectorAll('dialog[open]')) dialog.close();
 }

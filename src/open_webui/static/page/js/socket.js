@@ -47,7 +47,11 @@ export function disconnect() {
   set({ connected: false });
 }
 
+// Of a temporary chat the server knows nothing but what is asked just now.
+export const isTemporary = (chatId) => chatId?.startsWith('temporary:') ?? false;
+
 export function emitChat(chatId, type) {
+  if (isTemporary(chatId)) return;
   socket?.emit('events:chat', { chat_id: chatId, data: { type } });
 }
 

@@ -51,6 +51,20 @@ export function currentLeaf(history) {
   return newest === null ? null : deepestLeaf(messages, newest);
 }
 
+// The tree without a message; those below it move up to the one above.
+export function without(history, id) {
+  const { [id]: gone, ...messages } = history.messages;
+  if (!gone) return history;
+  const children = (gone.childrenIds ?? []).filter((child) => messages[child]);
+  for (const child of children) messages[child] = { ...messages[child], parentId: gone.parentId };
+  const parent = messages[gone.parentId];
+  if (parent) messages[parent.id] = { ...parent, childrenIds: (parent.childrenIds ?? []).flatMap((child) => (child === id ? children : [child])) };
+  const start = children.at(-1) ?? gone.parentId;
+  const left = { messages, currentId: history.currentId };
+  if (history.currentId === id) left.currentId = start && messages[start] ? deepestLeaf(messages, start) : currentLeaf({ messages });
+  return left;
+}
+
 // Adds messages and links them to their parents; the given history is left as it was.
 export function graft(history, added, currentId) {
   const messages = { ...history.messages };

@@ -1,5 +1,6 @@
 // The bodies of POST /api/chat/completions for the four ways to ask, made without touching page or network.
-import { graft } from './tree.js';
+import { plainText } from './stream.js';
+import { graft, pathTo } from './tree.js';
 
 export function uuid(random = (bytes) => crypto.getRandomValues(bytes)) {
   // crypto.randomUUID exists only on https and localhost; people also open the page over plain http in their own network.
@@ -47,7 +48,6 @@ function body(context, question, answer, extra) {
   return {
     stream: true,
     model: model.id,
-    params: {},
     tool_ids: [],
     tool_servers: [],
     features: { voice: false, image_generation: false, code_interpreter: false, web_search: false, memory: false },
@@ -57,11 +57,22 @@ function body(context, question, answer, extra) {
     id: answer.id,
     parent_id: question.parentId ?? null,
     user_message: question,
-    background_tasks: question.parentId
+    params: context.params,
+    ...(context.temporary ? { messages: spoken(context.history, question) } : {}),
+    background_tasks: question.parentId || context.temporary
       ? { follow_up_generation: true }
       : { title_generation: true, tags_generation: true, follow_up_generation: true },
     ...extra,
   };
+}
+
+// A temporary chat lies nowhere but here: the branch down to the question goes with the request.
+function spoken(history, question) {
+  const branch = pathTo(history.messages, question.parentId).map((id) => history.messages[id]);
+  return [...branch, question].map((message) => {
+    const { role, output, files } = message;
+    return { role, content: role === 'assistant' ? plainText(message) : message.content, ...(output ? { output } : {}), ...(files?.length ? { files } : {}) };
+  });
 }
 
 const named = (answer, model) => ({ message_ids: [{ model_id: model.id, message_id: answer.id, modelIdx: 0 }] });

@@ -1,7 +1,8 @@
 // The right side of the page: head with model picker, the messages or a greeting, and where one writes.
-import { clear, failed, h, icon, iconButton, openMenu } from '../dom.js';
+import { clear, failed, h, icon, iconButton, openMenu, part } from '../dom.js';
+import { anySet } from '../params.js';
 import * as talk from '../conversation.js';
-import { chosenModel, isAdmin, set, state, watch } from '../state.js';
+import { chosenModel, isAdmin, may, set, state, watch } from '../state.js';
 import { Composer } from './composer.js';
 import { createModelPicker, settleModel } from './models.js';
 import { chatMenu, isOpen, toggle } from './sidebar.js';
@@ -33,6 +34,7 @@ export function createChatView(actions) {
     edit: talk.editAndSend,
     again: talk.answerAgain,
     goOn: talk.goOn,
+    mayGoOn: () => !conversation.temporary,
     remove: talk.removeMessage,
     branch: talk.chooseBranch,
     say: talk.send,
@@ -48,16 +50,28 @@ export function createChatView(actions) {
   const notice = h('p.notice', { role: 'status', hidden: true });
   const opener = iconButton('menu', 'Show the chat list', () => toggle(true), { 'data-opens-sidebar': true, 'aria-controls': 'sidebar', 'aria-expanded': String(isOpen()) });
   const more = iconButton('more', 'Options for this chat', () => openMenu(more, chatMenu({ ...conversation, id: conversation.chatId })), { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
+  const temporary = iconButton('hourglass', 'Temporary chat', () => talk.setTemporary(!conversation.temporary));
+  temporary.classList.add('toggle');
+  const params = iconButton('settings', 'Prompt and parameters', () => part(import('./params.js')).then(({ openParams }) => openParams()).catch(failed), { 'aria-haspopup': 'dialog' });
+  params.classList.add('toggle');
+  const finePrint = h('p.fine-print', { role: 'status' });
   const newChat = iconButton('compose', 'New chat', actions.newChat);
   newChat.classList.add('narrow-only');
   const title = h('h1.visually-hidden', {}, '');
-  const main = h('main.chat', { id: 'main', tabindex: -1 }, title, greeting, thread.element, h('div.composer-frame', {}, notice, composer.element, h('p.fine-print', {}, 'Models make mistakes. Check what matters.')));
-  const element = h('div.app-main', {}, h('header.topbar', {}, opener, createModelPicker(), h('div.spacer'), newChat, more), main);
+  const main = h('main.chat', { id: 'main', tabindex: -1 }, title, greeting, thread.element, h('div.composer-frame', {}, notice, composer.element, finePrint));
+  const element = h('div.app-main', {}, h('header.topbar', {}, opener, createModelPicker(), h('div.spacer'), temporary, params, newChat, more), main);
 
   let shownChat = Symbol('none yet');
   const showHead = () => {
     const running = talk.isBusy();
-    more.hidden = !conversation.chatId;
+    more.hidden = !conversation.chatId || conversation.temporary;
+    temporary.hidden = !(talk.mayBeTemporary() || conversation.temporary);
+    temporary.setAttribute('aria-pressed', String(conversation.temporary));
+    temporary.disabled = conversation.chatId !== null || talk.alwaysTemporary();
+    params.hidden = !may('chat.controls') || conversation.problem !== null;
+    params.toggleAttribute('data-set', anySet(conversation.params));
+    const said = conversation.temporary ? 'Temporary chat: nothing of it is stored, and it is gone when you leave it.' : 'Models make mistakes. Check what matters.';
+    if (finePrint.textContent !== said) finePrint.textContent = said;
     title.textContent = conversation.title || 'New chat';
     document.title = conversation.title ? `${conversation.title} · ${state.config.name}` : state.config.name;
     composer.setBusy(running);

@@ -230,7 +230,7 @@ class Answer extends Base {
       this.branches({ ...place, id: message.id }),
       copyButton,
       iconButton('refresh', 'Answer again', run(() => this.actions.again(this.id))),
-      place.last && iconButton('play', 'Continue this answer', run(() => this.actions.goOn(this.id))),
+      place.last && this.actions.mayGoOn?.() !== false && iconButton('play', 'Continue this answer', run(() => this.actions.goOn(this.id))),
       this.removeButton(),
     );
   }

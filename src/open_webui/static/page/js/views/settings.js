@@ -9,6 +9,7 @@ export function openSettings(tab, actions) {
   if (document.querySelector('.settings-dialog')) return;
   const tabs = [
     { id: 'general', label: 'General', icon: 'settings', build: generalTab },
+    { id: 'answers', label: 'Answers', icon: 'thought', build: async () => (await part(import('./params.js'))).answersTab() },
     { id: 'account', label: 'Account', icon: 'user', build: accountTab },
     { id: 'archived', label: 'Archived chats', icon: 'archive', build: archivedTab },
     { id: 'data', label: 'Your data', icon: 'download', build: async (given) => (await part(import('./data.js'))).dataTab(given) },

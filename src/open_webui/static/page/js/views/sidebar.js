@@ -83,7 +83,7 @@ export async function refresh() {
   clearTimeout(refreshTimer);
   try {
     const { tag } = state;
-    const [first, pinned, folders] = await Promise.all([tag ? api.chats.tagged(tag, 0, PAGE) : api.chats.page(1), tag ? [] : api.chats.pinned(), listFolders()]);
+    const [first, pinned, { folders }] = await Promise.all([tag ? api.chats.tagged(tag, 0, PAGE) : api.chats.page(1), tag ? [] : api.chats.pinned(), listFolders()]);
     if (tag !== state.tag) return;
     const known = new Set(first.map((chat) => chat.id));
     const later = loadedPages > 1 ? state.chats.slice(PAGE).filter((chat) => !known.has(chat.id)) : [];
@@ -95,12 +95,13 @@ export async function refresh() {
   }
 }
 
-// Asked for once, and again where there are any.
+// Asked for once, and again where there are any; else what is known when the rest is there.
 let wantsFolders = true;
 async function listFolders() {
-  if (!may('features.folders') || !(wantsFolders || state.folders.length)) return [];
+  if (!may('features.folders') || !(wantsFolders || state.folders.length)) return state;
+  const folders = await api.chats.folders();
   wantsFolders = false;
-  return api.chats.folders();
+  return { folders };
 }
 
 export async function foldersChanged() {

@@ -1,0 +1,31 @@
+// A person's own prompt and parameters, kept by the server among the settings; asked for once, when they are needed first.
+import { get, post } from './api.js';
+
+let known = null;
+
+export function ownParams() {
+  known ??= get('/api/v1/users/user/settings').then(
+    (settings) => ({ ...settings?.ui?.params, ...(settings?.ui?.system ? { system: settings.ui.system } : {}) }),
+    (error) => {
+      known = null;
+      throw error;
+    },
+  );
+  return known;
+}
+
+export async function saveOwnParams({ system, ...params }) {
+  const kept = Object.fromEntries(Object.entries({ ...(await others()), ...params }).filter(([, value]) => value !== null));
+  await post('/api/v1/users/user/settings/update', { ui: { params: kept, ...(system === undefined ? {} : { system }) } });
+  forgetOwnParams();
+}
+
+// What other pages keep there and this form has no field for stays.
+async function others() {
+  const { system: _system, ...params } = await ownParams();
+  return params;
+}
+
+export function forgetOwnParams() {
+  known = null;
+}
