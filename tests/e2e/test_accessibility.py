@@ -80,6 +80,18 @@ CHATS = {
 }
 
 
+def several() -> dict[str, Any]:
+    """A chat in which two models answered side by side, and a third merged it."""
+    chat = answered("One.", modelIdx=0, merged={"status": True, "content": "Both."})
+    messages = chat["history"]["messages"]
+    messages["q"] |= {"models": ["echo", "fixed"], "childrenIds": ["a", "b"]}
+    messages["b"] = messages["a"] | {"id": "b", "model": "fixed", "modelIdx": 1, "content": "Two."}
+    return chat
+
+
+CHATS["several"] = several()
+
+
 @dataclass(frozen=True)
 class View:
     """How one view is reached: from an address (with names of CHATS in it), by some steps."""
@@ -152,6 +164,10 @@ async def thoughts_open(page: Page) -> None:
         await summary.click()
 
 
+async def side_by_side(page: Page) -> None:
+    await expect(page.get_by_role("article", name="Merged answer")).to_be_visible()
+
+
 async def edited(page: Page) -> None:
     await page.locator(".message[data-role=user]").hover()
     await page.get_by_label("Edit and send again").click()
@@ -218,6 +234,8 @@ VIEWS = {
     "chat, formulas": View("/c/formulas"),
     "chat, failed answer": View("/c/failed"),
     "chat, interrupted answer": View("/c/interrupted"),
+    "chat, several answers": View("/c/several", side_by_side),
+    "other models": clicked("Ask other models"),
     "chat menu": clicked("Options for this chat", path="/c/rich"),
     "rename": clicked("Options for this chat", "Rename", path="/c/rich"),
     "delete": clicked("Options for this chat", "Delete", path="/c/rich"),

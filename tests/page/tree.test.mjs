@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { currentLeaf, deepestLeaf, graft, pathTo, siblings, without } from '../../src/open_webui/static/page/js/tree.js';
+import { currentLeaf, deepestLeaf, graft, parallel, pathTo, sameModel, siblings, without } from '../../src/open_webui/static/page/js/tree.js';
 
 const message = (id, parentId, childrenIds = [], timestamp = 1) => ({ id, parentId, childrenIds, timestamp });
 const tree = () => ({
@@ -68,4 +68,16 @@ test('without a message those below it move up, and the branch goes on', () => {
   assert.equal(without({ messages: tree(), currentId: 'u2' }, 'u2').currentId, 'a1');
   assert.deepEqual(without({ messages: { u: message('u', null) }, currentId: 'u' }, 'u'), { messages: {}, currentId: null });
   assert.equal(without({ messages: tree(), currentId: 'u2' }, 'nobody').currentId, 'u2');
+});
+
+test('answers of several models stand side by side, each with its newest, the one that is looked at for its own', () => {
+  const answer = (id, modelIdx) => ({ ...message(id, 'q'), role: 'assistant', model: `m${modelIdx}`, modelIdx });
+  const messages = { q: { ...message('q', null, ['a', 'b', 'b2']), role: 'user', models: ['m0', 'm1'] }, a: answer('a', 0), b: answer('b', 1), b2: answer('b2', 1) };
+  assert.deepEqual(parallel(messages, 'a'), ['a', 'b2']);
+  assert.deepEqual(parallel(messages, 'b'), ['a', 'b']);
+  assert.deepEqual(sameModel(messages, 'b'), ['b', 'b2']);
+  assert.deepEqual(parallel(messages, 'q'), []);
+  assert.deepEqual(parallel({ ...messages, q: { ...messages.q, models: ['m0'] } }, 'a'), []);
+  assert.deepEqual(parallel({ q: messages.q, a: messages.a }, 'a'), []);
+  assert.deepEqual(parallel(messages, null), []);
 });

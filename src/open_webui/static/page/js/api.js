@@ -117,6 +117,7 @@ export const chats = {
   share: (chatId) => post(`/api/v1/chats/${id(chatId)}/share`, { share_mode: null }),
   unshare: (chatId) => call('DELETE', `/api/v1/chats/${id(chatId)}/share`),
   remove: (chatId) => call('DELETE', `/api/v1/chats/${id(chatId)}`),
+  setHistory: (chatId, history) => post(`/api/v1/chats/${id(chatId)}`, { chat: { history } }),
   setParams: (chatId, params) => call('PATCH', `/api/v1/chats/${id(chatId)}/params`, params),
   removeMessage: (chatId, messageId) => call('DELETE', `/api/v1/chats/${id(chatId)}/messages/${id(messageId)}`),
   shared: (shareId) => get(`/api/v1/chats/share/${id(shareId)}`, { probe: false }),
@@ -126,5 +127,6 @@ export const chats = {
 export const turns = {
   start: (body) => post('/api/chat/completions', body),
   stop: (chatId) => post(`/api/tasks/chat/${id(chatId)}/stop`),
+  merge: (body) => post('/api/v1/tasks/moa/completions', body),
   running: (chatId) => get(`/api/tasks/chat/${id(chatId)}`),
 };

@@ -5,8 +5,8 @@ import { ownParams } from './own.js';
 import { anySet, layered } from './params.js';
 import { emitChat, isTemporary, sessionId } from './socket.js';
 import { chosenModel, isAdmin, may, set, state } from './state.js';
-import { isRunning, isStale, reduce, version } from './stream.js';
-import { currentLeaf, deepestLeaf, pathTo, without } from './tree.js';
+import { contentText, isRunning, isStale, plainText, reduce, version } from './stream.js';
+import { currentLeaf, deepestLeaf, parallel, pathTo, without } from './tree.js';
 import { ask, promptVariables, regenerate, resume, uuid } from './turns.js';
 
 const MESSAGE_EVENTS = new Set([
@@ -49,7 +49,8 @@ export function runningIds() {
 }
 
 export function isBusy() {
-  return path().some((id) => isRunning(conversation.history.messages[id]));
+  const { messages, currentId } = conversation.history;
+  return [...path(), ...parallel(messages, currentId)].some((id) => isRunning(messages[id]));
 }
 
 function become(chatId, fields) {
@@ -251,6 +252,7 @@ async function context() {
     chatId: conversation.chatId,
     user: state.user,
     model,
+    also: state.also.map((id) => state.models.find((each) => each.id === id)).filter(Boolean),
     now,
     variables: promptVariables(state.user, now, navigator.language ?? 'en', zone),
     sessionId: session,
@@ -262,7 +264,7 @@ async function context() {
 
 async function start(turn) {
   const before = conversation.history;
-  const ids = [turn.answerId, turn.history.messages[turn.answerId].parentId];
+  const ids = [turn.history.messages[turn.answerId].parentId, turn.answerId, ...(turn.body.message_ids ?? []).map((each) => each.message_id)];
   conversation.history = turn.history;
   ids.forEach((id) => sending.add(id));
   if (conversation.chatId) branch.forget(conversation.chatId);
@@ -316,12 +318,44 @@ export async function editAndSend(messageId, text) {
 }
 
 export async function answerAgain(answerId) {
-  const { parentId } = conversation.history.messages[answerId];
-  await start(regenerate(await context(), conversation.history, parentId));
+  const { messages } = conversation.history;
+  const { parentId, model, modelIdx } = messages[answerId];
+  const given = await context();
+  // One of several is asked again itself.
+  const own = parallel(messages, answerId).length ? state.models.find((each) => each.id === model) : null;
+  await start(own ? regenerate({ ...given, model: own }, conversation.history, parentId, modelIdx) : regenerate(given, conversation.history, parentId));
 }
 
 export async function goOn(answerId) {
   await start(resume(await context(), conversation.history, answerId));
+}
+
+// The chat goes on below this answer, with its model alone.
+export function goOnWith(answerId) {
+  const { model } = conversation.history.messages[answerId];
+  set({ also: [], ...(state.models?.some((each) => each.id === model) ? { modelId: model } : {}) });
+  chooseBranch(answerId);
+}
+
+// One answer out of several, kept beside the one that is chosen.
+export async function merge(answerIds) {
+  const { chatId, history } = conversation;
+  const answers = answerIds.map((id) => history.messages[id]);
+  const question = contentText(history.messages[answers[0].parentId].content);
+  const reply = await api.turns.merge({ model: chosenModel()?.id ?? answers[0].model, prompt: question, responses: answers.map(plainText) });
+  const content = reply.choices?.[0]?.message?.content ?? reply.message?.content;
+  if (typeof content !== 'string' || !content.trim()) throw new Error('The model gave no text.');
+  const at = answerIds.includes(history.currentId) ? history.currentId : answerIds[0];
+  const merged = { status: true, content };
+  if (!conversation.temporary) {
+    const { chat } = await api.chats.get(chatId);
+    if (!chat.history.messages[at]) throw new Error('The answer is no longer there.');
+    chat.history.messages[at].merged = merged;
+    await api.chats.setHistory(chatId, chat.history);
+  }
+  if (conversation.chatId !== chatId) return;
+  conversation.history.messages[at] = { ...conversation.history.messages[at], merged };
+  listeners.message(at);
 }
 
 // A new chat has no id until its request is answered; a stop before that is done then.

@@ -7,6 +7,7 @@ export const state = {
   user: null,
   models: null,
   modelId: null,
+  also: [],
   chats: [],
   pinned: [],
   moreChats: false,

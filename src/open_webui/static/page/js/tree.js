@@ -28,6 +28,21 @@ export function siblings(messages, id) {
   return ids.includes(id) ? ids : [...ids, id];
 }
 
+const placeOf = (message) => message.modelIdx ?? message.model;
+
+// The answers that several models gave to the question of this answer, each model's newest, but this one for its own model.
+// Empty where one model was asked.
+export function parallel(messages, id) {
+  const asked = messages[messages[id]?.parentId]?.models;
+  if (messages[id]?.role !== 'assistant' || !Array.isArray(asked) || asked.length < 2) return [];
+  const newest = new Map();
+  for (const each of [...siblings(messages, id), id]) if (messages[each].role === 'assistant') newest.set(placeOf(messages[each]), each);
+  return newest.size < 2 ? [] : [...newest.values()].sort((a, b) => (messages[a].modelIdx ?? 0) - (messages[b].modelIdx ?? 0));
+}
+
+// Of the answers to one question, those of the same model.
+export const sameModel = (messages, id) => siblings(messages, id).filter((each) => placeOf(messages[each]) === placeOf(messages[id]));
+
 export function deepestLeaf(messages, id) {
   const seen = new Set();
   let at = id;

@@ -28,7 +28,7 @@ export function promptVariables(user, now, language, zone) {
   };
 }
 
-function answerTo(question, model, now) {
+function answerTo(question, model, now, index = 0) {
   return {
     id: uuid(),
     parentId: question.id,
@@ -37,7 +37,7 @@ function answerTo(question, model, now) {
     content: '',
     model: model.id,
     modelName: model.name ?? model.id,
-    modelIdx: 0,
+    modelIdx: index,
     timestamp: Math.floor(now.getTime() / 1000),
     done: false,
   };
@@ -75,11 +75,13 @@ function spoken(history, question) {
   });
 }
 
-const named = (answer, model) => ({ message_ids: [{ model_id: model.id, message_id: answer.id, modelIdx: 0 }] });
+const named = (...answers) => ({ message_ids: answers.map((answer) => ({ model_id: answer.model, message_id: answer.id, modelIdx: answer.modelIdx })) });
 
-// A new question below `parentId` (null: the first one, or an edited first one). files: what an edited one had.
+// A new question below `parentId` (null: the first one, or an edited first one), to the model and to those in `also`.
+// files: what an edited one had.
 export function ask(context, history, parentId, text, files) {
-  const { user, model, now } = context;
+  const { user, model, also = [], now } = context;
+  const models = [model, ...also];
   const question = {
     id: uuid(),
     parentId,
@@ -90,18 +92,19 @@ export function ask(context, history, parentId, text, files) {
     user: { id: user.id, name: user.name },
     user_id: user.id,
     timestamp: Math.floor(now.getTime() / 1000),
-    models: [model.id],
+    models: models.map(({ id }) => id),
   };
-  const answer = answerTo(question, model, now);
-  question.childrenIds = [answer.id];
-  return { answerId: answer.id, history: graft(history, [question, answer], answer.id), body: body(context, question, answer, named(answer, model)) };
+  const answers = models.map((each, index) => answerTo(question, each, now, index));
+  question.childrenIds = answers.map(({ id }) => id);
+  const [first] = answers;
+  return { answerId: first.id, history: graft(history, [question, ...answers], first.id), body: body(context, question, first, named(...answers)) };
 }
 
-// One more answer to a question that is already there.
-export function regenerate(context, history, questionId) {
-  const answer = answerTo({ id: questionId }, context.model, context.now);
+// One more answer to a question that is already there. index: the model's place among those that were asked.
+export function regenerate(context, history, questionId, index = 0) {
+  const answer = answerTo({ id: questionId }, context.model, context.now, index);
   const grown = graft(history, [answer], answer.id);
-  return { answerId: answer.id, history: grown, body: body(context, grown.messages[questionId], answer, named(answer, context.model)) };
+  return { answerId: answer.id, history: grown, body: body(context, grown.messages[questionId], answer, named(answer)) };
 }
 
 // Goes on with an answer that stopped: same id, no message_ids.

@@ -4,7 +4,7 @@ import { anySet } from '../params.js';
 import * as talk from '../conversation.js';
 import { chosenModel, isAdmin, may, set, state, watch } from '../state.js';
 import { Composer } from './composer.js';
-import { createModelPicker, settleModel } from './models.js';
+import { createModelPicker, createOthersPicker, settleModel } from './models.js';
 import { chatMenu, isOpen, toggle } from './sidebar.js';
 import { Thread } from './thread.js';
 
@@ -34,6 +34,8 @@ export function createChatView(actions) {
     edit: talk.editAndSend,
     again: talk.answerAgain,
     goOn: talk.goOn,
+    goOnWith: talk.goOnWith,
+    merge: talk.merge,
     mayGoOn: () => !conversation.temporary,
     remove: talk.removeMessage,
     branch: talk.chooseBranch,
@@ -59,7 +61,7 @@ export function createChatView(actions) {
   newChat.classList.add('narrow-only');
   const title = h('h1.visually-hidden', {}, '');
   const main = h('main.chat', { id: 'main', tabindex: -1 }, title, greeting, thread.element, h('div.composer-frame', {}, notice, composer.element, finePrint));
-  const element = h('div.app-main', {}, h('header.topbar', {}, opener, createModelPicker(), h('div.spacer'), temporary, params, newChat, more), main);
+  const element = h('div.app-main', {}, h('header.topbar', {}, opener, createModelPicker(), createOthersPicker(), h('div.spacer'), temporary, params, newChat, more), main);
 
   let shownChat = Symbol('none yet');
   const showHead = () => {

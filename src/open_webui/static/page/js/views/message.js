@@ -211,12 +211,16 @@ class Answer extends Base {
     );
   }
 
+  goOnWith(place) {
+    return place.beside && !this.actions.readOnly && h('button.button.go-on', { type: 'button', 'aria-pressed': String(place.last), onclick: () => this.actions.goOnWith(this.id) }, 'Go on with this');
+  }
+
   showFoot(message, running, place) {
-    const key = JSON.stringify([running, place.siblings, place.last, Boolean(message.error)]);
+    const key = JSON.stringify([running, place, Boolean(message.error)]);
     if (key === this.footKey) return;
     this.footKey = key;
     if (running) {
-      clear(this.foot, this.branches({ ...place, id: message.id }));
+      clear(this.foot, this.branches({ ...place, id: message.id }), this.goOnWith(place));
       return;
     }
     const copyButton = iconButton('copy', 'Copy answer', () => copyWithTick(copyButton, plainText(this.actions.current(this.id) ?? message)));
@@ -228,6 +232,7 @@ class Answer extends Base {
     clear(
       this.foot,
       this.branches({ ...place, id: message.id }),
+      this.goOnWith(place),
       copyButton,
       iconButton('refresh', 'Answer again', run(() => this.actions.again(this.id))),
       place.last && this.actions.mayGoOn?.() !== false && iconButton('play', 'Continue this answer', run(() => this.actions.goOn(this.id))),

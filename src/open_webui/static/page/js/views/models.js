@@ -1,7 +1,10 @@
 // The model picker: a button that opens a list one can filter by typing and walk with the arrow keys.
-import { clear, freshId, h, icon, landmarkOf, place } from '../dom.js';
+import { clear, freshId, h, icon, iconButton, landmarkOf, place } from '../dom.js';
 import { lastModel } from '../prefs.js';
-import { chosenModel, set, state, watch } from '../state.js';
+import { chosenModel, may, modelName, set, state, watch } from '../state.js';
+
+// So many the server asks at once.
+const MOST = 16;
 
 export function createModelPicker() {
   const label = h('span.model-name', {}, '');
@@ -9,11 +12,24 @@ export function createModelPicker() {
   const show = () => {
     const model = chosenModel();
     const none = state.models === null ? 'Loading models…' : 'No model';
-    label.textContent = model?.name ?? none;
+    label.textContent = model ? [model.name, ...state.also.map(modelName)].join(' + ') : none;
     opener.setAttribute('aria-label', `Model: ${label.textContent}. Change`);
     opener.disabled = !state.models?.length;
   };
-  watch(['models', 'modelId'], show);
+  watch(['models', 'modelId', 'also'], show);
+  show();
+  return opener;
+}
+
+// Further models that are asked the same.
+export function createOthersPicker() {
+  const opener = iconButton('plus', 'Ask other models, too', () => openPicker(opener, true), { 'aria-haspopup': 'listbox', 'aria-expanded': 'false' });
+  opener.classList.add('toggle');
+  const show = () => {
+    opener.hidden = !(state.models?.length > 1 && may('chat.multiple_models'));
+    opener.toggleAttribute('data-set', state.also.length > 0);
+  };
+  watch(['models', 'also'], show);
   show();
   return opener;
 }
@@ -23,7 +39,8 @@ export function settleModel(preferred = []) {
   const ids = (state.models ?? []).map((model) => model.id);
   const defaults = String(state.config.default_models ?? '').split(',');
   const wanted = [...preferred, state.modelId, lastModel.get(), ...defaults];
-  set({ modelId: wanted.find((id) => id && ids.includes(id)) ?? ids[0] ?? null });
+  const modelId = wanted.find((id) => id && ids.includes(id)) ?? ids[0] ?? null;
+  set({ modelId, also: state.also.filter((id) => ids.includes(id) && id !== modelId) });
 }
 
 function describe(model) {
@@ -31,11 +48,12 @@ function describe(model) {
   return meta.description || (model.name !== model.id ? model.id : '') || '';
 }
 
-function openPicker(opener) {
+// many: others beside the chosen one are picked, and it stays open.
+function openPicker(opener, many = false) {
   const listId = freshId('models');
   let shown = [];
   let at = 0;
-  const list = h('ul.model-list', { role: 'listbox', id: listId, 'aria-label': 'Models' });
+  const list = h('ul.model-list', { role: 'listbox', id: listId, 'aria-label': many ? 'Other models' : 'Models', 'aria-multiselectable': many || null });
   const input = h('input', {
     type: 'text',
     role: 'combobox',
@@ -51,7 +69,15 @@ function openPicker(opener) {
   const popover = h('div.menu.model-picker', { popover: 'auto' }, h('div.picker-search', {}, icon('search'), input), list);
 
   const choose = (model) => {
-    set({ modelId: model.id });
+    if (many) {
+      const others = state.also.includes(model.id) ? state.also.filter((id) => id !== model.id) : [...state.also, model.id].slice(0, MOST - 1);
+      set({ also: others });
+      const marked = at;
+      filter();
+      mark(marked);
+      return;
+    }
+    set({ modelId: model.id, also: state.also.filter((id) => id !== model.id) });
     lastModel.set(model.id);
     popover.hidePopover();
     document.getElementById('composer-input')?.focus();
@@ -65,7 +91,7 @@ function openPicker(opener) {
   };
   const filter = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    shown = state.models.filter((model) => words.every((word) => `${model.name} ${model.id}`.toLowerCase().includes(word)));
+    shown = state.models.filter((model) => !(many && model.id === state.modelId)).filter((model) => words.every((word) => `${model.name} ${model.id}`.toLowerCase().includes(word)));
     clear(list, shown.map((model, index) => option(model, `${listId}-${index}`, () => choose(model))));
     if (!shown.length) list.append(h('li.list-empty', {}, 'No model of that name.'));
     mark(Math.max(0, input.value ? 0 : shown.findIndex((model) => model.id === state.modelId)));
@@ -98,7 +124,7 @@ function openPicker(opener) {
 }
 
 function option(model, id, onclick) {
-  const chosen = model.id === state.modelId;
+  const chosen = model.id === state.modelId || state.also.includes(model.id);
   const detail = describe(model);
   return h(
     'li.model-option',

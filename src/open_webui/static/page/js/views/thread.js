@@ -1,15 +1,20 @@
 // The messages of the shown path, kept in step with the tree by id. Only the end of a long chat is in the page.
-import { clear, h, iconButton, nextFrame } from '../dom.js';
-import { siblings } from '../tree.js';
+import { clear, failed, h, iconButton, nextFrame, part } from '../dom.js';
+import { modelName } from '../state.js';
+import { parallel, sameModel, siblings } from '../tree.js';
 import { createMessage } from './message.js';
 
 const WINDOW = 40;
 const NEAR_END = 96;
+// The module for answers side by side; null until some are there.
+let sideBySide = null;
 
 export class Thread {
   constructor(actions) {
     this.actions = { ...actions, refresh: (id) => this.paint(id) };
     this.views = new Map();
+    // The ids of answers that are shown side by side.
+    this.together = [];
     this.shown = WINDOW;
     this.stuck = true;
     this.earlier = h('button.button.earlier', { type: 'button', onclick: () => this.showEarlier() }, 'Show earlier messages');
@@ -32,6 +37,7 @@ export class Thread {
   reset() {
     for (const view of this.views.values()) view.element.remove();
     this.views.clear();
+    this.together = [];
     this.shown = WINDOW;
     this.stuck = true;
   }
@@ -39,9 +45,11 @@ export class Thread {
   show(messages, path) {
     this.messages = messages;
     this.path = path;
-    const visible = path.slice(-this.shown);
-    this.earlier.hidden = visible.length === path.length;
-    const keep = new Set(visible);
+    const tail = path.slice(-this.shown);
+    this.earlier.hidden = tail.length === path.length;
+    const group = this.group();
+    const visible = group.length ? tail.slice(0, -1) : tail;
+    const keep = new Set([...visible, ...group]);
     for (const [id, view] of this.views) {
       if (keep.has(id)) continue;
       view.element.remove();
@@ -49,11 +57,8 @@ export class Thread {
     }
     let previous = null;
     for (const id of visible) {
-      let view = this.views.get(id);
-      if (!view) {
-        view = createMessage(messages[id], this.actions);
-        this.views.set(id, view);
-      }
+      const view = this.viewOf(id);
+      view.element.removeAttribute('data-chosen');
       if (previous ? previous.nextSibling !== view.element : this.list.firstChild !== view.element) {
         if (previous) previous.after(view.element);
         else this.list.prepend(view.element);
@@ -61,10 +66,43 @@ export class Thread {
       previous = view.element;
       view.update(messages[id], this.placeOf(id));
     }
+    this.showGroup(group);
+  }
+
+  viewOf(id) {
+    if (!this.views.has(id)) this.views.set(id, createMessage(this.messages[id], this.actions));
+    return this.views.get(id);
+  }
+
+  // Several models' answers at the end of the path; what went on below one of them is shown alone.
+  group() {
+    const found = parallel(this.messages, this.path.at(-1));
+    if (!found.length || sideBySide) return found;
+    part(import('./columns.js')).then((loaded) => {
+      sideBySide = loaded;
+      this.show(this.messages, this.path);
+    }).catch(failed);
+    return [];
+  }
+
+  showGroup(ids) {
+    this.inner.toggleAttribute('data-wide', ids.length > 0);
+    this.together = ids;
+    if (!ids.length) {
+      this.columns?.element.remove();
+      return;
+    }
+    this.columns ??= new sideBySide.Columns(this.actions);
+    if (this.list.lastChild !== this.columns.element) this.list.append(this.columns.element);
+    for (const id of ids) this.viewOf(id);
+    const nameOf = (message) => message.modelName ?? modelName(message.model) ?? message.model ?? 'Assistant';
+    this.columns.update({ ids, messages: this.messages, views: this.views, chosen: this.path.at(-1), nameOf });
+    for (const id of ids) this.viewOf(id).update(this.messages[id], this.placeOf(id));
   }
 
   placeOf(id) {
-    return { siblings: siblings(this.messages, id), last: this.path.at(-1) === id };
+    const beside = this.together.includes(id);
+    return { siblings: beside ? sameModel(this.messages, id) : siblings(this.messages, id), last: this.path.at(-1) === id, beside };
   }
 
   // One message changed: painted with the next frame, however many deltas come until then.
@@ -78,7 +116,9 @@ export class Thread {
 
   paint(id) {
     const view = this.views.get(id);
-    if (view && this.messages[id]) view.update(this.messages[id], this.placeOf(id));
+    if (!view || !this.messages[id]) return;
+    view.update(this.messages[id], this.placeOf(id));
+    if (this.together.includes(id)) this.columns.touch(this.messages);
   }
 
   showEarlier() {
