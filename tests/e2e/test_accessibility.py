@@ -173,6 +173,17 @@ async def edited(page: Page) -> None:
     await page.get_by_label("Edit and send again").click()
 
 
+async def shared_with_chosen(page: Page) -> None:
+    await page.locator(".topbar").get_by_label("Options for this chat").click()
+    await page.get_by_role("menuitem", name="Share").click()
+    await page.get_by_role("radio", name="Chosen people").check()
+    await page.get_by_label("Find people and groups").fill("Bob")
+    await page.get_by_role("button", name="Bob").click()
+    await expect(page.get_by_label("Take Bob off the list")).to_be_visible()
+    await page.get_by_label("Find people and groups").fill("nobody")
+    await expect(page.get_by_text("Nobody else of that name")).to_be_visible()
+
+
 async def search(page: Page, text: str) -> None:
     await page.keyboard.press("Control+k")
     await page.get_by_label("Search your chats").fill(text)
@@ -237,6 +248,8 @@ VIEWS = {
     "chat, several answers": View("/c/several", side_by_side),
     "other models": clicked("Ask other models"),
     "chat menu": clicked("Options for this chat", path="/c/rich"),
+    "share": clicked("Options for this chat", "Share", path="/c/failed"),
+    "share, chosen": View("/c/rich", shared_with_chosen),
     "rename": clicked("Options for this chat", "Rename", path="/c/rich"),
     "delete": clicked("Options for this chat", "Delete", path="/c/rich"),
     "export": dialog("Export chat", "Options for this chat", "Export"),

@@ -341,20 +341,6 @@ async def test_search_finds_what_was_said_by_keyboard_alone(visit: Visit) -> Non
     await expect(page.locator("dialog")).to_have_count(0)
 
 
-async def test_a_share_link_shows_the_chat_and_makes_a_copy(visit: Visit) -> None:
-    page = visit.page
-    await visit.chat("Shared words", "echo")
-    await menu(page, "Copy share link")
-    await expect(page.get_by_text("Share link copied")).to_be_visible()
-    address = await page.evaluate("navigator.clipboard.readText()")
-    reader = await visit.tab(address.removeprefix(visit.server.url))
-    await expect(answer(reader)).to_have_text("Shared words")
-    assert await reader.get_by_label("Your message").count() == 0
-    await reader.get_by_role("button", name="Continue this chat").click()
-    await expect(reader).to_have_url(re.compile("/c/"))
-    await expect(reader.get_by_label("Your message")).to_be_visible()
-
-
 async def test_an_unknown_chat_and_an_unknown_share_are_said_to_be_so(visit: Visit) -> None:
     visit.complaints.expect("401 ", "404 ")
     page = await visit.tab("/c/no-such-chat")

@@ -27,3 +27,12 @@ export const folders = {
   // null: out of all folders.
   put: (chatId, folderId) => post(`/api/v1/chats/${id(chatId)}/folder`, { folder_id: folderId }),
 };
+
+export const sharing = {
+  access: (chatId) => get(`/api/v1/chats/shared/${id(chatId)}/access`),
+  allow: (chatId, grants) => post(`/api/v1/chats/shared/${id(chatId)}/access/update`, { access_grants: grants }),
+  // Those that one may share with.
+  groups: () => get('/api/v1/groups/?share=true'),
+  people: (text) => get(`/api/v1/users/search?query=${id(text)}`),
+  person: (userId) => get(`/api/v1/users/${id(userId)}/info`),
+};

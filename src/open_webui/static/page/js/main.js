@@ -41,7 +41,7 @@ async function enter(session) {
   const share = /^\/s\/([^/]+)$/.exec(location.pathname);
   if (share && session?.role !== 'pending') {
     const { showShared } = await part(import('./views/shared.js'));
-    await showShared(root, decodeURIComponent(share[1]), navigate);
+    await showShared(root, decodeURIComponent(share[1]), { navigate, signIn: (reason) => showSignIn(root, state.config, signedIn, { reason }) });
     return;
   }
   if (!session) {

@@ -12,7 +12,7 @@ function card(name, title, lead, ...content) {
 }
 
 // Shows the form; `done(session)` gets the session the server answered with.
-export function showSignIn(root, config, done, signUp = Boolean(config.onboarding)) {
+export function showSignIn(root, config, done, { signUp = Boolean(config.onboarding), reason = 'Sign in to go on with your chats.' } = {}) {
   const first = Boolean(config.onboarding);
   const problem = h('p.form-problem', { role: 'alert', hidden: true });
   const submit = h('button.button', { 'data-kind': 'primary' }, first ? 'Create the first account' : signUp ? 'Create account' : 'Sign in');
@@ -24,10 +24,10 @@ export function showSignIn(root, config, done, signUp = Boolean(config.onboardin
   const form = h('form.form', { onsubmit: (event) => attempt(event, form, { signUp, problem, submit, done }) }, fields, problem, submit);
   const lead = first
     ? 'This account becomes the administrator: it connects models and lets other people in.'
-    : signUp ? null : 'Sign in to go on with your chats.';
+    : signUp ? null : reason;
   const title = first ? 'Welcome' : signUp ? 'Create an account' : 'Welcome back';
   const other = !first && config.features?.enable_signup
-    ? h('p.auth-switch', {}, signUp ? 'Already have an account? ' : 'No account yet? ', h('button.text-button', { type: 'button', onclick: () => showSignIn(root, config, done, !signUp) }, signUp ? 'Sign in' : 'Sign up'))
+    ? h('p.auth-switch', {}, signUp ? 'Already have an account? ' : 'No account yet? ', h('button.text-button', { type: 'button', onclick: () => showSignIn(root, config, done, { signUp: !signUp, reason }) }, signUp ? 'Sign in' : 'Sign up'))
     : null;
   const noForm = config.features?.enable_login_form === false && !signUp;
   clear(root, card(config.name, title, lead, noForm ? h('p', {}, 'Signing in with a password is switched off here.') : form, other));

@@ -5,7 +5,8 @@ import { set, state } from '../state.js';
 import { currentLeaf, deepestLeaf, pathTo } from '../tree.js';
 import { Thread } from './thread.js';
 
-export async function showShared(root, shareId, navigate) {
+// actions: {navigate(address), signIn(reason)}. Who signs in stays at the link.
+export async function showShared(root, shareId, { navigate, signIn }) {
   const signedIn = state.user && state.user.role !== 'pending';
   let chat;
   try {
@@ -14,7 +15,9 @@ export async function showShared(root, shareId, navigate) {
     chat = found;
     if (models) set({ models: models.data });
   } catch (error) {
-    clear(root, h('main.auth', { id: 'main', tabindex: -1 }, h('section.auth-card', {}, h('h1', {}, 'This chat is not available'), h('p.lead', {}, error.message), h('a.button', { href: '/', 'data-route': true }, 'Go to your chats'))));
+    const refused = error.status === 401 || error.status === 404;
+    if (refused && !signedIn) signIn('Sign in to read this chat, if it is shared with you.');
+    else showRefusal(root, refused ? 'It is not shared with you, or it is no longer shared. Ask whoever sent you the link.' : error.message);
     return;
   }
   const history = chat.chat?.history ?? { messages: {}, currentId: null };
@@ -38,9 +41,13 @@ export async function showShared(root, shareId, navigate) {
     h(
       'div.app-main.shared',
       {},
-      h('header.topbar', {}, h('a.brand', { href: '/', 'data-route': true, 'aria-label': state.config.name }, logo(), h('span', {}, state.config.name)), h('h1.shared-title', {}, chat.title), signedIn ? h('button.button', { type: 'button', 'data-kind': 'primary', onclick: () => copyChat().catch(failed) }, 'Continue this chat') : h('a.button', { href: '/', 'data-route': true }, 'Sign in')),
+      h('header.topbar', {}, h('a.brand', { href: '/', 'data-route': true, 'aria-label': state.config.name }, logo(), h('span', {}, state.config.name)), h('h1.shared-title', {}, chat.title), signedIn ? h('button.button', { type: 'button', 'data-kind': 'primary', onclick: () => copyChat().catch(failed) }, 'Continue this chat') : h('button.button', { type: 'button', onclick: () => signIn('Sign in to go on with this chat as a copy of your own.') }, 'Sign in')),
       h('main.chat', { id: 'main', tabindex: -1 }, thread.element),
     ),
   );
   thread.show(messages, pathTo(messages, leaf));
+}
+
+function showRefusal(root, text) {
+  clear(root, h('main.auth', { id: 'main', tabindex: -1 }, h('section.auth-card', {}, h('h1', {}, 'This chat is not available'), h('p.lead', {}, text), h('a.button', { href: '/', 'data-route': true }, 'Go to your chats'))));
 }

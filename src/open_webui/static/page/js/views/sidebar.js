@@ -1,6 +1,6 @@
 // The list of chats: pinned, by date, paged as one scrolls; and the way to search, a new chat, settings and sign-out.
 import * as api from '../api.js';
-import { clear, confirmDialog, copy, failed, h, icon, iconButton, logo, openMenu, part, promptDialog, toast } from '../dom.js';
+import { clear, confirmDialog, failed, h, icon, iconButton, logo, openMenu, part, promptDialog, toast } from '../dom.js';
 import { sidebar as remembered, theme } from '../prefs.js';
 import { may, set, state, watch } from '../state.js';
 
@@ -283,7 +283,7 @@ export function chatMenu(chat) {
   return [
     { label: 'Rename', icon: 'pencil', action: guard(() => rename(chat)) },
     { label: chat.pinned ? 'Unpin' : 'Pin', icon: 'pin', action: guard(() => change(() => api.chats.togglePin(chat.id))) },
-    { label: 'Copy share link', icon: 'link', action: guard(() => share(chat)) },
+    may('chat.share') && { label: 'Share', icon: 'link', action: guard(() => share(chat)) },
     { label: 'Tags', icon: 'tag', action: guard(() => tool('openTags', chat)) },
     may('features.folders') && { label: 'Move to a folder', icon: 'folder', action: guard(() => tool('openMove', chat)) },
     { label: 'Make a copy', icon: 'copy', action: guard(() => copyChat(chat)) },
@@ -306,15 +306,7 @@ async function rename(chat) {
 }
 
 async function share(chat) {
-  const shared = await api.chats.share(chat.id);
-  const address = `${location.origin}/s/${shared.share_id}`;
-  actions.changed(shared);
-  try {
-    await copy(address);
-    toast('Share link copied. It shows the chat as it is now.');
-  } catch {
-    await promptDialog({ title: 'Share link', label: 'Copy this address', value: address, action: 'Done' });
-  }
+  await (await part(import('./sharing.js'))).openSharing(chat, actions);
 }
 
 async function copyChat(chat) {
