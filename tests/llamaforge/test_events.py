@@ -136,6 +136,13 @@ class TestDecoding:
             ({"choices": [1, {"delta": {"content": "a"}}]}, [Text("a")], 1),
             ({"choices": [{"delta": {"content": "a", "tool_calls": {"0": 1}}}]}, [Text("a")], 1),
             (
+                {"choices": [{"delta": {"tool_calls": {"id": "c", "function": {"name": "f"}}}}]},
+                [ToolCall(None, "c", "f")],
+                0,
+            ),
+            ({"choices": {"delta": {"content": "a"}}}, [Text("a")], 0),
+            ({"choices": [{"usage": {"prompt_tokens": 2}}]}, [Usage(2, raw={"prompt_tokens": 2})], 0),
+            (
                 {"choices": [{"delta": {"tool_calls": [7, {"index": 0, "id": 5, "function": {"name": "f"}}]}}]},
                 [ToolCall(0, None, "f")],
                 2,

@@ -73,7 +73,9 @@ def convert(value: Any, kind: type[S]) -> tuple[S, int]:
                 found[field.name] = msgspec.convert(raw, field.type, strict=False)
             except msgspec.ValidationError:
                 lost += not _is_empty(raw)
-        elif field.is_list and isinstance(raw, list):
+        elif field.is_list and isinstance(raw, list | dict):
+            # One that stands in the place of a list with one.
+            raw = [raw] if isinstance(raw, dict) and not raw.keys().isdisjoint(field.struct.__struct_fields__) else raw
             objects = [convert(item, field.struct) for item in raw if _is_object(item)]
             found[field.name] = [item for item, _ in objects]
             lost += len(raw) - len(objects) + sum(more for _, more in objects)

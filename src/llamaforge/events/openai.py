@@ -52,11 +52,14 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _Choice(msgspec.Struct, gc=False):
+    """usage: where Moonshot has it."""
+
     index: int | None = None
     delta: _Delta | None = None
     message: _Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
+    usage: dict[str, Any] | None = None
 
 
 class _Groq(msgspec.Struct, gc=False):
@@ -97,16 +100,18 @@ class Decoder:
 
     finished: a finish reason was seen. error: an error that the provider sent; nothing after it counts. lost: how many
     values had a form in which they can't be used, a whole chunk that is no JSON object counted as one. strays: how many
-    of these were whole chunks; unreadable: how many began as one.
+    of these were whole chunks; unreadable: how many began as one. aside: the last chunk, if it has no
+    choices: some providers say there why they gave up.
     """
 
-    __slots__ = ("_repair", "error", "finished", "lost", "strays", "unreadable")
+    __slots__ = ("_repair", "aside", "error", "finished", "lost", "strays", "unreadable")
 
     def __init__(self) -> None:
         self.finished = False
         self.error: Error | None = None
         self.lost = 0
         self.strays = 0
+        self.aside: bytes | None = None
         self.unreadable = 0
         self._repair: Repair | None = None
 
@@ -125,7 +130,13 @@ class Decoder:
             if error is not None:
                 self.error = error
                 return [error]
-        return self._events(chunk)
+            self.aside = payload
+        else:
+            self.aside = None
+        events = self._events(chunk)
+        if self.error is not None and (said := error_of_choice(payload)) is not None:
+            self.error = events[-1] = said
+        return events
 
     def _read(self, payload: bytes) -> list[Event]:
         try:
@@ -191,6 +202,8 @@ class Decoder:
                 if choice.finish_reason == FAILED:
                     self.error = Error(None, 502)
                     out.append(self.error)
+            if choice.usage and not chunk.usage:
+                out.append(usage_event(choice.usage))
         if chunk.usage:
             out.append(usage_event(chunk.usage))
         elif chunk.x_groq is not None and chunk.x_groq.usage:
@@ -406,6 +419,26 @@ def error_of(value: Any) -> Error | None:
     return as_error(error, value)
 
 
+def error_of_choice(payload: bytes) -> Error | None:
+    """What a choice that ended with an error says of it."""
+    try:
+        choices = msgspec.json.decode(payload)["choices"]
+        return next(as_error(choice["error"], choice) for choice in choices if choice.get("error"))
+    except (*UNREADABLE, AttributeError, KeyError, TypeError, StopIteration):
+        return None
+
+
+def said_aside(payload: bytes | None) -> Error | None:
+    """The error that a chunk without choices turns out to have been, when no end of the answer came."""
+    try:
+        value = None if payload is None else msgspec.json.decode(payload)
+    except UNREADABLE:
+        return None
+    if not isinstance(value, dict) or message_of(value) is None:
+        return None
+    return as_error(value, value)
+
+
 def as_error(error: Any, body: Any) -> Error:
     """What a provider gave as its error. body: all that came with it."""
     given = (error.get("code"), error.get("status")) if isinstance(error, dict) else ()
@@ -431,5 +464,5 @@ def message_of(body: Any) -> str | None:
             return body.strip()[:_LONGEST_DETAIL] or None
         if not isinstance(body, dict):
             return None
-        body = next((body[key] for key in ("error", "message", "detail", "msg") if body.get(key)), None)
+        body = next((body[key] for key in ("error", "errors", "message", "detail", "msg") if body.get(key)), None)
     return None

@@ -58,6 +58,9 @@ _LONGEST_ANSWER: Final = 20_000
 _MOST_TRIES: Final = 64
 _LONGEST_TITLE: Final = 120
 # What a bare title doesn't have: a second line, or JSON.
+# What a bare title has before and after it in Markdown, and its name.
+_MARKS: Final = re.compile(r"^(?:#+\s*|[-*]\s+)?[*_`]*(?:title:[*_`]*\s*)?[*_`]*|[*_`]+$", re.IGNORECASE)
+_ITEM: Final = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+(.+?)\s*$", re.MULTILINE)
 _NO_TITLE: Final = re.compile(r"[\n{}\[\]<>]|^$")
 # A conversation's excerpt for a side task; models for it are small.
 MAX_EXCERPT: Final = 24_000
@@ -156,8 +159,10 @@ def _values(text: str) -> Iterator[Any]:
 
 
 def parse_texts(answer: str, key: str, *, most: int, longest: int) -> list[str]:
-    """A list of short texts out of a model's answer; what has another shape is left out."""
+    """A list of short texts out of a model's answer, also of one in lines; what has another shape is left out."""
     value = parse(answer, key)
+    if value is None:
+        value = _ITEM.findall(_after_thinking(answer)[:_LONGEST_ANSWER])
     given = [v.strip()[:longest] for v in value if isinstance(v, str)] if isinstance(value, list) else []
     texts = [text for text in given if text and text.isprintable()]
     return list(dict.fromkeys(texts))[:most]
@@ -167,7 +172,7 @@ def title_of(answer: str) -> str | None:
     """The title out of a model's answer, which may be the bare title."""
     title = parse(answer, "title")
     if not isinstance(title, str):
-        title = _after_thinking(answer).strip()
+        title = _MARKS.sub("", _after_thinking(answer).strip())
         if len(title) > _LONGEST_TITLE or _NO_TITLE.search(title):
             return None
     title = " ".join(title.split())[:_LONGEST_TITLE].strip("\"'")

@@ -6,7 +6,16 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from llamaforge.events import Error, Event
-from llamaforge.events.openai import FAILED, UNREADABLE, Decoder, as_error, error_in, is_broken
+from llamaforge.events.openai import (
+    FAILED,
+    UNREADABLE,
+    Decoder,
+    as_error,
+    error_in,
+    error_of_choice,
+    is_broken,
+    said_aside,
+)
 from llamaforge.events.repair import Repair
 from open_webui.connections.sse import SseReader
 from open_webui.errors import ProviderError
@@ -63,6 +72,11 @@ class StreamReader(ABC, Generic[T]):
     def unreadable(self) -> int:
         """How many whole chunks were left out, and their words with them."""
 
+    @property
+    @abstractmethod
+    def aside(self) -> bytes | None:
+        """The last chunk, if it has no choices: a provider may have said there why it gave up."""
+
     @abstractmethod
     def _read(self, texts: list[bytes]) -> list[T]:
         """What the JSON texts of whole chunks are."""
@@ -96,6 +110,8 @@ class StreamReader(ABC, Generic[T]):
         """Raises ProviderError when the stream ended before its answer did."""
         if self.error is not None:
             raise self.error
+        if not self.finished and (error := said_aside(self.aside)) is not None:
+            raise provider_error(error)
         if not self.done and not self.finished:
             raise ProviderError(CUT_OFF, retryable=True)
         if self.unreadable:
@@ -113,7 +129,12 @@ class ChunkReader(StreamReader[bytes]):
         super().__init__()
         self._dropped = self._unreadable = 0
         self._finished = False
+        self._aside: bytes | None = None
         self._repair: Repair | None = None
+
+    @property
+    def aside(self) -> bytes | None:
+        return self._aside
 
     @property
     def dropped(self) -> int:
@@ -139,11 +160,12 @@ class ChunkReader(StreamReader[bytes]):
                 self.error = error_of(text)
                 if self.error is not None:
                     break
+            self._aside = None if chunk.choices else text
             for choice in chunk.choices or ():
                 if choice.finish_reason:
                     self._finished = True
                     if choice.finish_reason == FAILED:
-                        self.error = provider_error(Error(None, 502))
+                        self.error = provider_error(error_of_choice(text) or Error(None, 502))
             good.append(text)
         return good
 
@@ -197,6 +219,10 @@ class EventReader(StreamReader[Event]):
     @property
     def finished(self) -> bool:
         return self._decoder.finished
+
+    @property
+    def aside(self) -> bytes | None:
+        return self._decoder.aside
 
     @property
     def dropped(self) -> int:

@@ -76,16 +76,23 @@ def _logit_bias(value: Any) -> Any:
         raise BadRequest("'logit_bias' should be tokens with their bias, such as '5432:100, 413:-100'.") from None
 
 
-def _duration(value: Any) -> Any:
-    """Ollama takes seconds as a number, and a text only with its unit."""
+def _number(value: Any) -> Any:
+    """A number that was typed as a text; what is none stays: a duration with its unit, or what the provider refuses."""
     typed = _typed(value)
     return typed if isinstance(typed, int | float) and not isinstance(typed, bool) else value
 
 
+_NUMBERS: Final = frozenset(
+    (
+        "temperature top_p max_tokens max_completion_tokens frequency_penalty presence_penalty seed n top_logprobs top_k min_p"
+        " repeat_penalty num_ctx num_predict num_keep num_batch num_thread num_gpu mirostat mirostat_eta mirostat_tau"
+        " repeat_last_n tfs_z keep_alive"
+    ).split()
+)
 # What a settings form gives as text although it is none.
 _TYPED: Final[dict[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(_NUMBERS, _number),
     "logit_bias": _logit_bias,
-    "keep_alive": _duration,
     "format": _typed,
     "response_format": _typed,
     "think": _typed,

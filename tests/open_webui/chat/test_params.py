@@ -109,3 +109,14 @@ def test_own_parameters_typed_as_text_become_values() -> None:
 @pytest.mark.parametrize(("typed", "sent"), [("-1", -1), ("5m", "5m"), (-1, -1), ("300", 300), ("true", "true")])
 def test_a_time_to_stay_loaded_is_a_number_or_has_its_unit(typed: Any, sent: Any) -> None:
     assert merge("ollama", {"keep_alive": typed}) == {"keep_alive": sent}
+
+
+@pytest.mark.parametrize(
+    "name", ["temperature", "top_p", "max_tokens", "seed", "n", "top_k", "repeat_penalty", "num_ctx"]
+)
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [("5", 5), (" 0.5 ", 0.5), ("-1", -1), (3, 3), ("high", "high"), ("true", "true"), ("[1]", "[1]")],
+)
+def test_a_number_typed_as_text_is_a_number(name: str, typed: Any, sent: Any) -> None:
+    assert merge("ollama", {name: typed}) == {name: sent}

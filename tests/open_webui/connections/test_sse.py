@@ -330,3 +330,45 @@ def test_usage_is_found_where_providers_put_it() -> None:
     assert usage.raw["timings"]["predicted_per_second"] == 33.1
     for odd in (b'{"x_groq":7,"choices":[]}', b'{"timings":"fast","choices":[]}', b'{"timings":{"prompt_n":"5"}}'):
         assert EventReader()._read([odd]) == []
+
+
+HELLO = b'{"choices":[{"index":0,"delta":{"content":"Hello"}}]}'
+ENDED = b'{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
+
+
+@pytest.mark.parametrize("reader", [ChunkReader, EventReader])
+@pytest.mark.parametrize("terminator", [b"", b"data: [DONE]\n\n"])
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (b'{"detail":"Rate limited"}', "Rate limited"),
+        (b'{"detail":[{"loc":["body"],"msg":"too long"}]}', "too long"),
+        (b'{"message":"overloaded","code":529}', "overloaded"),
+        (b'{"errors":[{"message":"no quota"}]}', "no quota"),
+        (b'{"success":false,"msg":"no quota"}', "no quota"),
+        (b'{"choices":[{"index":0,"delta":{},"finish_reason":"error","error":{"message":"fell over"}}]}', "fell over"),
+        (b'{"choices":[{"index":0,"delta":{},"finish_reason":"error","error":7}]}', "it gave no reason"),
+        (b'{"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}', "it gave no reason"),
+    ],
+)
+def test_an_error_in_any_form_is_told_in_the_providers_words(
+    reader: type[ChunkReader | EventReader], terminator: bytes, last: bytes, said: str
+) -> None:
+    read = reader()
+    read.feed(events(HELLO, last) + terminator)
+    read.close()
+    with pytest.raises(ProviderError, match=said):
+        read.check_end()
+
+
+@pytest.mark.parametrize("reader", [ChunkReader, EventReader])
+@pytest.mark.parametrize(
+    "payloads", [(HELLO, ENDED, b'{"message":"done"}'), (b'{"message":"queued"}', HELLO), (HELLO, b'{"choices":[],"usage":{}}')]
+)  # fmt: skip
+def test_what_else_a_provider_says_is_no_error(
+    reader: type[ChunkReader | EventReader], payloads: tuple[bytes, ...]
+) -> None:
+    read = reader()
+    read.feed(events(*payloads) + b"data: [DONE]\n\n")
+    read.close()
+    read.check_end()
