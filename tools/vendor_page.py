@@ -1,9 +1,10 @@
-"""Fetch the third-party scripts of the built-in page at pinned versions and check every byte against its hash."""
+"""Fetch third-party scripts, of the built-in page and of /docs, at pinned versions and check every byte against its hash."""
 
 from __future__ import annotations
 
 import argparse
 import base64
+import gzip
 import hashlib
 import subprocess
 import sys
@@ -12,12 +13,15 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-VENDOR = Path(__file__).resolve().parent.parent / "src" / "open_webui" / "static" / "page" / "vendor"
+SERVER = Path(__file__).resolve().parent.parent / "src" / "open_webui"
 
 
 @dataclass(frozen=True)
 class Package:
-    """One npm package: its pinned version, the registry's integrity value and the files we keep, renamed."""
+    """One npm package: its pinned version, the registry's integrity value and the files we keep, renamed.
+
+    A new name that ends with .gz is the file compressed, which is how it is sent.
+    """
 
     name: str
     version: str
@@ -26,7 +30,7 @@ class Package:
 
 
 # The files are kept byte for byte as published, so that a reader can compare them with the package.
-PACKAGES = (
+PAGE = (
     Package(
         "socket.io-client",
         "4.8.4",
@@ -63,6 +67,25 @@ PACKAGES = (
         ),
     ),
 )
+API_DOCS = (
+    Package(
+        "swagger-ui-dist",
+        "5.35.0",
+        "sha512-U06rpMtW9V3XPGOBeamTUSr0Z09jMX4IJuANpE/EZbAhw0G8CgwrzU4YmXkn/h0wCDNsXdGarTNNHC3sU8yVUQ==",
+        (
+            ("swagger-ui-bundle.js", "swagger-ui-bundle.js.gz"),
+            ("swagger-ui.css", "swagger-ui.css.gz"),
+            ("LICENSE", "swagger-ui.LICENSE"),
+            ("NOTICE", "swagger-ui.NOTICE"),
+            ("swagger-ui-bundle.js.LICENSE.txt", "swagger-ui-bundle.js.LICENSE.txt"),
+        ),
+    ),
+)
+# Each folder with what lies in it, and whose scripts these are.
+FOLDERS = (
+    (SERVER / "static" / "page" / "vendor", "the page", PAGE),
+    (SERVER / "api_docs" / "vendor", "/docs", API_DOCS),
+)
 
 
 def integrity_of(data: bytes) -> str:
@@ -93,9 +116,9 @@ def fetch(package: Package, folder: Path) -> dict[str, bytes]:
     return kept
 
 
-def manifest(packages: tuple[Package, ...]) -> str:
-    """What lies in the folder, for a reader."""
-    lines = ["# Third-party scripts of the page", ""]
+def manifest(packages: tuple[Package, ...], whose: str) -> str:
+    """What lies in a folder, for a reader."""
+    lines = [f"# Third-party scripts of {whose}", ""]
     lines += ["Fetched by `python tools/vendor_page.py`; do not edit.", ""]
     lines += ["| package | version | files | integrity of the package |", "| --- | --- | --- | --- |"]
     for package in packages:
@@ -104,29 +127,41 @@ def manifest(packages: tuple[Package, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def kept(name: str, data: bytes) -> bytes:
+    """The bytes of a file as it lies in its folder."""
+    return gzip.compress(data, compresslevel=9, mtime=0) if name.endswith(".gz") else data
+
+
+def is_kept(path: Path, data: bytes) -> bool:
+    """Whether a file lies there with these bytes; compressed by whichever zlib."""
+    if not path.is_file():
+        return False
+    found = path.read_bytes()
+    return (gzip.decompress(found) if path.suffix == ".gz" else found) == data
+
+
 def main(argv: list[str]) -> int:
     """Write the files, or with --check compare them with what the registry has."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare only, write nothing")
     check = parser.parse_args(argv).check
-    wanted: dict[str, bytes] = {"README.md": manifest(PACKAGES).encode()}
-    for package in PACKAGES:
-        with tempfile.TemporaryDirectory() as folder:
-            wanted.update(fetch(package, Path(folder)))
-    if check:
-        wrong = [
-            name
-            for name, data in wanted.items()
-            if not (VENDOR / name).is_file() or (VENDOR / name).read_bytes() != data
-        ]
-        for name in wrong:
-            print(f"{name} differs from the pinned package", file=sys.stderr)
-        return 1 if wrong else 0
-    VENDOR.mkdir(parents=True, exist_ok=True)
-    for name, data in wanted.items():
-        (VENDOR / name).write_bytes(data)
-        print(f"{name}: {len(data)} bytes")
-    return 0
+    wrong = 0
+    for place, whose, packages in FOLDERS:
+        wanted: dict[str, bytes] = {"README.md": manifest(packages, whose).encode()}
+        for package in packages:
+            with tempfile.TemporaryDirectory() as folder:
+                wanted.update(fetch(package, Path(folder)))
+        place.mkdir(parents=True, exist_ok=True)
+        for name, data in wanted.items():
+            if is_kept(place / name, data):
+                continue
+            wrong += 1
+            if check:
+                print(f"{place / name} differs from the pinned package", file=sys.stderr)
+            else:
+                (place / name).write_bytes(kept(name, data))
+                print(f"{name}: {len(data)} bytes")
+    return 1 if check and wrong else 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 
 from fastapi import FastAPI
 
@@ -67,13 +68,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         lifespan=lifespan,
         default_response_class=Json,
-        openapi_url="/openapi.json" if settings.is_dev else None,
-        docs_url="/docs" if settings.is_dev else None,
-        redoc_url=None,
+        openapi_url=None,  # see routers/api_docs.py
     )
     # Flat, instead of include_router: one match over one list, and app.routes is the whole truth for the policy table.
     for router in ROUTERS:
         app.router.routes.extend(router.routes)
+    if settings.is_dev:
+        app.router.routes.extend(import_module("open_webui.routers.api_docs").router.routes)
     app.mount(PATH, sockets.app)
     app.state.sockets = sockets
     app.state.turns = turns

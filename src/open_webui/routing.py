@@ -5,8 +5,7 @@ import functools
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Coroutine
-from types import UnionType
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -19,7 +18,6 @@ from open_webui.access.policy import Policy, declare, policy_of
 from open_webui.errors import BadRequest, Forbidden, OuiError, Unauthenticated
 from open_webui.internal.forwarded import is_own_origin
 from open_webui.principal import Principal
-from open_webui.schemas.replies.shape import Shape
 from open_webui.services import intake
 from open_webui.state import State
 from open_webui.utils.threads import let_others
@@ -124,14 +122,14 @@ def _given_here(function: Handler) -> tuple[dict[str, Callable[[Request], Any]],
     """The parameters that come straight from the request (see deps.py), and the signature of the others.
 
     FastAPI would solve each of them anew for every call, at 20 us apiece. The signature has no return annotation: it
-    would be taken for a response model, and the reply validated again.
+    would be taken for a response model, and the reply validated again. Annotations in quotes stay unread (openapi.py).
     """
     given: dict[str, Callable[[Request], Any]] = {}
     others: list[inspect.Parameter] = []
-    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+    for name, parameter in inspect.signature(function).parameters.items():
         marks = getattr(parameter.annotation, "__metadata__", ())
         provide = next((mark.provide for mark in marks if isinstance(mark, FromRequest)), None)
-        if parameter.annotation is Request:
+        if parameter.annotation is Request or name == _REQUEST:
             given[name] = _itself
         elif provide is not None:
             given[name] = provide
@@ -139,18 +137,6 @@ def _given_here(function: Handler) -> tuple[dict[str, Callable[[Request], Any]],
             others.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
     others.append(inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=Request))
     return given, inspect.Signature(others)
-
-
-def reply_type(function: Callable[..., Any]) -> Any:
-    """The type of the JSON that a route's function declares as its reply; None for one that is no JSON, or any."""
-    declared = inspect.signature(inspect.unwrap(function), eval_str=True).return_annotation
-    shapes = [mark.of for mark in getattr(declared, "__metadata__", ()) if isinstance(mark, Shape)]
-    if shapes:
-        return shapes[0]
-    choices = get_args(declared) if isinstance(declared, UnionType) else (declared,)
-    if any(inspect.isclass(choice) and issubclass(choice, Response) for choice in choices):
-        return None
-    return None if declared in (Any, None, inspect.Signature.empty) else declared
 
 
 def _itself(request: Request) -> Request:

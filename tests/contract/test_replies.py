@@ -14,13 +14,12 @@ from msgspec import inspect
 
 from open_webui.env import Settings
 from open_webui.main import create_app
-from open_webui.routing import reply_type
+from open_webui.openapi import reply_type
 
 RECORDED: Final = json.loads((Path(__file__).parent / "replies.json").read_text(encoding="utf-8"))
 TYPES: Final = RECORDED["types"]
 # Replies that are no JSON value of ours, with the reason.
 UNTYPED: Final = {
-    "auths.update_password": "a response that sets a cookie",
     "models.history_entry": "there is none yet: 404",
     "models.delete_history_entry": "there is none yet: 404",
     "models.set_version": "there is none yet: 404",

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from open_webui.routing import reply_type
+from open_webui.openapi import reply_type
 
 
 @functools.cache

@@ -178,6 +178,11 @@ class Upstream:
             "/api/generate": self._ollama_chat,
             "/api/embed": self._embed,
             "/api/embeddings": self._embed,
+            "/api/pull": self._work,
+            "/api/create": self._work,
+            "/api/push": self._work,
+            "/api/copy": self._change,
+            "/api/delete": self._change,
         }
 
     async def _list_models(self, _request: web.Request, _received: Received) -> web.StreamResponse:
@@ -215,6 +220,14 @@ class Upstream:
         data = [{"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(vectors)]
         usage = {"prompt_tokens": 1, "total_tokens": 1}
         return web.json_response({"object": "list", "model": received.model, "data": data, "usage": usage})
+
+    async def _work(self, _request: web.Request, received: Received) -> web.StreamResponse:
+        if received.model.split(":")[0] not in self.models:
+            return _error(404, f"model '{received.model}' not found", ollama=True)
+        return web.Response(text='{"status": "working"}\n{"status": "success"}\n', content_type="application/x-ndjson")
+
+    async def _change(self, _request: web.Request, _received: Received) -> web.StreamResponse:
+        return web.Response()
 
     async def _openai_chat(self, request: web.Request, received: Received) -> web.StreamResponse:
         if self.refuses_stream_options is not None and "stream_options" in received.body:

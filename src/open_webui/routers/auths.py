@@ -13,6 +13,7 @@ from open_webui.access.tokens import Claims
 from open_webui.deps import AppState, Caller
 from open_webui.errors import Forbidden, Unauthenticated
 from open_webui.routing import TOKEN_COOKIE, Json, allow, credential, new_router
+from open_webui.schemas import replies
 from open_webui.schemas.auths import (
     AddedUser,
     AddUser,
@@ -26,8 +27,7 @@ from open_webui.schemas.auths import (
     UpdateProfile,
     UpdateTimezone,
 )
-from open_webui.schemas.replies import people as people_replies
-from open_webui.schemas.replies.shape import Shape
+from open_webui.schemas.replies.shape import Like, Shape
 from open_webui.services import accounts, admin_config
 from open_webui.services.accounts import SignedIn
 from open_webui.state import State
@@ -43,7 +43,7 @@ LONGEST_COOKIE = 400 * 86_400
 @allow(SESSION)
 async def session(
     request: Request, state: AppState, caller: Caller
-) -> Annotated[Response, Shape(people_replies.SessionInfo)]:
+) -> "Annotated[Response, Shape(replies.people.SessionInfo)]":
     """Who the caller is, and the cookie anew with the same token."""
     token, _ = credential(request)
     claims = state.tokens.verify(token) if token else None
@@ -73,7 +73,8 @@ async def session(
 @allow(PUBLIC)
 async def sign_up(
     form: SignUp, request: Request, state: AppState
-) -> Annotated[Response, Shape(people_replies.SessionUser)]:
+) -> "Annotated[Response, Shape(replies.people.SessionUser)]":
+    """Makes an account, and signs in with it."""
     return await _session_reply(request, state, await accounts.sign_up(state, form, _address(request)))
 
 
@@ -81,14 +82,16 @@ async def sign_up(
 @allow(PUBLIC)
 async def sign_in(
     form: SignIn, request: Request, state: AppState
-) -> Annotated[Response, Shape(people_replies.SessionUser)]:
+) -> "Annotated[Response, Shape(replies.people.SessionUser)]":
+    """Signs in with an e-mail address and a password."""
     return await _session_reply(request, state, await accounts.sign_in(state, form, _address(request)))
 
 
 # Optional, so that the Origin of a cookie is checked and yet a stale session can be left.
 @router.post("/signout")
 @allow(OPTIONAL)
-async def sign_out(request: Request, state: AppState) -> Response:
+async def sign_out(request: Request, state: AppState) -> "Annotated[Response, Shape(replies.server.Done)]":
+    """Ends the session, and takes its cookie away."""
     token, _ = credential(request)
     if token is not None:
         await accounts.sign_out(state, token)
@@ -100,6 +103,7 @@ async def sign_out(request: Request, state: AppState) -> Response:
 @router.post("/add")
 @allow(ADMIN.on("user", "create").keeping_files())
 async def add(form: AddUser, state: AppState, caller: Caller) -> AddedUser:
+    """Makes an account for somebody else."""
     made = await accounts.add(state, caller, form)
     user = made.user
     return AddedUser(
@@ -115,6 +119,7 @@ async def add(form: AddUser, state: AppState, caller: Caller) -> AddedUser:
 @router.post("/update/profile")
 @allow(USER.keeping_files())
 async def update_profile(form: UpdateProfile, state: AppState, caller: Caller) -> Profile:
+    """Changes what one says of oneself."""
     user = await accounts.update_profile(state, caller.id, form)
     return Profile(
         id=user.id, name=user.name, role=user.role, email=user.email, profile_image_url=user.profile_image_url
@@ -123,7 +128,10 @@ async def update_profile(form: UpdateProfile, state: AppState, caller: Caller) -
 
 @router.post("/update/timezone")
 @allow(PENDING)
-async def update_timezone(form: UpdateTimezone, state: AppState, caller: Caller) -> dict[str, bool]:
+async def update_timezone(
+    form: UpdateTimezone, state: AppState, caller: Caller
+) -> "Annotated[dict[str, bool], Shape(replies.server.Done)]":
+    """Notes where on earth one's days begin."""
     await accounts.change(state, caller.id, {"timezone": form.timezone or None})
     return {"status": True}
 
@@ -131,40 +139,48 @@ async def update_timezone(form: UpdateTimezone, state: AppState, caller: Caller)
 # Stricter than the wire, which lets API keys change the password: a leaked key would take over the account.
 @router.post("/update/password")
 @allow(SESSION)
-async def update_password(form: UpdatePassword, request: Request, state: AppState, caller: Caller) -> Response:
-    """All sessions end; the page that asked goes on with a fresh cookie."""
+async def update_password(
+    form: UpdatePassword, request: Request, state: AppState, caller: Caller
+) -> "Annotated[Response, Shape(bool)]":
+    """Sets a new password.
+
+    All sessions end; the page that asked goes on with a fresh cookie.
+    """
     fresh = await accounts.change_password(state, caller.id, form)
     return _with_cookie(Json(True), request, state, fresh.token, fresh.claims)
 
 
 @router.post("/api_key")
 @allow(SESSION)
-async def create_api_key(state: AppState, caller: Caller) -> Annotated[dict[str, str], Shape(people_replies.ApiKey)]:
+async def create_api_key(state: AppState, caller: Caller) -> "Annotated[dict[str, str], Shape(replies.people.ApiKey)]":
+    """Makes an API key; an earlier one ends."""
     return {"api_key": await accounts.create_key(state, caller)}
 
 
 @router.get("/api_key")
 @allow(SESSION)
-async def show_api_key(state: AppState, caller: Caller) -> Annotated[dict[str, str], Shape(people_replies.ApiKey)]:
+async def show_api_key(state: AppState, caller: Caller) -> "Annotated[dict[str, str], Shape(replies.people.ApiKey)]":
+    """One's API key."""
     return {"api_key": await accounts.show_key(state, caller.id)}
 
 
 @router.delete("/api_key")
 @allow(SESSION)
 async def delete_api_key(state: AppState, caller: Caller) -> bool:
+    """Ends one's API key."""
     return await accounts.delete_key(state, caller.id)
 
 
 @router.get("/mfa/status")
 @allow(SESSION)
-async def mfa_status() -> Annotated[dict[str, Any], Shape(people_replies.MfaStatus)]:
+async def mfa_status() -> "Annotated[dict[str, Any], Shape(replies.people.MfaStatus)]":
     """There is no second factor yet."""
     return {"enabled": False, "required": False, "recovery_codes_remaining": 0}
 
 
 @router.get("/admin/details")
 @allow(PENDING)
-async def admin_details(state: AppState) -> dict[str, str]:
+async def admin_details(state: AppState) -> "Annotated[dict[str, str], Shape(replies.people.AdminContact)]":
     """Whom somebody who waits to be let in may write to."""
     admin = await accounts.admin_contact(state)
     if admin is None:
@@ -174,32 +190,43 @@ async def admin_details(state: AppState) -> dict[str, str]:
 
 @router.get("/admin/config")
 @allow(ADMIN)
-async def read_admin_config(state: AppState) -> dict[str, Any]:
+async def read_admin_config(
+    state: AppState,
+) -> "Annotated[dict[str, Any], Shape(replies.settings.shown('AdminConfig', admin_config.SETTINGS, admin_config.ABSENT))]":
+    """The general settings."""
     return admin_config.wire(state.config)
 
 
 @router.post("/admin/config")
 @allow(ADMIN)
-async def write_admin_config(form: AdminConfig, state: AppState) -> dict[str, Any]:
+async def write_admin_config(
+    form: AdminConfig, state: AppState
+) -> (
+    "Annotated[dict[str, Any], Shape(replies.settings.shown('SavedConfig', admin_config.SETTINGS, admin_config.SAVED))]"
+):
+    """Changes general settings; what is left out stays."""
     await state.save_config(admin_config.changes(form))
-    return admin_config.wire(state.config) | {"sessions_revoked": False}
+    return admin_config.wire(state.config) | dict(admin_config.SAVED)
 
 
 @router.get("/admin/config/ldap")
 @allow(ADMIN)
-async def ldap_config() -> dict[str, bool]:
+async def ldap_config() -> "Annotated[dict[str, bool], Shape(replies.settings.LdapSwitch)]":
+    """Whether people sign in by LDAP: not yet."""
     return {"ENABLE_LDAP": False}
 
 
 @router.get("/admin/config/ldap/server")
 @allow(ADMIN)
-async def ldap_server() -> dict[str, Any]:
+async def ldap_server() -> "Annotated[dict[str, Any], Like(admin_config.LDAP_SERVER)]":
+    """The LDAP server: none yet."""
     return admin_config.LDAP_SERVER
 
 
 @router.get("/admin/config/oauth")
 @allow(ADMIN)
-async def oauth_config() -> dict[str, Any]:
+async def oauth_config() -> "Annotated[dict[str, Any], Like(admin_config.OAUTH)]":
+    """How people sign in by another site: not yet."""
     return admin_config.OAUTH
 
 

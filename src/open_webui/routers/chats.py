@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from fastapi import Body, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -18,6 +18,7 @@ from open_webui.models.chat_lists import ListRow, Wanted
 from open_webui.models.shares import SharedRow
 from open_webui.models.tags import Tag
 from open_webui.routing import allow, new_router
+from open_webui.schemas import replies
 from open_webui.schemas.chats import (
     ChatBody,
     CloneForm,
@@ -35,8 +36,7 @@ from open_webui.schemas.chats import (
     TagForm,
     read_body,
 )
-from open_webui.schemas.replies import chats as chats_replies
-from open_webui.schemas.replies.shape import Shape
+from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.services import chats, new_chats, saving, sharing, transfer
 from open_webui.services.changes import change_chat
 from open_webui.services.chats import Reply, UnknownChat
@@ -82,7 +82,10 @@ router.get("/list")(list_chats)
 
 @router.post("/new")
 @allow(USER.on("chat", "create").keeping_files())
-async def new(state: AppState, caller: Caller, request: Request) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
+async def new(
+    state: AppState, caller: Caller, request: "Annotated[Request, Shape(ChatBody)]"
+) -> "Annotated[Any, Shape(replies.chats.Chat | None)]":
+    """Makes a chat."""
     return _send(await new_chats.create(state, caller, await read_body(request, ChatBody)))
 
 
@@ -97,7 +100,7 @@ async def delete_all(state: AppState, caller: Caller) -> bool:
 
 @router.post("/read")
 @allow(WRITE)
-async def read_all(state: AppState, caller: Caller) -> dict[str, Any]:
+async def read_all(state: AppState, caller: Caller) -> "Annotated[dict[str, Any], Shape(replies.chats.AllRead)]":
     """Marks all of one's chats as read."""
     async with state.database.write() as unit:
         unread = await stored.lock_all(unit.connection, caller.id, "unread")
@@ -111,6 +114,7 @@ async def read_all(state: AppState, caller: Caller) -> dict[str, Any]:
 async def search_chats(
     state: AppState, caller: Caller, text: Annotated[str, Query(max_length=constants.MAX_TITLE)], page: OptionalPage = 1
 ) -> list[ListRow]:
+    """One's chats whose title or messages have the words."""
     async with state.database.read() as connection:
         hits = await search.chats(
             connection, caller.id, search.parse(text), active=state.active_chats(), page=page or 1
@@ -121,6 +125,7 @@ async def search_chats(
 @router.get("/pinned")
 @allow(LIST)
 async def pinned(state: AppState, caller: Caller) -> list[ListRow]:
+    """One's pinned chats."""
     async with state.database.read() as connection:
         return await chat_lists.rows(connection, caller.id, Wanted("pinned"), active=state.active_chats())
 
@@ -136,6 +141,7 @@ async def archived(
     order_by: Word = None,
     direction: Word = None,
 ) -> list[ListRow]:
+    """One's archived chats."""
     wanted = Wanted("archived", sort_by=order_by or "updated_at", descending=direction != "asc")
     async with state.database.read() as connection:
         return await chat_lists.rows(connection, caller.id, wanted, page=page or 1, query=query)
@@ -144,6 +150,7 @@ async def archived(
 @router.get("/archived/count")
 @allow(LIST)
 async def archived_count(state: AppState, caller: Caller) -> int:
+    """How many archived chats one has."""
     async with state.database.read() as connection:
         return await chat_lists.count_archived(connection, caller.id)
 
@@ -151,6 +158,7 @@ async def archived_count(state: AppState, caller: Caller) -> int:
 @router.post("/archive/all")
 @allow(WRITE)
 async def archive_all(state: AppState, caller: Caller) -> bool:
+    """Archives all of one's chats."""
     async with state.database.write() as unit:
         await stored.change_all(
             unit.connection, await stored.lock_all(unit.connection, caller.id, "active"), archived=True
@@ -161,6 +169,7 @@ async def archive_all(state: AppState, caller: Caller) -> bool:
 @router.post("/unarchive/all")
 @allow(WRITE)
 async def unarchive_all(state: AppState, caller: Caller) -> bool:
+    """Brings all of one's archived chats back."""
     async with state.database.write() as unit:
         await stored.change_all(
             unit.connection, await stored.lock_all(unit.connection, caller.id, "archived"), archived=False
@@ -193,7 +202,7 @@ async def list_of_user(
 @allow(LIST)
 async def documents_in_folder(
     state: AppState, caller: Caller, folder_id: str
-) -> Annotated[Response, Shape(list[chats_replies.Chat])]:
+) -> "Annotated[Response, Shape(list[replies.chats.Chat])]":
     """The documents of one's chats in a folder."""
     numbers = await transfer.numbers(state, caller.id, folder_id=folder_id, archived=False)
     return _stream(transfer.export(state, numbers, lines=False), "application/json")
@@ -210,6 +219,7 @@ async def list_folder(
     sort_by: Sort = "unread_updated_at",
     sort_dir: Sort = "desc",
 ) -> list[ListRow]:
+    """One's chats in a folder, ten a page."""
     wanted = Wanted("folder", sort_by=sort_by, descending=sort_dir != "asc")
     async with state.database.read() as connection:
         return await chat_lists.rows(
@@ -228,7 +238,7 @@ FOLDER_PAGE = 10
 
 @router.get("/all")
 @allow(LIST.needs("chat.export"))
-async def export_all(state: AppState, caller: Caller) -> Response:
+async def export_all(state: AppState, caller: Caller) -> "Annotated[Response, Media('application/x-ndjson')]":
     """All of one's chats, one document a line."""
     numbers = await transfer.numbers(state, caller.id)
     return _stream(transfer.export(state, numbers, lines=True), "application/x-ndjson")
@@ -236,14 +246,15 @@ async def export_all(state: AppState, caller: Caller) -> Response:
 
 @router.get("/all/archived")
 @allow(LIST.needs("chat.export"))
-async def export_archived(state: AppState, caller: Caller) -> Annotated[Response, Shape(list[chats_replies.Chat])]:
+async def export_archived(state: AppState, caller: Caller) -> "Annotated[Response, Shape(list[replies.chats.Chat])]":
+    """The documents of one's archived chats."""
     numbers = await transfer.numbers(state, caller.id, archived=True)
     return _stream(transfer.export(state, numbers, lines=False), "application/json")
 
 
 @router.get("/all/db")
 @allow(ADMIN.on("chat", "list"))
-async def export_everything(state: AppState, caller: Caller) -> Annotated[Response, Shape(list[chats_replies.Chat])]:
+async def export_everything(state: AppState, caller: Caller) -> "Annotated[Response, Shape(list[replies.chats.Chat])]":
     """Everybody's chats, for an admin, where the server lets admins export and see chats."""
     if not (state.settings.enable_admin_export and state.settings.enable_admin_chat_access):
         raise Forbidden
@@ -254,6 +265,7 @@ async def export_everything(state: AppState, caller: Caller) -> Annotated[Respon
 @router.get("/all/tags")
 @allow(LIST)
 async def all_tags(state: AppState, caller: Caller) -> list[Tag]:
+    """The tags that one has."""
     async with state.database.read() as connection:
         return await tags.of_user(connection, caller.id)
 
@@ -261,6 +273,7 @@ async def all_tags(state: AppState, caller: Caller) -> list[Tag]:
 @router.post("/tags")
 @allow(LIST)
 async def list_tagged(state: AppState, caller: Caller, form: TagFilterForm) -> list[ListRow]:
+    """One's chats with a tag."""
     async with state.database.read() as connection:
         return await chat_lists.tagged(
             connection, caller.id, tags.id_of(form.name), form.skip or 0, form.limit or 50, state.active_chats()
@@ -270,8 +283,8 @@ async def list_tagged(state: AppState, caller: Caller, form: TagFilterForm) -> l
 @router.post("/import")
 @allow(USER.on("chat", "create").needs("chat.import").keeping_files())
 async def import_chats(
-    state: AppState, caller: Caller, request: Request
-) -> Annotated[Response, Shape(list[chats_replies.Chat])]:
+    state: AppState, caller: Caller, request: "Annotated[Request, Shape(ImportBody)]"
+) -> "Annotated[Response, Shape(list[replies.chats.Chat])]":
     """Stores all chats of an export or, when one of them can't be, none.
 
     Messages that can't be taken as they are are repaired or left out. The header `X-Mended` tells it of the first chats
@@ -290,7 +303,7 @@ MENDED_TOLD = 200
 @allow(LIST)
 async def usage(
     state: AppState, caller: Caller, items_per_page: Annotated[int | None, Query(ge=1, le=100)] = 50, page: Page = 1
-) -> Annotated[dict[str, Any], Shape(chats_replies.ChatUsagePage)]:
+) -> "Annotated[dict[str, Any], Shape(replies.chats.ChatUsagePage)]":
     """Figures about one's chats."""
     numbers = await transfer.numbers(state, caller.id)
     size = items_per_page or 50
@@ -302,8 +315,11 @@ async def usage(
 @allow(LIST)
 async def stats(
     state: AppState, caller: Caller, updated_at: int | None = None, page: Page = 1, stream: bool = False
-) -> Annotated[Any, Shape(chats_replies.ChatStatsPage)]:
-    """Figures about one's chats and their messages, without texts. updated_at: only chats that changed since."""
+) -> "Annotated[Any, Shape(replies.chats.ChatStatsPage), Media('application/x-ndjson')]":
+    """Figures about one's chats and their messages, without texts.
+
+    updated_at: only chats that changed since. stream: all of them, one a line.
+    """
     numbers = await transfer.numbers(state, caller.id, oldest_first=True, since=updated_at)
     if stream:
         return _stream(transfer.stats_lines(state, numbers), "application/x-ndjson")
@@ -316,7 +332,8 @@ async def stats(
 @allow(READ)
 async def stats_of(
     state: AppState, caller: Caller, chat_id: str
-) -> Annotated[dict[str, Any], Shape(chats_replies.ChatStats | None)]:
+) -> "Annotated[dict[str, Any], Shape(replies.chats.ChatStats | None)]":
+    """Figures about one chat and its messages, without texts."""
     async with state.database.read() as connection:
         chat = await stored.own(connection, caller.id, chat_id)
     if chat is None:
@@ -343,6 +360,7 @@ async def list_shared(
 @router.delete("/share/all")
 @allow(USER.on("chat", "share"))
 async def unshare_all(state: AppState, caller: Caller) -> bool:
+    """Ends the sharing of all of one's chats."""
     return await sharing.unshare_all(state, caller)
 
 
@@ -364,13 +382,14 @@ CONFIG = {
 
 @router.get("/config")
 @allow(ADMIN)
-async def config() -> Annotated[dict[str, Any], Shape(chats_replies.ChatConfig)]:
+async def config() -> "Annotated[dict[str, Any], Shape(replies.chats.ChatConfig)]":
+    """The settings of what this server doesn't have yet: summaries of long chats, permissions and search of tools."""
     return CONFIG
 
 
 @router.post("/config")
 @allow(ADMIN)
-async def set_config(form: ConfigForm) -> Annotated[dict[str, Any], Shape(chats_replies.ChatConfig)]:
+async def set_config(form: ConfigForm) -> "Annotated[dict[str, Any], Shape(replies.chats.ChatConfig)]":
     """Takes what changes nothing; says so where somebody wants to switch on what this server does not have."""
     if form.ENABLE_CONTEXT_COMPACTION or form.ENABLE_TOOL_PERMISSIONS or form.ENABLE_TOOL_SEARCH:
         raise BadRequest("This server does not have context compaction, tool permissions and tool search yet.")
@@ -381,7 +400,7 @@ async def set_config(form: ConfigForm) -> Annotated[dict[str, Any], Shape(chats_
 @allow(OPTIONAL.on("chat", "read"))
 async def shared(
     state: AppState, caller: OptionalCaller, share_id: str
-) -> Annotated[dict[str, Any], Shape(chats_replies.Chat | None)]:
+) -> "Annotated[dict[str, Any], Shape(replies.chats.OpenedChat)]":
     """What a link shows. Who is not signed in needs a grant for anyone."""
     reader = caller if caller is not None and caller.is_active else None
     return await sharing.shared(state, reader, share_id)
@@ -389,7 +408,10 @@ async def shared(
 
 @router.get("/shared/{id}/access")
 @allow(USER.on("chat", "share"))
-async def access(state: AppState, caller: Caller, chat_id: ChatId) -> list[Any]:
+async def access(
+    state: AppState, caller: Caller, chat_id: ChatId
+) -> "Annotated[list[Any], Shape(list[replies.models.AccessGrant])]":
+    """Who may see a chat that is shared."""
     return list(await sharing.access(state, caller, chat_id))
 
 
@@ -397,27 +419,31 @@ async def access(state: AppState, caller: Caller, chat_id: ChatId) -> list[Any]:
 @allow(SHARE)
 async def set_access(
     state: AppState, caller: Caller, chat_id: ChatId, form: GrantsForm
-) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
+) -> "Annotated[Any, Shape(replies.chats.Chat | None)]":
+    """Sets who may see a chat that is shared."""
     return _send(await sharing.set_access(state, caller, chat_id, form))
 
 
 @router.get("/{id}")
 @allow(READ)
-async def get(state: AppState, caller: Caller, chat_id: ChatId) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
+async def get(state: AppState, caller: Caller, chat_id: ChatId) -> "Annotated[Any, Shape(replies.chats.Chat | None)]":
+    """A chat's document."""
     return _send(await chats.read(state, caller, chat_id))
 
 
 @router.post("/{id}")
 @allow(WRITE.keeping_files())
 async def update(
-    state: AppState, caller: Caller, chat_id: ChatId, request: Request
-) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
+    state: AppState, caller: Caller, chat_id: ChatId, request: "Annotated[Request, Shape(ChatBody)]"
+) -> "Annotated[Any, Shape(replies.chats.Chat | None)]":
+    """Changes a chat: what its document has comes in the place of what is stored."""
     return _send(await saving.update(state, caller, chat_id, await read_body(request, ChatBody)))
 
 
 @router.delete("/{id}")
 @allow(USER.on("chat", "delete").needs("chat.delete"))
 async def delete(state: AppState, caller: Caller, chat_id: ChatId) -> bool:
+    """Removes a chat."""
     done = await chats.delete(state, caller, chat_id)
     await state.running.stop_gone()
     return done
@@ -428,6 +454,7 @@ async def delete(state: AppState, caller: Caller, chat_id: ChatId) -> bool:
 async def set_params(
     state: AppState, caller: Caller, chat_id: ChatId, params: Annotated[dict[str, Any], Body()]
 ) -> dict[str, Any]:
+    """Changes a chat's parameters; null takes one away."""
     return await chats.set_params(state, caller, chat_id, params)
 
 
@@ -435,7 +462,8 @@ async def set_params(
 @allow(WRITE.keeping_files())
 async def set_message(
     state: AppState, caller: Caller, chat_id: ChatId, message_id: str, form: MessageForm
-) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
+) -> "Annotated[Any, Shape(replies.chats.Chat | None)]":
+    """Changes a message's text."""
     return _send(await chats.set_message(state, caller, chat_id, message_id, form))
 
 
@@ -443,19 +471,21 @@ async def set_message(
 @allow(WRITE.needs("chat.delete_message"))
 async def delete_message(
     state: AppState, caller: Caller, chat_id: ChatId, message_id: str
-) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
+) -> "Annotated[Any, Shape(replies.chats.Chat | None)]":
+    """Removes a message; what answers it goes to the message before."""
     return _send(await chats.delete_message(state, caller, chat_id, message_id))
 
 
 @router.post("/{id}/messages/{message_id}/event")
 @allow(WRITE.keeping_files())
 async def add_event(state: AppState, caller: Caller, chat_id: ChatId, message_id: str, form: EventForm) -> bool:
+    """Adds to a message what an event of the socket would: a text, a status, a source."""
     return await chats.add_event(state, caller, chat_id, message_id, form)
 
 
 @router.post("/{id}/messages/{message_id}/resolve")
 @allow(WRITE)
-async def resolve(state: AppState, caller: Caller, chat_id: ChatId, message_id: str, form: ResolveForm) -> None:
+async def resolve(state: AppState, caller: Caller, chat_id: ChatId, message_id: str, form: ResolveForm) -> NoReturn:
     """Answers a tool call that waits for a person. None does, as long as no tool asks for one."""
     await chats.find(state, caller, chat_id, "write")
     raise NotFound(f"The tool call {form.call_id} of message {message_id} was not found; nothing waits for an answer.")
@@ -464,18 +494,23 @@ async def resolve(state: AppState, caller: Caller, chat_id: ChatId, message_id: 
 @router.get("/{id}/pinned")
 @allow(READ)
 async def is_pinned(state: AppState, caller: Caller, chat_id: ChatId) -> bool:
+    """Whether a chat is pinned."""
     return (await chats.find(state, caller, chat_id)).pinned
 
 
 @router.post("/{id}/pin")
 @allow(WRITE)
-async def pin(state: AppState, caller: Caller, chat_id: ChatId) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
+async def pin(state: AppState, caller: Caller, chat_id: ChatId) -> "Annotated[Any, Shape(replies.chats.Chat | None)]":
+    """Pins a chat, or unpins it."""
     return _send(await chats.toggle(state, caller, chat_id, "pinned"))
 
 
 @router.post("/{id}/archive")
 @allow(WRITE)
-async def archive(state: AppState, caller: Caller, chat_id: ChatId) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
+async def archive(
+    state: AppState, caller: Caller, chat_id: ChatId
+) -> "Annotated[Any, Shape(replies.chats.Chat | None)]":
+    """Archives a chat, or brings it back."""
     return _send(await chats.toggle(state, caller, chat_id, "archived"))
 
 
@@ -483,7 +518,8 @@ async def archive(state: AppState, caller: Caller, chat_id: ChatId) -> Annotated
 @allow(READ)
 async def clone(
     state: AppState, caller: Caller, chat_id: ChatId, form: CloneForm
-) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
+) -> "Annotated[Any, Shape(replies.chats.Chat | None)]":
+    """Makes a copy of a chat."""
     return _send(await new_chats.clone(state, caller, chat_id, form.title))
 
 
@@ -491,7 +527,8 @@ async def clone(
 @allow(READ)
 async def clone_shared(
     state: AppState, caller: Caller, chat_id: ChatId
-) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
+) -> "Annotated[Any, Shape(replies.chats.Chat | None)]":
+    """Makes a copy of a chat that somebody shares."""
     return _send(await sharing.clone_shared(state, caller, chat_id))
 
 
@@ -499,13 +536,19 @@ async def clone_shared(
 @allow(READ)
 async def fork(
     state: AppState, caller: Caller, chat_id: ChatId, form: ForkForm | None = None
-) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
+) -> "Annotated[Any, Shape(replies.chats.Chat | None)]":
+    """Makes a new chat of a branch, up to a message."""
     return _send(await new_chats.fork(state, caller, chat_id, form.message_id if form else None))
 
 
 @router.post("/{id}/compact")
 @allow(WRITE)
-async def compact(state: AppState, caller: Caller, chat_id: ChatId, form: CompactForm | None = None) -> dict[str, Any]:  # noqa: ARG001 - read to be checked
+async def compact(
+    state: AppState,
+    caller: Caller,
+    chat_id: ChatId,
+    form: CompactForm | None = None,  # noqa: ARG001 - read to be checked
+) -> "Annotated[dict[str, Any], Shape(replies.chats.Compacted)]":
     """Old messages are left out by length, not summarised: there is nothing to do."""
     await chats.find(state, caller, chat_id, "write")
     return {"ok": True, "compacted": False, "reason": "disabled", "context_usage": None}
@@ -515,19 +558,24 @@ async def compact(state: AppState, caller: Caller, chat_id: ChatId, form: Compac
 @allow(SHARE)
 async def share(
     state: AppState, caller: Caller, chat_id: ChatId, form: ShareForm | None = None
-) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
+) -> "Annotated[Any, Shape(replies.chats.Chat | None)]":
+    """Makes a link to a chat: to it as it is now, or as it goes on."""
     return _send(await sharing.share(state, caller, chat_id, form.share_mode if form else None))
 
 
 @router.delete("/{id}/share")
 @allow(USER.on("chat", "share"))
 async def unshare(state: AppState, caller: Caller, chat_id: ChatId) -> bool:
+    """Ends the sharing of a chat."""
     return await sharing.unshare(state, caller, chat_id)
 
 
 @router.post("/{id}/unread")
 @allow(WRITE)
-async def unread(state: AppState, caller: Caller, chat_id: ChatId) -> dict[str, Any]:
+async def unread(
+    state: AppState, caller: Caller, chat_id: ChatId
+) -> "Annotated[dict[str, Any], Shape(replies.chats.Unread)]":
+    """Marks a chat as unread."""
     async with change_chat(state.database, caller, chat_id, "own") as (unit, held):
         chat = await stored.change(unit.connection, held, last_read_at=0)
         counts = await folders.unread_counts(unit.connection, caller.id)
@@ -538,13 +586,15 @@ async def unread(state: AppState, caller: Caller, chat_id: ChatId) -> dict[str, 
 @allow(WRITE)
 async def move(
     state: AppState, caller: Caller, chat_id: ChatId, form: FolderIdForm
-) -> Annotated[Any, Shape(chats_replies.Chat | None)]:
+) -> "Annotated[Any, Shape(replies.chats.Chat | None)]":
+    """Puts a chat into a folder, or out of one."""
     return _send(await chats.change(state, caller, chat_id, folder_id=form.folder_id, pinned=False))
 
 
 @router.get("/{id}/tags")
 @allow(READ)
 async def tags_of(state: AppState, caller: Caller, chat_id: ChatId) -> Sequence[Tag]:
+    """A chat's tags."""
     chat = await chats.find(state, caller, chat_id)
     async with state.database.read() as connection:
         return await tags.of_chat(connection, chat.id)
@@ -553,6 +603,7 @@ async def tags_of(state: AppState, caller: Caller, chat_id: ChatId) -> Sequence[
 @router.post("/{id}/tags")
 @allow(WRITE)
 async def add_tag(state: AppState, caller: Caller, chat_id: ChatId, form: TagForm) -> Sequence[Tag]:
+    """Gives a chat a tag."""
     if tags.id_of(form.name) in {"", "none"}:
         raise BadRequest("A tag can't be named so.")
     async with change_chat(state.database, caller, chat_id, "own", error=UnknownChat) as (unit, chat):
@@ -563,6 +614,7 @@ async def add_tag(state: AppState, caller: Caller, chat_id: ChatId, form: TagFor
 @router.delete("/{id}/tags")
 @allow(WRITE)
 async def remove_tag(state: AppState, caller: Caller, chat_id: ChatId, form: TagForm) -> Sequence[Tag]:
+    """Takes a tag away from a chat."""
     async with change_chat(state.database, caller, chat_id, "own", error=UnknownChat) as (unit, chat):
         await tags.remove(unit.connection, chat, form.name)
         return await tags.of_chat(unit.connection, chat.id)

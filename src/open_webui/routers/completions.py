@@ -2,7 +2,7 @@
 
 from collections.abc import Coroutine
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from fastapi import Request
@@ -16,10 +16,15 @@ from open_webui.deps import AppState, Caller
 from open_webui.principal import Principal
 from open_webui.routers.ollama import Index, placed
 from open_webui.routing import Json, allow, credential, json_object, new_router, unless_gone
+from open_webui.schemas import replies
+from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.services import intake, local_ollama
 from open_webui.state import State
 
-router = new_router()
+if TYPE_CHECKING:
+    from open_webui.schemas import bodies
+
+router = new_router(tag="completions")
 
 
 async def bound(
@@ -50,7 +55,9 @@ async def with_files(state: State, caller: Principal, asked: PageRequest) -> Pag
 @router.post("/api/chat/completions")
 @router.post("/api/v1/chat/completions")
 @allow(USER.on("model", "use"))
-async def chat_completions(request: Request, state: AppState, caller: Caller) -> dict[str, Any] | Response:
+async def chat_completions(
+    request: "Annotated[Request, Shape(bodies.PageCompletion)]", state: AppState, caller: Caller
+) -> "Annotated[Any, Shape(replies.completions.Completion), Shape(replies.completions.Started), Media('text/event-stream')]":
     """An OpenAI chat completion. With `session_id` and message ids the answer comes over the socket instead."""
     body = await json_object(request)
     if is_page_request(body):
@@ -62,7 +69,9 @@ async def chat_completions(request: Request, state: AppState, caller: Caller) ->
 @router.post("/openai/chat/completions")
 @router.post("/ollama/v1/chat/completions")
 @allow(USER.on("model", "use"))
-async def plain_completions(request: Request, state: AppState, caller: Caller) -> Response:
+async def plain_completions(
+    request: "Annotated[Request, Shape(bodies.ChatCompletion)]", state: AppState, caller: Caller
+) -> "Annotated[Response, Shape(replies.completions.Completion), Media('text/event-stream')]":
     """An OpenAI chat completion for API clients."""
     asked = parse_api_request(await json_object(request))
     return await bound(request, state, caller, asked, api.complete(state.gate, caller, asked))
@@ -70,8 +79,10 @@ async def plain_completions(request: Request, state: AppState, caller: Caller) -
 
 @router.post("/ollama/v1/chat/completions/{url_idx}")
 @allow(USER.on("model", "use"))
-async def plain_completions_at(request: Request, url_idx: Index, state: AppState, caller: Caller) -> Response:
-    """The same by one Ollama server."""
+async def plain_completions_at(
+    request: "Annotated[Request, Shape(bodies.ChatCompletion)]", url_idx: Index, state: AppState, caller: Caller
+) -> "Annotated[Response, Shape(replies.completions.Completion), Media('text/event-stream')]":
+    """An OpenAI chat completion by one Ollama server."""
     asked = parse_api_request(await json_object(request))
     target = placed(state, caller, asked.model, url_idx)
     return await bound(request, state, caller, asked, api.complete(state.gate, caller, asked, target))
@@ -79,7 +90,7 @@ async def plain_completions_at(request: Request, url_idx: Index, state: AppState
 
 @router.post("/api/chat/completed")
 @allow(USER.on("chat", "write"))
-async def chat_completed(request: Request) -> dict[str, Any]:
+async def chat_completed(request: "Annotated[Request, Shape(dict[str, Any])]") -> dict[str, Any]:
     """What older pages send after an answer; the server has stored it already, so the body comes back as it is."""
     return await json_object(request)
 
@@ -99,27 +110,35 @@ async def _ollama(
 
 @router.post("/ollama/api/chat")
 @allow(USER.on("model", "use"))
-async def ollama_chat(request: Request, state: AppState, caller: Caller) -> Response:
+async def ollama_chat(
+    request: "Annotated[Request, Shape(bodies.OllamaChat)]", state: AppState, caller: Caller
+) -> "Annotated[Response, Shape(replies.completions.OllamaChat), Media('application/x-ndjson')]":
     """Ollama's chat, for every model of the catalogue."""
     return await _ollama(request, state, caller, None)
 
 
 @router.post("/ollama/api/chat/{url_idx}")
 @allow(USER.on("model", "use"))
-async def ollama_chat_at(request: Request, url_idx: Index, state: AppState, caller: Caller) -> Response:
-    """The same at one server."""
+async def ollama_chat_at(
+    request: "Annotated[Request, Shape(bodies.OllamaChat)]", url_idx: Index, state: AppState, caller: Caller
+) -> "Annotated[Response, Shape(replies.completions.OllamaChat), Media('application/x-ndjson')]":
+    """Ollama's chat, at one server."""
     return await _ollama(request, state, caller, url_idx)
 
 
 @router.post("/ollama/api/generate")
 @allow(USER.on("model", "use"))
-async def ollama_generate(request: Request, state: AppState, caller: Caller) -> Response:
+async def ollama_generate(
+    request: "Annotated[Request, Shape(bodies.OllamaGenerate)]", state: AppState, caller: Caller
+) -> "Annotated[Response, Shape(replies.completions.OllamaGenerated), Media('application/x-ndjson')]":
     """Ollama's generate, for every model of the catalogue."""
     return await _ollama(request, state, caller, None, generate=True)
 
 
 @router.post("/ollama/api/generate/{url_idx}")
 @allow(USER.on("model", "use"))
-async def ollama_generate_at(request: Request, url_idx: Index, state: AppState, caller: Caller) -> Response:
-    """The same at one server."""
+async def ollama_generate_at(
+    request: "Annotated[Request, Shape(bodies.OllamaGenerate)]", url_idx: Index, state: AppState, caller: Caller
+) -> "Annotated[Response, Shape(replies.completions.OllamaGenerated), Media('application/x-ndjson')]":
+    """Ollama's generate, at one server."""
     return await _ollama(request, state, caller, url_idx, generate=True)

@@ -1,7 +1,7 @@
 """Settings that an admin changes on pages: connections, models, banners, suggestions, background tasks, all as a file."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 from fastapi import Request
 
@@ -10,7 +10,7 @@ from open_webui.config import BY_KEY
 from open_webui.deps import AppState, Caller
 from open_webui.errors import BadRequest
 from open_webui.routing import allow, new_router
-from open_webui.schemas import tasks
+from open_webui.schemas import replies, tasks
 from open_webui.schemas.configs import (
     Banners,
     CodeExecution,
@@ -24,7 +24,6 @@ from open_webui.schemas.configs import (
     Visibility,
 )
 from open_webui.schemas.documents import clean
-from open_webui.schemas.replies import settings as settings_replies
 from open_webui.schemas.replies.shape import Shape
 from open_webui.state import State
 
@@ -131,7 +130,8 @@ def _connections(state: State) -> dict[str, bool]:
 
 @router.get("/connections")
 @allow(ADMIN)
-async def connections(state: AppState) -> Annotated[dict[str, bool], Shape(settings_replies.ConnectionsConfig)]:
+async def connections(state: AppState) -> "Annotated[dict[str, bool], Shape(replies.settings.ConnectionsConfig)]":
+    """How connections are used."""
     return _connections(state)
 
 
@@ -139,7 +139,8 @@ async def connections(state: AppState) -> Annotated[dict[str, bool], Shape(setti
 @allow(ADMIN)
 async def set_connections(
     form: ConnectionsConfig, state: AppState
-) -> Annotated[dict[str, bool], Shape(settings_replies.ConnectionsConfig)]:
+) -> "Annotated[dict[str, bool], Shape(replies.settings.ConnectionsConfig)]":
+    """Changes how connections are used."""
     if form.ENABLE_DIRECT_CONNECTIONS or form.ENABLE_DIRECT_INTEGRATIONS:
         raise BadRequest(NOT_YET.format("connections from the browser"))
     await save(state, {"models.base_models_cache": form.ENABLE_BASE_MODELS_CACHE})
@@ -148,7 +149,8 @@ async def set_connections(
 
 @router.get("/models")
 @allow(ADMIN)
-async def models(state: AppState) -> Annotated[dict[str, Any], Shape(settings_replies.ModelsConfig)]:
+async def models(state: AppState) -> "Annotated[dict[str, Any], Shape(replies.settings.ModelsConfig)]":
+    """Which models people begin with, in which order they are listed, and what all have."""
     return _shown(state, MODELS)
 
 
@@ -156,7 +158,8 @@ async def models(state: AppState) -> Annotated[dict[str, Any], Shape(settings_re
 @allow(ADMIN)
 async def set_models(
     form: ModelsConfig, state: AppState
-) -> Annotated[dict[str, Any], Shape(settings_replies.ModelsConfig)]:
+) -> "Annotated[dict[str, Any], Shape(replies.settings.ModelsConfig)]":
+    """Changes which models people begin with, in which order they are listed, and what all have."""
     changes = {MODELS[name]: getattr(form, name) for name in form.model_fields_set}
     for key, empty in (("ui.model_order_list", []), ("models.default_metadata", {}), ("models.default_params", {})):
         if key in changes and changes[key] is None:
@@ -167,21 +170,23 @@ async def set_models(
 
 @router.get("/models/defaults")
 @allow(USER)
-async def model_defaults(state: AppState) -> dict[str, Any]:
+async def model_defaults(state: AppState) -> "Annotated[dict[str, Any], Shape(replies.settings.ModelDefaults)]":
     """What new models begin with."""
     return {"DEFAULT_MODEL_METADATA": state.config["models.default_metadata"]}
 
 
 @router.get("/banners")
 @allow(USER)
-async def banners(state: AppState) -> Annotated[list[Any], Shape(list[settings_replies.Banner])]:
+async def banners(state: AppState) -> "Annotated[list[Any], Shape(list[replies.settings.Banner])]":
+    """What stands above every page."""
     shown: list[Any] = state.config["ui.banners"]
     return shown
 
 
 @router.post("/banners")
 @allow(ADMIN)
-async def set_banners(form: Banners, state: AppState) -> Annotated[list[Any], Shape(list[settings_replies.Banner])]:
+async def set_banners(form: Banners, state: AppState) -> "Annotated[list[Any], Shape(list[replies.settings.Banner])]":
+    """Sets what stands above every page."""
     await save(state, {"ui.banners": [clean(banner.model_dump()) for banner in form.banners]})
     shown: list[Any] = state.config["ui.banners"]
     return shown
@@ -189,7 +194,10 @@ async def set_banners(form: Banners, state: AppState) -> Annotated[list[Any], Sh
 
 @router.post("/suggestions")
 @allow(ADMIN)
-async def set_suggestions(form: Suggestions, state: AppState) -> dict[str, Any]:
+async def set_suggestions(
+    form: Suggestions, state: AppState
+) -> "Annotated[dict[str, Any], Shape(replies.settings.Suggestions)]":
+    """Sets what a page proposes to ask."""
     given = None if form.suggestions is None else [clean(s.model_dump()) for s in form.suggestions]
     await save(state, {"ui.prompt_suggestions": given, "ui.prompt_suggestions_i18n": form.i18n or {}})
     return {
@@ -202,7 +210,8 @@ async def set_suggestions(form: Suggestions, state: AppState) -> dict[str, Any]:
 @allow(ADMIN)
 async def set_visibility(
     form: Visibility, state: AppState
-) -> Annotated[dict[str, Any], Shape(settings_replies.InterfaceVisibility)]:
+) -> "Annotated[dict[str, Any], Shape(replies.settings.InterfaceVisibility)]":
+    """Sets which parts of a page are shown."""
     await save(state, {"ui.visibility": form.visibility})
     return {"visibility": state.config["ui.visibility"]}
 
@@ -212,7 +221,8 @@ async def set_visibility(
 
 @router.get("/tool_servers")
 @allow(ADMIN)
-async def tool_servers() -> Annotated[dict[str, list[Any]], Shape(settings_replies.ToolServersConfig)]:
+async def tool_servers() -> "Annotated[dict[str, list[Any]], Shape(replies.settings.ToolServersConfig)]":
+    """Tool servers: none yet."""
     return {"TOOL_SERVER_CONNECTIONS": []}
 
 
@@ -220,7 +230,8 @@ async def tool_servers() -> Annotated[dict[str, list[Any]], Shape(settings_repli
 @allow(ADMIN)
 async def set_tool_servers(
     form: ToolServers,
-) -> Annotated[dict[str, list[Any]], Shape(settings_replies.ToolServersConfig)]:
+) -> "Annotated[dict[str, list[Any]], Shape(replies.settings.ToolServersConfig)]":
+    """Takes an empty list of tool servers, since there are none yet."""
     if form.TOOL_SERVER_CONNECTIONS:
         raise BadRequest(NOT_YET.format("tool servers"))
     return {"TOOL_SERVER_CONNECTIONS": []}
@@ -228,13 +239,17 @@ async def set_tool_servers(
 
 @router.get("/terminal_servers")
 @allow(ADMIN)
-async def terminal_servers() -> dict[str, list[Any]]:
+async def terminal_servers() -> "Annotated[dict[str, list[Any]], Shape(replies.settings.TerminalServersConfig)]":
+    """Terminal servers: none yet."""
     return {"TERMINAL_SERVER_CONNECTIONS": []}
 
 
 @router.post("/terminal_servers")
 @allow(ADMIN)
-async def set_terminal_servers(form: TerminalServers) -> dict[str, list[Any]]:
+async def set_terminal_servers(
+    form: TerminalServers,
+) -> "Annotated[dict[str, list[Any]], Shape(replies.settings.TerminalServersConfig)]":
+    """Takes an empty list of terminal servers, since there are none yet."""
     if form.TERMINAL_SERVER_CONNECTIONS:
         raise BadRequest(NOT_YET.format("terminal servers"))
     return {"TERMINAL_SERVER_CONNECTIONS": []}
@@ -247,19 +262,22 @@ async def set_terminal_servers(form: TerminalServers) -> dict[str, list[Any]]:
 @router.post("/terminal_servers/refresh")
 @router.post("/oauth/clients/register")
 @allow(ADMIN)
-async def no_servers(_request: Request) -> None:
+async def no_servers(_request: Request) -> NoReturn:
+    """What tool and terminal servers would do: there are none yet."""
     raise BadRequest(NOT_YET.format("tool or terminal servers"))
 
 
 @router.get("/code_execution")
 @allow(ADMIN)
-async def code_execution() -> Annotated[dict[str, Any], Shape(settings_replies.CodeConfig)]:
+async def code_execution() -> "Annotated[dict[str, Any], Shape(replies.settings.CodeConfig)]":
+    """How code is run: not yet."""
     return CODE
 
 
 @router.post("/code_execution")
 @allow(ADMIN)
-async def set_code_execution(form: CodeExecution) -> Annotated[dict[str, Any], Shape(settings_replies.CodeConfig)]:
+async def set_code_execution(form: CodeExecution) -> "Annotated[dict[str, Any], Shape(replies.settings.CodeConfig)]":
+    """Takes settings by which no code is run, since it isn't yet."""
     if form.ENABLE_CODE_EXECUTION or form.ENABLE_CODE_INTERPRETER:
         raise BadRequest(NOT_YET.format("the running of code"))
     return CODE
@@ -267,13 +285,15 @@ async def set_code_execution(form: CodeExecution) -> Annotated[dict[str, Any], S
 
 @router.get("/subagents")
 @allow(ADMIN)
-async def subagents() -> Annotated[dict[str, Any], Shape(settings_replies.SubagentsConfig)]:
+async def subagents() -> "Annotated[dict[str, Any], Shape(replies.settings.SubagentsConfig)]":
+    """How subagents work: not yet."""
     return SUBAGENTS
 
 
 @router.post("/subagents")
 @allow(ADMIN)
-async def set_subagents(form: Subagents) -> Annotated[dict[str, Any], Shape(settings_replies.SubagentsConfig)]:
+async def set_subagents(form: Subagents) -> "Annotated[dict[str, Any], Shape(replies.settings.SubagentsConfig)]":
+    """Takes settings without subagents, since there are none yet."""
     if form.ENABLE_SUBAGENTS:
         raise BadRequest(NOT_YET.format("subagents"))
     return SUBAGENTS
@@ -281,7 +301,9 @@ async def set_subagents(form: Subagents) -> Annotated[dict[str, Any], Shape(sett
 
 @task_router.get("/config")
 @allow(USER)
-async def task_config(state: AppState, caller: Caller) -> dict[str, Any]:
+async def task_config(
+    state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(replies.settings.TaskConfig)]":
     """What happens after an answer. Prompts and parameters are for those who may write them."""
     shown = _shown(state, tasks.SETTINGS)
     if not caller.is_admin:
@@ -291,7 +313,10 @@ async def task_config(state: AppState, caller: Caller) -> dict[str, Any]:
 
 @task_router.post("/config/update")
 @allow(ADMIN)
-async def set_task_config(form: tasks.TaskConfig, state: AppState) -> dict[str, Any]:
+async def set_task_config(
+    form: tasks.TaskConfig, state: AppState
+) -> "Annotated[dict[str, Any], Shape(replies.settings.TaskConfig)]":
+    """Changes what happens after an answer."""
     changes: dict[str, Any] = {}
     for name in form.model_fields_set:
         value = getattr(form, name)

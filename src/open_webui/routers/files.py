@@ -1,6 +1,6 @@
 """Files: what their content is, for those who may see it."""
 
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import quote
 
 from fastapi import Request, Response
@@ -10,6 +10,7 @@ from open_webui.access.policy import OPTIONAL
 from open_webui.deps import AppState, OptionalCaller
 from open_webui.models.files import File
 from open_webui.routing import allow, new_router
+from open_webui.schemas.replies.shape import Media
 from open_webui.services import files
 from open_webui.storage.base import BlobMissing, BlobStore
 
@@ -31,7 +32,7 @@ async def content(
     state: AppState,
     caller: OptionalCaller,
     attachment: bool = False,
-) -> Response:
+) -> "Annotated[Response, Media('*/*', also=(304,))]":
     """The bytes of a file: of one's own, or of one that something uses which the caller may read."""
     return await serve(state.blobs, await files.get(state, caller, id), request, attachment=attachment)
 

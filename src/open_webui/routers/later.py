@@ -5,7 +5,7 @@ A row leaves when its resource comes.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import Response
@@ -13,6 +13,7 @@ from fastapi import Response
 from open_webui import constants
 from open_webui.access.policy import ADMIN, USER, Policy
 from open_webui.routing import allow, encode, new_router
+from open_webui.schemas.replies.shape import Like
 
 
 class Empty(msgspec.Struct, frozen=True):
@@ -183,7 +184,8 @@ router = new_router(tag="later")
 
 
 def _answer(body: bytes) -> Callable[[], Awaitable[Response]]:
-    async def empty() -> Response:
+    async def empty() -> "Annotated[Response, Like(body)]":
+        """Nothing: what would be listed here is not part of this server yet."""
         return Response(body, media_type="application/json")
 
     return empty

@@ -1,7 +1,7 @@
 """Models: the list that everybody chooses from, and the workspace in which they are made."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, Field
@@ -14,9 +14,9 @@ from open_webui.errors import BadRequest, NotFound, OuiError, ProviderError
 from open_webui.models.repository import Query as Listing
 from open_webui.routers.files import SAFE, serve
 from open_webui.routing import allow, new_router
+from open_webui.schemas import replies
 from open_webui.schemas.models import AccessForm, ImportForm, ModelForm, ModelId, ModelIdForm, UnloadForm, VersionForm
-from open_webui.schemas.replies import models as models_replies
-from open_webui.schemas.replies.shape import Shape
+from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.services import files, models
 from open_webui.utils.pictures import from_data_url
 
@@ -33,14 +33,19 @@ Id = Annotated[ModelId, Query()]
 @catalogue.get("/api/models")
 @catalogue.get("/api/v1/models")
 @allow(USER.on("model", "list"))
-async def all_models(state: AppState, caller: Caller, *, refresh: bool = False) -> Response:
-    """The models that the caller may use. refresh (admins): the connections are asked again."""
+async def all_models(
+    state: AppState, caller: Caller, *, refresh: bool = False
+) -> "Annotated[Response, Shape(replies.connections.ListedModels)]":
+    """The models that the caller may use.
+
+    refresh (administrators): the connections are asked again.
+    """
     return Response(await state.catalogue.listed(caller, refresh=refresh), media_type="application/json")
 
 
 @catalogue.get("/api/models/base")
 @allow(ADMIN)
-async def provider_models(state: AppState) -> dict[str, Any]:
+async def provider_models(state: AppState) -> "Annotated[dict[str, Any], Shape(replies.connections.OfferedModels)]":
     """What the connections list."""
     await state.catalogue.wait_for_lists()
     return {"data": state.catalogue.base_models()}
@@ -48,7 +53,9 @@ async def provider_models(state: AppState) -> dict[str, Any]:
 
 @catalogue.post("/api/models/unload")
 @allow(ADMIN)
-async def unload(form: UnloadForm, state: AppState, caller: Caller) -> dict[str, Any]:
+async def unload(
+    form: UnloadForm, state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(replies.server.Done)]":
     """Lets go of a model's memory, where its server can."""
     target = await state.gate.target(caller, form.model)
     if not isinstance(target.connection, OllamaConnection):
@@ -80,20 +87,21 @@ class Filters(BaseModel):
 @allow(READ)
 async def workspace(
     state: AppState, caller: Caller, filters: Annotated[Filters, Query()]
-) -> Annotated[dict[str, Any], Shape(models_replies.ModelsPage)]:
+) -> "Annotated[dict[str, Any], Shape(replies.models.ModelsPage)]":
     """The custom models that the caller may read, 30 a page."""
     return await models.listed(state, caller, filters.asked(), filters.tag)
 
 
 @router.get("/all")
 @allow(ADMIN)
-async def every(state: AppState) -> Annotated[list[dict[str, Any]], Shape(list[models_replies.Model])]:
+async def every(state: AppState) -> "Annotated[list[dict[str, Any]], Shape(list[replies.models.Model])]":
+    """All custom models, and the rows about connections' own."""
     return await models.every(state)
 
 
 @router.get("/base")
 @allow(ADMIN)
-async def base(state: AppState) -> Annotated[list[dict[str, Any]], Shape(list[models_replies.Model])]:
+async def base(state: AppState) -> "Annotated[list[dict[str, Any]], Shape(list[replies.models.Model])]":
     """The rows about connections' own models."""
     return [row_wire(row, params=True) for row in await models.overrides(state)]
 
@@ -101,12 +109,14 @@ async def base(state: AppState) -> Annotated[list[dict[str, Any]], Shape(list[mo
 @router.get("/base/tags")
 @allow(ADMIN)
 async def base_tags(state: AppState) -> list[str]:
+    """The tags of connections' own models."""
     return await models.override_tags(state)
 
 
 @router.get("/tags")
 @allow(READ)
 async def tags(state: AppState, caller: Caller) -> list[str]:
+    """The tags of custom models that one may read."""
     return await models.tags(state, caller)
 
 
@@ -114,7 +124,8 @@ async def tags(state: AppState, caller: Caller) -> list[str]:
 @allow(USER.on("model", "create").keeping_files())
 async def create(
     form: ModelForm, state: AppState, caller: Caller
-) -> Annotated[dict[str, Any], Shape(models_replies.Model | None)]:
+) -> "Annotated[dict[str, Any], Shape(replies.models.Model | None)]":
+    """Makes a model of another one."""
     models.check_permission(caller, "workspace.models")
     return await models.create(state, caller, form)
 
@@ -123,7 +134,7 @@ async def create(
 @allow(READ)
 async def export(
     state: AppState, caller: Caller, ids: Annotated[list[str] | None, Query(max_length=1_000)] = None
-) -> Annotated[list[dict[str, Any]], Shape(list[models_replies.ModelExport])]:
+) -> "Annotated[list[dict[str, Any]], Shape(list[replies.models.ModelExport])]":
     """The caller's models, whole."""
     models.check_permission(caller, "workspace.models_export")
     return await models.exported(state, caller, ids)
@@ -132,6 +143,7 @@ async def export(
 @router.post("/import")
 @allow(USER.on("model", "create").keeping_files())
 async def import_models(form: ImportForm, state: AppState, caller: Caller) -> bool:
+    """Makes or changes the models of an export."""
     models.check_permission(caller, "workspace.models_import")
     return await models.import_models(state, caller, form.models)
 
@@ -142,7 +154,8 @@ async def one(
     state: AppState,
     caller: Caller,
     id: Id,  # noqa: A002
-) -> Annotated[dict[str, Any], Shape(models_replies.ModelWithAccess | None)]:
+) -> "Annotated[dict[str, Any], Shape(replies.models.ModelWithAccess | None)]":
+    """A custom model."""
     return await models.get(state, caller, id)
 
 
@@ -153,7 +166,7 @@ async def picture(
     state: AppState,
     caller: Caller,
     id: Annotated[str, Query(max_length=500)],  # noqa: A002
-) -> Response:
+) -> "Annotated[Response, Media('image/*', also=(302, 304))]":
     """A model's picture, or the way to the one that all have."""
     url = models.picture(state, caller, id) or ""
     file = await files.picture_of(state, "model_id", id, url)
@@ -169,7 +182,8 @@ async def picture(
 @allow(WRITE.keeping_files())
 async def update(
     form: ModelForm, state: AppState, caller: Caller
-) -> Annotated[dict[str, Any], Shape(models_replies.Model | None)]:
+) -> "Annotated[dict[str, Any], Shape(replies.models.Model | None)]":
+    """Changes a model."""
     return await models.update(state, caller, form)
 
 
@@ -179,7 +193,7 @@ async def toggle(
     state: AppState,
     caller: Caller,
     id: Id,  # noqa: A002
-) -> Annotated[dict[str, Any], Shape(models_replies.Model | None)]:
+) -> "Annotated[dict[str, Any], Shape(replies.models.Model | None)]":
     """Switches a model off or on."""
     return await models.toggle(state, caller, id)
 
@@ -188,19 +202,22 @@ async def toggle(
 @allow(USER.on("model", "share"))
 async def set_access(
     form: AccessForm, state: AppState, caller: Caller
-) -> Annotated[dict[str, Any], Shape(models_replies.Model | None)]:
+) -> "Annotated[dict[str, Any], Shape(replies.models.Model | None)]":
+    """Sets who may use a model."""
     return await models.set_access(state, caller, form.id, form.access_grants)
 
 
 @router.post("/model/delete")
 @allow(USER.on("model", "delete"))
 async def delete(form: ModelIdForm, state: AppState, caller: Caller) -> bool:
+    """Removes a custom model."""
     return await models.delete(state, caller, form.id)
 
 
 @router.delete("/delete/all")
 @allow(ADMIN)
 async def delete_all(state: AppState) -> bool:
+    """Removes all custom models."""
     return await models.delete_all(state)
 
 
@@ -210,7 +227,7 @@ async def history(
     state: AppState,
     caller: Caller,
     id: Id,  # noqa: A002
-) -> Annotated[Sequence[Any], Shape(list[models_replies.ModelVersion])]:
+) -> "Annotated[Sequence[Any], Shape(list[replies.models.ModelVersion])]":
     """Earlier versions are not kept yet, so there are none."""
     await models.check_readable(state, caller, id)
     return ()
@@ -218,20 +235,23 @@ async def history(
 
 @router.get("/model/history/{history_id}")
 @allow(READ)
-async def history_entry(history_id: str, state: AppState, caller: Caller, id: Id) -> None:  # noqa: A002, ARG001
+async def history_entry(history_id: str, state: AppState, caller: Caller, id: Id) -> NoReturn:  # noqa: A002, ARG001
+    """An earlier version of a model: none are kept yet."""
     await models.check_readable(state, caller, id)
     raise NotFound
 
 
 @router.delete("/model/history/{history_id}")
 @allow(WRITE)
-async def delete_history_entry(history_id: str, state: AppState, caller: Caller, id: Id) -> None:  # noqa: A002, ARG001
+async def delete_history_entry(history_id: str, state: AppState, caller: Caller, id: Id) -> NoReturn:  # noqa: A002, ARG001
+    """Removes an earlier version of a model: none are kept yet."""
     await models.check_readable(state, caller, id)
     raise NotFound
 
 
 @router.post("/model/update/version")
 @allow(WRITE)
-async def set_version(form: VersionForm, state: AppState, caller: Caller, id: Id) -> None:  # noqa: A002, ARG001
+async def set_version(form: VersionForm, state: AppState, caller: Caller, id: Id) -> NoReturn:  # noqa: A002, ARG001
+    """Brings an earlier version of a model back: none are kept yet."""
     await models.check_readable(state, caller, id)
     raise NotFound

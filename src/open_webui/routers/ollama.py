@@ -25,7 +25,9 @@ from open_webui.internal.log import get_logger
 from open_webui.principal import Principal
 from open_webui.routers.openai import page_error
 from open_webui.routing import Json, allow, new_router
+from open_webui.schemas import replies
 from open_webui.schemas.ollama import About, Copy, OllamaConfig, Verify
+from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.services import local_ollama
 from open_webui.state import State
 
@@ -96,21 +98,23 @@ def placed(state: State, caller: Principal, model: str, index: int) -> Target | 
 @router.get("/")
 @router.head("/")
 @allow(PUBLIC)
-async def root() -> dict[str, bool]:
+async def root() -> "Annotated[dict[str, bool], Shape(replies.server.Done)]":
     """Clients of Ollama look here whether somebody answers."""
     return {"status": True}
 
 
 @router.get("/config")
 @allow(ADMIN)
-async def config(state: AppState) -> dict[str, Any]:
+async def config(state: AppState) -> "Annotated[dict[str, Any], Shape(replies.connections.OllamaConfig)]":
     """The servers as they are in force."""
     return _wire(state)
 
 
 @router.post("/config/update")
 @allow(ADMIN)
-async def update_config(form: OllamaConfig, state: AppState) -> dict[str, Any]:
+async def update_config(
+    form: OllamaConfig, state: AppState
+) -> "Annotated[dict[str, Any], Shape(replies.connections.OllamaConfig)]":
     """Replaces the servers; refused where the environment fixes them otherwise."""
     for entry in form.OLLAMA_API_CONFIGS.values():
         if isinstance(entry, dict) and isinstance(entry.get("key"), str):
@@ -127,7 +131,9 @@ async def update_config(form: OllamaConfig, state: AppState) -> dict[str, Any]:
 
 @router.post("/verify")
 @allow(ADMIN)
-async def verify(form: Verify, state: AppState, caller: Caller) -> dict[str, Any]:
+async def verify(
+    form: Verify, state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(replies.connections.OllamaVersion)]":
     """Asks an address for its version, to see whether it answers; nothing is stored."""
     timeout = state.settings.aiohttp_client_timeout_model_list
     spec = build("ollama", 0, check_url(form.url), check_secret(form.key or "", "The key"), form.config or {})
@@ -162,7 +168,7 @@ def _tag(entry: ModelEntry) -> dict[str, Any]:
 
 @router.get("/api/tags")
 @allow(USER.on("model", "list"))
-async def tags(state: AppState, caller: Caller) -> dict[str, Any]:
+async def tags(state: AppState, caller: Caller) -> "Annotated[dict[str, Any], Shape(replies.connections.OllamaTags)]":
     """The models of all servers and of this machine that the caller may use, from the catalogue."""
     await state.catalogue.wait_for_lists()
     return _tags(_visible(state, caller, None))
@@ -170,7 +176,10 @@ async def tags(state: AppState, caller: Caller) -> dict[str, Any]:
 
 @router.get("/api/tags/{url_idx}")
 @allow(USER.on("model", "list"))
-async def server_tags(url_idx: Index, state: AppState, caller: Caller) -> dict[str, Any]:
+async def server_tags(
+    url_idx: Index, state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(replies.connections.OllamaTags)]":
+    """The models of one server that the caller may use, from the catalogue."""
     return _tags(_visible(state, caller, url_idx))
 
 
@@ -181,15 +190,20 @@ def _listed(entries: list[ModelEntry]) -> dict[str, Any]:
 
 @router.get("/v1/models")
 @allow(USER.on("model", "list"))
-async def openai_models(state: AppState, caller: Caller) -> dict[str, Any]:
-    """The same in OpenAI's form."""
+async def openai_models(
+    state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(replies.connections.PlainModels)]":
+    """The models of all servers and of this machine in OpenAI's form."""
     await state.catalogue.wait_for_lists()
     return _listed(_visible(state, caller, None))
 
 
 @router.get("/v1/models/{url_idx:int}")
 @allow(USER.on("model", "list"))
-async def server_openai_models(url_idx: Index, state: AppState, caller: Caller) -> dict[str, Any]:
+async def server_openai_models(
+    url_idx: Index, state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(replies.connections.PlainModels)]":
+    """The models of one server in OpenAI's form."""
     return _listed(_visible(state, caller, url_idx))
 
 
@@ -208,7 +222,9 @@ async def _ask_all(state: State, caller: Principal, path: str) -> list[dict[str,
 
 @router.get("/api/version")
 @allow(USER)
-async def version(state: AppState, caller: Caller) -> dict[str, Any]:
+async def version(
+    state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(replies.connections.OllamaVersion)]":
     """The oldest version among the servers: what clients can count on."""
     # A page asks on every load and takes False for "there is none": with no server connected that is no failure.
     if not state.config["ollama.enable"] or not _servers(state):
@@ -227,7 +243,10 @@ def _numbers(version: str) -> list[int]:
 
 @router.get("/api/version/{url_idx}")
 @allow(USER)
-async def server_version(url_idx: Index, state: AppState, caller: Caller) -> dict[str, Any]:
+async def server_version(
+    url_idx: Index, state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(replies.connections.OllamaVersion)]":
+    """The version of one server."""
     server = _server(state, url_idx)
     try:
         return await state.gate.ask_server(caller, server, "/api/version", timeout=ASK_SECONDS)
@@ -237,7 +256,9 @@ async def server_version(url_idx: Index, state: AppState, caller: Caller) -> dic
 
 @router.get("/api/ps")
 @allow(ADMIN)
-async def loaded(state: AppState, caller: Caller) -> dict[str, Any]:
+async def loaded(
+    state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(replies.connections.OllamaLoaded)]":
     """The models that are in memory now, on all servers and on this machine."""
     own = local_ollama.loaded(state.local_models)
     if own and not state.config["ollama.enable"]:
@@ -279,22 +300,29 @@ async def _about(state: State, caller: Principal, form: About, path: str, index:
         return Response(body, media_type="application/json")
 
 
-def _add_call(path: str) -> None:
+def _add_call(path: str, about: str) -> None:
     """A call about a model that the caller may use, passed through; also with a server's place at the end."""
 
-    async def call(form: About, state: AppState, caller: Caller) -> Response:
+    async def call(
+        form: About, state: AppState, caller: Caller
+    ) -> "Annotated[Response, Shape(replies.connections.CALLS[path])]":
         return await _about(state, caller, form, path, None)
 
-    async def call_at(form: About, url_idx: Index, state: AppState, caller: Caller) -> Response:
+    async def call_at(
+        form: About, url_idx: Index, state: AppState, caller: Caller
+    ) -> "Annotated[Response, Shape(replies.connections.CALLS[path])]":
         return await _about(state, caller, form, path, url_idx)
 
+    call.__doc__ = call_at.__doc__ = about
     router.add_api_route(path, allow(USE)(call), methods=["POST"])
     if path != "/api/show":
         router.add_api_route(f"{path}/{{url_idx}}", allow(USE)(call_at), methods=["POST"])
 
 
-for _path in ("/api/show", "/api/embed", "/api/embeddings", "/v1/embeddings"):
-    _add_call(_path)
+_add_call("/api/show", "What a model is.")
+_add_call("/api/embed", "Embeddings of texts.")
+_add_call("/api/embeddings", "The embedding of one text.")
+_add_call("/v1/embeddings", "Embeddings of texts in OpenAI's form.")
 
 
 @router.post("/api/unload")
@@ -335,24 +363,29 @@ class Progress(Response):
             yield b'{"error":"The connection to the Ollama server was lost."}\n'
 
 
-def _add_change(path: str, method: str, form_type: type[About | Copy]) -> None:
+def _add_change(path: str, method: str, form_type: type[About | Copy], about: str) -> None:
     """A change that only admins may make, streamed through; without a server's place to the first one."""
 
-    async def change(form: Any, state: AppState, caller: Caller) -> Response:
+    async def change(
+        form: Any, state: AppState, caller: Caller
+    ) -> "Annotated[Response, Media(replies.connections.CHANGES.get(path, '*/*'))]":
         return Progress(state.gate.change_server(caller, _server(state, None), method, path, form.model_dump()))
 
-    async def change_at(form: Any, url_idx: Index, state: AppState, caller: Caller) -> Response:
+    async def change_at(
+        form: Any, url_idx: Index, state: AppState, caller: Caller
+    ) -> "Annotated[Response, Media(replies.connections.CHANGES.get(path, '*/*'))]":
         return Progress(state.gate.change_server(caller, _server(state, url_idx), method, path, form.model_dump()))
 
     for function, suffix in ((change, ""), (change_at, "/{url_idx}")):
         function.__annotations__["form"] = form_type
+        function.__doc__ = about
         wire_method = "DELETE" if path == "/api/push" else method
         router.add_api_route(path + suffix, allow(ADMIN)(function), methods=[wire_method])
 
 
-_add_change("/api/pull", "POST", About)
-_add_change("/api/create", "POST", About)
-_add_change("/api/copy", "POST", Copy)
-_add_change("/api/delete", "DELETE", About)
+_add_change("/api/pull", "POST", About, "Fetches a model.")
+_add_change("/api/create", "POST", About, "Makes a model.")
+_add_change("/api/copy", "POST", Copy, "Copies a model.")
+_add_change("/api/delete", "DELETE", About, "Removes a model.")
 # The wire's own oddity: Ollama takes a POST, clients of this API send a DELETE.
-_add_change("/api/push", "POST", About)
+_add_change("/api/push", "POST", About, "Sends a model to Ollama's library.")

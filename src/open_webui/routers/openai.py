@@ -1,6 +1,6 @@
 """OpenAI-compatible connections: their settings, their models, embeddings. One model of any kind, for OpenAI's packages."""
 
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 from fastapi import Path, Request, Response
 
@@ -11,8 +11,13 @@ from open_webui.connections.specs import build, check_secret, check_url
 from open_webui.deps import AppState, Caller
 from open_webui.errors import BadRequest, Forbidden, NotFound, OuiError, ProviderError, UnknownModel
 from open_webui.routing import allow, json_object, new_router
+from open_webui.schemas import replies
 from open_webui.schemas.openai import OpenAIConfig, Verify
+from open_webui.schemas.replies.shape import Shape
 from open_webui.state import State
+
+if TYPE_CHECKING:
+    from open_webui.schemas import bodies
 
 router = new_router(tag="openai")
 # Registered after every other address that begins with /openai/, /api/models/, /api/v1/models/ or /ollama/v1/models/.
@@ -33,14 +38,16 @@ def _wire(state: State) -> dict[str, Any]:
 
 @router.get("/openai/config")
 @allow(ADMIN)
-async def config(state: AppState) -> dict[str, Any]:
+async def config(state: AppState) -> "Annotated[dict[str, Any], Shape(replies.connections.OpenAIConfig)]":
     """The connections as they are in force."""
     return _wire(state)
 
 
 @router.post("/openai/config/update")
 @allow(ADMIN)
-async def update_config(form: OpenAIConfig, state: AppState) -> dict[str, Any]:
+async def update_config(
+    form: OpenAIConfig, state: AppState
+) -> "Annotated[dict[str, Any], Shape(replies.connections.OpenAIConfig)]":
     """Replaces the connections; refused where the environment fixes them otherwise."""
     urls = [check_url(url) for url in form.OPENAI_API_BASE_URLS]
     keys = [check_secret(key, "A key") for key in form.OPENAI_API_KEYS][: len(urls)]
@@ -57,7 +64,7 @@ async def update_config(form: OpenAIConfig, state: AppState) -> dict[str, Any]:
 
 @router.post("/openai/verify")
 @allow(ADMIN)
-async def verify(form: Verify, state: AppState) -> Any:
+async def verify(form: Verify, state: AppState) -> "Annotated[Any, Shape(replies.connections.ProvidersModels)]":
     """Asks an address for its models, to see whether it answers; nothing is stored."""
     entry = {k: v for k, v in (form.config or {}).items() if k != "model_ids"}
     spec = build("openai", 0, check_url(form.url), check_secret(form.key, "The key"), entry)
@@ -81,7 +88,9 @@ def page_error(error: ProviderError) -> OuiError:
 
 @router.get("/openai/models")
 @allow(USER.on("model", "list"))
-async def models(state: AppState, caller: Caller) -> dict[str, Any]:
+async def models(
+    state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(replies.connections.OfferedModels)]":
     """The models of all OpenAI-compatible connections that the caller may use."""
     await state.catalogue.wait_for_lists()
     visible = state.catalogue.visible(caller)
@@ -90,7 +99,9 @@ async def models(state: AppState, caller: Caller) -> dict[str, Any]:
 
 @router.get("/openai/models/{url_idx:int}")
 @allow(USER.on("model", "list"))
-async def connection_models(url_idx: Index, state: AppState, caller: Caller) -> Any:
+async def connection_models(
+    url_idx: Index, state: AppState, caller: Caller
+) -> "Annotated[Any, Shape(replies.connections.ProvidersModels)]":
     """The models of one connection: for admins what it answers now, for others those that they may use."""
     connection = state.catalogue.remote("openai", url_idx)
     if caller.is_admin and isinstance(connection, OpenAIConnection):
@@ -108,7 +119,7 @@ async def connection_models(url_idx: Index, state: AppState, caller: Caller) -> 
 @router.post("/openai/models/{url_idx}/load")
 @router.post("/openai/models/{url_idx}/unload")
 @allow(ADMIN)
-async def no_operation(url_idx: Index, state: AppState) -> None:
+async def no_operation(url_idx: Index, state: AppState) -> NoReturn:
     """Loading and fetching models is not part of OpenAI's API."""
     state.catalogue.remote("openai", url_idx)
     raise BadRequest(NO_OPERATION)
@@ -118,7 +129,9 @@ async def no_operation(url_idx: Index, state: AppState) -> None:
 @router.post("/api/embeddings")
 @router.post("/api/v1/embeddings")
 @allow(USER.on("model", "use"))
-async def embeddings(request: Request, state: AppState, caller: Caller) -> Response:
+async def embeddings(
+    request: "Annotated[Request, Shape(bodies.Embeddings)]", state: AppState, caller: Caller
+) -> "Annotated[Response, Shape(replies.completions.Embeddings)]":
     """Embeddings by any model of the catalogue whose provider makes them."""
     body = await json_object(request)
     model = body.get("model")

@@ -1,6 +1,6 @@
 """Health, version and what the page must know before anything else."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
@@ -12,9 +12,11 @@ from open_webui.deps import AppState, Caller, OptionalCaller
 from open_webui.errors import NotFound, Unavailable
 from open_webui.internal.turns import Turns
 from open_webui.routing import allow, new_router
+from open_webui.schemas import replies
+from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.services.site import Site
 
-router = new_router()
+router = new_router(tag="server")
 RETRY = {"retry-after": "1"}
 
 
@@ -28,7 +30,7 @@ AppSite = Annotated[Site, Depends(_site)]
 
 @router.get("/health")
 @allow(PUBLIC)
-async def health() -> dict[str, bool]:
+async def health() -> "Annotated[dict[str, bool], Shape(replies.server.Done)]":
     """The process answers."""
     return {"status": True}
 
@@ -36,7 +38,7 @@ async def health() -> dict[str, bool]:
 @router.get("/ready")
 @router.get("/health/db")
 @allow(PUBLIC)
-async def ready(state: AppState) -> dict[str, bool]:
+async def ready(state: AppState) -> "Annotated[dict[str, bool], Shape(replies.server.Done)]":
     """The process can do its work: its database answers."""
     if not await state.database.answers():
         raise Unavailable("The database does not answer.", headers=RETRY)
@@ -53,20 +55,21 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/api/config")
 @allow(OPTIONAL)
-async def config(site: AppSite, caller: OptionalCaller) -> Response:
+async def config(site: AppSite, caller: OptionalCaller) -> "Annotated[Response, Shape(replies.server.Config)]":
     """What the caller may know: more with a session than without, more once let in."""
     return Response(await site.describe(caller), media_type="application/json")
 
 
 @router.get("/api/version")
 @allow(PUBLIC)
-async def version(state: AppState) -> dict[str, str]:
+async def version(state: AppState) -> "Annotated[dict[str, str], Shape(replies.server.Version)]":
+    """The release of the API that is spoken, and the operator's own name for this deployment."""
     return {"version": constants.WIRE_VERSION, "deployment_id": state.settings.deployment_id}
 
 
 @router.get("/api/version/updates")
 @allow(USER)
-async def updates() -> dict[str, str]:
+async def updates() -> "Annotated[dict[str, str], Shape(replies.server.Updates)]":
     """Nobody is asked for newer releases, so none is known."""
     return {"current": constants.WIRE_VERSION, "latest": constants.WIRE_VERSION}
 
@@ -80,20 +83,21 @@ async def changelog() -> dict[str, Any]:
 
 @router.get("/api/usage")
 @allow(USER)
-async def usage(site: AppSite, caller: Caller) -> dict[str, Any]:
+async def usage(site: AppSite, caller: Caller) -> "Annotated[dict[str, Any], Shape(replies.server.Usage)]":
+    """How many people are connected, and for administrators which models are being used."""
     return site.usage(caller)
 
 
 @router.get("/cache/{path:path}")
 @allow(USER)
-async def cached_file() -> None:
+async def cached_file() -> NoReturn:
     """Where generated pictures and speech will lie; nothing makes any yet."""
     raise NotFound
 
 
 @router.get("/manifest.json")
 @allow(PUBLIC)
-async def manifest(site: AppSite) -> dict[str, Any]:
+async def manifest(site: AppSite) -> "Annotated[dict[str, Any], Shape(replies.server.Manifest)]":
     """What a phone needs to put the page on its home screen."""
     icon = {"src": "/static/icon-512.png", "type": "image/png", "sizes": "512x512"}
     return {
@@ -109,7 +113,9 @@ async def manifest(site: AppSite) -> dict[str, Any]:
 
 @router.get("/opensearch.xml")
 @allow(PUBLIC)
-async def opensearch(request: Request, state: AppState, site: AppSite) -> Response:
+async def opensearch(
+    request: Request, state: AppState, site: AppSite
+) -> "Annotated[Response, Media('application/xml')]":
     """Lets a browser offer this server in its address bar."""
     base = quote((state.config["webui.url"] or str(request.base_url)).rstrip("/"), safe=":/[]@%")
     name = escape(site.name)
@@ -128,5 +134,6 @@ async def opensearch(request: Request, state: AppState, site: AppSite) -> Respon
 
 @router.get("/robots.txt")
 @allow(PUBLIC)
-async def robots() -> Response:
+async def robots() -> "Annotated[Response, Media('text/plain')]":
+    """Asks search engines to stay away."""
     return Response("User-agent: *\nDisallow: /\n", media_type="text/plain")

@@ -9,7 +9,7 @@ from open_webui.deps import AppState, Caller
 from open_webui.models import search
 from open_webui.models.search import Hit
 from open_webui.routing import allow, new_router
-from open_webui.schemas.replies import chats as chats_replies
+from open_webui.schemas import replies
 from open_webui.schemas.replies.shape import Shape
 
 router = new_router(prefix="/api/v1", tag="search")
@@ -27,7 +27,7 @@ async def find(
     sharing: Literal["all", "mine", "shared"] = "all",
     scope: Annotated[str, Query(max_length=200)] = "",
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
-) -> Annotated[dict[str, Any], Shape(chats_replies.SearchPage)]:
+) -> "Annotated[dict[str, Any], Shape(replies.chats.SearchPage)]":
     """Chats whose title or messages have the words, newest first; without words the newest chats."""
     hits: list[Hit] = []
     previews: dict[str, str] = {}

@@ -1,6 +1,6 @@
 """Running answers (list, stop) and side questions that a page asks for itself."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import Request
 from starlette.responses import Response
@@ -12,9 +12,14 @@ from open_webui.deps import AppState, Caller
 from open_webui.errors import BadRequest, NotFound
 from open_webui.principal import Principal
 from open_webui.routing import allow, json_object, new_router
+from open_webui.schemas import replies
+from open_webui.schemas.replies.shape import Shape
 from open_webui.state import State
 
-router = new_router()
+if TYPE_CHECKING:
+    from open_webui.schemas import bodies
+
+router = new_router(tag="answers")
 
 # What can be asked: the setting with a custom prompt, and ours.
 KINDS: Final[dict[str, tuple[str, str]]] = {
@@ -36,13 +41,14 @@ ENABLED: Final[dict[str, str]] = {
 
 @router.get("/api/tasks")
 @allow(ADMIN)
-async def all_tasks(state: AppState) -> dict[str, list[str]]:
+async def all_tasks(state: AppState) -> "Annotated[dict[str, list[str]], Shape(replies.server.AllTasks)]":
+    """The answers that are being written, everybody's."""
     return {"tasks": state.running.all_tasks()}
 
 
 @router.post("/api/tasks/stop/{task_id}")
 @allow(ADMIN)
-async def stop_task(task_id: str, state: AppState) -> dict[str, Any]:
+async def stop_task(task_id: str, state: AppState) -> "Annotated[dict[str, Any], Shape(replies.server.Told)]":
     """Stops one answer."""
     if await state.running.stop_task(task_id):
         return {"status": True, "message": f"Task {task_id} was stopped."}
@@ -51,7 +57,9 @@ async def stop_task(task_id: str, state: AppState) -> dict[str, Any]:
 
 @router.get("/api/tasks/chat/{chat_id:path}")
 @allow(USER.on("chat", "read"))
-async def chat_tasks(chat_id: str, state: AppState, caller: Caller) -> dict[str, list[str]]:
+async def chat_tasks(
+    chat_id: str, state: AppState, caller: Caller
+) -> "Annotated[dict[str, list[str]], Shape(replies.server.ChatTasks)]":
     """The answers that are being written in a chat; none for a chat that the caller can't see."""
     if not await state.running.may_see(caller, chat_id, write=False):
         return {"task_ids": []}
@@ -60,7 +68,9 @@ async def chat_tasks(chat_id: str, state: AppState, caller: Caller) -> dict[str,
 
 @router.post("/api/tasks/chat/{chat_id:path}/stop")
 @allow(USER.on("chat", "write"))
-async def stop_chat(chat_id: str, state: AppState, caller: Caller) -> dict[str, Any]:
+async def stop_chat(
+    chat_id: str, state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(replies.server.Told)]":
     """Stops all answers of a chat; their text so far is stored when this returns."""
     await state.running.check(caller, chat_id, write=True)
     stopped = await state.running.stop_chat(caller, chat_id)
@@ -71,7 +81,9 @@ async def stop_chat(chat_id: str, state: AppState, caller: Caller) -> dict[str, 
 
 @router.post("/api/v1/tasks/moa/completions")
 @allow(USER.on("model", "use"))
-async def merge_answers(request: Request, state: AppState, caller: Caller) -> Response:
+async def merge_answers(
+    request: "Annotated[Request, Shape(bodies.Merge)]", state: AppState, caller: Caller
+) -> "Annotated[Response, Shape(replies.completions.Completion)]":
     """One answer out of several models' answers to one question."""
     body = await json_object(request)
     answers = body.get("responses")
@@ -84,7 +96,9 @@ async def merge_answers(request: Request, state: AppState, caller: Caller) -> Re
 
 @router.post("/api/v1/tasks/{kind}/completions")
 @allow(USER.on("model", "use"))
-async def side_question(kind: str, request: Request, state: AppState, caller: Caller) -> Any:
+async def side_question(
+    kind: str, request: "Annotated[Request, Shape(bodies.SideQuestion)]", state: AppState, caller: Caller
+) -> "Annotated[Any, Shape(replies.completions.Completion), Shape(replies.completions.SwitchedOff)]":
     """A side question about messages that the page sends; answers the model's completion."""
     if kind not in KINDS:
         raise NotFound

@@ -15,10 +15,8 @@ from open_webui.models.groups import Group
 from open_webui.models.users import Person, User
 from open_webui.routers.files import serve
 from open_webui.routing import allow, new_router
-from open_webui.schemas.replies import people as people_replies
-from open_webui.schemas.replies import settings as settings_replies
-from open_webui.schemas.replies import usage as usage_replies
-from open_webui.schemas.replies.shape import Shape
+from open_webui.schemas import replies
+from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.schemas.users import Permissions, Status, UpdateUser, UserInfo, Variables
 from open_webui.services import accounts, activity, files, people
 from open_webui.services.people import Picture
@@ -36,7 +34,8 @@ Moment = Annotated[int | None, Query(ge=0, le=253_402_300_799)]
 @allow(ADMIN.on("user", "list"))
 async def list_users(
     state: AppState, query: Search = None, order_by: Word = None, direction: Word = None, page: Page = 1
-) -> Annotated[dict[str, Any], Shape(people_replies.UsersPage)]:
+) -> "Annotated[dict[str, Any], Shape(replies.people.UsersPage)]":
+    """Accounts, a page of them."""
     async with state.database.read() as connection:
         found, total = await users.page(
             connection, User, query=query, order_by=order_by, direction=direction, number=page
@@ -50,7 +49,8 @@ async def list_users(
 
 @router.get("/all")
 @allow(ADMIN.on("user", "list"))
-async def all_users(state: AppState) -> Annotated[dict[str, Any], Shape(people_replies.PeoplePage)]:
+async def all_users(state: AppState) -> "Annotated[dict[str, Any], Shape(replies.people.PeoplePage)]":
+    """All accounts, as people see each other."""
     async with state.database.read() as connection:
         found, total = await users.page(connection, Person, number=None)
     return {"users": [people.info(u) for u in found], "total": total}
@@ -60,7 +60,8 @@ async def all_users(state: AppState) -> Annotated[dict[str, Any], Shape(people_r
 @allow(USER.on("user", "search"))
 async def search(
     state: AppState, caller: Caller, query: Search = None, order_by: Word = None, direction: Word = None, page: Page = 1
-) -> Annotated[dict[str, Any], Shape(people_replies.PeoplePage)]:
+) -> "Annotated[dict[str, Any], Shape(replies.people.PeoplePage)]":
+    """People by their name; administrators also by their e-mail address."""
     async with state.database.read() as connection:
         # What somebody may not see he may not look for, nor put in order.
         found, total = await users.page(
@@ -78,6 +79,7 @@ async def search(
 @router.get("/groups")
 @allow(USER)
 async def own_groups(state: AppState, caller: Caller) -> list[Group]:
+    """The groups that one is in."""
     async with state.database.read() as connection:
         return await groups.of_user(connection, caller.id)
 
@@ -85,26 +87,34 @@ async def own_groups(state: AppState, caller: Caller) -> list[Group]:
 @router.get("/permissions")
 @allow(USER)
 async def own_permissions(caller: Caller) -> dict[str, dict[str, bool]]:
+    """What one may do."""
     return tree(caller.permissions)
 
 
 @router.get("/default/permissions")
 @allow(ADMIN)
-async def default_permissions(state: AppState) -> Annotated[dict[str, Any], Shape(settings_replies.UserPermissions)]:
+async def default_permissions(state: AppState) -> "Annotated[dict[str, Any], Shape(replies.settings.UserPermissions)]":
+    """What everybody may do."""
     return _complete(state.config["user.permissions"])
 
 
 @router.post("/default/permissions")
 @allow(ADMIN)
-async def set_default_permissions(form: Permissions, state: AppState) -> dict[str, Any]:
-    """What everybody may do. Permissions that this server doesn't know are not stored."""
+async def set_default_permissions(
+    form: Permissions, state: AppState
+) -> "Annotated[dict[str, Any], Shape(replies.settings.UserPermissions)]":
+    """Sets what everybody may do.
+
+    Permissions that this server doesn't know are not stored.
+    """
     await state.save_config({"user.permissions": _complete(form.model_dump())})
     return _complete(state.config["user.permissions"])
 
 
 @router.get("/default/permissions/defaults")
 @allow(ADMIN)
-async def shipped_permissions() -> Annotated[dict[str, Any], Shape(settings_replies.UserPermissions)]:
+async def shipped_permissions() -> "Annotated[dict[str, Any], Shape(replies.settings.UserPermissions)]":
+    """What everybody may do where no administrator has changed it."""
     return DEFAULT_PERMISSIONS
 
 
@@ -112,7 +122,7 @@ async def shipped_permissions() -> Annotated[dict[str, Any], Shape(settings_repl
 @allow(USER)
 async def settings(
     state: AppState, caller: Caller, raw: bool = False
-) -> Annotated[dict[str, Any] | None, Shape(people_replies.UserSettings | None)]:
+) -> "Annotated[dict[str, Any] | None, Shape(replies.people.UserSettings | None)]":
     """One's own settings; over the page's defaults, unless `raw`."""
     stored = (await accounts.get(state, caller.id)).settings
     return stored if raw else people.effective_settings(stored, state.config)
@@ -122,7 +132,8 @@ async def settings(
 @allow(USER.keeping_files())
 async def update_settings(
     form: dict[str, Any], state: AppState, caller: Caller
-) -> Annotated[dict[str, Any], Shape(people_replies.UserSettings)]:
+) -> "Annotated[dict[str, Any], Shape(replies.people.UserSettings)]":
+    """Changes one's own settings."""
     async with state.database.write() as unit:
         user = await users.get(unit.connection, caller.id, lock=True)
         if user is None:
@@ -135,12 +146,14 @@ async def update_settings(
 @router.get("/user/status")
 @allow(USER)
 async def status(state: AppState, caller: Caller) -> User:
+    """One's own account."""
     return await accounts.get(state, caller.id)
 
 
 @router.post("/user/status/update")
 @allow(USER)
 async def update_status(form: Status, state: AppState, caller: Caller) -> User:
+    """Says what one is doing."""
     if not state.config["users.enable_status"]:
         raise Forbidden(constants.ACTION_PROHIBITED, status=403)
     return await accounts.change(state, caller.id, form.model_dump())
@@ -148,7 +161,10 @@ async def update_status(form: Status, state: AppState, caller: Caller) -> User:
 
 @router.get("/user/variables")
 @allow(USER)
-async def variables(state: AppState, caller: Caller) -> Annotated[dict[str, Any], Shape(people_replies.UserVariables)]:
+async def variables(
+    state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(replies.people.UserVariables)]":
+    """One's variables, which stand for texts in prompts."""
     async with state.database.read() as connection:
         return {"variables": await users.variables(connection, caller.id)}
 
@@ -157,7 +173,8 @@ async def variables(state: AppState, caller: Caller) -> Annotated[dict[str, Any]
 @allow(USER.keeping_files())
 async def update_variables(
     form: Variables, state: AppState, caller: Caller
-) -> Annotated[dict[str, Any], Shape(people_replies.UserVariables)]:
+) -> "Annotated[dict[str, Any], Shape(replies.people.UserVariables)]":
+    """Sets one's variables."""
     values = people.bounded(people.document(form.variables))
     await accounts.change(state, caller.id, {"variables": values})
     return {"variables": values}
@@ -166,12 +183,14 @@ async def update_variables(
 @router.get("/user/info")
 @allow(USER)
 async def own_info(state: AppState, caller: Caller) -> dict[str, Any] | None:
+    """What pages keep about one."""
     return (await accounts.get(state, caller.id)).info
 
 
 @router.post("/user/info/update")
 @allow(USER.keeping_files())
 async def update_info(form: dict[str, Any], state: AppState, caller: Caller) -> dict[str, Any]:
+    """Adds to what pages keep about one."""
     async with state.database.write() as unit:
         user = await users.get(unit.connection, caller.id, lock=True)
         if user is None:
@@ -189,13 +208,15 @@ async def usage(
     days: Annotated[int | None, Query(ge=activity.LEAST_DAYS, le=activity.MOST_DAYS)] = None,
     start_date: Moment = None,
     end_date: Moment = None,
-) -> Annotated[dict[str, Any], Shape(usage_replies.UserUsage)]:
+) -> "Annotated[dict[str, Any], Shape(replies.usage.UserUsage)]":
+    """Figures about one's use of models, by days."""
     return await activity.report(state.database, caller.id, activity.period(days, start_date, end_date))
 
 
 @router.get("/{user_id}")
 @allow(ADMIN.on("user", "read"))
-async def get_user(user_id: str, state: AppState) -> Annotated[dict[str, Any], Shape(people_replies.ActivePerson)]:
+async def get_user(user_id: str, state: AppState) -> "Annotated[dict[str, Any], Shape(replies.people.ActivePerson)]":
+    """Somebody's account."""
     user = await accounts.get(state, user_id)
     async with state.database.read() as connection:
         theirs = await groups.of_user(connection, user_id)
@@ -205,6 +226,7 @@ async def get_user(user_id: str, state: AppState) -> Annotated[dict[str, Any], S
 @router.get("/{user_id}/info")
 @allow(USER.on("user", "search"))
 async def user_info(user_id: str, state: AppState, caller: Caller) -> UserInfo:
+    """What one may know of somebody."""
     user = await accounts.get(state, user_id)
     async with state.database.read() as connection:
         return people.shown_to(caller, user, _named(await groups.of_user(connection, user_id)))
@@ -212,7 +234,8 @@ async def user_info(user_id: str, state: AppState, caller: Caller) -> UserInfo:
 
 @router.get("/{user_id}/active")
 @allow(USER)
-async def user_active(user_id: str, state: AppState) -> dict[str, bool]:
+async def user_active(user_id: str, state: AppState) -> "Annotated[dict[str, bool], Shape(replies.people.Active)]":
+    """Whether somebody is there now."""
     async with state.database.read() as connection:
         user = await users.get(connection, user_id)
     return {"active": user is not None and (user.is_active or state.emitter.is_connected(user_id))}
@@ -221,13 +244,14 @@ async def user_active(user_id: str, state: AppState) -> dict[str, bool]:
 @router.get("/{user_id}/groups")
 @allow(ADMIN.on("user", "read"))
 async def user_groups(user_id: str, state: AppState) -> list[Group]:
+    """The groups that somebody is in."""
     async with state.database.read() as connection:
         return await groups.of_user(connection, user_id)
 
 
 @router.get("/{user_id}/preview")
 @allow(ADMIN.on("user", "read"))
-async def preview(user_id: str, state: AppState) -> dict[str, Any]:
+async def preview(user_id: str, state: AppState) -> "Annotated[dict[str, Any], Shape(replies.people.UserPreview)]":
     """What somebody may do, as the server would decide it now."""
     async with state.database.read() as connection:
         user = await users.get(connection, user_id)
@@ -239,7 +263,10 @@ async def preview(user_id: str, state: AppState) -> dict[str, Any]:
 
 @router.get("/{user_id}/profile/image")
 @allow(USER)
-async def profile_image(user_id: str, request: Request, state: AppState) -> Response:
+async def profile_image(
+    user_id: str, request: Request, state: AppState
+) -> "Annotated[Response, Media('image/*', also=(302, 304))]":
+    """Somebody's picture."""
     user = await accounts.get(state, user_id)
     file = await files.picture_of(state, "profile_id", user.id, user.profile_image_url)
     return _show(people.picture(user), request) if file is None else await serve(state.blobs, file, request)
@@ -249,13 +276,15 @@ async def profile_image(user_id: str, request: Request, state: AppState) -> Resp
 @allow(ADMIN.on("user", "write").keeping_files())
 async def update_user(
     user_id: str, form: UpdateUser, state: AppState, caller: Caller
-) -> Annotated[dict[str, Any], Shape(people_replies.User | None)]:
+) -> "Annotated[dict[str, Any], Shape(replies.people.User | None)]":
+    """Changes somebody's account."""
     return people.without_secrets(await accounts.update(state, caller, user_id, form))
 
 
 @router.post("/{user_id}/sessions/revoke")
 @allow(ADMIN.on("user", "write"))
 async def revoke_sessions(user_id: str, state: AppState) -> bool:
+    """Ends all of somebody's sessions."""
     await accounts.revoke_sessions(state, user_id)
     return True
 
@@ -263,6 +292,7 @@ async def revoke_sessions(user_id: str, state: AppState) -> bool:
 @router.delete("/{user_id}")
 @allow(ADMIN.on("user", "delete"))
 async def delete_user(user_id: str, state: AppState, caller: Caller) -> bool:
+    """Removes an account and all that belongs to it."""
     await accounts.delete(state, caller, user_id)
     await state.running.stop_user(user_id)
     await state.running.stop_gone()
@@ -271,7 +301,8 @@ async def delete_user(user_id: str, state: AppState, caller: Caller) -> bool:
 
 @pictures.get("/user.png")
 @allow(PUBLIC)
-async def default_picture(request: Request) -> Response:
+async def default_picture(request: Request) -> "Annotated[Response, Media('image/*', also=(302, 304))]":
+    """The picture of who has none."""
     return _show(people.nobody(), request)
 
 

@@ -55,6 +55,8 @@ ABSENT: Final[Mapping[str, Any]] = {
     "ENABLE_NOTES": False,
     "ENABLE_USER_WEBHOOKS": False,
 }
+# The same, and what is told when settings were changed.
+SAVED: Final[Mapping[str, Any]] = {**ABSENT, "sessions_revoked": False}
 # Sign-in by a directory or another site does not exist yet; the pages that would set it up see it off and empty.
 LDAP_SERVER: Final[dict[str, Any]] = {
     "label": "LDAP Server",

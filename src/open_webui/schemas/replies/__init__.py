@@ -1,1 +1,41 @@
-"""The JSON of replies as types: declared at the handlers and compared with the interface by tests, not at run time."""
+"""The JSON of replies as types, named at the handlers in quotes. Nothing looks at them while requests are answered: their
+modules are loaded when somebody asks what the interface looks like, and tests compare replies with them.
+"""
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from open_webui.schemas.replies import (
+        chats,
+        completions,
+        connections,
+        errors,
+        local,
+        models,
+        people,
+        server,
+        settings,
+        usage,
+    )
+
+    __all__ = [
+        "chats",
+        "completions",
+        "connections",
+        "errors",
+        "local",
+        "models",
+        "people",
+        "server",
+        "settings",
+        "usage",
+    ]
+else:
+
+    def __getattr__(name: str) -> ModuleType:
+        try:
+            return importlib.import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError:
+            raise AttributeError(name) from None

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal, NotRequired, TypedDict
 
+from open_webui.schemas.replies.models import AccessGrant
 from open_webui.schemas.replies.shape import Object
 
 
@@ -33,6 +34,12 @@ class Chat(TypedDict):
     summary: NotRequired[str | None]
     current_message_id: NotRequired[str | None]
     context_usage: NotRequired[Object | None]
+
+
+class OpenedChat(Chat):
+    """What a link shows. id: the link's. chat_id: the chat's, where it is shared as it goes on."""
+
+    chat_id: NotRequired[str]
 
 
 class Tag(TypedDict):
@@ -162,7 +169,7 @@ class Folder(TypedDict):
     is_expanded: NotRequired[bool]
     created_at: int
     updated_at: int
-    access_grants: NotRequired[list[Object]]
+    access_grants: NotRequired[list[AccessGrant]]
     write_access: NotRequired[bool]
 
 
@@ -190,3 +197,56 @@ class SearchPage(TypedDict):
     has_more: bool
     scopes: list[SearchScope]
     kinds: list[str]
+
+
+class AllRead(TypedDict):
+    """How many chats were marked, and how many are left unread in each folder."""
+
+    updated_count: int
+    folder_unread_counts: dict[str, int]
+
+
+class FolderRead(AllRead):
+    folder_id: str
+    folder_ids: list[str]
+
+
+class Unread(TypedDict):
+    chat_id: str
+    last_read_at: int
+    folder_id: str | None
+    folder_unread_counts: dict[str, int]
+
+
+class Compacted(TypedDict):
+    ok: bool
+    compacted: bool
+    reason: str
+    context_usage: None
+
+
+class Participant(TypedDict):
+    id: str
+    name: str
+
+
+class ChatOfFolder(TypedDict):
+    id: str
+    title: str
+    user_id: str
+    updated_at: int
+    created_at: int
+    last_read_at: int | None
+    owner_name: str
+    participants: list[Participant]
+    active: bool
+    readonly: bool
+
+
+class ChatsOfFolder(TypedDict):
+    """total, has_more: where a page was asked for."""
+
+    chats: list[ChatOfFolder]
+    folder_permission: Literal["read", "write"]
+    total: NotRequired[int]
+    has_more: NotRequired[bool]

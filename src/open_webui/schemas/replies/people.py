@@ -115,10 +115,13 @@ class UserVariables(TypedDict):
     variables: NotRequired[dict[str, str]]
 
 
-class ActivePerson(Status):
+class NamedGroup(TypedDict):
+    id: str
     name: str
-    profile_image_url: NotRequired[str | None]
-    groups: NotRequired[list[Any] | None]
+
+
+class ActivePerson(User):
+    groups: NotRequired[list[NamedGroup] | None]
     is_active: bool
 
 
@@ -152,3 +155,29 @@ class GroupMembersPage(TypedDict):
     items: list[GroupMember]
     total: int
     counts: dict[str, int]
+
+
+class AdminContact(TypedDict):
+    """Whom somebody who waits to be let in may write to."""
+
+    name: str
+    email: str
+
+
+class Active(TypedDict):
+    active: bool
+
+
+class UserPreview(TypedDict):
+    """What somebody may do."""
+
+    user: Person
+    permissions: dict[str, dict[str, bool]]
+    group_ids: list[str]
+
+
+class GroupPreview(TypedDict):
+    """What a member of a group may do."""
+
+    group: Group
+    permissions: dict[str, dict[str, bool]]

@@ -1,7 +1,13 @@
 """Settings and permissions, as they go out."""
 
-from typing import NotRequired, TypedDict
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, NotRequired, TypedDict
 
+import msgspec
+
+from open_webui.config import BY_KEY
+from open_webui.schemas import tasks
 from open_webui.schemas.replies.shape import Object
 
 UserPermissions = dict[str, dict[str, bool]]
@@ -65,3 +71,40 @@ class SubagentsConfig(TypedDict):
     SUBAGENTS_MAX_ITERATIONS: int
     SUBAGENTS_MAX_OUTPUT: int
     SUBAGENTS_SYSTEM_PROMPT: str
+
+
+class Suggestion(TypedDict):
+    title: list[str]
+    content: str
+
+
+class Suggestions(TypedDict):
+    """What a page proposes to ask; None: as shipped."""
+
+    suggestions: list[Suggestion] | None
+    i18n: Object
+
+
+class ModelDefaults(TypedDict):
+    DEFAULT_MODEL_METADATA: Object
+
+
+class TerminalServersConfig(TypedDict):
+    TERMINAL_SERVER_CONNECTIONS: list[Object]
+
+
+class LdapSwitch(TypedDict):
+    ENABLE_LDAP: bool
+
+
+def shown(name: str, settings: Mapping[str, str], others: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    """The type of an object that shows settings under the wire's names, and other values of certain kinds."""
+    fields: dict[str, Any] = {}
+    for wire, key in settings.items():
+        setting = BY_KEY[key]
+        fields[wire] = setting.type | None if setting.nullable else setting.type
+    fields |= {wire: Any if value is None else type(value) for wire, value in others.items()}
+    return msgspec.defstruct(name, list(fields.items()), kw_only=True)
+
+
+TaskConfig: Final = shown("TaskConfig", tasks.SETTINGS)

@@ -1,4 +1,6 @@
-"""How a handler says what its reply looks like where its own return type does not."""
+"""How a handler says what it takes and answers where its own annotations do not. They stand in quotes, and nobody reads them
+before somebody asks what the interface looks like.
+"""
 
 from typing import Any
 
@@ -9,6 +11,31 @@ Object = dict[str, Any]
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """Stands in the annotation of a handler's reply: `Annotated[Any, Shape(Chat)]`. of: the type of the JSON."""
+    """The JSON of a reply, `-> "Annotated[Any, Shape(Chat)]"`, or of a body that is read by hand,
+    `request: "Annotated[Request, Shape(ChatBody)]"`. of: its type. Several of them: it is one or another.
+    """
 
     of: Any
+
+
+class Like(msgspec.Struct, frozen=True):
+    """The same by an example, for replies that are always the same: an object with these names and values of these kinds.
+
+    value: it, or its JSON.
+    """
+
+    value: Any
+
+    def plain(self) -> Any:
+        """It, decoded."""
+        return msgspec.json.decode(self.value) if isinstance(self.value, bytes) else self.value
+
+
+class Media(msgspec.Struct, frozen=True):
+    """What a reply is beside JSON, or instead of it: `-> "Annotated[Response, Media('image/*')]"`. type: its media type.
+
+    also: statuses without a body that may come instead.
+    """
+
+    type: str
+    also: tuple[int, ...] = ()

@@ -1,0 +1,52 @@
+"""The page /docs of a developer's server in a real browser: it is this server's own, and calls can be tried there."""
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.support import browser as browsers
+from tests.support.browser import Complaints
+from tests.support.live import PASSWORD
+from tests.support.server import Server
+
+pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+
+
+@pytest.fixture
+def developed(make_server, database_url: str) -> Server:
+    return make_server(DATABASE_URL=database_url, ENV="dev").start()
+
+
+async def try_out(page: Page, operation: str) -> str:
+    """Executes an operation without parameters; what the page shows as the server's status."""
+    block = page.locator(f"[id$={operation}]")
+    await block.locator(".opblock-summary-control").click()
+    await block.get_by_role("button", name="Try it out").click()
+    await block.get_by_role("button", name="Execute").click()
+    status = block.locator(".live-responses-table .response-col_status").last
+    await expect(status).to_be_visible()
+    return (await status.inner_text()).split()[0]
+
+
+async def test_a_call_is_tried_with_a_token(developed: Server, browser: Browser, complaints: Complaints) -> None:
+    context = await browser.new_context()
+    # The account is made beside the browser, which has no cookie of it then.
+    form = {"name": "Dev", "email": "dev@example.com", "password": PASSWORD}
+    reply = await context.request.post(f"{developed.url}/api/v1/auths/signup", data=form)
+    token = (await reply.json())["token"]
+    await context.clear_cookies()
+    page = await browsers.open_page(context, complaints, f"{developed.url}/docs")
+    foreign: list[str] = []
+    page.on("request", lambda r: None if r.url.startswith((developed.url, "data:")) else foreign.append(r.url))
+    await page.reload()
+    await page.locator("#operations-tag-auths").click()
+
+    complaints.expect("401")
+    assert await try_out(page, "get_api_v1_auths") == "401"
+
+    await page.locator(".auth-wrapper").get_by_role("button", name="Authorize").click()
+    await page.locator("#auth-bearer-value").fill(token)
+    await page.get_by_role("button", name="Apply credentials").first.click()
+    await page.locator(".btn-done").first.click()
+    assert await try_out(page, "get_api_v1_auths_mfa_status") == "200"
+    assert foreign == []
+    await context.close()
