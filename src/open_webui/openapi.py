@@ -192,7 +192,7 @@ def _like(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return {"type": "object", "properties": {k: _like(v) for k, v in value.items()}, "required": list(value)}
     if isinstance(value, list):
-        return {"type": "array", "items": _like(value[0]) if value else {}}
+        return {"type": "array", "items": _like(value[0])} if value else {"type": "array", "maxItems": 0}
     return {} if value is None else {"type": _KINDS[type(value)]}
 
 

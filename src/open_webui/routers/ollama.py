@@ -26,7 +26,7 @@ from open_webui.principal import Principal
 from open_webui.routers.openai import page_error
 from open_webui.routing import Json, allow, new_router
 from open_webui.schemas import replies
-from open_webui.schemas.ollama import About, Copy, OllamaConfig, Verify
+from open_webui.schemas.ollama import About, Copy, OllamaConfig, VerifyOllama
 from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.services import local_ollama
 from open_webui.state import State
@@ -132,7 +132,7 @@ async def update_config(
 @router.post("/verify")
 @allow(ADMIN)
 async def verify(
-    form: Verify, state: AppState, caller: Caller
+    form: VerifyOllama, state: AppState, caller: Caller
 ) -> "Annotated[dict[str, Any], Shape(replies.connections.OllamaVersion)]":
     """Asks an address for its version, to see whether it answers; nothing is stored."""
     timeout = state.settings.aiohttp_client_timeout_model_list

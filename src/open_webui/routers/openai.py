@@ -12,7 +12,7 @@ from open_webui.deps import AppState, Caller
 from open_webui.errors import BadRequest, Forbidden, NotFound, OuiError, ProviderError, UnknownModel
 from open_webui.routing import allow, json_object, new_router
 from open_webui.schemas import replies
-from open_webui.schemas.openai import OpenAIConfig, Verify
+from open_webui.schemas.openai import OpenAIConfig, VerifyOpenAI
 from open_webui.schemas.replies.shape import Shape
 from open_webui.state import State
 
@@ -64,7 +64,7 @@ async def update_config(
 
 @router.post("/openai/verify")
 @allow(ADMIN)
-async def verify(form: Verify, state: AppState) -> "Annotated[Any, Shape(replies.connections.ProvidersModels)]":
+async def verify(form: VerifyOpenAI, state: AppState) -> "Annotated[Any, Shape(replies.connections.ProvidersModels)]":
     """Asks an address for its models, to see whether it answers; nothing is stored."""
     entry = {k: v for k, v in (form.config or {}).items() if k != "model_ids"}
     spec = build("openai", 0, check_url(form.url), check_secret(form.key, "The key"), entry)
@@ -147,7 +147,9 @@ async def embeddings(
 @router.get("/openai/models/{model_id:path}")
 @router.get("/ollama/v1/models/{model_id:path}")
 @allow(USER.on("model", "read"))
-async def one_model(model_id: str, state: AppState, caller: Caller) -> dict[str, Any]:
+async def one_model(
+    model_id: str, state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(replies.connections.ListedModel)]":
     """One model as OpenAI's packages ask for it (`models.retrieve`): as the list of `/api/models` has it."""
     await state.catalogue.wait_until_listed(model_id)
     try:

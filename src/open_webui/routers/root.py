@@ -47,7 +47,7 @@ async def ready(state: AppState) -> "Annotated[dict[str, bool], Shape(replies.se
 
 @router.get("/metrics")
 @allow(ADMIN)
-async def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> "Annotated[Response, Media('text/plain')]":
     """Figures for Prometheus, which signs in with an administrator's API key."""
     turns: Turns = request.app.state.turns
     return Response(turns.metrics(), media_type="text/plain; version=0.0.4")

@@ -14,7 +14,7 @@ class OllamaConfig(BaseModel):
     OLLAMA_API_CONFIGS: Configs
 
 
-class Verify(BaseModel):
+class VerifyOllama(BaseModel):
     url: Url
     key: Key | None = None
     config: Configs | None = None

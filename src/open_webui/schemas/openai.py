@@ -23,7 +23,7 @@ class OpenAIConfig(BaseModel):
     OPENAI_API_CONFIGS: Configs
 
 
-class Verify(BaseModel):
+class VerifyOpenAI(BaseModel):
     url: Url
     key: Key
     config: Configs | None = None
