@@ -21,6 +21,8 @@ CASE, LAST = Case(), Case(turn=1)
 # A write grant is not enough.
 OWNERS, OWNERS_LAST = Case(writer="no"), Case(writer="no", turn=1)
 USE, LOCAL = Case(ASK | {"model": "$model"}), Case(ASK | {"model": "$local"})
+# Chats have messages and no prompt.
+TELL, TELL_LOCAL = (Case({"messages": SAY, "stream": False, "model": model}) for model in ("$model", "$local"))
 
 
 def ask(writer: Outcome = "ok", **fields: Any) -> Case:
@@ -38,7 +40,7 @@ def asked() -> list[Case]:
     on = {"chat_id": "$chat"}
     over = {"user_message": {"id": "$message", "role": "user", "content": "taken"}}
     return [
-        USE,
+        TELL,
         ask(**on, parent_id="$answer"),
         # An answer that somebody else got stays theirs.
         ask("no", **on, id="$answer", user_message=None, parent_id="$message"),
@@ -59,9 +61,9 @@ DOORS: dict[str, list[Case]] = {
     ],
     "POST /api/chat/completions": asked(),
     "POST /api/v1/chat/completions": asked(),
-    "POST /openai/chat/completions": [USE],
-    "POST /ollama/v1/chat/completions": [USE, LOCAL],
-    "POST /ollama/v1/chat/completions/{url_idx}": [USE],
+    "POST /openai/chat/completions": [TELL],
+    "POST /ollama/v1/chat/completions": [TELL, TELL_LOCAL],
+    "POST /ollama/v1/chat/completions/{url_idx}": [TELL],
     "POST /ollama/api/chat": [USE, LOCAL],
     "POST /ollama/api/chat/{url_idx}": [USE],
     "POST /ollama/api/generate": [USE, LOCAL],
