@@ -111,8 +111,20 @@ def test_only_what_the_person_says_counts(eliza):
     talk = said("My dog ran away here", "x", "x")
     others = [{"role": "assistant", "content": "my computer"}, {"role": "system", "content": "I am sad"}]
     mixed = [others[1], talk[0], others[0], talk[1], others[0], talk[2], others[0]]
-    assert eliza.chat(mixed) == eliza.chat(talk)
+    assert eliza.chat(mixed) == f"{eliza.chat(talk)}\n\n{NAME}"
     assert "your dog ran away here" in eliza.chat(talk)
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_it_says_once_what_it_is(eliza, upper):
+    asked = [user("How do I add people?"), {"role": "assistant", "content": "Under Settings. " * 100}]
+    messages, answers = list(asked), []
+    for text in ("I am sad", "yes", "no"):
+        messages.append(user(text))
+        answers.append(eliza.chat(messages, {"upper": upper}))
+        messages.append({"role": "assistant", "content": answers[-1]})
+    assert [NAME.lower() in answer.lower() for answer in answers] == [True, False, False]
+    assert NAME not in eliza.chat(said("I am sad", "yes"))
 
 
 def test_an_instance_keeps_nothing_between_calls(eliza):

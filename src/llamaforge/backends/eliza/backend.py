@@ -20,7 +20,7 @@ from llamaforge.backends.base import (
     as_messages,
     message_text,
 )
-from llamaforge.backends.eliza.engine import LAST_CHARACTERS, answer
+from llamaforge.backends.eliza.engine import LAST_CHARACTERS, NAME, answer
 from llamaforge.exceptions import ModelNotFoundError, ModelNotLoadedError, ParameterError
 
 LAST_TURNS = 100
@@ -138,14 +138,19 @@ class ElizaBackend(BaseBackend):
 def _reply(messages: Sequence[Message], *, upper: bool) -> str:
     """The answer to the last of the person's turns that count, oldest first."""
     turns: list[str] = []
+    answers: list[str] = []
     last_remark = ""
     for message in reversed(as_messages(messages)):
         text = message_text(message)
         if message.get("role") == "user" and len(turns) < LAST_TURNS:
             turns.append(text[-LAST_CHARACTERS:])
-        elif message.get("role") == "assistant" and len(turns) == 1:
-            last_remark = last_remark or text
-    reply = answer(turns[::-1], last_remark)
+        elif message.get("role") == "assistant":
+            answers.append(text)
+            if len(turns) == 1:
+                last_remark = last_remark or text
+    # Who sends no answers along has had the first one.
+    named = any(NAME.lower() in text.lower() for text in answers if len(text) < LAST_CHARACTERS)
+    reply = answer(turns[::-1], last_remark, introduced=named or (len(turns) > 1 and not answers))
     return reply.upper() if upper else reply
 
 

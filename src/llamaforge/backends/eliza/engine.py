@@ -83,17 +83,17 @@ def script() -> tuple[Rule, ...]:
     return tuple(Rule(re.compile(pattern.replace(" *", " (.+)"), _FLAGS), remarks) for pattern, *remarks in blocks)
 
 
-def answer(turns: Sequence[str], last_remark: str = "") -> str:
-    """The remark on the last of a person's turns. The same turns and last remark have the same answer.
+def answer(turns: Sequence[str], last_remark: str = "", *, introduced: bool = False) -> str:
+    """The remark on the last of a person's turns. The same arguments have the same answer.
 
-    last_remark: what was answered to the turn before, if that is known; it is not said again.
+    last_remark: what was answered to the turn before, if that is known; it is not said again. introduced: whether it was
+    said before who answers.
     """
     if not turns:
         return f"{OPENING} {NAME}"
     lines = [_lines(turn) for turn in turns]
     remark = _remark(lines, last_remark)
-    # Said once, with the first answer.
-    return remark if len(turns) > 1 or NAME[:30] in remark else f"{remark}\n\n{NAME}"
+    return remark if introduced or NAME[:30] in remark else f"{remark}\n\n{NAME}"
 
 
 def _remark(lines: Sequence[str], last_remark: str) -> str:
