@@ -24,7 +24,7 @@ _OPTIONS: Final = frozenset(
 )
 _PASSED: Final = ("tools", "keep_alive", "logprobs", "top_logprobs", "truncate", "shift")
 _GENERATE: Final = ("prompt", "suffix", "images", "system", "template", "context", "raw")
-_EFFORTS: Final = frozenset({"low", "medium", "high", "max"})
+_EFFORTS: Final = ("low", "medium", "high", "max")
 
 
 def chat_request(payload: dict[str, Any], model: str) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def test_formats(fields: dict[str, Any], form: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "think"),
     [({"think": True}, True), ({"think": "high"}, "high"), ({"reasoning_effort": "none"}, False),
-     ({"reasoning_effort": "low"}, "low"), ({"reasoning_effort": "xyz"}, None), ({"think": 5}, None)],
+     ({"reasoning_effort": "low"}, "low"), ({"reasoning_effort": "xyz"}, None), ({"think": 5}, None),
+     *[({name: odd}, None) for name in ("think", "reasoning_effort") for odd in ([], {}, ["high"], {"a": []}, "")]],
 )  # fmt: skip
 def test_thinking(fields: dict[str, Any], think: Any) -> None:
     assert request(**fields).get("think") == think
