@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
+from weakref import WeakSet
 
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -13,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from open_webui import failures
+from open_webui.internal.forwarded import household
 from open_webui.internal.log import get_logger
 from open_webui.internal.log import request_id as current_request_id
 
@@ -33,8 +35,10 @@ _STORABLE: Final = frozenset({"GET", "HEAD"})
 _PRIVATE: Final = ("/api/", "/openai/", "/ollama/", "/metrics")
 _NO_STORE: Final = (b"cache-control", b"no-store")
 SLOW: Final = 5.0
-# So many of the largest bodies may be in memory at once.
+# So many of the largest bodies may be in memory at once, and so many of one address: who lets his come slowly keeps none of
+# the others' out.
 BODIES_AT_ONCE: Final = 4
+BODIES_OF_ADDRESS: Final = 2
 # What is no larger is taken all the same.
 SMALL_BODY: Final = 2**20
 # What costs most to begin, and how many of them are begun in one turn of the loop: some 3 ms of work.
@@ -118,6 +122,16 @@ class RequestThrottle:
                 turn.set_result(None)
 
 
+class _Body:
+    """What has come of a request's body and is held. client: who sends it, known once it is large."""
+
+    __slots__ = ("__weakref__", "client", "held")
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.client = ""
+
+
 class Around:
     """Wraps the application. note: is told the scope of a request whenever work on it begins in a turn of the loop."""
 
@@ -128,6 +142,7 @@ class Around:
         # Bytes of bodies of requests that are being handled, and how many these may be.
         self._held = 0
         self._max_held = BODIES_AT_ONCE * max_body
+        self._large: WeakSet[_Body] = WeakSet()
         self._throttle = RequestThrottle(STARTS_A_TURN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,7 +153,8 @@ class Around:
         bound = current_request_id.set(request_id)
         started = time.perf_counter()
         status = 0
-        bounded, held = self._bounded(scope, receive)
+        body = _Body()
+        bounded = self._bounded(scope, receive, body)
         self._note(scope)
         id_header = (b"x-request-id", request_id.encode())
 
@@ -148,8 +164,8 @@ class Around:
                 self._note(scope)
                 status = message["status"]
                 # What answers has read it. A stream may go on for minutes.
-                self._held -= held[0]
-                held[0] = 0
+                self._held -= body.held
+                body.held = 0
                 headers = message.setdefault("headers", [])
                 present = {name for name, _ in headers}
                 headers.extend(h for h in _HEADERS if h[0] not in present) if present & _NAMES else headers.extend(
@@ -181,7 +197,7 @@ class Around:
                 raise
             await reply(scope, receive, out)
         finally:
-            self._held -= held[0]
+            self._held -= body.held
             took = time.perf_counter() - started
             if status >= 500 or status == 0 or took > SLOW:
                 log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(took, 3))
@@ -189,9 +205,9 @@ class Around:
                 log.debug("request", method=scope["method"], path=scope["path"], status=status, seconds=round(took, 3))
             current_request_id.reset(bound)
 
-    def _bounded(self, scope: Scope, receive: Receive) -> tuple[Receive, list[int]]:
-        """The body, bounded, and a list that holds how many bytes of it have come."""
-        left, held = self._max_body, [0]
+    def _bounded(self, scope: Scope, receive: Receive, body: _Body) -> Receive:
+        """What receives the body, bounded."""
+        left = self._max_body
 
         async def bounded() -> Message:
             nonlocal left
@@ -202,13 +218,22 @@ class Around:
                 left -= size
                 if left < 0:
                     raise BodyTooLarge(self._max_body)
-                held[0] += size
+                body.held += size
                 self._held += size
-                if self._held > self._max_held and held[0] > SMALL_BODY:
-                    raise TooManyBodies
+                if body.held > SMALL_BODY:
+                    self._check_large(scope, body)
             return message
 
-        return bounded, held
+        return bounded
+
+    def _check_large(self, scope: Scope, body: _Body) -> None:
+        """Raises TooManyBodies for one beyond what all, or what one address, may have held."""
+        if body not in self._large:
+            body.client = household(scope["client"][0]) if scope.get("client") else ""
+            self._large.add(body)
+        mine = sum(other.held for other in self._large if other.client == body.client)
+        if self._held > self._max_held or mine > BODIES_OF_ADDRESS * self._max_body:
+            raise TooManyBodies
 
 
 def _length(scope: Scope) -> int:

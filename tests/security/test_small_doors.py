@@ -170,12 +170,34 @@ class TestBodies:
         around = middleware.Around(ExceptionMiddleware(_until_told), 2 * MB, [].append)
         for small, expected in ((False, 503), (True, 200)):
             told = asyncio.Event()
-            clients = [asyncio.create_task(_post(around, 2 * MB, told)) for _ in range(middleware.BODIES_AT_ONCE)]
+            clients = [
+                asyncio.create_task(_post(around, 2 * MB, told, address=f"192.0.2.{n}"))
+                for n in range(middleware.BODIES_AT_ONCE)
+            ]
             await asyncio.sleep(0.01)
             assert await _post(around, 10 * KB if small else 2 * MB, told, wait=False) == expected
             told.set()
             assert set(await asyncio.gather(*clients)) == {200}
             assert around._held == 0
+
+    @pytest.mark.parametrize(
+        ("address", "size", "expected"),
+        [("2001:db8:1:2::9", 2 * MB, 503), ("2001:db8:1:2::9", 10 * KB, 200), ("2001:db8:1:3::9", 2 * MB, 200)],
+    )
+    async def test_those_of_one_address_leave_room_for_others(self, address: str, size: int, expected: int) -> None:
+        """As of one who sends large bodies up to their last byte, and that after an hour."""
+        around = middleware.Around(ExceptionMiddleware(_until_told), 2 * MB, [].append)
+        told = asyncio.Event()
+        slow = [
+            asyncio.create_task(_post(around, 2 * MB, told, address=f"2001:db8:1:2::{n}"))
+            for n in range(middleware.BODIES_OF_ADDRESS)
+        ]
+        await asyncio.sleep(0.01)
+        assert await _post(around, size, told, wait=False, address=address) == expected
+        told.set()
+        assert set(await asyncio.gather(*slow)) == {200}
+        assert around._held == 0
+        assert await _post(around, 2 * MB, told, address="2001:db8:1:2::9") == 200
 
     async def test_from_a_cookie_they_are_json(self, live: Live, user: Actor) -> None:
         async with live.client() as browser:
@@ -218,7 +240,7 @@ async def _until_told(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _post(app: Any, size: int, told: asyncio.Event, *, wait: bool = True) -> int:
+async def _post(app: Any, size: int, told: asyncio.Event, *, wait: bool = True, address: str = "192.0.2.99") -> int:
     status = []
     pieces = [{"type": "http.request", "body": b"x" * size, "more_body": False}]
 
@@ -234,6 +256,7 @@ async def _post(app: Any, size: int, told: asyncio.Event, *, wait: bool = True) 
         "path": "/x",
         "headers": [],
         "told": told if wait else None,
+        "client": (address, 1),
         "query_string": b"",
     }
     with contextlib.suppress(Exception):
