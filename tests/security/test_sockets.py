@@ -1,15 +1,19 @@
 """Sockets: who may do what over them, and that they end with their token."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import socketio
 
 from open_webui.models import accounts
+from open_webui.socket import server
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live
+from tests.support.raw_socket import RawSocket
 
 
 @pytest.fixture
@@ -167,6 +171,29 @@ async def test_a_packet_of_a_megabyte_ends_its_socket_only(live: Live, page: Pag
         await second.socket.emit("usage", {"model": "x" * 2**20})
         await gone(second)
     assert await page.socket.call("user-join", {"auth": {"token": page.token}}, timeout=5)
+
+
+async def test_one_person_has_so_many_sockets(
+    live: Live, admin: Actor, user: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_SOCKETS", 3)
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def opened(actor: Actor) -> RawSocket:
+            socket = await stack.enter_async_context(await RawSocket.open(urlsplit(live.url).port or 0))
+            await socket.sign_in(actor.token)
+            return socket
+
+        other = await opened(admin)
+        mine = [await opened(user) for _ in range(5)]
+        for ended in mine[:2]:
+            await ended.heard_until_over()
+        for socket in (other, *mine[2:]):
+            assert await socket.ask("heartbeat", {}) == []
+        # Signing in again over one that is there makes no more of them.
+        assert await mine[2].ask("user-join", {"auth": {"token": user.token}})
+        assert await mine[3].ask("heartbeat", {}) == []
+        assert len(live.app.state.sockets.presence.sids_of(user.id)) == 3
 
 
 async def test_only_the_transport_that_is_on(live: Live) -> None:

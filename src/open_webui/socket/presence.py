@@ -58,6 +58,10 @@ class Presence:
     def sids_of(self, user_id: str) -> frozenset[str]:
         return frozenset(self._by_user.get(user_id, ()))
 
+    def oldest_of(self, user_id: str) -> str:
+        """The socket of a user that signed in first. Raises StopIteration where there is none."""
+        return next(sid for sid, session in self._sessions.items() if session.principal.id == user_id)
+
     def user_ids(self) -> list[str]:
         return list(self._by_user)
 

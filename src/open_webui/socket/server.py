@@ -35,6 +35,8 @@ PARTING: Final = 1.0
 # A heartbeat writes last_active_at at most this often for one user.
 ACTIVE_SECONDS: Final = 60
 MAX_TOKEN: Final = 4096
+# Sockets of one person at once: each open page has one.
+MAX_SOCKETS: Final = 300
 # Origins of refused sockets that the log names.
 _MAX_TOLD: Final = 8
 Handler = Callable[[SocketSession, Any], Awaitable[Any]]
@@ -128,6 +130,10 @@ class Sockets:
         claims = self.state.tokens.verify(token)
         session = SocketSession(sid, token, principal, "" if claims is None else claims.jti)
         self.presence.add(session)
+        if len(self.presence.sids_of(principal.id)) > MAX_SOCKETS:
+            # What one person hears costs a write for each.
+            log.info("the oldest of too many sockets of one person was ended", user_id=principal.id)
+            await end_socket(self.server, self.presence.oldest_of(principal.id))
         return session
 
     async def _disconnect(self, sid: str, *_reason: Any) -> None:
