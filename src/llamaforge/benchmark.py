@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, Protocol
 
 from llamaforge.exceptions import ParameterError
@@ -144,13 +145,13 @@ def metrics(runs: Sequence[Run]) -> Json:
     rates = [one.tokens_per_second for one in runs]
     total = sum(times)
     return {
-        "avg_time": _mean(times),
+        "avg_time": fmean(times),
         "min_time": min(times),
         "max_time": max(times),
-        "std_dev_time": _deviation(times),
-        "avg_tokens": _mean([one.tokens for one in runs]),
+        "std_dev_time": stdev(times) if len(times) > 1 else 0.0,
+        "avg_tokens": fmean([one.tokens for one in runs]),
         "avg_tokens_per_second": sum(one.tokens for one in runs) / total if total > 0 else 0.0,
-        "avg_time_to_first_token": _mean(firsts) if firsts else None,
+        "avg_time_to_first_token": fmean(firsts) if firsts else None,
         "time_percentiles": _percentiles(times),
         "time_to_first_token_percentiles": _percentiles(firsts),
         "tokens_per_second_percentiles": _percentiles(rates),
@@ -225,18 +226,6 @@ def _shown(one: Run) -> Json:
         "tokens": one.tokens,
         "tokens_per_second": one.tokens_per_second,
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _deviation(values: Sequence[float]) -> float:
-    """The sample's standard deviation; 0 for a single value."""
-    if len(values) < 2:
-        return 0.0
-    mean = _mean(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def _percentiles(values: Sequence[float]) -> Json:

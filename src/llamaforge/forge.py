@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 Content = str | Sequence[Mapping[str, Any]]
+# Of generations: parameters, the model that answers, a conversation, what is said in one, and what was said before.
+Given = Parameters | None
+Name = str | None
+Chat = Sequence[Message]
+Words = Content | None
+Past = Chat | None
 
 
 class LlamaForge(PluginMethods, Tokens):
@@ -110,7 +116,7 @@ class LlamaForge(PluginMethods, Tokens):
             "details": {} if loaded is None else dict(loaded.backend.info().details),
         }
 
-    def has_chat_template(self, model: str | None = None) -> bool:
+    def has_chat_template(self, model: Name = None) -> bool:
         """Whether a model, loaded if need be, was made for conversations, so that `generate` asks it as `chat` does."""
         with self._library.using(model) as loaded:
             return loaded.backend.has_chat_template
@@ -166,13 +172,7 @@ class LlamaForge(PluginMethods, Tokens):
     # ---- text
 
     def generate(
-        self,
-        prompt: str,
-        parameters: Parameters | None = None,
-        *,
-        model: str | None = None,
-        raw: bool = False,
-        **more: Any,
+        self, prompt: str, parameters: Given = None, *, model: Name = None, raw: bool = False, **more: Any
     ) -> str:
         """The model's answer to `prompt`: given as a message where the model has a chat template, else continued.
 
@@ -185,25 +185,13 @@ class LlamaForge(PluginMethods, Tokens):
         return self.plugins.postprocess(answer)
 
     def generate_stream(
-        self,
-        prompt: str,
-        parameters: Parameters | None = None,
-        *,
-        model: str | None = None,
-        raw: bool = False,
-        **more: Any,
+        self, prompt: str, parameters: Given = None, *, model: Name = None, raw: bool = False, **more: Any
     ) -> Iterator[str]:
         """`generate` in pieces. The model is loaded now; closing the iterator ends the generation."""
         return self._stream("generate_stream", self._prompt(prompt, raw=raw), model, parameters, more)
 
     def chat(
-        self,
-        user_input: Content | None,
-        chat_history: Sequence[Message] | None = None,
-        parameters: Parameters | None = None,
-        *,
-        model: str | None = None,
-        **more: Any,
+        self, user_input: Words, chat_history: Past = None, parameters: Given = None, *, model: Name = None, **more: Any
     ) -> str:
         """The answer to `user_input` after `chat_history`, messages of {role, content}; the history is not changed.
 
@@ -215,19 +203,13 @@ class LlamaForge(PluginMethods, Tokens):
         return self.plugins.postprocess(answer)
 
     def chat_stream(
-        self,
-        user_input: Content | None,
-        chat_history: Sequence[Message] | None = None,
-        parameters: Parameters | None = None,
-        *,
-        model: str | None = None,
-        **more: Any,
+        self, user_input: Words, chat_history: Past = None, parameters: Given = None, *, model: Name = None, **more: Any
     ) -> Iterator[str]:
         """`chat` in pieces."""
         return self._stream("chat_stream", self._messages(user_input, chat_history), model, parameters, more)
 
     def embed(
-        self, texts: str | Sequence[str], parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+        self, texts: str | Sequence[str], parameters: Given = None, *, model: Name = None, **more: Any
     ) -> list[list[float]]:
         """A vector for each text. Raises UnsupportedError where the backend makes none."""
         with self._library.using(model) as loaded:
@@ -235,26 +217,24 @@ class LlamaForge(PluginMethods, Tokens):
 
     # ---- in OpenAI's shapes
 
-    def completion(
-        self, prompt: str, parameters: Parameters | None = None, *, model: str | None = None, **more: Any
-    ) -> Json:
+    def completion(self, prompt: str, parameters: Given = None, *, model: Name = None, **more: Any) -> Json:
         """An OpenAI completion of `prompt`."""
         with self._library.using(model) as loaded:
             return loaded.backend.completion(prompt, _merged(loaded, parameters, more))
 
     def completion_stream(
-        self, prompt: str, parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+        self, prompt: str, parameters: Given = None, *, model: Name = None, **more: Any
     ) -> Iterator[Json]:
         """The chunks of an OpenAI completion."""
         return self._pieces("completion_stream", prompt, self._ready(model), parameters, more)
 
     def chat_completion(
         self,
-        messages: Sequence[Message],
-        parameters: Parameters | None = None,
+        messages: Chat,
+        parameters: Given = None,
         *,
-        model: str | None = None,
-        load_parameters: Parameters | None = None,
+        model: Name = None,
+        load_parameters: Given = None,
         **more: Any,
     ) -> Json:
         """An OpenAI chat completion: with tool calls, finish reason and usage, where the backend tells them.
@@ -266,11 +246,11 @@ class LlamaForge(PluginMethods, Tokens):
 
     def chat_completion_stream(
         self,
-        messages: Sequence[Message],
-        parameters: Parameters | None = None,
+        messages: Chat,
+        parameters: Given = None,
         *,
-        model: str | None = None,
-        load_parameters: Parameters | None = None,
+        model: Name = None,
+        load_parameters: Given = None,
         **more: Any,
     ) -> Iterator[Json]:
         """The chunks of an OpenAI chat completion."""
@@ -280,13 +260,7 @@ class LlamaForge(PluginMethods, Tokens):
     # ---- without blocking the event loop
 
     async def agenerate(
-        self,
-        prompt: str,
-        parameters: Parameters | None = None,
-        *,
-        model: str | None = None,
-        raw: bool = False,
-        **more: Any,
+        self, prompt: str, parameters: Given = None, *, model: Name = None, raw: bool = False, **more: Any
     ) -> str:
         """`generate`; cancelling ends the generation."""
         asked = self._prompt(prompt, raw=raw)
@@ -296,26 +270,14 @@ class LlamaForge(PluginMethods, Tokens):
         return self.plugins.postprocess(answer)
 
     def agenerate_stream(
-        self,
-        prompt: str,
-        parameters: Parameters | None = None,
-        *,
-        model: str | None = None,
-        raw: bool = False,
-        **more: Any,
+        self, prompt: str, parameters: Given = None, *, model: Name = None, raw: bool = False, **more: Any
     ) -> AsyncIterator[str]:
         """`generate_stream`; the model is loaded with the first piece."""
         asked = self._prompt(prompt, raw=raw)
         return self._astream("agenerate_stream", "generate_stream", asked, model, parameters, more)
 
     async def achat(
-        self,
-        user_input: Content | None,
-        chat_history: Sequence[Message] | None = None,
-        parameters: Parameters | None = None,
-        *,
-        model: str | None = None,
-        **more: Any,
+        self, user_input: Words, chat_history: Past = None, parameters: Given = None, *, model: Name = None, **more: Any
     ) -> str:
         """`chat`; cancelling ends the generation."""
         messages = self._messages(user_input, chat_history)
@@ -324,13 +286,7 @@ class LlamaForge(PluginMethods, Tokens):
         return self.plugins.postprocess(answer)
 
     def achat_stream(
-        self,
-        user_input: Content | None,
-        chat_history: Sequence[Message] | None = None,
-        parameters: Parameters | None = None,
-        *,
-        model: str | None = None,
-        **more: Any,
+        self, user_input: Words, chat_history: Past = None, parameters: Given = None, *, model: Name = None, **more: Any
     ) -> AsyncIterator[str]:
         """`chat_stream`; the model is loaded with the first piece."""
         messages = self._messages(user_input, chat_history)
@@ -338,18 +294,18 @@ class LlamaForge(PluginMethods, Tokens):
 
     def achat_completion_stream(
         self,
-        messages: Sequence[Message],
-        parameters: Parameters | None = None,
+        messages: Chat,
+        parameters: Given = None,
         *,
-        model: str | None = None,
-        load_parameters: Parameters | None = None,
+        model: Name = None,
+        load_parameters: Given = None,
         **more: Any,
     ) -> AsyncIterator[Json]:
         """`chat_completion_stream`; the model is loaded with the first chunk."""
         return self._apieces("achat_completion_stream", messages, model, parameters, more, load_parameters)
 
     async def aembed(
-        self, texts: str | Sequence[str], parameters: Parameters | None = None, *, model: str | None = None, **more: Any
+        self, texts: str | Sequence[str], parameters: Given = None, *, model: Name = None, **more: Any
     ) -> list[list[float]]:
         """`embed` without blocking the event loop."""
         async with self._library.ausing(model) as loaded:
@@ -357,7 +313,7 @@ class LlamaForge(PluginMethods, Tokens):
 
     # ---- conversations and the server
 
-    def create_chat_interface(self, model: str | None = None, system_prompt: str | None = None) -> ChatInterface:
+    def create_chat_interface(self, model: Name = None, system_prompt: str | None = None) -> ChatInterface:
         """A conversation on the terminal: call its `start()`. model: left out, the current or default one."""
         from llamaforge.chat import ChatInterface  # noqa: PLC0415 -- only a terminal needs it
 
@@ -402,32 +358,24 @@ class LlamaForge(PluginMethods, Tokens):
         text = self.plugins.preprocess(prompt)
         return text if raw else _Question(text)
 
-    def _messages(self, user_input: Content | None, chat_history: Sequence[Message] | None) -> Sequence[Message]:
+    def _messages(self, user_input: Words, chat_history: Past) -> Chat:
         history = [] if chat_history is None else as_messages(chat_history)
         if user_input is None:
             return history
         content = self.plugins.preprocess(user_input) if isinstance(user_input, str) else user_input
         return [*history, {"role": "user", "content": content}]
 
-    def _stream(
-        self, method: str, given: Any, model: str | None, parameters: Parameters | None, more: Json
-    ) -> Iterator[str]:
+    def _stream(self, method: str, given: Any, model: Name, parameters: Given, more: Json) -> Iterator[str]:
         return self.plugins.postprocess_stream(self._pieces(method, given, self._ready(model), parameters, more))
 
-    def _ready(self, model: str | None, load: Parameters | None = None) -> str:
+    def _ready(self, model: Name, load: Given = None) -> str:
         """The name of the model to use, which is in memory now: so that what is wrong with it is told at the call."""
         name = self._library.wanted(model)
         with self._library.using(name, load):
             return name
 
     def _pieces(
-        self,
-        method: str,
-        given: Any,
-        name: str,
-        parameters: Parameters | None,
-        more: Json,
-        load: Parameters | None = None,
+        self, method: str, given: Any, name: str, parameters: Given, more: Json, load: Given = None
     ) -> Iterator[Any]:
         # The lease is taken with the first piece: an iterator that is never begun holds nothing.
         with self._library.using(name, load) as loaded:
@@ -435,7 +383,7 @@ class LlamaForge(PluginMethods, Tokens):
             yield from ask(asked, _merged(loaded, parameters, more))
 
     def _astream(
-        self, method: str, blocking: str, given: Any, model: str | None, parameters: Parameters | None, more: Json
+        self, method: str, blocking: str, given: Any, model: Name, parameters: Given, more: Json
     ) -> AsyncIterator[str]:
         nothing: Iterator[str] = iter(())
         if self.plugins.postprocess_stream(nothing) is nothing:
@@ -444,13 +392,7 @@ class LlamaForge(PluginMethods, Tokens):
         return in_thread(lambda: self._stream(blocking, given, model, parameters, more))
 
     async def _apieces(
-        self,
-        method: str,
-        given: Any,
-        model: str | None,
-        parameters: Parameters | None,
-        more: Json,
-        load: Parameters | None = None,
+        self, method: str, given: Any, model: Name, parameters: Given, more: Json, load: Given = None
     ) -> AsyncIterator[Any]:
         async with self._library.ausing(model, load) as loaded:
             ask, asked = _bound(loaded, method, given)
@@ -479,7 +421,7 @@ def _bound(loaded: Loaded, method: str, given: Any) -> tuple[Any, Any]:
     return getattr(loaded.backend, method.replace("generate", "chat")), [{"role": "user", "content": given.text}]
 
 
-def _merged(loaded: Loaded, parameters: Parameters | None, more: Json) -> Json:
+def _merged(loaded: Loaded, parameters: Given, more: Json) -> Json:
     """The parameters of a call over the defaults of its model."""
     return overlay(loaded.defaults, {**as_mapping(parameters), **more}, loaded.canonical)
 

@@ -15,6 +15,7 @@ import pytest
 from llamaforge.backends.llama_cpp import LlamaCppBackend
 from llamaforge.exceptions import (
     ContextLengthError,
+    GenerationError,
     MissingExtraError,
     ModelLoadError,
     ModelNotLoadedError,
@@ -298,6 +299,13 @@ def test_a_model_that_thinks_answers_to_a_schema(gguf_that_says: Make) -> None:
     with pytest.raises(ParameterError, match="Beside tools, a JSON schema"):
         thinker.chat(ASK, {"json_schema": schema, "tools": [TOOL]})
     thinker.unload()
+
+
+def test_a_grammar_that_leads_nowhere_is_an_error_and_the_model_goes_on(backend: LlamaCppBackend) -> None:
+    """The engine raises it in the middle of its loop, which other answers share."""
+    with pytest.raises(GenerationError, match="grammar"):
+        backend.generate("x", {**GREEDY, "grammar": r'root ::= "a" "\x00"'})
+    assert backend.generate("x", GREEDY) == HELLO
 
 
 def test_a_grammar_shapes_the_answer(backend: LlamaCppBackend) -> None:

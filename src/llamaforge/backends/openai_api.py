@@ -239,9 +239,7 @@ class OpenAIBackend(BaseBackend):
     def _ask(self, request: Request) -> Json:
         connection = self._ready()
         with connection.errors.translated():
-            answer = connection.client.post(
-                request.path, cast_to=object, body=request.body, options={"headers": request.headers}
-            )
+            answer = connection.client.post(**_sent(request))
         return openai_answer.checked(answer, connection.base)
 
     def _chunks(self, request: Request) -> Generator[Json, None, None]:
@@ -252,8 +250,7 @@ class OpenAIBackend(BaseBackend):
         ending = Ending(connection.base)
         with connection.errors.translated():
             stream = connection.client.post(
-                request.path, cast_to=object, body=request.body, options={"headers": request.headers},
-                stream=True, stream_cls=connection.sdk.Stream[object],
+                **_sent(request), stream=True, stream_cls=connection.sdk.Stream[object],
             )  # fmt: skip
         ending.watch(stream)
         try:
@@ -270,9 +267,7 @@ class OpenAIBackend(BaseBackend):
     async def _aask(self, request: Request) -> Json:
         connection = self._ready()
         with connection.errors.translated():
-            answer = await (await connection.async_clients.get()).post(
-                request.path, cast_to=object, body=request.body, options={"headers": request.headers}
-            )
+            answer = await (await connection.async_clients.get()).post(**_sent(request))
         return openai_answer.checked(answer, connection.base)
 
     async def _achunks(self, request: Request) -> AsyncGenerator[Json, None]:
@@ -280,8 +275,7 @@ class OpenAIBackend(BaseBackend):
         ending = Ending(connection.base)
         with connection.errors.translated():
             stream = await (await connection.async_clients.get()).post(
-                request.path, cast_to=object, body=request.body, options={"headers": request.headers},
-                stream=True, stream_cls=connection.sdk.AsyncStream[object],
+                **_sent(request), stream=True, stream_cls=connection.sdk.AsyncStream[object],
             )  # fmt: skip
         ending.watch(stream)
         try:
@@ -412,3 +406,9 @@ async def _atexts(chunks: AsyncGenerator[Json, None]) -> AsyncIterator[str]:
                 yield text
     finally:
         await chunks.aclose()
+
+
+def _sent(request: Request) -> Json:
+    """The arguments of the SDK's client for a request of any kind."""
+    options = {"headers": request.headers}
+    return {"path": request.path, "cast_to": object, "body": request.body, "options": options}

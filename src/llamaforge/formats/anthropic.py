@@ -49,7 +49,7 @@ def encode_request(request: Mapping[str, Any], *, max_tokens: int = MAX_TOKENS) 
     if system:
         out["system"] = system
     if (stop := given.get("stop")) and "stop_sequences" not in out:
-        out["stop_sequences"] = [stop] if isinstance(stop, str) else fields.as_list(stop, "'stop'")
+        out["stop_sequences"] = fields.texts(stop, "'stop'")
     if "user" in given and "metadata" not in out:
         out["metadata"] = {"user_id": given["user"]}
     if tools := given.get("tools"):
@@ -66,27 +66,10 @@ def encode_request(request: Mapping[str, Any], *, max_tokens: int = MAX_TOKENS) 
 
 def encode_messages(messages: Any) -> tuple[list[Json], list[Json]]:
     """OpenAI's messages as the blocks of `system` and as `messages`, in which no two of one role follow each other."""
-    system: list[Json] = []
-    out: list[Json] = []
-    for message in fields.as_objects(messages, "'messages'"):
-        role = str(message.get("role"))
-        if role in {"system", "developer"}:
-            system += _blocks(message)
-            continue
-        if role == "user":
-            blocks = list(_blocks(message))
-        elif role == "assistant":
-            blocks = list(_assistant(message))
-        elif role == "tool":
-            blocks = [_tool_result(message)]
-        else:
-            raise ParameterError(f"A message has the unknown role {role!r}.")
-        name = "assistant" if role == "assistant" else "user"
-        if out and out[-1]["role"] == name:
-            out[-1]["content"] += blocks
-        elif blocks:
-            out.append({"role": name, "content": blocks})
-    return system, out
+    makers: dict[str, fields.Maker] = {
+        "system": _blocks, "user": _blocks, "assistant": _assistant, "tool": lambda message: [_tool_result(message)]
+    }  # fmt: skip
+    return fields.turns(messages, makers, names={"assistant": "assistant"}, content="content")
 
 
 def _assistant(message: Mapping[str, Any]) -> Iterator[Json]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from llamaforge.exceptions import ParameterError
 
 Json = dict[str, Any]
+Maker = Callable[[Mapping[str, Any]], Iterable[Json]]
 # Under this name stand the arguments of a call that the model wrote and that are no JSON object.
 INVALID_JSON: Final = "INVALID_JSON"
 
@@ -34,6 +35,37 @@ def refuse_missing(given: Json, missing: Mapping[str, tuple[Any, ...]], api: str
     for name, idle in missing.items():
         if name in given and given.pop(name) not in idle:
             raise ParameterError(f"{api} has no '{name}'.")
+
+
+def turns(
+    messages: Any, makers: Mapping[str, Maker], *, names: Mapping[str, str], content: str
+) -> tuple[list[Json], list[Json]]:
+    """OpenAI's messages as what the system says and as turns, in which no two of one role follow each other.
+
+    makers: what a message of each role becomes. names: of roles in turns; any other is "user". content: the field of a
+    turn for it.
+    """
+    system: list[Json] = []
+    out: list[Json] = []
+    for message in as_objects(messages, "'messages'"):
+        role = str(message.get("role"))
+        maker = makers.get("system" if role == "developer" else role)
+        if maker is None:
+            raise ParameterError(f"A message has the unknown role {role!r}.")
+        parts = list(maker(message))
+        name = names.get(role, "user")
+        if role in {"system", "developer"}:
+            system += parts
+        elif out and out[-1]["role"] == name:
+            out[-1][content] += parts
+        elif parts:
+            out.append({"role": name, content: parts})
+    return system, out
+
+
+def texts(value: Any, what: str) -> list[Any]:
+    """One text, or a list of them."""
+    return [value] if isinstance(value, str) else as_list(value, what)
 
 
 def content_parts(message: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -64,28 +64,12 @@ def encode_request(request: Mapping[str, Any]) -> Json:
 
 def encode_messages(messages: Any) -> tuple[list[Json], list[Json]]:
     """OpenAI's messages as the parts of `systemInstruction` and as `contents`, in which no two of one role follow."""
-    system: list[Json] = []
-    out: list[Json] = []
-    names: dict[Any, str] = {}
-    for message in fields.as_objects(messages, "'messages'"):
-        role = str(message.get("role"))
-        if role in {"system", "developer"}:
-            system += _parts(message)
-            continue
-        if role == "user":
-            parts = list(_parts(message))
-        elif role == "assistant":
-            parts = [*_parts(message), *_calls(message, names)]
-        elif role == "tool":
-            parts = _result(message, names)
-        else:
-            raise ParameterError(f"A message has the unknown role {role!r}.")
-        name = "model" if role == "assistant" else "user"
-        if out and out[-1]["role"] == name:
-            out[-1]["parts"] += parts
-        elif parts:
-            out.append({"role": name, "parts": parts})
-    return system, out
+    called: dict[Any, str] = {}
+    makers: dict[str, fields.Maker] = {
+        "system": _parts, "user": _parts, "assistant": lambda message: [*_parts(message), *_calls(message, called)],
+        "tool": lambda message: _result(message, called),
+    }  # fmt: skip
+    return fields.turns(messages, makers, names={"assistant": "model"}, content="parts")
 
 
 def _parts(message: Mapping[str, Any]) -> Iterator[Json]:
@@ -158,7 +142,7 @@ def _tools(tools: Any) -> list[Json]:
 def _config(given: Json) -> Json:
     out = {theirs: given[ours] for ours, theirs in _CONFIG.items() if ours in given}
     if stop := given.get("stop"):
-        out["stopSequences"] = [stop] if isinstance(stop, str) else fields.as_list(stop, "'stop'")
+        out["stopSequences"] = fields.texts(stop, "'stop'")
     schema = fields.answer_schema(given.get("response_format"))
     if schema is not None:
         out["responseMimeType"] = "application/json"

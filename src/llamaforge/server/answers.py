@@ -89,8 +89,13 @@ class OpenAIAnswer:
             raise Refusal(502, "The model stopped before its answer was finished.", "server_error")
         return _encode(self._whole.value())
 
-    def whole(self, status: int, body: bytes) -> bytes:  # noqa: ARG002 -- of the protocol
-        return body
+    def whole(self, status: int, body: bytes) -> bytes:
+        if status >= 400 or self.streams:
+            return body
+        self._whole.read(body)
+        if self._whole.error is not None:
+            raise Refusal.of_event(self._whole.error)
+        return self.end()
 
     def broken(self, refusal: Refusal) -> bytes:
         return refusal.event

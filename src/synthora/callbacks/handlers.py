@@ -49,38 +49,9 @@ class BaseCallBackHandler:
 class AsyncCallBackHandler(BaseCallBackHandler):
     """The same as coroutines. In a synchronous run they are run to their end on an event loop of their own."""
 
-    async def on_llm_start(
-        self, source: Node, messages: list[Any], stream: bool = False, *args: Any, **kwargs: Any
-    ) -> Any:
-        """As of BaseCallBackHandler."""
+    async def _pass(self, *args: Any, **kwargs: Any) -> Any:
+        """What a subclass does not write."""
 
-    async def on_llm_end(
-        self, source: Node, message: BaseMessage, stream: bool = False, *args: Any, **kwargs: Any
-    ) -> Any:
-        """As of BaseCallBackHandler."""
-
-    async def on_llm_error(
-        self, source: Node, e: BaseException, stream: bool = False, *args: Any, **kwargs: Any
-    ) -> Any:
-        """As of BaseCallBackHandler."""
-
-    async def on_llm_chunk(self, source: Node, message: BaseMessage, *args: Any, **kwargs: Any) -> Any:
-        """As of BaseCallBackHandler."""
-
-    async def on_tool_start(self, source: Node, *args: Any, **kwargs: Any) -> Any:
-        """As of BaseCallBackHandler."""
-
-    async def on_tool_end(self, source: Node, result: Result[Any]) -> Any:
-        """As of BaseCallBackHandler."""
-
-    async def on_tool_error(self, source: Node, result: Result[Any]) -> Any:
-        """As of BaseCallBackHandler."""
-
-    async def on_agent_start(self, source: Node, message: Any, *args: Any, **kwargs: Any) -> Any:
-        """As of BaseCallBackHandler."""
-
-    async def on_agent_end(self, source: Node, message: Any, *args: Any, **kwargs: Any) -> Any:
-        """As of BaseCallBackHandler."""
-
-    async def on_agent_error(self, source: Node, result: Result[Any], *args: Any, **kwargs: Any) -> Any:
-        """As of BaseCallBackHandler."""
+    on_llm_start = on_llm_end = on_llm_error = on_llm_chunk = _pass
+    on_tool_start = on_tool_end = on_tool_error = _pass
+    on_agent_start = on_agent_end = on_agent_error = _pass

@@ -14,10 +14,10 @@ from pydantic import TypeAdapter
 
 from llamaforge.events import Done, Error, Event, Image, Reasoning, Refusal, Source, Text, ToolCall, Usage
 from llamaforge.events.parts import Growing, Part, Reducer
-from llamaforge.events.responses import Decoder
 from llamaforge.exceptions import ParameterError
 from llamaforge.formats.responses import Renderer, decode_request
 from tests.llamaforge.formats.test_anthropic import everywhere
+from tests.support.responses import Decoder
 
 PICTURE = "data:image/png;base64,QQ=="
 TOOL = {

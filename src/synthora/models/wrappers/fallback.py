@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Self, TypeVar
 
 from synthora.callbacks import BaseCallBackHandler
 from synthora.exceptions import FallbackError, MessageError
@@ -13,6 +13,7 @@ from synthora.messages import BaseMessage
 from synthora.models.base import AsyncPieces, BaseModelBackend, Pieces
 from synthora.models.wrappers.base import Json, WrapperBackend, abegun, begun
 
+T = TypeVar("T")
 Failures = list[tuple[str, Exception]]
 
 
@@ -42,49 +43,45 @@ class FallbackBackend(WrapperBackend):
         return twin
 
     def _whole(self, messages: Any, arguments: Json) -> BaseMessage:
-        failures: Failures = []
-        for backend in self.backends:
-            try:
-                answer: BaseMessage = backend.run(messages, **arguments | {"stream": False})
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the next is asked
-                _note(failures, backend, error)
-            else:
-                return _named(answer, backend, failures)
-        raise FallbackError(failures) from failures[-1][1]
+        given = arguments | {"stream": False}
+        return self._first(lambda backend, failures: _named(backend.run(messages, **given), backend, failures))
 
     def _open(self, messages: Any, arguments: Json) -> Pieces:
-        failures: Failures = []
-        for backend in self.backends:
-            try:
-                opened: Any = backend.run(messages, **arguments | {"stream": True})
-                pieces = begun(opened)
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the next is asked
-                _note(failures, backend, error)
-            else:
-                return _all_named(pieces, backend, failures)
-        raise FallbackError(failures) from failures[-1][1]
+        given: Any = arguments | {"stream": True}
+        return self._first(
+            lambda backend, failures: _all_named(begun(backend.run(messages, **given)), backend, failures)
+        )
 
     async def _awhole(self, messages: Any, arguments: Json) -> BaseMessage:
-        failures: Failures = []
-        for backend in self.backends:
-            try:
-                answer: BaseMessage = await backend.async_run(messages, **arguments | {"stream": False})
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the next is asked
-                _note(failures, backend, error)
-            else:
-                return _named(answer, backend, failures)
-        raise FallbackError(failures) from failures[-1][1]
+        async def ask(backend: BaseModelBackend, failures: Failures) -> BaseMessage:
+            return _named(await backend.async_run(messages, **arguments | {"stream": False}), backend, failures)
+
+        return await self._afirst(ask)
 
     async def _aopen(self, messages: Any, arguments: Json) -> AsyncPieces:
+        async def ask(backend: BaseModelBackend, failures: Failures) -> AsyncPieces:
+            opened: Any = await backend.async_run(messages, **arguments | {"stream": True})
+            return _aall_named(await abegun(opened), backend, failures)
+
+        return await self._afirst(ask)
+
+    def _first(self, ask: Callable[[BaseModelBackend, Failures], T]) -> T:
+        """What the first backend that does not fail answers. Raises FallbackError, MessageError."""
         failures: Failures = []
         for backend in self.backends:
             try:
-                opened: Any = await backend.async_run(messages, **arguments | {"stream": True})
-                pieces = await abegun(opened)
+                return ask(backend, failures)
             except Exception as error:  # noqa: BLE001 -- whatever it is, the next is asked
                 _note(failures, backend, error)
-            else:
-                return _aall_named(pieces, backend, failures)
+        raise FallbackError(failures) from failures[-1][1]
+
+    async def _afirst(self, ask: Callable[[BaseModelBackend, Failures], Awaitable[T]]) -> T:
+        failures: Failures = []
+        for backend in self.backends:
+            try:
+                return await ask(backend, failures)
+            except Exception as error:  # noqa: BLE001 -- as above
+                _note(failures, backend, error)
         raise FallbackError(failures) from failures[-1][1]
 
 

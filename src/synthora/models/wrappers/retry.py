@@ -6,13 +6,15 @@ import asyncio
 import itertools
 import random
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from synthora.messages import BaseMessage
 from synthora.models.base import AsyncPieces, BaseModelBackend, Pieces
 from synthora.models.clients import sent_once
 from synthora.models.wrappers.base import Json, WrapperBackend, abegun, begun
 
+T = TypeVar("T")
 # Lost, where a backend of somebody else's raises what is not of our family.
 _LOST = (ConnectionError, TimeoutError)
 
@@ -46,43 +48,40 @@ class RetryBackend(WrapperBackend):
         self.max_delay = max_delay
 
     def _whole(self, messages: Any, arguments: Json) -> BaseMessage:
-        for attempt in itertools.count(1):
-            try:
-                with sent_once():
-                    return super()._whole(messages, arguments)
-            except Exception as error:
-                if (pause := self._pause(error, attempt)) is None:
-                    raise
-            time.sleep(pause)
-        raise AssertionError
+        return self._again(super()._whole, messages, arguments)
 
     def _open(self, messages: Any, arguments: Json) -> Pieces:
+        opened = super()._open
+        return self._again(lambda *given: begun(opened(*given)), messages, arguments)
+
+    async def _awhole(self, messages: Any, arguments: Json) -> BaseMessage:
+        return await self._aagain(super()._awhole, messages, arguments)
+
+    async def _aopen(self, messages: Any, arguments: Json) -> AsyncPieces:
+        opened = super()._aopen
+
+        async def ask(*given: Any) -> AsyncPieces:
+            return await abegun(await opened(*given))
+
+        return await self._aagain(ask, messages, arguments)
+
+    def _again(self, ask: Callable[..., T], *given: Any) -> T:
+        """What `ask` returns, in one of the attempts; else the error of the last one is raised."""
         for attempt in itertools.count(1):
             try:
                 with sent_once():
-                    return begun(super()._open(messages, arguments))
+                    return ask(*given)
             except Exception as error:
                 if (pause := self._pause(error, attempt)) is None:
                     raise
             time.sleep(pause)
         raise AssertionError
 
-    async def _awhole(self, messages: Any, arguments: Json) -> BaseMessage:
+    async def _aagain(self, ask: Callable[..., Awaitable[T]], *given: Any) -> T:
         for attempt in itertools.count(1):
             try:
                 with sent_once():
-                    return await super()._awhole(messages, arguments)
-            except Exception as error:
-                if (pause := self._pause(error, attempt)) is None:
-                    raise
-            await asyncio.sleep(pause)
-        raise AssertionError
-
-    async def _aopen(self, messages: Any, arguments: Json) -> AsyncPieces:
-        for attempt in itertools.count(1):
-            try:
-                with sent_once():
-                    return await abegun(await super()._aopen(messages, arguments))
+                    return await ask(*given)
             except Exception as error:
                 if (pause := self._pause(error, attempt)) is None:
                     raise

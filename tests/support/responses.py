@@ -1,4 +1,4 @@
-"""OpenAI's Responses API as events: those of its stream, and its whole responses."""
+"""A client's reading of OpenAI's Responses API as events, to test what `serve` writes: its stream, and its whole responses."""
 
 from __future__ import annotations
 
