@@ -78,15 +78,19 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: postgres.Postgres, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a migrated database to copy."""
+def postgres_copies(
+    postgres_server: postgres.Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[postgres.Copies]:
+    """Copies of a migrated database."""
 
     async def make() -> None:
         await postgres_server.execute("CREATE DATABASE template_oui")
         await migrate(_settings(tmp_path_factory.mktemp("template"), postgres_server.url("template_oui")))
 
     asyncio.run(make())
-    return "template_oui"
+    copies = postgres.Copies(postgres_server, "template_oui")
+    yield copies
+    copies.stop()
 
 
 @pytest.fixture(params=DATABASES)
@@ -104,8 +108,7 @@ def database_url(database_kind: str, tmp_path: Path, request: pytest.FixtureRequ
         shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
     else:
-        template = request.getfixturevalue("postgres_template")
-        with _postgres_database(request.getfixturevalue("postgres_server"), f"TEMPLATE {template}") as url:
+        with request.getfixturevalue("postgres_copies").one() as url:
             yield url
 
 
@@ -115,16 +118,14 @@ def empty_database_url(database_kind: str, tmp_path: Path, request: pytest.Fixtu
     if database_kind == "sqlite":
         yield f"sqlite:///{tmp_path / 'empty.db'}"
     else:
-        with _postgres_database(request.getfixturevalue("postgres_server"), "") as url:
+        with _empty_postgres_database(request.getfixturevalue("postgres_server")) as url:
             yield url
 
 
 @contextlib.contextmanager
-def _postgres_database(server: postgres.Postgres, options: str) -> Iterator[str]:
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    # A thread's loop, since the test's own may be running; copying files is quicker than writing them to the log.
-    strategy = "STRATEGY file_copy" if options else ""
-    _run_apart(server.execute(f"CREATE DATABASE {name} {options} {strategy}"))
+def _empty_postgres_database(server: postgres.Postgres) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    _run_apart(server.execute(f"CREATE DATABASE {name}"))
     try:
         yield server.url(name)
     finally:
