@@ -1,5 +1,8 @@
 """`llamaforge serve` behind the APIs of others: Anthropic's messages and OpenAI's responses, with their own clients."""
 
+import asyncio
+import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -10,7 +13,7 @@ import openai
 import pytest
 
 from llamaforge.forge import LlamaForge
-from llamaforge.server import ApiServer, create_api_server
+from llamaforge.server import ApiServer, codecs, create_api_server
 from tests.support.eliza import SAD as SORRY
 from tests.support.tiny_gguf import write_random
 
@@ -355,6 +358,22 @@ def test_paths_are_counted_as_they_were_asked_for(http):
     line = 'llamaforge_requests_total{path="/v1/messages",model="doctor",status="200"}'
     while line not in http.get("/metrics").text:
         pass
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_all_of_a_large_body_is_handled_beside_the_event_loop(http, path, monkeypatch):
+    on_loop, format_ = [], codecs.FORMATS[path]
+
+    def renderer(model, data):
+        with contextlib.suppress(RuntimeError):
+            on_loop.append(asyncio.get_running_loop())
+        return format_.renderer(model, data)
+
+    monkeypatch.setitem(codecs.FORMATS, path, dataclasses.replace(format_, renderer=renderer))
+    large = PATHS[path] | {"metadata": {f"k{n}": "x" * 500 for n in range(50)}}
+    small = PATHS[path]
+    assert [http.post(path, json=body).status_code for body in (large, small)] == [200, 200]
+    assert len(on_loop) == 1  # a small one is not worth a thread
 
 
 async def test_a_fault_of_ours_has_the_shape_of_the_api_too(monkeypatch):

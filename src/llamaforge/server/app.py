@@ -214,7 +214,7 @@ class _Api:
             to, answer = COUNT_PATH, WholeAnswer(error_writer(path))
             sent.pop("stream", None)
         elif other is not None and other.renderer is not None:
-            renderer = other.renderer(served.spec.name, data)
+            renderer = await run(other.renderer, served.spec.name, data)
             answer = TranslatedAnswer(renderer, error_writer(path), streams=asked.stream)
         elif asked.kind != "embeddings":
             answer = OpenAIAnswer(asked)
@@ -222,9 +222,8 @@ class _Api:
         at_once = at_once and served.plan.cls.alive_path() is not None
         if answer is not None and not answer.passes and not at_once:
             sent |= {"stream": True, "stream_options": {"include_usage": True}}
-        return Forward(
-            self.upstream(), served.spec, path, (to, msgspec.json.encode(sent)), user, answer, at_once=at_once
-        )
+        encoded = await run(msgspec.json.encode, sent)
+        return Forward(self.upstream(), served.spec, path, (to, encoded), user, answer, at_once=at_once)
 
     async def rerank(self, request: Request) -> Response:
         body = bodies.parse(await bodies.read(request, self._max_body))
