@@ -87,6 +87,8 @@ def adapted(payload: dict[str, Any], entry: ModelEntry) -> dict[str, Any]:
         out = {OPTIONS.get(name, name): value for name, value in options.items()} | out
         out |= {name: payload[name] for name in ("think", "format", "logprobs", "top_logprobs") if name in payload}
     else:
+        # Ollama has -1 for as many as there may be, which others take for a mistake.
+        options = {name: value for name, value in options.items() if name != "num_predict" or _is_limit(value)}
         out |= {OPTIONS[name]: value for name, value in options.items() if name in OPTIONS}
         if (effort := _EFFORTS.get(str(payload.get("think")))) is not None:
             out["reasoning_effort"] = effort
@@ -97,6 +99,10 @@ def adapted(payload: dict[str, Any], entry: ModelEntry) -> dict[str, Any]:
     elif not entry.returns_reasoning:
         out["messages"] = [{k: v for k, v in m.items() if k != "reasoning_content"} for m in payload["messages"]]
     return out
+
+
+def _is_limit(value: Any) -> bool:
+    return not isinstance(value, int | float) or value > 0
 
 
 def _as_chat(payload: dict[str, Any]) -> list[dict[str, Any]]:

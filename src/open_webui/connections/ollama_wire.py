@@ -7,7 +7,7 @@ import msgspec
 
 from llamaforge.events import Done, Event, Image, Reasoning, Text, ToolCall, Usage
 from llamaforge.events.lenient import convert
-from llamaforge.events.openai import UNREADABLE, is_broken, usage_event
+from llamaforge.events.openai import UNREADABLE, is_broken, message_of, usage_event
 from llamaforge.events.repair import Repair
 from open_webui.connections.chunks import TOO_LONG
 from open_webui.constants import MAX_PROVIDER_LINE
@@ -158,7 +158,7 @@ def _calls(calls: Any, names: dict[str, str]) -> list[dict[str, Any]]:
 
 class _Function(msgspec.Struct):
     name: str = ""
-    arguments: dict[str, Any] | None = None
+    arguments: dict[str, Any] | list[Any] | str | None = None
 
 
 class _Call(msgspec.Struct):
@@ -259,7 +259,7 @@ class LineDecoder:
                 self.dropped += 1
                 self.strays += 1
             elif line.error:
-                message = line.error if isinstance(line.error, str) else "it gave no reason"
+                message = message_of(line.error) or "it gave no reason"
                 self.error = ProviderError(
                     f"Ollama reported an error: {message[:2_000]}", body={"error": {"message": message}}
                 )
@@ -303,7 +303,8 @@ class LineDecoder:
         """A line's calls are whole; they have no numbers, and often no ids."""
         if call.function is None:
             return
-        arguments = _encode(call.function.arguments or {}).decode()
+        given = call.function.arguments or {}
+        arguments = given if isinstance(given, str) else _encode(given).decode()
         out.append(ToolCall(self._calls, call.id or f"call_{uuid.uuid4().hex}", call.function.name, arguments))
         self._calls += 1
 

@@ -188,3 +188,10 @@ def test_a_model_that_is_loaded_or_let_go_says_so(reason: str) -> None:
         [{"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": reason}], generate=False
     )
     assert (line["message"]["content"], line["done_reason"]) == ("", reason)
+
+
+@pytest.mark.parametrize(("given", "sent"), [(-1, None), (-2, None), (0, None), (5, 5), ("5", "5")])
+def test_no_limit_is_no_limit_for_others(given: Any, sent: Any) -> None:
+    asked = parse_chat(ASKED | {"options": {"num_predict": given}}).payload
+    other = ModelEntry(id="m", name="m", remote_id="m", connection="openai:0", kind="openai")
+    assert adapted(asked, other).get("max_tokens") == sent

@@ -237,3 +237,28 @@ async def test_something_else_at_that_address(http: aiohttp.ClientSession) -> No
         wrong = OllamaConnection(http, Spec(kind="ollama", index=0, url=str(provider.make_url("/"))), 5)
         with pytest.raises(ProviderError):
             await wrong.list_models()
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments"),
+    [
+        ('"{\\"a\\":1}"', '{"a":1}'),
+        ('"no json"', "no json"),
+        ("[1]", "[1]"),
+        ('{"a":1}', '{"a":1}'),
+        ('""', "{}"),
+        ("null", "{}"),
+    ],
+)
+def test_arguments_of_any_kind_stay_those_of_the_call(given: str, arguments: str) -> None:
+    line = '{"message":{"tool_calls":[{"function":{"name":"f","arguments":' + given + "}}]}}"
+    events, decoder = decode([line.encode() + b"\n"])
+    assert [e.arguments for e in events if isinstance(e, ToolCall)] == [arguments]
+    assert decoder.dropped == 0
+
+
+@pytest.mark.parametrize("error", [b'"slow down"', b'{"message":"slow down"}', b'{"error":{"message":"slow down"}}'])
+def test_an_error_of_any_form_is_told_in_its_words(error: bytes) -> None:
+    _, decoder = decode([b'{"error":' + error + b"}\n"])
+    assert decoder.error is not None
+    assert "slow down" in decoder.error.detail
