@@ -123,33 +123,32 @@ class Hangs:
         if "sad" in prompt:
             time.sleep(600)
         for _ in range(6):
-            time.sleep(0.2)
+            time.sleep(0.7)
             yield "two"
 """
 
 
 @pytest.mark.parametrize("body", [BODY, BODY.replace(b"true", b"false")], ids=["streamed", "whole"])
 async def test_an_engine_that_hangs_is_ended_though_its_server_answers(tmp_path, monkeypatch, body):
-    """And one that goes on, however slowly, is not; nor is one whose client takes nothing."""
+    """And one that goes on, however slowly, is not."""
     (tmp_path / "hanging_backends.py").write_text(HANGS)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr("llamaforge.worker.api.SILENCE_SECONDS", 0.1)
     hangs = Spec("h", "x", "hanging_backends:Hangs")
-    async with Pool(limits=Limits(health_seconds=0.1, hang_seconds=0.7)) as pool, aiohttp.ClientSession() as http:
-        with pytest.raises(GenerationError, match=r"'h' got no further for 0\.7 seconds") as caught:
+    async with Pool(limits=Limits(health_seconds=0.1, hang_seconds=3)) as pool, aiohttp.ClientSession() as http:
+        with pytest.raises(GenerationError, match=r"'h' got no further for 3 seconds") as caught:
             async with open_request(pool, http, hangs, (PATH, body)) as (_, answer):
                 await answer.read()
         assert (caught.value.status, caught.value.code) == (502, "model_crashed")
         async with open_request(pool, http, hangs, (PATH, body.replace(b"sad", b"glad"))) as (lease, answer):
             assert (await answer.read()).count(b"two") == 6
-            await asyncio.sleep(1)
+            await asyncio.sleep(0.3)  # some looks at it
             assert not lease.failed.is_set()
 
 
 async def test_llama_cpp_tells_from_its_loop_whether_it_computes(http, gguf_that_says):
     path = gguf_that_says("Hello from the tiny test model.")
     spec = Spec("tiny", str(path), parameters={"n_threads": 1})
-    async with Pool(limits=Limits(health_seconds=0.1, hang_seconds=2)) as pool, pool.lease(spec) as lease:
+    async with Pool(limits=Limits(health_seconds=0.1, hang_seconds=30)) as pool, pool.lease(spec) as lease:
         headers = {"authorization": f"Bearer {lease.key}"}
         async with http.get(lease.url + LlamaCppBackend.alive_path(), headers=headers) as answer:
             assert (answer.status, await answer.json()) == (200, [])
