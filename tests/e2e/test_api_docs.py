@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite
 
 @pytest.fixture
 def developed(make_server, database_url: str) -> Server:
-    return make_server(DATABASE_URL=database_url, ENV="dev").start()
+    return make_server(DATABASE_URL=database_url, ENV="dev", ENABLE_API_KEYS="true").start()
 
 
 async def try_out(page: Page, operation: str) -> str:
@@ -27,26 +27,30 @@ async def try_out(page: Page, operation: str) -> str:
     return (await status.inner_text()).split()[0]
 
 
-async def test_a_call_is_tried_with_a_token(developed: Server, browser: Browser, complaints: Complaints) -> None:
+@pytest.mark.parametrize("credential", ["token", "api_key"])
+async def test_a_call_is_tried(developed: Server, browser: Browser, complaints: Complaints, credential: str) -> None:
     context = await browser.new_context()
-    # The account is made beside the browser, which has no cookie of it then.
+    # The account is made beside the page, which has no cookie of it then.
     form = {"name": "Dev", "email": "dev@example.com", "password": PASSWORD}
     reply = await context.request.post(f"{developed.url}/api/v1/auths/signup", data=form)
-    token = (await reply.json())["token"]
+    made = await reply.json()
+    if credential == "api_key":
+        own = {"Authorization": f"Bearer {made['token']}", "Content-Type": "application/json"}
+        made |= await (await context.request.post(f"{developed.url}/api/v1/auths/api_key", headers=own)).json()
     await context.clear_cookies()
     page = await browsers.open_page(context, complaints, f"{developed.url}/docs")
     foreign: list[str] = []
     page.on("request", lambda r: None if r.url.startswith((developed.url, "data:")) else foreign.append(r.url))
     await page.reload()
-    await page.locator("#operations-tag-auths").click()
+    await page.locator("#operations-tag-users").click()
 
     complaints.expect("401")
-    assert await try_out(page, "get_api_v1_auths") == "401"
+    assert await try_out(page, "get_api_v1_users_permissions") == "401"
 
     await page.locator(".auth-wrapper").get_by_role("button", name="Authorize").click()
-    await page.locator("#auth-bearer-value").fill(token)
+    await page.locator("#auth-bearer-value").fill(made[credential])
     await page.get_by_role("button", name="Apply credentials").first.click()
     await page.locator(".btn-done").first.click()
-    assert await try_out(page, "get_api_v1_auths_mfa_status") == "200"
+    assert await try_out(page, "get_api_v1_users_groups") == "200"
     assert foreign == []
     await context.close()
