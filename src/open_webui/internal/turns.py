@@ -110,7 +110,8 @@ def _on_selector(loop: asyncio.AbstractEventLoop, between: Callable[[], None]) -
         return select(timeout)
 
     selector.select = wait
-    return lambda: delattr(selector, "select")
+    # What was there may be the watch of another application in this loop.
+    return lambda: setattr(selector, "select", select)
 
 
 def _on_uvloop(loop: asyncio.AbstractEventLoop, between: Callable[[object], None]) -> Callable[[], None]:

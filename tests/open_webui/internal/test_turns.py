@@ -126,6 +126,26 @@ def test_nothing_is_counted_afterwards(make_loop: Any) -> None:
         runner.run(main())
 
 
+@pytest.mark.parametrize("first_ends_first", [False, True])
+def test_two_applications_in_one_loop(make_loop: Any, first_ends_first: bool) -> None:
+    async def main() -> list[float]:
+        one, two = Turns(), Turns()
+        watches = [one.watched(), two.watched()]
+        for watch in watches:
+            watch.__enter__()
+        await asyncio.sleep(0)
+        burn(0.03)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for watch in watches if first_ends_first else watches[::-1]:
+            watch.__exit__(None, None, None)
+        await asyncio.sleep(0)
+        return [one.longest, two.longest]
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        assert min(runner.run(main())) >= 0.03
+
+
 async def test_a_uvloop_of_another_make_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     other = ModuleType("uvloop.loop")
     other.__file__ = uvloop.loop.__file__
