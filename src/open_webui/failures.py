@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from open_webui.errors import OuiError, ProviderError, UnknownModel
+from open_webui.errors import Forbidden, OuiError, ProviderError, Unauthenticated, UnknownModel
 from open_webui.internal.db_errors import is_away, is_unstorable
 from open_webui.internal.log import get_logger
 from open_webui.routers import later, pages
@@ -14,7 +14,11 @@ from open_webui.routing import Json
 
 log = get_logger(__name__)
 AUTHS = "/api/v1/auths/"
+METRICS = "/metrics"
 UNSTORABLE = "The request has a character or a number in it that can't be stored."
+FOR_ADMINISTRATORS = (
+    "Figures for administrators only: sign in as one in this browser, or send an administrator's API key."
+)
 NO_DATABASE = "The database can't be reached or written to at the moment. Nothing was stored; try again in a while."
 # Inputs are quoted in validation errors; a huge one is not sent back.
 MAX_INPUT = 500
@@ -31,6 +35,8 @@ async def on_error(request: Request, error: OuiError) -> Response:
 def _refusal(request: Request, error: OuiError) -> dict[str, Any]:
     """The wire's `detail`; where OpenAI's clients call, also the object in which they look for a message."""
     body: dict[str, Any] = {"detail": error.detail}
+    if request.url.path == METRICS and isinstance(error, Unauthenticated | Forbidden):
+        return {"detail": FOR_ADMINISTRATORS}
     if isinstance(error, UnknownModel):
         about = {"type": "invalid_request_error", "param": "model", "code": "model_not_found"}
         body["error"] = {"message": error.detail} | about

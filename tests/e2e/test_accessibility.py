@@ -184,6 +184,12 @@ async def shared_with_chosen(page: Page) -> None:
     await expect(page.get_by_text("Nobody else of that name")).to_be_visible()
 
 
+async def new_password(page: Page) -> None:
+    await show_list(page)
+    await settings(page, "People")
+    await page.get_by_role("button", name="New password for Bob").click()
+
+
 async def search(page: Page, text: str) -> None:
     await page.keyboard.press("Control+k")
     await page.get_by_label("Search your chats").fill(text)
@@ -265,6 +271,7 @@ VIEWS = {
     "chat list": View(steps=show_list),
     "account menu": View(steps=account_menu),
     "model picker": clicked("Model:"),
+    "new password": View(steps=new_password),
     "search, empty": View(steps=lambda page: page.keyboard.press("Control+k")),
     "search": View(steps=search_found),
     "search, nothing": View(steps=search_found_nothing),

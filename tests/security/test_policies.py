@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from open_webui.access.policy import PUBLIC, USER
 from open_webui.env import Settings
+from open_webui.failures import FOR_ADMINISTRATORS
 from open_webui.main import create_app
 from open_webui.printing import BEGIN, END, Declared, declared, policy_table
 from open_webui.routing import new_router
@@ -111,6 +112,8 @@ async def test_nobody_is_let_in_without_a_token(live: Live, client: httpx.AsyncC
     assert len(doors) > 30
     replies = {f"{d.kind} {d.path}": await ask(client, d) for d in doors}
     assert {name: r.status_code for name, r in replies.items() if r.status_code != 401} == {}
+    # A browser shows /metrics as it is, so it says for whom it is.
+    assert replies.pop("GET /metrics").json()["detail"] == FOR_ADMINISTRATORS
     assert {name: r.text for name, r in replies.items() if r.json()["detail"] != "Not authenticated"} == {}
 
 

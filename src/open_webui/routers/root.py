@@ -14,6 +14,7 @@ from open_webui.internal.turns import Turns
 from open_webui.routing import allow, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.replies.shape import Media, Shape
+from open_webui.services.changelog import releases
 from open_webui.services.site import Site
 
 router = new_router(tag="server")
@@ -77,8 +78,8 @@ async def updates() -> "Annotated[dict[str, str], Shape(replies.server.Updates)]
 @router.get("/api/changelog")
 @allow(PUBLIC)
 async def changelog() -> dict[str, Any]:
-    """The page shows what is new when there is something here; CHANGELOG.md is for the one who operates the server."""
-    return {}
+    """What is new, by version."""
+    return releases()
 
 
 @router.get("/api/usage")

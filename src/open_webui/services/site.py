@@ -23,7 +23,7 @@ ABSENT: Final = (
     " enable_encrypted_channels enable_apps enable_calendar enable_automations enable_notes enable_context_compaction"
     " enable_tool_permissions enable_web_search enable_web_search_confirmation enable_code_execution"
     " enable_code_interpreter enable_image_generation enable_community_sharing enable_message_rating"
-    " enable_user_webhooks enable_admin_export enable_admin_analytics enable_google_drive_integration"
+    " enable_user_webhooks enable_admin_analytics enable_google_drive_integration"
     " enable_onedrive_integration enable_memories enable_subagents"
 ).split()
 # Features that a setting switches.
@@ -123,6 +123,7 @@ class Site:
         return features | {
             "enable_public_active_users_count": True,
             "enable_admin_chat_access": self._settings.enable_admin_chat_access,
+            "enable_admin_export": self._settings.enable_admin_export and self._settings.enable_admin_chat_access,
             "folder_max_file_count": config["folders.max_file_count"],
             "web_search_confirmation_content": "",
         }

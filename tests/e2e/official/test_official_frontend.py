@@ -268,3 +268,16 @@ async def test_pictures_of_a_chat_and_of_a_person_are_shown(frontend: Frontend) 
     )
     faces = frontend.page.locator("img[src*='/profile/image']")
     await expect(faces.first).to_have_js_property("naturalWidth", 36)
+
+
+async def test_an_admin_exports_everybodys_chats_and_reads_what_is_new(frontend: Frontend) -> None:
+    page = frontend.page
+    await frontend.open("/admin/settings/db")
+    exports = page.locator("button", has_text=re.compile(r"^\s*Export\s*$"))
+    await expect(exports).to_have_count(3)
+    async with page.expect_response("**/api/v1/chats/all/db") as answered:
+        await exports.nth(1).click()
+    assert (await answered.value).ok
+    await page.get_by_text("About", exact=True).click()
+    await page.get_by_text("See what's new").click()
+    await expect(page.get_by_text("The server listens on 127.0.0.1")).to_be_visible()

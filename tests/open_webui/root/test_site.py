@@ -10,6 +10,7 @@ import pytest
 from open_webui import constants
 from open_webui.routers import later
 from open_webui.routers.later import TABLE
+from open_webui.services.changelog import parse
 from open_webui.services.site import ABSENT, SWITCHED
 from tests.support.live import Actor, Live, sign_up
 
@@ -165,11 +166,38 @@ async def test_wrong_methods_and_unknown_paths_are_errors_in_json(client: httpx.
 
 @sqlite_only
 async def test_updates_changelog_and_cache(user: Actor, client: httpx.AsyncClient) -> None:
-    assert (await client.get("/api/changelog")).json() == {}
+    news = (await client.get("/api/changelog")).json()
+    assert list(news) == ["0.1.0"]
+    assert "listens on 127.0.0.1" in news["0.1.0"]["changed"][0]["content"]
     updates = (await user.client.get("/api/version/updates")).json()
     assert updates == {"current": constants.WIRE_VERSION, "latest": constants.WIRE_VERSION}
     assert (await client.get("/cache/a.png")).status_code == 401
     assert (await user.client.get("/cache/a.png")).status_code == 404
+
+
+def test_a_changelog_becomes_releases_and_points() -> None:
+    points = "- `A` is <b>, see\n  [there](docs/a.md).\n- B.\n\n**More**\n- C.\n"
+    found = parse(f"# Changelog\n\n## 1.1 (2026-12-01)\n\nWords.\n\n{points}\n## 1.0\n")
+    assert {version: release["date"] for version, release in found.items()} == {"1.1": "2026-12-01", "1.0": ""}
+    assert [point["content"] for point in found["1.1"]["changed"]] == ["A is <b>, see there.", "B.", "C."]
+    assert found["1.1"]["changed"][0]["raw"] == "<code>A</code> is &lt;b&gt;, see there."
+    assert found["1.0"]["changed"] == []
+
+
+@sqlite_only
+@pytest.mark.parametrize(
+    ("settings_", "offered"),
+    [({}, True), ({"enable_admin_export": False}, False), ({"enable_admin_chat_access": False}, False)],
+)
+async def test_the_export_of_all_chats_is_offered_where_it_is_allowed(
+    make_live: Callable[..., Awaitable[Live]], settings_: dict[str, bool], offered: bool
+) -> None:
+    live = await make_live(**settings_)
+    admin = await sign_up(live, "Admin One")
+    async with admin.client:
+        features = (await admin.client.get("/api/config")).json()["features"]
+        assert features["enable_admin_export"] is offered
+        assert (await admin.client.get("/api/v1/chats/all/db")).is_success is offered
 
 
 @sqlite_only
@@ -206,7 +234,10 @@ async def test_metrics_are_an_administrators(client: httpx.AsyncClient, user: Ac
     assert reply.headers["cache-control"] == "no-store"
     counted = next(line for line in reply.text.splitlines() if line.startswith("oui_loop_turn_cpu_seconds_count "))
     assert int(counted.split()[1]) > 0
-    assert [(await who.get("/metrics")).status_code for who in (client, user.client)] == [401, 401]
+    for who in (client, user.client):
+        refused = await who.get("/metrics", headers={"accept": "text/html"})
+        assert refused.status_code == 401
+        assert "for administrators only" in refused.json()["detail"]
 
 
 @sqlite_only

@@ -77,7 +77,7 @@ export const auth = {
 
 export const users = {
   list: (page, query) => get(`/api/v1/users/?page=${page}&order_by=created_at&direction=asc${query ? `&query=${id(query)}` : ''}`),
-  update: (user, role) => post(`/api/v1/users/${id(user.id)}/update`, { role, name: user.name, email: user.email, profile_image_url: user.profile_image_url || '/user.png' }),
+  update: (user, changes) => post(`/api/v1/users/${id(user.id)}/update`, { role: user.role, name: user.name, email: user.email, profile_image_url: user.profile_image_url || '/user.png', ...changes }),
   remove: (userId) => call('DELETE', `/api/v1/users/${id(userId)}`),
 };
 

@@ -1,6 +1,6 @@
 // Settings of an admin: who may use the server. Search, roles, adding and deleting people, and who may sign up.
 import * as api from '../api.js';
-import { clear, confirmDialog, failed, h, iconButton, toast } from '../dom.js';
+import { clear, confirmDialog, failed, h, iconButton, openDialog, toast } from '../dom.js';
 import { state } from '../state.js';
 import { fixedNote, labelled, section, submit, toggle } from './settings.js';
 
@@ -9,7 +9,12 @@ const ROLES = [['pending', 'Waiting'], ['user', 'User'], ['admin', 'Admin']];
 
 export async function peopleTab() {
   const [config, fixed] = await Promise.all([api.auth.admin(), api.auth.fixed()]);
-  return [section('People', null, ...(await directory())), addPerson(), signUps(config, fixed)];
+  return [section('People', null, ...(await directory())), addPerson(), signUps(config, fixed), everybodysChats()].filter(Boolean);
+}
+
+function everybodysChats() {
+  if (!state.config.features?.enable_admin_export) return null;
+  return section('Chats', 'The chats of all people of this server in one JSON file.', h('a.button', { href: '/api/v1/chats/all/db', download: 'all-chats.json' }, 'Export everybody’s chats'));
 }
 
 let redraw = async () => {};
@@ -36,8 +41,10 @@ async function directory() {
   };
   redraw = async () => {
     const { users, total } = await api.users.list(page, query.control.value.trim());
-    clear(list, users.map(person));
-    count.textContent = `${total} ${total === 1 ? 'person' : 'people'}`;
+    // Those who wait come first.
+    clear(list, [...users].sort((a, b) => (b.role === 'pending') - (a.role === 'pending')).map(person));
+    const waiting = users.filter((user) => user.role === 'pending').length;
+    count.textContent = `${total} ${total === 1 ? 'person' : 'people'}${waiting ? `, ${waiting} waiting to be let in` : ''}`;
     previous.disabled = page === 1;
     next.disabled = page * PAGE >= total;
     pager.hidden = total <= PAGE;
@@ -52,22 +59,50 @@ function roleSelect(value, label, props = {}) {
 
 function person(user) {
   const self = user.id === state.user.id;
-  const role = roleSelect(user.role, `Role of ${user.name}`, { disabled: self });
-  role.addEventListener('change', async () => {
+  const become = async (wanted) => {
     try {
-      await api.users.update(user, role.value);
-      user.role = role.value;
-      toast(`${user.name} is now ${ROLES.find(([each]) => each === role.value)[1].toLowerCase()}.`);
+      await api.users.update(user, { role: wanted });
+      toast(`${user.name} is now ${ROLES.find(([each]) => each === wanted)[1].toLowerCase()}.`);
+      await redraw();
+      document.getElementById(`role-${user.id}`)?.focus();
     } catch (error) {
       role.value = user.role;
       failed(error);
     }
-  });
+  };
+  const role = roleSelect(user.role, `Role of ${user.name}`, { id: `role-${user.id}`, disabled: self, onchange: () => become(role.value) });
+  const letIn = user.role === 'pending' && h('button.button', { type: 'button', 'aria-label': `Let ${user.name} in`, onclick: () => become('user') }, 'Let in');
   const remove = iconButton('trash', `Delete ${user.name}`, async () => {
     const sure = await confirmDialog({ title: 'Delete this person?', text: `${user.name} (${user.email}) and all their chats will be deleted for good.`, action: 'Delete' });
     if (sure) await api.users.remove(user.id).then(redraw).catch(failed);
   }, { disabled: self });
-  return h('li.row', {}, h('span.row-main', {}, h('span', {}, user.name, self && ' (you)'), h('span.muted', {}, user.email)), role, remove);
+  return h(
+    'li.row',
+    {},
+    h('span.row-main', {}, h('span', {}, user.name, self && ' (you)'), h('span.muted', {}, user.email)),
+    // One's own password is changed under Account, with the old one.
+    h('span.row-tools', {}, letIn, role, iconButton('lock', `New password for ${user.name}`, () => askPassword(user), { disabled: self }), remove),
+  );
+}
+
+function askPassword(user) {
+  const password = labelled('New password', { type: 'password', required: true, autocomplete: 'new-password', maxlength: 1024 });
+  const form = h(
+    'form.form',
+    {
+      onsubmit: (event) =>
+        submit(event, async () => {
+          await api.users.update(user, { password: password.control.value });
+          dialog.close();
+          toast(`${user.name} has a new password.`);
+        }),
+    },
+    h('p', {}, `${user.name} (${user.email}) is signed out everywhere and signs in with it. Tell it to them yourself.`),
+    password.element,
+    h('div.dialog-actions', {}, h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Cancel'), h('button.button', { 'data-kind': 'primary' }, 'Set password')),
+  );
+  const dialog = openDialog({ title: 'New password', className: 'dialog-small', content: form });
+  password.control.focus();
 }
 
 function addPerson() {
