@@ -1,4 +1,4 @@
-"""Chunks that a strict decoder refuses, as providers send them: numbers that JSON doesn't have, and half characters."""
+"""Chunks of OpenAI's form and Ollama's lines that a strict decoder refuses: numbers that JSON doesn't have, half characters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from typing import Any, Final
 
 # The fields of a delta whose texts go on from chunk to chunk.
-_GROWING: Final = ("content", "reasoning_content", "reasoning", "thinking", "refusal")
+_GROWING: Final = ("content", "reasoning_content", "reasoning", "thinking", "refusal", "response")
 _Key = tuple[Any, str, Any]
 
 
@@ -43,7 +43,10 @@ class Repair:
             return None
 
     def _join(self, value: dict[str, Any], form: str) -> None:
-        choices = value.get("choices")
+        if "choices" not in value:
+            self._join_line(value, form)
+            return
+        choices = value["choices"]
         for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict):
                 continue
@@ -57,8 +60,17 @@ class Repair:
                     function = call.get("function") if isinstance(call, dict) else None
                     if isinstance(function, dict):
                         self._field(function, "arguments", (number, "arguments", _key(call.get("index"))), form)
-            if is_last:
-                self._end(number, choice)
+            if is_last and isinstance(delta, dict):
+                self._end(number, delta)
+
+    def _join_line(self, line: dict[str, Any], form: str) -> None:
+        """A line of Ollama's: its texts are in its message, or in the line itself."""
+        said = line.get("message")
+        holder = said if isinstance(said, dict) else line
+        for field in _GROWING:
+            self._field(holder, field, (0, field, None), form)
+        if line.get("done"):
+            self._end(0, holder)
 
     def _field(self, holder: dict[str, Any], name: str, key: _Key, form: str) -> None:
         text = holder.get(name)
@@ -74,13 +86,12 @@ class Repair:
         if not decoder.getstate()[0]:
             del self._decoders[key]
 
-    def _end(self, number: Any, choice: dict[str, Any]) -> None:
+    def _end(self, number: Any, holder: dict[str, Any]) -> None:
         """What still waits for its other half when a choice is over."""
         for key in [key for key in self._decoders if key[0] == number]:
             rest = self._decoders.pop(key).decode(b"", final=True)
-            delta = choice.get("delta")
-            if key[1] in _GROWING and isinstance(delta, dict):
-                delta[key[1]] = (delta.get(key[1]) or "") + rest
+            if key[1] in _GROWING:
+                holder[key[1]] = (holder.get(key[1]) or "") + rest
 
 
 def _key(value: Any) -> Any:

@@ -7,7 +7,7 @@ import msgspec
 
 from llamaforge.events import Done, Event, Image, Reasoning, Text, ToolCall, Usage
 from llamaforge.events.lenient import convert
-from llamaforge.events.openai import UNREADABLE, is_broken, message_of, usage_event
+from llamaforge.events.openai import UNREADABLE, Decoder, is_broken, message_of, usage_event
 from llamaforge.events.repair import Repair
 from open_webui.connections.chunks import TOO_LONG
 from open_webui.constants import MAX_PROVIDER_LINE
@@ -167,7 +167,7 @@ class _Call(msgspec.Struct):
 
 
 class _Said(msgspec.Struct):
-    content: str | None = None
+    content: str | list[Any] | None = None
     thinking: str | None = None
     tool_calls: list[_Call] | None = None
     images: list[Any] | None = None
@@ -270,10 +270,12 @@ class LineDecoder:
     def _line(self, text: bytes) -> _Line | None:
         """The line in one typed step; field by field where one of them has an unexpected kind."""
         try:
-            try:
+            if self._repair.holds:
+                value = self._repair.read(text)
+            else:
                 return _decode(text)
-            except msgspec.ValidationError:
-                value = msgspec.json.decode(text)
+        except msgspec.ValidationError:
+            value = msgspec.json.decode(text)
         except UNREADABLE:
             value = self._repair.read(text)
             self.unreadable += value is None and is_broken(text)
@@ -287,7 +289,12 @@ class LineDecoder:
         said = line.message or _Said(line.response, line.thinking)
         if said.thinking:
             out.append(Reasoning(said.thinking))
-        if said.content:
+        if isinstance(said.content, list):
+            # Parts, as a server of OpenAI's form has them.
+            parts = Decoder()
+            out += parts.read_delta({"content": said.content})
+            self.dropped += parts.lost
+        elif said.content:
             out.append(Text(said.content, details={"logprobs": line.logprobs} if line.logprobs else None))
         for call in said.tool_calls or ():
             self._call(call, out)

@@ -123,7 +123,7 @@ class SseReader:
                 if self.is_over:
                     return out
                 self._line(line, out)
-        self.too_long = self.too_long or (self._open_bytes > self._limit and not self.done)
+        self.too_long = self.too_long or (self._open_bytes > self._limit and not self.is_over)
         return out
 
     def _line(self, line: bytes, out: list[bytes]) -> None:

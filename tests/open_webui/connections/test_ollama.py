@@ -145,6 +145,27 @@ def test_a_field_of_an_unexpected_kind_loses_no_more_than_itself() -> None:
     assert (decoder.dropped, decoder.strays) == (3, 0)
 
 
+def test_content_in_parts_is_its_texts() -> None:
+    line = b'{"message":{"content":[{"type":"text","text":"a"},"b",{"type":"thinking","thinking":"c"},7]},"done":true}'
+    events, decoder = decode([line])
+    assert events == [Text("ab"), Reasoning("c"), Done("stop")]
+    assert decoder.dropped == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (r'{"message":{"content":"a\ud83d"}}', r'{"message":{"content":"\ude00b"},"done":true}', "a\U0001f600b"),
+        (r'{"message":{"content":"a\ud83d"}}', r'{"message":{"content":"b"}}', "a\ufffdb"),
+        (r'{"message":{"content":"a\ud83d"}}', r'{"message":{},"done":true}', "a\ufffd"),
+        (r'{"response":"a\ud83d"}', r'{"response":"\ude00b","done":true}', "a\U0001f600b"),
+    ],
+)
+def test_halves_of_a_character_in_two_lines_are_joined(first: str, second: str, said: str) -> None:
+    events, _ = decode([first.encode() + b"\n" + second.encode() + b"\n"])
+    assert "".join(event.text for event in events if isinstance(event, Text)) == said
+
+
 def test_two_calls_of_one_line_are_two() -> None:
     line = b'{"message":{"tool_calls":[{"function":{"name":"f"}},{"id":"x","function":{"name":"g"}}]},"done":true}\n'
     events, _ = decode([line])

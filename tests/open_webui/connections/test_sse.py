@@ -63,6 +63,14 @@ def test_any_split_gives_the_same(data: bytes, places: list[int]) -> None:
     assert read([bytes([b]) for b in data]) == whole
 
 
+def test_what_comes_with_an_error_is_not_looked_at() -> None:
+    """A line that is too long and not over yet, in the read that brings the error: as if it came in the next one."""
+    read = b'error: {"message":"no"}\ndata: ' + b"x" * 50
+    reader = SseReader(30)
+    assert reader.feed(read) == []
+    assert (reader.failed, reader.too_long) == (b'{"message":"no"}', False)
+
+
 @settings(max_examples=200, deadline=None)
 @given(streams, st.lists(st.integers(0, 10_000), max_size=6))
 def test_a_limit_holds_wherever_the_cuts_are(data: bytes, places: list[int]) -> None:
