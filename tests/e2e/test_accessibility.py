@@ -18,6 +18,7 @@ from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
 from tests.support import browser as browsers
 from tests.support.browser import Complaints
 from tests.support.page import BOB, EMAIL, PASSWORD, settings, sign_up
+from tests.support.pictures import png
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 
@@ -211,6 +212,13 @@ async def refused_parameter(page: Page) -> None:
     await expect(page.get_by_role("alert")).to_be_visible()
 
 
+async def picture_attached(page: Page) -> None:
+    async with page.expect_file_chooser() as choosing:
+        await page.get_by_label("Attach a picture").click()
+    await (await choosing.value).set_files({"name": "one.png", "mimeType": "image/png", "buffer": png()})
+    await expect(page.get_by_label("Take one.png away")).to_be_visible()
+
+
 async def keys(page: Page) -> None:
     await page.keyboard.press("Control+/")
     await expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
@@ -265,6 +273,8 @@ VIEWS = {
     "new folder": dialog("New folder", "Folders and tags", "New folder", path="/"),
     "delete folder": dialog("Delete folder?", "Options for the folder Work", "Delete", path="/"),
     "keys": View(steps=keys),
+    "mood": dialog("Mood", "Options for this chat", "Mood"),
+    "picture attached": View(steps=picture_attached),
     "temporary chat": clicked("Temporary chat"),
     "parameters": dialog("Prompt and parameters", "Prompt and parameters"),
     "parameters, refused": View(steps=refused_parameter),
@@ -279,7 +289,18 @@ VIEWS = {
     "documentation": View("/static/manual.html?README.md", signed_in=False),
     **{
         f"settings, {name}": tab(name)
-        for name in ("General", "Answers", "Account", "Archived chats", "Your data", "Connections", "Models", "People")
+        for name in (
+            "General",
+            "Answers",
+            "Account",
+            "Archived chats",
+            "Your data",
+            "Connections",
+            "Models",
+            "This machine",
+            "Moods",
+            "People",
+        )
     },
 }
 
@@ -316,6 +337,7 @@ async def office(
         OPENAI_API_BASE_URLS=upstream.openai_url,
         OPENAI_API_KEYS="sk-1",
         ENABLE_SIGNUP="true",
+        ENABLE_API_KEYS="true",
     ).start()
     # What moves is half transparent for a moment, and has another contrast then.
     contexts = {

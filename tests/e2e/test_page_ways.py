@@ -106,7 +106,7 @@ async def test_a_chat_has_its_own_prompt_and_parameters_over_the_persons(visit: 
     await page.keyboard.press("Enter")
     await expect(form).to_have_count(0)
     await visit.chat("Hello", "echo")
-    body = visit.upstream.chats[0].body
+    body = question(visit, "Hello")
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
     assert (body["temperature"], body["seed"], body["stop"]) == (0, 7, ["END", "\n\n"])
     # They are the chat's, also after a reload, and go with a reset.

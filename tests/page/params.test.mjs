@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { anySet, FIELDS, layered, read, shown } from '../../src/open_webui/static/page/js/params.js';
+import { anySet, layered } from '../../src/open_webui/static/page/js/own.js';
+import { FIELDS, read, shown } from '../../src/open_webui/static/page/js/params.js';
 
 const field = (name) => FIELDS.find((each) => each.name === name);
 

@@ -56,6 +56,7 @@ async function checkSession() {
 
 export const get = (path, options) => call('GET', path, undefined, options);
 export const post = (path, body, options) => call('POST', path, body, options);
+export const put = (path, body) => call('PUT', path, body);
 export const remove = (path, body) => call('DELETE', path, body);
 export const id = encodeURIComponent;
 

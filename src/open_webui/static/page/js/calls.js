@@ -1,5 +1,5 @@
 // The server's interface for the parts of the page that are loaded when somebody opens them.
-import { id, remove, get, post } from './api.js';
+import { get, id, post, put, remove } from './api.js';
 
 export const chats = {
   clone: (chatId) => post(`/api/v1/chats/${id(chatId)}/clone`, {}),
@@ -35,4 +35,31 @@ export const sharing = {
   groups: () => get('/api/v1/groups/?share=true'),
   people: (text) => get(`/api/v1/users/search?query=${id(text)}`),
   person: (userId) => get(`/api/v1/users/${id(userId)}/info`),
+};
+
+export const apiKeys = {
+  exists: () => get('/api/v1/auths/api_key').then(() => true, (error) => (error.status === 404 ? false : Promise.reject(error))),
+  create: () => post('/api/v1/auths/api_key'),
+  remove: () => remove('/api/v1/auths/api_key'),
+};
+
+// Names may hold slashes.
+const localPath = (name) => `/api/v1/llamaforge/models/${name.split('/').map(id).join('/')}`;
+
+export const local = {
+  list: () => get('/api/v1/llamaforge/models'),
+  add: (name, source) => post('/api/v1/llamaforge/models', { name, source }),
+  // load, unload, download or cancel.
+  act: (name, what) => post(`${localPath(name)}/${what}`),
+  remove: (name, files) => remove(`${localPath(name)}?files=${files}`),
+};
+
+export const affect = {
+  read: (chatId) => get(`/api/v1/affect/chats/${id(chatId)}`),
+  change: (chatId, given) => put(`/api/v1/affect/chats/${id(chatId)}`, given),
+};
+
+export const modelDefaults = {
+  read: () => get('/api/v1/configs/models'),
+  write: (config) => post('/api/v1/configs/models', config),
 };

@@ -1,8 +1,7 @@
 // The open chat: fetches it, folds live frames into it, and tells the view what changed. It knows no DOM.
 import * as api from './api.js';
 import { branch } from './prefs.js';
-import { ownParams } from './own.js';
-import { anySet, layered } from './params.js';
+import { anySet, layered, ownParams } from './own.js';
 import { emitChat, isTemporary, sessionId } from './socket.js';
 import { chosenModel, isAdmin, may, set, state } from './state.js';
 import { contentText, isRunning, isStale, plainText, reduce, version } from './stream.js';
@@ -305,11 +304,11 @@ export function receiveEarly(envelope) {
   if (conversation.chatId === null && sending.size && sending.has(envelope.message_id)) orphans.push(envelope);
 }
 
-export async function send(text) {
+export async function send(text, files) {
   if (conversation.loading) throw new Error('The chat is still being loaded.');
   if (isBusy()) throw new Error('An answer is still being written. Wait for it, or stop it.');
   const { currentId } = conversation.history;
-  await start(ask(await context(), conversation.history, currentId, text));
+  await start(ask(await context(), conversation.history, currentId, text, files));
 }
 
 export async function editAndSend(messageId, text) {

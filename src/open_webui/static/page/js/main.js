@@ -6,7 +6,6 @@ import { forgetOwnParams } from './own.js';
 import { sidebar as rememberedSidebar } from './prefs.js';
 import * as socket from './socket.js';
 import { set, state, unwatchAll } from './state.js';
-import { showPending, showSignIn } from './views/auth.js';
 import { createChatView, forgetSettledModel } from './views/chat.js';
 import { settleModel } from './views/models.js';
 import { openSearch } from './views/search.js';
@@ -45,10 +44,12 @@ async function enter(session) {
     return;
   }
   if (!session) {
+    const { showSignIn } = await part(import('./views/auth.js'));
     showSignIn(root, state.config, signedIn);
     return;
   }
   if (session.role === 'pending') {
+    const { showPending } = await part(import('./views/auth.js'));
     leavePending = showPending(root, state.config, session, { again: () => location.reload(), signOut });
     return;
   }

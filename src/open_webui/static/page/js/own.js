@@ -1,4 +1,5 @@
 // A person's own prompt and parameters, kept by the server among the settings; asked for once, when they are needed first.
+// And how they lie under a chat's.
 import { get, post } from './api.js';
 
 let known = null;
@@ -29,3 +30,11 @@ async function others() {
 export function forgetOwnParams() {
   known = null;
 }
+
+// A person's own under the chat's, as the request has them. Null and absent: not set.
+export function layered(own, chat) {
+  const set = (layer) => Object.entries(layer ?? {}).filter(([, value]) => value !== null && value !== undefined && value !== '');
+  return Object.fromEntries([...set(own), ...set(chat)]);
+}
+
+export const anySet = (params) => Object.keys(layered({}, params)).length > 0;

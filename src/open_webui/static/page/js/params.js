@@ -39,11 +39,3 @@ export function read(field, typed) {
   if (field.whole && !Number.isInteger(number)) throw new Error(`“${field.label}” should be a whole number from ${range}.`);
   return number;
 }
-
-// A person's own under the chat's, as the request has them. Null and absent: not set.
-export function layered(own, chat) {
-  const set = (layer) => Object.entries(layer ?? {}).filter(([, value]) => value !== null && value !== undefined && value !== '');
-  return Object.fromEntries([...set(own), ...set(chat)]);
-}
-
-export const anySet = (params) => Object.keys(layered({}, params)).length > 0;

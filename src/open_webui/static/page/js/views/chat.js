@@ -1,6 +1,6 @@
 // The right side of the page: head with model picker, the messages or a greeting, and where one writes.
 import { clear, failed, h, icon, iconButton, openMenu, part } from '../dom.js';
-import { anySet } from '../params.js';
+import { anySet } from '../own.js';
 import * as talk from '../conversation.js';
 import { chosenModel, isAdmin, may, set, state, watch } from '../state.js';
 import { Composer } from './composer.js';
@@ -42,9 +42,9 @@ export function createChatView(actions) {
     say: talk.send,
   });
   const composer = new Composer({
-    send: async (text) => {
+    send: async (text, files) => {
       thread.stuck = true;
-      await talk.send(text);
+      await talk.send(text, files);
     },
     stop: talk.stop,
   });

@@ -1,13 +1,18 @@
 // Where one writes: grows with the text, sends with Enter, and turns into a stop button while an answer is being written.
-import { failed, h, iconButton } from '../dom.js';
+import { clear, failed, h, iconButton, part } from '../dom.js';
 import { draft } from '../prefs.js';
-import { state } from '../state.js';
+import { may, state } from '../state.js';
 
 export class Composer {
-  // actions: {send(text), stop()}
+  // actions: {send(text, files), stop()}
   constructor(actions) {
     this.actions = actions;
     this.busy = false;
+    this.files = [];
+    this.tray = h('ul.tray', { 'aria-label': 'Attached pictures', hidden: true });
+    this.chooser = h('input', { type: 'file', hidden: true, multiple: true, onchange: () => this.take([...this.chooser.files]) });
+    this.attach = iconButton('clip', 'Attach a picture', () => this.chooser.click());
+    this.attach.hidden = !may('chat.file_upload');
     this.input = h('textarea', {
       id: 'composer-input',
       rows: 1,
@@ -17,6 +22,7 @@ export class Composer {
       enterkeyhint: 'send',
       oninput: () => this.changed(),
       onkeydown: (event) => this.key(event),
+      onpaste: (event) => this.given(event, event.clipboardData),
     });
     this.sendButton = iconButton('send', 'Send', () => this.submit());
     this.sendButton.classList.add('send');
@@ -29,15 +35,49 @@ export class Composer {
           event.preventDefault();
           this.submit();
         },
+        ondragover: (event) => event.dataTransfer.types.includes('Files') && event.preventDefault(),
+        ondrop: (event) => this.given(event, event.dataTransfer),
       },
-      h('div.composer-box', { onclick: (event) => event.target === event.currentTarget && this.input.focus() }, this.input, this.sendButton, this.stopButton),
+      this.tray,
+      h('div.composer-box', { onclick: (event) => event.target === event.currentTarget && this.input.focus() }, this.attach, this.chooser, this.input, this.sendButton, this.stopButton),
     );
     this.setBusy(false);
+  }
+
+  given(event, data) {
+    const files = [...(data?.files ?? [])];
+    if (!files.length) return;
+    event.preventDefault();
+    this.take(files);
+  }
+
+  async take(files) {
+    this.chooser.value = '';
+    try {
+      if (!may('chat.file_upload')) throw new Error('You may not attach files on this server.');
+      const { attached } = await part(import('./attach.js'));
+      this.hold([...this.files, ...(await attached(files, this.files.length))]);
+    } catch (error) {
+      failed(error);
+    }
+    this.input.focus();
+  }
+
+  hold(files) {
+    this.files = files;
+    this.tray.hidden = !files.length;
+    this.input.placeholder = files.length ? 'Say something about it' : 'Ask anything';
+    const away = (file) => () => {
+      this.hold(this.files.filter((each) => each !== file));
+      this.input.focus();
+    };
+    clear(this.tray, files.map((file) => h('li', {}, h('img', { src: file.url, alt: file.name }), iconButton('close', `Take ${file.name} away`, away(file)))));
   }
 
   // Another chat: its own unsent text.
   load(chatId) {
     this.chatId = chatId;
+    this.hold([]);
     this.input.value = draft.get(chatId);
     this.fit();
   }
@@ -61,6 +101,8 @@ export class Composer {
 
   async submit() {
     const text = this.input.value.trim();
+    const { files } = this;
+    // Many models refuse a picture without a word.
     if (!text || this.busy || this.sending) return;
     if (!state.modelId) {
       failed(new Error('There is no model to answer yet.'));
@@ -68,13 +110,15 @@ export class Composer {
     }
     this.sending = true;
     this.input.value = '';
+    this.hold([]);
     this.changed();
     try {
-      await this.actions.send(text);
+      await this.actions.send(text, files);
     } catch (error) {
       failed(error);
-      if (!this.input.value) {
+      if (!this.input.value && !this.files.length) {
         this.input.value = text;
+        this.hold(files);
         this.changed();
       }
     } finally {

@@ -80,9 +80,13 @@ function kind({ title, lead, placeholder, enabled, rows, verify, save, hasKey, f
   );
 }
 
+const namesOf = ({ tags }) => (Array.isArray(tags) ? tags : []).map((tag) => tag?.name ?? tag).filter((name) => typeof name === 'string');
+
 function connection({ row, index, title, placeholder, hasKey, fixed, verify, remove }) {
   const url = labelled('Address', { type: 'url', value: row.url, placeholder, required: true, disabled: Boolean(fixed.urls), autocomplete: 'off', spellcheck: 'false', oninput: () => { row.url = url.control.value; } });
   const key = hasKey ? labelled('Key', { type: 'password', value: row.key, placeholder: 'none', disabled: Boolean(fixed.keys), autocomplete: 'off', oninput: () => { row.key = key.control.value; } }) : null;
+  const prefix = labelled('Prefix of its models’ names', { value: row.config.prefix_id ?? '', placeholder: 'none', maxlength: 100, autocomplete: 'off', spellcheck: 'false', oninput: () => { row.config = { ...row.config, prefix_id: prefix.control.value.trim() }; } });
+  const tags = labelled('Name, shown with its models', { value: namesOf(row.config).join(', '), placeholder: 'none', maxlength: 200, autocomplete: 'off', oninput: () => { row.config = { ...row.config, tags: tags.control.value.split(',').map((name) => name.trim()).filter(Boolean).map((name) => ({ name })) }; } });
   const check = h(
     'button.button',
     {
@@ -102,5 +106,5 @@ function connection({ row, index, title, placeholder, hasKey, fixed, verify, rem
     },
     'Test',
   );
-  return h('fieldset.connection', {}, h('legend.visually-hidden', {}, `${title} ${index + 1}`), url.element, key?.element, h('div.connection-tools', {}, check, iconButton('trash', 'Remove connection', remove, { disabled: Boolean(fixed.urls) })));
+  return h('fieldset.connection', {}, h('legend.visually-hidden', {}, `${title} ${index + 1}`), url.element, key?.element, tags.element, prefix.element, h('div.connection-tools', {}, check, iconButton('trash', 'Remove connection', remove, { disabled: Boolean(fixed.urls) })));
 }

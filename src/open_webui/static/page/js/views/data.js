@@ -15,7 +15,7 @@ export function dataTab(actions) {
 
 function importing(actions) {
   const report = h('div.report', { role: 'status' });
-  const input = h('input.visually-hidden', { type: 'file', accept: '.json,.jsonl,application/json', tabindex: -1, 'aria-hidden': 'true', onchange: () => take() });
+  const input = h('input', { type: 'file', hidden: true, accept: '.json,.jsonl,application/json', onchange: () => take() });
   const choose = h('button.button', { type: 'button', onclick: () => input.click() }, 'Import chats');
   const take = async () => {
     const [file] = input.files;

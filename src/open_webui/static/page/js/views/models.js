@@ -45,7 +45,8 @@ export function settleModel(preferred = []) {
 
 function describe(model) {
   const meta = model.info?.meta ?? {};
-  return meta.description || (model.name !== model.id ? model.id : '') || '';
+  const tags = (Array.isArray(model.tags) ? model.tags : []).map((tag) => tag?.name).filter(Boolean);
+  return [meta.description || (model.name !== model.id ? model.id : ''), ...tags].filter(Boolean).join(' · ');
 }
 
 // many: others beside the chosen one are picked, and it stays open.

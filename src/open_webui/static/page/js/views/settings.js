@@ -1,8 +1,8 @@
 // The settings dialog: what everyone may change, and for admins the connections, the models and the people.
 import * as api from '../api.js';
-import { clear, confirmDialog, failed, freshId, h, icon, iconButton, openDialog, part, toast } from '../dom.js';
+import { clear, confirmDialog, failed, freshId, h, icon, iconButton, openDialog, part } from '../dom.js';
 import { theme } from '../prefs.js';
-import { isAdmin, set, state } from '../state.js';
+import { isAdmin, state } from '../state.js';
 
 // actions: {changed(), openChat(id)}
 export function openSettings(tab, actions) {
@@ -10,13 +10,15 @@ export function openSettings(tab, actions) {
   const tabs = [
     { id: 'general', label: 'General', icon: 'settings', build: generalTab },
     { id: 'answers', label: 'Answers', icon: 'thought', build: async () => (await part(import('./params.js'))).answersTab() },
-    { id: 'account', label: 'Account', icon: 'user', build: accountTab },
+    { id: 'account', label: 'Account', icon: 'user', build: async () => (await part(import('./account.js'))).accountTab() },
     { id: 'archived', label: 'Archived chats', icon: 'archive', build: archivedTab },
     { id: 'data', label: 'Your data', icon: 'download', build: async (given) => (await part(import('./data.js'))).dataTab(given) },
     ...(isAdmin()
       ? [
           { id: 'connections', label: 'Connections', icon: 'plug', build: async (given) => (await part(import('./connections.js'))).connectionsTab(given) },
           { id: 'models', label: 'Models', icon: 'cube', build: async (given) => (await part(import('./offer.js'))).modelsTab(given) },
+          { id: 'local', label: 'This machine', icon: 'screen', build: async (given) => (await part(import('./local.js'))).localTab(given) },
+          { id: 'moods', label: 'Moods', icon: 'heart', build: async () => (await part(import('./mood.js'))).moodsTab() },
           { id: 'people', label: 'People', icon: 'users', build: async () => (await part(import('./people.js'))).peopleTab() },
         ]
       : []),
@@ -96,27 +98,7 @@ function generalTab() {
   ];
 }
 
-// ---- account -------------------------------------------------------------------------------------------------------
-
-function accountTab() {
-  const name = labelled('Name', { name: 'name', value: state.user.name, required: true, maxlength: 100, autocomplete: 'name' });
-  const profile = h('form.form', { onsubmit: (event) => submit(event, saveName) }, name.element, h('p.muted', {}, state.user.email), h('div.dialog-actions', {}, h('button.button', { 'data-kind': 'primary' }, 'Save name')));
-  const saveName = async () => {
-    const user = await api.auth.updateProfile(name.control.value.trim(), state.user.profile_image_url);
-    set({ user: { ...state.user, name: user.name } });
-    toast('Name saved.');
-  };
-  if (state.config.features?.enable_password_change_form === false) return [section('Profile', null, profile)];
-  const old = labelled('Current password', { type: 'password', required: true, autocomplete: 'current-password', maxlength: 1024 });
-  const next = labelled('New password', { type: 'password', required: true, autocomplete: 'new-password', maxlength: 1024 });
-  const form = h('form.form', { onsubmit: (event) => submit(event, savePassword) }, old.element, next.element, h('div.dialog-actions', {}, h('button.button', { 'data-kind': 'primary' }, 'Change password')));
-  const savePassword = async () => {
-    await api.auth.updatePassword(old.control.value, next.control.value);
-    form.reset();
-    toast('Password changed.');
-  };
-  return [section('Profile', null, profile), section('Password', 'Changing it signs you out on other devices and ends your API key.', form)];
-}
+// ---- forms ---------------------------------------------------------------------------------------------------------
 
 export async function submit(event, work) {
   event.preventDefault();

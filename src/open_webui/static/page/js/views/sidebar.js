@@ -286,6 +286,7 @@ export function chatMenu(chat) {
     may('chat.share') && { label: 'Share', icon: 'link', action: guard(() => share(chat)) },
     { label: 'Tags', icon: 'tag', action: guard(() => tool('openTags', chat)) },
     may('features.folders') && { label: 'Move to a folder', icon: 'folder', action: guard(() => tool('openMove', chat)) },
+    { label: 'Mood', icon: 'heart', action: guard(async () => (await part(import('./mood.js'))).openMood(chat)) },
     { label: 'Make a copy', icon: 'copy', action: guard(() => copyChat(chat)) },
     may('chat.export') && { label: 'Export', icon: 'download', action: guard(() => tool('openExport', chat)) },
     { label: chat.archived ? 'Restore from archive' : 'Archive', icon: 'archive', action: guard(() => archive(chat)) },

@@ -1,0 +1,90 @@
+"""What a person keeps with the account on the built-in page: a picture, and a key for programs."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from tests.support import browser as browsers
+from tests.support.browser import Complaints
+from tests.support.page import EMAIL, settings, sign_up
+from tests.support.pictures import png
+from tests.support.server import Server
+
+pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+
+
+@pytest.fixture
+async def page(
+    browser: Browser, make_server: Callable[..., Server], database_url: str, complaints: Complaints
+) -> AsyncIterator[Page]:
+    """The settings of the first account, at a server with API keys."""
+    server = make_server(DATABASE_URL=database_url, ENABLE_API_KEYS="true").start()
+    context = await browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = await browsers.open_page(context, complaints, server.url)
+    await sign_up(page, "Ada Lovelace", EMAIL)
+    # That there is no key yet is asked, and said with this status.
+    complaints.expect("404 ")
+    await settings(page, "Account")
+    yield page
+    await context.close()
+
+
+async def refused(page: Page, key: str) -> int:
+    """The status of a request of a program with this key."""
+    address = page.url.split("/c/")[0].rstrip("/")
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return (await client.get(f"{address}/api/models", headers={"Authorization": f"Bearer {key}"})).status_code
+
+
+async def test_a_key_is_made_shown_once_replaced_and_deleted(page: Page) -> None:
+    await expect(page.get_by_text("You have no key.")).to_be_visible()
+    await page.get_by_role("button", name="Make a key", exact=True).click()
+    field = page.get_by_label("Your new API key")
+    await expect(field).to_be_focused()
+    first = await field.input_value()
+    await page.get_by_label("Copy the key").click()
+    assert await page.evaluate("navigator.clipboard.readText()") == first
+    assert await refused(page, first) == 200
+    await page.get_by_role("button", name="Done", exact=True).click()
+    await page.get_by_role("tab", name="General").click()
+    await page.get_by_role("tab", name="Account").click()
+    await expect(page.get_by_text("You have a key.")).to_be_visible()
+    assert await page.get_by_text(first).count() == 0
+    await page.get_by_role("button", name="Make a new key").click()
+    await page.get_by_role("dialog", name="Make a new key?").get_by_role("button", name="Make a new key").click()
+    second = await field.input_value()
+    assert await refused(page, first) == 401
+    assert await refused(page, second) == 200
+    await page.get_by_role("button", name="Done", exact=True).click()
+    await page.get_by_role("button", name="Delete the key").click()
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    await expect(page.get_by_text("You have no key.")).to_be_visible()
+    assert await refused(page, second) == 401
+
+
+async def test_a_picture_is_chosen_and_taken_away(page: Page) -> None:
+    portrait = page.get_by_role("img", name="Your picture")
+    plain = await portrait.get_attribute("src")
+    for content, kind in ((b"no picture", "text/plain"), (png(size=40_000), "image/png")):
+        async with page.expect_file_chooser() as choosing:
+            await page.get_by_role("button", name="Choose a picture").click()
+        await (await choosing.value).set_files({"name": "me.png", "mimeType": kind, "buffer": content})
+        if kind == "text/plain":
+            await expect(page.get_by_role("alert")).to_have_text("me.png is no picture that this browser can read.")
+            await expect(portrait).to_have_attribute("src", str(plain))
+    await expect(portrait).to_have_attribute("src", re.compile("^data:image/png"))
+    await page.get_by_label("Name", exact=True).fill("Ada King")
+    await page.get_by_role("button", name="Save profile").click()
+    await expect(page.get_by_text("Profile saved.")).to_be_visible()
+    await expect(page.locator(".account-name")).to_have_text("Ada King")
+    await page.get_by_role("tab", name="General").click()
+    await page.get_by_role("tab", name="Account").click()
+    await expect(portrait).to_have_js_property("naturalWidth", 256)
+    await page.get_by_role("button", name="No picture").click()
+    await page.get_by_role("button", name="Save profile").click()
+    await page.get_by_role("tab", name="General").click()
+    await page.get_by_role("tab", name="Account").click()
+    await expect(portrait).not_to_have_js_property("naturalWidth", 256)
