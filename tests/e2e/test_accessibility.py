@@ -174,9 +174,14 @@ async def edited(page: Page) -> None:
     await page.get_by_label("Edit and send again").click()
 
 
-async def shared_with_chosen(page: Page) -> None:
+async def share(page: Page) -> None:
     await page.locator(".topbar").get_by_label("Options for this chat").click()
     await page.get_by_role("menuitem", name="Share").click()
+    await expect(page.get_by_role("radio", name="Only me")).to_be_visible()
+
+
+async def shared_with_chosen(page: Page) -> None:
+    await share(page)
     await page.get_by_role("radio", name="Chosen people").check()
     await page.get_by_label("Find people and groups").fill("Bob")
     await page.get_by_role("button", name="Bob").click()
@@ -262,7 +267,7 @@ VIEWS = {
     "chat, several answers": View("/c/several", side_by_side),
     "other models": clicked("Ask other models"),
     "chat menu": clicked("Options for this chat", path="/c/rich"),
-    "share": clicked("Options for this chat", "Share", path="/c/failed"),
+    "share": View("/c/failed", share),
     "share, chosen": View("/c/rich", shared_with_chosen),
     "rename": clicked("Options for this chat", "Rename", path="/c/rich"),
     "delete": clicked("Options for this chat", "Delete", path="/c/rich"),

@@ -135,7 +135,7 @@ export function openDialog({ title, className = '', content, onclose }) {
   const dialog = h(
     'dialog.dialog',
     { 'aria-labelledby': id },
-    h('header.dialog-head', {}, h('h2', { id }, title), iconButton('close', 'Close', close)),
+    h('div.dialog-head', {}, h('h2', { id }, title), iconButton('close', 'Close', close)),
     h('div.dialog-body', {}, content),
   );
   if (className) dialog.classList.add(className);
