@@ -3,7 +3,7 @@ import * as calls from '../calls.js';
 import { conversation } from '../conversation.js';
 import { button, clear, failed, freshId, h, icon, iconButton, openDialog, openMenu, part, promptDialog } from '../dom.js';
 import { set, state } from '../state.js';
-import { allowDrop, drop, foldersChanged, refresh, row, setActive } from './sidebar.js';
+import { allowDrop, drop, foldersChanged, foldersTouched, refresh, row, setActive } from './sidebar.js';
 
 // What is known of the chats in open folders, by the folder's id: {rows, page, more}.
 const inside = new Map();
@@ -66,8 +66,11 @@ async function load(folderId, page = 1) {
 
 // Whether it is open is kept by the server, for all browsers.
 async function flip(folder) {
+  foldersTouched();
   set({ folders: state.folders.map((each) => (each === folder ? { ...each, is_expanded: !folder.is_expanded } : each)) });
   await calls.folders.expand(folder.id, !folder.is_expanded);
+  foldersTouched();
+  await refresh();
 }
 
 function menu(folder) {

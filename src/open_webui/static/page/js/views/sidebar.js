@@ -97,9 +97,14 @@ export async function refresh() {
 
 // Asked for once, and again where there are any; else what is known when the rest is there.
 let wantsFolders = true;
+// A list that was asked for before a folder was opened or closed here is out of date.
+let touched = 0;
+export const foldersTouched = () => { touched += 1; };
 async function listFolders() {
   if (!may('features.folders') || !(wantsFolders || state.folders.length)) return state;
+  const before = touched;
   const folders = await api.chats.folders();
+  if (before !== touched) return state;
   wantsFolders = false;
   return { folders };
 }
