@@ -122,6 +122,14 @@ class Hangs:
         yield "one"
         if "sad" in prompt:
             time.sleep(600)
+        if "busy" in prompt:
+            while True:
+                pass
+        if "large" in prompt:
+            until = time.thread_time() + 2
+            while time.thread_time() < until:
+                pass
+            yield "read"
         for _ in range(6):
             time.sleep(0.7)
             yield "two"
@@ -134,21 +142,36 @@ async def test_an_engine_that_hangs_is_ended_though_its_server_answers(tmp_path,
     (tmp_path / "hanging_backends.py").write_text(HANGS)
     monkeypatch.syspath_prepend(str(tmp_path))
     hangs = Spec("h", "x", "hanging_backends:Hangs")
-    async with Pool(limits=Limits(health_seconds=0.1, hang_seconds=3)) as pool, aiohttp.ClientSession() as http:
+    async with Pool(limits=Limits(health_seconds=1, hang_seconds=3)) as pool, aiohttp.ClientSession() as http:
         with pytest.raises(GenerationError, match=r"'h' got no further for 3 seconds") as caught:
             async with open_request(pool, http, hangs, (PATH, body)) as (_, answer):
                 await answer.read()
         assert (caught.value.status, caught.value.code) == (502, "model_crashed")
         async with open_request(pool, http, hangs, (PATH, body.replace(b"sad", b"glad"))) as (lease, answer):
             assert (await answer.read()).count(b"two") == 6
-            await asyncio.sleep(0.3)  # some looks at it
+            await asyncio.sleep(1.5)  # a look at it
             assert not lease.failed.is_set()
+
+
+async def test_an_engine_that_computes_has_longer(tmp_path, monkeypatch):
+    """A large prompt on a small machine is no hang; a loop without end is one after all."""
+    (tmp_path / "hanging_backends.py").write_text(HANGS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    hangs = Spec("h", "x", "hanging_backends:Hangs")
+    async with Pool(limits=Limits(health_seconds=1, hang_seconds=0.4)) as pool, aiohttp.ClientSession() as http:
+        async with open_request(pool, http, hangs, (PATH, BODY.replace(b"sad", b"large"))) as (lease, answer):
+            while b"read" not in await answer.content.readline():
+                assert not lease.failed.is_set()
+        with pytest.raises(GenerationError, match="'h' got no further for") as caught:
+            async with open_request(pool, http, hangs, (PATH, BODY.replace(b"sad", b"busy"))) as (_, answer):
+                await answer.read()
+        assert caught.value.code == "model_crashed"
 
 
 async def test_llama_cpp_tells_from_its_loop_whether_it_computes(http, gguf_that_says):
     path = gguf_that_says("Hello from the tiny test model.")
     spec = Spec("tiny", str(path), parameters={"n_threads": 1})
-    async with Pool(limits=Limits(health_seconds=0.1, hang_seconds=30)) as pool, pool.lease(spec) as lease:
+    async with Pool(limits=Limits(health_seconds=1, hang_seconds=30)) as pool, pool.lease(spec) as lease:
         headers = {"authorization": f"Bearer {lease.key}"}
         async with http.get(lease.url + LlamaCppBackend.alive_path(), headers=headers) as answer:
             assert (answer.status, await answer.json()) == (200, [])

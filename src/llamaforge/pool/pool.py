@@ -24,6 +24,10 @@ _TICK = 0.1
 _MAX_TICK = 5.0
 _MISSED_CHECKS = 3
 _STABLE_SECONDS = 60.0
+# An engine that computes, by its CPU time, and gets no step further has so many times `Limits.hang_seconds`: a small machine
+# may read for ten minutes before it looks up. Below this share of a core nobody computes.
+_PATIENCE_WITH_WORK = 12
+_WORKING = 0.05
 log = logging.getLogger(__name__)
 
 
@@ -433,12 +437,20 @@ class Pool:
         """Its HTTP server may answer, and say that it lives within a stream, while what it computes hangs."""
         process.probing = True
         patience = self._limits.hang_seconds
+        began = time.monotonic()
         try:
-            hangs = await process.hangs(patience)
+            for _ in range(_PATIENCE_WITH_WORK):
+                before = process.computed()
+                if not await process.hangs(patience):
+                    return
+                after = process.computed()
+                if before is not None and after is not None and after - before < patience * _WORKING:
+                    break
         finally:
             process.probing = False
-        if hangs and process.alive and process.crashed is None:
-            process.fail(f"The model '{process.spec.name}' got no further for {patience:g} seconds, and was ended.")
+        if process.alive and process.crashed is None:
+            waited = round(time.monotonic() - began)
+            process.fail(f"The model '{process.spec.name}' got no further for {waited} seconds, and was ended.")
 
     def _in_background(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)

@@ -102,6 +102,11 @@ class WorkerProcess:
         """Bytes of RAM resident, mapped weights and engines' processes included; 0 where the system does not tell."""
         return sum(_resident(pid) for pid in (self.pid, *self._engines) if pid is not None)
 
+    def computed(self) -> float | None:
+        """Seconds of CPU that it and its engines have used; None where the system does not tell."""
+        spent = [_cpu_seconds(pid) for pid in (self.pid, *self._engines) if pid is not None]
+        return None if None in spent else sum(one for one in spent if one is not None)
+
     def reserved(self) -> Memory:
         """Bytes by device: what is expected of it, or what is measured where that is more."""
         measured = {RAM: self.memory(), **self._elsewhere}
@@ -310,3 +315,11 @@ def _resident(pid: int) -> int:
     except (OSError, IndexError, ValueError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _cpu_seconds(pid: int) -> float | None:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return None

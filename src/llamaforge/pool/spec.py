@@ -67,8 +67,8 @@ class Limits:
 
     max_waiting: requests that may wait for one model. health_seconds: between two checks of each process, which has as long
     to answer; after three misses in a row it is killed. hang_seconds: without a step of the engine while requests run, after
-    which it is killed, too. crash_pause: seconds before the second start after a crash, doubled
-    for each further one. max_crashes: in a row, after which a model rests for five minutes. eviction_timeout: seconds for
+    which it is killed, too; twelve times that while it uses CPU. crash_pause: seconds before the second start after a crash,
+    doubled for each further one. max_crashes: in a row, after which a model rests for five minutes. eviction_timeout: seconds for
     which a load waits for room that models in use take. max_remembered: models that are remembered; of more, those that
     were used longest ago and don't run are forgotten.
     """
