@@ -1,6 +1,7 @@
 """A request to a model's process: sent once, again only where it can't have arrived, and explained when it breaks."""
 
 import asyncio
+import itertools
 import os
 import signal
 
@@ -122,14 +123,6 @@ class Hangs:
         yield "one"
         if "sad" in prompt:
             time.sleep(600)
-        if "busy" in prompt:
-            while True:
-                pass
-        if "large" in prompt:
-            until = time.thread_time() + 2
-            while time.thread_time() < until:
-                pass
-            yield "read"
         for _ in range(6):
             time.sleep(0.7)
             yield "two"
@@ -142,36 +135,71 @@ async def test_an_engine_that_hangs_is_ended_though_its_server_answers(tmp_path,
     (tmp_path / "hanging_backends.py").write_text(HANGS)
     monkeypatch.syspath_prepend(str(tmp_path))
     hangs = Spec("h", "x", "hanging_backends:Hangs")
-    async with Pool(limits=Limits(health_seconds=1, hang_seconds=3)) as pool, aiohttp.ClientSession() as http:
+    async with Pool(limits=Limits(health_seconds=2, hang_seconds=3)) as pool, aiohttp.ClientSession() as http:
         with pytest.raises(GenerationError, match=r"'h' got no further for 3 seconds") as caught:
             async with open_request(pool, http, hangs, (PATH, body)) as (_, answer):
                 await answer.read()
         assert (caught.value.status, caught.value.code) == (502, "model_crashed")
         async with open_request(pool, http, hangs, (PATH, body.replace(b"sad", b"glad"))) as (lease, answer):
             assert (await answer.read()).count(b"two") == 6
-            await asyncio.sleep(1.5)  # a look at it
+            await asyncio.sleep(2.5)  # a look at it
             assert not lease.failed.is_set()
 
 
-async def test_an_engine_that_computes_has_longer(tmp_path, monkeypatch):
+class Engine:
+    """What a pool sees of a process: whether it hangs, look by look, and the CPU time that it has used before each."""
+
+    def __init__(self, hangs, used):
+        self.looks, self.used = iter(hangs), iter(used)
+        self.spec, self.alive, self.crashed, self.probing = Spec("h", "x"), True, None, False
+        self.failed = None
+
+    async def hangs(self, _seconds):
+        return next(self.looks)
+
+    def computed(self):
+        return next(self.used)
+
+    def fail(self, why):
+        self.failed = why
+
+
+WORKING, IDLE, UNKNOWN = itertools.count(0, 1.0), itertools.repeat(7.0), itertools.repeat(None)
+
+
+@pytest.mark.parametrize(
+    ("hangs", "used", "looks"),
+    [
+        ([False], IDLE, 1),
+        ([True], IDLE, 1),
+        ([True, True, False], WORKING, 3),
+        ([True] * 12, WORKING, 12),
+        ([True, True, False], UNKNOWN, 3),
+        ([True] * 12, UNKNOWN, 12),
+        ([True, True], [0, 1.0, 1.0, 1.0], 2),
+    ],
+    ids=["answers", "hangs", "computes", "computes without end", "unknown", "unknown without end", "computed"],
+)
+async def test_an_engine_that_computes_has_longer(hangs, used, looks):
     """A large prompt on a small machine is no hang; a loop without end is one after all."""
-    (tmp_path / "hanging_backends.py").write_text(HANGS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    hangs = Spec("h", "x", "hanging_backends:Hangs")
-    async with Pool(limits=Limits(health_seconds=1, hang_seconds=0.4)) as pool, aiohttp.ClientSession() as http:
-        async with open_request(pool, http, hangs, (PATH, BODY.replace(b"sad", b"large"))) as (lease, answer):
-            while b"read" not in await answer.content.readline():
-                assert not lease.failed.is_set()
-        with pytest.raises(GenerationError, match="'h' got no further for") as caught:
-            async with open_request(pool, http, hangs, (PATH, BODY.replace(b"sad", b"busy"))) as (_, answer):
-                await answer.read()
-        assert caught.value.code == "model_crashed"
+    engine = Engine(hangs, used)
+    async with Pool(limits=Limits(hang_seconds=1)) as pool:
+        await pool._probe(engine)
+    assert (engine.failed is not None) == hangs[-1]
+    assert list(engine.looks) == hangs[looks:]
+    assert not engine.probing
+
+
+async def test_what_a_process_computes_is_its_cpu_time(pool):
+    async with pool.lease(ELIZA):
+        (process,) = pool._processes
+        assert 0 < process.computed() < 60
 
 
 async def test_llama_cpp_tells_from_its_loop_whether_it_computes(http, gguf_that_says):
     path = gguf_that_says("Hello from the tiny test model.")
     spec = Spec("tiny", str(path), parameters={"n_threads": 1})
-    async with Pool(limits=Limits(health_seconds=1, hang_seconds=30)) as pool, pool.lease(spec) as lease:
+    async with Pool(limits=Limits(health_seconds=2, hang_seconds=30)) as pool, pool.lease(spec) as lease:
         headers = {"authorization": f"Bearer {lease.key}"}
         async with http.get(lease.url + LlamaCppBackend.alive_path(), headers=headers) as answer:
             assert (answer.status, await answer.json()) == (200, [])
