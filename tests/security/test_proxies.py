@@ -12,7 +12,7 @@ import pytest
 
 from open_webui.internal import bounded_http
 from open_webui.internal.bounded_http import BoundedHttp
-from open_webui.internal.forwarded import Proxies, household, is_own_origin
+from open_webui.internal.forwarded import Proxies, household, is_own_origin, may_be_rebound
 from open_webui.services.attempts import PER_ADDRESS
 from tests.support.live import PASSWORD, Actor, Live
 from tests.support.raw_socket import RawSocket
@@ -280,3 +280,35 @@ class TestPages:
             async with live.client() as browser:
                 reply = await browser.post("/api/v1/auths/signin", json=form, headers=headers)
             assert ("secure" in reply.headers["set-cookie"].lower()) is secure
+
+
+class TestFirstAccount:
+    """A page of another site whose name leads to this machine (DNS rebinding) is for the browser a page of the server's."""
+
+    @pytest.mark.parametrize(
+        ("client", "host", "strange"),
+        [
+            ("127.0.0.1", "evil.example:8080", True), ("::1", "evil.example", True), ("127.0.0.5", "EVIL.example.", True),
+            ("::ffff:127.0.0.1", "evil.example:8080", True), ("127.0.0.1", "localhost.evil.example", True),
+            ("127.0.0.1", "127.0.0.1.evil.example:80", True),
+            ("127.0.0.1", "localhost:8080", False), ("127.0.0.1", "127.0.0.1:8080", False), ("::1", "[::1]:8080", False),
+            ("127.0.0.1", "oui.localhost", False), ("127.0.0.1", "workstation:8080", False), ("127.0.0.1", "pi.local", False),
+            ("192.168.0.7", "evil.example", False), ("203.0.113.7", "chat.example.com", False), ("", "evil.example", False),
+            ("127.0.0.1", "", False),
+        ],
+    )  # fmt: skip
+    def test_which_names_lead_here_from_elsewhere(self, client: str, host: str, strange: bool) -> None:
+        assert may_be_rebound(client, host) is strange
+
+    async def test_it_is_not_made_under_such_a_name(self, make_live: Make) -> None:
+        live = await make_live()
+        form = {"name": "Mallory", "email": "mallory@example.com", "password": PASSWORD}
+        async with live.client() as client:
+            headers = {"host": f"evil.example:{urlsplit(live.url).port}", "x-forwarded-for": "203.0.113.7"}
+            reply = await client.post("/api/v1/auths/signup", json=form, headers=headers)
+            assert reply.status_code == 403
+            assert "first account" in reply.json()["detail"]
+            assert (await client.get("/api/config")).json()["onboarding"] is True
+            # Nothing of it is left: who opens the server by its own name makes the first account.
+            reply = await client.post("/api/v1/auths/signup", json=form)
+            assert (reply.status_code, reply.json()["role"]) == (200, "admin")

@@ -97,3 +97,15 @@ def is_own_origin(origin: str, scheme: str, *hosts: str | None) -> bool:
     """
     schemes = {"https", scheme.replace("ws", "http")}
     return any(origin == f"{name}://{host}" for host in hosts if host for name in schemes)
+
+
+def may_be_rebound(client: str, host: str) -> bool:
+    """Whether a request from this machine came by a name that a page of another site can have led here (DNS rebinding): its
+    script reads and writes as a page of the server's own then. Names without a dot, and those of the home network, it can't.
+    """
+    known = plain(client)
+    if not known or not ipaddress.ip_address(known).is_loopback:
+        return False
+    name = host.lower().rstrip(".")
+    name = name if name.endswith("]") else name.rpartition(":")[0] or name
+    return "." in name.rstrip(".") and not plain(name) and not name.endswith((".localhost", ".local"))

@@ -12,6 +12,7 @@ from open_webui.access.policy import ADMIN, OPTIONAL, PENDING, PUBLIC, USER
 from open_webui.access.tokens import Claims
 from open_webui.deps import AppState, Caller
 from open_webui.errors import Forbidden, Unauthenticated
+from open_webui.internal.forwarded import may_be_rebound
 from open_webui.routing import TOKEN_COOKIE, Json, allow, credential, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.auths import (
@@ -75,7 +76,9 @@ async def sign_up(
     form: SignUp, request: Request, state: AppState
 ) -> "Annotated[Response, Shape(replies.people.SessionUser)]":
     """Makes an account, and signs in with it."""
-    return await _session_reply(request, state, await accounts.sign_up(state, form, _address(request)))
+    address = _address(request)
+    strange = may_be_rebound(address, request.headers.get("host", ""))
+    return await _session_reply(request, state, await accounts.sign_up(state, form, address, may_be_first=not strange))
 
 
 @router.post("/signin")

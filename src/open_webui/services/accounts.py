@@ -42,6 +42,11 @@ _HOST = re.compile(r"^https?://[^/]+")
 PASSWORD_WRONG = "The current password is not correct."
 PASSWORD_EMPTY = "The password can't be empty."
 SWITCHED_OFF = "This account is switched off. An administrator of this server can switch it on."
+FROM_ELSEWHERE = (
+    "The first account of this server can't be made under this name: a page of another site could do the same. Open the"
+    " server as http://localhost with its port, name its proxy in FORWARDED_ALLOW_IPS, or set WEBUI_ADMIN_EMAIL and"
+    " WEBUI_ADMIN_PASSWORD."
+)
 SIGNUP_OFF = "Signing up is switched off on this server. An administrator can add an account for you."
 KEYS_OFF = "You may not create an API key on this server. An administrator can allow it."
 
@@ -60,8 +65,11 @@ class SignedIn:
 # Signing up and in
 
 
-async def sign_up(deps: Deps, form: SignUp, address: str) -> SignedIn:
-    """The first account of all becomes the admin and switches sign-up off; later ones get the default role."""
+async def sign_up(deps: Deps, form: SignUp, address: str, *, may_be_first: bool = True) -> SignedIn:
+    """The first account of all becomes the admin and switches sign-up off; later ones get the default role.
+
+    may_be_first: whether the request can't be one that a page of another site makes; see `forwarded.may_be_rebound`.
+    """
     deps.attempts.from_address(address)
     if not deps.config[SIGNUP]:
         raise Forbidden(SIGNUP_OFF, status=403)
@@ -70,6 +78,8 @@ async def sign_up(deps: Deps, form: SignUp, address: str) -> SignedIn:
     password_hash = await _hash(deps, form.password)
     async with deps.database.write() as unit:
         if await accounts.claim_first_admin(unit.connection, values["id"]):
+            if not may_be_first:
+                raise Forbidden(FROM_ELSEWHERE, status=403)
             values["role"] = "admin"
             await _close_sign_up(deps, unit)
         else:
