@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from open_webui.constants import MAX_PART
 from tests.support.live import Actor, Live
 
 CHATS = "/api/v1/chats"
@@ -64,3 +65,24 @@ async def test_hostile_documents_are_refused_quickly(user: Actor, live: Live, bo
     assert live.app.state.turns.longest < LIMIT
     assert 400 <= reply.status_code < 500, reply.text[:300]
     assert (await user.client.get(f"{CHATS}/")).json() == []
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_one_message_and_one_value_of_a_chat_have_a_bound(user: Actor) -> None:
+    """What is decoded in one go holds up the loop. An import takes the rest of the chat, and says that something is missing."""
+    large = "x" * (MAX_PART + 1)
+    messages = {
+        "m": {"id": "m", "parentId": None, "role": "user", "content": large},
+        "n": {"id": "n", "parentId": "m", "role": "user", "content": "small"},
+    }
+    chat = {"history": {"messages": messages, "currentId": "n"}}
+    for given in (chat, {"history": {"messages": {}}, "params": {"system": large}}):
+        reply = await user.client.post(f"{CHATS}/new", json={"chat": given})
+        assert reply.status_code == 422
+        assert "20 MB" in reply.text
+        assert len(reply.content) < 10_000
+    reply = await user.client.post(f"{CHATS}/import", json={"chats": [{"chat": chat}]})
+    assert (reply.status_code, reply.headers["x-mended"]) == (200, "[[0, 1]]")
+    stored = (await user.client.get(f"{CHATS}/{reply.json()[0]['id']}")).json()["chat"]["history"]["messages"]
+    assert list(stored) == ["n"]
+    assert stored["n"]["parentId"] is None

@@ -203,7 +203,9 @@ ATTACKS: dict[str, Attack] = {
     "a million settings": Attack(SETTINGS, lambda: raw({"ui": {f"k{n}": n for n in range(1_000_000)}})),
     "20 MB of tag": Attack("/api/v1/chats/tags", lambda: raw({"name": "x" * LONG})),
     "20 MB of message": Attack(NEW, lambda: chat(messages(1, lambda _: None, "x" * LONG)), right=taken, stores=True),
-    "60 MB of message": Attack(NEW, lambda: chat(messages(1, lambda _: None, "x" * 60 * MB)), right=taken, stores=True),
+    "60 MB of message": Attack(NEW, lambda: chat(messages(1, lambda _: None, "x" * 60 * MB))),
+    "20 MB of line breaks": Attack(NEW, lambda: chat(messages(1, lambda _: None, "\n" * 10 * MB)), right=taken, stores=True),
+    "60 MB of parameters": Attack(NEW, lambda: chat({}, params={"system": "x" * 60 * MB})),
     "60 MB to import": Attack(
         "/api/v1/chats/import",
         lambda: b'{"chats":[' + chat(messages(1, lambda _: None, "x" * 60 * MB)) + b"]}",

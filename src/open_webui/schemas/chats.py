@@ -137,9 +137,15 @@ async def read_document(chat: dict[str, msgspec.Raw], *, creating: bool, mends: 
 
 
 async def _check_values(key: str, raw: msgspec.Raw, limit: int = MAX_VALUES) -> None:
+    if _is_too_large(raw):
+        raise invalid(("chat", key), "holds more than the 20 MB that one message, or one value of a chat, may have")
     # What is so short can't hold as many.
     if len(memoryview(raw)) > limit and await too_many(bytes(raw), limit):
         raise invalid(("chat", key), f"holds more than {limit:,} values")
+
+
+def _is_too_large(raw: msgspec.Raw) -> bool:
+    return len(memoryview(raw)) > constants.MAX_PART
 
 
 def _value(key: str, raw: msgspec.Raw) -> Any:
@@ -173,11 +179,12 @@ async def _history(chat: dict[str, msgspec.Raw], creating: bool, mends: bool) ->
         fields, mended = _taken_apart(wire, mends)
         return fields, None, mended + len(listed) - len(sound)
     _check_count(len(given))
-    for raw in [raw for raw in given.values() if len(memoryview(raw)) > MAX_VALUES]:
+    kept = {key: raw for key, raw in given.items() if not _is_too_large(raw)} if mends else given
+    for raw in [raw for raw in kept.values() if len(memoryview(raw)) > MAX_VALUES]:
         await _check_values("history", raw)
-    size = max(len(given), sum(len(memoryview(raw)) for raw in given.values()) // SLICE)
-    fields, mended = await in_thread_if_large(size, _taken_apart, given, mends)
-    return fields, history.currentId, mended
+    size = max(len(kept), sum(len(memoryview(raw)) for raw in kept.values()) // SLICE)
+    fields, mended = await in_thread_if_large(size, _taken_apart, kept, mends)
+    return fields, history.currentId, mended + len(given) - len(kept)
 
 
 def _taken_apart(given: Mapping[str, Any], mends: bool) -> tuple[list[tree.Fields], int]:
@@ -213,7 +220,7 @@ def _check_count(count: int) -> None:
 
 
 class MessageForm(BaseModel):
-    content: str | None = None
+    content: str | None = Field(default=None, max_length=constants.MAX_PART)
     voice: dict[str, Any] | None = None
 
 
