@@ -144,7 +144,8 @@ export function openDialog({ title, className = '', content, onclose }) {
   dialog.addEventListener('close', () => {
     dialog.remove();
     onclose?.();
-    if (before?.isConnected) before.focus();
+    // The browser gave the focus back when it closed. This comes later: whoever is typing somewhere by now goes on there.
+    if (before?.isConnected && document.activeElement === document.body) before.focus();
   });
   document.body.append(dialog);
   dialog.showModal();

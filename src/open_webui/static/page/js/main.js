@@ -40,7 +40,8 @@ async function enter(session) {
   const share = /^\/s\/([^/]+)$/.exec(location.pathname);
   if (share && session?.role !== 'pending') {
     const { showShared } = await part(import('./views/shared.js'));
-    await showShared(root, decodeURIComponent(share[1]), { navigate, signIn: (reason) => showSignIn(root, state.config, signedIn, { reason }) });
+    const signIn = async (reason) => (await part(import('./views/auth.js'))).showSignIn(root, state.config, signedIn, { reason });
+    await showShared(root, decodeURIComponent(share[1]), { navigate, signIn });
     return;
   }
   if (!session) {

@@ -16,7 +16,7 @@ export async function showShared(root, shareId, { navigate, signIn }) {
     if (models) set({ models: models.data });
   } catch (error) {
     const refused = error.status === 401 || error.status === 404;
-    if (refused && !signedIn) signIn('Sign in to read this chat, if it is shared with you.');
+    if (refused && !signedIn) await signIn('Sign in to read this chat, if it is shared with you.');
     else showRefusal(root, refused ? 'It is not shared with you, or it is no longer shared. Ask whoever sent you the link.' : error.message);
     return;
   }
@@ -41,7 +41,7 @@ export async function showShared(root, shareId, { navigate, signIn }) {
     h(
       'div.app-main.shared',
       {},
-      h('header.topbar', {}, h('a.brand', { href: '/', 'data-route': true, 'aria-label': state.config.name }, logo(), h('span', {}, state.config.name)), h('h1.shared-title', {}, chat.title), signedIn ? h('button.button', { type: 'button', 'data-kind': 'primary', onclick: () => copyChat().catch(failed) }, 'Continue this chat') : h('button.button', { type: 'button', onclick: () => signIn('Sign in to go on with this chat as a copy of your own.') }, 'Sign in')),
+      h('header.topbar', {}, h('a.brand', { href: '/', 'data-route': true, 'aria-label': state.config.name }, logo(), h('span', {}, state.config.name)), h('h1.shared-title', {}, chat.title), signedIn ? h('button.button', { type: 'button', 'data-kind': 'primary', onclick: () => copyChat().catch(failed) }, 'Continue this chat') : h('button.button', { type: 'button', onclick: () => signIn('Sign in to go on with this chat as a copy of your own.').catch(failed) }, 'Sign in')),
       h('main.chat', { id: 'main', tabindex: -1 }, thread.element),
     ),
   );
