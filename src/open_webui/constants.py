@@ -16,7 +16,7 @@ MAX_ID: Final = 255
 MAX_MESSAGES: Final = 100_000
 # Bytes of JSON of one message, or of one value of a chat beside its messages, when its pictures are files: what is read in
 # one go holds up the event loop for half a millisecond a megabyte.
-MAX_PART: Final = 20 * 2**20 + 2**16
+MAX_PART: Final = 24_000_000
 # A message's key in its chat occupies the low bits of its row number (see models/messages.py).
 MESSAGE_BITS: Final = 20
 # Provider lines beyond this are cut with an error; images in deltas are legitimately several megabytes.

@@ -1,16 +1,24 @@
 """R11 over chats: while large and hostile documents are sent and read, the server answers everybody else."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from open_webui.constants import MAX_PART
 from tests.support.live import Actor, Live
+from tests.support.turns import frozen_heap
 
 CHATS = "/api/v1/chats"
 # CPU seconds of a turn. The loop is this test's too, which sends and reads the bodies in it.
 LIMIT = 0.2
+
+
+@pytest.fixture(autouse=True)
+def frozen() -> Iterator[None]:
+    with frozen_heap():
+        yield
 
 
 def chain(count: int, text: str, cycle: bool = False) -> bytes:
@@ -79,7 +87,7 @@ async def test_one_message_and_one_value_of_a_chat_have_a_bound(user: Actor) -> 
     for given in (chat, {"history": {"messages": {}}, "params": {"system": large}}):
         reply = await user.client.post(f"{CHATS}/new", json={"chat": given})
         assert reply.status_code == 422
-        assert "20 MB" in reply.text
+        assert "24 MB" in reply.text
         assert len(reply.content) < 10_000
     reply = await user.client.post(f"{CHATS}/import", json={"chats": [{"chat": chat}]})
     assert (reply.status_code, reply.headers["x-mended"]) == (200, "[[0, 1]]")

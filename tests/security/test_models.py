@@ -45,7 +45,11 @@ def body_of(path: str) -> dict[str, Any]:
             else {"id": "victim", "access_grants": []}
         )
     messages = [{"role": "user", "content": "hi"}]
-    return {"id": "victim", "model": "victim", "messages": messages, "stream": False, "input": "x", "prompt": "hi"}
+    body = {"id": "victim", "model": "victim", "messages": messages, "stream": False, "input": "x", "prompt": "hi"}
+    if path.endswith("/chat/completions"):
+        # Chats have messages and no prompt.
+        del body["prompt"]
+    return body
 
 
 @pytest.mark.parametrize("who", ["owner", "writer", "reader", "nobody"])

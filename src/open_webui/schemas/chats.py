@@ -138,7 +138,7 @@ async def read_document(chat: dict[str, msgspec.Raw], *, creating: bool, mends: 
 
 async def _check_values(key: str, raw: msgspec.Raw, limit: int = MAX_VALUES) -> None:
     if _is_too_large(raw):
-        raise invalid(("chat", key), "holds more than the 20 MB that one message, or one value of a chat, may have")
+        raise invalid(("chat", key), "holds more than the 24 MB that one message, or one value of a chat, may have")
     # What is so short can't hold as many.
     if len(memoryview(raw)) > limit and await too_many(bytes(raw), limit):
         raise invalid(("chat", key), f"holds more than {limit:,} values")

@@ -34,6 +34,17 @@ export function watch(keys, work) {
   return () => subscribers.delete(subscriber);
 }
 
+// When a value that is null until it is loaded has come.
+export async function known(key) {
+  if (state[key] !== null) return;
+  await new Promise((resolve) => {
+    const stop = watch([key], () => {
+      stop();
+      resolve();
+    });
+  });
+}
+
 // The views are going; nobody listens any more.
 export function unwatchAll() {
   subscribers.clear();

@@ -1,7 +1,7 @@
 // Where one writes: grows with the text, sends with Enter, and turns into a stop button while an answer is being written.
 import { clear, failed, h, iconButton, part } from '../dom.js';
 import { draft } from '../prefs.js';
-import { may, state } from '../state.js';
+import { known, may, state } from '../state.js';
 
 export class Composer {
   // actions: {send(text, files), stop()}
@@ -100,15 +100,18 @@ export class Composer {
   }
 
   async submit() {
-    const text = this.input.value.trim();
-    const { files } = this;
     // Many models refuse a picture without a word.
-    if (!text || this.busy || this.sending) return;
+    if (!this.input.value.trim() || this.busy || this.sending) return;
+    this.sending = true;
+    // Whoever is quick asks before the page knows its models.
+    await known('models');
     if (!state.modelId) {
+      this.sending = false;
       failed(new Error('There is no model to answer yet.'));
       return;
     }
-    this.sending = true;
+    const text = this.input.value.trim();
+    const { files } = this;
     this.input.value = '';
     this.hold([]);
     this.changed();
