@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import aiohttp
 import httpx
 import pytest
 import socketio
@@ -149,7 +150,9 @@ async def test_a_page_has_its_websocket_and_its_answer(proxy: Proxy) -> None:
     """With the origin that a browser says, which the server compares with its own name."""
     async with proxy.client() as client:
         token = (await client.post("/api/v1/auths/signin", json=FORM)).json()["token"]
-    page = socketio.AsyncClient(reconnection=False, ssl_verify=False)
+    # A session of the test's own, to be closed by it: the client leaves its open.
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=proxy.trust))
+    page = socketio.AsyncClient(reconnection=False, http_session=session)
     ended = asyncio.Event()
 
     async def hear(event: dict[str, object]) -> None:
@@ -174,6 +177,10 @@ async def test_a_page_has_its_websocket_and_its_answer(proxy: Proxy) -> None:
         await asyncio.wait_for(ended.wait(), WAIT)
     finally:
         await page.disconnect()
+        await page.wait()
+        await session.close()
+        # TLS takes its leave in turns of the loop's own.
+        await asyncio.sleep(0.1)
 
 
 async def test_a_stream_comes_through_whole(proxy: Proxy) -> None:
