@@ -7,7 +7,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any
@@ -32,31 +32,17 @@ async def migrate(settings: Settings, alone: AbstractContextManager[None] | None
 
     alone: entered around an upgrade, for a caller that does not hold the lock of the data folder.
     """
-    url = database_url(settings)
-    if url.drivername.startswith("sqlite") and url.database:
-        ensure_folder(Path(url.database).parent)
-    engine = create_async_engine(url, poolclass=sa.pool.NullPool)
-    try:
-        with failures_as_sentences(settings):
-            return await _migrate(engine, settings, alone or nullcontext())
-    finally:
-        await engine.dispose()
+    async with _engine(settings) as engine:
+        return await _migrate(engine, settings, alone or nullcontext())
 
 
 async def migrate_apart(settings: Settings) -> bool:
     """The same in a child process where there is something to do: what a migration loads (some 8 MB) goes with it, instead
     of staying with a server for as long as that runs. Raises StartupError with the child's sentence.
     """
-    url = database_url(settings)
-    if url.drivername.startswith("sqlite") and url.database:
-        ensure_folder(Path(url.database).parent)
-    engine = create_async_engine(url, poolclass=sa.pool.NullPool)
-    try:
-        with failures_as_sentences(settings):
-            if await _current(engine, settings):
-                return False
-    finally:
-        await engine.dispose()
+    async with _engine(settings) as engine:
+        if await _current(engine, settings):
+            return False
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -79,6 +65,20 @@ async def migrate_apart(settings: Settings) -> bool:
     raise StartupError(
         f"The database's migration ended with status {child.returncode}; what it wrote is above. Nothing was changed."
     )
+
+
+@contextlib.asynccontextmanager
+async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """The configured database, of which a SQLite file's folder is made. Raises StartupError for what fails inside."""
+    url = database_url(settings)
+    if url.drivername.startswith("sqlite") and url.database:
+        ensure_folder(Path(url.database).parent)
+    engine = create_async_engine(url, poolclass=sa.pool.NullPool)
+    try:
+        with failures_as_sentences(settings):
+            yield engine
+    finally:
+        await engine.dispose()
 
 
 async def _current(engine: AsyncEngine, settings: Settings) -> bool:
