@@ -60,7 +60,7 @@ _LONGEST_TITLE: Final = 120
 # What a bare title doesn't have: a second line, or JSON.
 # What a bare title has before and after it in Markdown, and its name.
 _MARKS: Final = re.compile(r"^(?:#+\s*|[-*]\s+)?[*_`]*(?:title:[*_`]*\s*)?[*_`]*|[*_`]+$", re.IGNORECASE)
-_ITEM: Final = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+(.+?)\s*$", re.MULTILINE)
+_ITEM: Final = re.compile(r"^[ \t]*(?:[-*•]|\d{1,2}[.)])[ \t]+(\S.*)$", re.MULTILINE)
 _NO_TITLE: Final = re.compile(r"[\n{}\[\]<>]|^$")
 # A conversation's excerpt for a side task; models for it are small.
 MAX_EXCERPT: Final = 24_000

@@ -19,9 +19,15 @@ from open_webui.services.deps import Deps
 
 # What clients that ask for a version can count on: tools, thinking and structured output over a stream.
 VERSION: Final = "0.9.0"
-# No time at all, as a number or a text with or without a unit.
-_AT_ONCE: Final = re.compile(r"[-+]?(0+(\.0*)?(ms|s|m|h)?)+")
+# No time at all, as a number or a text with or without units: no other digit, and a zero. Nothing in it is repeated twice over,
+# which a long text could make use of.
+_AT_ONCE: Final = re.compile(r"[-+]?(?=[^0]*0)[0.hms]+")
 Wire = dict[str, Any]
+
+
+def is_no_time(keep_alive: object) -> bool:
+    """Whether a client asks to let go of a model at once."""
+    return _AT_ONCE.fullmatch(str(keep_alive).strip()) is not None
 
 
 async def show(models: LocalModels, name: str) -> Wire:
@@ -92,7 +98,7 @@ async def keep_loaded(deps: Deps, principal: Principal, body: Wire) -> Wire | No
     found = deps.catalogue.snapshot.find(name)
     if found is None or found.entry.connection != KEY or not deps.catalogue.may_use(principal, found):
         return None
-    goes = _AT_ONCE.fullmatch(str(body.get("keep_alive")).strip()) is not None
+    goes = is_no_time(body.get("keep_alive"))
     if goes:
         if not principal.is_admin:
             raise Forbidden("Only administrators may unload models.", status=403)

@@ -1,5 +1,6 @@
 """Side questions: placeholders of custom prompts, and what is read out of a model's messy answer."""
 
+import time
 from typing import Any
 
 import pytest
@@ -153,3 +154,13 @@ def test_no_answer_breaks_it(answer: str) -> None:
 def test_a_title_from_the_question(question: str, title: str) -> None:
     assert prompts.short_title(question) == title
     assert len(prompts.short_title("x" * 500)) <= 60
+
+
+@pytest.mark.parametrize(
+    "answer", ["\n" * 100_000, " " * 100_000 + "x", "*" * 100_000 + "x", "- " * 50_000, "-" + "\t" * 99_999]
+)
+def test_no_answer_takes_longer_than_it_is_long(answer: str) -> None:
+    started = time.process_time()
+    prompts.title_of(answer)
+    prompts.parse_texts(answer, "tags", most=3, longest=10)
+    assert time.process_time() - started < 0.5
