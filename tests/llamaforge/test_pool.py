@@ -365,13 +365,16 @@ async def test_unload_waits_for_running_requests_unless_forced(pool):
 
 @pytest.mark.parametrize("force", [False, True])
 async def test_unload_sends_its_line_away_and_nobody_loads_the_model_again(pool, force):
+    served = asyncio.Event()
+
     async def ask(user):
         async with pool.lease(ELIZA, user=user):
+            served.set()
             await asyncio.sleep(0.2)
 
     asking = [asyncio.create_task(ask(user)) for user in "abc"]
-    await asyncio.sleep(0)
-    await until(lambda: state(pool, "eliza").queued == 2 and state(pool, "eliza").pid)
+    await served.wait()
+    assert state(pool, "eliza").queued == 2
     assert await pool.unload("eliza", force=force) is True
     results = await asyncio.gather(*asking, return_exceptions=True)
     assert results[0] is None
@@ -380,6 +383,21 @@ async def test_unload_sends_its_line_away_and_nobody_loads_the_model_again(pool,
         assert "'eliza' was unloaded" in str(error)
         assert not error.retryable  # or clients load it again by themselves
     await asyncio.sleep(0.3)
+    assert (state(pool, "eliza").state, workers()) == ("stopped", [])
+
+
+async def test_a_model_that_is_unloaded_in_the_moment_in_which_it_is_ready_is_not_loaded_again(pool):
+    unloading = []
+
+    def on_progress(progress):
+        if progress == 1.0:  # it is ready, and who waits for it has not gone on yet
+            assert state(pool, "eliza").pid
+            unloading.append(asyncio.create_task(pool.unload("eliza", force=True)))
+
+    with pytest.raises(ModelBusyError, match="'eliza' was unloaded"):
+        async with pool.lease(ELIZA, on_progress=on_progress):
+            pass
+    assert await unloading[0] is True
     assert (state(pool, "eliza").state, workers()) == ("stopped", [])
 
 

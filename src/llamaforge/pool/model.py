@@ -33,6 +33,7 @@ class PooledModel:
         self.queue = FairQueue(spec.slots, limits.max_waiting)
         self.process: WorkerProcess | None = None
         self.leaving: set[WorkerProcess] = set()
+        self.unloads = 0  # how often `unload` has ended it
         self.loading: asyncio.Task[LlamaForgeError | None] | None = None
         self.loaded: Spec | None = None
         self.ticket: Ticket | None = None

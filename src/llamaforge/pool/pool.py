@@ -188,6 +188,7 @@ class Pool:
         model = self._models.get(name)
         if model is None or not (model.process or model.loading or model.leaving):
             return False
+        model.unloads += 1
         model.queue.fail(was_unloaded(name))
         process, model.process = model.process, None
         if process is not None:
@@ -254,7 +255,10 @@ class Pool:
 
     async def _ensure_loaded(self, model: PooledModel, on_progress: OnProgress | None) -> WorkerProcess:
         """The model's process, able to take a request now. For who holds a slot: without one, it might be evicted again."""
+        unloads = model.unloads
         while (process := self._current_process(model)) is None:
+            if model.unloads != unloads:  # between the end of the load and this step
+                raise was_unloaded(model.spec.name)
             await self._join_load(model, on_progress)
         return process
 

@@ -28,15 +28,26 @@ function load() {
 // The formula as a tree of MathML nodes; null for one that can't be read or is out of bounds. `temml` is the library.
 export function treeOf(temml, tex, displayMode) {
   const defines = DEFINES.test(tex);
-  if (tex.length > (defines ? LONGEST_WITH_MACROS : LONGEST)) return null;
+  if (tex.length > (defines ? LONGEST_WITH_MACROS : LONGEST) || depthOf(tex) > DEEPEST) return null;
   try {
     const options = { displayMode, throwOnError: true, trust: false, maxSize: [40, 40], maxExpand: defines ? 50 : 1000 };
     const tree = temml.__renderToMathMLTree(tex, options);
     return fits(tree) ? tree : null;
   } catch {
-    // A mistake in the LaTeX, or nesting beyond what the stack holds.
+    // A mistake in the LaTeX.
     return null;
   }
+}
+
+// How deep its braces are nested: a reader of nested text must not depend on how much stack is left.
+function depthOf(tex) {
+  let depth = 0;
+  let deepest = 0;
+  for (const [sign] of tex.matchAll(/\\[^]|[{}]/g)) {
+    if (sign === '{') deepest = Math.max(deepest, (depth += 1));
+    else if (sign === '}') depth -= 1;
+  }
+  return deepest;
 }
 
 function fits(tree) {
