@@ -57,6 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 app.state.oui = state
                 app.state.site = Site(settings, state.config, state.database, presence)
                 sockets.open(state)
+                await state.bus.open()
                 try:
                     with turns.watched():
                         yield

@@ -25,6 +25,8 @@ from open_webui.connections.local.models import LocalModels
 from open_webui.env import Settings
 from open_webui.errors import BadRequest
 from open_webui.events import Emitter
+from open_webui.internal.bus.opening import open_bus
+from open_webui.internal.bus.port import Bus
 from open_webui.internal.db import Database, open_database
 from open_webui.internal.http import open_http
 from open_webui.internal.load import Load
@@ -49,6 +51,8 @@ class State:
     settings: Settings
     config: Config
     database: Database
+    # News to and from the other processes that share the database.
+    bus: Bus
     blobs: BlobStore
     http: aiohttp.ClientSession
     passwords: Passwords
@@ -130,6 +134,9 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.config = Config()
         state.database = open_database(settings)
         stack.push_async_callback(state.database.close)
+        # Opened by who has this state, once everybody has said what they want to hear.
+        state.bus = open_bus(settings)
+        stack.push_async_callback(state.bus.close)
         await remove_leftovers(state.database, at_start=True)
         removing = supervise("removing leftovers", partial(keep_removing, state.database))
         stack.callback(removing.cancel)
@@ -159,14 +166,17 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.llamaforge = Llamaforge(state.local_models, state.catalogue, state.database)
         stack.push_async_callback(state.llamaforge.close)
         parts = ChatParts(
-            settings, state.database, state.blobs, state.config, state.catalogue, emitter, load=state.load
+            settings,
+            state.database,
+            state.blobs,
+            state.config,
+            state.catalogue,
+            emitter,
+            bus=state.bus,
+            load=state.load,
         )
-        state.running, state.starter, state.gate, state.streams = (
-            parts.running,
-            parts.starter,
-            parts.gate,
-            parts.streams,
-        )
+        state.running, state.starter = parts.running, parts.starter
+        state.gate, state.streams = parts.gate, parts.streams
         state.overlays = state.running.overlay
         state.active_chats = state.running.active_chats
         state.store_running = parts.journal.store_running

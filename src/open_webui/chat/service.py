@@ -1,7 +1,6 @@
 """The chat's parts, put together: opened and closed in their order."""
 
 import asyncio
-import secrets
 
 from llamaforge.events.parts import Limits
 from open_webui.chat import recovery
@@ -17,6 +16,7 @@ from open_webui.connections.base import Models
 from open_webui.connections.gate import Gate
 from open_webui.env import Settings
 from open_webui.events import Emitter
+from open_webui.internal.bus.port import Bus
 from open_webui.internal.db import Database
 from open_webui.internal.load import Load
 from open_webui.internal.supervise import supervise
@@ -38,12 +38,14 @@ class ChatParts:
         catalogue: Models,
         emitter: Emitter,
         *,
+        bus: Bus,
         load: Load,
     ) -> None:
         self.settings = settings
         self.database = database
         self.blobs = blobs
-        instance = secrets.token_hex(8)
+        self.bus = bus
+        instance = bus.instance
         self._sweeper: asyncio.Task[None] | None = None
         usage = UsageLog()
         self.gate = Gate(catalogue, usage, load)
