@@ -51,7 +51,8 @@ class State:
     settings: Settings
     config: Config
     database: Database
-    # News to and from the other processes that share the database.
+    # News to and from the other processes that share the database. Opened by who has this state, once everybody has said
+    # what they want to hear.
     bus: Bus
     blobs: BlobStore
     http: aiohttp.ClientSession
@@ -134,7 +135,6 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.config = Config()
         state.database = open_database(settings)
         stack.push_async_callback(state.database.close)
-        # Opened by who has this state, once everybody has said what they want to hear.
         state.bus = open_bus(settings)
         stack.push_async_callback(state.bus.close)
         await remove_leftovers(state.database, at_start=True)
