@@ -113,6 +113,28 @@ async def test_folders_are_made_filled_renamed_and_emptied(visit: Visit) -> None
     await expect(page.locator(".chat-list .chat-row")).to_have_count(3)
 
 
+async def test_a_list_that_changes_meanwhile_ends_no_drag(visit: Visit) -> None:
+    page = visit.page
+    await chats(visit, "First", "Second")
+    await make_folder(page, "Work")
+    first = page.get_by_role("link", name="First")
+    await first.hover()
+    await page.mouse.down()
+    head = page.locator(".folder-head")
+    await head.hover()
+    await expect(head).to_have_attribute("data-over", "")
+    chat_id = (await first.get_attribute("href") or "").removeprefix("/c/")
+    async with page.expect_response(lambda reply: "/api/v1/chats/?page=1" in reply.url) as listed:
+        renamed = {"chat": {"title": "Renamed"}}
+        assert (await visit.context.request.post(f"{visit.server.url}/api/v1/chats/{chat_id}", data=renamed)).ok
+    assert (await (await listed.value).body()).count(b"Renamed") == 1
+    # What the list is drawn with has come; it is drawn once the row has been dropped.
+    await page.evaluate("new Promise(requestAnimationFrame)")
+    await expect(page.locator(".chat-list .chat-title")).to_have_text(["First", "Second"], use_inner_text=True)
+    await page.mouse.up()
+    await expect(page.locator(".chat-list .chat-title")).to_have_text(["Second"])
+
+
 async def test_a_folder_is_deleted_with_the_chat_that_is_open(visit: Visit) -> None:
     page = visit.page
     await chats(visit, "First", "Second")

@@ -3,7 +3,7 @@ import * as calls from '../calls.js';
 import { conversation } from '../conversation.js';
 import { button, clear, failed, freshId, h, icon, iconButton, openDialog, openMenu, part, promptDialog } from '../dom.js';
 import { set, state } from '../state.js';
-import { allowDrop, drop, foldersChanged, foldersTouched, refresh, row, setActive } from './sidebar.js';
+import { allowDrop, drop, foldersChanged, foldersTouched, isStill, refresh, row, setActive } from './sidebar.js';
 
 // What is known of the chats in open folders, by the folder's id: {rows, page, more}.
 const inside = new Map();
@@ -20,6 +20,7 @@ export function draw(drawer, given) {
 }
 
 function paint(drawer) {
+  if (!isStill(() => paint(drawer))) return;
   const focused = document.activeElement?.closest?.('.folders [data-id]');
   const id = focused?.dataset.id;
   const inMenu = document.activeElement?.classList.contains('row-menu');

@@ -184,7 +184,7 @@ function groupOf(seconds) {
 const sentinel = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && loadMore());
 
 function render() {
-  if (!nav) return;
+  if (!nav || !isStill(render)) return;
   const focused = document.activeElement?.closest?.('.chat-row')?.dataset.id;
   const wasMenu = document.activeElement?.classList?.contains('row-menu');
   const groups = new Map();
@@ -246,10 +246,24 @@ function walkList(event) {
 // ---- chats are dragged into folders, and out of them -----------------------------------------------------------------
 
 const KIND = 'application/x-chat';
+// What is to be drawn once nothing is dragged any more; null: nothing is. A browser ends a drag whose row is taken away.
+let waiting = null;
+
+export function isStill(draw) {
+  waiting?.add(draw);
+  return waiting === null;
+}
 
 function drag(event) {
   const dragged = event.target.closest?.('.chat-row');
   if (!dragged) return;
+  waiting = new Set();
+  const over = () => {
+    const draws = waiting;
+    waiting = null;
+    for (const draw of draws) draw();
+  };
+  dragged.addEventListener('dragend', over, { once: true });
   event.dataTransfer.setData(KIND, dragged.dataset.id);
   event.dataTransfer.effectAllowed = 'move';
 }
