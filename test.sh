@@ -65,6 +65,7 @@ need_system_packages() {
     local services=()
     [ -x /usr/sbin/nginx ] || services+=(nginx)
     command -v caddy >/dev/null || services+=(caddy)
+    command -v redis-server >/dev/null || services+=(redis-server)
     [ ${#missing[@]} -eq 0 ] && [ ${#services[@]} -eq 0 ] && return
     install_packages "${missing[@]}" "${services[@]}"
     [ ${#services[@]} -eq 0 ] || [ ! -d /run/systemd/system ] || as_root systemctl disable --quiet --now "${services[@]}"
