@@ -266,7 +266,7 @@ def test_what_only_some_need_is_not_loaded(tmp_path: Path) -> None:
         "xllamacpp",
         "asyncpg",
         "redis",
-        "aiobotocore",
+        "obstore",
         "kreuzberg",
     ]
     code = f"import sys; sys.modules |= dict.fromkeys({heavy}); import open_webui.main, open_webui.cli"
