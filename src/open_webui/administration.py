@@ -1,6 +1,6 @@
 """Accounts from the command line: the services and checks of the HTTP API, beside a server that runs or without one.
 
-A running server sees what changes here as it sees what another replica changes: within five seconds.
+A running server sees what changes here by looking: accounts within five seconds, on PostgreSQL also that signing up is closed.
 """
 
 import secrets
@@ -17,6 +17,7 @@ from open_webui.access.tokens import Tokens
 from open_webui.config import Config
 from open_webui.env import Settings
 from open_webui.errors import BadRequest, Forbidden, NotFound
+from open_webui.internal.bus.memory import MemoryBus
 from open_webui.internal.db import open_database
 from open_webui.migrations.runner import failures_as_sentences, need_current
 from open_webui.models import configs, users
@@ -42,7 +43,13 @@ class Administration:
         self.config = Config()
         self.passwords = Passwords(workers=1)
         # It has nobody's session to look up here, so no token that it would take exists.
-        self.identifier = Identifier(self.database, Tokens(secrets.token_urlsafe()), self.config)
+        self.identifier = Identifier(self.database, Tokens(secrets.token_urlsafe()), self.config, MemoryBus())
+
+    async def config_changed(self) -> None:
+        """A server that runs looks by itself (see `Followed`)."""
+
+    async def models_changed(self) -> None:
+        """So it does."""
 
     async def load_config(self) -> None:
         async with self.database.read() as connection:

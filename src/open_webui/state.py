@@ -25,6 +25,7 @@ from open_webui.connections.local.models import LocalModels
 from open_webui.env import Settings
 from open_webui.errors import BadRequest
 from open_webui.events import Emitter
+from open_webui.internal.bus.followed import LOOK_SECONDS, Followed
 from open_webui.internal.bus.opening import open_bus
 from open_webui.internal.bus.port import Bus
 from open_webui.internal.db import Database, open_database
@@ -80,8 +81,8 @@ class State:
     # Has the rows of a chat's messages hold what its running answers are by now.
     store_running: Callable[[str], Awaitable[None]]
 
-    def __init__(self) -> None:
-        self._loading = asyncio.Lock()
+    # What is stored of the configuration, followed over all processes.
+    stored_config: Followed
 
     @property
     def allowed_origins(self) -> frozenset[str]:
@@ -107,16 +108,28 @@ class State:
         intake.refuse(values)
         async with self.database.write() as unit:
             await configs.put(unit.connection, values)
-        await self.load_config()
+            unit.after_commit(self.config_changed)
+
+    async def follow_config(self) -> None:
+        """Loads what is stored, and begins to see what other processes store."""
+        self.stored_config = Followed("configuration", self.bus, self.load_config, every=LOOK_SECONDS)
+        await self.stored_config.renew()
+        if not self.database.is_sqlite:
+            self.stored_config.open()
+
+    async def config_changed(self) -> None:
+        """See `services.deps.AccountDeps`."""
+        await self.stored_config.changed()
+
+    async def models_changed(self) -> None:
+        """See `services.deps.AccountDeps`."""
+        await self.catalogue.changed()
 
     async def load_config(self) -> None:
         """Takes over what the database holds now."""
-        # One after the other: what was read earlier must not come later.
-        async with self._loading:
-            async with self.database.read() as connection:
-                stored = await configs.get_all(connection)
-            wrong = self.config.load(stored)
-        for key in wrong:
+        async with self.database.read() as connection:
+            stored = await configs.get_all(connection)
+        for key in self.config.load(stored):
             log.warning("a stored setting has the wrong type; its default is used", key=key)
 
 
@@ -141,13 +154,14 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         removing = supervise("removing leftovers", partial(keep_removing, state.database))
         stack.callback(removing.cancel)
         state.blobs = open_store(settings)
-        await state.load_config()
+        await state.follow_config()
+        stack.push_async_callback(state.stored_config.close)
         state.http = await stack.enter_async_context(open_http(settings))
         state.passwords = Passwords()
         stack.callback(state.passwords.close)
         secret = await asyncio.to_thread(secret_key, settings)
         state.tokens = Tokens(secret)
-        state.identifier = Identifier(state.database, state.tokens, state.config)
+        state.identifier = Identifier(state.database, state.tokens, state.config, state.bus)
         stack.push_async_callback(state.identifier.close)
         state.sealer = Sealer(secret)
         state.attempts = SignInAttempts()
@@ -159,7 +173,13 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         stack.push_async_callback(state.local_models.close)
         await state.local_models.open()
         state.catalogue = Catalogue(
-            settings, state.config, state.database, state.http, state.local_models, word_seconds=word_seconds
+            settings,
+            state.config,
+            state.database,
+            state.http,
+            state.local_models,
+            bus=state.bus,
+            word_seconds=word_seconds,
         )
         stack.push_async_callback(state.catalogue.close)
         await state.catalogue.open()
@@ -182,7 +202,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.store_running = parts.journal.store_running
         stack.push_async_callback(parts.close)
         await parts.open()
-        keeper = FileKeeper(state, state.catalogue.reload)
+        keeper = FileKeeper(state, state.catalogue.changed)
         stack.push_async_callback(keeper.close)
         keeper.open()
         yield state

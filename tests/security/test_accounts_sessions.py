@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from open_webui.access import identify
-from open_webui.models import tables
+from open_webui.models import accounts, tables
 from tests.support.live import PASSWORD, Actor, Live
 
 SESSION = "/api/v1/auths/"
@@ -70,12 +70,13 @@ async def test_access_ends_at_once_and_sockets_are_told(live: Live, admin: Actor
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("ending", [sign_out, admin_revokes, demote, delete], ids=lambda e: e.__name__)
-async def test_access_ends_on_other_replicas(
+async def test_access_ends_on_other_replicas_without_news(
     make_live: MakeLive, live: Live, admin: Actor, user: Actor, ending: Ending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert identify.CACHE_SECONDS < 5
     monkeypatch.setattr(identify, "CACHE_SECONDS", 0.2)
     replica = await make_live()
+    monkeypatch.setattr(live.app.state.oui.bus, "publish", lambda _topic, _payload: None)
     async with replica.client(user.token) as there:
         assert (await there.get(PROBE)).status_code == 200
         await ending(admin, user)
@@ -85,6 +86,29 @@ async def test_access_ends_on_other_replicas(
                 break
             await asyncio.sleep(0.05)
         assert (await there.get(PROBE)).status_code == 401
+
+
+async def test_what_was_looked_up_before_a_change_is_not_kept(
+    live: Live, admin: Actor, user: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = live.app.state.oui
+    state.identifier.drop()
+    read, go, original = asyncio.Event(), asyncio.Event(), accounts.identity
+
+    async def read_and_wait(*args: Any) -> Any:
+        row = await original(*args)
+        read.set()
+        await go.wait()
+        return row
+
+    monkeypatch.setattr(accounts, "identity", read_and_wait)
+    looking_up = asyncio.create_task(state.identify(user.token))
+    await read.wait()
+    monkeypatch.setattr(accounts, "identity", original)
+    assert (await demote(admin, user)).status_code == 200
+    go.set()
+    assert (await looking_up).role == "user"
+    assert (await user.client.get(PROBE)).status_code == 401
 
 
 async def test_signing_out_leaves_other_sessions(live: Live, user: Actor) -> None:
@@ -221,7 +245,7 @@ async def test_it_is_noted_when_somebody_was_here(live: Live, user: Actor) -> No
     async with state.database.write() as unit:
         row = tables.user.c
         await unit.connection.execute(tables.user.update().where(row.id == user.id).values(last_active_at=1))
-    state.identifier.drop(user.id)
+    state.identifier.drop()
     assert (await user.client.get(PROBE)).status_code == 200
     await state.identifier.close()
     assert (await user.client.get(f"/api/v1/users/{user.id}/info")).json()["last_active_at"] > 1

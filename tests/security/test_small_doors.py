@@ -315,7 +315,7 @@ class TestKeys:
         if way == "command":
             said = await administration.set_password(live.settings, user.email, lambda: "another " + PASSWORD)
             assert "API key" in said
-            live.app.state.oui.identifier.drop_all()
+            live.app.state.oui.identifier.drop()
         else:
             form = {"password": "another " + PASSWORD} if way == "administrator" else {"name": "Else", "password": ""}
             reply = await admin.client.post(f"/api/v1/users/{user.id}/update", json=form)

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,13 +12,14 @@ from open_webui.access.api_keys import PREFIX, key_hash, looks_like_key
 from open_webui.access.permissions import effective
 from open_webui.access.tokens import Tokens
 from open_webui.config import Config
+from open_webui.internal.bus.port import Bus
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
 from open_webui.models import accounts, api_keys, users
 from open_webui.principal import Principal, Via
 
 log = get_logger(__name__)
-# R7: another replica's revocation is seen within this many seconds.
+# R7: what another process revoked is seen within this many seconds, whatever the bus brings.
 CACHE_SECONDS = 3.0
 CACHE_SIZE = 10_000
 # How exactly it is known when somebody was last here.
@@ -27,19 +28,30 @@ API_KEYS = "features.api_keys"
 # Changes of these settings change what somebody may do.
 _ACCESS_KEYS = frozenset({"user.permissions", "auth.enable_api_keys"})
 Listener = Callable[[str], Awaitable[None]]
+# News: whose access ended or changed; whose rights did (no ids: everybody's).
+_FORGOTTEN, _RENEWED = "identity:forgotten", "identity:renewed"
 
 
 class Identifier:
     """Resolves session tokens and API keys to principals."""
 
-    def __init__(self, database: Database, tokens: Tokens, config: Config) -> None:
+    def __init__(self, database: Database, tokens: Tokens, config: Config, bus: Bus) -> None:
         self._database = database
         self._tokens = tokens
         self._config = config
+        self._bus = bus
         self._cache: dict[bytes, tuple[float, Principal]] = {}
+        # How often something was dropped: what was looked up meanwhile may be of before.
+        self._drops = 0
         self._listeners: list[Listener] = []
         self._touching: dict[str, asyncio.Task[None]] = {}
-        config.on_change(lambda keys: self._cache.clear() if keys & _ACCESS_KEYS else None)
+        self._telling: set[asyncio.Task[None]] = set()
+        config.on_change(lambda keys: self.drop() if keys & _ACCESS_KEYS else None)
+        bus.subscribe(_FORGOTTEN, self._hear_forgotten)
+        bus.subscribe(_RENEWED, lambda _peer, user_ids: self.drop(user_ids))
+        for happened in (bus.on_joined, bus.on_left):
+            # It may have changed something unheard. Sockets and streams are looked at every few seconds anyhow.
+            happened(lambda _peer: self.drop())
 
     async def identify(self, token: str) -> Principal | None:
         """The principal of a credential, None when it is not (or no longer) good. A cached one costs no SQL."""
@@ -50,13 +62,15 @@ class Identifier:
             cached = hit[1]
             if cached.expires_at is None or cached.expires_at > time.time():
                 return cached
+        drops = self._drops
         principal = await (self._by_key(token) if token.startswith(PREFIX) else self._by_session(token))
         if principal is None:
             self._cache.pop(key, None)
             return None
         if len(self._cache) >= CACHE_SIZE:
             self._cache.clear()
-        self._cache[key] = (at + CACHE_SECONDS, principal)
+        if drops == self._drops:
+            self._cache[key] = (at + CACHE_SECONDS, principal)
         return principal
 
     async def _by_session(self, token: str) -> Principal | None:
@@ -106,28 +120,53 @@ class Identifier:
             log.warning("could not note when somebody was here", error=str(error))
 
     def on_forget(self, listener: Listener) -> None:
-        """Calls the listener with a user's id after that user's access changed here (see `forget`)."""
+        """Calls the listener with a user's id after that user's access changed, here or in another process (see `forget`)."""
         self._listeners.append(listener)
 
     async def forget(self, user_id: str) -> None:
-        """To be called after a change of role, password or groups, a sign-out, a deletion: the next request of the user
-        is looked up anew, and sockets and streams check theirs again.
+        """To be called after a change of role or password, a sign-out, a deletion has been committed: in all processes the
+        next request of the user is looked up anew, and sockets and streams check theirs again.
         """
-        self.drop(user_id)
+        self.drop((user_id,))
+        self._bus.publish(_FORGOTTEN, user_id)
+        await self._tell(user_id)
+
+    async def renew(self, user_ids: Collection[str] | None = None) -> None:
+        """To be called after a change of groups has been committed: in all processes the next request of these users, or of
+        all, is looked up anew.
+        """
+        self.drop(user_ids)
+        self._bus.publish(_RENEWED, None if user_ids is None else list(user_ids))
+
+    def drop(self, user_ids: Collection[str] | None = None) -> None:
+        """Drops what is cached here about these users, or about all."""
+        self._drops += 1
+        if user_ids is None:
+            self._cache.clear()
+            return
+        gone = frozenset(user_ids)
+        for key in [k for k, (_, p) in self._cache.items() if p.id in gone]:
+            del self._cache[key]
+
+    def _hear_forgotten(self, _peer: str, user_id: str) -> None:
+        self.drop((user_id,))
+        task = asyncio.create_task(self._tell_safely(user_id), name="tell whose access changed elsewhere")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell_safely(self, user_id: str) -> None:
+        try:
+            await self._tell(user_id)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("it could not be looked at what a change of access ends here", error=str(error))
+
+    async def _tell(self, user_id: str) -> None:
         for listener in self._listeners:
             await listener(user_id)
 
-    def drop(self, user_id: str) -> None:
-        """Drops what is cached about a user."""
-        for key in [k for k, (_, p) in self._cache.items() if p.id == user_id]:
-            del self._cache[key]
-
-    def drop_all(self) -> None:
-        self._cache.clear()
-
     async def close(self) -> None:
         """Finishes what is being written."""
-        await asyncio.gather(*self._touching.values())
+        await asyncio.gather(*self._touching.values(), *self._telling)
 
 
 async def _principal(

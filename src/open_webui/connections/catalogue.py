@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import aiohttp
-from sqlalchemy.exc import SQLAlchemyError
 
 from open_webui.config import Config
 from open_webui.connections import profiles
@@ -22,14 +21,13 @@ from open_webui.connections.specs import KEYS, Spec, specs
 from open_webui.constants import MODEL_NOT_FOUND
 from open_webui.env import Settings
 from open_webui.errors import NotFound, OuiError
+from open_webui.internal.bus.followed import Followed
+from open_webui.internal.bus.port import Bus
 from open_webui.internal.db import Database
-from open_webui.internal.log import get_logger
-from open_webui.internal.supervise import supervise
 from open_webui.models import models
 from open_webui.models.models import Model
 from open_webui.principal import Principal
 
-log = get_logger(__name__)
 # The most that a list waits for the first answer of a connection.
 FIRST_SECONDS: Final = 0.3
 # The most that a list waits which an admin asks to be fresh.
@@ -49,6 +47,7 @@ class Catalogue:
         http: aiohttp.ClientSession,
         local_models: LocalModels,
         *,
+        bus: Bus,
         word_seconds: float = WORD_SECONDS,
     ) -> None:
         """word_seconds: how fast the built-in model speaks when it streams."""
@@ -63,7 +62,7 @@ class Catalogue:
         self._sources: dict[Spec, Source] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._rows: list[Model] = []
-        self._reloader: asyncio.Task[None] | None = None
+        self._stored_rows = Followed("models", bus, self.reload, every=settings.models_cache_ttl)
         self._snapshot = Snapshot()
         self._listing = Listing(self._snapshot, bypass=settings.bypass_model_access_control)
 
@@ -81,35 +80,28 @@ class Catalogue:
             pause = self._settings.local_models_scan_seconds
             timeout = self._settings.aiohttp_client_timeout_model_list
             self._local_source = Source(self._local, pause, timeout, self._rebuild)
-        await self.reload()
+        await self._stored_rows.renew()
         self._rebuild()
-        self._reloader = supervise("model rows", self._keep_rows)
+        if not self._database.is_sqlite:
+            self._stored_rows.open()
         await self.wait_for_lists()
 
     async def close(self) -> None:
-        if self._reloader is not None:
-            self._reloader.cancel()
-            await asyncio.gather(self._reloader, return_exceptions=True)
+        await self._stored_rows.close()
         await asyncio.gather(*(source.close() for source in self._watched()), *self._closing)
         self._sources, self._local_source = {}, None
 
     async def reload(self) -> None:
-        """Takes over the model rows and grants as the database holds them now; to be called after they changed."""
+        """Takes over the model rows and grants as the database holds them now."""
         async with self._database.read() as connection:
             rows = await models.repository.all(connection)
         if rows != self._rows:
             self._rows = rows
             self._rebuild()
 
-    async def _keep_rows(self) -> None:
-        """Sees what other replicas changed."""
-        while True:
-            await asyncio.sleep(self._settings.models_cache_ttl)
-            try:
-                await self.reload()
-            except (SQLAlchemyError, OSError) as error:
-                # A lost database must not end the watch; the next round tries again.
-                log.warning("the model rows could not be read", error=str(error))
+    async def changed(self) -> None:
+        """To be called when rows or grants were stored: this process and all others take them over."""
+        await self._stored_rows.changed()
 
     def _on_change(self, keys: frozenset[str]) -> None:
         if keys & KEYS:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -91,7 +92,7 @@ async def sign_up(deps: Deps, form: SignUp, address: str, *, may_be_first: bool 
 
 async def _close_sign_up(deps: AccountDeps, unit: UnitOfWork) -> None:
     await configs.put(unit.connection, deps.config.storable({SIGNUP: False}))
-    unit.after_commit(deps.load_config)
+    unit.after_commit(deps.config_changed)
 
 
 async def _later_role(deps: Deps, unit: UnitOfWork) -> Role:
@@ -229,7 +230,7 @@ async def sign_out(deps: Deps, token: str) -> None:
         return
     async with deps.database.write() as unit:
         await accounts.revoke(unit.connection, claims.jti, claims.exp)
-    await deps.identifier.forget(claims.id)
+        unit.after_commit(partial(deps.identifier.forget, claims.id))
 
 
 # One's own account
@@ -273,13 +274,13 @@ async def change_password(deps: Deps, user_id: str, form: UpdatePassword) -> Sig
         raise BadRequest(PASSWORD_WRONG)
     password_hash = await _hash(deps, form.new_password)
     async with deps.database.write() as unit:
+        unit.after_commit(partial(deps.identifier.forget, user_id))
         stamp = await accounts.set_password(unit.connection, user_id, password_hash, instead_of=stored)
         if stamp is not None and not form.keep_api_keys:
             await api_keys.delete(unit.connection, user_id)
     if stamp is None:
         # An administrator has set another one meanwhile.
         raise BadRequest(PASSWORD_WRONG)
-    await deps.identifier.forget(user_id)
     return await _open_session(deps, user_id, stamp)
 
 
@@ -301,6 +302,7 @@ async def update(deps: AccountDeps, actor: Principal, user_id: str, form: Update
         values |= _picture(form.profile_image_url)
     password_hash = await _hash(deps, form.password) if form.password else None
     async with deps.database.write() as unit:
+        unit.after_commit(partial(deps.identifier.forget, user_id))
         if await users.get(unit.connection, user_id, lock=True) is None:
             raise BadRequest(constants.NOT_FOUND)
         primary = await users.primary_admin(unit.connection)
@@ -312,7 +314,6 @@ async def update(deps: AccountDeps, actor: Principal, user_id: str, form: Update
             await accounts.set_password(unit.connection, user_id, password_hash)
             # Whoever knew the old one may have made a key with it; its owner makes another once signed in.
             await api_keys.delete(unit.connection, user_id)
-    await deps.identifier.forget(user_id)
     if user is None:
         raise BadRequest(constants.NOT_FOUND)
     return user
@@ -324,7 +325,7 @@ async def revoke_sessions(deps: Deps, user_id: str) -> None:
         if await users.get(unit.connection, user_id) is None:
             raise BadRequest(constants.NOT_FOUND)
         await accounts.new_stamp(unit.connection, user_id)
-    await deps.identifier.forget(user_id)
+        unit.after_commit(partial(deps.identifier.forget, user_id))
 
 
 async def delete(deps: AccountDeps, actor: Principal, user_id: str) -> None:
@@ -337,7 +338,9 @@ async def delete(deps: AccountDeps, actor: Principal, user_id: str) -> None:
         held = await chats.lock_all(unit.connection, user_id)
         await staging.remove(deps.database, unit, held, heir=actor.id)
         await users.delete(unit.connection, user_id, heir=actor.id)
-    await deps.identifier.forget(user_id)
+        unit.after_commit(partial(deps.identifier.forget, user_id))
+        # Theirs are gone.
+        unit.after_commit(deps.models_changed)
 
 
 async def admin_contact(deps: Deps) -> User | None:
@@ -361,7 +364,7 @@ async def create_key(deps: Deps, principal: Principal) -> str:
     async with deps.database.write() as unit:
         sealed = deps.sealer.seal(key, principal.id)
         await api_keys.put(unit.connection, principal.id, key_hash(key), sealed)
-    await deps.identifier.forget(principal.id)
+        unit.after_commit(partial(deps.identifier.forget, principal.id))
     return key
 
 
@@ -377,7 +380,7 @@ async def show_key(deps: Deps, user_id: str) -> str:
 async def delete_key(deps: Deps, user_id: str) -> bool:
     async with deps.database.write() as unit:
         deleted = await api_keys.delete(unit.connection, user_id)
-    await deps.identifier.forget(user_id)
+        unit.after_commit(partial(deps.identifier.forget, user_id))
     return deleted
 
 

@@ -37,8 +37,12 @@ class AccountDeps(FileDeps, Protocol):
     passwords: Passwords
     identifier: Identifier
 
-    async def load_config(self) -> None:
-        """Takes over what the database holds now."""
+    async def config_changed(self) -> None:
+        """To be called when settings were stored: this process and all others take over what the database holds now."""
+        ...
+
+    async def models_changed(self) -> None:
+        """The same of models and the grants on them."""
         ...
 
 

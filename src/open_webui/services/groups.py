@@ -1,6 +1,7 @@
 """Groups of people: what may be changed, who inherits, and that the change is in force at once."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -70,7 +71,7 @@ async def update(deps: Deps, group_id: str, form: GroupForm) -> Group:
         await _check_parent(unit, group_id, parent_id)
         await groups.repository.change(unit.connection, group_id, values)
         group = await _found(unit.connection, group_id)
-    deps.identifier.drop_all()
+        unit.after_commit(deps.identifier.renew)
     return group
 
 
@@ -78,7 +79,9 @@ async def delete(deps: Deps, group_id: str) -> None:
     async with deps.database.write() as unit:
         if not await groups.repository.delete(unit.connection, [group_id]):
             raise NotFound(NO_GROUP)
-    deps.identifier.drop_all()
+        unit.after_commit(deps.identifier.renew)
+        # What was granted to it is granted no more.
+        unit.after_commit(deps.models_changed)
 
 
 async def add_members(deps: Deps, group_id: str, user_ids: list[str]) -> Group:
@@ -94,8 +97,7 @@ async def _change_members(deps: Deps, group_id: str, user_ids: list[str], change
         await _found(unit.connection, group_id, NO_GROUP, lock=True)
         await change(unit.connection, group_id, user_ids)
         group = await _found(unit.connection, group_id)
-    for user_id in user_ids:
-        deps.identifier.drop(user_id)
+        unit.after_commit(partial(deps.identifier.renew, user_ids))
     return group
 
 

@@ -118,8 +118,8 @@ async def create(deps: Deps, principal: Principal, form: ModelForm) -> Wire:
     values = _values(form)
     _check_base(deps, principal, form)
     async with deps.database.write() as unit:
+        unit.after_commit(deps.models_changed)
         row = await _insert(unit.connection, principal, form, values)
-    await deps.catalogue.reload()
     return wire(row, principal)
 
 
@@ -144,10 +144,10 @@ async def update(deps: Deps, principal: Principal, form: ModelForm) -> Wire:
     """Replaces a model. Grants that stand may stay; of new ones, those that the caller may give are added."""
     values = _values(form)
     async with deps.database.write() as unit:
+        unit.after_commit(deps.models_changed)
         row = await _writable(unit.connection, principal, form.id)
         await _replace(deps, unit.connection, principal, row, form, values)
         row = await _changed(unit.connection, form.id)
-    await deps.catalogue.reload()
     return wire(row, principal)
 
 
@@ -171,35 +171,35 @@ async def _replace(
 async def toggle(deps: Deps, principal: Principal, model_id: str) -> Wire:
     """Switches a model off or on; it stays the version that it is."""
     async with deps.database.write() as unit:
+        unit.after_commit(deps.models_changed)
         row = await _writable(unit.connection, principal, model_id)
         await models.repository.change(unit.connection, model_id, {"is_active": not row.is_active})
         row = await _changed(unit.connection, model_id)
-    await deps.catalogue.reload()
     return wire(row, principal)
 
 
 async def set_access(deps: Deps, principal: Principal, model_id: str, given: Sequence[Mapping[str, Any]]) -> Wire:
     """Replaces the grants on a model. Raises Forbidden (403) when a new one is not the caller's to give."""
     async with deps.database.write() as unit:
+        unit.after_commit(deps.models_changed)
         await _writable(unit.connection, principal, model_id)
         await models.repository.set_grants(unit.connection, principal, model_id, given, strict=True)
         row = await _changed(unit.connection, model_id)
-    await deps.catalogue.reload()
     return wire(row, principal)
 
 
 async def delete(deps: Deps, principal: Principal, model_id: str) -> bool:
     async with deps.database.write() as unit:
+        unit.after_commit(deps.models_changed)
         await _writable(unit.connection, principal, model_id)
         await models.repository.delete(unit.connection, [model_id])
-    await deps.catalogue.reload()
     return True
 
 
 async def delete_all(deps: Deps) -> bool:
     async with deps.database.write() as unit:
+        unit.after_commit(deps.models_changed)
         await models.repository.delete_all(unit.connection)
-    await deps.catalogue.reload()
     return True
 
 
@@ -207,6 +207,7 @@ async def import_models(deps: Deps, principal: Principal, documents: Sequence[Ma
     """Makes or replaces models as they were exported: all or none. Owner and dates are not taken over."""
     forms = [_parsed(number, document) for number, document in enumerate(documents, 1)]
     async with deps.database.write() as unit:
+        unit.after_commit(deps.models_changed)
         # In the order of their ids, so that two imports of the same models don't wait for each other.
         for form in sorted(forms, key=lambda form: form.id):
             values = _values(form)
@@ -218,7 +219,6 @@ async def import_models(deps: Deps, principal: Principal, documents: Sequence[Ma
                 await _replace(deps, unit.connection, principal, row, form, values)
             else:
                 raise Forbidden
-    await deps.catalogue.reload()
     return True
 
 

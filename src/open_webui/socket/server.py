@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
 import socketio
@@ -258,16 +258,20 @@ class Sockets:
         await self.emitter.chat(session.principal.id, ChatEvent(chat_id, None, "chat:list", data))
 
     async def _forgotten(self, user_id: str) -> None:
-        """Called when a user's access changed in this process: what no longer has a right to be open ends at once."""
+        """Called when a user's access changed, here or in another process: what has no right to be open any more ends at once."""
         for sid in self.presence.sids_of(user_id):
             if (session := self.presence.get(sid)) is not None:
                 await self._recheck_access(session)
         await self._end_streams(user_id)
+        if user_id in self.state.running.askers():
+            async with self.state.database.read() as connection:
+                current = await seen.standing(connection, {user_id})
+            await self._stop_barred({user_id}, current)
 
     async def _recheck_access(self, session: SocketSession) -> None:
         """Ends a socket whose token no longer holds, or whose user's role changed: the page loads anew then."""
         before = session.principal
-        self.state.identifier.drop(before.id)
+        self.state.identifier.drop((before.id,))
         current = await self._current(session.sid)
         if current is None:
             self.server.start_background_task(self._end, session.sid)
@@ -287,7 +291,7 @@ class Sockets:
         streams = self.state.streams
         for token, principal in streams.callers():
             if user_id is None or principal.id == user_id:
-                self.state.identifier.drop(principal.id)
+                self.state.identifier.drop((principal.id,))
                 current = await self.state.identify(token)
                 if current is None or current.role != principal.role:
                     streams.end(token)
@@ -322,6 +326,10 @@ class Sockets:
             for session in watching:
                 if owners.get(chat_id) != session.principal.id:
                     await self._recheck_watcher(session, chat_id)
+        await self._stop_barred(askers, current)
+
+    async def _stop_barred(self, askers: Collection[str], current: Mapping[str, tuple[str, str]]) -> None:
+        """Stops the answers of those who may not ask any more. current: role and session stamp of the active ones."""
         for user_id in askers:
             if current.get(user_id, ("pending", ""))[0] == "pending":
                 await self.state.running.stop_user(user_id)
