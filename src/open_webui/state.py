@@ -133,6 +133,20 @@ class State:
             log.warning("a stored setting has the wrong type; its default is used", key=key)
 
 
+async def _open_accounts(state: State, stack: AsyncExitStack) -> None:
+    """Who is asking, and the first administrator."""
+    state.passwords = Passwords()
+    stack.callback(state.passwords.close)
+    secret = await asyncio.to_thread(secret_key, state.settings)
+    state.tokens = Tokens(secret)
+    state.identifier = Identifier(state.database, state.tokens, state.config, state.bus)
+    stack.push_async_callback(state.identifier.close)
+    state.sealer = Sealer(secret)
+    state.attempts = SignInAttempts()
+    accounts.check_environment(state.config)
+    await accounts.ensure_admin(state)
+
+
 @asynccontextmanager
 async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[State]:
     """Opens everything in order and closes it in the opposite one, also when opening stops halfway.
@@ -157,16 +171,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         await state.follow_config()
         stack.push_async_callback(state.stored_config.close)
         state.http = await stack.enter_async_context(open_http(settings))
-        state.passwords = Passwords()
-        stack.callback(state.passwords.close)
-        secret = await asyncio.to_thread(secret_key, settings)
-        state.tokens = Tokens(secret)
-        state.identifier = Identifier(state.database, state.tokens, state.config, state.bus)
-        stack.push_async_callback(state.identifier.close)
-        state.sealer = Sealer(secret)
-        state.attempts = SignInAttempts()
-        accounts.check_environment(state.config)
-        await accounts.ensure_admin(state)
+        await _open_accounts(state, stack)
         # Nobody reads along with a test.
         word_seconds = 0.0 if settings.env == "test" else WORD_SECONDS
         state.local_models = LocalModels(settings, state.database)
