@@ -30,6 +30,7 @@ class Followed:
         self._every = every
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
+        # When it is to be looked at again, by the loop's clock.
         self._due = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -43,20 +44,18 @@ class Followed:
     async def changed(self) -> None:
         """Takes over what this process has stored, and has the others do so. To be called after the commit."""
         self._bus.publish(self._topic, None)
-        try:
-            await self.renew()
-        except BaseException:
-            self._due = 0.0
-            raise
+        await self.renew()
 
     async def renew(self) -> None:
         """Takes it over now. One after the other: what was read earlier must not come later."""
         async with self._turn:
+            # Should it fail, the next look tries again.
+            self._due = 0.0
             await self._take_over()
+            self._due = asyncio.get_running_loop().time() + self._every
 
     async def _follow(self) -> None:
         clock = asyncio.get_running_loop().time
-        self._due = clock() + self._every
         while True:
             try:
                 async with asyncio.timeout(min(self._every, LOOK_SECONDS)):
@@ -65,11 +64,8 @@ class Followed:
                 if self._bus.is_up and clock() < self._due:
                     continue
             self._news.clear()
-            # Also after a try that fails: the next look tries again.
-            self._due = 0.0
             try:
                 await self.renew()
-                self._due = clock() + self._every
             except (SQLAlchemyError, OSError) as error:
                 log.warning("what the database holds could not be read", what=self._topic, error=str(error))
 

@@ -53,6 +53,8 @@ async def bus() -> AsyncIterator[Fragile]:
 
 async def follow(bus: Fragile, taken: Taken, every: float = 60.0) -> Followed:
     thing = Followed("thing", bus, taken, every=every)
+    await thing.renew()
+    taken.times = 0
     thing.open()
     await bus.open()
     await asyncio.sleep(0)
@@ -107,8 +109,8 @@ async def test_it_is_taken_over_now_and_then_whatever_is_heard(bus: Fragile) -> 
 async def test_a_try_that_failed_is_made_again(bus: Fragile, other: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(followed, "LOOK_SECONDS", 0.02)
     taken = Taken()
-    taken.failing = True
     thing = await follow(bus, taken)
+    taken.failing = True
     await other.open()
     await taken.until(3)
     taken.failing = False
