@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Any
 
 import aiohttp
@@ -32,14 +31,15 @@ from open_webui.internal.db import Database, open_database
 from open_webui.internal.http import open_http
 from open_webui.internal.load import Load
 from open_webui.internal.log import get_logger
-from open_webui.internal.supervise import supervise
+from open_webui.jobs.queue import Queue
+from open_webui.jobs.runner import Runner
 from open_webui.models import configs
 from open_webui.principal import Principal
 from open_webui.services import accounts, intake
 from open_webui.services.attempts import SignInAttempts
-from open_webui.services.file_keeper import FileKeeper
+from open_webui.services.file_keeper import keeping_files
 from open_webui.services.llamaforge import Llamaforge
-from open_webui.services.staging import keep_removing, remove_leftovers
+from open_webui.services.staging import leftovers, remove_leftovers
 from open_webui.storage import open_store
 from open_webui.storage.base import BlobStore
 
@@ -55,6 +55,8 @@ class State:
     # News to and from the other processes that share the database. Opened by who has this state, once everybody has said
     # what they want to hear.
     bus: Bus
+    # Work in the background, once over all processes.
+    jobs: Queue
     blobs: BlobStore
     http: aiohttp.ClientSession
     passwords: Passwords
@@ -164,9 +166,8 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         stack.push_async_callback(state.database.close)
         state.bus = open_bus(settings)
         stack.push_async_callback(state.bus.close)
+        state.jobs = Queue(state.database, state.bus)
         await remove_leftovers(state.database, at_start=True)
-        removing = supervise("removing leftovers", partial(keep_removing, state.database))
-        stack.callback(removing.cancel)
         state.blobs = open_store(settings)
         await state.follow_config()
         stack.push_async_callback(state.stored_config.close)
@@ -207,7 +208,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.store_running = parts.journal.store_running
         stack.push_async_callback(parts.close)
         await parts.open()
-        keeper = FileKeeper(state, state.catalogue.changed)
-        stack.push_async_callback(keeper.close)
-        keeper.open()
+        runner = Runner(state.jobs, (leftovers(state.database), keeping_files(state, state.catalogue.changed)))
+        stack.push_async_callback(runner.close)
+        await runner.open()
         yield state

@@ -353,3 +353,35 @@ file_use = sa.Table(
     Column("profile_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), index=True),
     Column("settings_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), index=True),
 )
+
+# Work that is done in the background, once over all processes. Times are milliseconds since 1970 by the database's clock.
+job = sa.Table(
+    "job",
+    metadata,
+    Column("id", sa.Text, primary_key=True),
+    Column("kind", sa.Text, nullable=False),
+    # What it is about: of those that wait or run, one has it. They have it in the second column, too.
+    Column("key", sa.Text),
+    Column("live_key", sa.Text, unique=True),
+    # JSON of the kind's payload.
+    Column("payload", sa.Text, nullable=False),
+    Column("priority", sa.Integer, nullable=False),
+    # "waiting", "running", "done", "failed" or "cancelled".
+    Column("state", sa.Text, nullable=False),
+    # When something is to happen next: it may run; its lease is over; the row is removed.
+    Column("due_at", RowNumber, nullable=False),
+    # How often it was begun, a number that never comes again, and how often it may be.
+    Column("attempts", sa.Integer, nullable=False),
+    Column("allowed", sa.Integer, nullable=False),
+    # Which process runs it, and whether that one is to stop.
+    Column("instance", sa.Text),
+    Column("is_cancelled", sa.Boolean, nullable=False, server_default=FALSE),
+    Column("progress", sa.Float),
+    Column("note", sa.Text),
+    # Why it failed last.
+    Column("error", sa.Text),
+    Column("created_at", RowNumber, nullable=False),
+    Column("started_at", RowNumber),
+    Column("finished_at", RowNumber),
+    sa.Index("ix_job_due_at", "due_at"),
+)

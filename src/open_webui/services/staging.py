@@ -4,7 +4,6 @@ New chats are hidden until the last portion is stored, and shown by one small un
 Chats that are removed are hidden by one small unit first. What a crash leaves is hidden, and goes at the next start.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -18,6 +17,7 @@ from open_webui.errors import NotFound
 from open_webui.internal.db import Database, UnitOfWork
 from open_webui.internal.log import get_logger
 from open_webui.internal.shielding import to_the_end
+from open_webui.jobs.kinds import Every, Kind, Nothing, Run
 from open_webui.models import chats, folders, histories, messages, tags
 from open_webui.models.base import now
 from open_webui.models.chat_rows import ChatRow, LockedChat, LockedChats
@@ -34,7 +34,7 @@ MAX_CHARS: Final = 1_000_000
 MAX_FEW: Final = 100
 # Who makes or removes chats is at work on what is hidden for less long.
 LEFT_OVER_SECONDS: Final = 3_600
-LOOK_SECONDS: Final = 600.0
+LOOK_SECONDS: Final = 600
 _encode = msgspec.json.encode
 # Rows and characters of something that is written.
 Weight = tuple[int, int]
@@ -251,8 +251,10 @@ async def remove_leftovers(database: Database, *, at_start: bool) -> None:
         log.info("chats that were not stored or not removed to the end are gone now", count=len(left))
 
 
-async def keep_removing(database: Database) -> None:
-    """Removes what is left, now and then, for as long as the server runs."""
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
+def leftovers(database: Database) -> Kind[Nothing]:
+    """The job that removes what is left, now and then."""
+
+    async def remove(_run: Run, _nothing: Nothing) -> None:
         await remove_leftovers(database, at_start=False)
+
+    return Kind(name="remove leftovers", payload=Nothing, handler=remove, every=Every(LOOK_SECONDS))

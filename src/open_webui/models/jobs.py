@@ -1,0 +1,160 @@
+"""Jobs: work that is done in the background. All times are milliseconds since 1970.
+
+A job is its process's while `state` is "running", `attempts` is the number it began with, and until `due_at`, when its
+lease is over. Every change of a running job says that number: who lost the job changes nothing.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final, Literal
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from open_webui.errors import Conflict
+from open_webui.models import tables
+from open_webui.models.base import among, clean, inserting
+
+t = tables.job
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
+LIVE: Final[tuple[State, ...]] = ("waiting", "running")
+OVER: Final[tuple[State, ...]] = ("done", "failed", "cancelled")
+BUSY: Final = "The same is waiting or being done already."
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A row. key: what it is about. allowed: how many attempts it may have had. instance: the process that runs it."""
+
+    id: str
+    kind: str
+    key: str | None
+    payload: str
+    priority: int
+    state: State
+    due_at: int
+    attempts: int
+    allowed: int
+    instance: str | None
+    is_cancelled: bool
+    progress: float | None
+    note: str | None
+    error: str | None
+    created_at: int
+    started_at: int | None
+    finished_at: int | None
+
+
+# Gives the time.
+Clock = Callable[[AsyncConnection], Awaitable[int]]
+_all = sa.select(*(t.c[name] for name in Job.__struct_fields__))
+_clock = sa.select(sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1000, sa.BigInteger))
+
+
+async def clock(connection: AsyncConnection) -> int:
+    """The time by the database's clock: processes that share it may disagree. SQLite's is this process's."""
+    if connection.dialect.name == "sqlite":
+        return int(time.time() * 1000)
+    return int(await connection.scalar(_clock) or 0)
+
+
+# Reading
+
+
+async def get(connection: AsyncConnection, job_id: str, *, lock: bool = False) -> Job | None:
+    query = _all.where(t.c.id == job_id)
+    row = (await connection.execute(query.with_for_update() if lock else query)).first()
+    return Job(*row) if row is not None else None
+
+
+async def listed(
+    connection: AsyncConnection, *, state: str | None, kind: str | None, most: int, skip: int
+) -> list[Job]:
+    """Some jobs, the newest first."""
+    query = _all.order_by(t.c.created_at.desc(), t.c.id).limit(most).offset(skip)
+    if state is not None:
+        query = query.where(t.c.state == state)
+    if kind is not None:
+        query = query.where(t.c.kind == kind)
+    return [Job(*row) for row in await connection.execute(query)]
+
+
+async def of_kind(connection: AsyncConnection, kind: str) -> list[Job]:
+    """All jobs of a kind, the newest first."""
+    query = _all.where(t.c.kind == kind).order_by(t.c.created_at.desc(), t.c.id)
+    return [Job(*row) for row in await connection.execute(query)]
+
+
+async def live(connection: AsyncConnection, key: str) -> Job | None:
+    """The job about this that waits or runs; it is held until the unit of work ends."""
+    row = (await connection.execute(_all.where(t.c.live_key == key).with_for_update())).first()
+    return Job(*row) if row is not None else None
+
+
+async def next_due(connection: AsyncConnection, but: Collection[str]) -> int | None:
+    """When something is to happen next, but for jobs of these kinds."""
+    due: int | None = await connection.scalar(sa.select(sa.func.min(t.c.due_at)).where(_not_of(but)))
+    return due
+
+
+def _not_of(kinds: Collection[str]) -> "sa.ColumnElement[bool]":
+    # Rows that are over are removed, whatever their kind.
+    return sa.or_(t.c.state.not_in(LIVE), t.c.kind.not_in(kinds)) if kinds else sa.true()
+
+
+# Changing
+
+
+async def insert(connection: AsyncConnection, job: Job) -> bool:
+    """Stores a new job. False where one about the same waits or runs."""
+    values = msgspec.structs.asdict(job) | {"live_key": job.key if job.state in LIVE else None}
+    statement = inserting(connection, t).values(values).on_conflict_do_nothing().returning(t.c.id)
+    return await connection.scalar(statement) is not None
+
+
+async def take_due(connection: AsyncConnection, at: int, most: int, but: Collection[str]) -> list[Job]:
+    """Some jobs that may run or whose lease is over, the most urgent first: the caller's until its unit ends.
+
+    On PostgreSQL those that another unit holds are left out.
+    """
+    query = _all.where(t.c.due_at <= at, t.c.state.in_(LIVE), _not_of(but))
+    query = query.order_by(t.c.priority.desc(), t.c.due_at, t.c.id).limit(most)
+    return [Job(*row) for row in await connection.execute(query.with_for_update(skip_locked=True))]
+
+
+async def change(connection: AsyncConnection, job: Job, **values: Any) -> bool:
+    """Changes a job if it still is in this state and attempt. False: another process has done something with it."""
+    if "state" in values:
+        values["live_key"] = job.key if values["state"] in LIVE else None
+    for name in ("error", "note"):
+        if values.get(name):
+            values[name] = clean(values[name])
+    unchanged = sa.and_(t.c.id == job.id, t.c.attempts == job.attempts, t.c.state == job.state)
+    statement = t.update().where(unchanged).values(values).returning(t.c.id)
+    try:
+        return await connection.scalar(statement) is not None
+    except sa.exc.IntegrityError:
+        raise Conflict(BUSY) from None
+
+
+async def delete(connection: AsyncConnection, job: Job) -> bool:
+    """Removes a job if it still is in this state and attempt."""
+    unchanged = sa.and_(t.c.id == job.id, t.c.attempts == job.attempts, t.c.state == job.state)
+    return await connection.scalar(t.delete().where(unchanged).returning(t.c.id)) is not None
+
+
+async def renew(connection: AsyncConnection, instance: str, ids: Collection[str], until: int) -> dict[str, Job]:
+    """Prolongs the leases of a process's jobs, and gives those that it still has."""
+    mine = sa.and_(among(t.c.id, ids), t.c.state == "running", t.c.instance == instance)
+    statement = t.update().where(mine).values(due_at=until).returning(*_all.selected_columns)
+    return {row[0]: Job(*row) for row in await connection.execute(statement)}
+
+
+async def end_leases(connection: AsyncConnection, at: int) -> None:
+    """Whatever runs has lost its process: for who knows that no other process is there."""
+    await connection.execute(t.update().where(t.c.state == "running").values(due_at=at))
+
+
+async def remove_old(connection: AsyncConnection, at: int) -> int:
+    """Removes jobs that are over and were kept for long enough. How many there were."""
+    return (await connection.execute(t.delete().where(t.c.state.in_(OVER), t.c.due_at <= at))).rowcount
