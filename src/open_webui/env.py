@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     database_url: str = ""
     database_pool_size: int = Field(default=10, ge=1, le=200)
     database_prepared_statements: bool = True
+    # PostgreSQL itself, where DATABASE_URL is a pooler in transaction mode: news between processes can't pass that one.
+    database_direct_url: str = ""
     database_sqlite_pragma_busy_timeout: int = Field(default=5000, ge=0)
     enable_db_migrations: bool = True
 

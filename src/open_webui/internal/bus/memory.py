@@ -1,4 +1,7 @@
-"""The bus of a process that is alone; in a test, of several applications in one process that share a database."""
+"""The bus of a process that is alone; in a test, of several applications in one process that share a database.
+
+Nothing can be lost on the way, so there is no link, no beat and no task: a process that is alone pays nothing.
+"""
 
 import asyncio
 import secrets
@@ -8,10 +11,9 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from open_webui.internal.bus.port import Answerer, Handler, PeerHandler, PeerLost
-from open_webui.internal.log import get_logger
+from open_webui.internal.bus.listeners import Listeners, result_of
+from open_webui.internal.bus.port import PeerLost
 
-log = get_logger(__name__)
 _encode, _decode = msgspec.msgpack.encode, msgspec.msgpack.decode
 
 
@@ -31,16 +33,13 @@ class Hub:
         return found
 
 
-class MemoryBus:
+class MemoryBus(Listeners):
     """port.Bus."""
 
     def __init__(self, hub: Hub | None = None) -> None:
+        super().__init__()
         self.instance = secrets.token_hex(6)
         self._hub = hub or Hub()
-        self.handlers: dict[str, list[Handler]] = {}
-        self.answerers: dict[str, Answerer] = {}
-        self.joined: list[PeerHandler] = []
-        self.left: list[PeerHandler] = []
 
     @property
     def peers(self) -> Collection[str]:
@@ -50,33 +49,22 @@ class MemoryBus:
     def is_up(self) -> bool:
         return True
 
-    def subscribe(self, topic: str, handler: Handler) -> None:
-        self.handlers.setdefault(topic, []).append(handler)
-
-    def serve(self, topic: str, answerer: Answerer) -> None:
-        self.answerers[topic] = answerer
-
-    def on_joined(self, handler: PeerHandler) -> None:
-        self.joined.append(handler)
-
-    def on_left(self, handler: PeerHandler) -> None:
-        self.left.append(handler)
-
     async def open(self) -> None:
+        soon = asyncio.get_running_loop().call_soon
         others = list(self._hub.members.values())
         self._hub.members[self.instance] = self
         for other in others:
-            other.tell(other.joined, self.instance)
-            self.tell(self.joined, other.instance)
+            soon(other.say_joined, self.instance)
+            soon(self.say_joined, other.instance)
 
     async def close(self) -> None:
         if self._hub.members.pop(self.instance, None) is not None:
             for other in self._hub.members.values():
-                other.tell(other.left, self.instance)
+                asyncio.get_running_loop().call_soon(other.say_left, self.instance)
 
     def send(self, peer: str, topic: str, payload: Any) -> None:
         other = self._hub.members.get(peer)
-        if other is not None and topic in other.handlers:
+        if other is not None:
             asyncio.get_running_loop().call_soon(other.hear, self.instance, topic, _decode(_encode(payload)))
 
     def publish(self, topic: str, payload: Any) -> None:
@@ -88,22 +76,8 @@ class MemoryBus:
 
     async def call(self, peer: str, topic: str, payload: Any, *, timeout: float) -> Any:
         other = self._hub.members.get(peer)
-        if other is None or topic not in other.answerers:
-            raise PeerLost(peer)
+        if other is None:
+            raise PeerLost
         await self.flush()
         async with asyncio.timeout(timeout):
-            return _decode(_encode(await other.answerers[topic](self.instance, _decode(_encode(payload)))))
-
-    def hear(self, peer: str, topic: str, payload: Any) -> None:
-        """Hands news of a peer to those who want them."""
-        for handler in self.handlers.get(topic, ()):
-            try:
-                handler(peer, payload)
-            except Exception:
-                # The event fan-out's place: news that can't be taken must not take others with them.
-                log.exception("news of another process can't be taken", topic=topic)
-
-    def tell(self, handlers: list[PeerHandler], peer: str) -> None:
-        """Says soon that a peer has come or gone."""
-        for handler in handlers:
-            asyncio.get_running_loop().call_soon(handler, peer)
+            return result_of(await other.answer(self.instance, topic, _decode(_encode(payload))))

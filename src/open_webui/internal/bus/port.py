@@ -11,7 +11,8 @@ from open_webui.errors import Unavailable
 
 # Called in the order in which a peer sent, at once: it must not wait. Gets the peer's name and the payload.
 Handler = Callable[[str, Any], None]
-# Answers a question: gets the peer's name and the payload. An OuiError that it raises is raised where it was asked.
+# Answers a question: gets the peer's name and the payload. An OuiError that it raises is raised where it was asked, with
+# all its attributes; anything else is logged, and an OuiError there.
 Answerer = Callable[[str, Any], Awaitable[Any]]
 # Called with the name of a peer.
 PeerHandler = Callable[[str], None]
@@ -67,7 +68,10 @@ class Bus(Protocol):
         ...
 
     def send(self, peer: str, topic: str, payload: Any) -> None:
-        """To one peer, behind what was sent to it before. Reaches it once, also when the carrier is away for a while."""
+        """To one peer, behind what was sent to it before. Reaches it once, also when the carrier is away for a while.
+
+        Dropped when it is no peer. When more waits for it than is kept, `on_left` is called there and `on_joined` here.
+        """
         ...
 
     def publish(self, topic: str, payload: Any) -> None:
@@ -82,5 +86,9 @@ class Bus(Protocol):
         ...
 
     async def call(self, peer: str, topic: str, payload: Any, *, timeout: float) -> Any:
-        """What the peer answers, in seconds. Raises PeerLost, TimeoutError, and the OuiError that its answerer raised."""
+        """What the peer answers within `timeout` seconds. It hears the question behind what was sent to it before.
+
+        Raises TimeoutError, the OuiError that its answerer raised, and PeerLost when nobody answers there or the carrier is
+        or goes away; the peer may have acted on the question all the same.
+        """
         ...
