@@ -44,7 +44,7 @@ CATCH_ALL = {
     "open_webui/chat/journal.py": "task runner: what is finished must not be lost, whatever a database raises",
     "open_webui/chat/starter.py": "task runner: an end that can't be stored, and what follows an answer",
     "open_webui/chat/tools.py": "a tool is other people's code: what it raises is an answer to the model",
-    "open_webui/internal/bus/memory.py": "event fan-out: news that can't be taken must not take others with them",
+    "open_webui/internal/bus/listeners.py": "event fan-out: news that can't be taken must not take others with them",
     "open_webui/internal/db.py": "a unit of work: whatever ends it, it is rolled back; what follows a commit can't undo it",
     "open_webui/jobs/runner.py": "task runner: a job that fails is tried again, and must not take others with it",
     "open_webui/internal/postgres.py": "whatever the driver raises is handed to SQLAlchemy, which raises it as its own",
