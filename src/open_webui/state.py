@@ -36,7 +36,7 @@ from open_webui.jobs.runner import Runner
 from open_webui.models import configs
 from open_webui.principal import Principal
 from open_webui.services import accounts, intake
-from open_webui.services.attempts import SignInAttempts
+from open_webui.services.attempts import SharedSignInAttempts, SignInAttempts
 from open_webui.services.file_keeper import keeping_files
 from open_webui.services.llamaforge import Llamaforge
 from open_webui.services.staging import leftovers, remove_leftovers
@@ -144,7 +144,7 @@ async def _open_accounts(state: State, stack: AsyncExitStack) -> None:
     state.identifier = Identifier(state.database, state.tokens, state.config, state.bus)
     stack.push_async_callback(state.identifier.close)
     state.sealer = Sealer(secret)
-    state.attempts = SignInAttempts()
+    state.attempts = SignInAttempts() if state.database.is_sqlite else SharedSignInAttempts(state.database)
     accounts.check_environment(state.config)
     await accounts.ensure_admin(state)
 

@@ -5,7 +5,7 @@ import contextlib
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,8 +17,16 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from open_webui import administration, middleware
 from open_webui.connections.local.library import Library
 from open_webui.connections.steering import STEERING
+from open_webui.env import Settings
 from open_webui.errors import TooManyRequests
-from open_webui.services.attempts import PER_ACCOUNT, PER_ACCOUNT_ANYWHERE, SignInAttempts
+from open_webui.internal.db import open_database
+from open_webui.services.attempts import (
+    PER_ACCOUNT,
+    PER_ACCOUNT_ANYWHERE,
+    PER_ADDRESS,
+    SharedSignInAttempts,
+    SignInAttempts,
+)
 from tests.support.live import PASSWORD, Actor, Live
 from tests.support.pictures import chat as chat_with_messages
 from tests.support.pictures import picture, question
@@ -76,20 +84,39 @@ class TestFiles:
 
 
 class TestAttempts:
-    def test_a_stranger_locks_nobody_out(self) -> None:
-        attempts = SignInAttempts()
-        for _ in range(PER_ACCOUNT):
-            attempts.sign_in("192.0.2.1", "owner@example.com")
-        with pytest.raises(TooManyRequests):
-            attempts.sign_in("192.0.2.1", "owner@example.com")
-        attempts.sign_in("192.0.2.2", "owner@example.com")
+    @pytest.fixture(params=["sqlite", "postgresql"])
+    def database_kind(self, request: pytest.FixtureRequest) -> str:
+        kind: str = request.param
+        return kind
 
-    def test_many_strangers_guess_no_more_than_so_often(self) -> None:
-        attempts = SignInAttempts()
+    @pytest.fixture
+    async def attempts(self, database_kind: str, settings: Settings) -> AsyncIterator[SignInAttempts]:
+        """As a process has them: in memory on SQLite, in the database on PostgreSQL."""
+        database = open_database(settings)
+        yield SignInAttempts() if database_kind == "sqlite" else SharedSignInAttempts(database)
+        await database.close()
+
+    async def test_a_stranger_locks_nobody_out(self, attempts: SignInAttempts) -> None:
+        for _ in range(PER_ACCOUNT):
+            await attempts.sign_in("192.0.2.1", "owner@example.com")
+        for _ in range(PER_ADDRESS):
+            with pytest.raises(TooManyRequests):
+                await attempts.sign_in("192.0.2.1", "owner@example.com")
+        await attempts.sign_in("192.0.2.2", "owner@example.com")
+
+    async def test_an_address_that_has_had_its_tries_counts_for_no_account(self, attempts: SignInAttempts) -> None:
+        for n in range(PER_ADDRESS):
+            await attempts.sign_in("192.0.2.1", f"{n}@example.com")
+        for _ in range(PER_ACCOUNT_ANYWHERE):
+            with pytest.raises(TooManyRequests):
+                await attempts.sign_in("192.0.2.1", "owner@example.com")
+        await attempts.sign_in("192.0.2.2", "owner@example.com")
+
+    async def test_many_strangers_guess_no_more_than_so_often(self, attempts: SignInAttempts) -> None:
         for n in range(PER_ACCOUNT_ANYWHERE):
-            attempts.sign_in(f"192.0.{n // 250}.{n % 250}", "owner@example.com")
+            await attempts.sign_in(f"192.0.{n // 250}.{n % 250}", "owner@example.com")
         with pytest.raises(TooManyRequests):
-            attempts.sign_in("192.0.99.1", "owner@example.com")
+            await attempts.sign_in("192.0.99.1", "owner@example.com")
         assert PER_ACCOUNT_ANYWHERE >= 10 * PER_ACCOUNT
 
 

@@ -74,6 +74,16 @@ revoked_token = sa.Table(
     Column("expires_at", Seconds, nullable=False, index=True),
 )
 
+# Attempts to sign in, by a hash of what they are counted for: their times, and the last one, in seconds of the database's
+# clock. Used where several processes share the database (PostgreSQL).
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    Column("key", sa.Text, primary_key=True),
+    Column("times", Json, nullable=False),
+    Column("at", sa.Double, nullable=False),
+)
+
 # One key an account, as on the wire. Found by its SHA-256: 128 random bits need no slow hash. The key itself is kept
 # sealed (access/api_keys.py), because the owner's page shows it again whenever it is opened.
 api_key = sa.Table(

@@ -71,7 +71,7 @@ async def sign_up(deps: Deps, form: SignUp, address: str, *, may_be_first: bool 
 
     may_be_first: whether the request can't be one that a page of another site makes; see `forwarded.may_be_rebound`.
     """
-    deps.attempts.from_address(address)
+    await deps.attempts.sign_up(address)
     if not deps.config[SIGNUP]:
         raise Forbidden(SIGNUP_OFF, status=403)
     values = _new_person(form, "pending")
@@ -193,7 +193,7 @@ async def ensure_admin(deps: AccountDeps) -> None:
 
 async def sign_in(deps: Deps, form: SignIn, address: str) -> SignedIn:
     """Takes as long for an unknown address as for a wrong password."""
-    deps.attempts.sign_in(address, form.email)
+    await deps.attempts.sign_in(address, form.email)
     async with deps.database.read() as connection:
         found = await accounts.credential_by_email(connection, form.email)
     stored = found.password_hash if found is not None else None
@@ -266,7 +266,7 @@ async def change(deps: Deps, user_id: str, values: Mapping[str, Any]) -> User:
 
 async def change_password(deps: Deps, user_id: str, form: UpdatePassword) -> SignedIn:
     """Ends all sessions of the account and opens a new one for who asked."""
-    deps.attempts.by_password.take(user_id)
+    await deps.attempts.change_password(user_id)
     async with deps.database.read() as connection:
         found = await accounts.credential_of(connection, user_id)
     stored = found.password_hash if found is not None else None

@@ -1,12 +1,15 @@
-"""Limits on attempts: so many in a sliding window for each key, in bounded memory."""
+"""Limits on attempts: so many in a sliding window for each key; in bounded memory, or in a database that processes share."""
 
 import hashlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from typing import Final
 
 from open_webui.errors import TooManyRequests
+from open_webui.internal.db import Database
 from open_webui.internal.forwarded import household
+from open_webui.models import attempts
 
 WINDOW_SECONDS = 180
 # As on the wire: successful sign-ins count too. Of one account from one address: strangers elsewhere lock nobody out.
@@ -17,6 +20,17 @@ PER_ACCOUNT_ANYWHERE = 300
 PER_ADDRESS = 60
 # Attackers choose keys (e-mail addresses), so their number is bounded; the longest untouched leaves first.
 MAX_KEYS = 20_000
+# What is counted, each with a key: a place, an account from a place, an account, an account's password.
+_LIMITS: Final = {"place": PER_ADDRESS, "both": PER_ACCOUNT, "account": PER_ACCOUNT_ANYWHERE, "password": PER_ACCOUNT}
+
+
+def _digest(key: str) -> bytes:
+    """Of fixed length: a key is whatever somebody typed, of any length."""
+    return hashlib.blake2b(key.encode(errors="replace"), digest_size=16).digest()
+
+
+def _refused(wait: float) -> TooManyRequests:
+    return TooManyRequests(headers={"Retry-After": str(max(1, round(wait)))})
 
 
 class Attempts:
@@ -38,14 +52,12 @@ class Attempts:
     def take(self, key: str) -> None:
         """Counts an attempt. Raises TooManyRequests when there were too many, with the seconds to wait."""
         at = self._clock()
-        # Hashed: a key is whatever somebody typed, of any length.
-        digest = hashlib.blake2b(key.encode(errors="replace"), digest_size=16).digest()
+        digest = _digest(key)
         times = self._by_key.setdefault(digest, deque())
         while times and times[0] <= at - self._window:
             times.popleft()
         if len(times) >= self._limit:
-            wait = max(1, round(times[0] + self._window - at))
-            raise TooManyRequests(headers={"Retry-After": str(wait)})
+            raise _refused(times[0] + self._window - at)
         times.append(at)
         self._by_key.move_to_end(digest)
         self._shrink(at)
@@ -63,21 +75,49 @@ class Attempts:
 
 
 class SignInAttempts:
-    """The limits of signing in: for an address, for an account there and anywhere, and for changing a password."""
+    """The limits of signing in: for an address, for an account there and anywhere, and for changing a password.
+
+    Each method counts an attempt and raises TooManyRequests when there were too many. Counted in memory, for one process.
+    """
 
     def __init__(self) -> None:
-        self._by_both = Attempts(PER_ACCOUNT)
-        self._by_email = Attempts(PER_ACCOUNT_ANYWHERE)
-        self._by_address = Attempts(PER_ADDRESS)
-        self.by_password = Attempts(PER_ACCOUNT)
+        self._by_kind = {kind: Attempts(limit) for kind, limit in _LIMITS.items()}
 
-    def from_address(self, address: str) -> None:
-        """Counts a sign-up. Raises TooManyRequests."""
-        self._by_address.take(household(address))
+    async def sign_up(self, address: str) -> None:
+        await self._take(("place", household(address)))
 
-    def sign_in(self, address: str, email: str) -> None:
-        """Counts a sign-in. Raises TooManyRequests."""
+    async def sign_in(self, address: str, email: str) -> None:
         place = household(address)
-        self._by_address.take(place)
-        self._by_both.take(f"{place} {email}")
-        self._by_email.take(email)
+        await self._take(("place", place), ("both", f"{place} {email}"), ("account", email))
+
+    async def change_password(self, user_id: str) -> None:
+        await self._take(("password", user_id))
+
+    async def _take(self, *tries: tuple[str, str]) -> None:
+        """Counts each kind and key in turn. What comes behind a refused one does not count."""
+        for kind, key in tries:
+            self._by_kind[kind].take(key)
+
+
+class SharedSignInAttempts(SignInAttempts):
+    """The same for all processes that share a database: counted there, by its clock."""
+
+    def __init__(self, database: Database, window: float = WINDOW_SECONDS) -> None:
+        super().__init__()
+        self._database = database
+        self._window = window
+        self._clean_at = time.monotonic() + window
+
+    async def _take(self, *tries: tuple[str, str]) -> None:
+        limits = [(_digest(f"{kind} {key}").hex(), _LIMITS[kind]) for kind, key in tries]
+        wait = None
+        async with self._database.write() as unit:
+            taken = await attempts.take(unit.connection, limits, self._window)
+            if taken < len(limits):
+                wait = await attempts.wait(unit.connection, limits[taken][0], self._window)
+            if time.monotonic() >= self._clean_at:
+                self._clean_at = time.monotonic() + self._window
+                await attempts.remove_old(unit.connection, self._window)
+        # After the commit: those before the refused one count.
+        if wait is not None:
+            raise _refused(wait)
