@@ -1,4 +1,4 @@
-"""A process that does jobs and nothing else: `python -m tests.support.job_worker DATABASE_URL DATA_DIR`. It ends when it is killed.
+"""Does jobs until it is killed: `python -m tests.support.job_worker DATABASE_URL DATA_DIR`.
 
 A job of the kind "work" takes a moment and then notes its name in the table `effect`, with its own end.
 """
