@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from open_webui import __version__
-from open_webui.env import Settings, load
+from open_webui.env import MAX_WORKERS, Settings, load
 from open_webui.errors import OuiError, StartupError
 from open_webui.principal import Role
 
@@ -61,14 +61,23 @@ def main(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; HOST by default.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; PORT by default.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_WORKERS, help="Processes that serve, on PostgreSQL; UVICORN_WORKERS by default."),
+    ] = None,
     reload: Annotated[bool, typer.Option(help="Restart when the code changes.")] = False,
 ) -> None:
     """Migrate the database and serve until stopped."""
-    from open_webui.serving import run
+    from open_webui.serving import run, run_workers
 
-    settings = _settings()
-    changes = {k: v for k, v in {"host": host, "port": port}.items() if v is not None}
-    _guard(lambda: run(settings.model_copy(update=changes), reload=reload))
+    # Without what `.env` says: workers read it again, and a later one may find it changed.
+    environment = dict(os.environ)
+    given = {"host": host, "port": port, "uvicorn_workers": workers}
+    settings = _settings().model_copy(update={k: v for k, v in given.items() if v is not None})
+    if settings.uvicorn_workers > 1:
+        _guard(lambda: run_workers(settings, environment, reload=reload))
+    else:
+        _guard(lambda: run(settings, reload=reload))
 
 
 @app.command()

@@ -13,6 +13,8 @@ from open_webui.errors import StartupError
 # Shorter keys can be guessed. Those below GOOD_SECRET are taken, with a warning at the start.
 MIN_SECRET = 8
 GOOD_SECRET = 16
+# More processes than any one machine has a use for are a mistake.
+MAX_WORKERS = 128
 
 
 class Settings(BaseSettings):
@@ -33,6 +35,8 @@ class Settings(BaseSettings):
     env: Literal["dev", "prod", "test"] = "prod"
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    # Processes that serve on the one port.
+    uvicorn_workers: int = Field(default=1, ge=1, le=MAX_WORKERS)
     data_dir: Path = Path("data")
 
     database_url: str = ""

@@ -9,10 +9,12 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
 
+from open_webui import supervisor
 from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.internal import log
@@ -22,10 +24,64 @@ from open_webui.internal.lean_imports import sqlalchemy_without_orm, without
 _log = log.get_logger(__name__)
 # How long open requests may take to end after a stop signal; running answers are journalled and marked, not waited for.
 GRACE_SECONDS = 5
+# How long a worker that is replaced answers what comes over connections that are open.
+LAST_REQUESTS_SECONDS = 1.0
 
 
 def run(settings: Settings, *, reload: bool = False) -> None:
     """Serves until a signal. Raises StartupError when the server can't start."""
+    _set_up(settings)
+    listener = _listen(settings)
+    if reload:
+        _run_reloading(settings, listener)
+    else:
+        _run_on(settings, listener, None)
+
+
+def run_worker(settings: Settings, listener: socket.socket, control: socket.socket) -> None:
+    """The same on a socket that listens already, as a supervisor's worker. control: the pipe to that."""
+    _set_up(settings)
+    _run_on(settings, listener, control)
+
+
+def run_workers(settings: Settings, environment: dict[str, str], *, reload: bool) -> NoReturn:
+    """Becomes the supervisor of workers that start with this environment. Raises StartupError for what can't be."""
+    count = settings.uvicorn_workers
+    if reload:
+        raise StartupError(
+            f"--reload serves with one process, and {count} are asked for by --workers or UVICORN_WORKERS. Leave out the one"
+            " or the other."
+        )
+    if sys.platform == "win32":
+        raise StartupError("On Windows one process serves. Leave out --workers and UVICORN_WORKERS.")
+    if not settings.database_url or settings.database_url.lower().startswith("sqlite"):
+        raise StartupError(
+            f"A SQLite database serves one process, and {count} are asked for by --workers or UVICORN_WORKERS. Name a PostgreSQL"
+            " database in DATABASE_URL, or serve with one."
+        )
+    if not settings.enable_websocket_support:
+        raise StartupError(
+            "Sockets by long polling need one process, which ENABLE_WEBSOCKET_SUPPORT=false asks for beside"
+            f" {count} workers. Leave out the one or the other."
+        )
+    log.set_up(settings)
+    _check_proxies(settings.forwarded_allow_ips)
+    listener = _listen(settings)
+    plan = supervisor.Plan(
+        listener=listener.fileno(),
+        workers=count,
+        global_log_level=settings.global_log_level,
+        main_log_level=settings.main_log_level,
+        log_levels=settings.log_levels,
+        log_format=settings.log_format,
+        log_to_file=settings.log_to_file,
+        log_dir=str(settings.log_dir),
+    )
+    supervisor.become(plan, environment)
+
+
+def _set_up(settings: Settings) -> None:
+    """What a process does before it imports the application."""
     log.set_up(settings)
     _check_proxies(settings.forwarded_allow_ips)
     raise_file_limit(settings.max_connections_per_address)
@@ -34,27 +90,30 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     from open_webui.internal.private import make_private
 
     make_private(settings)
-    if reload:
-        # What can't listen fails here, in one sentence; the process that serves is another.
-        with _listen(settings) as listener:
-            host, port = listener.getsockname()[:2]
-        _say_where(host, port)
-        uvicorn.run(
-            "open_webui.main:create_app",
-            factory=True,
-            reload=True,
-            # Not the working directory: .venv lies in it, and looking through that takes a core.
-            reload_dirs=[str(Path(__file__).parents[1])],
-            host=settings.host,
-            port=port,
-            log_config=None,
-            http="open_webui.internal.bounded_http:BoundedHttp",
-            ws="open_webui.socket.frames:FrameProtocol",
-            proxy_headers=False,
-            forwarded_allow_ips=settings.forwarded_allow_ips,
-        )
-        return
-    listener = _listen(settings)
+
+
+def _run_reloading(settings: Settings, listener: socket.socket) -> None:
+    # What can't listen has failed by now, in one sentence; the process that serves is another.
+    supervisor.say_where(listener)
+    port = listener.getsockname()[1]
+    listener.close()
+    uvicorn.run(
+        "open_webui.main:create_app",
+        factory=True,
+        reload=True,
+        # Not the working directory: .venv lies in it, and looking through that takes a core.
+        reload_dirs=[str(Path(__file__).parents[1])],
+        host=settings.host,
+        port=port,
+        log_config=None,
+        http="open_webui.internal.bounded_http:BoundedHttp",
+        ws="open_webui.socket.frames:FrameProtocol",
+        proxy_headers=False,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+    )
+
+
+def _run_on(settings: Settings, listener: socket.socket, control: socket.socket | None) -> None:
     # Imported after the port is ours: what can't listen fails at once.
     with without("requests"):
         from open_webui.main import create_app
@@ -80,21 +139,56 @@ def run(settings: Settings, *, reload: bool = False) -> None:
             timeout_keep_alive=65,
             server_header=False,
             date_header=False,
-        )
+        ),
+        control,
     )
     with listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(server, app, listener))
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to `_serve`: uvicorn would raise them again before the lifespan has closed."""
+    """Leaves signals to `_serve`: uvicorn would raise them again before the lifespan has closed.
+
+    control: the pipe to the supervisor, where there is one.
+    """
+
+    def __init__(self, config: uvicorn.Config, control: socket.socket | None) -> None:
+        super().__init__(config)
+        self.control = control
+        self._drains = False
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    def heed(self) -> None:
+        """Ends when the supervisor says so, or is gone."""
+        assert self.control is not None
+        said = self.control.recv(16)
+        self._drains = self._drains or supervisor.DRAIN in said
+        if not said:
+            asyncio.get_running_loop().remove_reader(self.control)
+        self.should_exit = True
 
-async def _serve(server: uvicorn.Server, app: FastAPI, listener: socket.socket) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.control is not None:
+            # The supervisor may be gone: `heed` hears of that, too.
+            with contextlib.suppress(OSError):
+                self.control.send(supervisor.READY)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._drains:
+            # Others go on to accept. Clients that use a connection meanwhile are told to leave it, instead of losing it
+            # at the moment in which they use it again.
+            for listening in self.servers:
+                listening.close()
+            self.server_state.default_headers.append((b"connection", b"close"))
+            await asyncio.sleep(LAST_REQUESTS_SECONDS)
+        await super().shutdown(sockets)
+
+
+async def _serve(server: _Server, app: FastAPI, listener: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     async with app.router.lifespan_context(app):
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -104,9 +198,27 @@ async def _serve(server: uvicorn.Server, app: FastAPI, listener: socket.socket) 
                 signal.signal(number, server.handle_exit)
         # What is there now stays: a full collection, which stops the loop, takes half as long without it.
         gc.freeze()
-        host, port = listener.getsockname()[:2]
-        _say_where(host, port)
+        if server.control is not None:
+            loop.add_reader(server.control, server.heed)
+        else:
+            _mind_hangups(server, loop)
+            supervisor.say_where(listener)
         await server.serve(sockets=[listener])
+
+
+def _mind_hangups(server: uvicorn.Server, loop: asyncio.AbstractEventLoop) -> None:
+    """SIGHUP has a supervisor replace its workers. A process that serves alone goes on, and ends with its terminal only."""
+    if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return
+    is_hung_up = supervisor.hang_up_watch()
+
+    def heed() -> None:
+        if is_hung_up():
+            server.handle_exit(signal.SIGHUP, None)
+        else:
+            _log.warning("SIGHUP replaces workers, and one process serves here: restart it instead")
+
+    loop.add_signal_handler(signal.SIGHUP, heed)
 
 
 def _check_proxies(listed: str) -> None:
@@ -119,10 +231,6 @@ def _check_proxies(listed: str) -> None:
         ) from None
     if everybody:
         _log.warning("FORWARDED_ALLOW_IPS=* believes whoever connects: let nobody reach this port but your proxy")
-
-
-def _say_where(host: str, port: int) -> None:
-    print(f"oui-backend listens on http://{f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

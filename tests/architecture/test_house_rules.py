@@ -76,7 +76,7 @@ ON_AN_ENGINE = {
     f"llamaforge/backends/huggingface/{module}.py"
     for module in ("batching", "constraint", "engine", "loading", "sampling")
 }
-SPEAK = {"open_webui/cli.py", "open_webui/printing.py", "open_webui/serving.py"}
+SPEAK = {"open_webui/cli.py", "open_webui/printing.py", "open_webui/supervisor.py", "open_webui/worker.py"}
 
 
 def name(path: Path) -> str:

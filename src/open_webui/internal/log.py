@@ -9,18 +9,41 @@ import logging.handlers
 import sys
 import time
 from contextvars import ContextVar
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from open_webui.env import Settings
 from open_webui.errors import StartupError
 
-FILE_NAME: Final = "oui-backend.log"
+# Every file of log lines begins so: `oui-backend.log`, and those of workers, which must not turn each other's over.
+FILE_NAME: Final = "oui-backend"
 # The id of the request or event that is being handled; every line logged meanwhile carries it.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 # Loggers of others that tell what ours tell better, or too much.
 _QUIET: Final = ("uvicorn.access", "uvicorn.error", "aiosqlite", "engineio", "socketio", "alembic", "asyncio")
+
+
+# Which of several workers this process is, from 1; 0: of none. Its lines say so, once `set_up` was called.
+worker_number = 0
+_process: dict[str, Any] = {}
+
+
+class LogSettings(Protocol):
+    """What of env.Settings is said about logs."""
+
+    @property
+    def log_format(self) -> str: ...
+    @property
+    def log_to_file(self) -> bool: ...
+    @property
+    def log_dir(self) -> Path | str: ...
+    @property
+    def log_levels(self) -> str: ...
+    @property
+    def global_log_level(self) -> str: ...
+    @property
+    def main_log_level(self) -> str: ...
 
 
 class Logger:
@@ -61,7 +84,7 @@ class TextFormatter(logging.Formatter):
     """One line for a person: time, level, event, fields, where from."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = dict(getattr(record, "fields", {}))
+        fields = _process | getattr(record, "fields", {})
         if rid := getattr(record, "request_id", None):
             fields["request_id"] = rid
         said = "".join(f" {name}={_plain(value)}" for name, value in fields.items())
@@ -81,7 +104,7 @@ class JsonFormatter(logging.Formatter):
         }
         if rid := getattr(record, "request_id", None):
             line["request_id"] = rid
-        line |= getattr(record, "fields", {})
+        line |= _process | getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line, enc_hook=str).decode()
@@ -97,13 +120,15 @@ def _plain(value: Any) -> str:
     return text if text.isprintable() and " " not in text and text else repr(text)
 
 
-def set_up(settings: Settings) -> None:
+def set_up(settings: LogSettings) -> None:
     """Configures logging for the process. Raises StartupError when LOG_LEVELS or the log folder can't be used."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers[0].setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     if settings.log_to_file:
         handlers.append(_file(settings))
     levels = _levels(settings.log_levels)
+    if worker_number:
+        _process["worker"] = worker_number
     root = logging.getLogger()
     for old in [h for h in root.handlers if type(h) in {logging.StreamHandler, logging.handlers.RotatingFileHandler}]:
         root.removeHandler(old)
@@ -118,14 +143,16 @@ def set_up(settings: Settings) -> None:
         logging.getLogger(name).setLevel(level)
 
 
-def _file(settings: Settings) -> logging.Handler:
+def _file(settings: LogSettings) -> logging.Handler:
+    folder = Path(settings.log_dir)
+    name = f"{FILE_NAME}-{worker_number}.log" if worker_number else f"{FILE_NAME}.log"
     try:
-        settings.log_dir.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         handler = logging.handlers.RotatingFileHandler(
-            settings.log_dir / FILE_NAME, maxBytes=20_000_000, backupCount=5, encoding="utf-8", delay=False
+            folder / name, maxBytes=20_000_000, backupCount=5, encoding="utf-8", delay=False
         )
     except OSError as error:
-        raise StartupError(f"The log folder {settings.log_dir} can't be written to ({error.strerror}).") from None
+        raise StartupError(f"The log folder {folder} can't be written to ({error.strerror}).") from None
     handler.setFormatter(TextFormatter() if settings.log_format == "console" else JsonFormatter())
     return handler
 

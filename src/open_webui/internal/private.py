@@ -50,4 +50,4 @@ def _ours(settings: Settings) -> Iterator[Path]:
         database = Path(str(url.database))
         yield from (Path(f"{database}{ending}") for ending in ("", "-wal", "-shm", "-journal"))
     if settings.log_to_file:
-        yield from settings.log_dir.glob(f"{FILE_NAME}*")
+        yield from settings.log_dir.glob(f"{FILE_NAME}*.log*")

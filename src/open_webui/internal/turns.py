@@ -57,22 +57,24 @@ class Turns:
         finally:
             stop()
 
-    def metrics(self) -> str:
-        """In the text format of Prometheus."""
+    def metrics(self, worker: int = 0) -> str:
+        """In the text format of Prometheus. worker: the label that tells which of several processes this is; 0: none."""
         lines, count = [], 0
+        label = f'worker="{worker}"' if worker else ""
+        more_labels, labels = f"{label}," if label else "", f"{{{label}}}" if label else ""
         for bound, more in zip((*BOUNDS, "+Inf"), self.counts, strict=True):
             count += more
-            lines.append(f'oui_loop_turn_cpu_seconds_bucket{{le="{bound}"}} {count}')
+            lines.append(f'oui_loop_turn_cpu_seconds_bucket{{{more_labels}le="{bound}"}} {count}')
         return "\n".join(
             (
                 "# HELP oui_loop_turn_cpu_seconds CPU time of the event loop's turns; nobody else is answered while one lasts.",
                 "# TYPE oui_loop_turn_cpu_seconds histogram",
                 *lines,
-                f"oui_loop_turn_cpu_seconds_sum {self.total:.6f}",
-                f"oui_loop_turn_cpu_seconds_count {count}",
+                f"oui_loop_turn_cpu_seconds_sum{labels} {self.total:.6f}",
+                f"oui_loop_turn_cpu_seconds_count{labels} {count}",
                 "# HELP oui_loop_longest_turn_cpu_seconds The longest of them since the start.",
                 "# TYPE oui_loop_longest_turn_cpu_seconds gauge",
-                f"oui_loop_longest_turn_cpu_seconds {self.longest:.6f}",
+                f"oui_loop_longest_turn_cpu_seconds{labels} {self.longest:.6f}",
                 "",
             )
         )

@@ -10,6 +10,7 @@ from open_webui import constants
 from open_webui.access.policy import ADMIN, OPTIONAL, PUBLIC, USER
 from open_webui.deps import AppState, Caller, OptionalCaller
 from open_webui.errors import NotFound, Unavailable
+from open_webui.internal import log
 from open_webui.internal.turns import Turns
 from open_webui.routing import allow, new_router
 from open_webui.schemas import replies
@@ -51,7 +52,7 @@ async def ready(state: AppState) -> "Annotated[dict[str, bool], Shape(replies.se
 async def metrics(request: Request) -> "Annotated[Response, Media('text/plain')]":
     """Figures for Prometheus, which signs in with an administrator's API key."""
     turns: Turns = request.app.state.turns
-    return Response(turns.metrics(), media_type="text/plain; version=0.0.4")
+    return Response(turns.metrics(log.worker_number), media_type="text/plain; version=0.0.4")
 
 
 @router.get("/api/config")
