@@ -261,10 +261,10 @@ class Journal:
         return taken
 
     async def _is_stored(self, end: End) -> bool:
-        """Whether an end that was left out is in its row: its commit succeeded, and nobody heard of it."""
+        """Whether an end that was left out is in its row, since its commit succeeded and nobody heard of it, or has none."""
         async with self._database.read() as connection:
             row = await messages.get(connection, end.running.turn.chat_id, end.running.turn.message_id)
-        return row is not None and row.done and (row.content, row.body) == (end.content, end.body)
+        return row is None or (row.done and (row.content, row.body) == (end.content, end.body))
 
 
 def _looked_at(written: "asyncio.Future[None]") -> None:

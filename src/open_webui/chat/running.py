@@ -18,7 +18,7 @@ MANY_FRAMES: Final = 4_096
 
 
 class AnswerTaken(Exception):
-    """Another process has ended this answer: it took this one for dead, or its chat is gone."""
+    """Another process has ended this answer, since it took this one for dead."""
 
 
 class Store(Protocol):

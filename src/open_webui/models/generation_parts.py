@@ -66,12 +66,12 @@ async def lay_over_wire(
     Asks the database only when there is such a message that the overlay does not have, which is rare.
     """
     waiting = {}
-    for message_id, message in wire:
-        if message.get("done") is False:
+    for message_id, shown in wire:
+        if shown.get("done") is False:
             if message_id in overlay:
-                message.update(overlay[message_id])
+                shown.update(overlay[message_id])
             else:
-                waiting[message_id] = message
+                waiting[message_id] = shown
     if waiting:
         for message_id, one in (await so_far(connection, chat_id)).items():
             if message_id in waiting:
