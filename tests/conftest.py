@@ -26,7 +26,7 @@ from open_webui.access import passwords
 from open_webui.env import Settings
 from open_webui.migrations.runner import migrate
 from tests.support import live as live_module
-from tests.support import network, postgres
+from tests.support import network, postgres, redis
 from tests.support.live import Actor, Live
 from tests.support.server import SECRET, Server
 from tests.support.upstream import Upstream
@@ -63,6 +63,15 @@ def real_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.Postgres]:
     server = postgres.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_server() -> Iterator[redis.Redis]:
+    """A Redis that nobody else uses; it is up in some 10 ms."""
+    server = redis.Redis()
+    server.start()
     yield server
     server.stop()
 

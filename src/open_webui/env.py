@@ -54,6 +54,19 @@ class Settings(BaseSettings):
     database_prepared_statements: bool | None = None
     # PostgreSQL itself, where DATABASE_URL is a pooler in transaction mode: news between processes can't pass that one.
     database_direct_url: str = ""
+
+    # Carries news between processes, and what is cheap to lose: redis://, rediss:// or unix://.
+    redis_url: str = ""
+    redis_key_prefix: str = "open-webui"
+    # Hosts of sentinels, separated by commas. The host of REDIS_URL is the master's name then.
+    redis_sentinel_hosts: str = ""
+    redis_sentinel_port: int = Field(default=26379, ge=1, le=65535)
+    redis_cluster: bool = False
+    # Seconds until a Redis that does not answer is given up.
+    redis_socket_connect_timeout: float = Field(default=5, gt=0)
+    websocket_manager: Literal["", "redis"] = ""
+    # Another Redis for the news alone.
+    websocket_redis_url: str = ""
     database_sqlite_pragma_busy_timeout: int = Field(default=5000, ge=0)
     enable_db_migrations: bool = True
 

@@ -11,7 +11,9 @@ from open_webui.internal.bus.link import LinkBus
 from open_webui.internal.bus.memory import Hub, MemoryBus
 from open_webui.internal.bus.port import Bus
 from open_webui.internal.bus.postgres import PostgresCarrier
+from open_webui.internal.bus.redis import RedisCarrier
 from open_webui.internal.bus.transport import ALL, Receive, Transport
+from tests.support.redis import Redis
 
 
 class Carriage(ABC):
@@ -130,3 +132,19 @@ class PostgresCarriage(LinkCarriage):
             await connection.execute(statement)
         finally:
             await connection.close()
+
+
+class RedisCarriage(LinkCarriage):
+    """A server of its own. `start` brings back an empty one."""
+
+    def __init__(self, server: Redis) -> None:
+        self._server = server
+
+    def transport(self, prefix: str = "one") -> RedisCarrier:
+        return RedisCarrier(self._server.servers(), prefix)
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._server.stop)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._server.start)

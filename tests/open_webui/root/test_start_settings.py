@@ -23,7 +23,7 @@ def test_the_list_names_nothing_that_is_there() -> None:
     assert set() == NAMES & there
     assert set(unused_variables.INSTEAD) <= NAMES
     assert set(unused_variables.INSTEAD.values()) <= there
-    assert {"ENABLE_OAUTH", "WEBUI_AUTH", "SRC_LOG_LEVELS", "REDIS_URL"} <= NAMES
+    assert {"ENABLE_OAUTH", "WEBUI_AUTH", "SRC_LOG_LEVELS", "VECTOR_DB"} <= NAMES
 
 
 @pytest.mark.parametrize(

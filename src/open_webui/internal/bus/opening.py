@@ -9,18 +9,25 @@ from open_webui.errors import StartupError
 from open_webui.internal.bus.memory import Hub, MemoryBus
 from open_webui.internal.bus.port import Bus
 from open_webui.internal.db import database_url
+from open_webui.internal.redis_servers import bus_servers
 
 
 def open_bus(settings: Settings) -> Bus:
     """The bus of the configured database's processes. It listens once it is opened. Raises StartupError.
 
-    On SQLite there is one process, and in a test there is one, too, with several applications.
+    On SQLite there is one process. In a test there is one, too, with several applications, unless it names a Redis.
     """
     url = database_url(settings)
-    if url.drivername.startswith("sqlite") or settings.env == "test":
+    servers = bus_servers(settings)
+    if url.drivername.startswith("sqlite") or (settings.env == "test" and servers is None):
         return MemoryBus(Hub.of(str(url)))
     # What only those need who have other processes.
     from open_webui.internal.bus.link import LinkBus  # noqa: PLC0415
+
+    if servers is not None:
+        from open_webui.internal.bus.redis import RedisCarrier  # noqa: PLC0415
+
+        return LinkBus(RedisCarrier(servers, settings.redis_key_prefix))
     from open_webui.internal.bus.postgres import PostgresCarrier  # noqa: PLC0415
 
     return LinkBus(PostgresCarrier(asyncpg_options(listening_url(settings))))

@@ -5,9 +5,9 @@ from itertools import count
 
 import pytest
 
-from tests.support.carriers import Carriage, MemoryCarriage, PostgresCarriage, Wire
+from tests.support.carriers import Carriage, MemoryCarriage, PostgresCarriage, RedisCarriage, Wire
 
-LINKS = ("wire", "postgresql")
+LINKS = ("wire", "postgresql", "redis")
 _numbers = count(1)
 
 
@@ -18,6 +18,8 @@ async def carriage(request: pytest.FixtureRequest) -> AsyncIterator[Carriage]:
         yield MemoryCarriage()
     elif request.param == "wire":
         yield Wire()
+    elif request.param == "redis":
+        yield RedisCarriage(request.getfixturevalue("redis_server"))
     else:
         server = request.getfixturevalue("postgres_server")
         name = f"bus_{next(_numbers)}"
