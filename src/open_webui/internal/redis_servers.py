@@ -3,6 +3,7 @@
 redis-py is imported by who has configured one, when it is reached first.
 """
 
+from contextlib import AsyncExitStack, suppress
 from importlib.util import find_spec
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -38,13 +39,11 @@ class RedisServers:
         """redis.asyncio.Redis of a server that has answered: for channels any node of a cluster will do. Raises `failures`."""
         if self._sentinels:
             return await self._reached(await self._master())
-        places: list[Place | None] = [None, *self._nodes]
-        for place in places[:-1]:
-            try:
+        away = failures()
+        for place in self._nodes:
+            with suppress(*away):
                 return await self._reached(place)
-            except failures():
-                continue
-        return await self._reached(places[-1])
+        return await self._reached(None)
 
     async def connect_for_keys(self) -> Any:
         """The same for keys, each of which a cluster has on one of its nodes: redis.asyncio.Redis or RedisCluster."""
@@ -59,15 +58,14 @@ class RedisServers:
     async def _reached(self, place: Place | None) -> Any:
         from redis.asyncio import Redis  # noqa: PLC0415
 
-        client = Redis.from_url(self._at(place), **self._options())
-        try:
+        async with AsyncExitStack() as stack:
+            client = Redis.from_url(self._at(place), **self._options())
+            stack.push_async_callback(client.aclose)
             await client.ping()
             if self._is_cluster:
                 known = await client.execute_command("CLUSTER NODES")
                 self._nodes = [split_place(name, 6379) for name in known]
-        except BaseException:
-            await client.aclose()
-            raise
+            stack.pop_all()
         return client
 
     async def _master(self) -> Place:
