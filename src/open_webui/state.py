@@ -192,7 +192,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         )
         stack.push_async_callback(state.catalogue.close)
         await state.catalogue.open()
-        state.llamaforge = Llamaforge(state.local_models, state.catalogue, state.database)
+        state.llamaforge = Llamaforge(state.local_models, state.catalogue, state.database, state.jobs)
         stack.push_async_callback(state.llamaforge.close)
         parts = ChatParts(
             settings,

@@ -53,7 +53,9 @@ def writer_may(policy: Policy) -> bool:
 
 # What the server notes about callers by itself.
 _NOTED = {"user": {"last_active_at", "updated_at"}}
-_APART = {"usage", "revoked_token", "generation", "alembic_version"}
+_APART = {"usage", "revoked_token", "generation", "process", "alembic_version"}
+# A value in each row that the server changes without a caller: jobs that come by themselves, and how far one is.
+_BY_ITSELF = {"pictures_moved", "keep files", "remove leftovers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,8 +313,8 @@ async def rows_of(live: Live) -> Rows:
             columns = [c for c in table.columns if c.name not in _NOTED.get(table.name, ())]
             raw = sa.select(*(sa.cast(c, sa.Text) for c in columns))
             at = [i for i, c in enumerate(columns) if c.primary_key]
-            # What the server moves by itself in the background notes when it is done.
-            found = (tuple(row) for row in await connection.execute(raw) if "pictures_moved" not in row)
+            # What the server does by itself in the background notes when it is done.
+            found = (tuple(row) for row in await connection.execute(raw) if not _BY_ITSELF.intersection(row))
             out[table.name] = {tuple(row[i] for i in at): row for row in found}
     return out
 

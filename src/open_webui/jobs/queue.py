@@ -1,5 +1,7 @@
 """The queue: puts jobs in, cancels and retries them. What runs them is told after the commit, in every process."""
 
+import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -16,6 +18,8 @@ from open_webui.models.jobs import Job
 
 P = TypeVar("P")
 TOPIC: Final = "jobs"
+# Between two looks whether a job has stopped.
+_LOOK_SECONDS: Final = 0.05
 NO_JOB: Final = "There is no such job. It may be over, and have been removed."
 
 
@@ -71,8 +75,11 @@ class Queue:
         unit.after_commit(partial(self._announce, None))
         return job.id
 
-    async def cancel(self, job_id: str) -> Job:
-        """Cancels a job that waits, or has the process stop that runs it. Raises NotFound, Conflict for one that is over."""
+    async def cancel(self, job_id: str, *, seconds: float = 0.0) -> Job:
+        """Cancels a job that waits, or has the process stop that runs it, and waits for that for so many seconds at most.
+
+        Raises NotFound, Conflict for one that is over.
+        """
         async with self.database.write() as unit:
             job = await self._held(unit, job_id)
             if job.state == "waiting":
@@ -83,7 +90,12 @@ class Queue:
                 unit.after_commit(partial(self._announce, job_id))
             else:
                 raise Conflict("This job is over already.")
-        return await self.one(job_id)
+        job = await self.one(job_id)
+        until = time.monotonic() + seconds
+        while job.is_cancelled and job.state == "running" and time.monotonic() < until:
+            await asyncio.sleep(_LOOK_SECONDS)
+            job = await self.one(job_id)
+        return job
 
     async def retry(self, job_id: str) -> Job:
         """Has a job that failed or was cancelled done anew, and one that waits at once.

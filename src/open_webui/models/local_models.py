@@ -34,6 +34,11 @@ async def all_models(connection: AsyncConnection) -> list[LocalModel]:
     return [LocalModel(*row) for row in await connection.execute(_all)]
 
 
+async def get(connection: AsyncConnection, name: str) -> LocalModel | None:
+    row = (await connection.execute(_all.where(t.c.name == name))).first()
+    return LocalModel(*row) if row is not None else None
+
+
 async def insert(
     connection: AsyncConnection,
     name: str,

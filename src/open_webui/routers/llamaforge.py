@@ -35,7 +35,7 @@ async def add(form: AddLocalModel, state: AppState) -> "Annotated[dict[str, Any]
 @allow(ADMIN.on("local_model", "read"))
 async def model(name: Name, state: AppState) -> "Annotated[dict[str, Any], Shape(replies.local.LocalModel)]":
     """One model: its state, with the progress of what is going on."""
-    return state.llamaforge.one(name)
+    return await state.llamaforge.one(name)
 
 
 @router.delete("/models/{name:path}")
@@ -52,7 +52,7 @@ async def remove(
 @allow(ADMIN.on("local_model", "write"))
 async def download(name: Name, state: AppState) -> "Annotated[dict[str, Any], Shape(replies.local.LocalModel)]":
     """Goes on with a download that stopped halfway."""
-    return state.llamaforge.download(name)
+    return await state.llamaforge.download(name)
 
 
 @router.post("/models/{name:path}/cancel")
@@ -66,7 +66,7 @@ async def cancel(name: Name, state: AppState) -> "Annotated[dict[str, Any], Shap
 @allow(ADMIN.on("local_model", "write"))
 async def load(name: Name, state: AppState) -> "Annotated[dict[str, Any], Shape(replies.local.LocalModel)]":
     """Begins to load a model; its state tells how that goes."""
-    return state.llamaforge.load(name)
+    return await state.llamaforge.load(name)
 
 
 @router.post("/models/{name:path}/unload")

@@ -1,13 +1,16 @@
 """Models of this machine, as administrators see to them: state, adding, removing, downloads and loads in the background."""
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from llamaforge import LlamaForgeError
 from open_webui.connections.catalogue import Catalogue
@@ -15,9 +18,12 @@ from open_webui.connections.local.eliza import ELIZA
 from open_webui.connections.local.library import EXTRAS, LLAMA_CPP, TRANSFORMERS, backend_of, missing_extra, parts_of
 from open_webui.connections.local.models import LocalModels, Offer, plan_of
 from open_webui.errors import BadRequest, Conflict, Forbidden, NotFound, OuiError, Unavailable
-from open_webui.internal.db import Database
+from open_webui.internal.db import Database, UnitOfWork
 from open_webui.internal.log import get_logger
-from open_webui.models import local_models
+from open_webui.jobs.kinds import GiveUp, Kind, Retry, Run
+from open_webui.jobs.queue import Queue
+from open_webui.models import jobs, local_models
+from open_webui.models.jobs import Job
 from open_webui.schemas.llamaforge import AddLocalModel
 from open_webui.utils.threads import in_own_thread
 
@@ -30,6 +36,8 @@ MAX_ADDED: Final = 1_000
 # A download stops between two parts of it; what takes longer ends in the background.
 STOP_SECONDS: Final = 5.0
 _REMOTE: Final = ("hf:", "ollama:")
+# Of a download's job, before the model's name.
+_KEY: Final = "download:"
 LOAD_HINT: Final = "The model is not there yet: its download is not complete."
 SWITCHED_OFF: Final = "Models of this machine are switched off on this server."
 OUTSIDE: Final = (
@@ -54,52 +62,55 @@ class StoppedError(Exception):
     """A download was told to stop."""
 
 
-class Job:
-    """A download or a load that is going on, or how the last one failed."""
+class Download(msgspec.Struct, frozen=True):
+    """The payload of a job: what is downloaded, and for which model."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.done = 0
-        self.total: int | None = None
+    name: str
+    source: str
+
+
+class Load:
+    """A load that is going on, or how the last one failed."""
+
+    def __init__(self) -> None:
         self.error: str | None = None
         self.task: asyncio.Task[None] | None = None
-        self.stopped = threading.Event()
-
-    def tell(self, done: int, total: int | None) -> None:
-        """Bytes that are here, and all of them. Called by the thread of a download, which it ends when it is to stop."""
-        self.done, self.total = done, total
-        if self.stopped.is_set():
-            raise StoppedError
 
     def ended(self, task: "asyncio.Task[None]") -> None:
         """Keeps what nobody had foreseen."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self.error = f"Something went wrong on the server ({type(error).__name__}). The log has the details."
-            log.error("a local model's job ended in a bug", task=task.get_name(), exc_info=error)
+            log.error("a local model's load ended in a bug", task=task.get_name(), exc_info=error)
 
     @property
     def is_running(self) -> bool:
         return self.task is not None and not self.task.done()
 
-    @property
-    def progress(self) -> float | None:
-        """From 0 to 1, None where it is not known."""
-        return min(1.0, self.done / self.total) if self.total else None
+    async def stop(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.wait({self.task})
 
 
 class Llamaforge:
-    """What administrators do with the models of this machine. All methods but `listed` and `one` raise OuiErrors."""
+    """What administrators do with the models of this machine. All methods but `listed` raise OuiErrors."""
 
-    def __init__(self, models: LocalModels, catalogue: Catalogue, database: Database) -> None:
+    def __init__(self, models: LocalModels, catalogue: Catalogue, database: Database, queue: Queue) -> None:
         self._models = models
         self._catalogue = catalogue
         self._database = database
-        self._jobs: dict[str, Job] = {}
+        self._queue = queue
+        self._loads: dict[str, Load] = {}
         self._change = asyncio.Lock()
+        # What fails is for an administrator to see; what ended with its process goes on.
+        self._kind = Kind(
+            name="download model", payload=Download, handler=self._download, concurrency=4, retry=Retry(attempts=20)
+        )
+        queue.add(self._kind)
 
     async def close(self) -> None:
-        """Stops downloads and loads; what has arrived stays."""
-        await asyncio.gather(*(self._stop(job) for job in self._jobs.values()))
+        """Stops loads."""
+        await asyncio.gather(*(load.stop() for load in self._loads.values()))
 
     # What there is
 
@@ -107,9 +118,10 @@ class Llamaforge:
         """All models, the memory that they take, and the engines."""
         await self._refresh()
         running = self._models.status()
+        downloads = await self._downloads()
         return {
             "enabled": self._models.settings.enable_local_models,
-            "models": [self._wire(offer) for offer in self._models.offers.values()],
+            "models": [self._wire(offer, downloads.get(offer.name)) for offer in self._models.offers.values()],
             "memory": {
                 "budget": self._models.budget.get("ram"),
                 "used": sum(status.memory for status in running.values()),
@@ -120,8 +132,16 @@ class Llamaforge:
             ],
         }
 
-    def one(self, name: str) -> Wire:
-        return self._wire(self._offer(name))
+    async def one(self, name: str) -> Wire:
+        """A model. Raises NotFound."""
+        offer = self._offer(name)
+        return self._wire(offer, (await self._downloads()).get(name))
+
+    async def _downloads(self) -> dict[str, Job]:
+        """The last download of each model that one was asked for."""
+        async with self._database.read() as connection:
+            found = await jobs.of_kind(connection, self._kind.name)
+        return {(job.key or "").removeprefix(_KEY): job for job in reversed(found)}
 
     def _offer(self, name: str) -> Offer:
         offer = self._models.offers.get(name)
@@ -129,19 +149,23 @@ class Llamaforge:
             raise NotFound("There is no such model on this machine.")
         return offer
 
-    def _wire(self, offer: Offer) -> Wire:
-        found, row, job = offer.found, offer.row, self._jobs.get(offer.name)
+    def _wire(self, offer: Offer, download: Job | None) -> Wire:
+        found, row, load = offer.found, offer.row, self._loads.get(offer.name)
+        if found is not None:
+            download = None
         status = self._models.status().get(offer.name)
         running = status is not None and status.state in {"loading", "ready"}
-        error = offer.problem or (job.error if job is not None and not job.is_running else None)
+        error = offer.problem or (load.error if load is not None and not load.is_running else None)
+        if error is None and download is not None and download.state == "failed":
+            error = download.error
         if error is None and status is not None:
             error = status.error
-        progress = job.progress if job is not None and job.is_running else None
+        progress = download.progress if download is not None and download.state == "running" else None
         if status is not None and status.state == "loading":
             progress = status.progress
         return {
             "name": offer.name,
-            "state": self._state(offer, job),
+            "state": self._state(offer, load, download),
             "progress": progress,
             "error": error,
             "added": row is not None,
@@ -166,8 +190,8 @@ class Llamaforge:
             "restarts": status.restarts if status is not None else 0,
         }
 
-    def _state(self, offer: Offer, job: Job | None) -> str:
-        if job is not None and job.is_running and job.kind == "download":
+    def _state(self, offer: Offer, load: Load | None, download: Job | None) -> str:
+        if download is not None and download.state in jobs.LIVE:
             return "downloading"
         if offer.found is None:
             return "incomplete"
@@ -178,7 +202,7 @@ class Llamaforge:
             return status.state
         if status is not None and status.state == "ready":
             return "loaded"
-        return "loading" if job is not None and job.is_running else "unloaded"
+        return "loading" if load is not None and load.is_running else "unloaded"
 
     def _shown(self, path: str | None) -> str | None:
         """A path from the folder of models on; whole where it lies elsewhere."""
@@ -216,9 +240,11 @@ class Llamaforge:
                 values: dict[str, Any] = {"source": form.source, "path": path, "backend": form.backend}
                 if not await local_models.insert(unit.connection, form.name, **values, parameters=form.parameters):
                     raise Conflict(f"There is a model called {form.name} already. Choose another name.")
+                if remote:
+                    await self._enqueue(unit, form.name, form.source)
             await self._refresh()
         log.info("a local model was added", model=form.name, source=form.source)
-        return self.download(form.name) if remote else self.one(form.name)
+        return await self.one(form.name)
 
     async def remove(self, name: str, *, files: bool) -> None:
         """Unloads and forgets a model. files: what lies in the folder of models is deleted."""
@@ -227,7 +253,7 @@ class Llamaforge:
             raise BadRequest("This model was not added: it lies in the folder of models. Remove it with its files.")
         if files:
             self._check_unshared(offer)
-        await self._stop(self._jobs.pop(name, None))
+        await self._stop(name)
         await self._models.unload(name)
         async with self._change:
             async with self._database.write() as unit:
@@ -298,81 +324,109 @@ class Llamaforge:
 
     # What goes on in the background
 
-    def _begin(self, name: str, job: Job, work: Coroutine[Any, Any, None]) -> None:
-        running = self._jobs.get(name)
-        if running is not None and running.is_running:
-            work.close()
-            raise Conflict(f"The model {name} is busy with a {running.kind} already.")
-        self._jobs[name] = job
-        job.task = asyncio.create_task(self._run(name, job, work), name=f"{job.kind} of {name}")
-        job.task.add_done_callback(job.ended)
-
-    async def _run(self, name: str, job: Job, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except StoppedError:
-            log.info("a local model's download was stopped", model=name)
-        except (LlamaForgeError, OuiError, OSError) as error:
-            job.error = str(error) or type(error).__name__
-            log.warning("a local model's job failed", job=job.kind, model=name, error=job.error)
-
-    async def _stop(self, job: Job | None) -> None:
-        if job is not None and job.task is not None:
-            job.stopped.set()
-            if job.kind == "download":
-                await asyncio.wait({job.task}, timeout=STOP_SECONDS)
-            job.task.cancel()
-            await asyncio.wait({job.task})
-
-    def load(self, name: str) -> Wire:
+    async def load(self, name: str) -> Wire:
         """Begins to load a model. Raises BadRequest when it can't be, Conflict when it is being loaded."""
         self._check_on()
         offer = self._offer(name)
         if not offer.is_usable:
             raise BadRequest(offer.problem or LOAD_HINT)
-        job = Job("load")
-        self._begin(name, job, self._models.pool.load(self._models.spec(name)))
-        return self.one(name)
+        running = self._loads.get(name)
+        if running is not None and running.is_running:
+            raise Conflict(f"The model {name} is being loaded already.")
+        load = self._loads[name] = Load()
+        load.task = asyncio.create_task(self._load(name, load), name=f"load of {name}")
+        load.task.add_done_callback(load.ended)
+        return await self.one(name)
+
+    async def _load(self, name: str, load: Load) -> None:
+        try:
+            await self._models.pool.load(self._models.spec(name))
+        except (LlamaForgeError, OuiError, OSError) as error:
+            load.error = str(error) or type(error).__name__
+            log.warning("a local model could not be loaded", model=name, error=load.error)
 
     async def unload(self, name: str) -> Wire:
         """Ends a model's process."""
         self._offer(name)
         await self._models.unload(name)
-        return self.one(name)
+        return await self.one(name)
 
-    def download(self, name: str) -> Wire:
-        """Begins, or goes on with, a download. Raises BadRequest when there is none to make."""
+    async def download(self, name: str) -> Wire:
+        """Begins, or goes on with, a download. Raises BadRequest when there is none to make, Conflict when it goes on."""
         self._check_on()
         row = self._offer(name).row
         if row is None or not row.source.startswith(_REMOTE) or row.path is not None:
             raise BadRequest("There is nothing to download for this model.")
-        job = Job("download")
-        self._begin(name, job, self._download(name, row.source, job))
-        return self.one(name)
+        async with self._database.write() as unit:
+            await self._enqueue(unit, name, row.source)
+        return await self.one(name)
 
-    async def _download(self, name: str, source: str, job: Job) -> None:
-        trusted = self._models.settings.local_models_trust_admins
-        found = await in_own_thread(lambda: obtain(source, self._models.folder, job.tell, trusted=trusted))
-        row = self._offer(name).row
-        given = row.parameters if row is not None else {}
+    async def _enqueue(self, unit: UnitOfWork, name: str, source: str) -> None:
+        if await self._queue.enqueue(unit, self._kind, Download(name, source), key=_KEY + name) is None:
+            raise Conflict(f"The model {name} is being downloaded already.")
+
+    async def _download(self, run: Run, given: Download) -> None:
+        """Does such a job. What has arrived is kept, and the next attempt goes on from there."""
+        if not self._models.settings.enable_local_models:
+            raise GiveUp(SWITCHED_OFF)
+        try:
+            found = await self._obtained(run, given)
+        except (LlamaForgeError, OuiError, OSError) as error:
+            raise GiveUp(str(error) or type(error).__name__) from error
         async with self._change:
             async with self._database.write() as unit:
+                row = await local_models.get(unit.connection, given.name)
                 here: dict[str, Any] = {"path": str(found.path), "backend": found.backend}
-                parameters = {**found.parameters, **given}
-                await local_models.arrived(unit.connection, name, **here, parameters=parameters)
+                parameters = {**found.parameters, **(row.parameters if row is not None else {})}
+                await local_models.arrived(unit.connection, given.name, **here, parameters=parameters)
+                await run.commit(unit)
             await self._refresh()
-        log.info("a local model arrived", model=name, path=str(found.path))
+        log.info("a local model arrived", model=given.name, path=str(found.path))
+
+    async def _obtained(self, run: Run, given: Download) -> "Found":
+        stopped = threading.Event()
+
+        def tell(done: int, total: int | None) -> None:
+            # Called by the thread, between two parts.
+            if stopped.is_set():
+                raise StoppedError
+            run.progress(min(1.0, done / total) if total else None)
+
+        trusted = self._models.settings.local_models_trust_admins
+        folder = self._models.folder
+        work = asyncio.ensure_future(in_own_thread(lambda: obtain(given.source, folder, tell, trusted=trusted)))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stopped.set()
+            await asyncio.wait({work}, timeout=STOP_SECONDS)
+            if work.done():
+                # Nobody waits for what it raised.
+                work.exception()
+            raise
 
     async def cancel(self, name: str) -> Wire:
         """Stops a download or a load. What has arrived of a download is kept."""
         self._offer(name)
-        job = self._jobs.get(name)
-        if job is None or not job.is_running:
+        was_loading = (load := self._loads.get(name)) is not None and load.is_running
+        if not await self._stop(name):
             raise BadRequest("Nothing is going on with this model.")
-        await self._stop(job)
-        if job.kind == "load":
+        if was_loading:
             await self._models.unload(name)
-        return self.one(name)
+        return await self.one(name)
+
+    async def _stop(self, name: str) -> bool:
+        """Whether something was going on with this model, which is stopped now."""
+        load = self._loads.pop(name, None)
+        was_loading = load is not None and load.is_running
+        if load is not None:
+            await load.stop()
+        download = (await self._downloads()).get(name)
+        if download is None or download.state not in jobs.LIVE:
+            return was_loading
+        with contextlib.suppress(Conflict, NotFound):
+            await self._queue.cancel(download.id, seconds=STOP_SECONDS + 1)
+        return True
 
 
 def harmless(key: str, value: Any) -> bool:

@@ -1,7 +1,9 @@
 """What administrators do with the models of this machine: adding, downloading, loading, removing, and what is refused."""
 
 import asyncio
+import contextlib
 import hashlib
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -317,22 +319,27 @@ async def test_a_download_tells_its_progress_can_be_stopped_and_goes_on(
     assert files_in(folder) == []
 
 
-async def test_a_download_goes_on_after_a_restart(
-    make_live: Callable[..., Awaitable[Live]], settings: Any, folder: Path, registry: Registry
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_a_download_goes_on_by_itself_after_a_restart(
+    make_live: Callable[..., Awaitable[Live]], settings: Any, folder: Path, registry: Registry, is_killed: bool
 ) -> None:
     async with people.serve(settings) as first:
         boss = await people.sign_up(first, "Boss One")
         async with boss.client:
             await add(boss, "pulled", "ollama:tiny")
             await until(boss.client, f"{PATH}/pulled", lambda a: (a["progress"] or 0) >= 0.5)
+    if is_killed:
+        # As a process leaves it that could say nothing any more.
+        with contextlib.closing(sqlite3.connect(settings.database_url.removeprefix("sqlite:///"))) as connection:
+            connection.execute("UPDATE job SET state = 'running', attempts = 1 WHERE kind = 'download model'")
+            connection.commit()
     registry.more.set()
     second = await make_live(local_models_scan_seconds=0.1)
     async with second.client(boss.token) as client:
-        found = (await client.get(f"{PATH}/pulled")).json()
-        assert (found["state"], found["error"]) == ("incomplete", None)
-        assert (await client.post(f"{PATH}/pulled/download")).status_code == 200
         await state(client, "pulled", "unloaded")
         assert str(registry.asked[-1]).startswith("bytes=")
+        listed = (await client.get(PATH)).json()["models"]
+        assert [(m["name"], m["error"]) for m in listed] == [("pulled", None)]
 
 
 async def test_a_download_that_fails_says_why(boss: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
