@@ -44,7 +44,9 @@ class Audience(msgspec.Struct, frozen=True):
 
 
 class Emitter(Protocol):
-    """Sends events to people. Never raises for an absent or slow client: what is stored is the truth, events are news."""
+    """Sends events to people, whichever process has their sockets. Never raises for an absent or slow client: what is stored
+    is the truth, events are news.
+    """
 
     async def chat(self, user_id: str, event: ChatEvent) -> None:
         """To every tab of one user."""
@@ -72,7 +74,7 @@ class Emitter(Protocol):
         ...
 
     def is_connected(self, user_id: str) -> bool:
-        """Whether the user has a socket open."""
+        """Whether the user has a socket open, in any process."""
         ...
 
 

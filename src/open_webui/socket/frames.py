@@ -200,9 +200,8 @@ class FrameWriter:
 
         return watched
 
-    def send(self, sids: Collection[str], name: str, payload: dict[str, Any]) -> None:
-        """Sends an event to sockets. Who is gone misses it; the payload is any JSON, encoded parts (msgspec.Raw) included."""
-        body = msgspec.json.encode((name, payload))
+    def send(self, sids: Collection[str], body: bytes) -> None:
+        """Sends an event (`event_body`) to sockets. Who is gone misses it."""
         frame: bytes | None = None
         for sid in sids:
             connection = self._connections.get(sid)
@@ -239,6 +238,16 @@ async def end_connection(server: socketio.AsyncServer, eio_sid: str | None) -> N
         await socket.close(wait=False)
         # The end of what the connection writes: Engine.IO closes it then.
         socket.queue.put_nowait(None)
+
+
+def event_body(name: str, payload: dict[str, Any]) -> bytes:
+    """An event as sockets get it. The payload is any JSON, encoded parts (msgspec.Raw) included."""
+    return msgspec.json.encode((name, payload))
+
+
+def shared_copy(body: bytes) -> bytes:
+    """An event about a chat as people get it whose chat it is not: with `shared: true` at the end of its payload."""
+    return body[:-2] + b',"shared":true}]'
 
 
 def text_frame(payload: bytes) -> bytes:

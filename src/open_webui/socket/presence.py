@@ -1,13 +1,23 @@
 """Who is connected: sockets by user, the token each came with, and which models are in use right now."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Any
 
 import msgspec
 
 from open_webui.principal import Principal
-
-MODEL_IN_USE_SECONDS = 3.0
+from open_webui.socket.remote import (
+    MODEL_IN_USE_SECONDS,
+    Change,
+    ModelUsed,
+    RemotePresence,
+    Snapshot,
+    UserConnected,
+    UserDisconnected,
+    ViewerJoined,
+    ViewerLeft,
+)
 
 
 class SocketSession(msgspec.Struct):
@@ -20,9 +30,14 @@ class SocketSession(msgspec.Struct):
 
 
 class Presence:
-    """The sockets of this process."""
+    """The sockets of this process; and who is connected, and uses what, in all processes.
+
+    remote: the other processes. announce: tells them what changes here; None where there is one process only.
+    """
 
     def __init__(self) -> None:
+        self.remote = RemotePresence()
+        self.announce: Callable[[Change], None] | None = None
         self._sessions: dict[str, SocketSession] = {}
         self._by_user: dict[str, set[str]] = {}
         self._models: dict[str, tuple[str, float]] = {}
@@ -37,7 +52,10 @@ class Presence:
         if before is not None and before.principal.id != session.principal.id:
             self.remove(session.sid)
         self._sessions[session.sid] = session
-        _put(self._by_user, session.principal.id, session.sid)
+        user_id = session.principal.id
+        if self.announce is not None and user_id not in self._by_user:
+            self.announce(UserConnected(user_id))
+        _put(self._by_user, user_id, session.sid)
         if session.sid not in self._chats:
             _put(self._idle, session.principal.id, session.sid)
 
@@ -47,8 +65,11 @@ class Presence:
             self.leave(chat_id, sid)
         session = self._sessions.pop(sid, None)
         if session is not None:
-            _drop(self._by_user, session.principal.id, sid)
-            _drop(self._idle, session.principal.id, sid)
+            user_id = session.principal.id
+            _drop(self._by_user, user_id, sid)
+            _drop(self._idle, user_id, sid)
+            if self.announce is not None and user_id not in self._by_user:
+                self.announce(UserDisconnected(user_id))
         self._models.pop(sid, None)
         return session
 
@@ -62,21 +83,38 @@ class Presence:
         """The socket of a user that signed in first. Raises StopIteration where there is none."""
         return next(sid for sid, session in self._sessions.items() if session.principal.id == user_id)
 
-    def user_ids(self) -> list[str]:
-        return list(self._by_user)
-
     def sessions(self) -> list[SocketSession]:
         return list(self._sessions.values())
 
-    def is_connected(self, user_id: str) -> bool:
+    def is_here(self, user_id: str) -> bool:
+        """Whether a user has a socket in this process."""
         return user_id in self._by_user
+
+    def is_connected(self, user_id: str) -> bool:
+        """Whether a user has a socket in any process."""
+        return user_id in self._by_user or self.remote.is_connected(user_id)
+
+    def user_ids(self) -> Collection[str]:
+        """Who is connected, to any process."""
+        return self.remote.user_ids() | self._by_user.keys()
 
     def use_model(self, sid: str, model_id: str) -> None:
         self._models[sid] = (model_id, time.monotonic() + MODEL_IN_USE_SECONDS)
+        if self.announce is not None:
+            self.announce(ModelUsed(model_id))
 
     def models_in_use(self) -> list[str]:
+        """In all processes."""
+        return sorted(self._models_here() | self.remote.models_in_use())
+
+    def _models_here(self) -> set[str]:
         at = time.monotonic()
-        return sorted({model for model, until in self._models.values() if until > at})
+        return {model for model, until in self._models.values() if until > at}
+
+    def snapshot(self) -> Snapshot:
+        """Everything about this process that others need."""
+        viewers = {chat_id: self._people_here(chat_id) for chat_id in self._looking}
+        return Snapshot(set(self._by_user), viewers, sorted(self._models_here()))
 
     def join(self, chat_id: str, sid: str) -> None:
         """Notes that a socket looks at a chat."""
@@ -86,13 +124,19 @@ class Presence:
         _put(self._looking, chat_id, sid)
         _put(self._chats, sid, chat_id)
         _drop(self._idle, session.principal.id, sid)
+        if self.announce is not None:
+            self.announce(ViewerJoined(chat_id, session.principal.id, session.principal.public()))
 
     def leave(self, chat_id: str, sid: str) -> None:
+        if not self.is_in(chat_id, sid):
+            return
         _drop(self._looking, chat_id, sid)
         _drop(self._chats, sid, chat_id)
-        session = self._sessions.get(sid)
-        if session is not None and sid not in self._chats:
-            _put(self._idle, session.principal.id, sid)
+        user_id = self._sessions[sid].principal.id
+        if sid not in self._chats:
+            _put(self._idle, user_id, sid)
+        if self.announce is not None and user_id not in self._people_here(chat_id):
+            self.announce(ViewerLeft(chat_id, user_id))
 
     def chats_of(self, sid: str) -> list[str]:
         """The chats that a socket looks at."""
@@ -122,10 +166,14 @@ class Presence:
     def is_in(self, chat_id: str, sid: str) -> bool:
         return sid in self._looking.get(chat_id, ())
 
-    def people_in(self, chat_id: str) -> list[Principal]:
-        """The people who look at a chat, each once."""
-        found = [self._sessions[sid].principal for sid in self.watchers_of(chat_id)]
-        return sorted({person.id: person for person in found}.values(), key=lambda p: p.id)
+    def people_in(self, chat_id: str) -> list[dict[str, Any]]:
+        """The public form of the people who look at a chat in any process, each once."""
+        found = self.remote.people_in(chat_id) | self._people_here(chat_id)
+        return [found[user_id] for user_id in sorted(found)]
+
+    def _people_here(self, chat_id: str) -> dict[str, dict[str, Any]]:
+        found = (self._sessions[sid].principal for sid in self._looking.get(chat_id, ()))
+        return {person.id: person.public() for person in found}
 
 
 def _put(index: dict[str, set[str]], key: str, value: str) -> None:

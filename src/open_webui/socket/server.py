@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 import socketio
@@ -24,6 +25,7 @@ from open_webui.socket.emitter import FastJson, SocketEmitter
 from open_webui.socket.frames import FrameWriter, end_socket
 from open_webui.socket.incoming import Incoming
 from open_webui.socket.presence import Presence, SocketSession
+from open_webui.socket.remote import PresenceSync, socket_id
 from open_webui.state import State
 
 log = get_logger(__name__)
@@ -70,6 +72,8 @@ class Sockets:
         writer = FrameWriter(self.server)
         self.emitter = SocketEmitter(self.server, writer, presence)
         self._state: State | None = None
+        # With the presence of other processes; None where there is one process only.
+        self._sync: PresenceSync | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._active_at: dict[str, float] = {}
         self.handlers: dict[str, Handler] = {
@@ -92,6 +96,13 @@ class Sockets:
     def open(self, state: State) -> None:
         """Starts to serve with this state."""
         self._state = state
+        # From its id every process knows which one has a socket.
+        self.server.eio.generate_id = lambda: socket_id(state.bus.instance, secrets.token_urlsafe(15))
+        if not state.database.is_sqlite:
+            self.emitter.open(state.bus)
+            self._sync = PresenceSync(
+                state.bus, self.presence, viewers_changed=self._tell_presence, events_lost=self._reload_chats
+            )
         state.identifier.on_forget(self._forgotten)
         self._sweeper = supervise("socket sweep", self._sweep)
 
@@ -116,6 +127,11 @@ class Sockets:
     async def _connect(self, sid: str, _environ: dict[str, Any], auth: Any = None) -> None:
         """Always accepts: the sign-in page opens a socket too. With a good token the socket is its user's."""
         await self._sign_in(sid, auth.get("token") if isinstance(auth, dict) else None)
+        connection = self.server.eio.sockets.get(self.server.manager.eio_sid_from_sid(sid, "/"))
+        if connection is None or connection.closed:
+            # The library tells the end of a socket only after this.
+            await self._disconnect(sid)
+            raise socketio.exceptions.ConnectionRefusedError
 
     async def _sign_in(self, sid: str, token: Any) -> SocketSession | None:
         if not isinstance(token, str) or not 0 < len(token) <= MAX_TOKEN:
@@ -134,11 +150,19 @@ class Sockets:
             # What one person hears costs a write for each.
             log.info("the oldest of too many sockets of one person was ended", user_id=principal.id)
             await end_socket(self.server, self.presence.oldest_of(principal.id))
+        if before is None or before.principal.id != principal.id:
+            await self._flush_announcements()
         return session
+
+    async def _flush_announcements(self) -> None:
+        """Returns when the other processes know what changed here: who fetches a chat from one of them misses no frame."""
+        if self._sync is not None:
+            await self._sync.flush()
 
     async def _disconnect(self, sid: str, *_reason: Any) -> None:
         await self._leave_all(sid)
         self.presence.remove(sid)
+        self.emitter.forget(sid)
 
     async def _leave_all(self, sid: str) -> None:
         for chat_id in self.presence.chats_of(sid):
@@ -146,7 +170,7 @@ class Sockets:
 
     async def _leave(self, sid: str, chat_id: str) -> None:
         self.presence.leave(chat_id, sid)
-        await self._tell_presence(chat_id)
+        self._tell_presence([chat_id])
 
     async def _event(self, name: str, sid: str, *args: Any) -> Any:
         """Every event: identified, checked against its policy, then handled. Unknown events are ignored."""
@@ -231,13 +255,23 @@ class Sockets:
             # Meanwhile the socket has left, or somebody else has signed in over it.
             return False
         self.presence.join(chat_id, session.sid)
-        await self._tell_presence(chat_id)
+        self._tell_presence([chat_id])
+        await self._flush_announcements()
         return True
 
-    async def _tell_presence(self, chat_id: str) -> None:
-        people = [p.public() for p in self.presence.people_in(chat_id)]
-        if people:
-            await self.emitter.to_chat(ChatEvent(chat_id, None, "chat:presence", {"users": people}))
+    def _tell_presence(self, chat_ids: Iterable[str]) -> None:
+        """Tells the sockets here that look at these chats who looks at them in any process."""
+        for chat_id in chat_ids:
+            if sids := self.presence.watchers_of(chat_id):
+                event = ChatEvent(chat_id, None, "chat:presence", {"users": self.presence.people_in(chat_id)})
+                self.emitter.to_sockets(sids, "events", event.wire() | {"shared": True})
+
+    def _reload_chats(self) -> None:
+        """Has the sockets here fetch what they show: events about it may have been lost."""
+        for chat_id in self.presence.watchers_by_chat():
+            self.emitter.to_sockets(
+                self.presence.watchers_of(chat_id), "events", ChatEvent(chat_id, None, "chat:reload").wire()
+            )
 
     async def _typing(self, session: SocketSession, chat_id: str, data: Any) -> bool:
         if not self.presence.is_in(chat_id, session.sid) or not await self._may(session.principal, chat_id, "write"):
@@ -276,7 +310,7 @@ class Sockets:
         if current is None:
             self.server.start_background_task(self._end, session.sid)
         elif current.principal.role != before.role:
-            self.emitter.to_tab(session.sid, "access:updated", {})
+            self.emitter.to_sockets([session.sid], "access:updated", {})
             await end_socket(self.server, session.sid)
 
     async def _end(self, sid: str) -> None:
@@ -339,7 +373,7 @@ class Sockets:
         if self.presence.is_in(chat_id, session.sid) and not await self._may(session.principal, chat_id, "read"):
             await self._leave(session.sid, chat_id)
             event = ChatEvent(chat_id, None, "chat:access", {})
-            self.emitter.to_tab(session.sid, "events", event.wire() | {"shared": True})
+            self.emitter.to_sockets([session.sid], "events", event.wire() | {"shared": True})
 
 
 def _origins(settings: Settings) -> Any:

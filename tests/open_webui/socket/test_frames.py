@@ -101,9 +101,9 @@ async def test_a_socket_that_is_gone_is_passed_over(live: Live, page: Page, admi
     emitter = emitter_of(live)
     async with open_page(admin.client, admin.token) as other:
         gone = other.sid
-    emitter.to_tab(gone, "number", {})
-    emitter.to_tab("no-such-socket", "number", {})
-    emitter.to_tab(page.sid, "number", {"n": 1})
+    emitter.to_sockets([gone], "number", {})
+    emitter.to_sockets(["no-such-socket"], "number", {})
+    emitter.to_sockets([page.sid], "number", {"n": 1})
     await until(lambda: bool(numbers(page)))
     assert live.app.state.sockets.presence.get(gone) is None
 
@@ -118,8 +118,8 @@ async def test_a_socket_that_takes_a_new_id_is_found_by_it(live: Live, admin: Ac
         assert second != first
         emitter = emitter_of(live)
         await until(lambda: live.app.state.sockets.presence.get(second) is not None)
-        emitter.to_tab(first, "number", {"n": 1})
-        emitter.to_tab(second, "number", {"n": 2})
+        emitter.to_sockets([first], "number", {"n": 1})
+        emitter.to_sockets([second], "number", {"n": 2})
         assert json.loads((await next_text(reader, b"42"))[2:]) == ["number", {"n": 2}]
 
 
@@ -192,12 +192,12 @@ async def test_a_client_that_answers_no_ping_is_let_go_with_all_that_waits_for_i
         connection = emitter._writer._connections[sid]
         writer.transport.pause_reading()
         for _ in range(1_000):
-            emitter.to_tab(sid, "number", {"text": "x" * 10_000})
+            emitter.to_sockets([sid], "number", {"text": "x" * 10_000})
         await asyncio.sleep(0.05)
         assert connection.transport.get_write_buffer_size() > 0
         connection.keepalive_timeout()  # what uvicorn's timer calls
         await until(lambda: presence.get(sid) is None)
-        emitter.to_tab(sid, "number", {})
+        emitter.to_sockets([sid], "number", {})
         assert emitter._writer._connections == {}
 
 

@@ -55,7 +55,7 @@ def test_tabs_showing_a_chat_under_any_history() -> None:
             for c in CHATS:
                 assert presence.watchers_of(c) == {s for s, at in looks if at == c}
                 assert set(presence.watching(c, {"ann"})) == {s for s, at in looks if at == c and owner[s] != "ann"}
-                assert [p.id for p in presence.people_in(c)] == sorted({owner[s] for s, at in looks if at == c})
+                assert [p["id"] for p in presence.people_in(c)] == sorted({owner[s] for s, at in looks if at == c})
 
 
 def test_nothing_is_left_of_a_socket_that_went() -> None:
@@ -64,5 +64,5 @@ def test_nothing_is_left_of_a_socket_that_went() -> None:
     presence.join("x", "a")
     presence.remove("a")
     presence.join("x", "a")
-    assert (presence.watchers_by_chat(), presence.user_ids(), presence.chats_of("a")) == ({}, [], [])
+    assert (presence.watchers_by_chat(), set(presence.user_ids()), presence.chats_of("a")) == ({}, set(), [])
     assert presence.tabs_showing("ann", "x", "a") == set()
