@@ -5,6 +5,7 @@
 - `upstream`: a provider that plays any part (tests/support/script.py lists them).
 - `live`: the application on that database with that provider; `make_live(**settings)` for other settings.
 - `client`, `admin`, `user`, `other`, `pending`: who speaks to it.
+- `s3_server`: S3, played by moto; `s3_wire`: a way to it that can be cut, slowed and mended.
 - `server`: the real process on that database; `make_server(**environment)` for others, to be killed and restarted.
 """
 
@@ -28,10 +29,11 @@ from open_webui.migrations.runner import migrate
 from tests.support import live as live_module
 from tests.support import network, postgres, redis
 from tests.support.live import Actor, Live
+from tests.support.s3 import S3Server, Wire, wire_to
 from tests.support.server import SECRET, Server
 from tests.support.upstream import Upstream
 
-_PREFIXES = ("OPENAI_", "OLLAMA_", "WEBUI_", "ENABLE_", "TASK_", "DEFAULT_")
+_PREFIXES = ("AWS_", "OPENAI_", "OLLAMA_", "WEBUI_", "ENABLE_", "TASK_", "DEFAULT_")
 _numbers = itertools.count(1)
 _HASHER = passwords._hasher
 DATABASES = ("sqlite", "postgresql")
@@ -158,6 +160,19 @@ def _settings(folder: Path, database_url: str, **changes: Any) -> Settings:
 def settings(tmp_path: Path, database_url: str) -> Settings:
     """The settings of `live`. `make_live(port=...)` changes some of them."""
     return _settings(tmp_path, database_url)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    server = S3Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def s3_wire(s3_server: S3Server) -> AsyncIterator[Wire]:
+    async with wire_to(s3_server.port) as wire:
+        yield wire
 
 
 @pytest.fixture

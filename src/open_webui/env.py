@@ -1,6 +1,7 @@
 """How the process was started: read once from the environment and `.env`, frozen, handed in."""
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,8 @@ MIN_SECRET = 8
 GOOD_SECRET = 16
 # More processes than any one machine has a use for are a mistake.
 MAX_WORKERS = 128
+# Names that every server of buckets takes as they are, but for "." and "..".
+_PREFIX_PART = re.compile(r"(?!\.{1,2}$)[\w.!'()=+-]+", re.ASCII)
 
 
 class Settings(BaseSettings):
@@ -59,6 +62,18 @@ class Settings(BaseSettings):
     websocket_redis_url: str = ""
     database_sqlite_pragma_busy_timeout: int = Field(default=5000, ge=0)
     enable_db_migrations: bool = True
+
+    # Where files lie: "local" (or empty) is DATA_DIR; "s3" a bucket of S3 or of a server that speaks like it.
+    storage_provider: Literal["", "local", "s3"] = ""
+    s3_bucket_name: str = ""
+    s3_endpoint_url: str = ""
+    s3_region_name: str = ""
+    s3_access_key_id: str = ""
+    s3_secret_access_key: SecretStr = SecretStr("")
+    # What all names of objects begin with, so that several servers may share a bucket.
+    s3_key_prefix: str = ""
+    # Where the bucket's name stands: in the "path" or in the host's name ("virtual").
+    s3_addressing_style: Literal["", "auto", "path", "virtual"] = ""
 
     webui_secret_key: SecretStr = SecretStr("")
     webui_auth_cookie_same_site: Literal["lax", "strict", "none"] = "lax"
@@ -129,6 +144,19 @@ class Settings(BaseSettings):
         if level not in {"", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
             raise ValueError("must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL")
         return level
+
+    @field_validator("storage_provider", "s3_addressing_style", mode="before")
+    @classmethod
+    def _word(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("s3_key_prefix")
+    @classmethod
+    def _prefix(cls, value: str) -> str:
+        parts = value.strip("/").split("/")
+        if value.strip("/") and any(not _PREFIX_PART.fullmatch(part) for part in parts):
+            raise ValueError("may have letters, digits and -_.!'()=+ in it, and / between its parts")
+        return "/".join(parts)
 
     @field_validator("webui_secret_key")
     @classmethod

@@ -169,6 +169,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.jobs = Queue(state.database, state.bus)
         await remove_leftovers(state.database, at_start=True)
         state.blobs = open_store(settings)
+        await state.blobs.check()
         await state.follow_config()
         stack.push_async_callback(state.stored_config.close)
         state.http = await stack.enter_async_context(open_http(settings))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.s3 import KEYS, S3Server
 from tests.support.server import Server
 
 MakeServer = Callable[..., Server]
@@ -36,6 +37,10 @@ def refused(server: Server) -> str:
         ({"OPENAI_API_CONFIGS": "{"}, "OPENAI_API_CONFIGS"),
         ({"GLOBAL_LOG_LEVEL": "LOUD"}, "GLOBAL_LOG_LEVEL"),
         ({"LOG_LEVELS": "open_webui"}, "LOG_LEVELS"),
+        ({"STORAGE_PROVIDER": "gcs"}, "STORAGE_PROVIDER: Input should be"),
+        ({"STORAGE_PROVIDER": "s3"}, "S3_BUCKET_NAME"),
+        ({"S3_KEY_PREFIX": "a/../b"}, "S3_KEY_PREFIX"),
+        ({"S3_ADDRESSING_STYLE": "sideways"}, "S3_ADDRESSING_STYLE"),
         ({"FRONTEND_BUILD_DIR": "/nowhere/at/all"}, "FRONTEND_BUILD_DIR"),
     ],
 )
@@ -80,3 +85,10 @@ def test_a_damaged_secret_key_is_named(make_server: MakeServer, tmp_path: Path) 
     data.mkdir()
     (data / "secret-key").write_text("x")
     assert "secret-key" in refused(make_server(DATA_DIR=str(data), WEBUI_SECRET_KEY=""))
+
+
+def test_a_start_with_a_bucket_that_is_not_there(make_server: MakeServer, s3_server: S3Server) -> None:
+    named = {"STORAGE_PROVIDER": "s3", "S3_BUCKET_NAME": "no-such-bucket", "S3_ENDPOINT_URL": s3_server.url}
+    said = refused(make_server(**named, **{name.upper(): value for name, value in KEYS.items()}))
+    assert "The bucket no-such-bucket at http" in said
+    assert "NoSuchBucket" in said

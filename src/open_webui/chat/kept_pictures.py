@@ -7,6 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from open_webui.chat.running import RunningAnswer
 from open_webui.errors import BadRequest, OuiError, TooLarge
 from open_webui.internal.log import get_logger
+from open_webui.storage.base import StoreAway
 
 log = get_logger(__name__)
 _MARK: Final = "data:"
@@ -24,7 +25,7 @@ async def keep_pictures(running: RunningAnswer, files: list[dict[str, Any]]) -> 
     except (BadRequest, TooLarge) as error:
         log.info("a picture in an answer was dropped", model=running.turn.target.model_id, reason=error.detail)
         return []
-    except (SQLAlchemyError, OSError):
+    except (StoreAway, SQLAlchemyError, OSError):
         log.exception("an answer's pictures could not be kept as files", message_id=running.turn.message_id)
         return files
     return kept

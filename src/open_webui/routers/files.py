@@ -1,5 +1,6 @@
 """Files: what their content is, for those who may see it."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Final
 from urllib.parse import quote
 
@@ -40,7 +41,7 @@ async def content(
 async def serve(store: BlobStore, file: File, request: Request, *, attachment: bool = False) -> Response:
     """A file's bytes as a reply: whole, a range of them, or the news that the client has them already.
 
-    Raises BlobMissing.
+    Raises BlobMissing, StoreAway.
     """
     etag = f'"{file.blob}"'
     headers = SAFE | {"etag": etag}
@@ -54,9 +55,23 @@ async def serve(store: BlobStore, file: File, request: Request, *, attachment: b
     span = files.span_of(wanted, file.size)
     headers["content-type"] = file.mime
     if span is None:
-        return StreamingResponse(store.read(file.blob), headers=headers | {"content-length": str(file.size)})
+        pieces = await _begun(store.read(file.blob))
+        return StreamingResponse(pieces, headers=headers | {"content-length": str(file.size)})
+    pieces = await _begun(store.read(file.blob, span.start, span.length))
     headers |= {"content-length": str(span.length), "content-range": _part(span, file.size)}
-    return StreamingResponse(store.read(file.blob, span.start, span.length), status_code=206, headers=headers)
+    return StreamingResponse(pieces, status_code=206, headers=headers)
+
+
+async def _begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same pieces, the first of which is there: a store that can't give it is told by the reply's status."""
+    first = await anext(pieces, b"")
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return all_of_them()
 
 
 def _part(span: files.Span, size: int) -> str:

@@ -11,6 +11,7 @@ from open_webui.models import embedded, files
 from open_webui.models.embedded import PLACES, PictureLocation
 from open_webui.services import intake
 from open_webui.services.deps import FileDeps
+from open_webui.storage.base import StoreAway
 
 log = get_logger(__name__)
 # Rows that are looked at in one query.
@@ -22,6 +23,7 @@ async def move_pictures(deps: FileDeps, reload: Callable[[], Awaitable[Any]] | N
     """Moves what is left and says how many rows changed. reload: takes over models whose rows changed.
 
     Each row is changed in a unit of its own, and only if it still is what was read. One that can't be moved stays.
+    Raises StoreAway: the next run goes on from there.
     """
     async with deps.database.read() as connection:
         at = await embedded.noted(connection)
@@ -71,6 +73,8 @@ async def _moved(deps: FileDeps, place: PictureLocation, key: Any) -> bool:
                         msgspec.json.decode(taken.document)
                         changed[name] = embedded.as_pages_show(place, row, name, taken.document)
                         new += taken.files
+        except StoreAway:
+            raise
         except (OuiError, msgspec.DecodeError, RecursionError) as error:
             log.warning("the pictures of a row could not be moved", table=place.table.name, key=key, error=str(error))
             return False

@@ -1,17 +1,17 @@
 """Blobs as files: `<folder>/aa/bb/<sha256>`, for the server's user only."""
 
-import asyncio
 import contextlib
 import hashlib
 import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from io import FileIO
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 from uuid import uuid4
 
-from open_webui.storage.base import PIECE, BlobMissing, Stored, check_hash
+from open_webui.storage.base import PIECE, BlobMissing, Stored, check_hash, on_disk
 
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
@@ -29,36 +29,39 @@ class DiskStore:
         self._new = folder / "new"
         self._lock = threading.Lock()
 
+    async def check(self) -> None:
+        """See `BlobStore`: a folder that can't be made or filled may be mended while the server runs."""
+
     async def put(self, content: bytes | AsyncIterator[bytes]) -> Stored:
         if isinstance(content, bytes):
-            return await asyncio.to_thread(self._put_bytes, content)
+            return await on_disk(self._put_bytes, content)
         digest = hashlib.sha256()
         size = 0
-        handle, temporary = await asyncio.to_thread(self._begin)
+        handle, temporary = await on_disk(self._begin)
         try:
             with handle:
                 async for piece in content:
                     size += len(piece)
-                    await asyncio.to_thread(_add, handle, digest, piece)
-                await asyncio.to_thread(_sync, handle)
-            await asyncio.to_thread(self._finish, temporary, digest.hexdigest(), size)
+                    await on_disk(_add, handle, digest, piece)
+                await on_disk(_sync, handle)
+            await on_disk(self._finish, temporary, digest.hexdigest(), size)
         finally:
             temporary.unlink(missing_ok=True)
         return Stored(digest.hexdigest(), size)
 
     async def size(self, key: str) -> int | None:
-        return await asyncio.to_thread(self._size, check_hash(key))
+        return await on_disk(self._size, check_hash(key))
 
     async def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         try:
-            handle = await asyncio.to_thread(self._path(check_hash(key)).open, "rb")
+            handle = await on_disk(self._path(check_hash(key)).open, "rb")
         except FileNotFoundError:
             raise BlobMissing from None
         with handle:
             handle.seek(start)
             left = length
             while left is None or left > 0:
-                piece = await asyncio.to_thread(handle.read, PIECE if left is None else min(PIECE, left))
+                piece = await on_disk(handle.read, PIECE if left is None else min(PIECE, left))
                 if not piece:
                     return
                 if left is not None:
@@ -66,12 +69,12 @@ class DiskStore:
                 yield piece
 
     async def delete(self, key: str, before: float) -> bool:
-        return await asyncio.to_thread(self._delete, check_hash(key), before)
+        return await on_disk(self._delete, check_hash(key), before)
 
     async def untouched(self, before: float) -> AsyncIterator[list[str]]:
-        await asyncio.to_thread(self._clear_leftovers, before)
-        for folder in await asyncio.to_thread(self._shelves):
-            found = await asyncio.to_thread(_older, folder, before)
+        await on_disk(self._clear_leftovers, before)
+        for folder in await on_disk(self._shelves):
+            found = await on_disk(_older, folder, before)
             if found:
                 yield found
 
@@ -90,17 +93,19 @@ class DiskStore:
             handle, temporary = self._begin()
             try:
                 with handle:
-                    handle.write(content)
+                    _write(handle, content)
                     _sync(handle)
                 self._finish(temporary, key, len(content))
             finally:
                 temporary.unlink(missing_ok=True)
         return Stored(key, len(content))
 
-    def _begin(self) -> tuple[IO[bytes], Path]:
+    def _begin(self) -> tuple[FileIO, Path]:
         _make_folder(self._new)
         temporary = self._new / uuid4().hex
-        return os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb"), temporary
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        # Without a buffer, which closing it would try to write once more on a disk that is full.
+        return os.fdopen(handle, "wb", buffering=0), temporary
 
     def _finish(self, temporary: Path, key: str, size: int) -> None:
         if self._touch(key, size):
@@ -168,13 +173,18 @@ def _make_folder(folder: Path) -> None:
         _sync_folder(folder.parent)
 
 
-def _add(handle: IO[bytes], digest: "hashlib._Hash", piece: bytes) -> None:
+def _add(handle: FileIO, digest: "hashlib._Hash", piece: bytes) -> None:
     digest.update(piece)
-    handle.write(piece)
+    _write(handle, piece)
 
 
-def _sync(handle: IO[bytes]) -> None:
-    handle.flush()
+def _write(handle: FileIO, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[handle.write(left) :]
+
+
+def _sync(handle: FileIO) -> None:
     os.fsync(handle.fileno())
 
 

@@ -10,12 +10,13 @@ from msgspec.structs import replace
 from open_webui.chat.context.stage import PictureReader, StageContext
 from open_webui.chat.turn import Draft, Turn
 from open_webui.models.files import File
-from open_webui.storage.base import BlobMissing
+from open_webui.storage.base import BlobMissing, StoreAway
 from open_webui.utils.addresses import id_in
 from open_webui.utils.pictures import RASTER
 
 LEFT_OUT: Final = "[An earlier picture was left out here: only the newest pictures of a conversation are sent again.]"
 GONE: Final = "[There was a picture here that can't be read any more.]"
+AWAY: Final = "[There is a picture here that can't be read at the moment.]"
 LIMIT: Final = 20 * 2**20
 # Bytes that are encoded in one go, a multiple of three.
 _PIECE: Final = 3 * 2**18
@@ -66,6 +67,8 @@ async def _take(url: str, found: dict[str, File], reader: PictureReader | None, 
         data = await reader.read(file)
     except BlobMissing:
         return GONE, left
+    except StoreAway:
+        return AWAY, left
     return head + await asyncio.to_thread(_encoded, data), left - size
 
 
