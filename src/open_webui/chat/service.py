@@ -49,7 +49,7 @@ class ChatParts:
         self._sweeper: asyncio.Task[None] | None = None
         usage = UsageLog()
         self.gate = Gate(catalogue, usage, load)
-        self.streams = Streams(settings.max_api_calls_per_user)
+        self.streams = Streams(settings.max_api_calls_per_user, bus)
         self.running = RunningAnswers(settings, database, load)
         self.journal = Journal(database, settings.checkpoint_interval, self.running.all, usage, instance)
         limits = Limits(settings.chat_answer_max_chars, settings.chat_answer_max_bytes)
@@ -72,11 +72,13 @@ class ChatParts:
         self.journal.open()
         if not self.database.is_sqlite:
             self._sweeper = supervise("generation sweep", self._sweep)
+            self.streams.elsewhere.open()
 
     async def close(self) -> None:
         """Interrupts what runs, waits until all of it is stored, and closes the journal."""
         if self._sweeper is not None:
             self._sweeper.cancel()
+        await self.streams.elsewhere.close()
         await self.starter.close()
         await self.journal.close()
 

@@ -9,7 +9,9 @@ from weakref import WeakSet
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from open_webui.chat.delivery.elsewhere import CallsElsewhere
 from open_webui.errors import TooManyRequests
+from open_webui.internal.bus.port import Bus
 from open_webui.principal import Principal
 
 
@@ -64,9 +66,10 @@ class _Reserved:
 class Streams:
     """All of this process. A response that was never begun is forgotten with the request that it was made for."""
 
-    def __init__(self, most: int) -> None:
-        """most: calls of one person at once, streams and whole answers."""
+    def __init__(self, most: int, bus: Bus) -> None:
+        """most: calls of one person at once, streams and whole answers, here and at other processes."""
         self._most = most
+        self.elsewhere = CallsElsewhere(bus, self._counts)
         self._open: dict[str, tuple[Principal, WeakSet[Bound]]] = {}
         self._by_user: dict[str, WeakSet[Bound]] = {}
         self._asking: Counter[str] = Counter()
@@ -74,9 +77,15 @@ class Streams:
     def reserve(self, principal: Principal) -> "_Reserved":
         """One more call of a person, for as long as its answer is waited for. Raises TooManyRequests."""
         running = len(self._by_user.get(principal.id, ())) + self._asking[principal.id]
+        running += self.elsewhere.of(principal.id)
         if running >= self._most:
             raise TooManyRequests(f"You have {self._most} answers being written, which is the most at once.")
         return _Reserved(self._asking, principal.id)
+
+    def _counts(self) -> dict[str, int]:
+        """The calls that people have here."""
+        counts = self._asking + Counter({user_id: len(bound) for user_id, bound in self._by_user.items()})
+        return dict(counts)
 
     def bind(self, token: str, principal: Principal, response: Response) -> Response:
         """The response, bound to the credential until it is over."""
