@@ -28,7 +28,7 @@ API_KEYS = "features.api_keys"
 # Changes of these settings change what somebody may do.
 _ACCESS_KEYS = frozenset({"user.permissions", "auth.enable_api_keys"})
 Listener = Callable[[str], Awaitable[None]]
-# News: whose access ended or changed; whose rights did (no ids: everybody's).
+# News: whose access ended or changed; whose groups did (null: perhaps everybody's), or that grants did (of nobody).
 _FORGOTTEN, _RENEWED = "identity:forgotten", "identity:renewed"
 
 
@@ -44,11 +44,12 @@ class Identifier:
         # How often something was dropped: what was looked up meanwhile may be of before.
         self._drops = 0
         self._listeners: list[Listener] = []
+        self._rights_listeners: list[Callable[[], None]] = []
         self._touching: dict[str, asyncio.Task[None]] = {}
         self._telling: set[asyncio.Task[None]] = set()
         config.on_change(lambda keys: self.drop() if keys & _ACCESS_KEYS else None)
         bus.subscribe(_FORGOTTEN, self._hear_forgotten)
-        bus.subscribe(_RENEWED, lambda _peer, user_ids: self.drop(user_ids))
+        bus.subscribe(_RENEWED, lambda _peer, user_ids: self._renew(user_ids))
         for happened in (bus.on_joined, bus.on_left):
             # It may have changed something unheard. Sockets and streams are looked at every few seconds anyhow.
             happened(lambda _peer: self.drop())
@@ -133,10 +134,20 @@ class Identifier:
 
     async def renew(self, user_ids: Collection[str] | None = None) -> None:
         """To be called after a change of groups has been committed: in all processes the next request of these users, or of
-        all, is looked up anew.
+        all, is looked up anew. After a change of grants on chats and folders it is called for nobody: who looks at a chat is
+        looked at again in any case.
         """
-        self.drop(user_ids)
+        self._renew(user_ids)
         self._bus.publish(_RENEWED, None if user_ids is None else list(user_ids))
+
+    def _renew(self, user_ids: Collection[str] | None) -> None:
+        self.drop(user_ids)
+        for listener in self._rights_listeners:
+            listener()
+
+    def on_renew(self, listener: Callable[[], None]) -> None:
+        """Calls the listener after rights or grants changed, here or in another process (see `renew`)."""
+        self._rights_listeners.append(listener)
 
     def drop(self, user_ids: Collection[str] | None = None) -> None:
         """Drops what is cached here about these users, or about all."""

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -128,6 +129,7 @@ async def set_access(deps: Deps, principal: Principal, folder_id: str, given: Gr
     async with deps.database.write() as unit:
         folder = await own(unit, principal, folder_id)
         await folders.repository.set_grants(unit.connection, principal, folder.id, given.access_grants, strict=True)
+        unit.after_commit(partial(deps.identifier.renew, ()))
         return folder, await folders.repository.grants_on(unit.connection, folder.id)
 
 

@@ -1,5 +1,6 @@
 """Sharing: links to chats, and grants that people ask for, checked against what they may give."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ async def share(deps: Deps, principal: Principal, chat_id: str, mode: str | None
     document = await _document(deps, principal, chat_id, mode)
     async with change_chat(deps.database, principal, chat_id, "own", error=ChatRefused) as (unit, held):
         chat = await shares.put(unit.connection, held, _mode(document), document)
+        unit.after_commit(partial(deps.identifier.renew, ()))
     return await reply(deps, principal, chat)
 
 
@@ -53,6 +55,7 @@ async def unshare(deps: Deps, principal: Principal, chat_id: str) -> bool:
     """Ends the sharing of one's chat."""
     async with change_chat(deps.database, principal, chat_id, "own", error=ChatRefused) as (unit, chat):
         await shares.delete(unit.connection, chat.alone())
+        unit.after_commit(partial(deps.identifier.renew, ()))
     return True
 
 
@@ -60,6 +63,7 @@ async def unshare_all(deps: Deps, principal: Principal) -> bool:
     """Ends the sharing of all of one's chats."""
     async with deps.database.write() as unit:
         await shares.delete(unit.connection, await chats.lock_all(unit.connection, principal.id, "shared"))
+        unit.after_commit(partial(deps.identifier.renew, ()))
     return True
 
 
@@ -151,4 +155,5 @@ async def set_access(deps: Deps, principal: Principal, chat_id: str, given: Gran
         await shares.repository.set_grants(unit.connection, principal, held.id, given.access_grants, strict=True)
         chat = await shares.put(unit.connection, held, _mode(document), document) if reshared else held
         tell_owner(deps, unit, chat, "chat:access", {})
+        unit.after_commit(partial(deps.identifier.renew, ()))
     return await reply(deps, principal, chat)

@@ -32,6 +32,8 @@ log = get_logger(__name__)
 PATH: Final = "/ws/socket.io"
 # R7: how often every connected account is looked at again.
 SWEEP_SECONDS: Final = 3.0
+# How long a sweep that is wanted now waits for others that want one, too.
+SETTLE_SECONDS: Final = 0.1
 # How long a socket outlives its token: with the sweep within the five seconds in which everything ends.
 PARTING: Final = 1.0
 # A heartbeat writes last_active_at at most this often for one user.
@@ -75,6 +77,8 @@ class Sockets:
         # With the presence of other processes; None where there is one process only.
         self._sync: PresenceSync | None = None
         self._sweeper: asyncio.Task[None] | None = None
+        # Set when a sweep is wanted now.
+        self._wanted = asyncio.Event()
         self._active_at: dict[str, float] = {}
         self.handlers: dict[str, Handler] = {
             "user-join": self.on_user_join,
@@ -104,6 +108,7 @@ class Sockets:
                 state.bus, self.presence, viewers_changed=self._tell_presence, events_lost=self._reload_chats
             )
         state.identifier.on_forget(self._forgotten)
+        state.identifier.on_renew(self._wanted.set)
         self._sweeper = supervise("socket sweep", self._sweep)
 
     async def close(self) -> None:
@@ -331,9 +336,13 @@ class Sockets:
                     streams.end(token)
 
     async def _sweep(self) -> None:
-        """Sees what another replica or a token's end changed; one query for all connected accounts."""
+        """Sees what changed of grants, what nobody told and the end of tokens; one query for all connected accounts."""
         while True:
-            await asyncio.sleep(SWEEP_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_SECONDS):
+                    await self._wanted.wait()
+                await asyncio.sleep(SETTLE_SECONDS)
+            self._wanted.clear()
             try:
                 await self._sweep_once()
             except Exception:
@@ -370,7 +379,11 @@ class Sockets:
 
     async def _recheck_watcher(self, session: SocketSession, chat_id: str) -> None:
         """Shows out who looks at somebody else's chat that is no longer shared with them."""
-        if self.presence.is_in(chat_id, session.sid) and not await self._may(session.principal, chat_id, "read"):
+        # With the groups of now, which may be others than when it was last heard.
+        current = await self._current(session.sid)
+        if current is None or not self.presence.is_in(chat_id, session.sid):
+            return
+        if not await self._may(current.principal, chat_id, "read"):
             await self._leave(session.sid, chat_id)
             event = ChatEvent(chat_id, None, "chat:access", {})
             self.emitter.to_sockets([session.sid], "events", event.wire() | {"shared": True})

@@ -175,6 +175,41 @@ class TestAccess:
         assert (await admin.client.delete(f"{at}/delete")).status_code == 200
         await is_told(False)
 
+    @pytest.mark.parametrize("ending", ["grants", "link", "all links", "member", "group"])
+    async def test_who_looks_at_a_chat_that_is_no_longer_shared(
+        self, admin: Actor, user: Actor, there: SimpleNamespace, ending: str
+    ) -> None:
+        group = (await admin.client.post("/api/v1/groups/create", json={"name": "G", "description": ""})).json()["id"]
+        added = await admin.client.post(f"/api/v1/groups/id/{group}/users/add", json={"user_ids": [user.id]})
+        assert added.status_code == 200, added.text
+        async with open_page(admin.client, admin.token) as owner, open_page(there.user.client, user.token) as reader:
+            chat_id = (await owner.post(owner.ask("echo", "Hello")))["chat_id"]
+            await owner.idle(chat_id)
+            grants = [{"principal_type": "group", "principal_id": group, "permission": "read"}]
+            at = f"/api/v1/chats/shared/{chat_id}/access/update"
+            for address, body in (
+                (f"/api/v1/chats/{chat_id}/share", {"share_mode": "continue"}),
+                (at, {"access_grants": grants}),
+            ):
+                assert (await admin.client.post(address, json=body)).status_code == 200
+            join = {"chat_id": chat_id, "data": {"type": "join"}}
+
+            async def joined() -> bool:
+                return bool(await reader.socket.call("events:chat", join, timeout=5))
+
+            await soon(joined)
+            method, address, body = {
+                "grants": ("POST", at, {"access_grants": []}),
+                "link": ("DELETE", f"/api/v1/chats/{chat_id}/share", None),
+                "all links": ("DELETE", "/api/v1/chats/share/all", None),
+                "member": ("POST", f"/api/v1/groups/id/{group}/users/remove", {"user_ids": [user.id]}),
+                "group": ("DELETE", f"/api/v1/groups/id/{group}/delete", None),
+            }[ending]
+            reply = await admin.client.request(method, address, json=body)
+            assert reply.status_code == 200, reply.text
+            await reader.until(lambda p: bool(p.data("chat:access")), timeout=2)
+            assert await joined() is False
+
 
 async def has(actor: Actor, model_id: str) -> bool:
     return model_id in await ids(actor)
