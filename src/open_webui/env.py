@@ -44,7 +44,17 @@ class Settings(BaseSettings):
 
     database_url: str = ""
     database_pool_size: int = Field(default=10, ge=1, le=200)
-    database_prepared_statements: bool = True
+    # Connections beyond those under load. None: as many again.
+    database_pool_max_overflow: int | None = Field(default=None, ge=0, le=200)
+    # Seconds that a request waits for one of them, and for a new one to be made.
+    database_pool_timeout: float = Field(default=10, gt=0)
+    database_connect_timeout: float = Field(default=10, gt=0)
+    # Seconds; 0 is no limit. Of one statement, of a transaction in which nothing happens, and of waiting for somebody's lock.
+    database_statement_timeout: float = Field(default=60, ge=0)
+    database_idle_transaction_timeout: float = Field(default=60, ge=0)
+    database_lock_timeout: float = Field(default=20, ge=0)
+    # None: unless a pooler is found before the database.
+    database_prepared_statements: bool | None = None
     # PostgreSQL itself, where DATABASE_URL is a pooler in transaction mode: news between processes can't pass that one.
     database_direct_url: str = ""
 

@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from open_webui.errors import Forbidden, OuiError, ProviderError, Unauthenticated, UnknownModel
-from open_webui.internal.db_errors import is_away, is_unstorable
+from open_webui.internal.db_errors import is_away, is_unstorable, sentence
 from open_webui.internal.log import get_logger
 from open_webui.routers import later, pages
 from open_webui.routing import Json
@@ -19,7 +19,6 @@ UNSTORABLE = "The request has a character or a number in it that can't be stored
 FOR_ADMINISTRATORS = (
     "Figures for administrators only: sign in as one in this browser, or send an administrator's API key."
 )
-NO_DATABASE = "The database can't be reached or written to at the moment. Nothing was stored; try again in a while."
 # Inputs are quoted in validation errors; a huge one is not sent back.
 MAX_INPUT = 500
 # Ends of the paths that OpenAI's clients call.
@@ -90,7 +89,7 @@ async def on_unexpected(request: Request, error: Exception) -> Response:
         return Json({"detail": UNSTORABLE}, status_code=400)
     if is_away(error):
         log.error("the database refused", path=request.url.path, exc_info=error)
-        return Json({"detail": NO_DATABASE}, status_code=503, headers={"Retry-After": "5"})
+        return Json({"detail": sentence(error)}, status_code=503, headers={"Retry-After": "5"})
     log.error("unexpected error", path=request.url.path, exc_info=error)
     return Json({"detail": OuiError.detail}, status_code=500)
 

@@ -39,6 +39,7 @@ from open_webui.services import accounts, intake
 from open_webui.services.attempts import SharedSignInAttempts, SignInAttempts
 from open_webui.services.file_keeper import keeping_files
 from open_webui.services.llamaforge import Llamaforge
+from open_webui.services.processes import Lease
 from open_webui.services.staging import leftovers, remove_leftovers
 from open_webui.storage import open_store
 from open_webui.storage.base import BlobStore
@@ -52,6 +53,8 @@ class State:
     settings: Settings
     config: Config
     database: Database
+    # Says to the other processes that share the database that this one lives.
+    lease: Lease
     # News to and from the other processes that share the database. Opened by who has this state, once everybody has said
     # what they want to hear.
     bus: Bus
@@ -202,7 +205,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
             bus=state.bus,
             load=state.load,
         )
-        state.running, state.starter = parts.running, parts.starter
+        state.running, state.starter, state.lease = parts.running, parts.starter, parts.lease
         state.gate, state.streams = parts.gate, parts.streams
         state.overlays = state.running.overlay
         state.active_chats = state.running.active_chats

@@ -42,6 +42,8 @@ CATCH_ALL = {
     "open_webui/chat/loop.py": "task runner: a bug must not leave a message unfinished",
     "open_webui/chat/aftermath.py": "task runner: a side question that fails must not take the others with it",
     "open_webui/chat/journal.py": "task runner: what is finished must not be lost, whatever a database raises",
+    "open_webui/chat/service.py": "task runner: a database that is away must not end the sweep for lost answers",
+    "open_webui/services/processes.py": "task runner: a lease is renewed whatever the database raises",
     "open_webui/chat/starter.py": "task runner: an end that can't be stored, and what follows an answer",
     "open_webui/chat/tools.py": "a tool is other people's code: what it raises is an answer to the model",
     "open_webui/internal/bus/listeners.py": "event fan-out: news that can't be taken must not take others with them",

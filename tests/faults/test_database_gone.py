@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from open_webui.failures import NO_DATABASE
+from open_webui.internal.db_errors import NO_DATABASE
 from tests.faults.conftest import at_page, models_are_there
 from tests.open_webui.chat.page import rebuilt
 from tests.support import postgres

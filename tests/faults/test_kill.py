@@ -103,7 +103,7 @@ async def test_killed_once_on_each_database(server: Server, upstream: Upstream) 
         assert (await page.message(chat_id, body["user_message"]["id"]))["content"] == "Hold on"
         assert (await page.http.get(f"/api/tasks/chat/{chat_id}")).json() == {"task_ids": []}
         async with asyncio.timeout(45):
-            # On a database that several servers may share, an ended one is taken for lost after half a minute.
+            # On a database that several servers may share, an ended one is taken for lost after some seconds.
             while not kept["done"]:
                 await asyncio.sleep(0.5)
                 kept = await page.message(chat_id, body["id"])

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 
-from open_webui import failures
+from open_webui.internal.db_errors import NO_DATABASE
 from tests.security import matrix
 from tests.security.matrix import World
 from tests.security.matrix_schemas import Operation, operations, places, replaced
@@ -104,7 +104,7 @@ async def judged(
     what = f"{operation.method} {path[:100]} {str(request)[:160]}: {reply.status_code} {reply.text[:160]}"
     if reply.status_code >= 500 and reply.status_code not in OF_A_PROVIDER and "The provider at" not in reply.text:
         return what
-    if failures.NO_DATABASE in reply.text:
+    if NO_DATABASE in reply.text:
         return what
     if reply.status_code >= 400 and stored.anything(chats=answers):
         # What an answer before it left to be counted is stored a little later: it is the refusal if it comes again.

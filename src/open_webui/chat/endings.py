@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from open_webui.chat.running import RunningAnswer
 from open_webui.errors import OuiError
+from open_webui.models.messages import MessageRow
 
 INTERRUPTED: Final = (
     "The server stopped while this answer was being written. What had arrived is kept; continue or regenerate it."
@@ -55,6 +56,19 @@ async def interrupted(running: RunningAnswer) -> None:
     running.answer.close("incomplete")
     await running.finish(interruption(running.body))
     await running.sender.ordered("chat:message:error", {"error": {"content": INTERRUPTED}, "done": True})
+
+
+async def taken(running: RunningAnswer, row: MessageRow | None) -> None:
+    """The end of an answer that another process has ended: what that stored is told. row: the message, if it is there."""
+    if row is not None and not row.done:
+        # It is being answered anew.
+        return
+    body = {} if row is None else row.body
+    if error := body.get("error"):
+        await running.sender.ordered("chat:message:error", {"error": error, "done": True})
+        return
+    await running.sender.ordered("chat:tasks:cancel", {"output": body.get("output") or running.answer.output()})
+    await running.sender.event("chat:tasks:cancel")
 
 
 def interruption(body: dict[str, Any]) -> dict[str, Any]:

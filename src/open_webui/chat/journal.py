@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.chat.kept_pictures import with_kept_pictures
-from open_webui.chat.running import RunningAnswer
+from open_webui.chat.running import AnswerTaken, RunningAnswer
 from open_webui.chat.usage_log import UsageLog
 from open_webui.internal.db import Database
 from open_webui.internal.db_errors import is_away
@@ -25,8 +24,6 @@ _encode = msgspec.json.encode
 RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
 # Tries that are left when the server ends.
 LAST_TRIES: Final = 3
-# Other processes take a generation for lost after generations.STALE_SECONDS without a beat.
-BEAT_SECONDS: Final = 5.0
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -47,16 +44,15 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What one commit writes. beat: say that the answers of this process are alive."""
+    """What one commit writes."""
 
     checkpoints: list[Checkpoint] = []
     ends: list[End] = []
     usage: list[dict[str, Any]] = []
-    beat: bool = False
 
     @property
     def is_empty(self) -> bool:
-        return not (self.checkpoints or self.ends or self.usage or self.beat)
+        return not (self.checkpoints or self.ends or self.usage)
 
     def pieces(self) -> "list[Work]":
         """The same, a commit for each row."""
@@ -92,17 +88,14 @@ class Journal:
         interval: float,
         running: Callable[[], Collection[RunningAnswer]],
         usage: UsageLog,
-        instance: str,
     ) -> None:
-        """running: gives the answers that are being written in this process. instance: this process's name."""
+        """running: gives the answers that are being written in this process."""
         self._database = database
         self._interval = interval
         self._running = running
         self._usage = usage
-        self._instance = instance
         self._ends: list[End] = []
         self._wake = asyncio.Event()
-        self._beat_at = 0.0
         self._closing = False
         self._ending = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -164,7 +157,7 @@ class Journal:
         work = Work(ends=taken)
         try:
             ends = [await _with_kept_pictures(end) for end in taken]
-            work = Work(self._checkpoints(), ends, self._usage.take(), self._is_time_to_beat())
+            work = Work(self._checkpoints(), ends, self._usage.take())
             if not work.is_empty:
                 await self._store(work)
             for end in ends:
@@ -196,9 +189,6 @@ class Journal:
                 running.begin_anew()
                 log.exception("a running answer can't be written", chat_id=running.turn.chat_id)
         return out
-
-    def _is_time_to_beat(self) -> bool:
-        return bool(self._running()) and time.monotonic() - self._beat_at > BEAT_SECONDS
 
     async def _store(self, work: Work) -> None:
         try:
@@ -243,24 +233,38 @@ class Journal:
         async with self._database.write() as unit:
             connection = unit.connection
             with unit.together():
-                await self._write_all(connection, work)
+                taken = await self._write_all(connection, work)
+        for end in taken:
+            if not await self._is_stored(end):
+                end.written.set_exception(AnswerTaken())
 
-    async def _write_all(self, connection: AsyncConnection, work: Work) -> None:
+    async def _write_all(self, connection: AsyncConnection, work: Work) -> list[End]:
+        """Writes what one commit holds. Gives the ends that it leaves out, since another process ended their answers."""
         stored = [end for end in work.ends if end.running.turn.row is not None]
-        rows = [(end.running.turn.row or 0, end.content, end.body, True) for end in stored]
-        # Chats before messages, as everybody takes them.
+        taken: list[End] = []
+        # Chats before generations before messages, as everybody takes them.
         await turn_updates.touch(connection, sorted({end.running.turn.chat_id for end in stored}))
+        if stored:
+            task_ids = [end.running.turn.task_id for end in stored]
+            if self._database.is_sqlite:
+                await generations.end(connection, task_ids)
+            else:
+                held = await generations.end_held(connection, task_ids)
+                taken = [end for end in stored if end.running.turn.task_id not in held]
+        rows = [(end.running.turn.row or 0, end.content, end.body, True) for end in stored if end not in taken]
         await messages.save_answers(connection, rows)
-        if work.beat:
-            await generations.beat(connection, self._instance)
-            self._beat_at = time.monotonic()
-        if work.ends:
-            await generations.end(connection, [end.running.turn.task_id for end in work.ends])
         await generation_parts.append(
             connection, [(one.running.turn.task_id, one.seq, one.data) for one in work.checkpoints]
         )
         if work.usage:
             await usages.add(connection, work.usage)
+        return taken
+
+    async def _is_stored(self, end: End) -> bool:
+        """Whether an end that was left out is in its row, since its commit succeeded and nobody heard of it, or has none."""
+        async with self._database.read() as connection:
+            row = await messages.get(connection, end.running.turn.chat_id, end.running.turn.message_id)
+        return row is None or (row.done and (row.content, row.body) == (end.content, end.body))
 
 
 def _looked_at(written: "asyncio.Future[None]") -> None:

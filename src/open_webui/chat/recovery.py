@@ -14,32 +14,36 @@ from open_webui.utils.answer_parts import Rebuilt, ended
 
 log = get_logger(__name__)
 # How often it is looked whether another process left answers behind.
-SWEEP_SECONDS: Final = 5.0
+SWEEP_SECONDS: Final = 2.0
+# Of so many looks, one is for answers that nobody ever wrote.
+REPAIR_EVERY: Final = 15
 # Answers a transaction: nobody waits long for the writer.
 BATCH: Final = 50
 
 
-async def recover(database: Database, *, exclusive: bool) -> int:
-    """Marks what lost processes were writing as interrupted, and answers that are not done and nobody writes.
+async def recover(database: Database, judge: str | None, *, repair: bool = True) -> int:
+    """Marks what lost processes were writing as interrupted, and with `repair` answers that are not done and nobody writes.
 
-    exclusive: no other process shares the database, so whatever is noted there is lost. Returns how many there were.
+    judge: this process, which has a lease; None where no other shares the database, so that whatever is noted there is
+    lost. Returns how many there were.
     """
-    count = await _recover_generations(database, exclusive=exclusive)
-    count += await _repair_unfinished(database, exclusive=exclusive)
+    count = await _recover_generations(database, judge)
+    if repair:
+        count += await _repair_unfinished(database, judge)
     if count:
         log.info("answers were interrupted by an earlier end of the server", count=count)
     return count
 
 
-async def _recover_generations(database: Database, *, exclusive: bool) -> int:
+async def _recover_generations(database: Database, judge: str | None) -> int:
     count = 0
     while True:
         async with database.read() as connection:
-            if not await generations.are_left(connection, exclusive=exclusive):
+            if not await generations.are_left(connection, judge):
                 return count
         async with database.write() as unit:
             # Looked at again where nobody else can change them: a process that was only slow has beaten meanwhile.
-            found = await generations.take_left(unit.connection, BATCH, exclusive=exclusive)
+            found = await generations.take_left(unit.connection, BATCH, judge)
             for left in found:
                 row = await messages.get(unit.connection, left.chat_id, left.message_id)
                 if row is not None and not row.done:
@@ -51,14 +55,14 @@ async def _recover_generations(database: Database, *, exclusive: bool) -> int:
         count += len(found)
 
 
-async def _repair_unfinished(database: Database, *, exclusive: bool) -> int:
+async def _repair_unfinished(database: Database, judge: str | None) -> int:
     count = 0
     while True:
         async with database.read() as connection:
-            if not await generations.are_unfinished(connection, exclusive=exclusive):
+            if not await generations.are_unfinished(connection, judge):
                 return count
         async with database.write() as unit:
-            found = await generations.take_unfinished(unit.connection, BATCH, exclusive=exclusive)
+            found = await generations.take_unfinished(unit.connection, BATCH, judge)
             for chat_id, message_id in found:
                 row = await messages.get(unit.connection, chat_id, message_id)
                 if row is not None:

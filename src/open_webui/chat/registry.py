@@ -6,17 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from open_webui.chat import limits
 from open_webui.chat.running import RunningAnswer
 from open_webui.env import Settings
-from open_webui.errors import Conflict, NotFound, TooManyRequests, Unavailable
+from open_webui.errors import NotFound, Unavailable
 from open_webui.internal.db import Database
 from open_webui.internal.load import Load
-from open_webui.models import chats, turn_updates
+from open_webui.models import chats, generations, turn_updates
 from open_webui.principal import Principal
 
-# Answers in all, so that a loop in somebody's script can't fill the memory.
-MAX_RUNNING: Final = 2_000
-MAX_RUNNING_PER_USER: Final = 200
 # How long a stop waits for the answer's end to be stored. A database that is away longer gets it later.
 END_SECONDS: Final = 10.0
 # A chat (None: one that is being made) and a message in it.
@@ -66,13 +64,11 @@ class RunningAnswers:
     @contextmanager
     def reserve(self, principal: Principal, count: int) -> Iterator[None]:
         """Room for some more answers of a person while they are started. Raises Unavailable, TooManyRequests."""
-        if len(self._entries) + self._reserved.total() + count > MAX_RUNNING:
+        if len(self._entries) + self._reserved.total() + count > limits.MAX_RUNNING:
             raise Unavailable("Too many answers are being written at the moment. Wait for one to end.")
         mine = sum(1 for entry in self._entries.values() if entry.running.turn.principal.id == principal.id)
-        if mine + self._reserved[principal.id] + count > MAX_RUNNING_PER_USER:
-            raise TooManyRequests(
-                f"You have {MAX_RUNNING_PER_USER} answers being written, which is the most at once. Wait for one to end."
-            )
+        if mine + self._reserved[principal.id] + count > limits.MAX_RUNNING_PER_USER:
+            raise limits.too_many()
         self._reserved[principal.id] += count
         try:
             yield
@@ -100,7 +96,7 @@ class RunningAnswers:
                 continue
             if (chat_id, message_id) in self._starting or self._find(chat_id, message_id) is not None:
                 await self.check(principal, chat_id, write=True)
-                raise Conflict("This answer is being written already. Stop it first.")
+                raise limits.taken()
 
     def add(self, running: RunningAnswer) -> RunningTask:
         turn = running.turn
@@ -200,6 +196,18 @@ class RunningAnswers:
         found = {task_id: entry for task_id in task_ids if (entry := self._entries.get(task_id))}
         await asyncio.gather(*(entry.end() for entry in found.values()))
         return list(found)
+
+    async def give_up_taken(self, instance: str) -> None:
+        """Ends the answers of this process that another has ended, since it took this one for dead."""
+        stored = [e for e in self._entries.values() if not e.running.turn.is_temporary and not e.running.has_ended]
+        if not stored:
+            return
+        async with self._database.read() as connection:
+            held = await generations.of_instance(connection, instance)
+        taken = [entry for entry in stored if entry.running.turn.task_id not in held and not entry.running.has_ended]
+        for entry in taken:
+            entry.running.give_up()
+        await asyncio.gather(*(entry.end() for entry in taken))
 
     # Rights
 

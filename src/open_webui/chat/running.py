@@ -17,6 +17,10 @@ from open_webui.utils.answer_parts import Part, joined
 MANY_FRAMES: Final = 4_096
 
 
+class AnswerTaken(Exception):
+    """Another process has ended this answer, since it took this one for dead."""
+
+
 class Store(Protocol):
     """What a running answer needs of the journal."""
 
@@ -113,11 +117,18 @@ class RunningAnswer:
         """Stores the end of the answer; returns when it is committed. extra: further fields of the message.
 
         The first end counts: a second call only waits for it. Raises what makes it impossible to store; while the
-        database is away it waits.
+        database is away it waits. Raises AnswerTaken where another process has ended it.
         """
         if self._end is None:
             self._end = self._store.store_end(self, extra)
         await asyncio.shield(self._end)
+
+    def give_up(self) -> None:
+        """Another process has ended it: it takes no changes any more, and whoever ends it here gets AnswerTaken."""
+        if self._end is None:
+            self._end = asyncio.get_running_loop().create_future()
+            self._end.set_exception(AnswerTaken())
+            self._end.exception()
 
     def begin_anew(self) -> None:
         """Has the next part hold the whole answer: what was taken before is void."""

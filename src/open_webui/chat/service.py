@@ -1,6 +1,7 @@
 """The chat's parts, put together: opened and closed in their order."""
 
 import asyncio
+import itertools
 
 from llamaforge.events.parts import Limits
 from open_webui.chat import recovery
@@ -19,14 +20,18 @@ from open_webui.events import Emitter
 from open_webui.internal.bus.port import Bus
 from open_webui.internal.db import Database
 from open_webui.internal.load import Load
+from open_webui.internal.log import get_logger
 from open_webui.internal.supervise import supervise
+from open_webui.services.processes import Lease
 from open_webui.storage.base import BlobStore
+
+log = get_logger(__name__)
 
 
 class ChatParts:
     """running: the answers of this process. starter: begins new ones. journal: stores them. gate: to providers.
 
-    streams: open streams of API clients.
+    streams: open streams of API clients. lease: says to other processes that this one lives.
     """
 
     def __init__(
@@ -46,12 +51,13 @@ class ChatParts:
         self.blobs = blobs
         self.bus = bus
         instance = bus.instance
+        self.lease = Lease(database, instance)
         self._sweeper: asyncio.Task[None] | None = None
         usage = UsageLog()
         self.gate = Gate(catalogue, usage, load)
         self.streams = Streams(settings.max_api_calls_per_user, bus)
         self.running = RunningAnswers(settings, database, load)
-        self.journal = Journal(database, settings.checkpoint_interval, self.running.all, usage, instance)
+        self.journal = Journal(database, settings.checkpoint_interval, self.running.all, usage)
         limits = Limits(settings.chat_answer_max_chars, settings.chat_answer_max_bytes)
         storage = TurnStorage(database, instance, settings.chat_history_max_chars, limits)
         self.starter = Starter(
@@ -68,7 +74,8 @@ class ChatParts:
 
     async def open(self) -> None:
         """Marks what an ended process left unfinished, then starts the journal."""
-        await recovery.recover(self.database, exclusive=self.database.is_sqlite)
+        await self.lease.open()
+        await recovery.recover(self.database, None if self.database.is_sqlite else self.lease.instance)
         self.journal.open()
         if not self.database.is_sqlite:
             self._sweeper = supervise("generation sweep", self._sweep)
@@ -81,9 +88,16 @@ class ChatParts:
         await self.streams.elsewhere.close()
         await self.starter.close()
         await self.journal.close()
+        await self.lease.close()
 
     async def _sweep(self) -> None:
-        """Sees what other processes left behind; a lost database is tried again."""
-        while True:
+        """Ends what other processes left behind, and what others took from this one."""
+        for count in itertools.count(1):
             await asyncio.sleep(recovery.SWEEP_SECONDS)
-            await recovery.recover(self.database, exclusive=False)
+            try:
+                repair = count % recovery.REPAIR_EVERY == 0
+                await recovery.recover(self.database, self.lease.instance, repair=repair)
+                await self.running.give_up_taken(self.lease.instance)
+            except Exception:
+                # The task runner's place: a database that is away is looked at again.
+                log.warning("it could not be seen whether another process left answers", exc_info=True)

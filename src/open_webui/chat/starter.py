@@ -15,7 +15,7 @@ from open_webui.chat.loop import Pipeline
 from open_webui.chat.permissions import permitted, permitted_chat
 from open_webui.chat.registry import RunningAnswers, RunningTask
 from open_webui.chat.request import PageRequest
-from open_webui.chat.running import RunningAnswer
+from open_webui.chat.running import AnswerTaken, RunningAnswer
 from open_webui.chat.store import Stored, TurnStorage, store
 from open_webui.chat.turn import Turn
 from open_webui.config import Config
@@ -24,6 +24,7 @@ from open_webui.connections.gate import Gate
 from open_webui.errors import Unavailable
 from open_webui.events import Audience, ChatEvent, Emitter
 from open_webui.internal.log import get_logger
+from open_webui.models import messages
 from open_webui.models.base import new_id
 from open_webui.principal import Principal
 from open_webui.services.deps import FileDeps
@@ -170,6 +171,10 @@ class Starter:
                 return await loop.answer(running, self._services, self.pipeline)
             except asyncio.CancelledError:
                 await (endings.interrupted if entry.is_going_down else endings.stopped)(running)
+        except AnswerTaken:
+            async with self._storage.database.read() as connection:
+                row = await messages.get(connection, turn.chat_id, turn.message_id)
+            await endings.taken(running, row)
         except Exception:
             # The task runner's place: the journal refused even after its tries.
             log.exception("an answer's end could not be stored", chat_id=turn.chat_id, message_id=turn.message_id)

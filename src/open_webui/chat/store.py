@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llamaforge.events.parts import DEFAULT_LIMITS, Limits
+from open_webui.chat import limits
 from open_webui.chat.request import Ask, PageRequest
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.internal.db import Database
@@ -55,9 +57,22 @@ class TurnStorage(msgspec.Struct, frozen=True):
 async def store(
     storage: TurnStorage, principal: Principal, request: PageRequest, asks: Sequence[tuple[Ask, str]]
 ) -> Stored:
-    """Raises NotFound for a chat, folder or message that isn't the caller's to write to, BadRequest for a lone parent."""
+    """Raises NotFound for a chat, folder or message that isn't the caller's to write to, BadRequest for a lone parent;
+    Conflict and TooManyRequests for what other processes write.
+    """
     if request.is_temporary:
         return _temporary(principal, request)
+    try:
+        return await _store(storage, principal, request, asks)
+    except sa.exc.IntegrityError as error:
+        if generations.is_begun(error):
+            raise limits.taken() from error
+        raise
+
+
+async def _store(
+    storage: TurnStorage, principal: Principal, request: PageRequest, asks: Sequence[tuple[Ask, str]]
+) -> Stored:
     async with storage.database.write() as unit:
         connection = unit.connection
         chat = await _chat(connection, principal, request)
@@ -72,10 +87,15 @@ async def store(
         stale = frozenset({"error"}) if request.continued else messages.ANSWER_FIELDS
         if chat.user_id != principal.id:
             wire = await _spared(connection, chat, principal, wire)
+        if not storage.database.is_sqlite:
+            written = await generations.held_count(connection, principal.id)
+            if written + len(asks) > limits.MAX_RUNNING_PER_USER:
+                raise limits.too_many()
         with unit.together():
+            # Before its messages, as everybody takes them.
+            await generations.begin(connection, _begun(principal, chat, asks), storage.instance)
             rows = await messages.put(connection, chat, principal.id, wire, {ask.message_id: stale for ask, _ in asks})
             await turn_updates.advance(connection, chat, asks[0][0].message_id)
-            await generations.begin(connection, _begun(principal, chat, asks), storage.instance)
         answers = {row.id: row for row in rows if row.id in {ask.message_id for ask, _ in asks}}
         first = answers[asks[0][0].message_id]
         branch, truncated = await _branch(connection, chat.id, first.parent_id, storage.max_chars)

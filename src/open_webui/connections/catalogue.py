@@ -16,6 +16,7 @@ from open_webui.connections.local.models import LocalModels
 from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.openai import OpenAIConnection
 from open_webui.connections.profiles import Defaults, ModelProfile, Snapshot
+from open_webui.connections.sharing import SharedLists
 from open_webui.connections.source import Source
 from open_webui.connections.specs import KEYS, Spec, specs
 from open_webui.constants import MODEL_NOT_FOUND
@@ -60,6 +61,7 @@ class Catalogue:
         self._local = LocalConnection(http, local_models)
         self._local_source: Source | None = None
         self._sources: dict[Spec, Source] = {}
+        self._lists = SharedLists(bus, lambda: self._sources)
         self._closing: set[asyncio.Task[None]] = set()
         self._rows: list[Model] = []
         self._stored_rows = Followed("models", bus, self.reload, every=settings.models_cache_ttl)
@@ -88,6 +90,7 @@ class Catalogue:
 
     async def close(self) -> None:
         await self._stored_rows.close()
+        await self._lists.close()
         await asyncio.gather(*(source.close() for source in self._watched()), *self._closing)
         self._sources, self._local_source = {}, None
 
@@ -119,7 +122,14 @@ class Catalogue:
         timeout = self._settings.aiohttp_client_timeout_model_list
         self._sources = {
             spec: self._sources.get(spec)
-            or Source(self._connection(spec), self._settings.models_cache_ttl, timeout, self._rebuild)
+            or Source(
+                self._connection(spec),
+                self._settings.models_cache_ttl,
+                timeout,
+                self._rebuild,
+                place=self._lists.place,
+                fetched=self._lists.fetched,
+            )
             for spec in wanted
         }
 

@@ -188,12 +188,15 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading: all its statements see the same state of the database, and none may write.
 
-        Hold none while a provider talks.
+        Hold none while a provider talks. Raises SQLAlchemy's errors, and ConnectionError where the database is not reached.
         """
         async with self._readers.connect() as connection:
             if not self.is_sqlite:
                 read_one_snapshot(connection)
-            yield connection
+            try:
+                yield connection
+            except TimeoutError as error:
+                raise await _silent(connection) from error
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[UnitOfWork]:
@@ -207,6 +210,8 @@ class Database:
                 await unit.begin(self._writer)
                 try:
                     yield unit
+                except TimeoutError as error:
+                    raise await _silent(unit.connection) from error
                 except BaseException:
                     await to_the_end(unit.end())
                     raise
@@ -231,18 +236,29 @@ class Database:
             await self._writer.dispose()
 
 
+async def _silent(connection: AsyncConnection) -> ConnectionError:
+    """The error of a server that doesn't even end its own statements in time. A rollback would wait for it once more."""
+    await to_the_end(connection.invalidate())
+    await to_the_end(connection.close())
+    return ConnectionError("The database does not answer any more.")
+
+
 def open_database(settings: Settings) -> Database:
     """Engines for the configured database. Connects to nothing yet."""
     url = database_url(settings)
     common: dict[str, Any] = {"json_serializer": dumps, "json_deserializer": loads}
     if not url.drivername.startswith("sqlite"):
+        from open_webui.internal.postgres_connect import Connector  # noqa: PLC0415 - its driver is an extra
+
+        overflow = settings.database_pool_max_overflow
         engine = create_async_engine(
             url,
             pool_size=settings.database_pool_size,
-            max_overflow=settings.database_pool_size,
-            connect_args={} if settings.database_prepared_statements else dict(UNPREPARED),
+            max_overflow=settings.database_pool_size if overflow is None else overflow,
+            pool_timeout=settings.database_pool_timeout,
             **common,
         )
+        sa.event.listen(engine.sync_engine, "do_connect", Connector(settings).connect)
         watch_pool(engine.sync_engine)
         return Database(engine, engine, "postgresql")
     if url.database and url.database != ":memory:":
@@ -257,6 +273,17 @@ def open_database(settings: Settings) -> Database:
         sa.event.listen(engine.sync_engine, "connect", _sqlite_pragmas(settings, writes=engine is writer))
         sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return Database(readers, writer, "sqlite")
+
+
+def open_alone(settings: Settings) -> AsyncEngine:
+    """An engine for a command: it keeps no connections, has no limits of time but that of connecting, and works through
+    a pooler. Connects to nothing yet.
+    """
+    url = database_url(settings)
+    options: dict[str, Any] = {}
+    if not url.drivername.startswith("sqlite"):
+        options = UNPREPARED | {"timeout": settings.database_connect_timeout}
+    return create_async_engine(url, poolclass=sa.pool.NullPool, connect_args=options)
 
 
 def ensure_folder(folder: Path) -> None:

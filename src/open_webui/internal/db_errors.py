@@ -10,7 +10,16 @@ _SQLITE_AWAY: Final = frozenset({5, 6, 7, 8, 10, 11, 13, 14, 15, 26})
 # Classes of SQLSTATE: connection, authorization, no such database, rolled back (deadlock), resources, in use,
 # intervention (shut down, cancelled), system.
 _STATES_AWAY: Final = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58"})
-_READ_ONLY: Final = "25006"
+# Of class 25: a server that only reads for now, and a transaction in which nothing happened for too long.
+_OTHERS_AWAY: Final = frozenset({"25006", "25P03"})
+_AGAIN: Final = "Nothing was stored; try again in a while."
+NO_DATABASE: Final = f"The database can't be reached or written to at the moment. {_AGAIN}"
+_NO_CONNECTION: Final = f"More requests want the database at once than there are connections to it. {_AGAIN}"
+# By SQLSTATE: what a person reads.
+_SENTENCES: Final = {
+    "57014": f"This took the database longer than it may take. {_AGAIN}",
+    "55P03": f"What this wants to change is being changed by something else for long. {_AGAIN}",
+}
 _DATA: Final = "22"
 
 
@@ -23,8 +32,15 @@ def is_away(error: BaseException) -> bool:
         return code & 0xFF in _SQLITE_AWAY
     state = _state(error)
     if state:
-        return state[:2] in _STATES_AWAY or state == _READ_ONLY
+        return state[:2] in _STATES_AWAY or state in _OTHERS_AWAY
     return error.connection_invalidated or isinstance(error, sa.exc.OperationalError)
+
+
+def sentence(error: BaseException) -> str:
+    """What a person is told of an error that `is_away`."""
+    if isinstance(error, sa.exc.TimeoutError):
+        return _NO_CONNECTION
+    return _SENTENCES.get(_state(error), NO_DATABASE) if isinstance(error, sa.exc.DBAPIError) else NO_DATABASE
 
 
 def is_unstorable(error: BaseException) -> bool:

@@ -15,6 +15,8 @@ UNPREPARED: Final = {
     "prepared_statement_cache_size": 0,
     "prepared_statement_name_func": lambda: "",
 }
+# PostgreSQL's limits of time for a transaction.
+LIMITS: Final = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout")
 # A connection that has rested for longer is asked whether it still is one. One that was closed is known without a question.
 _REST_SECONDS: Final = 5.0
 _RESTED_SINCE: Final = "rested_since"
@@ -55,6 +57,12 @@ def _adapted(connection: AsyncConnection) -> Any:
     """SQLAlchemy's connection around asyncpg's."""
     assert connection.sync_connection is not None
     return connection.sync_connection.connection.dbapi_connection
+
+
+async def without_limits(connection: AsyncConnection) -> None:
+    """What runs in this transaction may take as long as it takes, whatever the database says for its accounts."""
+    for name in LIMITS:
+        await connection.execute(sa.text(f"SET LOCAL {name} = 0"))
 
 
 def read_one_snapshot(connection: AsyncConnection) -> None:

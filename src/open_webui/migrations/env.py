@@ -8,11 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from open_webui.env import load
 from open_webui.errors import StartupError
-from open_webui.internal.db import database_url, ensure_folder
+from open_webui.internal.db import database_url, ensure_folder, open_alone
 from open_webui.internal.folder_lock import lock_folder
 from open_webui.models import tables
 
@@ -53,7 +52,7 @@ async def _run_alone() -> None:
     url = database_url(settings)
     if url.drivername.startswith("sqlite"):
         ensure_folder(Path(str(url.database)).parent)
-    engine = create_async_engine(url, poolclass=sa.pool.NullPool)
+    engine = open_alone(settings)
     try:
         with lock_folder(settings):
             async with engine.begin() as connection:

@@ -14,12 +14,13 @@ from typing import IO, Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from open_webui.env import Settings
 from open_webui.errors import StartupError
-from open_webui.internal.db import database_url, ensure_folder, shown_url
+from open_webui.internal.db import database_url, ensure_folder, open_alone, shown_url
 from open_webui.internal.log import get_logger
+from open_webui.internal.postgres import without_limits
 from open_webui.migrations import HEAD
 
 log = get_logger(__name__)
@@ -73,7 +74,7 @@ async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
     url = database_url(settings)
     if url.drivername.startswith("sqlite") and url.database:
         ensure_folder(Path(url.database).parent)
-    engine = create_async_engine(url, poolclass=sa.pool.NullPool)
+    engine = open_alone(settings)
     try:
         with failures_as_sentences(settings):
             yield engine
@@ -116,7 +117,7 @@ async def stored_revision(settings: Settings) -> str | None:
     url = database_url(settings)
     if _is_missing(url):
         return None
-    engine = create_async_engine(url, poolclass=sa.pool.NullPool)
+    engine = open_alone(settings)
     try:
         with failures_as_sentences(settings):
             async with engine.connect() as connection:
@@ -214,6 +215,7 @@ def _upgrade(connection: sa.Connection) -> None:
 async def _upgrade_postgresql(engine: AsyncEngine) -> bool:
     """Upgrades in one transaction, unless another process did while this one waited for its turn."""
     async with engine.begin() as connection:
+        await without_limits(connection)
         await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
         if await connection.run_sync(_revision) == HEAD:
             return False

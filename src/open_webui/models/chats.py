@@ -302,10 +302,7 @@ async def document(
     else:
         children = tree.children_of({r.id: r.parent_id for r in rows})
         history = {r.id: r.wire(children[r.id]) for r in rows}
-    for message_id, fields in (overlay or {}).items():
-        if message_id in history:
-            history[message_id].update(fields)
-    await generation_parts.lay_over_wire(connection, chat.id, history.items(), overlay or ())
+    await generation_parts.lay_over_wire(connection, chat.id, history.items(), overlay or {})
     await sign(connection, chat, history.values(), {} if names is None else names)
     if tag_ids is None:
         tag_ids = await tags_of(connection, chat.id)

@@ -1,6 +1,6 @@
 """What the journal wrote of running answers while they grow: rows that are only ever added, and go with their generation."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -56,13 +56,22 @@ async def so_far(connection: AsyncConnection, chat_id: str) -> dict[str, Rebuilt
 
 
 async def lay_over_wire(
-    connection: AsyncConnection, chat_id: str, wire: Iterable[tuple[str, dict[str, Any]]], known: Iterable[str]
+    connection: AsyncConnection,
+    chat_id: str,
+    wire: Iterable[tuple[str, dict[str, Any]]],
+    overlay: Mapping[str, dict[str, Any]],
 ) -> None:
-    """Lays what was written so far over wire messages that are not done. known: ids of those that need it not.
+    """Lays running answers over wire messages that are not done: the overlay, and else what was written of them so far.
 
-    Asks the database only when there is such a message, which is rare: this process knows its own answers.
+    Asks the database only when there is such a message that the overlay does not have, which is rare.
     """
-    waiting = {i: message for i, message in wire if message.get("done") is False and i not in known}
+    waiting = {}
+    for message_id, shown in wire:
+        if shown.get("done") is False:
+            if message_id in overlay:
+                shown.update(overlay[message_id])
+            else:
+                waiting[message_id] = shown
     if waiting:
         for message_id, one in (await so_far(connection, chat_id)).items():
             if message_id in waiting:

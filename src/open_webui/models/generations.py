@@ -8,15 +8,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.internal.prepared import Prepared
-from open_webui.models import tables
+from open_webui.models import processes, tables
+from open_webui.models.base import among
 
 t = tables.generation
-# A row whose process has not written for this long belongs to a process that is gone.
-STALE_SECONDS = 30
 # A message that changed within this time may be about to be answered.
 FRESH_SECONDS = 600
-# The database's clock: hosts that share it may disagree about the time.
-_NOW = sa.cast(sa.extract("epoch", sa.func.now()), sa.BigInteger)
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -31,61 +28,88 @@ async def begin(connection: AsyncConnection, rows: Sequence[dict[str, str]], ins
     await _begin.run_many(connection, given)
 
 
-async def beat(connection: AsyncConnection, instance: str) -> None:
-    """Says that this process and its answers are alive."""
-    await connection.execute(t.update().where(t.c.instance == instance).values(beat_at=_NOW))
-
-
 _end = Prepared(t.delete().where(t.c.task_id == sa.bindparam("task")))
-_begin = Prepared(
-    t.insert().values({c.name: sa.bindparam(f"b_{c.name}") for c in t.c if c is not t.c.beat_at} | {"beat_at": _NOW})
+_begin = Prepared(t.insert().values({c.name: sa.bindparam(f"b_{c.name}") for c in t.c}))
+_count = Prepared(sa.select(sa.func.count()).select_from(t).where(t.c.user_id == sa.bindparam("user")))
+_hold = Prepared(
+    sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("user", type_=sa.Text), 0)))
 )
+_of_instance = Prepared(sa.select(t.c.task_id).where(t.c.instance == sa.bindparam("instance")))
+
+
+def is_begun(error: sa.exc.IntegrityError) -> bool:
+    """Whether this says that an answer is being written into the message already."""
+    text = str(error.orig)
+    return "generation" in text and "message_id" in text
+
+
+async def held_count(connection: AsyncConnection, user_id: str) -> int:
+    """How many answers of a person are being written, by any process; nobody else counts until the unit of work is over.
+
+    For PostgreSQL: one process knows its own.
+    """
+    await _hold.run(connection, {"user": user_id})
+    row = await _count.first(connection, {"user": user_id})
+    return int(row[0]) if row else 0
 
 
 async def end(connection: AsyncConnection, task_ids: Sequence[str]) -> None:
     await _end.run_many(connection, [{"task": task_id} for task_id in task_ids])
 
 
-def _left(*, exclusive: bool) -> "sa.ColumnElement[bool]":
-    return sa.true() if exclusive else t.c.beat_at < _NOW - STALE_SECONDS
+async def end_held(connection: AsyncConnection, task_ids: Sequence[str]) -> set[str]:
+    """The same, and tells which were there; of the others another process has taken care."""
+    rows = await connection.execute(t.delete().where(among(t.c.task_id, task_ids)).returning(t.c.task_id))
+    return {row[0] for row in rows}
 
 
-async def are_left(connection: AsyncConnection, *, exclusive: bool) -> bool:
+async def of_instance(connection: AsyncConnection, instance: str) -> set[str]:
+    """The answers that a process writes, by their tasks."""
+    return {row[0] for row in await _of_instance.all(connection, {"instance": instance})}
+
+
+def _left(judge: str | None) -> "sa.ColumnElement[bool]":
+    if judge is None:
+        return sa.true()
+    return sa.not_(processes.is_alive(t.c.instance)) & processes.may_judge(judge)
+
+
+async def are_left(connection: AsyncConnection, judge: str | None) -> bool:
     """Whether ended processes left anything. See `take_left`."""
-    query = sa.select(t.c.task_id).where(_left(exclusive=exclusive)).limit(1)
-    return await connection.scalar(query) is not None
+    return await connection.scalar(sa.select(t.c.task_id).where(_left(judge)).limit(1)) is not None
 
 
-async def take_left(connection: AsyncConnection, most: int, *, exclusive: bool) -> list[Leftover]:
+async def take_left(connection: AsyncConnection, most: int, judge: str | None) -> list[Leftover]:
     """Some of what ended processes left, which is the caller's until its unit of work is over.
 
-    exclusive: no other process shares this database (SQLite), so every row is left over.
+    judge: the process that asks, which has to know that the others could have beaten (processes.may_judge). None: no
+    other process shares this database (SQLite), so every row is left over.
     """
-    query = sa.select(t.c.task_id, t.c.chat_id, t.c.message_id).where(_left(exclusive=exclusive)).limit(most)
-    return [Leftover(*row) for row in await connection.execute(query.with_for_update(skip_locked=True))]
+    query = sa.select(t.c.task_id, t.c.chat_id, t.c.message_id).where(_left(judge)).limit(most)
+    return [Leftover(*row) for row in await connection.execute(query.with_for_update(skip_locked=True, of=t))]
 
 
-def _unfinished(*, exclusive: bool) -> "sa.Select[Any]":
+def _unfinished(judge: str | None) -> "sa.Select[Any]":
     m = tables.message
     written = sa.exists().where(t.c.chat_id == m.c.chat_id, t.c.message_id == m.c.id)
     query = sa.select(m.c.n, m.c.chat_id, m.c.id).where(sa.not_(m.c.done), m.c.role == "assistant", ~written)
-    if not exclusive:
-        query = query.where(m.c.updated_at < _NOW - FRESH_SECONDS)
+    if judge is not None:
+        query = query.where(m.c.updated_at < processes.NOW - FRESH_SECONDS)
     return query.order_by(m.c.n)
 
 
-async def are_unfinished(connection: AsyncConnection, *, exclusive: bool) -> bool:
+async def are_unfinished(connection: AsyncConnection, judge: str | None) -> bool:
     """Whether there are answers that are not done and that no process writes. See `take_unfinished`."""
-    return await connection.scalar(_unfinished(exclusive=exclusive).limit(1)) is not None
+    return await connection.scalar(_unfinished(judge).limit(1)) is not None
 
 
-async def take_unfinished(connection: AsyncConnection, most: int, *, exclusive: bool) -> list[tuple[str, str]]:
+async def take_unfinished(connection: AsyncConnection, most: int, judge: str | None) -> list[tuple[str, str]]:
     """Some answers that are not done and that no process writes, by chat and id: the caller's until its unit is over.
 
     Where other processes share the database, messages that changed a short while ago are left out: a page may have
     stored one and be about to have it answered.
     """
-    query = _unfinished(exclusive=exclusive).limit(most)
+    query = _unfinished(judge).limit(most)
     rows = await connection.execute(query.with_for_update(skip_locked=True, of=tables.message))
     return [(row[1], row[2]) for row in rows]
 

@@ -254,16 +254,29 @@ shared_chat = sa.Table(
 )
 
 # A row while a model answers. What is left after a crash tells which messages were interrupted.
+# A process's lease, where several may share the database. All times are by the database's clock.
+process = sa.Table(
+    "process",
+    metadata,
+    Column("instance", sa.Text, primary_key=True),
+    Column("host", sa.Text, nullable=False),
+    Column("started_at", Seconds, nullable=False),
+    Column("beat_at", Seconds, nullable=False),
+    # Since when it has beaten without a gap.
+    Column("steady_at", Seconds, nullable=False),
+)
+
 generation = sa.Table(
     "generation",
     metadata,
     Column("task_id", sa.Text, primary_key=True),
-    Column("chat_id", sa.Text, sa.ForeignKey("chat.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("chat_id", sa.Text, sa.ForeignKey("chat.id", ondelete="CASCADE"), nullable=False),
     Column("message_id", sa.Text, nullable=False),
     _owner(),
+    # The process that writes it. No reference: SQLite's one process has no lease.
     Column("instance", sa.Text, nullable=False),
-    # By the database's clock.
-    Column("beat_at", Seconds, nullable=False),
+    # One answer at a time is written into a message.
+    sa.Index("ix_generation_chat_id_message_id", "chat_id", "message_id", unique=True),
 )
 
 # What was written of a running answer since the part before: utils.answer_parts.Part.

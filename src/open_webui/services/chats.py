@@ -116,8 +116,6 @@ async def stream(deps: Deps, chat: ChatRow, extra: Mapping[str, Any] | None = No
     while True:
         async with deps.database.read() as connection:
             page, after = await messages.wire_page(connection, chat, parents, children, after)
-            for i, wire in page:
-                wire.update(overlay.get(i, {}))
             await generation_parts.lay_over_wire(connection, chat.id, page, overlay)
             await chats.sign(connection, chat, [wire for _, wire in page], names)
         part = bytearray()

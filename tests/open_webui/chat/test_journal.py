@@ -52,7 +52,7 @@ class Desk:
         self.chat = chat
         self.running: list[RunningAnswer] = []
         self.usage = UsageLog()
-        self.journal = Journal(database, 0.02, lambda: self.running, self.usage, "here")
+        self.journal = Journal(database, 0.02, lambda: self.running, self.usage)
         self._numbers = itertools.count(1)
 
     async def answer(self, text: str) -> RunningAnswer:

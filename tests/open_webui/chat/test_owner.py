@@ -9,7 +9,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from open_webui.chat import registry, side, starter
+from open_webui.chat import limits, side, starter
 from open_webui.models import tables
 from tests.open_webui.chat.page import Page, open_page, rebuilt
 from tests.support.live import Actor, Live
@@ -155,7 +155,7 @@ async def test_somebody_else_changes_nothing(page: Page, upstream: Upstream, use
 async def test_no_more_answers_than_allowed_however_they_come(
     page: Page, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "MAX_RUNNING_PER_USER", 3)
+    monkeypatch.setattr(limits, "MAX_RUNNING_PER_USER", 3)
     asked = [page.http.post("/api/chat/completions", json=page.ask("gated", f"{n}")) for n in range(8)]
     replies = await asyncio.gather(*asked)
     assert sorted(r.status_code for r in replies) == [200] * 3 + [429] * 5
@@ -173,7 +173,7 @@ async def test_no_more_answers_than_allowed_however_they_come(
 async def test_no_more_answers_of_the_server_than_allowed(
     page: Page, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "MAX_RUNNING", 2)
+    monkeypatch.setattr(limits, "MAX_RUNNING", 2)
     asked = [page.http.post("/api/chat/completions", json=page.ask("gated", f"{n}")) for n in range(4)]
     assert sorted(r.status_code for r in await asyncio.gather(*asked)) == [200] * 2 + [503] * 2
 

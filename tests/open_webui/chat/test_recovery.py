@@ -11,9 +11,10 @@ from open_webui.chat.endings import INTERRUPTED
 from open_webui.chat.recovery import recover
 from open_webui.env import Settings
 from open_webui.internal.db import Database, open_database
-from open_webui.models import accounts, chats, generation_parts, generations, messages, tables, users
+from open_webui.models import accounts, chats, generation_parts, generations, messages, processes, tables, users
 from open_webui.models.base import now
 from open_webui.utils.answer_parts import Part
+from tests.support.interleaving import both
 
 
 class Left:
@@ -36,10 +37,23 @@ class Left:
             rows = [(f"t-{name}", k, msgspec.json.encode(part).decode()) for k, part in enumerate(parts)]
             await generation_parts.append(unit.connection, rows)
 
+    async def beat(self, *instances: str) -> None:
+        async with self.database.write() as unit:
+            for instance in instances:
+                await processes.beat(unit.connection, instance, "a host")
+
+    async def pass_by(self, seconds: int, *alive: str) -> None:
+        """Time goes by, in which these processes beat."""
+        for _ in range(seconds):
+            await self.age(1)
+            await self.beat(*alive)
+
     async def age(self, seconds: int) -> None:
+        """Everything is so much older."""
+        process = tables.process
         async with self.database.write() as unit:
             await unit.connection.execute(
-                tables.generation.update().values(beat_at=tables.generation.c.beat_at - seconds)
+                process.update().values({name: process.c[name] - seconds for name in ("beat_at", "steady_at")})
             )
             await unit.connection.execute(
                 tables.message.update().values(updated_at=tables.message.c.updated_at - seconds)
@@ -87,7 +101,7 @@ MORE = Part(version=5, frames=[said("two")], append={"statusHistory": [2]}, set=
 async def test_the_parts_are_put_together_and_marked(left: Left) -> None:
     await left.answer("a", BEGIN, MORE)
     await left.answer("b")
-    assert await recover(left.database, exclusive=True) == 2
+    assert await recover(left.database, None) == 2
     row = await left.stored("a")
     assert (row.content, row.done) == ("One two", True)
     assert row.body["statusHistory"] == [1, 2]
@@ -98,12 +112,12 @@ async def test_the_parts_are_put_together_and_marked(left: Left) -> None:
     assert (item["status"], item["content"]) == ("incomplete", [{"type": "output_text", "text": "One two"}])
     assert (await left.stored("b")).body["meta"]["interrupted"] is True
     assert await left.generations() == 0
-    assert await recover(left.database, exclusive=True) == 0, "once is enough"
+    assert await recover(left.database, None) == 0, "once is enough"
 
 
 async def test_a_row_that_was_stored_after_the_last_part_is_kept(left: Left) -> None:
     await left.answer("a", BEGIN, content="One two three", meta={"sequence_number": 9})
-    await recover(left.database, exclusive=True)
+    await recover(left.database, None)
     row = await left.stored("a")
     assert (row.content, row.body["meta"]) == ("One two three", {"interrupted": True})
 
@@ -112,7 +126,7 @@ async def test_what_cannot_be_read_does_not_keep_the_server_from_starting(left: 
     await left.answer("a", content="kept")
     async with left.database.write() as unit:
         await generation_parts.append(unit.connection, [("t-a", 1, '{"version": "x"')])
-    assert await recover(left.database, exclusive=True) == 1
+    assert await recover(left.database, None) == 1
     row = await left.stored("a")
     assert (row.content, row.done) == ("kept", True)
 
@@ -121,39 +135,95 @@ async def test_an_answer_that_nobody_writes_is_repaired_without_a_generation(lef
     """As a second server on the same file left it, or an older release."""
     for number in range(120):
         await left.answer(f"a{number}", content="half", generation=False)
-    assert await recover(left.database, exclusive=True) == 120
+    assert await recover(left.database, None) == 120
     row = await left.stored("a7")
     assert (row.content, row.done, row.body["error"]) == ("half", True, {"content": INTERRUPTED})
     assert row.body["meta"] == {"interrupted": True}
 
 
+# One process alone has a SQLite database.
+on_postgresql = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+
+
+@on_postgresql
 async def test_other_processes_keep_what_is_theirs(left: Left) -> None:
-    """Where others share the database only what is old is taken: a beat of 30 s, a message of 10 minutes."""
+    """Where others share the database only what is old is taken: a lease of 8 s, a message of 10 minutes."""
+    await left.beat("me", "gone")
+    await left.age(60)
+    await left.beat("me", "gone")
     await left.answer("running", BEGIN)
     await left.answer("stored", content="x", generation=False)
-    assert await recover(left.database, exclusive=False) == 0
-    await left.age(31)
-    async with left.database.write() as unit:
-        await generations.beat(unit.connection, "gone")
-    assert await recover(left.database, exclusive=False) == 0, "it was only slow"
-    await left.age(31)
-    assert await recover(left.database, exclusive=False) == 1
+    await left.pass_by(7, "me")
+    assert await recover(left.database, "me") == 0, "its lease holds"
+    await left.pass_by(2, "me")
+    await left.beat("gone")
+    assert await recover(left.database, "me") == 0, "it was only slow"
+    await left.pass_by(9, "me")
+    assert await recover(left.database, "me") == 1
     assert (await left.stored("running")).content == "One "
     assert (await left.stored("stored")).done is False
-    await left.age(700)
-    assert await recover(left.database, exclusive=False) == 1
+    await left.pass_by(700, "me")
+    assert await recover(left.database, "me") == 1
     assert (await left.stored("stored")).done is True
 
 
-async def test_beats_are_by_the_databases_clock(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
+@on_postgresql
+async def test_a_process_without_a_lease_is_dead(left: Left) -> None:
+    """It ended without having stored its ends, or had none: as an earlier release."""
+    await left.beat("me", "gone")
+    await left.answer("running", BEGIN)
+    await left.pass_by(6, "me")
+    async with left.database.write() as unit:
+        await processes.leave(unit.connection, "gone")
+    assert await recover(left.database, "me") == 1
+
+
+@on_postgresql
+async def test_while_the_database_was_away_nobody_died(left: Left) -> None:
+    """All were silent. After its return a process first beats, and takes nothing before others had time to beat, too."""
+    await left.beat("me", "gone")
+    await left.answer("running", BEGIN)
+    await left.age(20)
+    assert await recover(left.database, "me") == 0, "who has no lease judges nobody"
+    await left.beat("me")
+    assert await recover(left.database, "me") == 0, "the other may not have had the time"
+    await left.pass_by(3, "me")
+    await left.beat("gone")
+    await left.pass_by(4, "me")
+    assert await recover(left.database, "me") == 0
+    await left.pass_by(5, "me")
+    assert await recover(left.database, "me") == 1, "now it had"
+
+
+@on_postgresql
+async def test_leases_are_by_the_databases_clock(left: Left, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host whose clock is an hour late marks nothing, and is not taken for gone."""
     monkeypatch.setattr("time.time", lambda: 1_000.0)
+    await left.beat("me", "gone")
     await left.answer("a", BEGIN)
     async with left.database.read() as connection:
-        beat = await connection.scalar(sa.select(tables.generation.c.beat_at))
+        beat = await connection.scalar(sa.select(tables.process.c.beat_at))
     monkeypatch.undo()
     assert abs(beat - now()) < 60
-    assert await recover(left.database, exclusive=False) == 0
+    await left.pass_by(6, "me")
+    assert await recover(left.database, "me") == 0
+
+
+@on_postgresql
+async def test_two_that_sweep_at_once_take_each_answer_once(left: Left) -> None:
+    await left.beat("me", "you")
+    await left.pass_by(6, "me", "you")
+    for stop_at in range(12):
+        names = [f"a{stop_at}-{number}" for number in range(3)]
+        for name in names:
+            await left.answer(name, BEGIN)
+        found = await both(
+            left.database, lambda: recover(left.database, "me"), lambda: recover(left.database, "you"), stop_at
+        )
+        assert sum(found) == 3, (stop_at, found)
+        for name in names:
+            row = await left.stored(name)
+            assert (row.content, row.body["error"]) == ("One ", {"content": INTERRUPTED})
 
 
 async def test_a_message_that_is_done_stays_as_it_is(left: Left) -> None:
@@ -161,7 +231,7 @@ async def test_a_message_that_is_done_stays_as_it_is(left: Left) -> None:
     async with left.database.write() as unit:
         row = await left.stored("a")
         await messages.save_answers(unit.connection, [(row.n, "whole", {"meta": {}}, True)])
-    await recover(left.database, exclusive=True)
+    await recover(left.database, None)
     row = await left.stored("a")
     assert (row.content, row.body) == ("whole", {"meta": {}})
     assert await left.generations() == 0

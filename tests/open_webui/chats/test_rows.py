@@ -157,7 +157,7 @@ async def test_an_answer_in_the_making_is_left_alone_with_its_ancestors(database
     async with database.write() as unit:
         await unit.connection.execute(
             tables.generation.insert().values(
-                task_id="t", chat_id=chat.id, message_id="a", user_id=USER.id, instance="i", beat_at=0
+                task_id="t", chat_id=chat.id, message_id="a", user_id=USER.id, instance="i"
             )
         )
     await save(database, chat, {"a": said("a", None, "stale", role="assistant", done=True)})

@@ -193,10 +193,9 @@ async def test_what_a_killed_process_had_written_is_moved_later(live: Live, user
             "message_id": "a",
             "user_id": user.id,
             "instance": "gone",
-            "beat_at": 0,
         }
         await unit.connection.execute(TABLES["generation"].insert().values(row))
-    assert await recover(state.database, exclusive=True) == 1
+    assert await recover(state.database, None) == 1
     assert await base64_in(live) != []
     assert await move_pictures(state) == 1
     assert await base64_in(live) == []

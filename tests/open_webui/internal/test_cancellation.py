@@ -146,7 +146,6 @@ async def a_round_of_the_journal(w: World) -> None:
     async with w.database.write() as unit:
         with unit.together():
             await generation_parts.append(unit.connection, [(w.id("task"), 2, '{"version":2}')])
-            await generations.beat(unit.connection, "instance")
 
 
 async def the_end_of_an_answer(w: World) -> None:

@@ -85,9 +85,11 @@ async def test_a_reader_sees_one_snapshot_with_statements_of_both_kinds(database
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("kept", [True, False])
-async def test_statements_stay_on_a_connection_unless_a_pooler_forbids_it(settings: Settings, kept: bool) -> None:
-    database = open_database(settings.model_copy(update={"database_prepared_statements": kept}))
+@pytest.mark.parametrize(("said", "kept"), [(True, True), (False, False), (None, True)])
+async def test_statements_stay_on_a_connection_unless_a_pooler_forbids_it(
+    settings: Settings, said: bool | None, kept: bool
+) -> None:
+    database = open_database(settings.model_copy(update={"database_prepared_statements": said}))
     for _ in range(3):
         async with database.write() as unit:
             await INSERT.run_many(unit.connection, [{"name": "a", "value": "1"}])
