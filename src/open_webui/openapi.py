@@ -42,6 +42,7 @@ TAGS: Final = {
     "tasks": "Settings of what happens after an answer.",
     "affect": "Moods of chats.",
     "llamaforge": "Models of this machine.",
+    "jobs": "Work in the background: listed, cancelled, retried.",
     "ollama": "Ollama servers, and their API.",
     "openai": "Connections that speak OpenAI's API.",
     "later": "What this server doesn't have yet: lists that are truthfully empty.",

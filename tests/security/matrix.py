@@ -5,14 +5,17 @@ A resource joins by an entry of MAKERS (how its owner makes one) and by a case o
 
 import itertools
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import httpx
+import msgspec
 import sqlalchemy as sa
 
 from open_webui.access.policy import Policy
+from open_webui.jobs.kinds import Kind, Run
 from open_webui.models import resources
 from open_webui.models.base import metadata
 from open_webui.printing import Declared
@@ -55,7 +58,8 @@ def writer_may(policy: Policy) -> bool:
 _NOTED = {"user": {"last_active_at", "updated_at"}}
 _APART = {"usage", "revoked_token", "generation", "process", "alembic_version"}
 # A value in each row that the server changes without a caller: jobs that come by themselves, and how far one is.
-_BY_ITSELF = {"pictures_moved", "keep files", "remove leftovers"}
+# The last is the matrix' own job, which runs when an administrator retries it.
+_BY_ITSELF = {"pictures_moved", "keep files", "remove leftovers", "work of the matrix"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,9 +265,28 @@ async def make_local_models(world: World) -> Ids:
     return {"file": added["name"]}
 
 
+class Canary(msgspec.Struct, frozen=True):
+    note: str
+
+
+async def nothing(_run: Run, _canary: Canary) -> None:
+    pass
+
+
+async def make_jobs(world: World) -> Ids:
+    """Work in the background that is due in a hundred years."""
+    state = world.live.app.state.oui
+    kind = Kind(name="work of the matrix", payload=Canary, handler=nothing)
+    async with state.database.write() as unit:
+        job_id = await state.jobs.enqueue(
+            unit, kind, Canary(MARK), key=f"{MARK} {next(_numbers)}", run_at=time.time() + 10**9
+        )
+    return {"job": job_id}
+
+
 MAKERS: dict[tuple[str, ...], Callable[[World], Awaitable[Ids]]] = {
     ("user",): make_users, ("group",): make_groups, ("model",): make_models, ("chat", "folder", "file"): make_chats,
-    ("local_model",): make_local_models,
+    ("local_model",): make_local_models, ("job",): make_jobs,
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ LIST = Case(reader="own", stranger="own", admin="own")
 ALL_OWN = Case(reader="own", stranger="own", admin="own", turn=1)
 READ_ONLY_OWN = Case(reader="no", admin="no")
 CASE, LAST = Case(), Case(turn=1)
+JOB = Case(path={"job_id": "$job"})
 # A write grant is not enough.
 OWNERS, OWNERS_LAST = Case(writer="no"), Case(writer="no", turn=1)
 USE, LOCAL = Case(ASK | {"model": "$model"}), Case(ASK | {"model": "$local"})
@@ -221,6 +222,11 @@ DOORS: dict[str, list[Case]] = {
     f"POST {LOCALS}/models/{{name:path}}/download": [Case(admin="no")],
     f"POST {LOCALS}/models/{{name:path}}/load": [Case(admin="no")],
     f"POST {LOCALS}/models/{{name:path}}/unload": [CASE],
+    # Work in the background: the admin's alone
+    "GET /api/v1/jobs": [CASE, Case(query={"state": "waiting"})],
+    "GET /api/v1/jobs/{job_id}": [JOB],
+    "POST /api/v1/jobs/{job_id}/cancel": [Case(path={"job_id": "$job"}, turn=1)],
+    "POST /api/v1/jobs/{job_id}/retry": [JOB],
     # Groups and people
     f"GET {GROUPS}/": [Case(stranger="own", admin="ok")],
     f"POST {GROUPS}/create": [Case(GROUP)],

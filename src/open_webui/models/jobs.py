@@ -71,12 +71,18 @@ async def listed(
     connection: AsyncConnection, *, state: str | None, kind: str | None, most: int, skip: int
 ) -> list[Job]:
     """Some jobs, the newest first."""
-    query = _all.order_by(t.c.created_at.desc(), t.c.id).limit(most).offset(skip)
-    if state is not None:
-        query = query.where(t.c.state == state)
-    if kind is not None:
-        query = query.where(t.c.kind == kind)
+    query = _all.where(_of(state, kind)).order_by(t.c.created_at.desc(), t.c.id).limit(most).offset(skip)
     return [Job(*row) for row in await connection.execute(query)]
+
+
+async def count(connection: AsyncConnection, *, state: str | None, kind: str | None) -> int:
+    """How many there are."""
+    return int(await connection.scalar(sa.select(sa.func.count()).select_from(t).where(_of(state, kind))) or 0)
+
+
+def _of(state: str | None, kind: str | None) -> "sa.ColumnElement[bool]":
+    given = {"state": state, "kind": kind}
+    return sa.and_(sa.true(), *(t.c[name] == clean(value) for name, value in given.items() if value is not None))
 
 
 async def of_kind(connection: AsyncConnection, kind: str) -> list[Job]:

@@ -11,6 +11,7 @@ from open_webui.routers import (
     files,
     folders,
     groups,
+    jobs,
     later,
     llamaforge,
     models,
@@ -41,6 +42,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     configs.task_router,
     affect.router,
     llamaforge.router,
+    jobs.router,
     ollama.router,
     later.router,
     # Takes any path below /openai/, and below the lists of models, that none of the above does.
