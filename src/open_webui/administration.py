@@ -1,13 +1,13 @@
-"""Accounts from the command line: the services and checks of the HTTP API, beside a server that runs or without one.
+"""Accounts and files from the command line: the services and checks of the HTTP API, beside a server that runs or without one.
 
 A running server sees what changes here by looking: accounts within five seconds, on PostgreSQL also that signing up is closed.
 """
 
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -16,17 +16,19 @@ from open_webui.access.passwords import Passwords
 from open_webui.access.tokens import Tokens
 from open_webui.config import Config
 from open_webui.env import Settings
-from open_webui.errors import BadRequest, Forbidden, NotFound
+from open_webui.errors import BadRequest, Forbidden, NotFound, StartupError
 from open_webui.internal.bus.memory import MemoryBus
 from open_webui.internal.db import open_database
+from open_webui.internal.folder_lock import lock_folder
 from open_webui.migrations.runner import failures_as_sentences, need_current
-from open_webui.models import configs, users
+from open_webui.models import configs, processes, users
 from open_webui.models.users import Person, User
 from open_webui.principal import Principal, Role
 from open_webui.schemas.auths import AddUser, SignUp
 from open_webui.schemas.users import UpdateUser
 from open_webui.services import accounts
-from open_webui.storage import open_store
+from open_webui.storage import open_bucket, open_disk, open_store
+from open_webui.storage.move import Tell, move
 
 AskPassword = Callable[[], str]
 # In whose name accounts are made where there is no administrator.
@@ -75,6 +77,47 @@ async def _open(settings: Settings) -> AsyncIterator[Administration]:
         raise BadRequest("; ".join(problems)) from None
     finally:
         await admin.close()
+
+
+async def move_blobs(settings: Settings, to: Literal["local", "s3"], tell: Tell, *, remove: bool, dry_run: bool) -> str:
+    """Copies the bytes of files to the disk or to the bucket, and says what was done. See `storage.move`.
+
+    Servers may run meanwhile. remove: none may, and these settings must name the target, so that the next one reads from there.
+    """
+    bucket, disk = open_bucket(settings), open_disk(settings)
+    source, target = (disk, bucket) if to == "s3" else (bucket, disk)
+    async with AsyncExitStack() as stack:
+        if remove:
+            if (settings.storage_provider or "local") != to:
+                raise StartupError(
+                    f"With these settings the server reads from where files would be removed. Set STORAGE_PROVIDER={to} first."
+                )
+            stack.enter_context(lock_folder(settings))
+            await _check_nobody_serves(settings)
+        await bucket.check()
+        tally = await move(source, target, tell, remove=remove, dry_run=dry_run)
+    would = "Would copy" if dry_run else "Copied"
+    said = f"{would} {tally.copied:,} files ({tally.size / 2**20:,.1f} MB); {tally.there:,} were there already."
+    if remove:
+        said += f" {'Would remove' if dry_run else 'Removed'} {tally.removed:,} from where they were."
+    if tally.bad:
+        listed = ", ".join(tally.bad[:5]) + (" and others" if len(tally.bad) > 5 else "")
+        raise BadRequest(f"{said} {len(tally.bad):,} are damaged and were left as they are: {listed}.")
+    return said
+
+
+async def _check_nobody_serves(settings: Settings) -> None:
+    """Raises StartupError where processes serve from a PostgreSQL database; on SQLite the folder's lock says it."""
+    database = open_database(settings)
+    try:
+        if not database.is_sqlite:
+            with failures_as_sentences(settings):
+                async with database.read() as connection:
+                    found = await processes.hosts(connection)
+            if found:
+                raise StartupError(f"Servers run on {', '.join(found)}. Stop them before files are removed.")
+    finally:
+        await database.close()
 
 
 async def list_users(settings: Settings) -> list[str]:

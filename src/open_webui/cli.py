@@ -1,4 +1,4 @@
-"""The command line: serve, migrate, config, policies, and users, who are listed, made and changed."""
+"""The command line: serve, migrate, config, policies, users, who are listed, made and changed, and blobs, which are moved."""
 
 import asyncio
 import getpass
@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -25,6 +25,8 @@ app = typer.Typer(
 
 users = typer.Typer(help="List, add and change the accounts, also while the server runs.", no_args_is_help=True)
 app.add_typer(users, name="users")
+blobs = typer.Typer(help="Files on the disk and in the bucket.", no_args_is_help=True)
+app.add_typer(blobs, name="blobs")
 Email = Annotated[str, typer.Argument(help="The account's e-mail address.")]
 
 
@@ -159,6 +161,31 @@ def delete_user(
         return yes or typer.confirm(question)
 
     _say(lambda settings: administration.delete_user(settings, email, confirm))
+
+
+@blobs.command("move")
+def move_blobs(
+    to: Annotated[
+        Literal["local", "s3"], typer.Argument(help="Where to: the disk (DATA_DIR), or the bucket of S3_BUCKET_NAME.")
+    ],
+    remove: Annotated[
+        bool,
+        typer.Option("--remove", help="Remove each file from where it was, once it was read back. No server may run."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+) -> None:
+    """Copy all files to the disk or to the bucket. Ended in the middle, the same command goes on.
+
+    Servers may run meanwhile. First copy; then stop the server, copy what is new, and start it with STORAGE_PROVIDER set to
+    the new place.
+    """
+    from open_webui import administration
+
+    def tell(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done:,} of {total:,} files", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    _say(lambda settings: administration.move_blobs(settings, to, tell, remove=remove, dry_run=dry_run))
 
 
 def _ask_password() -> str:

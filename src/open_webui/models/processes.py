@@ -36,6 +36,11 @@ async def leave(connection: AsyncConnection, instance: str) -> None:
     await connection.execute(t.delete().where((t.c.instance == instance) | old))
 
 
+async def hosts(connection: AsyncConnection) -> list[str]:
+    """The machines on which processes live, in order."""
+    return sorted(set(await connection.scalars(sa.select(t.c.host).where(t.c.beat_at >= NOW - LEASE_SECONDS))))
+
+
 def is_alive(instance: "sa.ColumnElement[str]") -> "sa.ColumnElement[bool]":
     """Whether the lease of a process holds."""
     return sa.exists().where(t.c.instance == instance, t.c.beat_at >= NOW - LEASE_SECONDS)

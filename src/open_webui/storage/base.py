@@ -6,6 +6,7 @@ that what `put` returned for is whole, durable and readable, and that `delete` n
 
 import asyncio
 import errno
+import hashlib
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Final, ParamSpec, Protocol, TypeVar
@@ -100,10 +101,30 @@ class BlobStore(Protocol):
         """The hashes of all blobs that were put before a moment, some at a time, and clears leftovers of broken puts."""
         ...
 
+    def hashes(self) -> AsyncIterator[list[str]]:
+        """The hashes of all blobs, some at a time, and nothing is cleared. What is put meanwhile may be among them."""
+        ...
+
 
 async def read_all(store: BlobStore, key: str) -> bytes:
     """A whole blob. Raises BlobMissing."""
     return b"".join([piece async for piece in store.read(key)])
+
+
+async def verified(key: str, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces of a whole blob. Raises BlobDamaged before the last one if they are not what its hash says."""
+    digest = hashlib.sha256()
+    held = b""
+    async for piece in pieces:
+        digest.update(piece)
+        if held:
+            yield held
+        held = piece
+    if digest.hexdigest() != key:
+        log.error("a blob is not what its hash says", hash=key)
+        raise BlobDamaged
+    if held:
+        yield held
 
 
 def check_hash(key: str) -> str:

@@ -78,6 +78,10 @@ class DiskStore:
             if found:
                 yield found
 
+    async def hashes(self) -> AsyncIterator[list[str]]:
+        for folder in await on_disk(self._shelves):
+            yield await on_disk(os.listdir, folder)
+
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / key[2:4] / key
 

@@ -26,7 +26,7 @@ from obstore.store import S3Store
 
 from open_webui.errors import StartupError
 from open_webui.internal.log import get_logger
-from open_webui.storage.base import PIECE, BlobDamaged, BlobMissing, StoreAway, Stored, check_hash, on_disk
+from open_webui.storage.base import PIECE, BlobDamaged, BlobMissing, StoreAway, Stored, check_hash, on_disk, verified
 
 log = get_logger(__name__)
 T = TypeVar("T")
@@ -117,25 +117,14 @@ class ObjectStore:
         return None if found is None else found.size
 
     async def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """See `BlobStore`. A whole blob is compared with its hash before its last bytes are given: BlobDamaged."""
+        """See `BlobStore`. A whole blob is compared with its hash before its last bytes are given."""
         found = _best(await self._objects(check_hash(key)))
         if found is None:
             raise BlobMissing
         end = found.size if length is None else min(found.size, start + length)
-        digest = hashlib.sha256() if start == 0 and end == found.size else None
-        at = start
-        while True:
-            part = await self._part(found, at, min(DOWNLOAD_PART, end - at))
-            at += len(part)
-            if digest is not None:
-                await asyncio.to_thread(digest.update, part)
-                if at >= end and digest.hexdigest() != key:
-                    log.error("a blob in the bucket is not what its name says", object=found.path, size=found.size)
-                    raise BlobDamaged
-            for k in range(0, len(part), PIECE):
-                yield bytes(part[k : k + PIECE])
-            if at >= end:
-                return
+        pieces = self._pieces(found, start, end)
+        async for piece in verified(key, pieces) if start == 0 and end == found.size else pieces:
+            yield piece
 
     async def delete(self, key: str, before: float) -> bool:
         found = await self._objects(check_hash(key))
@@ -158,6 +147,14 @@ class ObjectStore:
     def _open_spool(self) -> IO[bytes]:
         self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         return tempfile.SpooledTemporaryFile(UPLOAD_PART, dir=str(self._spool))
+
+    async def hashes(self) -> AsyncIterator[list[str]]:
+        last = ""
+        async for batch in self._batches("blobs", BATCH):
+            found = list(dict.fromkeys(one.key for one in batch))
+            # One with an object in the batch before.
+            yield found[1:] if found[:1] == [last] else found
+            last = found[-1] if found else last
 
     async def _old_among(self, objects: Iterable[_Object], before: float) -> list[str]:
         blobs: dict[str, list[_Object]] = {}
@@ -182,10 +179,14 @@ class ObjectStore:
         except FileNotFoundError as no_bucket:
             raise self._away(no_bucket) from no_bucket
 
+    async def _pieces(self, found: _Object, start: int, end: int) -> AsyncIterator[bytes]:
+        for at in range(start, end, DOWNLOAD_PART):
+            part = await self._part(found, at, min(DOWNLOAD_PART, end - at))
+            for k in range(0, len(part), PIECE):
+                yield bytes(part[k : k + PIECE])
+
     async def _part(self, found: _Object, at: int, length: int) -> memoryview:
         """Bytes of an object. Raises BlobMissing where it is gone, BlobDamaged where it has become shorter."""
-        if length <= 0:
-            return memoryview(b"")
         asking = self._bucket.get_range_async(found.path, start=at, length=length)
         try:
             part = memoryview(await self._asked(asking, length))

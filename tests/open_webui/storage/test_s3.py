@@ -238,7 +238,7 @@ async def test_a_large_one_that_is_cut_short_lacks_its_end(
     given = bytearray()
     with pytest.raises(BlobDamaged):
         await read_into(given, store, kept.hash)
-    assert len(given) <= DOWNLOAD_PART
+    assert len(given) < 2 * DOWNLOAD_PART
 
 
 async def test_one_that_was_cut_short_is_put_right(store: ObjectStore, s3_server: S3Server, bucket: str) -> None:
@@ -290,7 +290,7 @@ async def test_a_server_that_goes_in_the_middle_of_a_read(wired: ObjectStore, s3
     given = bytearray()
     with pytest.raises(StoreAway):
         await read_into(given, wired, kept.hash)
-    assert len(given) == DOWNLOAD_PART
+    assert len(given) == DOWNLOAD_PART - PIECE, "the last one is held until its hash is known"
 
 
 async def test_a_server_that_goes_in_the_middle_of_a_put(
