@@ -37,6 +37,7 @@ from open_webui.models import configs
 from open_webui.principal import Principal
 from open_webui.services import accounts, intake
 from open_webui.services.attempts import SharedSignInAttempts, SignInAttempts
+from open_webui.services.chats import serve_changes
 from open_webui.services.file_keeper import keeping_files
 from open_webui.services.llamaforge import Llamaforge
 from open_webui.services.processes import Lease
@@ -81,7 +82,7 @@ class State:
     gate: Gate
     streams: Streams
     # Of a chat that is being answered: what the answers are by now, by message id. And which chats are.
-    overlays: Callable[[str], dict[str, dict[str, Any]]]
+    overlays: Callable[[str], Awaitable[dict[str, dict[str, Any]]]]
     active_chats: Callable[[], frozenset[str]]
     # Has the rows of a chat's messages hold what its running answers are by now.
     store_running: Callable[[str], Awaitable[None]]
@@ -207,9 +208,11 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         )
         state.running, state.starter, state.lease = parts.running, parts.starter, parts.lease
         state.gate, state.streams = parts.gate, parts.streams
-        state.overlays = state.running.overlay
+        state.overlays = state.running.overlays
         state.active_chats = state.running.active_chats
-        state.store_running = parts.journal.store_running
+        state.store_running = (parts.running.others or parts.journal).store_running
+        if not state.database.is_sqlite:
+            serve_changes(state, state.bus)
         stack.push_async_callback(parts.close)
         await parts.open()
         runner = Runner(state.jobs, (leftovers(state.database), keeping_files(state, state.catalogue.changed)))

@@ -1,6 +1,7 @@
 """What an ended process left: its answers are marked as interrupted, with what had arrived of them."""
 
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,13 +22,23 @@ REPAIR_EVERY: Final = 15
 BATCH: Final = 50
 
 
-async def recover(database: Database, judge: str | None, *, repair: bool = True) -> int:
+class Ended(msgspec.Struct, frozen=True):
+    """An answer that was ended in the place of its process. body: of its message, as it is stored now."""
+
+    left: generations.Leftover
+    body: dict[str, Any]
+
+
+Tell = Callable[[Ended], None]
+
+
+async def recover(database: Database, judge: str | None, *, repair: bool = True, tell: Tell | None = None) -> int:
     """Marks what lost processes were writing as interrupted, and with `repair` answers that are not done and nobody writes.
 
     judge: this process, which has a lease; None where no other shares the database, so that whatever is noted there is
-    lost. Returns how many there were.
+    lost. tell: called with each answer of a lost process, once its mark is stored. Returns how many there were.
     """
-    count = await _recover_generations(database, judge)
+    count = await _recover_generations(database, judge, tell)
     if repair:
         count += await _repair_unfinished(database, judge)
     if count:
@@ -35,7 +46,7 @@ async def recover(database: Database, judge: str | None, *, repair: bool = True)
     return count
 
 
-async def _recover_generations(database: Database, judge: str | None) -> int:
+async def _recover_generations(database: Database, judge: str | None, tell: Tell | None) -> int:
     count = 0
     while True:
         async with database.read() as connection:
@@ -44,15 +55,33 @@ async def _recover_generations(database: Database, judge: str | None) -> int:
         async with database.write() as unit:
             # Looked at again where nobody else can change them: a process that was only slow has beaten meanwhile.
             found = await generations.take_left(unit.connection, BATCH, judge)
-            for left in found:
-                row = await messages.get(unit.connection, left.chat_id, left.message_id)
-                if row is not None and not row.done:
-                    await _mark(unit.connection, row, await _written(unit.connection, left))
-            if found:
-                await generations.end(unit.connection, [left.task_id for left in found])
+            ended = await _end(unit.connection, found, interrupted=True)
+        if tell is not None:
+            for one in ended:
+                tell(one)
         if not found:
             return count
         count += len(found)
+
+
+async def end_for(database: Database, task_ids: Sequence[str]) -> list[str]:
+    """Stops answers of a process that can't be reached: what it wrote so far is all of them, for it too. Gives which."""
+    async with database.write() as unit:
+        found = await generations.take(unit.connection, task_ids)
+        await _end(unit.connection, found, interrupted=False)
+    return [left.task_id for left in found]
+
+
+async def _end(connection: AsyncConnection, found: Sequence[generations.Leftover], *, interrupted: bool) -> list[Ended]:
+    ended = []
+    for left in found:
+        row = await messages.get(connection, left.chat_id, left.message_id)
+        if row is not None and not row.done:
+            body = await _mark(connection, row, await _written(connection, left), interrupted=interrupted)
+            ended.append(Ended(left, body))
+    if found:
+        await generations.end(connection, [left.task_id for left in found])
+    return ended
 
 
 async def _repair_unfinished(database: Database, judge: str | None) -> int:
@@ -66,7 +95,7 @@ async def _repair_unfinished(database: Database, judge: str | None) -> int:
             for chat_id, message_id in found:
                 row = await messages.get(unit.connection, chat_id, message_id)
                 if row is not None:
-                    await _mark(unit.connection, row, None)
+                    await _mark(unit.connection, row, None, interrupted=True)
         if not found:
             return count
         count += len(found)
@@ -80,11 +109,16 @@ async def _written(connection: AsyncConnection, left: generations.Leftover) -> R
         return None
 
 
-async def _mark(connection: AsyncConnection, row: MessageRow, written: Rebuilt | None) -> None:
-    """Ends an answer as interrupted. A row that was stored after the last part holds more than the parts."""
+async def _mark(
+    connection: AsyncConnection, row: MessageRow, written: Rebuilt | None, *, interrupted: bool
+) -> dict[str, Any]:
+    """Ends an answer, as interrupted or as stopped. A row that was stored after the last part holds more than the parts."""
     content, body = row.content, row.body
     if written is not None and written.version > generation_parts.version_of(row):
         content, body = written.content, written.body
     body = ended(body)
-    await messages.save_answers(connection, [(row.n, content, body | interruption(body), True)])
+    if interrupted:
+        body |= interruption(body)
+    await messages.save_answers(connection, [(row.n, content, body, True)])
     await embedded.note_message(connection, row.n, content, body)
+    return body

@@ -1,12 +1,14 @@
-"""The answers that are being written in this process: who may see them, what they are by now, how they are stopped."""
+"""The answers that are being written: who may see them, what they are by now, how they are stopped."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 from open_webui.chat import limits
+from open_webui.chat.others import Others
+from open_webui.chat.request import TEMPORARY
 from open_webui.chat.running import RunningAnswer
 from open_webui.env import Settings
 from open_webui.errors import NotFound, Unavailable
@@ -47,10 +49,14 @@ class RunningTask:
 
 
 class RunningAnswers:
-    """All of this process, by their tasks and by their chats. load: how busy they keep it."""
+    """All of this process, by their tasks and by their chats. load: how busy they keep it.
+
+    others: those of other processes that may share the database; what is asynchronous here is about them, too.
+    """
 
     def __init__(self, settings: Settings, database: Database, load: Load) -> None:
         self.load = load
+        self.others: Others | None = None
         self._settings = settings
         self._database = database
         self._entries: dict[str, RunningTask] = {}
@@ -101,7 +107,11 @@ class RunningAnswers:
     def add(self, running: RunningAnswer) -> RunningTask:
         turn = running.turn
         entry = self._entries[turn.task_id] = RunningTask(running)
-        self._by_chat.setdefault(turn.chat_id, set()).add(turn.task_id)
+        if turn.chat_id not in self._by_chat:
+            self._by_chat[turn.chat_id] = set()
+            if self.others is not None:
+                self.others.tell(turn.chat_id, active=True)
+        self._by_chat[turn.chat_id].add(turn.task_id)
         return entry
 
     def remove(self, running: RunningAnswer) -> None:
@@ -112,6 +122,8 @@ class RunningAnswers:
             tasks.discard(turn.task_id)
             if not tasks:
                 del self._by_chat[turn.chat_id]
+                if self.others is not None:
+                    self.others.tell(turn.chat_id, active=False)
 
     # What there is
 
@@ -128,9 +140,16 @@ class RunningAnswers:
         """Ids of the users who are being answered."""
         return {entry.running.turn.principal.id for entry in self._entries.values()}
 
+    async def every_task(self) -> list[str]:
+        return self.all_tasks() if self.others is None else [*self.all_tasks(), *await self.others.tasks()]
+
+    def active_here(self) -> list[str]:
+        return list(self._by_chat)
+
     def active_chats(self) -> frozenset[str]:
-        """Chats in which somebody is being answered."""
-        return frozenset(self._by_chat)
+        """Chats in which somebody is being answered, by any process as far as this one has heard."""
+        here = frozenset(self._by_chat)
+        return here if self.others is None else here | self.others.active_chats()
 
     def is_active(self, chat_id: str) -> bool:
         return chat_id in self._by_chat
@@ -138,13 +157,26 @@ class RunningAnswers:
     def of_chat(self, chat_id: str) -> list[RunningAnswer]:
         return [self._entries[task_id].running for task_id in self._by_chat.get(chat_id, ())]
 
-    def tasks_of(self, principal: Principal, chat_id: str) -> list[str]:
+    async def tasks_of(self, principal: Principal, chat_id: str) -> list[str]:
         """The running answers of a chat. The id of a temporary one is made up by its page, so only own ones count."""
+        return sorted([*self._tasks_here(principal, chat_id), *await self._owners(principal, chat_id)])
+
+    def _tasks_here(self, principal: Principal, chat_id: str) -> list[str]:
         turns = [running.turn for running in self.of_chat(chat_id)]
-        return sorted(t.task_id for t in turns if not t.is_temporary or t.principal.id == principal.id)
+        return [t.task_id for t in turns if not t.is_temporary or t.principal.id == principal.id]
+
+    async def _owners(self, principal: Principal, chat_id: str, *, own: bool = False) -> dict[str, str]:
+        if self.others is None:
+            return {}
+        return await self.others.of_chat(principal, chat_id, temporary=chat_id.startswith(TEMPORARY), own=own)
+
+    async def overlays(self, chat_id: str) -> dict[str, dict[str, Any]]:
+        """`overlay`, of any process. To be asked before the chat is read: what has ended meanwhile is in its row then."""
+        here = self.overlay(chat_id)
+        return here if self.others is None else await self.others.overlay(chat_id) | here
 
     def overlay(self, chat_id: str) -> dict[str, dict[str, Any]]:
-        """The running answers of a chat as they are now, by message id: fields that replace the stored ones."""
+        """The running answers of a chat here as they are now, by message id: fields that replace the stored ones."""
         out = {}
         for running in self.of_chat(chat_id):
             running.sender.cut()
@@ -174,25 +206,39 @@ class RunningAnswers:
 
     async def stop_chat(self, principal: Principal, chat_id: str) -> list[str]:
         """Stops all answers of a chat; returns once their ends are stored."""
-        return await self._stop(self.tasks_of(principal, chat_id))
+        owners = await self._owners(principal, chat_id)
+        stopped = await self.stop_here(self._tasks_here(principal, chat_id))
+        return stopped + await self.others.stop(owners) if self.others is not None and owners else stopped
 
     async def stop_task(self, task_id: str) -> bool:
-        return bool(await self._stop([task_id]))
+        if await self.stop_here([task_id]):
+            return True
+        return self.others is not None and await self.others.stop_task(task_id)
 
     async def stop_user(self, user_id: str) -> None:
         """Stops everything that a user asked for."""
-        await self._stop([t for t, e in self._entries.items() if e.running.turn.principal.id == user_id])
+        await self.stop_user_here(user_id)
+        if self.others is not None:
+            await self.others.stop_user(user_id)
+
+    async def stop_user_here(self, user_id: str) -> None:
+        await self.stop_here([t for t, e in self._entries.items() if e.running.turn.principal.id == user_id])
 
     async def stop_gone(self) -> None:
         """Stops the answers of chats that do not exist any more. To be called after chats were removed."""
+        await self.stop_gone_here()
+        if self.others is not None:
+            await self.others.stop_gone()
+
+    async def stop_gone_here(self) -> None:
         chat_ids = {r.turn.chat_id for r in self.all() if not r.turn.is_temporary}
         if not chat_ids:
             return
         async with self._database.read() as connection:
             left = await turn_updates.existing(connection, chat_ids)
-        await self._stop([task for gone in chat_ids - left for task in self._by_chat.get(gone, ())])
+        await self.stop_here([task for gone in chat_ids - left for task in self._by_chat.get(gone, ())])
 
-    async def _stop(self, task_ids: Sequence[str]) -> list[str]:
+    async def stop_here(self, task_ids: Iterable[str]) -> list[str]:
         found = {task_id: entry for task_id in task_ids if (entry := self._entries.get(task_id))}
         await asyncio.gather(*(entry.end() for entry in found.values()))
         return list(found)
@@ -223,7 +269,7 @@ class RunningAnswers:
                 "write" if write else "read",
                 admin_access=self._settings.enable_admin_chat_access,
             )
-        return row is not None
+        return row is not None or bool(await self._owners(principal, chat_id, own=True))
 
     async def check(self, principal: Principal, chat_id: str, *, write: bool) -> None:
         """Raises NotFound unless `may_see`."""

@@ -8,6 +8,7 @@ from open_webui.chat import recovery
 from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.journal import Journal
 from open_webui.chat.loop import Pipeline
+from open_webui.chat.others import Others
 from open_webui.chat.registry import RunningAnswers
 from open_webui.chat.starter import Starter
 from open_webui.chat.store import TurnStorage
@@ -16,7 +17,7 @@ from open_webui.config import Config
 from open_webui.connections.base import Models
 from open_webui.connections.gate import Gate
 from open_webui.env import Settings
-from open_webui.events import Emitter
+from open_webui.events import Audience, ChatEvent, Emitter
 from open_webui.internal.bus.port import Bus
 from open_webui.internal.db import Database
 from open_webui.internal.load import Load
@@ -49,6 +50,7 @@ class ChatParts:
         self.settings = settings
         self.database = database
         self.blobs = blobs
+        self.emitter = emitter
         self.bus = bus
         instance = bus.instance
         self.lease = Lease(database, instance)
@@ -58,6 +60,8 @@ class ChatParts:
         self.streams = Streams(settings.max_api_calls_per_user, bus)
         self.running = RunningAnswers(settings, database, load)
         self.journal = Journal(database, settings.checkpoint_interval, self.running.all, usage)
+        if not database.is_sqlite:
+            self.running.others = Others(self.running, self.journal, database, bus)
         limits = Limits(settings.chat_answer_max_chars, settings.chat_answer_max_bytes)
         storage = TurnStorage(database, instance, settings.chat_history_max_chars, limits)
         self.starter = Starter(
@@ -90,13 +94,21 @@ class ChatParts:
         await self.journal.close()
         await self.lease.close()
 
+    def _tell(self, ended: recovery.Ended) -> None:
+        """Tells the tabs of who asked, and of the chat's owner, that the answer of a lost process is over."""
+        left, audience = ended.left, Audience(frozenset({ended.left.user_id, ended.left.owner_id}))
+        error = {"error": ended.body["error"], "done": True}
+        self.emitter.answer(ChatEvent(left.chat_id, left.message_id, "chat:message:error", error), audience)
+        if left.chat_id not in self.running.active_chats():
+            self.emitter.answer(ChatEvent(left.chat_id, left.message_id, "chat:active", {"active": False}), audience)
+
     async def _sweep(self) -> None:
         """Ends what other processes left behind, and what others took from this one."""
         for count in itertools.count(1):
             await asyncio.sleep(recovery.SWEEP_SECONDS)
             try:
                 repair = count % recovery.REPAIR_EVERY == 0
-                await recovery.recover(self.database, self.lease.instance, repair=repair)
+                await recovery.recover(self.database, self.lease.instance, repair=repair, tell=self._tell)
                 await self.running.give_up_taken(self.lease.instance)
             except Exception:
                 # The task runner's place: a database that is away is looked at again.

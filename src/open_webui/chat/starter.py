@@ -93,10 +93,13 @@ class Starter:
         targets = [await self._services.gate.target(principal, ask.model_id) for ask in request.asks]
         asks = list(zip(request.asks, targets, [new_id() for _ in targets], strict=True))
         chat_id = None if request.is_temporary else request.chat_id
-        if chat_id is not None and self._running.is_active(chat_id):
+        others = self._running.others
+        if chat_id is not None and (
+            self._running.is_active(chat_id) or (others is not None and await others.writes(chat_id))
+        ):
             await self._running.check(principal, chat_id, write=True)
             # The question may follow an answer that is still being written.
-            await self._journal.store_running(chat_id)
+            await (others or self._journal).store_running(chat_id)
         stored = await store(self._storage, principal, request, [(ask, task_id) for ask, _, task_id in asks])
         stored = permitted_chat(principal, stored)
         turns = [
@@ -193,5 +196,9 @@ class Starter:
             if is_last := self._following[turn.chat_id] == 0:
                 del self._following[turn.chat_id]
         # Of several answers at once the last one says that all is over.
-        if is_last and not self._running.is_active(turn.chat_id):
+        if not is_last or self._running.is_active(turn.chat_id):
+            return
+        others = self._running.others
+        # Who looks last sees nobody: each has ended in the database before it looks.
+        if others is None or turn.is_temporary or not await others.writes(turn.chat_id):
             await running.sender.event("chat:active", {"active": False, "folder_id": turn.folder_id})

@@ -61,17 +61,16 @@ async def lay_over_wire(
     wire: Iterable[tuple[str, dict[str, Any]]],
     overlay: Mapping[str, dict[str, Any]],
 ) -> None:
-    """Lays running answers over wire messages that are not done: the overlay, and else what was written of them so far.
+    """Lays running answers over wire messages: the overlay, and over others that are not done what was written of them so far.
 
-    Asks the database only when there is such a message that the overlay does not have, which is rare.
+    Asks the database only when there is such a message, which is rare.
     """
     waiting = {}
     for message_id, shown in wire:
-        if shown.get("done") is False:
-            if message_id in overlay:
-                shown.update(overlay[message_id])
-            else:
-                waiting[message_id] = shown
+        if message_id in overlay:
+            shown.update(overlay[message_id])
+        elif shown.get("done") is False:
+            waiting[message_id] = shown
     if waiting:
         for message_id, one in (await so_far(connection, chat_id)).items():
             if message_id in waiting:

@@ -17,9 +17,22 @@ FRESH_SECONDS = 600
 
 
 class Leftover(msgspec.Struct, frozen=True):
+    """A running answer, in a chat of owner_id, that user_id asked for."""
+
     task_id: str
     chat_id: str
     message_id: str
+    user_id: str
+    owner_id: str
+
+
+class Running(msgspec.Struct, frozen=True):
+    """An answer that is being written. instance: by which process."""
+
+    task_id: str
+    message_id: str
+    user_id: str
+    instance: str
 
 
 async def begin(connection: AsyncConnection, rows: Sequence[dict[str, str]], instance: str) -> None:
@@ -35,6 +48,12 @@ _hold = Prepared(
     sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("user", type_=sa.Text), 0)))
 )
 _of_instance = Prepared(sa.select(t.c.task_id).where(t.c.instance == sa.bindparam("instance")))
+
+
+_leftover = sa.select(t.c.task_id, t.c.chat_id, t.c.message_id, t.c.user_id, tables.chat.c.user_id).join(tables.chat)
+_of_chat = Prepared(
+    sa.select(t.c.task_id, t.c.message_id, t.c.user_id, t.c.instance).where(t.c.chat_id == sa.bindparam("chat"))
+)
 
 
 def is_begun(error: sa.exc.IntegrityError) -> bool:
@@ -68,6 +87,22 @@ async def of_instance(connection: AsyncConnection, instance: str) -> set[str]:
     return {row[0] for row in await _of_instance.all(connection, {"instance": instance})}
 
 
+async def of_chat(connection: AsyncConnection, chat_id: str) -> list[Running]:
+    """The answers that are being written in a chat, by any process."""
+    return [Running(*row) for row in await _of_chat.all(connection, {"chat": chat_id})]
+
+
+async def owner(connection: AsyncConnection, task_id: str) -> str | None:
+    """The process that writes an answer, if one does."""
+    instance: str | None = await connection.scalar(sa.select(t.c.instance).where(t.c.task_id == task_id))
+    return instance
+
+
+async def besides(connection: AsyncConnection, instance: str) -> list[str]:
+    """The answers that other processes write, by their tasks."""
+    return list(await connection.scalars(sa.select(t.c.task_id).where(t.c.instance != instance)))
+
+
 def _left(judge: str | None) -> "sa.ColumnElement[bool]":
     if judge is None:
         return sa.true()
@@ -85,8 +120,14 @@ async def take_left(connection: AsyncConnection, most: int, judge: str | None) -
     judge: the process that asks, which has to know that the others could have beaten (processes.may_judge). None: no
     other process shares this database (SQLite), so every row is left over.
     """
-    query = sa.select(t.c.task_id, t.c.chat_id, t.c.message_id).where(_left(judge)).limit(most)
+    query = _leftover.where(_left(judge)).limit(most)
     return [Leftover(*row) for row in await connection.execute(query.with_for_update(skip_locked=True, of=t))]
+
+
+async def take(connection: AsyncConnection, task_ids: Sequence[str]) -> list[Leftover]:
+    """Some answers, which are the caller's until its unit of work is over."""
+    query = _leftover.where(among(t.c.task_id, task_ids)).order_by(t.c.task_id)
+    return [Leftover(*row) for row in await connection.execute(query.with_for_update(of=t))]
 
 
 def _unfinished(judge: str | None) -> "sa.Select[Any]":
@@ -116,7 +157,4 @@ async def take_unfinished(connection: AsyncConnection, most: int, judge: str | N
 
 async def running_messages(connection: AsyncConnection, chat_id: str) -> set[str]:
     """Ids of a chat's messages that are being written now, by any process."""
-    return {row[0] for row in await _running.all(connection, {"chat": chat_id})}
-
-
-_running = Prepared(sa.select(t.c.message_id).where(t.c.chat_id == sa.bindparam("chat")))
+    return {one.message_id for one in await of_chat(connection, chat_id)}

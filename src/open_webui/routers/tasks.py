@@ -43,7 +43,7 @@ ENABLED: Final[dict[str, str]] = {
 @allow(ADMIN)
 async def all_tasks(state: AppState) -> "Annotated[dict[str, list[str]], Shape(replies.server.AllTasks)]":
     """The answers that are being written, everybody's."""
-    return {"tasks": state.running.all_tasks()}
+    return {"tasks": await state.running.every_task()}
 
 
 @router.post("/api/tasks/stop/{task_id}")
@@ -63,7 +63,7 @@ async def chat_tasks(
     """The answers that are being written in a chat; none for a chat that the caller can't see."""
     if not await state.running.may_see(caller, chat_id, write=False):
         return {"task_ids": []}
-    return {"task_ids": state.running.tasks_of(caller, chat_id)}
+    return {"task_ids": await state.running.tasks_of(caller, chat_id)}
 
 
 @router.post("/api/tasks/chat/{chat_id:path}/stop")

@@ -177,12 +177,13 @@ def in_words(state: State) -> str:
 
 async def read(deps: Deps, principal: Principal, chat_id: str) -> dict[str, Any]:
     """A chat's mood as it is now, for who may read the chat. Raises NotFound."""
+    running = await deps.overlays(chat_id)
     async with deps.database.read() as connection:
         admin_access = deps.settings.enable_admin_chat_access
         chat = await chats.get(connection, principal, chat_id, "read", admin_access=admin_access)
         if chat is None:
             raise NotFound
-        branch = await _branch(deps, connection, chat)
+        branch = await _branch(deps, connection, chat, running)
     return _shown(deps, chat, branch)
 
 
@@ -198,6 +199,7 @@ async def change(deps: Deps, principal: Principal, chat_id: str, given: Mapping[
     if values.get("state") is not None:
         values["state"] = {"emotions": _state(values["state"]), "at": moment()}
     _read(values, _SET_FOR_CHATS)
+    running = await deps.overlays(chat_id)
     async with change_chat(deps.database, principal, chat_id) as (unit, held):
         # What can't be understood counts for nothing; it goes with the first change.
         stored = held.meta[KEY] if chosen(held.meta) is not NOTHING else {}
@@ -205,7 +207,7 @@ async def change(deps: Deps, principal: Principal, chat_id: str, given: Mapping[
         kept = {name: value for name, value in merged.items() if value is not None}
         meta = {name: value for name, value in held.meta.items() if name != KEY} | ({KEY: kept} if kept else {})
         chat = await chats.change(unit.connection, held, meta=meta)
-        shown = _shown(deps, chat, await _branch(deps, unit.connection, chat))
+        shown = _shown(deps, chat, await _branch(deps, unit.connection, chat, running))
         people = {chat.user_id, principal.id}
         event = ChatEvent(chat.id, None, "chat:affect", shown)
         for user_id in people:
@@ -221,13 +223,14 @@ def _state(given: Any) -> dict[str, float]:
         raise BadRequest(str(error)) from None
 
 
-async def _branch(deps: Deps, connection: Any, chat: ChatRow) -> list[dict[str, Any]]:
-    """The answers of the branch that is shown, with what those that are being written hold by now."""
+async def _branch(
+    deps: Deps, connection: Any, chat: ChatRow, running: Mapping[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The answers of the branch that is shown. running: what those that are being written hold by now."""
     if chat.current_message_id is None:
         return []
     limit = deps.settings.chat_history_max_chars
     rows, _ = await messages.branch(connection, chat.id, chat.current_message_id, limit)
-    running = deps.overlays(chat.id)
     return [row.wire([]) | running.get(row.id, {}) for row in rows if row.role == "assistant"]
 
 

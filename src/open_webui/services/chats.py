@@ -10,6 +10,7 @@ from open_webui import constants
 from open_webui.access.permissions import check_edits, check_params
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.events import ChatEvent
+from open_webui.internal.bus.port import Bus
 from open_webui.internal.db import UnitOfWork
 from open_webui.models import chats, file_uses, generation_parts, messages
 from open_webui.models.base import clean_json, new_id, now
@@ -28,6 +29,9 @@ WHOLE: Final = 300
 # Bytes of a piece, but for one with a larger message alone.
 PART: Final = 256 * 1024
 _encode = msgspec.json.encode
+# Questions to the process that writes a message: who wants it changed, the ids of chat and message, and the form.
+EDIT, EVENT = "messages:edit", "messages:event"
+_Asked = tuple[Principal, str, str, dict[str, Any]]
 # A document: as a value, or where it may be large as its bytes, made while they are sent.
 Reply = dict[str, Any] | AsyncIterator[bytes]
 
@@ -55,11 +59,12 @@ async def find(deps: Deps, principal: Principal, chat_id: str, action: chats.Act
 
 async def read(deps: Deps, principal: Principal, chat_id: str) -> Reply:
     """A chat's document for somebody who may read it, mostly in one visit to the database. Raises UnknownChat."""
+    overlay = await deps.overlays(chat_id)
     async with deps.database.read() as connection:
         chat = await chats.own(connection, principal.id, chat_id)
         if chat is not None and chat.next_position <= WHOLE:
             names = {principal.id: principal.name}
-            document = await chats.document(connection, chat, overlay=deps.overlays(chat.id), names=names)
+            document = await chats.document(connection, chat, overlay=overlay, names=names)
             document["chat"]["share_mode"] = "continue"
             return document
     return await reply(deps, principal, await find(deps, principal, chat_id), share_mode=True)
@@ -74,8 +79,9 @@ async def reply(deps: Deps, principal: Principal | None, chat: ChatRow, *, share
     if chat.next_position > WHOLE:
         return stream(deps, chat, mode)
     names = {principal.id: principal.name} if principal else {}
+    overlay = await deps.overlays(chat.id)
     async with deps.database.read() as connection:
-        document = await chats.document(connection, chat, overlay=deps.overlays(chat.id), names=names)
+        document = await chats.document(connection, chat, overlay=overlay, names=names)
     document["chat"].update(mode)
     return document
 
@@ -109,7 +115,7 @@ async def stream(deps: Deps, chat: ChatRow, extra: Mapping[str, Any] | None = No
     document["chat"].update(extra or {})
     head, _, tail = _encode(document).partition(_encode(seam))
     yield head + b"{"
-    overlay = deps.overlays(chat.id)
+    overlay = await deps.overlays(chat.id)
     names: dict[str, str] = {}
     after, first = -1, True
     children = await in_thread_if_large(len(parents), messages.children, parents)
@@ -225,6 +231,8 @@ async def set_message(deps: Deps, principal: Principal, chat_id: str, message_id
     if not 0 < len(message_id) <= constants.MAX_ID:
         raise BadRequest("The id of this message is too long.")
     fields = {k: v for k, v in given.model_dump(exclude_unset=True).items() if v is not None}
+    if deps.running.others is not None and await _changed_elsewhere(deps, EDIT, principal, chat_id, message_id, given):
+        return await reply(deps, principal, await find(deps, principal, chat_id, "write"))
     owner = await _owner(deps, principal, chat_id, message_id)
     if owner is not None:
         if given.content is not None:
@@ -295,6 +303,31 @@ async def _owner(deps: Deps, principal: Principal, chat_id: str, message_id: str
     return None
 
 
+async def _changed_elsewhere(
+    deps: Deps, topic: str, principal: Principal, chat_id: str, message_id: str, given: MessageForm | EventForm
+) -> bool:
+    """Whether another process, which writes the message, has made a change of it. Raises what that one raises."""
+    asked = [principal, chat_id, message_id, given.model_dump(exclude_unset=True)]
+    others = deps.running.others
+    return others is not None and await others.forward(chat_id, message_id, topic, _encode(asked))
+
+
+def serve_changes(deps: Deps, bus: Bus) -> None:
+    """Makes changes of messages that are written here for other processes, with all checks. To be called before it opens."""
+
+    async def edit(_peer: str, payload: bytes) -> bool:
+        principal, chat_id, message_id, given = msgspec.json.decode(payload, type=_Asked)
+        await set_message(deps, principal, chat_id, message_id, MessageForm.model_validate(given))
+        return True
+
+    async def event(_peer: str, payload: bytes) -> bool:
+        principal, chat_id, message_id, given = msgspec.json.decode(payload, type=_Asked)
+        return await add_event(deps, principal, chat_id, message_id, EventForm.model_validate(given))
+
+    bus.serve(EDIT, edit)
+    bus.serve(EVENT, event)
+
+
 async def add_event(deps: Deps, principal: Principal, chat_id: str, message_id: str, given: EventForm) -> bool:
     """Takes an event about a message (a tool's status, a source, more text): stores what it changes and shows it."""
     if given.type not in message_events.KINDS:
@@ -306,6 +339,8 @@ async def add_event(deps: Deps, principal: Principal, chat_id: str, message_id: 
     except ValueError as error:
         raise BadRequest(f"The event can't be stored: this {error}.") from None
     message_events.check(given.type, data)
+    if deps.running.others is not None and await _changed_elsewhere(deps, EVENT, principal, chat_id, message_id, given):
+        return True
     owner = await _owner(deps, principal, chat_id, message_id)
     if owner is not None:
         await message_events.apply_to_running(owner, given.type, data)

@@ -49,7 +49,8 @@ class AccountDeps(FileDeps, Protocol):
 class Deps(AccountDeps, Protocol):
     """The part of the state that services use.
 
-    overlays: of a chat that is being answered, what the answers are by now, by message id. active_chats: which are.
+    overlays: of a chat that is being answered, what the answers are by now, by message id; to be asked before the chat is
+    read. active_chats: which are.
     running: whom to ask for changes of a message that is being written. store_running: has the rows of a chat's messages
     hold what its running answers are by now, for who reads rows.
     """
@@ -61,7 +62,7 @@ class Deps(AccountDeps, Protocol):
     catalogue: Catalogue
     gate: Gate
     local_models: LocalModels
-    overlays: Callable[[str], dict[str, dict[str, Any]]]
+    overlays: Callable[[str], Awaitable[dict[str, dict[str, Any]]]]
     active_chats: Callable[[], frozenset[str]]
     store_running: Callable[[str], Awaitable[None]]
 

@@ -47,8 +47,19 @@ class Owner(Protocol):
         ...
 
 
+class Others(Protocol):
+    """The answers that other processes write (chat.others.Others)."""
+
+    async def forward(self, chat_id: str, message_id: str, topic: str, payload: Any) -> bool:
+        """Has the process that writes a message change it. False where none does (any more)."""
+        ...
+
+
 class Running(Protocol):
-    """The answers that are being written (chat.registry.RunningAnswers has it)."""
+    """The answers that are being written (chat.registry.RunningAnswers has it). others: where there may be any."""
+
+    @property
+    def others(self) -> Others | None: ...
 
     async def owner_of(self, chat_id: str, message_id: str) -> Owner | None:
         """Who is asked to change this message; None when nobody writes it (any more): its end is stored then."""

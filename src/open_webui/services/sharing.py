@@ -78,8 +78,10 @@ async def shared(deps: Deps, principal: Principal | None, share_id: str) -> dict
         chat = await chats.own(connection, found.user_id, found.chat_id)
         if chat is None:
             raise UnknownChat
-        document = await chats.document(connection, for_reader(chat, principal), overlay=deps.overlays(chat.id))
         may_write = principal is not None and await chats.get(connection, principal, chat.id, "write") is not None
+    overlay = await deps.overlays(chat.id)
+    async with deps.database.read() as connection:
+        document = await chats.document(connection, for_reader(chat, principal), overlay=overlay)
     document["chat"]["share_mode"] = "continue" if may_write else None
     return document | {"id": found.id, "chat_id": chat.id, "tasks": None, "meta": {}}
 

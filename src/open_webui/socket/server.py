@@ -375,7 +375,7 @@ class Sockets:
         """Stops the answers of those who may not ask any more. current: role and session stamp of the active ones."""
         for user_id in askers:
             if current.get(user_id, ("pending", ""))[0] == "pending":
-                await self.state.running.stop_user(user_id)
+                await self.state.running.stop_user_here(user_id)
 
     async def _recheck_watcher(self, session: SocketSession, chat_id: str) -> None:
         """Shows out who looks at somebody else's chat that is no longer shared with them."""

@@ -9,10 +9,11 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from open_webui.chat import limits
+from open_webui.chat import limits, others
 from open_webui.chat.endings import INTERRUPTED
 from open_webui.chat.recovery import recover
-from open_webui.models import processes, tables
+from open_webui.internal.bus.port import PeerLost
+from open_webui.models import generation_parts, processes, tables
 from open_webui.state import State
 from tests.open_webui.chat.page import Page, open_page, rebuilt
 from tests.support.live import Actor, Live
@@ -69,6 +70,15 @@ async def two(
         yield Two(live, other, here, there)
 
 
+@pytest.fixture
+async def other_there(two: Two, live: Live, other: Actor) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody else, at the other process."""
+    async with httpx.AsyncClient(
+        base_url=two.there.http.base_url, headers={"Authorization": f"Bearer {other.token}"}
+    ) as client:
+        yield client
+
+
 async def begun(page: Page, upstream: Upstream, words: int = 3, **fields: Any) -> tuple[str, str]:
     """An answer that waits behind so many words: the ids of chat and answer."""
     body = page.ask("gated", "Slowly, please", **fields)
@@ -94,7 +104,7 @@ async def test_an_answer_that_was_taken_is_told_as_it_is_stored(two: Two, upstre
 async def test_an_end_does_not_write_over_what_another_stored(two: Two, upstream: Upstream) -> None:
     chat_id, answer = await begun(two.here, upstream)
     await two.take()
-    taken = await two.here.message(chat_id, answer)
+    taken = await two.there.message(chat_id, answer)
     assert taken["done"] is True
     upstream.release(20)
     await two.here.until(lambda p: p.data("chat:message:error", answer) != [])
@@ -155,3 +165,184 @@ async def test_a_clean_end_gives_the_lease_back(two: Two) -> None:
     assert await leases() == {two.state.bus.instance, two.other.bus.instance}
     await two.other.lease.close()
     assert await leases() == {two.state.bus.instance}
+
+
+async def test_a_chat_that_is_fetched_has_what_another_process_writes(two: Two, upstream: Upstream) -> None:
+    """As it is now, not as it was when it was last stored; its frames go on behind that."""
+    chat_id, answer = await begun(two.here, upstream)
+    shown = await two.there.message(chat_id, answer)
+    assert (shown["content"], shown["done"]) == (fixed_text(3), False)
+    assert shown["meta"]["sequence_number"] > 0
+    for chats in (two.state.active_chats(), two.other.active_chats()):
+        assert chats == {chat_id}
+    upstream.release(20)
+    await two.here.idle(chat_id)
+    assert (await two.there.message(chat_id, answer))["content"] == fixed_text()
+    assert two.other.active_chats() == frozenset()
+
+
+async def test_a_chat_in_which_nothing_runs_is_not_asked_for(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = two.here.ask("fixed", "Hi")
+    chat_id = (await two.here.post(body))["chat_id"]
+    await two.here.idle(chat_id)
+    monkeypatch.setattr(two.other.bus, "call", None)
+    assert (await two.there.message(chat_id, body["id"]))["content"] == fixed_text()
+
+
+async def test_an_answer_is_stopped_from_everywhere(two: Two, upstream: Upstream) -> None:
+    chat_id, answer = await begun(two.here, upstream)
+    [task] = two.state.running.all_tasks()
+    for path in (f"/api/tasks/chat/{chat_id}", "/api/tasks"):
+        assert [*(await two.there.http.get(path)).json().values()][0] == [task]  # noqa: RUF015
+    reply = await two.there.http.post(f"/api/tasks/chat/{chat_id}/stop")
+    assert reply.json() == {"status": True, "message": f"Stopped: {task}."}
+    kept = await two.there.message(chat_id, answer)
+    assert (kept["content"], kept["done"], kept.get("error")) == (fixed_text(3), True, None)
+    await two.here.until(lambda p: len(p.data("chat:tasks:cancel", answer)) == 2)
+    assert (await two.there.http.get(f"/api/tasks/chat/{chat_id}")).json() == {"task_ids": []}
+    again = await two.there.http.post(f"/api/tasks/chat/{chat_id}/stop")
+    assert again.json()["message"] == "Nothing was being written."
+    await begun(two.here, upstream, chat_id=chat_id)
+    [task] = two.state.running.all_tasks()
+    assert (await two.there.http.post(f"/api/tasks/stop/{task}")).json()["status"] is True
+    assert two.state.running.all_tasks() == []
+    assert (await two.there.http.post(f"/api/tasks/stop/{task}")).json()["status"] is False
+
+
+async def test_a_temporary_answer_is_its_askers_in_every_process(two: Two, upstream: Upstream, admin: Actor) -> None:
+    chat_id = f"temporary:{two.here.sid}"
+    messages = [{"role": "user", "content": "Hi"}]
+    await two.here.post(two.here.ask("gated", "Hi", chat_id=chat_id, messages=messages, user_message=...))
+    [task] = two.state.running.all_tasks()
+    assert (await two.there.http.get(f"/api/tasks/chat/{chat_id}")).json() == {"task_ids": [task]}
+    reply = await two.there.http.post(f"/api/tasks/chat/{chat_id}/stop")
+    assert reply.json()["message"] == f"Stopped: {task}."
+    assert two.state.running.all_tasks() == []
+
+
+async def test_a_stranger_sees_and_stops_nothing(two: Two, upstream: Upstream, other_there: httpx.AsyncClient) -> None:
+    chat_id, answer = await begun(two.here, upstream)
+    assert (await other_there.get(f"/api/tasks/chat/{chat_id}")).json() == {"task_ids": []}
+    assert (await other_there.post(f"/api/tasks/chat/{chat_id}/stop")).status_code == 404
+    event = {"type": "replace", "data": {"content": "mine"}}
+    path = f"/api/v1/chats/{chat_id}/messages/{answer}"
+    assert (await other_there.post(f"{path}/event", json=event)).status_code == 401
+    assert (await other_there.post(path, json={"content": "mine"})).status_code == 401
+    assert (await two.here.message(chat_id, answer))["content"] == fixed_text(3)
+
+
+async def test_what_is_posted_anywhere_goes_to_the_one_owner(two: Two, upstream: Upstream) -> None:
+    chat_id, answer = await begun(two.here, upstream)
+    path = f"/api/v1/chats/{chat_id}/messages/{answer}"
+    status = {"description": "looked it up", "done": True}
+    reply = await two.there.http.post(f"{path}/event", json={"type": "status", "data": status})
+    assert (reply.status_code, reply.json()) == (200, True)
+    edited = await two.there.http.post(path, json={"content": "Edited. "})
+    assert edited.json()["chat"]["history"]["messages"][answer]["content"] == "Edited. "
+    refused = await two.there.http.post(f"{path}/event", json={"type": "message", "data": {"content": 1}})
+    assert refused.status_code == 400
+    upstream.release(20)
+    await two.here.idle(chat_id)
+    kept = await two.there.message(chat_id, answer)
+    assert kept["statusHistory"] == [status]
+    assert kept["content"] == "Edited. " + fixed_text()[len(fixed_text(3)) :]
+    # Nobody writes it any more.
+    await two.there.http.post(f"{path}/event", json={"type": "message", "data": {"content": " More."}})
+    assert (await two.here.message(chat_id, answer))["content"].endswith(" More.")
+
+
+async def test_a_question_below_an_answer_of_another_process_quotes_it(two: Two, upstream: Upstream) -> None:
+    chat_id, answer = await begun(two.here, upstream)
+    body = two.there.ask("fixed", "And then?", chat_id=chat_id, parent_id=answer)
+    await two.there.post(body)
+    await two.there.until(lambda p: any(d.get("done") for d in p.data("chat:completion", body["id"])))
+    asked = next(r for r in upstream.received if r.model == "fixed")
+    assert [m["content"] for m in asked.body["messages"]] == ["Slowly, please", fixed_text(3), "And then?"]
+    assert two.there.data("chat:active")[-1]["active"] is True, "the other still writes in it"
+    upstream.release(20)
+    await two.here.idle(chat_id)
+    copy = (await two.there.http.post(f"/api/v1/chats/{chat_id}/clone", json={})).json()
+    assert copy["chat"]["history"]["messages"] != {}
+
+
+async def test_a_chat_that_is_removed_anywhere_is_answered_nowhere(two: Two, upstream: Upstream) -> None:
+    chat_id, answer = await begun(two.here, upstream)
+    assert (await two.there.http.delete(f"/api/v1/chats/{chat_id}")).status_code == 200
+    assert two.state.running.all_tasks() == []
+    await two.here.until(lambda p: p.data("chat:tasks:cancel", answer) != [])
+
+
+@pytest.fixture
+def deaf(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process reaches nobody, although it hears that there is somebody."""
+
+    async def lost(peer: str, *_: Any, **__: Any) -> Any:
+        raise PeerLost(peer)
+
+    monkeypatch.setattr(two.other.bus, "call", lost)
+
+
+async def stored_parts(two: Two, answer: str, text: str) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            async with two.state.database.read() as connection:
+                found = await generation_parts.so_far(connection, (await two.generations())[0].chat_id)
+            if answer in found and found[answer].content == text:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_an_owner_that_cannot_be_reached_is_known_by_what_it_wrote(
+    two: Two, upstream: Upstream, deaf: None
+) -> None:
+    chat_id, answer = await begun(two.here, upstream)
+    await stored_parts(two, answer, fixed_text(3))
+    assert (await two.there.message(chat_id, answer))["content"] == fixed_text(3)
+    reply = await two.there.http.post(f"/api/tasks/chat/{chat_id}/stop")
+    assert reply.json()["message"].startswith("Stopped: ")
+    kept = await two.there.message(chat_id, answer)
+    assert (kept["content"], kept["done"], kept.get("error")) == (fixed_text(3), True, None)
+    # The owner finds out, and ends it as it was ended.
+    await two.here.until(lambda p: len(p.data("chat:tasks:cancel", answer)) == 2)
+    assert two.state.running.all_tasks() == []
+
+
+async def test_a_change_waits_until_a_lost_owners_answer_is_marked(
+    two: Two, upstream: Upstream, deaf: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(others, "LOOK_SECONDS", 0.05)
+    chat_id, answer = await begun(two.here, upstream)
+    path = f"/api/v1/chats/{chat_id}/messages/{answer}/event"
+    posting = asyncio.create_task(two.there.http.post(path, json={"type": "status", "data": {"description": "later"}}))
+    await asyncio.sleep(0.2)
+    assert not posting.done()
+    await two.take()
+    assert (await posting).json() is True
+    kept = await two.there.message(chat_id, answer)
+    assert (kept["done"], kept["statusHistory"]) == (True, [{"description": "later"}])
+    await two.state.running.give_up_taken(two.state.bus.instance)
+    monkeypatch.setattr(others, "LOST_SECONDS", 0.2)
+    chat_id, answer = await begun(two.here, upstream)
+    reply = await two.there.http.post(f"/api/v1/chats/{chat_id}/messages/{answer}", json={"content": "x"})
+    assert (reply.status_code, "can't be reached" in reply.json()["detail"]) == (503, True)
+
+
+async def test_after_a_broken_link_answers_are_told_whole(two: Two, upstream: Upstream) -> None:
+    _, answer = await begun(two.here, upstream)
+    await two.other.bus.close()
+    assert two.other.bus.instance not in two.state.bus.peers
+    await two.other.bus.open()
+    await two.here.until(lambda p: p.data("chat:completion", answer) != [])
+    [told] = two.here.data("chat:completion", answer)
+    assert told["output"][0]["content"][0]["text"] == fixed_text(3)
+    assert two.state.active_chats() == two.other.active_chats()
+
+
+async def test_the_tabs_of_an_answer_that_is_marked_hear_of_it(two: Two, upstream: Upstream) -> None:
+    chat_id, answer = await begun(two.here, upstream)
+    await two.age(60, two.state.bus.instance)
+    await two.state.lease.close()
+    await two.age(7, two.other.bus.instance)
+    await two.there.until(lambda p: p.data("chat:message:error", answer) != [])
+    assert two.there.data("chat:message:error", answer)[0]["error"] == {"content": INTERRUPTED}
+    assert (await two.there.message(chat_id, answer))["done"] is True

@@ -42,6 +42,8 @@ class Catalogue:
 class Nobody:
     """No message is being written by this process."""
 
+    others = None
+
     async def owner_of(self, _chat_id: str, _message_id: str) -> None:
         return None
 
@@ -57,7 +59,7 @@ class House:
         self.running = Nobody()
         self.blobs: Any = None
 
-    def overlays(self, _chat_id: str) -> dict[str, dict[str, Any]]:
+    async def overlays(self, _chat_id: str) -> dict[str, dict[str, Any]]:
         return {}
 
     def active_chats(self) -> frozenset[str]:

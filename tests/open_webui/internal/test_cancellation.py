@@ -52,6 +52,8 @@ WATCHED = (tables.user, tables.chat, tables.message, tables.generation, tables.g
 class NobodyWrites:
     """services.chats.Running: every message is the database's."""
 
+    others = None
+
     async def owner_of(self, chat_id: str, message_id: str) -> None:  # noqa: ARG002
         return None
 
@@ -82,9 +84,11 @@ class World:
     def place(self) -> TurnStorage:
         return TurnStorage(self.database, "instance", 10**6)
 
-    overlays = staticmethod(lambda _chat_id: {})
     active_chats = staticmethod(frozenset)
     running = NobodyWrites()
+
+    async def overlays(self, _chat_id: str) -> dict[str, Any]:
+        return {}
 
     async def store_running(self, _chat_id: str) -> None:
         """No answer runs here."""
