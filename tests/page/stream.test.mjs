@@ -37,13 +37,6 @@ test('a reload at every point of a stream loses and doubles nothing', () => {
   }
 });
 
-test('a whole output that is told again replaces what was heard, and not what was fetched later', () => {
-  const whole = (text, number) => ['chat:completion', { output: [{ type: 'message', id: 'm', content: [{ type: 'output_text', text }] }], sequence_number: number }];
-  assert.equal(plainText(fold(start(), ...live(delta('Hel', { sequence_number: 1 })), whole('Hello', 3), ...live(delta(' you', { sequence_number: 4 })))), 'Hello you');
-  const loaded = { ...start(), output: [{ type: 'message', id: 'm', content: [{ type: 'output_text', text: 'Hello you' }] }], meta: { sequence_number: 4 } };
-  assert.equal(plainText(fold(loaded, whole('Hello', 3))), 'Hello you');
-});
-
 test('frames of one batch share a number and all count', () => {
   const done = { type: 'response.output_item.done', output_index: 0, item: { type: 'reasoning', id: 'r', content: [{ text: 'Hm.' }] }, sequence_number: 4 };
   const message = fold(start(), ...live(done, delta('Yes', { output_index: 1, sequence_number: 4 })));

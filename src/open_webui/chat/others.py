@@ -43,8 +43,6 @@ class Here(Protocol):
 
     def overlay(self, chat_id: str) -> dict[str, dict[str, Any]]: ...
 
-    def all(self) -> list[RunningAnswer]: ...
-
     def of_chat(self, chat_id: str) -> list[RunningAnswer]: ...
 
     async def stop_here(self, task_ids: Iterable[str]) -> list[str]: ...
@@ -94,13 +92,6 @@ class Others:
 
     def _on_joined(self, peer: str) -> None:
         self._bus.send(peer, CHATS, list(self._here.active_here()))
-        # Behind what else is done for the peer: its tabs have to be known, or taken for anywhere.
-        asyncio.get_running_loop().call_soon(self._resync)
-
-    def _resync(self) -> None:
-        """Tells running answers whole: a process whose tabs may have missed some of them is heard (again)."""
-        for running in self._here.all():
-            running.tell_whole()
 
     def _on_left(self, peer: str) -> None:
         self._chats.pop(peer, None)

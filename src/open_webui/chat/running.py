@@ -98,11 +98,6 @@ class RunningAnswer:
         """An event goes to those who watch, behind what they are still to hear."""
         await self.sender.ordered(kind, data)
 
-    def tell_whole(self) -> None:
-        """Tells it as it is now to those who watch, some of whom may have missed what was told."""
-        if not self.has_ended:
-            self.sender.whole(self.answer.output())
-
     async def append_text(self, text: str) -> None:
         """Adds to what the answer says. Watchers are told by a delta, as of the model's own words."""
         self.say(self.answer.append_text(text))

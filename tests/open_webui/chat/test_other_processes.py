@@ -327,15 +327,14 @@ async def test_a_change_waits_until_a_lost_owners_answer_is_marked(
     assert (reply.status_code, "can't be reached" in reply.json()["detail"]) == (503, True)
 
 
-async def test_after_a_broken_link_answers_are_told_whole(two: Two, upstream: Upstream) -> None:
-    _, answer = await begun(two.here, upstream)
+async def test_after_a_broken_link_all_is_known_again(two: Two, upstream: Upstream) -> None:
+    chat_id, answer = await begun(two.here, upstream)
     await two.other.bus.close()
+    await two.here.until(lambda _: two.state.active_chats() == {chat_id})
     assert two.other.bus.instance not in two.state.bus.peers
     await two.other.bus.open()
-    await two.here.until(lambda p: p.data("chat:completion", answer) != [])
-    [told] = two.here.data("chat:completion", answer)
-    assert told["output"][0]["content"][0]["text"] == fixed_text(3)
-    assert two.state.active_chats() == two.other.active_chats()
+    assert (await two.there.message(chat_id, answer))["content"] == fixed_text(3)
+    assert two.other.active_chats() == {chat_id}
 
 
 async def test_the_tabs_of_an_answer_that_is_marked_hear_of_it(two: Two, upstream: Upstream) -> None:

@@ -81,11 +81,6 @@ class AnswerSender:
     def _send(self, kind: str, data: Any) -> None:
         self._emitter.answer(ChatEvent(self._chat_id, self._message_id, kind, data), self._audience)
 
-    def whole(self, output: list[Any]) -> None:
-        """Tells all that the answer is by now, in the place of what was told of it."""
-        self._send_waiting()
-        self._send("chat:completion", {"output": output, "sequence_number": self._version})
-
     async def flush(self) -> None:
         """Sends what waits, in order."""
         self._send_waiting()

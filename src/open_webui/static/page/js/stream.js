@@ -65,8 +65,6 @@ function completionDelta(message, data) {
 }
 
 function completion(message, data) {
-  // The whole of a running answer, told again, may be older than what was fetched.
-  if (isStale(message, data)) return message;
   let next = message;
   if (data.choices) next = rawChunk(next, data);
   if (data.output) next = { ...next, output: items(data.output) };
