@@ -1,6 +1,7 @@
 """The configurations of docs/deployment.md, run as they stand there: real nginx and Caddy with TLS in front of a real server."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import ipaddress
 import re
@@ -29,8 +30,8 @@ FORM = {"name": "Ada", "email": "ada@example.com", "password": "correct horse ba
 WAIT = 20
 
 
-def block(language: str) -> str:
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+def block(language: str, begin: str = "") -> str:
+    (found,) = re.findall(rf"^```{language}\n({begin}.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     return found
 
 
@@ -77,8 +78,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def nginx(folder: Path, server: Server, port: int, chain: Path, key: Path) -> list[str]:
-    given = put(block("nginx"), "listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;")
-    given = put(given, "127.0.0.1:8080", f"127.0.0.1:{server.port}")
+    given = put(block("nginx", "map"), "127.0.0.1:8080", f"127.0.0.1:{server.port}")
+    return nginx_with(given, folder, port, chain, key)
+
+
+def nginx_of_two(folder: Path, servers: tuple[Server, Server], port: int, chain: Path, key: Path) -> list[str]:
+    upstream = block("nginx", "upstream")
+    for server, address in zip(servers, ("10.0.0.11:8080", "10.0.0.12:8080"), strict=True):
+        upstream = put(upstream, address, f"127.0.0.1:{server.port}")
+    assert "`proxy_pass http://oui;`" in PAGE
+    given = put(block("nginx", "map"), "proxy_pass http://127.0.0.1:8080;", "proxy_pass http://oui;")
+    return nginx_with(upstream + given, folder, port, chain, key)
+
+
+def nginx_with(given: str, folder: Path, port: int, chain: Path, key: Path) -> list[str]:
+    given = put(given, "listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;")
     given = put(given, f"/etc/letsencrypt/live/{NAME}/fullchain.pem", str(chain))
     given = put(given, f"/etc/letsencrypt/live/{NAME}/privkey.pem", str(key))
     places = "".join(
@@ -118,12 +132,20 @@ class Proxy:
 def proxy(
     request: pytest.FixtureRequest, tmp_path: Path, server: Server, certificate: tuple[Path, Path]
 ) -> Iterator[Proxy]:
-    build: Callable[..., list[str]] = request.param
+    with started(request.param, tmp_path, server, certificate) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def started(
+    build: Callable[..., list[str]], tmp_path: Path, before: object, certificate: tuple[Path, Path]
+) -> Iterator[Proxy]:
+    """A proxy before a server, or before several."""
     port = free_port()
     made = Proxy(f"https://127.0.0.1:{port}", ssl.create_default_context(cafile=str(certificate[0])))
     with (tmp_path / "proxy.log").open("wb") as log:
         process = subprocess.Popen(
-            build(tmp_path, server, port, *certificate),
+            build(tmp_path, before, port, *certificate),
             stdout=log, stderr=log, preexec_fn=die_with_parent, cwd=tmp_path,
             env={"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
         )  # fmt: skip
@@ -148,6 +170,11 @@ async def test_a_person_signs_in_with_a_secure_cookie(proxy: Proxy) -> None:
 
 async def test_a_page_has_its_websocket_and_its_answer(proxy: Proxy) -> None:
     """With the origin that a browser says, which the server compares with its own name."""
+    await chat(proxy)
+
+
+async def chat(proxy: Proxy) -> None:
+    """Somebody signs in, and chats in a page until the answer is whole."""
     async with proxy.client() as client:
         token = (await client.post("/api/v1/auths/signin", json=FORM)).json()["token"]
     # A session of the test's own, to be closed by it: the client leaves its open.
@@ -184,6 +211,11 @@ async def test_a_page_has_its_websocket_and_its_answer(proxy: Proxy) -> None:
 
 
 async def test_a_stream_comes_through_whole(proxy: Proxy) -> None:
+    await stream(proxy)
+
+
+async def stream(proxy: Proxy) -> None:
+    """An API client signs in and has an answer streamed."""
     async with proxy.client() as client:
         token = (await client.post("/api/v1/auths/signin", json=FORM)).json()["token"]
         body = {"model": "eliza", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
@@ -191,6 +223,26 @@ async def test_a_stream_comes_through_whole(proxy: Proxy) -> None:
         async with client.stream("POST", "/api/chat/completions", json=body, headers=headers) as reply:
             lines = [line async for line in reply.aiter_lines() if line]
     assert lines[-1] == "data: [DONE]"
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+async def test_two_servers_behind_nginx_are_one(
+    make_server: Callable[..., Server], database_url: str, tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    """Requests go to either, and nobody needs to come back to the same."""
+    environment = {"DATABASE_URL": database_url, "FORWARDED_ALLOW_IPS": "127.0.0.1", "MAIN_LOG_LEVEL": "DEBUG"}
+    one, two = (make_server(**environment).start() for _ in range(2))
+    async with httpx.AsyncClient(base_url=one.url, trust_env=False, timeout=WAIT) as client:
+        (await client.post("/api/v1/auths/signup", json=FORM)).raise_for_status()
+    with started(nginx_of_two, tmp_path, (one, two), certificate) as proxy:
+        for _ in range(4):
+            await stream(proxy)
+        # The sign-up went to the first by itself.
+        assert [server.log.count("path=/api/") > 1 for server in (one, two)] == [True, True]
+        two.kill()
+        # Of a machine that is gone nobody hears.
+        for _ in range(4):
+            assert proxy.answers()
 
 
 def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:

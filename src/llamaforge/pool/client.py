@@ -6,12 +6,15 @@ import contextlib
 import io
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 import aiohttp
 
 from llamaforge.exceptions import GenerationError
-from llamaforge.pool.pool import Lease, Pool
+from llamaforge.pool.lease import Lease
+from llamaforge.pool.model import OnProgress
+from llamaforge.pool.queue import OnWait
 from llamaforge.pool.spec import Spec
 
 _LARGE = 2**20
@@ -19,9 +22,25 @@ _FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
 log = logging.getLogger(__name__)
 
 
+class Leasing(Protocol):
+    """Whoever leases models: a pool, or something that asks one."""
+
+    def lease(
+        self,
+        spec: Spec,
+        *,
+        user: str = "",
+        on_wait: OnWait | None = None,
+        on_progress: OnProgress | None = None,
+        patient: bool = False,
+    ) -> AbstractAsyncContextManager[Lease]:
+        """See `Pool.lease`."""
+        ...
+
+
 @contextlib.asynccontextmanager
 async def open_request(
-    pool: Pool,
+    pool: Leasing,
     session: aiohttp.ClientSession,
     spec: Spec,
     asked: tuple[str, bytes],

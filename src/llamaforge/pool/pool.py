@@ -14,6 +14,7 @@ from llamaforge.exceptions import LlamaForgeError, ModelBusyError, ModelLoadErro
 from llamaforge.memory.devices import RAM, Memory, by_device
 from llamaforge.memory.policy import Claim, Evict, Resident, ResidentState, Start, overflow
 from llamaforge.memory.queue import RoomQueue
+from llamaforge.pool.lease import Lease
 from llamaforge.pool.model import OnProgress, PooledModel, was_unloaded
 from llamaforge.pool.process import WorkerProcess
 from llamaforge.pool.queue import GiveWay, OnWait
@@ -29,47 +30,6 @@ _STABLE_SECONDS = 60.0
 _PATIENCE_WITH_WORK = 12
 _WORKING = 0.05
 log = logging.getLogger(__name__)
-
-
-class Lease:
-    """The right to send one request to a model at a time: add "/v1/..." to `url` and send `key` as the bearer.
-
-    failed: set when the model's process has ended under it; `failure` then says why. model: the name to ask for.
-    """
-
-    __slots__ = ("_process", "model")
-
-    def __init__(self, process: WorkerProcess) -> None:
-        self._process = process
-        self.model = process.spec.name
-
-    @property
-    def url(self) -> str:
-        """The address of the model's server, such as "http://127.0.0.1:4711"."""
-        return self._process.url
-
-    @property
-    def key(self) -> str:
-        """The key that it asks for."""
-        return self._process.key
-
-    @property
-    def failed(self) -> asyncio.Event:
-        """Set when the process has ended."""
-        return self._process.gone
-
-    @property
-    def crashed(self) -> bool:
-        """Whether the process has ended unasked."""
-        return self._process.crashed is not None
-
-    async def failure(self, timeout: float = 1.0) -> ModelLoadError | None:
-        """After a broken connection: why the process ended, or None if it has not within `timeout` seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._process.gone.wait()
-            return self._process.crashed or ModelLoadError(f"The model '{self.model}' was unloaded.")
-        return None
 
 
 class Pool:

@@ -260,6 +260,7 @@ async def loaded(
     state: AppState, caller: Caller
 ) -> "Annotated[dict[str, Any], Shape(replies.connections.OllamaLoaded)]":
     """The models that are in memory now, on all servers and on this machine."""
+    await state.local_models.look()
     own = local_ollama.loaded(state.local_models)
     if own and not state.config["ollama.enable"]:
         return {"models": own}

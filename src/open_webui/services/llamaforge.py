@@ -117,6 +117,7 @@ class Llamaforge:
     async def listed(self) -> Wire:
         """All models, the memory that they take, and the engines."""
         await self._refresh()
+        await self._models.look()
         running = self._models.status()
         downloads = await self._downloads()
         return {
@@ -135,6 +136,7 @@ class Llamaforge:
     async def one(self, name: str) -> Wire:
         """A model. Raises NotFound."""
         offer = self._offer(name)
+        await self._models.look()
         return self._wire(offer, (await self._downloads()).get(name))
 
     async def _downloads(self) -> dict[str, Job]:
@@ -410,7 +412,12 @@ class Llamaforge:
         self._offer(name)
         was_loading = (load := self._loads.get(name)) is not None and load.is_running
         if not await self._stop(name):
-            raise BadRequest("Nothing is going on with this model.")
+            # A load may be of a question, or of another process.
+            await self._models.look()
+            status = self._models.status().get(name)
+            was_loading = status is not None and status.state == "loading"
+            if not was_loading:
+                raise BadRequest("Nothing is going on with this model.")
         if was_loading:
             await self._models.unload(name)
         return await self.one(name)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from llamaforge.loading import Plan
     from llamaforge.memory.devices import Memory
     from llamaforge.pool import Lease, ModelStatus, Pool, Spec
+    from open_webui.connections.local.shared_pool import SharedPool
 
 GB: Final = 2**30
 _KEPT: Final = frozenset(
@@ -82,7 +84,9 @@ class LocalModels:
         self._library = Library(self.folder, settings.local_models_slots)
         self._rows: list[LocalModel] = []
         self._offers: dict[str, Offer] = {}
-        self._pool: Pool | None = None
+        # Where other processes may share the data folder.
+        self._shares = not database.is_sqlite and sys.platform != "win32"
+        self._pool: Pool | SharedPool | None = None
         self._scanning: asyncio.Task[None] | None = None
 
     @property
@@ -133,21 +137,38 @@ class LocalModels:
     # What runs
 
     @property
-    def pool(self) -> "Pool":
-        """The engines. Nothing runs before something is asked of it."""
+    def pool(self) -> "Pool | SharedPool":
+        """The engines, which may be run by another process of this machine. Nothing runs before something is asked of it."""
         if self._pool is None:
-            # Imported by the first request: a server without local models pays nothing for them.
-            from llamaforge.pool import Pool  # noqa: PLC0415
-
-            self._pool = Pool(
-                memory_budget=self.budget,
-                idle_seconds=self.settings.local_models_idle_seconds,
-                environment=engine_environment(os.environ),
-            )
+            self._pool = self._shared_pool() if self._shares else self._new_pool()
         return self._pool
 
+    def _new_pool(self) -> "Pool":
+        # Imported by the first request: a server without local models pays nothing for them.
+        from llamaforge.pool import Pool  # noqa: PLC0415
+
+        return Pool(
+            memory_budget=self.budget,
+            idle_seconds=self.settings.local_models_idle_seconds,
+            environment=engine_environment(os.environ),
+        )
+
+    def _shared_pool(self) -> "SharedPool":
+        from open_webui.connections.local.pool_owner import PoolPlace  # noqa: PLC0415 - as above
+        from open_webui.connections.local.shared_pool import SharedPool  # noqa: PLC0415
+
+        return SharedPool(PoolPlace(self.settings.data_dir.resolve()), self._new_pool)
+
+    async def look(self) -> None:
+        """Has `status` tell how the models stand where another process runs them."""
+        if self._shares:
+            from open_webui.connections.local.shared_pool import SharedPool  # noqa: PLC0415 - as above
+
+            if isinstance(pool := self.pool, SharedPool):
+                await pool.look()
+
     def status(self) -> "dict[str, ModelStatus]":
-        """How the models stand that were asked for since the start."""
+        """How the models stand that were asked for since the start. Of another process's as `look` saw them."""
         return {} if self._pool is None else {status.name: status for status in self._pool.status()}
 
     @property
@@ -228,6 +249,7 @@ class LocalModels:
 
     async def unload(self, name: str) -> None:
         """Ends a model's process, whatever it is doing."""
+        await self.look()
         if name in self.status():
             await self.pool.unload(name, force=True)
 
