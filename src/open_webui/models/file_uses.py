@@ -156,7 +156,9 @@ async def _usable(connection: AsyncConnection, ids: set[str], writer_id: Any, al
     listed = sorted(ids)
     for k in range(0, len(listed), BATCH):
         mine = sa.or_(file.c.user_id == writer_id, file.c.id.in_(already))
-        out.update(await connection.scalars(sa.select(file.c.id).where(file.c.id.in_(listed[k : k + BATCH]), mine)))
+        found = sa.select(file.c.id).where(file.c.id.in_(listed[k : k + BATCH]), mine)
+        # As the use that follows locks it: one that another process is just collecting is gone then, and no error.
+        out.update(await connection.scalars(found.with_for_update(read=True, key_share=True)))
     return out
 
 

@@ -162,20 +162,19 @@ def _values(given: NewFile, owner_id: str, at: int) -> dict[str, Any]:
 async def collect(connection: AsyncConnection, before: int, limit: int = BATCH) -> list[str]:
     """Removes some files that nothing has used since a moment, and blobs that no file refers to.
 
-    Gives the hashes of these blobs, whose bytes the caller removes from the store after the commit.
+    Gives the hashes of these blobs, whose bytes the caller removes from the store after the commit. What another process has
+    just come to use or is removing itself, it leaves to the next time.
     """
     unused = sa.and_(
         sa.or_(t.c.embedded, t.c.user_id.is_(None)),
         t.c.updated_at < before,
         sa.not_(sa.exists().where(use.c.file_id == t.c.id)),
     )
-    await connection.execute(t.delete().where(t.c.id.in_(sa.select(t.c.id).where(unused).limit(limit)), unused))
+    old = sa.select(t.c.id).where(unused).limit(limit).with_for_update(skip_locked=True)
+    await connection.execute(t.delete().where(t.c.id.in_(old), unused))
     lone = sa.and_(blob.c.touched_at < before, sa.not_(sa.exists().where(t.c.blob == blob.c.hash)))
-    gone = await connection.scalars(
-        blob.delete()
-        .where(blob.c.hash.in_(sa.select(blob.c.hash).where(lone).limit(limit)), lone)
-        .returning(blob.c.hash)
-    )
+    of_nobody = sa.select(blob.c.hash).where(lone).limit(limit).with_for_update(skip_locked=True)
+    gone = await connection.scalars(blob.delete().where(blob.c.hash.in_(of_nobody), lone).returning(blob.c.hash))
     return list(gone)
 
 
