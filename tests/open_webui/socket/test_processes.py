@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,11 @@ from typing import Any
 import pytest
 import socketio
 
+from open_webui import state
 from open_webui.events import Audience, ChatEvent
+from open_webui.internal.bus.link import LinkBus
+from open_webui.internal.bus.opening import asyncpg_options, listening_url
+from open_webui.internal.bus.postgres import PostgresCarrier
 from open_webui.socket import emitter as emitter_module
 from open_webui.socket.emitter import CALL, DISCONNECT, EVENT, LISTS
 from open_webui.socket.frames import end_socket
@@ -24,6 +29,7 @@ from tests.support.upstream import Upstream
 
 MakeLive = Callable[..., Awaitable[Live]]
 on_sqlite = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+on_every_carrier = pytest.mark.parametrize("carrier", ["memory", "postgresql", "redis"], indirect=True)
 on_postgresql = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 
 
@@ -34,10 +40,22 @@ BAD = [
 ]  # fmt: skip
 
 
+@pytest.fixture(params=["memory"])
+def carrier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What carries the bus: settings of the applications."""
+    if request.param == "redis":
+        return {"redis_url": request.getfixturevalue("redis_server").url, "redis_key_prefix": secrets.token_hex(4)}
+    if request.param == "postgresql":
+        monkeypatch.setattr(
+            state, "open_bus", lambda settings: LinkBus(PostgresCarrier(asyncpg_options(listening_url(settings))))
+        )
+    return {}
+
+
 @pytest.fixture
-async def three(make_live: MakeLive, connections: None) -> list[Live]:
+async def three(make_live: MakeLive, connections: None, carrier: dict[str, Any]) -> list[Live]:
     """Applications that serve one PostgreSQL."""
-    found = [await make_live() for _ in range(3)]
+    found = [await make_live(**carrier) for _ in range(3)]
     await until(lambda: all(len(live.app.state.oui.bus.peers) == 2 for live in found))
     return found
 
@@ -94,6 +112,7 @@ async def heard_all(page: Page, emitter: Any, user_id: str) -> None:
     await until(lambda: len(page.others) > before)
 
 
+@on_every_carrier
 @on_postgresql
 class TestAnswers:
     async def test_every_frame_comes_in_order_and_once_wherever_the_tab_is(self, three: list[Live], ann: Actor) -> None:
@@ -201,6 +220,7 @@ class TestAnswers:
             await page.until(lambda p: [d["content"] for d in p.data("chat:message", "m")] == ["edited"])
 
 
+@on_every_carrier
 @on_postgresql
 class TestEvents:
     async def test_many_events_keep_their_order(self, three: list[Live], ann: Actor) -> None:
@@ -276,6 +296,7 @@ class TestEvents:
             assert page.events == []
 
 
+@on_every_carrier
 @on_postgresql
 class TestPresence:
     async def test_who_is_connected_and_what_is_used_is_the_same_everywhere(
@@ -349,6 +370,7 @@ class TestEnds:
             await until(lambda: all(set(presence_of(live).user_ids()) == {ann.id} for live in three))
 
 
+@on_every_carrier
 @on_postgresql
 class TestCalls:
     async def test_a_tab_of_another_process_answers(self, three: list[Live], ann: Actor) -> None:
