@@ -9,13 +9,19 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from open_webui.chat import limits, others
+from open_webui.chat import journal, limits, others
 from open_webui.chat.endings import INTERRUPTED
-from open_webui.chat.recovery import recover
+from open_webui.chat.journal import Journal
+from open_webui.chat.recovery import end_for, recover
+from open_webui.chat.request import parse_page_request
+from open_webui.chat.running import AnswerTaken
+from open_webui.chat.usage_log import UsageLog
+from open_webui.errors import Conflict
 from open_webui.internal.bus.port import PeerLost
 from open_webui.models import generation_parts, processes, tables
 from open_webui.state import State
 from tests.open_webui.chat.page import Page, open_page, rebuilt
+from tests.support.interleaving import both
 from tests.support.live import Actor, Live
 from tests.support.script import fixed_text
 from tests.support.upstream import Upstream
@@ -345,3 +351,70 @@ async def test_the_tabs_of_an_answer_that_is_marked_hear_of_it(two: Two, upstrea
     await two.there.until(lambda p: p.data("chat:message:error", answer) != [])
     assert two.there.data("chat:message:error", answer)[0]["error"] == {"content": INTERRUPTED}
     assert (await two.there.message(chat_id, answer))["done"] is True
+
+
+async def starting(state: State, actor: Actor, body: dict[str, Any]) -> Any:
+    principal = await state.identify(actor.token)
+    assert principal is not None
+    return await state.starter.start(principal, parse_page_request(body))
+
+
+@pytest.mark.parametrize("stop_at", range(2, 14, 2))
+async def test_two_starts_in_any_order_are_one(two: Two, admin: Actor, upstream: Upstream, stop_at: int) -> None:
+    """One process is stopped at a statement, the other goes as far as it can."""
+    chat_id, earlier = await begun(two.here, upstream)
+    body = two.here.ask("gated", "Next", chat_id=chat_id, parent_id=earlier)
+    found = await both(
+        two.state.database,
+        lambda: starting(two.state, admin, body),
+        lambda: starting(two.other, admin, body),
+        stop_at,
+    )
+    refused = [one for one in found if isinstance(one, Conflict)]
+    assert ([one["status"] for one in found if isinstance(one, dict)], len(refused)) == ([True], 1), found
+    assert len(await two.generations()) == 2
+    assert len(two.state.running.all_tasks() + two.other.running.all_tasks()) == 2
+
+
+@pytest.mark.parametrize("stop_at", range(7))
+async def test_an_end_and_a_stop_by_another_in_any_order_are_one(two: Two, upstream: Upstream, stop_at: int) -> None:
+    """Neither waits for the other for ever, and what is stored is what the one that came first stored."""
+    chat_id, answer = await begun(two.here, upstream)
+    [running] = two.state.running.all()
+    written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    content, body = running.snapshot(done=True, extra={"mark": "its own end"})
+    work = journal.Work(ends=[journal.End(running, content, body, written)])
+    writer = Journal(two.state.database, 60, list, UsageLog())
+    task_id = running.turn.task_id
+    ended, stopped = await both(
+        two.state.database, lambda: writer._write(work), lambda: end_for(two.other.database, [task_id]), stop_at
+    )
+    assert ended is None, ended
+    assert stopped in ([], [task_id])
+    kept = await two.there.message(chat_id, answer)
+    assert (kept["done"], kept.get("mark")) == (True, None if stopped else "its own end")
+    assert await two.generations() == []
+    assert written.done() is bool(stopped)
+    if stopped:
+        assert isinstance(written.exception(), AnswerTaken)
+
+
+async def test_a_stop_that_comes_while_the_answer_ends(two: Two, upstream: Upstream) -> None:
+    for words in range(17, 21):
+        body = two.here.ask("gated", "Slowly, please")
+        chat_id = (await two.here.post(body))["chat_id"]
+        upstream.release(words)
+        stop = await two.there.http.post(f"/api/tasks/chat/{chat_id}/stop")
+        assert stop.status_code == 200
+        upstream.release(20 - words)
+        await two.here.until(
+            lambda p, i=body["id"]: (
+                p.data("chat:tasks:cancel", i) != [] or any(d.get("done") for d in p.data("chat:completion", i))
+            )
+        )
+        kept = await two.there.message(chat_id, body["id"])
+        assert kept["done"] is True
+        assert fixed_text().startswith(kept["content"])
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(entry.task for entry in two.state.running.entries() if entry.task is not None))
+    assert await two.generations() == []
