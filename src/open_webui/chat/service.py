@@ -53,7 +53,7 @@ class ChatParts:
         self.emitter = emitter
         self.bus = bus
         instance = bus.instance
-        self.lease = Lease(database, instance)
+        self.lease = Lease(settings, database, instance)
         self._sweeper: asyncio.Task[None] | None = None
         usage = UsageLog()
         self.gate = Gate(catalogue, usage, load)

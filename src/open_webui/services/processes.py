@@ -4,7 +4,8 @@ import asyncio
 import socket
 from typing import Final
 
-from open_webui.internal.db import Database
+from open_webui.env import Settings
+from open_webui.internal.db import Database, open_database
 from open_webui.internal.log import get_logger
 from open_webui.internal.supervise import supervise
 from open_webui.models import processes
@@ -18,12 +19,16 @@ LEAVE_SECONDS: Final = 2.0
 
 
 class Lease:
-    """Held while it is open. On SQLite, where nobody else is, nothing is done. host: this machine's name."""
+    """Held while it is open. On SQLite, where nobody else is, nothing is done. host: this machine's name.
 
-    def __init__(self, database: Database, instance: str) -> None:
+    It has a connection of its own: who is busy, and has none free for requests, is not dead.
+    """
+
+    def __init__(self, settings: Settings, database: Database, instance: str) -> None:
         self.instance = instance
         self.host = socket.gethostname()
-        self._database = database
+        one = {"database_pool_size": 1, "database_pool_max_overflow": 0}
+        self._database = database if database.is_sqlite else open_database(settings.model_copy(update=one))
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -34,10 +39,15 @@ class Lease:
 
     async def close(self) -> None:
         """Gives it back: what this process has not ended is anybody's to end."""
-        if self._task is None:
+        if self._database.is_sqlite:
             return
-        self._task.cancel()
-        await asyncio.wait({self._task})
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            await self._leave()
+        await self._database.close()
+
+    async def _leave(self) -> None:
         try:
             async with asyncio.timeout(LEAVE_SECONDS), self._database.write() as unit:
                 await processes.leave(unit.connection, self.instance)

@@ -418,3 +418,15 @@ async def test_a_stop_that_comes_while_the_answer_ends(two: Two, upstream: Upstr
     async with asyncio.timeout(10):
         await asyncio.gather(*(entry.task for entry in two.state.running.entries() if entry.task is not None))
     assert await two.generations() == []
+
+
+async def test_a_busy_process_keeps_its_lease(make_live: Callable[..., Awaitable[Live]]) -> None:
+    """While all its connections are in use it lives all the same."""
+    live = await make_live(database_pool_size=1, database_pool_max_overflow=0, database_pool_timeout=0.05)
+    state: State = live.app.state.oui
+    async with state.database.read() as connection:
+        await connection.execute(tables.process.select())
+        with pytest.raises(sa.exc.TimeoutError):
+            async with state.database.write():
+                pass
+        await state.lease._beat()
