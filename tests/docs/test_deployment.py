@@ -229,13 +229,14 @@ async def stream(proxy: Proxy) -> None:
 async def test_two_servers_behind_nginx_are_one(
     make_server: Callable[..., Server], database_url: str, tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
-    """Requests go to either, and nobody needs to come back to the same."""
+    """Requests and sockets go to either, and nobody needs to come back to the same."""
     environment = {"DATABASE_URL": database_url, "FORWARDED_ALLOW_IPS": "127.0.0.1", "MAIN_LOG_LEVEL": "DEBUG"}
     one, two = (make_server(**environment).start() for _ in range(2))
     async with httpx.AsyncClient(base_url=one.url, trust_env=False, timeout=WAIT) as client:
         (await client.post("/api/v1/auths/signup", json=FORM)).raise_for_status()
     with started(nginx_of_two, tmp_path, (one, two), certificate) as proxy:
-        for _ in range(4):
+        for _ in range(3):
+            await chat(proxy)
             await stream(proxy)
         # The sign-up went to the first by itself.
         assert [server.log.count("path=/api/") > 1 for server in (one, two)] == [True, True]
