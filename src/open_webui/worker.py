@@ -28,6 +28,9 @@ def main() -> int:
     except StartupError as error:
         print(f"oui-backend: {error.detail}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        # Ctrl-C during the start, which the supervisor has heard, too.
+        return 130
     return 0
 
 

@@ -9,12 +9,22 @@ import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from llamaforge.exceptions import BackendNotFoundError, ModelBusyError, ModelLoadError
+from llamaforge.exceptions import (
+    APIError,
+    BackendNotFoundError,
+    ContextLengthError,
+    LlamaForgeError,
+    MissingExtraError,
+    ModelBusyError,
+    ModelLoadError,
+)
 from llamaforge.pool import Lease, Pool, Spec
-from open_webui.connections.local.pool_owner import LINE, PoolPlace, end
-from open_webui.connections.local.shared_pool import SharedPool
+from llamaforge.pool.model import was_unloaded
+from open_webui.connections.local.pool_owner import LINE, PoolPlace, end, error_for
+from open_webui.connections.local.shared_pool import SharedPool, error_of
 
 ELIZA = Spec("eliza", "doctor", "eliza", {"delay": 0.01}, slots=1)
 pytestmark = pytest.mark.timeout(60)
@@ -142,6 +152,28 @@ async def test_what_a_load_refuses_is_refused_where_it_was_asked(asker: SharedPo
     with pytest.raises(BackendNotFoundError) as refused:
         await asker.load(Spec("wrong", "doctor", "no-such-backend"))
     assert (refused.value.code, "no-such-backend" in str(refused.value)) == ("backend_not_found", True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MissingExtraError("llamacpp", "llama.cpp"),
+        ContextLengthError("too long", prompt_tokens=9, context_tokens=4),
+        APIError("no", status=418, retry_after=1.5),
+        was_unloaded("x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_are_the_same_on_the_other_side(error: LlamaForgeError) -> None:
+    other = error_of(msgspec.json.decode(msgspec.json.encode(error_for(error))))
+    assert (type(other), str(other), vars(other)) == (type(error), str(error), vars(error))
+    about = ("status", "kind", "code", "retryable", "retry_after")
+    assert [getattr(other, name) for name in about] == [getattr(error, name) for name in about]
+
+
+def test_an_error_that_is_not_known_here_is_a_plain_one() -> None:
+    for name in ("NoSuchError", "how_to_install", "Path"):
+        assert type(error_of({"class": name, "text": "no", "own": {}})) is LlamaForgeError
 
 
 async def test_unloading_elsewhere_ends_it_and_says_so(owner: SharedPool, asker: SharedPool) -> None:

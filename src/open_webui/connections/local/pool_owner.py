@@ -202,4 +202,4 @@ async def end(writer: asyncio.StreamWriter) -> None:
 def error_for(error: LlamaForgeError) -> dict[str, Any]:
     """An error as it goes to the process that asked: its class, its text, and what of its attributes are its own."""
     own = {name: value for name, value in vars(error).items() if isinstance(value, bool | int | float | str | None)}
-    return {"class": type(error).__name__, "text": str(error), **own}
+    return {"class": type(error).__name__, "text": str(error), "own": own}

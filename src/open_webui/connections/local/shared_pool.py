@@ -64,7 +64,7 @@ class _Question:
             raise OwnerLostError(OWNER_LOST.format(self._name))
         told: dict[str, Any] = msgspec.json.decode(line)
         if "error" in told:
-            raise _error_of(told["error"])
+            raise error_of(told["error"])
         return told
 
     async def result(self, on_wait: OnWait | None, on_progress: OnProgress | None) -> Any:
@@ -150,7 +150,8 @@ class SharedPool:
         if self._owner is not None:
             return
         self._seen = []
-        with contextlib.suppress(OSError, LlamaForgeError):
+        # TypeError: the owner may be of another release, while workers are replaced.
+        with contextlib.suppress(OSError, LlamaForgeError, TypeError):
             question = _Question(*await self._place.connect(), name="")
             try:
                 question.ask(op="status")
@@ -222,12 +223,12 @@ async def _follow(question: _Question, process: BorrowedProcess, wanted: asyncio
             wanted.reschedule(asyncio.get_running_loop().time())
 
 
-def _error_of(told: dict[str, Any]) -> LlamaForgeError:
+def error_of(told: dict[str, Any]) -> LlamaForgeError:
     """An error as it was raised at the owner: see `pool_owner.error_for`."""
-    kind = getattr(exceptions, told.pop("class"), LlamaForgeError)
-    error = LlamaForgeError(told.pop("text"))
-    if issubclass(kind, LlamaForgeError):
-        # Not made by its constructor, which may want more than the text.
-        error.__class__ = kind
-    vars(error).update(told)
+    kind = getattr(exceptions, told["class"], None)
+    if not (isinstance(kind, type) and issubclass(kind, LlamaForgeError)):
+        kind = LlamaForgeError
+    # Not made by its own constructor, which may want more than the text.
+    error: LlamaForgeError = kind.__new__(kind, told["text"])
+    vars(error).update(told["own"])
     return error
