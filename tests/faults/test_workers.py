@@ -2,10 +2,15 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import pty
 import re
 import signal
 import socket
+import subprocess
+import sys
+import termios
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -14,6 +19,7 @@ import httpx
 import pytest
 
 from tests.faults.test_starts import refused
+from tests.support.process import clean_environment, die_with_parent
 from tests.support.server import Server
 
 MakeServer = Callable[..., Server]
@@ -212,3 +218,26 @@ def test_one_process_goes_on_at_a_sighup(server: Server) -> None:
     until(lambda: "SIGHUP replaces workers" in server.log, server)
     assert server.healthy()
     assert server.stop() == 0
+
+
+def test_a_server_ends_with_the_terminal_that_it_was_started_in(make_server: MakeServer) -> None:
+    server = make_server()
+    ours, theirs = pty.openpty()
+
+    def in_terminal() -> None:
+        die_with_parent()
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+    with server.log_path.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "open_webui.cli", "serve"], cwd=server.folder, stdin=theirs, stdout=log, stderr=log,
+            env=clean_environment(server.environment), start_new_session=True, preexec_fn=in_terminal,
+        )  # fmt: skip
+    os.close(theirs)
+    try:
+        until(server.healthy, server)
+        os.close(ours)
+        assert process.wait(WAIT) == 0, server.log
+    finally:
+        process.kill()
+        process.wait()
