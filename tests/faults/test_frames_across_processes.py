@@ -42,7 +42,7 @@ async def ask_and_look_in(token: str, socket_at: Server, asked_at: Server, late_
         await page.until(lambda p: len(rebuilt([], p.of(body["id"])).split()) > WORDS // 4, timeout=60)
 
         late = await stack.enter_async_context(open_page(late_http, token))
-        fetched = (await asking.get(f"/api/v1/chats/{chat_id}")).json()["chat"]["history"]["messages"][body["id"]]
+        fetched = (await late_http.get(f"/api/v1/chats/{chat_id}")).json()["chat"]["history"]["messages"][body["id"]]
         await answered(page, body["id"])
         text = fixed_text(WORDS)
         assert rebuilt([], page.of(body["id"])) == text
