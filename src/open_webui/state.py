@@ -11,7 +11,7 @@ import aiohttp
 from open_webui.access.api_keys import Sealer
 from open_webui.access.identify import Identifier
 from open_webui.access.passwords import Passwords
-from open_webui.access.tokens import Tokens, secret_key
+from open_webui.access.tokens import Tokens, fingerprint, secret_key
 from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.registry import RunningAnswers
 from open_webui.chat.service import ChatParts
@@ -40,7 +40,7 @@ from open_webui.services.attempts import SharedSignInAttempts, SignInAttempts
 from open_webui.services.chats import serve_changes
 from open_webui.services.file_keeper import keeping_files
 from open_webui.services.llamaforge import Llamaforge
-from open_webui.services.processes import Lease
+from open_webui.services.processes import Lease, check_secret
 from open_webui.services.staging import leftovers, remove_leftovers
 from open_webui.storage import open_store
 from open_webui.storage.base import BlobStore
@@ -144,6 +144,8 @@ async def _open_accounts(state: State, stack: AsyncExitStack) -> None:
     state.passwords = Passwords()
     stack.callback(state.passwords.close)
     secret = await asyncio.to_thread(secret_key, state.settings)
+    if not state.database.is_sqlite:
+        await check_secret(state.database, await asyncio.to_thread(fingerprint, secret))
     state.tokens = Tokens(secret)
     state.identifier = Identifier(state.database, state.tokens, state.config, state.bus)
     stack.push_async_callback(state.identifier.close)
@@ -151,6 +153,30 @@ async def _open_accounts(state: State, stack: AsyncExitStack) -> None:
     state.attempts = SignInAttempts() if state.database.is_sqlite else SharedSignInAttempts(state.database)
     accounts.check_environment(state.config)
     await accounts.ensure_admin(state)
+
+
+async def _open_models(state: State, stack: AsyncExitStack) -> None:
+    """Models of this machine and of providers."""
+    settings = state.settings
+    # Nobody reads along with a test.
+    word_seconds = 0.0 if settings.env == "test" else WORD_SECONDS
+    state.local_models = LocalModels(settings, state.database)
+    stack.push_async_callback(state.local_models.close)
+    await state.local_models.open()
+    state.catalogue = Catalogue(
+        settings,
+        state.config,
+        state.database,
+        state.http,
+        state.local_models,
+        bus=state.bus,
+        word_seconds=word_seconds,
+    )
+    stack.push_async_callback(state.catalogue.close)
+    await state.catalogue.open()
+    state.llamaforge = Llamaforge(state.local_models, state.catalogue, state.database, state.jobs, state.bus)
+    state.llamaforge.open()
+    stack.push_async_callback(state.llamaforge.close)
 
 
 @asynccontextmanager
@@ -178,24 +204,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         stack.push_async_callback(state.stored_config.close)
         state.http = await stack.enter_async_context(open_http(settings))
         await _open_accounts(state, stack)
-        # Nobody reads along with a test.
-        word_seconds = 0.0 if settings.env == "test" else WORD_SECONDS
-        state.local_models = LocalModels(settings, state.database)
-        stack.push_async_callback(state.local_models.close)
-        await state.local_models.open()
-        state.catalogue = Catalogue(
-            settings,
-            state.config,
-            state.database,
-            state.http,
-            state.local_models,
-            bus=state.bus,
-            word_seconds=word_seconds,
-        )
-        stack.push_async_callback(state.catalogue.close)
-        await state.catalogue.open()
-        state.llamaforge = Llamaforge(state.local_models, state.catalogue, state.database, state.jobs)
-        stack.push_async_callback(state.llamaforge.close)
+        await _open_models(state, stack)
         parts = ChatParts(
             settings,
             state.database,

@@ -17,6 +17,7 @@ LEASE_SECONDS: Final = 8
 STEADY_SECONDS: Final = 6
 _GAP_SECONDS: Final = 4
 _FORGET_SECONDS: Final = 3_600
+_SECRET: Final = "secret_key"
 # The database's clock: hosts that share it may disagree about the time.
 NOW = sa.cast(sa.extract("epoch", sa.func.now()), sa.BigInteger)
 
@@ -51,3 +52,22 @@ def may_judge(instance: str) -> "sa.ColumnElement[bool]":
     return sa.exists().where(
         t.c.instance == instance, t.c.beat_at >= NOW - LEASE_SECONDS, t.c.steady_at <= NOW - STEADY_SECONDS
     )
+
+
+async def agree_on_secret(connection: AsyncConnection, fingerprint: str) -> bool:
+    """Whether a process that starts may use its secret: it is that of the others, or there are none.
+
+    A process that has looked a short while ago may not have its lease yet; it counts.
+    """
+    at = int(await connection.scalar(sa.select(NOW)) or 0)
+    kept = tables.singleton
+    new = inserting(connection, kept).values(name=_SECRET, value=f"{fingerprint} {at}")
+    # The row is held from here on: of two that start at once, one comes after the other.
+    held = new.on_conflict_do_update(index_elements=[kept.c.name], set_={"value": kept.c.value}).returning(kept.c.value)
+    stored, looked_at = str(await connection.scalar(held)).split()
+    if stored != fingerprint:
+        others = sa.exists().where(t.c.beat_at >= NOW - LEASE_SECONDS)
+        if int(looked_at) > at - LEASE_SECONDS or await connection.scalar(sa.select(others)):
+            return False
+    await connection.execute(kept.update().where(kept.c.name == _SECRET).values(value=f"{fingerprint} {at}"))
+    return True

@@ -18,6 +18,8 @@ from open_webui.connections.local.eliza import ELIZA
 from open_webui.connections.local.library import EXTRAS, LLAMA_CPP, TRANSFORMERS, backend_of, missing_extra, parts_of
 from open_webui.connections.local.models import LocalModels, Offer, plan_of
 from open_webui.errors import BadRequest, Conflict, Forbidden, NotFound, OuiError, Unavailable
+from open_webui.internal.bus.followed import Followed
+from open_webui.internal.bus.port import Bus
 from open_webui.internal.db import Database, UnitOfWork
 from open_webui.internal.log import get_logger
 from open_webui.jobs.kinds import GiveUp, Kind, Retry, Run
@@ -35,6 +37,8 @@ _REPOSITORY: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?(/.+\.gg
 MAX_ADDED: Final = 1_000
 # A download stops between two parts of it; what takes longer ends in the background.
 STOP_SECONDS: Final = 5.0
+# What other processes add is looked for so often, whatever they say.
+FOLLOW_SECONDS: Final = 60.0
 _REMOTE: Final = ("hf:", "ollama:")
 # Of a download's job, before the model's name.
 _KEY: Final = "download:"
@@ -95,8 +99,10 @@ class Load:
 class Llamaforge:
     """What administrators do with the models of this machine. All methods but `listed` raise OuiErrors."""
 
-    def __init__(self, models: LocalModels, catalogue: Catalogue, database: Database, queue: Queue) -> None:
+    def __init__(self, models: LocalModels, catalogue: Catalogue, database: Database, queue: Queue, bus: Bus) -> None:
         self._models = models
+        # What admins added, which other processes may change too.
+        self._stored = Followed("local models", bus, self._refresh, every=FOLLOW_SECONDS)
         self._catalogue = catalogue
         self._database = database
         self._queue = queue
@@ -108,8 +114,14 @@ class Llamaforge:
         )
         queue.add(self._kind)
 
+    def open(self) -> None:
+        """Begins to see what other processes change."""
+        if not self._database.is_sqlite:
+            self._stored.open()
+
     async def close(self) -> None:
         """Stops loads."""
+        await self._stored.close()
         await asyncio.gather(*(load.stop() for load in self._loads.values()))
 
     # What there is
@@ -244,7 +256,7 @@ class Llamaforge:
                     raise Conflict(f"There is a model called {form.name} already. Choose another name.")
                 if remote:
                     await self._enqueue(unit, form.name, form.source)
-            await self._refresh()
+            await self._stored.changed()
         log.info("a local model was added", model=form.name, source=form.source)
         return await self.one(form.name)
 
@@ -262,7 +274,7 @@ class Llamaforge:
                 await local_models.delete(unit.connection, name)
             if files and offer.found is not None:
                 await asyncio.to_thread(self._delete, Path(offer.found.path))
-            await self._refresh()
+            await self._stored.changed()
         log.info("a local model was removed", model=name, files=files)
 
     def _check_unshared(self, offer: Offer) -> None:
@@ -382,7 +394,7 @@ class Llamaforge:
                 parameters = {**found.parameters, **(row.parameters if row is not None else {})}
                 await local_models.arrived(unit.connection, given.name, **here, parameters=parameters)
                 await run.commit(unit)
-            await self._refresh()
+            await self._stored.changed()
         log.info("a local model arrived", model=given.name, path=str(found.path))
 
     async def _obtained(self, run: Run, given: Download) -> "Found":

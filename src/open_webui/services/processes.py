@@ -5,6 +5,7 @@ import socket
 from typing import Final
 
 from open_webui.env import Settings
+from open_webui.errors import StartupError
 from open_webui.internal.db import Database, open_database
 from open_webui.internal.log import get_logger
 from open_webui.internal.supervise import supervise
@@ -16,6 +17,18 @@ PATIENCE: Final = 3.0
 AGAIN_SECONDS: Final = 0.5
 # How long the end of the server waits until its row is gone; another process forgets it later.
 LEAVE_SECONDS: Final = 2.0
+
+
+async def check_secret(database: Database, fingerprint: str) -> None:
+    """Raises StartupError when other processes on this database sign sessions with another secret."""
+    async with database.write() as unit:
+        if await processes.agree_on_secret(unit.connection, fingerprint):
+            return
+    raise StartupError(
+        "Another process serves this database with another secret key, so that sessions of one would be refused by the other."
+        " Give all the same WEBUI_SECRET_KEY, or the same file secret-key in DATA_DIR. To change the key, end all processes,"
+        f" wait {processes.LEASE_SECONDS} seconds, and start them with the new one."
+    )
 
 
 class Lease:

@@ -10,6 +10,7 @@ import pytest
 from open_webui.internal.bus import followed
 from tests.open_webui.chat.page import open_page
 from tests.open_webui.models.test_workspace import EVERYBODY, create, form, ids, open_base
+from tests.support import tiny_gguf
 from tests.support.live import PASSWORD, Actor, Live, sign_up
 from tests.support.upstream import Upstream
 
@@ -250,6 +251,23 @@ class TestModels:
 
         async def is_gone() -> bool:
             return not await has(there.admin, "my-model")
+
+        await soon(is_gone)
+
+    async def test_models_of_this_machine(
+        self, live: Live, admin: Actor, there: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("open_webui.connections.local.models.missing_extra", lambda _backend: None)
+        place = live.settings.data_dir / "models" / "tiny.gguf"
+        place.parent.mkdir(parents=True)
+        tiny_gguf.write_gguf(place, says="Hello")
+        form = {"name": "added", "source": str(place)}
+        assert (await admin.client.post("/api/v1/llamaforge/models", json=form)).status_code == 200
+        await soon(lambda: has(there.admin, "added"))
+        assert (await admin.client.delete("/api/v1/llamaforge/models/added")).status_code == 200
+
+        async def is_gone() -> bool:
+            return not await has(there.admin, "added")
 
         await soon(is_gone)
 
