@@ -236,8 +236,9 @@ def _upgrade_sqlite(path: Path) -> bool:
                 return False
             if state is not None:
                 _copy_sqlite(path, state)
-            with engine.connect() as connection:
-                connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("PRAGMA journal_mode=WAL")
+            # By the driver: it can't be done within a transaction, which the engine begins by itself.
+            with contextlib.closing(sqlite3.connect(path)) as plain:
+                plain.execute("PRAGMA journal_mode=WAL")
             with engine.begin() as connection:
                 _upgrade(connection)
     finally:
@@ -248,8 +249,15 @@ def _upgrade_sqlite(path: Path) -> bool:
 def _copy_sqlite(path: Path, revision: str) -> Path:
     """A consistent copy beside the file (SQLite's own backup, so a WAL is included)."""
     target = path.with_name(f"{path.name}.before-{HEAD}-from-{revision}-{int(time.time())}")
-    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)
+    # Half of a copy must not pass for one: the disk may be full.
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(part)) as copy:
+            source.backup(copy)
+        part.replace(target)
+    finally:
+        for left in (part, part.with_name(f"{part.name}-journal")):
+            left.unlink(missing_ok=True)
     log.info("database copied before migration", copy=str(target))
     return target
 
