@@ -4,10 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from open_webui.chat import limits
-from open_webui.chat.others import Others
 from open_webui.chat.request import TEMPORARY
 from open_webui.chat.running import RunningAnswer
 from open_webui.env import Settings
@@ -16,6 +15,9 @@ from open_webui.internal.db import Database
 from open_webui.internal.load import Load
 from open_webui.models import chats, generations, turn_updates
 from open_webui.principal import Principal
+
+if TYPE_CHECKING:
+    from open_webui.chat.others import Others
 
 # How long a stop waits for the answer's end to be stored. A database that is away longer gets it later.
 END_SECONDS: Final = 10.0

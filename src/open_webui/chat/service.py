@@ -8,7 +8,6 @@ from open_webui.chat import recovery
 from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.journal import Journal
 from open_webui.chat.loop import Pipeline
-from open_webui.chat.others import Others
 from open_webui.chat.registry import RunningAnswers
 from open_webui.chat.starter import Starter
 from open_webui.chat.store import TurnStorage
@@ -61,6 +60,8 @@ class ChatParts:
         self.running = RunningAnswers(settings, database, load)
         self.journal = Journal(database, settings.checkpoint_interval, self.running.all, usage)
         if not database.is_sqlite:
+            from open_webui.chat.others import Others  # noqa: PLC0415 - only where there may be any
+
             self.running.others = Others(self.running, self.journal, database, bus)
         limits = Limits(settings.chat_answer_max_chars, settings.chat_answer_max_bytes)
         storage = TurnStorage(database, instance, settings.chat_history_max_chars, limits)
