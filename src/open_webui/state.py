@@ -224,7 +224,9 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
             serve_changes(state, state.bus)
         stack.push_async_callback(parts.close)
         await parts.open()
-        runner = Runner(state.jobs, (leftovers(state.database), keeping_files(state, state.catalogue.changed)))
+        files = keeping_files(state, state.catalogue.changed)
+        following = parts.following(state.identifier.account)
+        runner = Runner(state.jobs, (leftovers(state.database), files, following))
         stack.push_async_callback(runner.close)
         await runner.open()
         yield state

@@ -74,6 +74,14 @@ class Identifier:
             self._cache[key] = (at + CACHE_SECONDS, principal)
         return principal
 
+    async def account(self, user_id: str) -> Principal | None:
+        """An account as it is now, for what the server does in its name; None for one that is gone or may not act."""
+        async with self._database.read() as connection:
+            row = await accounts.identity(connection, user_id, "")
+            if row is None or not row.active:
+                return None
+            return await _principal(connection, user_id, row, self._config, None)
+
     async def _by_session(self, token: str) -> Principal | None:
         claims = self._tokens.verify(token)
         if claims is None:

@@ -20,6 +20,7 @@ async def complete(running: RunningAnswer) -> None:
     await sender.event("chat:completion", {"object": "chat.completion.chunk", "choices": [choice]})
     if reducer.usage is not None:
         await sender.event("chat:completion", {"usage": reducer.usage})
+    running.is_complete = True
     await running.finish()
     done: dict[str, Any] = {"done": True, "output": reducer.output()}
     if reducer.usage is not None:

@@ -16,7 +16,8 @@ from open_webui.internal.db import Database
 from open_webui.internal.db_errors import is_away
 from open_webui.internal.log import get_logger
 from open_webui.internal.supervise import supervise
-from open_webui.models import generation_parts, generations, messages, turn_updates, usages
+from open_webui.models import generation_parts, generations, jobs, messages, turn_updates, usages
+from open_webui.models.jobs import Job
 
 log = get_logger(__name__)
 _encode = msgspec.json.encode
@@ -24,6 +25,8 @@ _encode = msgspec.json.encode
 RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
 # Tries that are left when the server ends.
 LAST_TRIES: Final = 3
+# What follows an answer is this process's for so long, which it never needs; then another does it.
+FOLLOW_SECONDS: Final = 300
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -35,12 +38,13 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """A finished answer: a row of work for the next commit. written: told when it is committed."""
+    """A finished answer: a row of work for the next commit. written: told when it is committed. job: does what follows it."""
 
     running: RunningAnswer
     content: str
     body: dict[str, Any]
     written: "asyncio.Future[None]"
+    job: Job | None = None
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -120,7 +124,7 @@ class Journal:
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         written.add_done_callback(_looked_at)
         content, body = running.snapshot(done=True, extra=extra)
-        self._ends.append(End(running, content, body, written))
+        self._ends.append(End(running, content, body, written, running.followed_by()))
         self._wake.set()
         return written
 
@@ -253,6 +257,8 @@ class Journal:
                 taken = [end for end in stored if end.running.turn.task_id not in held]
         rows = [(end.running.turn.row or 0, end.content, end.body, True) for end in stored if end not in taken]
         await messages.save_answers(connection, rows)
+        if following := [end.job for end in stored if end.job is not None and end not in taken]:
+            await jobs.begin(connection, following, FOLLOW_SECONDS * 1000)
         await generation_parts.append(
             connection, [(one.running.turn.task_id, one.seq, one.data) for one in work.checkpoints]
         )

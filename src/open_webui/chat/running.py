@@ -5,12 +5,14 @@ those who watch, and stored with the next checkpoint of the journal.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from open_webui.chat.assemble import Answer, Frame
 from open_webui.chat.context.stage import PictureReader
 from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.turn import Turn
+from open_webui.models.jobs import Job
 from open_webui.utils.answer_parts import Part, joined
 
 # With more frames than this since the last part they are joined, or a database that is away for long would fill the memory.
@@ -55,6 +57,10 @@ class RunningAnswer:
         self.pictures = pictures
         self.body = dict(body)
         self._store = store
+        # Whether its model has said all it had to say.
+        self.is_complete = False
+        # Gives the job that does what follows the answer, should this process end.
+        self.followed_by: Callable[[], Job | None] = _nothing
         self._end: asyncio.Future[None] | None = None
         # What is new since the last part that the journal took; None: it takes the whole.
         self._new: Part | None = None
@@ -66,6 +72,12 @@ class RunningAnswer:
     def has_ended(self) -> bool:
         """Whether its end is on the way to the database: from then on it takes no changes."""
         return self._end is not None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether its end is in the database."""
+        end = self._end
+        return end is not None and end.done() and not end.cancelled() and end.exception() is None
 
     def say(self, frames: list[Frame]) -> None:
         """Frames that the reducer gave go to those who watch, and into the journal."""
@@ -171,3 +183,7 @@ class RunningAnswer:
             meta["sequence_number"] = self.answer.version
         body["meta"] = meta
         return self.answer.text, body
+
+
+def _nothing() -> None:
+    return None

@@ -2,9 +2,12 @@
 
 import asyncio
 import itertools
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from llamaforge.events.parts import Limits
 from open_webui.chat import recovery
+from open_webui.chat.aftermath import Following, Left
 from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.journal import Journal
 from open_webui.chat.loop import Pipeline
@@ -22,6 +25,8 @@ from open_webui.internal.db import Database
 from open_webui.internal.load import Load
 from open_webui.internal.log import get_logger
 from open_webui.internal.supervise import supervise
+from open_webui.jobs.kinds import Kind
+from open_webui.principal import Principal
 from open_webui.services.processes import Lease
 from open_webui.storage.base import BlobStore
 
@@ -75,7 +80,14 @@ class ChatParts:
             gate=self.gate,
             files=self,
         )
+        self._following = partial(
+            Following, config, catalogue, database, self.gate, emitter, max_chars=settings.chat_history_max_chars
+        )
         self.starter.pipeline = Pipeline(max_rounds=settings.chat_response_max_tool_call_iterations)
+
+    def following(self, account: Callable[[str], Awaitable[Principal | None]]) -> Kind[Left]:
+        """The job that does what an ended process left to do after its answers."""
+        return self._following(account=account).kind()
 
     async def open(self) -> None:
         """Marks what an ended process left unfinished, then starts the journal."""

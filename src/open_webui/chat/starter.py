@@ -146,7 +146,8 @@ class Starter:
         entry.began()
         running = entry.running
         services = self._services
-        aftermath = Aftermath(running, services.config, self._catalogue, services.database, services.gate)
+        aftermath = Aftermath(running, services.config, self._catalogue, services.database, services.gate, first=first)
+        running.followed_by = aftermath.job
         complete = False
         try:
             complete = await self._answer(entry, aftermath, first=first)
@@ -158,7 +159,7 @@ class Starter:
             else:
                 # The answer is over; what follows must not keep the chat from being asked again.
                 self._following[running.turn.chat_id] += 1
-                after = asyncio.create_task(self._follow(aftermath, running, complete=complete, first=first))
+                after = asyncio.create_task(self._follow(aftermath, running, complete=complete))
                 self._after.add(after)
                 after.add_done_callback(self._after.discard)
 
@@ -184,10 +185,10 @@ class Starter:
             await running.sender.ordered("chat:message:error", {"error": {"content": UNSTORED}, "done": True})
         return False
 
-    async def _follow(self, aftermath: Aftermath, running: RunningAnswer, *, complete: bool, first: bool) -> None:
+    async def _follow(self, aftermath: Aftermath, running: RunningAnswer, *, complete: bool) -> None:
         turn = running.turn
         try:
-            await aftermath.finish(complete=complete, first=first)
+            await aftermath.finish(complete=complete)
         except Exception:
             # The task runner's place: what follows an answer must not leave its chat looking busy.
             log.exception("what follows an answer failed", chat_id=turn.chat_id)

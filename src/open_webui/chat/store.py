@@ -114,7 +114,7 @@ async def _store(
         answers=answers,
         history=tuple(history),
         truncated=truncated,
-        question=_question(branch),
+        question=question_of(branch),
         wire={row.id: row.wire([r.id for r in rows if r.parent_id == row.id]) for row in rows},
         params=params if isinstance(params, dict) else {},
         folder_prompt=prompt,
@@ -255,5 +255,5 @@ async def _branch(
     return rows, truncated
 
 
-def _question(branch: Sequence[messages.MessageRow]) -> str:
+def question_of(branch: Sequence[messages.MessageRow]) -> str:
     return next((row.content for row in reversed(branch) if row.role == "user"), "")

@@ -69,7 +69,7 @@ class Queue:
         """
         at = await self.clock(unit.connection)
         due = at if run_at is None else int(run_at * 1000)
-        job = new_job(kind, payload, at, due, key=key, priority=priority)
+        job = new_job(kind.name, kind.retry.attempts, payload, at, due, key=key, priority=priority)
         if not await jobs.insert(unit.connection, job):
             return None
         unit.after_commit(partial(self._announce, None))
@@ -129,18 +129,20 @@ class Queue:
         return job
 
 
-def new_job(kind: Kind[P], payload: P, at: int, due: int, *, key: str | None, priority: int = 0) -> Job:
+def new_job(
+    kind: str, attempts: int, payload: Any, at: int = 0, due: int = 0, *, key: str | None = None, priority: int = 0
+) -> Job:
     """A job that waits, as it is stored first."""
     return Job(
         id=new_id(),
-        kind=kind.name,
+        kind=kind,
         key=key,
         payload=msgspec.json.encode(payload).decode(),
         priority=priority,
         state="waiting",
         due_at=due,
         attempts=0,
-        allowed=kind.retry.attempts,
+        allowed=attempts,
         instance=None,
         is_cancelled=False,
         progress=None,

@@ -98,7 +98,8 @@ class Runner:
                 due = kind.every.following(at) if soon is None else at + int(soon * 1000)
                 job = await jobs.live(connection, kind.name)
                 if job is None:
-                    await jobs.insert(connection, new_job(kind, kind.payload(), at, due, key=kind.name))
+                    new = new_job(kind.name, kind.retry.attempts, kind.payload(), at, due, key=kind.name)
+                    await jobs.insert(connection, new)
                 elif job.state == "waiting" and job.due_at > due:
                     await jobs.change(connection, job, due_at=due)
 

@@ -5,7 +5,7 @@ lease is over. Every change of a running job says that number: who lost the job 
 """
 
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.errors import Conflict
+from open_webui.internal.prepared import Prepared
 from open_webui.models import tables
 from open_webui.models.base import among, clean, inserting
 
@@ -116,6 +117,25 @@ async def insert(connection: AsyncConnection, job: Job) -> bool:
     values = msgspec.structs.asdict(job) | {"live_key": job.key if job.state in LIVE else None}
     statement = inserting(connection, t).values(values).on_conflict_do_nothing().returning(t.c.id)
     return await connection.scalar(statement) is not None
+
+
+async def begin(connection: AsyncConnection, given: Sequence[Job], lease: int) -> None:
+    """Stores new jobs that their process does from now on. lease: milliseconds. Within `together` it may wait."""
+    at = await clock(connection)
+    new = {
+        "state": "running",
+        "attempts": 1,
+        "live_key": None,
+        "created_at": at,
+        "started_at": at,
+        "due_at": at + lease,
+    }
+    await _begin.run_many(
+        connection, [{f"b_{k}": v for k, v in (msgspec.structs.asdict(job) | new).items()} for job in given]
+    )
+
+
+_begin = Prepared(t.insert().values({c.name: sa.bindparam(f"b_{c.name}") for c in t.c}))
 
 
 async def take_due(connection: AsyncConnection, at: int, most: int, but: Collection[str]) -> list[Job]:
