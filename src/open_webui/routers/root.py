@@ -11,6 +11,7 @@ from open_webui.access.policy import ADMIN, OPTIONAL, PUBLIC, USER
 from open_webui.deps import AppState, Caller, OptionalCaller
 from open_webui.errors import NotFound, Unavailable
 from open_webui.internal import log
+from open_webui.internal.bus.port import Bus
 from open_webui.internal.turns import Turns
 from open_webui.routing import allow, new_router
 from open_webui.schemas import replies
@@ -49,10 +50,21 @@ async def ready(state: AppState) -> "Annotated[dict[str, bool], Shape(replies.se
 
 @router.get("/metrics")
 @allow(ADMIN)
-async def metrics(request: Request) -> "Annotated[Response, Media('text/plain')]":
+async def metrics(request: Request, state: AppState) -> "Annotated[Response, Media('text/plain')]":
     """Figures for Prometheus, which signs in with an administrator's API key."""
     turns: Turns = request.app.state.turns
-    return Response(turns.metrics(log.worker_number), media_type="text/plain; version=0.0.4")
+    figures = turns.metrics(log.worker_number) + _bus_metrics(state.bus, log.worker_number)
+    return Response(figures, media_type="text/plain; version=0.0.4")
+
+
+def _bus_metrics(bus: Bus, worker: int) -> str:
+    label = f'{{worker="{worker}"}}' if worker else ""
+    return (
+        "# HELP oui_peers Other processes of this database that are heard.\n# TYPE oui_peers gauge\n"
+        f"oui_peers{label} {len(bus.peers)}\n"
+        "# HELP oui_bus_up Whether what carries news between processes can be reached.\n# TYPE oui_bus_up gauge\n"
+        f"oui_bus_up{label} {int(bus.is_up)}\n"
+    )
 
 
 @router.get("/api/config")
