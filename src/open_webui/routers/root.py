@@ -41,11 +41,11 @@ async def health() -> "Annotated[dict[str, bool], Shape(replies.server.Done)]":
 @router.get("/ready")
 @router.get("/health/db")
 @allow(PUBLIC)
-async def ready(state: AppState) -> "Annotated[dict[str, bool], Shape(replies.server.Done)]":
-    """The process can do its work: its database answers."""
+async def ready(state: AppState) -> "Annotated[dict[str, bool], Shape(replies.server.Ready)]":
+    """The process can do its work: its database answers. Without news of other processes it can do most of it."""
     if not await state.database.answers():
         raise Unavailable("The database does not answer.", headers=RETRY)
-    return {"status": True}
+    return {"status": True} if state.bus.is_up else {"status": True, "bus": False}
 
 
 @router.get("/metrics")

@@ -12,6 +12,7 @@ from open_webui.routers import later
 from open_webui.routers.later import TABLE
 from open_webui.services.changelog import parse
 from open_webui.services.site import ABSENT, SWITCHED
+from tests.support.carriers import Wire
 from tests.support.live import Actor, Live, sign_up
 
 sqlite_only = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -60,6 +61,24 @@ async def test_a_server_that_lost_its_database_lives_but_is_not_ready(live: Live
         assert (await client.get("/health")).status_code == 200
     finally:
         state.database = database
+
+
+@sqlite_only
+async def test_a_server_without_news_of_others_is_ready_and_says_so(live: Live, client: httpx.AsyncClient) -> None:
+    state = live.app.state.oui
+    wire = Wire()
+    bus, state.bus = state.bus, wire.bus()
+    try:
+        await state.bus.open()
+        await wire.stop()
+        for path in ("/ready", "/health/db"):
+            reply = await client.get(path)
+            assert (reply.status_code, reply.json()) == (200, {"status": True, "bus": False})
+        await wire.start()
+        assert (await client.get("/ready")).json() == {"status": True}
+        await state.bus.close()
+    finally:
+        state.bus = bus
 
 
 class _Broken:

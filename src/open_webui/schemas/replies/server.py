@@ -11,6 +11,12 @@ class Done(TypedDict):
     status: bool
 
 
+class Ready(Done):
+    """bus: false, where what carries news between the processes is away. Else it isn't named."""
+
+    bus: NotRequired[bool]
+
+
 class Told(Done):
     """The same, with a sentence for a person."""
 
