@@ -9,13 +9,11 @@ anew: the receiver is told that the peer has left before its next news, the send
 import asyncio
 import itertools
 import secrets
-import struct
 from collections.abc import Callable, Collection
-from functools import partial
 from typing import Any, Final
 
-import msgspec
-
+from open_webui.internal.bus import frames
+from open_webui.internal.bus.frames import Frame
 from open_webui.internal.bus.listeners import Listeners, result_of
 from open_webui.internal.bus.peer import Peer
 from open_webui.internal.bus.port import PeerLost
@@ -33,18 +31,6 @@ KEPT_BYTES: Final = 32 * 2**20
 # What is got of a peer is acknowledged before the next beat when it is more than this.
 _ACKNOWLEDGE_BYTES: Final = 2**20
 
-# A frame: the protocol's version, what it is, who sends it, and of a message its sender's epoch and its number. Then a body.
-_HEAD: Final = struct.Struct(">4sc12sQQ")
-_VERSION: Final = b"oui1"
-_BEAT, _LEAVE, _GOT, _REPEAT, _NEWS, _QUESTION, _ANSWER = (bytes([c]) for c in b"BLGRNQA")
-
-_encode = msgspec.msgpack.encode
-# By peer's name: the epoch and number of the last message to it, the epoch and number of the last one got from it.
-_decode_beat = msgspec.msgpack.Decoder(dict[str, tuple[int, int, int, int]]).decode
-_decode_news = msgspec.msgpack.Decoder(tuple[str, Any]).decode
-_decode_question = msgspec.msgpack.Decoder(tuple[int, str, Any]).decode
-_decode_answer = msgspec.msgpack.Decoder(tuple[int, bytes]).decode
-
 
 class LinkBus(Listeners):
     """port.Bus over a Transport."""
@@ -53,6 +39,7 @@ class LinkBus(Listeners):
         """kept_bytes: the most that is kept for repetition, for all peers together."""
         super().__init__()
         self.instance = secrets.token_hex(6)
+        self._sender = self.instance.encode()
         self._transport = transport
         self._most_bytes = kept_bytes
         self._kept_bytes = 0
@@ -66,10 +53,10 @@ class LinkBus(Listeners):
         self._beating: asyncio.Task[None] | None = None
         # When this process last heard itself.
         self._echo_at = 0.0
-        self._messages: dict[bytes, tuple[Callable[[bytes], Any], Callable[..., None]]] = {
-            _NEWS: (_decode_news, self.hear),
-            _QUESTION: (_decode_question, self._on_question),
-            _ANSWER: (_decode_answer, self._on_answer),
+        self._messages: dict[bytes, Callable[..., None]] = {
+            frames.NEWS: self.hear,
+            frames.QUESTION: self._on_question,
+            frames.ANSWER: self._on_answer,
         }
 
     @property
@@ -92,7 +79,7 @@ class LinkBus(Listeners):
         self._beating = None
         for task in self._answering:
             task.cancel()
-        self._transport.send(ALL, self._frame(_LEAVE))
+        self._transport.send(ALL, self._frame(frames.LEAVE))
         await self._transport.close()
         for peer in self._peers:
             self._give_up_questions(peer)
@@ -101,13 +88,13 @@ class LinkBus(Listeners):
     def send(self, peer: str, topic: str, payload: Any) -> None:
         known = self._peers.get(peer)
         if known is not None:
-            self._post(known, _NEWS, _encode((topic, payload)))
+            self._post(known, frames.NEWS, frames.encode((topic, payload)))
 
     def publish(self, topic: str, payload: Any) -> None:
         if self._peers:
-            body = _encode((topic, payload))
+            body = frames.encode((topic, payload))
             for peer in self._peers.values():
-                self._post(peer, _NEWS, body)
+                self._post(peer, frames.NEWS, body)
 
     async def flush(self) -> None:
         await self._transport.flush()
@@ -120,7 +107,7 @@ class LinkBus(Listeners):
         answer: asyncio.Future[bytes | None] = self._loop.create_future()
         self._questions[number] = (peer, answer)
         try:
-            self._post(known, _QUESTION, _encode((number, topic, payload)))
+            self._post(known, frames.QUESTION, frames.encode((number, topic, payload)))
             async with asyncio.timeout(timeout):
                 answered = await answer
         finally:
@@ -132,7 +119,7 @@ class LinkBus(Listeners):
     # What is sent.
 
     def _frame(self, kind: bytes, epoch: int = 0, number: int = 0, body: bytes = b"") -> bytes:
-        return _HEAD.pack(_VERSION, kind, self.instance.encode(), epoch, number) + body
+        return frames.pack(kind, self._sender, epoch, number, body)
 
     def _post(self, peer: Peer, kind: bytes, body: bytes) -> None:
         """Sends a message to a peer and keeps it until it is acknowledged."""
@@ -158,7 +145,7 @@ class LinkBus(Listeners):
 
     def _beat_frame(self) -> bytes:
         entries = {peer.name: (peer.epoch, peer.sent, peer.its_epoch, peer.got) for peer in self._peers.values()}
-        return self._frame(_BEAT, body=_encode(entries))
+        return self._frame(frames.BEAT, body=frames.encode(entries))
 
     async def _beat(self) -> None:
         while True:
@@ -203,31 +190,29 @@ class LinkBus(Listeners):
 
     def _receive(self, data: bytes) -> None:
         try:
-            version, kind, sender, epoch, number = _HEAD.unpack_from(data)
-            name, body = sender.decode("ascii"), data[_HEAD.size :]
-            if version != _VERSION or not name.isalnum():
-                raise ValueError("not a frame")
-            message = self._messages.get(kind)
-            decoded: Any = message[0](body) if message else _decode_beat(body) if kind == _BEAT else None
-        except (struct.error, ValueError, msgspec.MsgspecError) as error:
-            log.debug("foreign data on the bus is ignored", bytes=len(data), reason=str(error))
-            return
+            for frame in frames.unpack(data):
+                self._on_frame(frame)
+        except ValueError as error:
+            log.debug("foreign data on the bus are ignored", bytes=len(data), reason=str(error))
+
+    def _on_frame(self, frame: Frame) -> None:
+        kind, name = frame.kind, frame.sender
         if name == self.instance:
             self._echo_at = self._loop.time()
-        elif kind == _LEAVE:
+        elif kind == frames.LEAVE:
             if name in self._peers:
                 self._lose(self._peers[name])
         else:
             peer = self._peers.get(name) or self._meet(name)
             peer.heard_at = self._loop.time()
-            if message:
-                self._on_message(peer, epoch, number, len(data), partial(message[1], name, *decoded))
-            elif kind == _BEAT:
-                self._on_beat(peer, decoded.get(self.instance))
-            elif kind == _GOT:
-                self._kept_bytes -= peer.acknowledge(epoch, number)
-            elif kind == _REPEAT:
-                self._on_repeat(peer, epoch, number)
+            if kind in self._messages:
+                self._on_message(peer, frame)
+            elif kind == frames.BEAT:
+                self._on_beat(peer, frame.body.get(self.instance))
+            elif kind == frames.GOT:
+                self._kept_bytes -= peer.acknowledge(frame.epoch, frame.number)
+            elif kind == frames.REPEAT:
+                self._on_repeat(peer, frame.epoch, frame.number)
 
     def _meet(self, name: str) -> Peer:
         peer = self._peers[name] = Peer(name, next(self._epochs), self._loop.time())
@@ -249,16 +234,16 @@ class LinkBus(Listeners):
             self._give_up_questions(peer.name)
             self.say_left(peer.name)
 
-    def _on_message(self, peer: Peer, epoch: int, number: int, size: int, take: Callable[[], None]) -> None:
-        self._follow(peer, epoch)
-        if peer.take(epoch, number):
-            peer.unacknowledged += size
+    def _on_message(self, peer: Peer, frame: Frame) -> None:
+        self._follow(peer, frame.epoch)
+        if peer.take(frame.epoch, frame.number):
+            peer.unacknowledged += frame.size
             if peer.unacknowledged > _ACKNOWLEDGE_BYTES:
                 peer.unacknowledged = 0
-                self._transport.send(peer.name, self._frame(_GOT, peer.its_epoch, peer.got))
-            take()
-        elif peer.is_missing(epoch, number):
-            self._transport.send(peer.name, self._frame(_REPEAT, peer.its_epoch, peer.got))
+                self._transport.send(peer.name, self._frame(frames.GOT, peer.its_epoch, peer.got))
+            self._messages[frame.kind](peer.name, *frame.body)
+        elif peer.is_missing(frame.epoch, frame.number):
+            self._transport.send(peer.name, self._frame(frames.REPEAT, peer.its_epoch, peer.got))
 
     def _on_beat(self, peer: Peer, entry: tuple[int, int, int, int] | None) -> None:
         if entry is None:
@@ -270,7 +255,7 @@ class LinkBus(Listeners):
         if peer.is_cut:
             self._restart(peer)
         if peer.is_stuck(epoch, sent):
-            self._transport.send(peer.name, self._frame(_REPEAT, peer.its_epoch, peer.got))
+            self._transport.send(peer.name, self._frame(frames.REPEAT, peer.its_epoch, peer.got))
 
     def _on_repeat(self, peer: Peer, epoch: int, after: int) -> None:
         if epoch != peer.epoch or peer.is_cut:
@@ -289,7 +274,7 @@ class LinkBus(Listeners):
     async def _answer(self, peer: str, number: int, topic: str, payload: Any) -> None:
         answer = await self.answer(peer, topic, payload)
         if (known := self._peers.get(peer)) is not None:
-            self._post(known, _ANSWER, _encode((number, answer)))
+            self._post(known, frames.ANSWER, frames.encode((number, answer)))
 
     def _on_answer(self, peer: str, number: int, answer: bytes) -> None:
         asked, waiting = self._questions.get(number, (None, None))

@@ -244,6 +244,21 @@ async def test_a_stream_goes_on_when_the_carrier_was_away_in_its_middle(
 
 
 @links
+async def test_all_that_is_kept_is_carried_when_the_carrier_is_back(
+    carriage: Carriage, pair: tuple[Heard, Heard]
+) -> None:
+    one, two = pair
+    await carriage.stop()
+    await until(lambda: not one.bus.is_up)
+    for number in range(100):
+        one.bus.publish("news", [number, bytes(200_000)])
+    await carriage.start()
+    await until(lambda: len(two.news()) == 100)
+    assert [news[0] for news in two.news()] == list(range(100))
+    assert ("left", one.bus.instance) not in two.events
+
+
+@links
 async def test_what_is_more_than_is_kept_begins_anew(carriage: Carriage, opened: Opening) -> None:
     one, two = await opened(kept_bytes=20_000), await opened()
     one.bus.on_joined(lambda peer: one.bus.send(peer, "news", "all so far"))

@@ -1,6 +1,7 @@
 """The link between two processes: what is lost is sent again, who is silent is lost, who is heard again is told anew."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator
 
@@ -9,6 +10,7 @@ import pytest
 from open_webui.internal.bus import link
 from open_webui.internal.bus.link import LinkBus
 from open_webui.internal.bus.port import PeerLost
+from open_webui.internal.bus.transport import ALL, Carrier, _joined
 from tests.open_webui.internal.bus.test_bus import Heard, until
 from tests.support.carriers import Wire, WireEnd
 
@@ -43,6 +45,56 @@ async def pair(wire: Wire) -> AsyncIterator[tuple[Linked, Linked]]:
     wire.loses = lambda _data: False
     for linked in (one, two):
         await linked.bus.close()
+
+
+def test_what_goes_to_one_channel_is_written_as_one_and_to_all_at_last() -> None:
+    batch = [(ALL, b"beat"), ("a", b"1"), ("b", b"2"), ("a", b"3"), (ALL, b"leave"), ("a", b"4")]
+    assert list(_joined(batch)) == [[("a", b"134"), ("b", b"2"), (ALL, b"beatleave")]]
+    assert list(_joined([])) == []
+    large = bytes(700_000)
+    assert [len(one) for one in _joined([("a", large), ("b", large), ("a", large)])] == [2, 1]
+
+
+class Forgetful(Carrier):
+    """A carrier whose driver swallows the first cancellation of everything that it waits in."""
+
+    def __init__(self) -> None:
+        super().__init__("a test", (OSError,))
+        self.connected = 0
+
+    async def _wait(self) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(1_000)
+        await asyncio.sleep(1_000)
+
+    async def connect(self) -> None:
+        self.connected += 1
+        if self.connected == 2:
+            await self._wait()
+
+    read = _wait
+
+    async def write(self, _batch: object) -> None:
+        await self._wait()
+
+    async def disconnect(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("renews", [False, True])
+async def test_a_driver_that_swallows_a_cancellation_does_not_hold_up_the_end(renews: bool) -> None:
+    carrier = Forgetful()
+    await carrier.open("a", lambda _data: None, lambda _is_up: None)
+    carrier.send("b", b"data")
+    await asyncio.sleep(0.01)
+    if renews:
+        # Said again with each beat, as long as it is silent.
+        await until(lambda: carrier.renew() or carrier.connected == 2)
+    serving = list(carrier._serving)
+    await carrier.close()
+    assert not carrier.is_up
+    assert carrier._keeping is None
+    assert all(task.done() for task in serving)
 
 
 def kind(data: bytes) -> bytes:
