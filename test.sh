@@ -66,6 +66,7 @@ need_system_packages() {
     [ -x /usr/sbin/nginx ] || services+=(nginx)
     command -v caddy >/dev/null || services+=(caddy)
     command -v redis-server >/dev/null || services+=(redis-server)
+    [ -x /usr/sbin/pgbouncer ] || services+=(pgbouncer)
     [ ${#missing[@]} -eq 0 ] && [ ${#services[@]} -eq 0 ] && return
     install_packages "${missing[@]}" "${services[@]}"
     [ ${#services[@]} -eq 0 ] || [ ! -d /run/systemd/system ] || as_root systemctl disable --quiet --now "${services[@]}"

@@ -27,7 +27,7 @@ from open_webui.access import passwords
 from open_webui.env import Settings
 from open_webui.migrations.runner import migrate
 from tests.support import live as live_module
-from tests.support import network, postgres, redis
+from tests.support import network, pgbouncer, postgres, redis
 from tests.support.live import Actor, Live
 from tests.support.s3 import S3Server, Wire, wire_to
 from tests.support.server import SECRET, Server
@@ -104,9 +104,26 @@ def postgres_copies(
     copies.stop()
 
 
+@pytest.fixture(scope="session")
+def pgbouncer_port(postgres_server: postgres.Postgres) -> Iterator[int]:
+    """Of a PgBouncer with two connections to a database of `postgres_server`, so that each soon had all clients on it."""
+    with pgbouncer.before(postgres_server, default_pool_size="2") as port:
+        yield port
+
+
+def _through(request: pytest.FixtureRequest, url: str) -> str:
+    if request.getfixturevalue("database_kind") != "pgbouncer":
+        return url
+    there, here = request.getfixturevalue("postgres_server").port, request.getfixturevalue("pgbouncer_port")
+    return url.replace(f":{there}/", f":{here}/")
+
+
 @pytest.fixture(params=DATABASES)
 def database_kind(request: pytest.FixtureRequest) -> str:
-    """Which database the test runs on. `@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)` fixes it."""
+    """Which database the test runs on. `@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)` fixes it.
+
+    "pgbouncer" is PostgreSQL, by way of PgBouncer in transaction mode.
+    """
     kind: str = request.param
     return kind
 
@@ -120,7 +137,7 @@ def database_url(database_kind: str, tmp_path: Path, request: pytest.FixtureRequ
         yield f"sqlite:///{path}"
     else:
         with request.getfixturevalue("postgres_copies").one() as url:
-            yield url
+            yield _through(request, url)
 
 
 @pytest.fixture
@@ -130,7 +147,7 @@ def empty_database_url(database_kind: str, tmp_path: Path, request: pytest.Fixtu
         yield f"sqlite:///{tmp_path / 'empty.db'}"
     else:
         with _empty_postgres_database(request.getfixturevalue("postgres_server")) as url:
-            yield url
+            yield _through(request, url)
 
 
 @contextlib.contextmanager
