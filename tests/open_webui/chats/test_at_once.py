@@ -48,6 +48,12 @@ class Nobody:
         return None
 
 
+class Forgetful:
+    """access.identify.Identifier: it remembers nothing that would have to be renewed."""
+
+    async def renew(self, _user_ids: Any = None) -> None: ...
+
+
 class House:
     """What the services ask of the state, over a real database."""
 
@@ -57,6 +63,7 @@ class House:
         self.emitter = Notes()
         self.catalogue: Any = Catalogue()
         self.running = Nobody()
+        self.identifier: Any = Forgetful()
         self.blobs: Any = None
 
     async def overlays(self, _chat_id: str) -> dict[str, dict[str, Any]]:
