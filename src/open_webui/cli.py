@@ -27,6 +27,8 @@ users = typer.Typer(help="List, add and change the accounts, also while the serv
 app.add_typer(users, name="users")
 blobs = typer.Typer(help="Files on the disk and in the bucket.", no_args_is_help=True)
 app.add_typer(blobs, name="blobs")
+db = typer.Typer(help="Take a database somewhere else.", no_args_is_help=True)
+app.add_typer(db, name="db")
 Email = Annotated[str, typer.Argument(help="The account's e-mail address.")]
 
 
@@ -90,6 +92,31 @@ def migrate() -> None:
 
     settings = _settings()
     _guard(lambda: print("migrated" if asyncio.run(upgrade(settings, lock_folder(settings))) else "already current"))
+
+
+@db.command("copy")
+def copy_database(
+    source: Annotated[str, typer.Argument(envvar="DB_COPY_SOURCE", help="Its address, as in DATABASE_URL.")],
+    target: Annotated[str, typer.Argument(envvar="DB_COPY_TARGET", help="That of an empty database.")],
+    replace_nul: Annotated[
+        bool, typer.Option("--replace-nul", help="Write U+FFFD for NUL characters, which PostgreSQL can't hold.")
+    ] = False,
+) -> None:
+    """Copy all rows, from SQLite to PostgreSQL or back, and compare them. Stopped, the same command goes on."""
+    from open_webui.migrations.copying import copy
+
+    settings = _settings()
+
+    def say(doing: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{doing:<60}", end="", file=sys.stderr, flush=True)
+
+    def run() -> None:
+        summary = asyncio.run(copy(settings, source, target, replace_nul=replace_nul, say=say))
+        say("\r")
+        print("\n".join(summary))
+
+    _guard(run)
 
 
 @app.command()

@@ -31,11 +31,16 @@ def lock_folder(settings: Settings) -> Iterator[None]:
     if not url.drivername.startswith("sqlite") or url.database in {None, ":memory:"}:
         yield
         return
-    database = Path(str(url.database))
-    with contextlib.ExitStack() as stack:
-        for path in (settings.data_dir / "server.lock", database.with_name(f"{database.name}.server-lock")):
-            ensure_folder(path.parent)
-            stack.enter_context(_lock(path))
+    ensure_folder(settings.data_dir)
+    with _lock(settings.data_dir / "server.lock"), lock_database(Path(str(url.database))):
+        yield
+
+
+@contextlib.contextmanager
+def lock_database(database: Path) -> Iterator[None]:
+    """The same for a SQLite file alone, wherever it lies."""
+    ensure_folder(database.parent)
+    with _lock(database.with_name(f"{database.name}.server-lock")):
         yield
 
 

@@ -26,6 +26,12 @@ from open_webui.migrations import HEAD
 log = get_logger(__name__)
 # Any number, the same in every replica: PostgreSQL's advisory lock for migrations.
 LOCK_KEY = 0x6F7569
+# In place of the schema's version, while `oui-backend db copy` has not copied and compared everything.
+COPYING = "copying"
+
+
+class HalfCopied(StartupError):
+    """The database is the target of a copy that is not finished."""
 
 
 async def migrate(settings: Settings, alone: AbstractContextManager[None] | None = None) -> bool:
@@ -184,6 +190,10 @@ def _revision(connection: sa.Connection) -> str | None:
                 f"The database says schema {revision} but lacks {', '.join(missing)}: it is damaged. Restore the last backup."
             )
         return revision
+    if revision == COPYING:
+        raise HalfCopied(
+            "A copy into this database has begun and is not finished: run the same `oui-backend db copy` again."
+        )
     if revision not in _known():
         raise StartupError(
             f"The database has schema {revision}, which this release doesn't know: it is newer, or another product's. "
