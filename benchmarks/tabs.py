@@ -29,8 +29,10 @@ class Chat:
 class Tab:
     """One open page: its socket, and the answer it waits for. foreign: deltas that it heard of other chats."""
 
-    def __init__(self, port: int, token: str) -> None:
-        self.http = Client(port, token)
+    def __init__(self, port: int, token: str, asked: int | None = None) -> None:
+        """port: of the server that has the socket. asked: of the one that gets the requests; the same where it is None."""
+        self.port = port
+        self.http = Client(asked or port, token)
         self.foreign = 0
         self.frames = 0
         self.first = 0.0
@@ -39,7 +41,7 @@ class Tab:
         self._reading: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        host, port = self.http.host, self.http.port
+        host, port = self.http.host, self.port
         self._reader, self._writer = await asyncio.open_connection(host, port, limit=1 << 24)
         key = base64.b64encode(os.urandom(16)).decode()
         lines = ["GET /ws/socket.io/?EIO=4&transport=websocket HTTP/1.1", f"host: {host}:{port}", "upgrade: websocket",
