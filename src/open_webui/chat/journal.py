@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from open_webui.chat.kept_pictures import with_kept_pictures
+from open_webui.chat.kept_pictures import has_pictures_to_keep, with_kept_pictures
 from open_webui.chat.running import AnswerTaken, RunningAnswer
 from open_webui.chat.usage_log import UsageLog
 from open_webui.internal.db import Database
@@ -25,6 +25,9 @@ _encode = msgspec.json.encode
 RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
 # Tries that are left when the server ends.
 LAST_TRIES: Final = 3
+# How long an ended answer waits until its pictures are files, and how long still when the server ends.
+KEEP_SECONDS: Final = 30.0
+LAST_KEEP_SECONDS: Final = 3.0
 # What follows an answer is this process's for so long, which it never needs; then another does it.
 FOLLOW_SECONDS: Final = 300
 
@@ -67,11 +70,6 @@ class Work(msgspec.Struct, frozen=True):
         ]
 
 
-async def _with_kept_pictures(end: End) -> End:
-    content, body = await with_kept_pictures(end.running, end.content, end.body)
-    return msgspec.structs.replace(end, content=content, body=body)
-
-
 def is_unstorable(error: Exception) -> bool:
     """Whether values or statements are to blame, so that another try can't help; else it is the database's bad day."""
     if isinstance(error, sa.exc.DBAPIError):
@@ -99,6 +97,9 @@ class Journal:
         self._running = running
         self._usage = usage
         self._ends: list[End] = []
+        # Ended answers whose pictures are being made files: their ends are due after that.
+        self._keeping: dict[RunningAnswer, asyncio.Task[None]] = {}
+        self._patience: set[asyncio.Timeout] = set()
         self._wake = asyncio.Event()
         self._closing = False
         self._ending = asyncio.Event()
@@ -108,12 +109,20 @@ class Journal:
         self._task = supervise("journal", self._rounds)
 
     def begin_shutdown(self) -> None:
-        """The server is about to end: a database that refuses is tried a few times more, then no longer."""
+        """The server is about to end: a database that refuses is tried a few times more, and pictures are soon given up."""
+        if self._ending.is_set():
+            return
         self._ending.set()
+        latest = asyncio.get_running_loop().time() + LAST_KEEP_SECONDS
+        for patience in self._patience:
+            if not patience.expired():
+                patience.reschedule(min(latest, patience.when() or latest))
 
     async def close(self) -> None:
         """Writes what is left and stops; a round under way is not cut."""
         self.begin_shutdown()
+        while self._keeping:
+            await asyncio.wait(self._keeping.values())
         self._closing = True
         self._wake.set()
         if self._task is not None:
@@ -123,10 +132,36 @@ class Journal:
         """See `running.Store`."""
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         written.add_done_callback(_looked_at)
-        content, body = running.snapshot(done=True, extra=extra)
-        self._ends.append(End(running, content, body, written, running.followed_by()))
-        self._wake.set()
+        end = End(running, *running.snapshot(done=True, extra=extra), written, running.followed_by())
+        if has_pictures_to_keep(running, end.content, end.body):
+            # Beside the rounds: the store may take its time, and other answers must be written meanwhile.
+            self._keeping[running] = asyncio.create_task(self._keep_pictures(end))
+        else:
+            self._due(end)
         return written
+
+    def _due(self, end: End) -> None:
+        self._ends.append(end)
+        self._wake.set()
+
+    async def _keep_pictures(self, end: End) -> None:
+        """Has the end written with the addresses of its pictures; those that can't be kept in time stay in it."""
+        try:
+            async with asyncio.timeout(LAST_KEEP_SECONDS if self._ending.is_set() else KEEP_SECONDS) as patience:
+                self._patience.add(patience)
+                try:
+                    content, body = await with_kept_pictures(end.running, end.content, end.body)
+                finally:
+                    self._patience.discard(patience)
+            end = msgspec.structs.replace(end, content=content, body=body)
+        except TimeoutError:
+            log.warning("keeping an answer's pictures took too long", message_id=end.running.turn.message_id)
+        except Exception:
+            # The task runner's place: whatever became of its pictures, the answer has ended.
+            log.exception("an answer's pictures could not be kept", message_id=end.running.turn.message_id)
+        finally:
+            del self._keeping[end.running]
+            self._due(end)
 
     async def store_running(self, chat_id: str) -> None:
         """Has the rows of a chat's messages hold what its running answers are by now, for who reads them as they are."""
@@ -157,10 +192,9 @@ class Journal:
 
         Of usage rows that wait meanwhile the newest are kept (usage_log.MAX_WAITING).
         """
-        taken, self._ends = self._ends, []
-        work = Work(ends=taken)
+        ends, self._ends = self._ends, []
+        work = Work(ends=ends)
         try:
-            ends = [await _with_kept_pictures(end) for end in taken]
             work = Work(self._checkpoints(), ends, self._usage.take())
             if not work.is_empty:
                 await self._store(work)
@@ -182,7 +216,7 @@ class Journal:
     def _checkpoints(self) -> list[Checkpoint]:
         out = []
         for running in self._running():
-            if running.turn.row is None or running.has_ended:
+            if running.turn.row is None or (running.has_ended and running not in self._keeping):
                 continue
             try:
                 taken = running.take_part()

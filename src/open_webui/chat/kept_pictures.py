@@ -31,13 +31,17 @@ async def keep_pictures(running: RunningAnswer, files: list[dict[str, Any]]) -> 
     return kept
 
 
-async def with_kept_pictures(running: RunningAnswer, content: str, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Content and body of an answer's message as they are stored at its end.
+def has_pictures_to_keep(running: RunningAnswer, content: str, body: dict[str, Any]) -> bool:
+    """Whether `with_kept_pictures` may have something to do for an answer's message."""
+    return running.pictures is not None and not running.turn.is_temporary and _may_hold_picture([content, body])
 
-    Never raises: where pictures can't be kept as files, a full disk for one, they stay where they are.
+
+async def with_kept_pictures(running: RunningAnswer, content: str, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Content and body of an answer's message as they are stored at its end, of one that `has_pictures_to_keep`.
+
+    Where pictures can't be kept as files, a full disk for one, they stay where they are.
     """
-    if running.pictures is None or running.turn.is_temporary or not _may_hold_picture([content, body]):
-        return content, body
+    assert running.pictures is not None
     try:
         kept = await running.pictures.keep({"content": content, "body": body})
     except (OuiError, SQLAlchemyError, OSError):

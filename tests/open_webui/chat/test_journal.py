@@ -19,12 +19,15 @@ from open_webui.chat.usage_log import UsageLog
 from open_webui.connections.gate import Call
 from open_webui.env import Settings
 from open_webui.events import Audience
-from open_webui.internal.db import Database, UnitOfWork, open_database
+from open_webui.internal.db import Database, UnitOfWork, dumps, loads, open_database
 from open_webui.internal.load import Load
 from open_webui.internal.supervise import restarts
 from open_webui.models import accounts, chats, generation_parts, generations, messages, tables, users
 from open_webui.utils.answer_parts import Rebuilt
 from tests.open_webui.chat.conftest import Notes, make_turn
+
+PICTURE = "data:image/png;base64,QQ=="
+ADDRESS = "/api/v1/files/1/content"
 
 
 class Moody(Database):
@@ -114,6 +117,27 @@ class Desk:
 
     def call(self) -> Call:
         return Call(user_id="ann", model_id="m", connection="c", kind="chat", started=0.0)
+
+
+class Bucket:
+    """context.PictureReader: a place for pictures that takes its time over each, and has what it was given when it is open."""
+
+    def __init__(self) -> None:
+        self.is_open = asyncio.Event()
+        self.asked = asyncio.Event()
+
+    async def keep(self, value: Any) -> Any:
+        self.asked.set()
+        await self.is_open.wait()
+        return loads(dumps(value).replace(PICTURE, ADDRESS))
+
+
+async def pictured(desk: Desk, bucket: Any, text: str) -> RunningAnswer:
+    """An answer with a picture in it, beside its text."""
+    live = await desk.answer(text)
+    live.pictures = bucket
+    live.append("files", [{"type": "image", "url": PICTURE}])
+    return live
 
 
 def say(live: RunningAnswer, text: str) -> None:
@@ -360,3 +384,88 @@ async def test_a_bug_in_a_round_ends_neither_the_journal_nor_a_wait(
     await desk.until(other, "Two")
     assert restarts["journal"] == before + 1
     await asyncio.wait_for(desk.end(other), 5)
+
+
+# Pictures
+
+
+async def test_a_bucket_that_hangs_stops_no_other_answer(desk: Desk) -> None:
+    bucket = Bucket()
+    ended, other, third = await pictured(desk, bucket, "A picture"), await desk.answer("One"), await desk.answer("x")
+    ending = asyncio.create_task(desk.end(ended))
+    await asyncio.wait_for(bucket.asked.wait(), 5)
+    say(other, " two")
+    await desk.until(other, "One two")
+    await asyncio.wait_for(desk.end(third), 5)
+    assert (await desk.stored(third)).done
+    found = await desk.until(ended, "A picture")
+    assert found.body["files"] == [{"type": "image", "url": PICTURE}], "what it said last is safe meanwhile"
+    say(other, " three")
+    await desk.until(other, "One two three")
+    assert not ending.done()
+    bucket.is_open.set()
+    await asyncio.wait_for(ending, 5)
+    row = await desk.stored(ended)
+    assert (row.done, row.body["files"]) == (True, [{"type": "image", "url": ADDRESS}])
+    assert [part for part in await desk.parts() if "A picture" in part] == []
+
+
+async def test_pictures_that_take_too_long_stay_in_the_row(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "KEEP_SECONDS", 0.05)
+    live = await pictured(desk, Bucket(), "A picture")
+    await asyncio.wait_for(desk.end(live, {"error": {"content": "x"}}), 5)
+    row = await desk.stored(live)
+    assert (row.content, row.done, row.body["error"]) == ("A picture", True, {"content": "x"})
+    assert row.body["files"] == [{"type": "image", "url": PICTURE}]
+
+
+async def test_a_bug_in_keeping_pictures_costs_no_answer(desk: Desk) -> None:
+    class Buggy:
+        async def keep(self, _value: Any) -> Any:
+            raise RuntimeError("a bug")
+
+    live = await pictured(desk, Buggy(), "A picture")
+    await asyncio.wait_for(desk.end(live), 5)
+    assert (await desk.stored(live)).body["files"] == [{"type": "image", "url": PICTURE}]
+
+
+@pytest.mark.parametrize("closes_first", [False, True])
+async def test_closing_waits_shortly_for_pictures(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, *, closes_first: bool
+) -> None:
+    monkeypatch.setattr(journal, "LAST_KEEP_SECONDS", 0.05)
+    bucket = Bucket()
+    live = await pictured(desk, bucket, "A picture")
+    if closes_first:
+        desk.journal.begin_shutdown()
+    ending = asyncio.create_task(desk.end(live))
+    await asyncio.wait_for(bucket.asked.wait(), 5)
+    await asyncio.wait_for(desk.journal.close(), 5)
+    await asyncio.wait_for(ending, 1)
+    row = await desk.stored(live)
+    assert (row.content, row.done, row.body["files"]) == ("A picture", True, [{"type": "image", "url": PICTURE}])
+
+
+async def test_a_unit_of_work_that_began_in_time_is_not_cut(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "LAST_KEEP_SECONDS", 0)
+    commit, mine = UnitOfWork.commit, []
+
+    class Slow:
+        async def keep(self, _value: Any) -> Any:
+            async with desk.database.write() as unit:
+                mine.append(unit)
+                blob = {"hash": "h", "size": 1, "mime": "image/png", "created_at": 1, "touched_at": 1}
+                await unit.connection.execute(tables.blob.insert().values(blob))
+            raise AssertionError("time was up")
+
+    async def slowly(unit: UnitOfWork) -> None:
+        if unit in mine:
+            desk.journal.begin_shutdown()
+            await asyncio.sleep(0.05)
+        await commit(unit)
+
+    monkeypatch.setattr(UnitOfWork, "commit", slowly)
+    live = await pictured(desk, Slow(), "A picture")
+    await asyncio.wait_for(desk.end(live), 5)
+    assert await desk.count(tables.blob) == 1
+    assert (await desk.stored(live)).done

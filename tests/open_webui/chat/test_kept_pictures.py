@@ -7,7 +7,7 @@ import pytest
 from open_webui.chat import kept_pictures
 from open_webui.chat.assemble import Answer
 from open_webui.chat.delivery.sender import AnswerSender
-from open_webui.chat.kept_pictures import with_kept_pictures
+from open_webui.chat.kept_pictures import has_pictures_to_keep, with_kept_pictures
 from open_webui.chat.running import RunningAnswer
 from open_webui.events import Audience
 from open_webui.internal.load import Load
@@ -57,16 +57,14 @@ async def running(files: Files) -> RunningAnswer:
 async def test_only_what_may_be_a_picture_is_looked_at_closely(
     running: RunningAnswer, files: Files, content: str, body: dict[str, Any], handed: bool
 ) -> None:
+    assert has_pictures_to_keep(running, content, body) is handed
     assert await with_kept_pictures(running, content, body) == (content, body)
-    assert bool(files.handed) is handed
+    assert files.handed == [{"content": content, "body": body}]
 
 
-async def test_a_text_is_not_written_down_for_it(
-    running: RunningAnswer, files: Files, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_text_is_not_written_down_for_it(running: RunningAnswer) -> None:
     assert not hasattr(kept_pictures, "msgspec"), "an end of megabytes would be encoded twice, in the journal's round"
     body: dict[str, Any] = {"deep": TEXT}
     for _ in range(10_000):
         body = {"deep": [body]}
-    assert await with_kept_pictures(running, TEXT, body) == (TEXT, body)
-    assert files.handed == []
+    assert not has_pictures_to_keep(running, TEXT, body)
