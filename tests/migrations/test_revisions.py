@@ -25,11 +25,7 @@ USAGE = (
 async def test_0004_keeps_the_usage_and_lets_it_outlive_its_user(
     tmp_path: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = Settings(_env_file=None, data_dir=tmp_path / "data", database_url=empty_database_url, env="test")
-    with monkeypatch.context() as patch:
-        patch.setattr(runner, "HEAD", "0003")
-        patch.setattr(runner, "_upgrade", lambda connection: command.upgrade(alembic_config(connection), "0003"))
-        await migrate(given)
+    given = await _at(tmp_path, empty_database_url, monkeypatch, "0003")
     await _run(given, USER, USAGE, USAGE)
     assert await migrate(given)
     database = open_database(given)
@@ -41,6 +37,35 @@ async def test_0004_keeps_the_usage_and_lets_it_outlive_its_user(
         rows = [tuple(row) for row in await connection.execute(sa.text(query))]
     await database.close()
     assert rows == [(n, user, "c", 7, None, None) for n, user in ((1, "u"), (2, "u"), (3, "gone"))]
+
+
+async def test_0010_sums_the_usage_there_is(
+    tmp_path: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = await _at(tmp_path, empty_database_url, monkeypatch, "0009")
+    failed, stopped = USAGE.replace("200, 7", "502, NULL"), USAGE.replace("200, 7", "499, 2147483647")
+    another_day = USAGE.replace(str(NOW), str(NOW + 86_400))
+    await _run(given, USAGE, failed, stopped, stopped, another_day)
+    assert await migrate(given)
+    database = open_database(given)
+    async with database.read() as connection:
+        rows = [tuple(row) for row in await connection.execute(sa.text("SELECT * FROM usage_day ORDER BY day"))]
+    await database.close()
+    day = NOW // 86_400
+    assert rows == [
+        ("u", day, "m", "openai:0", "chat", 4, 1, 7 + 2 * 2147483647, 0, 0, 0, 20),
+        ("u", day + 1, "m", "openai:0", "chat", 1, 0, 7, 0, 0, 0, 5),
+    ]
+
+
+async def _at(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch, revision: str) -> Settings:
+    """Settings of a database that has an earlier schema."""
+    given = Settings(_env_file=None, data_dir=tmp_path / "data", database_url=url, env="test")
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "HEAD", revision)
+        patch.setattr(runner, "_upgrade", lambda connection: command.upgrade(alembic_config(connection), revision))
+        await migrate(given)
+    return given
 
 
 async def _run(given: Settings, *statements: str) -> None:

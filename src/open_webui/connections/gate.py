@@ -10,7 +10,7 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import aiohttp
 import msgspec
@@ -35,13 +35,12 @@ from open_webui.constants import MODEL_NOT_FOUND
 from open_webui.errors import Forbidden, NotFound, OuiError, ProviderError
 from open_webui.internal.load import Load
 from open_webui.internal.log import get_logger
+from open_webui.models.usages import STOPPED
 from open_webui.principal import Principal
 
 log = get_logger(__name__)
 
 Kind = Literal["chat", "api", "task", "embedding", "operation"]
-# The status of a call that was ended before its answer was over, by whoever asked.
-STOPPED: Final = 499
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

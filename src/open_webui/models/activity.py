@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
 from open_webui.models.chat_rows import visible
+from open_webui.models.usages import DAY
 
-chat, message, usage = tables.chat, tables.message, tables.usage
-DAY = 86_400
+chat, message, usage, usage_day = tables.chat, tables.message, tables.usage, tables.usage_day
 
 
 class Messages(msgspec.Struct, frozen=True):
@@ -25,7 +25,6 @@ class Messages(msgspec.Struct, frozen=True):
 class TokenCounts(msgspec.Struct, frozen=True):
     day: int
     model_id: str
-    calls: int
     input: int
     output: int
 
@@ -57,18 +56,23 @@ async def chats(connection: AsyncConnection, user_id: str, start: int, end: int)
 
 
 async def tokens(connection: AsyncConnection, user_id: str, start: int, end: int) -> list[TokenCounts]:
-    day = _day(usage.c.created_at)
-    rows = await connection.execute(
-        sa.select(
-            day,
-            usage.c.model_id,
-            sa.func.count(),
-            sa.func.coalesce(sa.func.sum(usage.c.prompt_tokens), 0),
-            sa.func.coalesce(sa.func.sum(usage.c.completion_tokens), 0),
+    """Whole days are summed already; of the first and the last day only a part may be asked for."""
+    first, last = -(-start // DAY), (end + 1) // DAY - 1
+    edges = [(start, first * DAY - 1), ((last + 1) * DAY, end)] if first <= last else [(start, end)]
+    day = usage_day.c
+    whole = sa.select(
+        day.day, day.model_id, day.prompt_tokens.label("given"), day.completion_tokens.label("said")
+    ).where(day.user_id == user_id, day.day.between(first, last))
+    single = [
+        sa.select(_day(usage.c.created_at), usage.c.model_id, usage.c.prompt_tokens, usage.c.completion_tokens).where(
+            usage.c.user_id == user_id, usage.c.created_at.between(since, until)
         )
-        .where(usage.c.user_id == user_id, usage.c.created_at.between(start, end))
-        .group_by(day, usage.c.model_id)
-    )
+        for since, until in edges
+        if since <= until
+    ]
+    used = sa.union_all(whole, *single).subquery()
+    sums = [sa.cast(sa.func.coalesce(sa.func.sum(column), 0), sa.BigInteger) for column in (used.c.given, used.c.said)]
+    rows = await connection.execute(sa.select(used.c.day, used.c.model_id, *sums).group_by(used.c.day, used.c.model_id))
     return [TokenCounts(*row) for row in rows]
 
 

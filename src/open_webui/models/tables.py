@@ -313,6 +313,27 @@ usage = sa.Table(
     sa.Index("ix_usage_created_at", "created_at"),
 )
 
+# The same summed by day, written with it: what budgets ask and reports show.
+usage_day = sa.Table(
+    "usage_day",
+    metadata,
+    Column("user_id", sa.Text, primary_key=True),
+    # Days since the epoch, UTC.
+    Column("day", sa.Integer, primary_key=True, autoincrement=False),
+    Column("model_id", sa.Text, primary_key=True),
+    Column("connection", sa.Text, primary_key=True),
+    Column("kind", sa.Text, primary_key=True),
+    Column("calls", sa.BigInteger, nullable=False),
+    # Those that failed; one that was stopped has not.
+    Column("errors", sa.BigInteger, nullable=False),
+    Column("prompt_tokens", sa.BigInteger, nullable=False),
+    Column("completion_tokens", sa.BigInteger, nullable=False),
+    Column("cached_tokens", sa.BigInteger, nullable=False),
+    Column("reasoning_tokens", sa.BigInteger, nullable=False),
+    Column("duration_ms", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # A model of this machine that an admin added. Those that merely lie in DATA_DIR/models have no row.
 local_model = sa.Table(
     "local_model",

@@ -10,6 +10,7 @@ from open_webui.errors import BadRequest
 from open_webui.internal.db import Database
 from open_webui.models import activity
 from open_webui.models.base import now
+from open_webui.models.usages import DAY
 
 DEFAULT_DAYS, LEAST_DAYS, MOST_DAYS = 730, 7, 732
 _EPOCH = dt.date(1970, 1, 1).toordinal()
@@ -49,18 +50,18 @@ class Period(msgspec.Struct, frozen=True):
 
     @property
     def first(self) -> int:
-        return self.start_date // activity.DAY
+        return self.start_date // DAY
 
     @property
     def last(self) -> int:
-        return self.end_date // activity.DAY
+        return self.end_date // DAY
 
 
 def period(days: int | None, start: int | None, end: int | None) -> Period:
     """The asked time: given ends, else so many days up to now. Raises BadRequest for one that is no time or too long."""
     until = now() if end is None else end
-    since = until - ((days or DEFAULT_DAYS) - 1) * activity.DAY if start is None else start
-    count = until // activity.DAY - since // activity.DAY + 1
+    since = until - ((days or DEFAULT_DAYS) - 1) * DAY if start is None else start
+    count = until // DAY - since // DAY + 1
     if since < 0 or count < 1 or count > MOST_DAYS + 1:
         raise BadRequest(f"The time must be of 1 to {MOST_DAYS} days.")
     return Period(since, until, count if days is None else days)

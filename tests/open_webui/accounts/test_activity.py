@@ -4,7 +4,7 @@ import pytest
 
 from open_webui.constants import MESSAGE_BITS
 from open_webui.errors import BadRequest
-from open_webui.models import tables
+from open_webui.models import tables, usages
 from open_webui.services import activity
 from tests.support.live import Actor, Live
 
@@ -31,11 +31,11 @@ async def write(live: Live, owner: Actor) -> None:
                 for i in range(count)
             ]  # fmt: skip
             await unit.connection.execute(tables.message.insert(), rows)
-            used = {"user_id": owner.id, "model_id": model, "connection": "x", "kind": "chat", "status": 200}
+            used = {"user_id": owner.id, "model_id": model, "connection": "x", "kind": "chat", "status": 200,
+                    "chat_id": None, "message_id": None, "cached_tokens": None, "reasoning_tokens": None}  # fmt: skip
             tokens = {"prompt_tokens": 10 * chat, "completion_tokens": 5, "duration_ms": 1, "created_at": at}
-            await unit.connection.execute(tables.usage.insert().values(**used, **tokens))
             nothing = {"prompt_tokens": None, "completion_tokens": None, "duration_ms": 1, "created_at": at}
-            await unit.connection.execute(tables.usage.insert().values(**used, **nothing))
+            await usages.add(unit.connection, [used | tokens, used | nothing])
 
 
 async def test_what_one_did_is_counted_by_day(live: Live, user: Actor, other: Actor) -> None:
