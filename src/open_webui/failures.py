@@ -21,8 +21,9 @@ FOR_ADMINISTRATORS = (
 )
 # Inputs are quoted in validation errors; a huge one is not sent back.
 MAX_INPUT = 500
-# Ends of the paths that OpenAI's clients call.
+# Ends of the paths that OpenAI's clients call, and how those begin that Ollama's call.
 _OPENAI = ("/chat/completions", "/embeddings")
+_OLLAMA = "/ollama/api/"
 
 
 async def on_error(request: Request, error: OuiError) -> Response:
@@ -32,7 +33,7 @@ async def on_error(request: Request, error: OuiError) -> Response:
 
 
 def _refusal(request: Request, error: OuiError) -> dict[str, Any]:
-    """The wire's `detail`; where OpenAI's clients call, also the object in which they look for a message."""
+    """The wire's `detail`; where OpenAI's or Ollama's clients call, also what they look for a message in."""
     body: dict[str, Any] = {"detail": error.detail}
     if request.url.path == METRICS and isinstance(error, Unauthenticated | Forbidden):
         return {"detail": FOR_ADMINISTRATORS}
@@ -42,6 +43,8 @@ def _refusal(request: Request, error: OuiError) -> dict[str, Any]:
     elif request.url.path.endswith(_OPENAI):
         kind = "server_error" if error.status >= 500 else "invalid_request_error"
         body["error"] = {"message": error.detail, "type": kind, "code": error.status}
+    elif request.url.path.startswith(_OLLAMA):
+        body["error"] = error.detail
     return body
 
 

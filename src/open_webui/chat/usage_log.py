@@ -3,7 +3,7 @@
 import time
 from typing import Any, Final
 
-from open_webui.connections.gate import Call
+from open_webui.connections.calls import Call
 from open_webui.models import usages
 from open_webui.models.base import now
 

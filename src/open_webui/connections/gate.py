@@ -7,17 +7,17 @@ import asyncio
 import contextlib
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import aiohttp
-import msgspec
 
 from llamaforge.events import Event, Usage
 from llamaforge.events.harmony import Channels
 from open_webui.connections.base import Connection, Models, Reply, Target, Tell
+from open_webui.connections.calls import Budget, Call, Kind, Outcome, Reservation, Trace, UsageLog
 from open_webui.connections.counts import (
     NO_CHOICES,
     asks_usage,
@@ -35,57 +35,14 @@ from open_webui.constants import MODEL_NOT_FOUND
 from open_webui.errors import Forbidden, NotFound, OuiError, ProviderError
 from open_webui.internal.load import Load
 from open_webui.internal.log import get_logger
-from open_webui.models.usages import STOPPED
+from open_webui.models.usages import STOPPED, tokens
 from open_webui.principal import Principal
 
 log = get_logger(__name__)
 
-Kind = Literal["chat", "api", "task", "embedding", "operation"]
-
-
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """A call to a provider.
-
-    kind: "chat" (a page's answer), "api" (a client's), "task" (the server's own question), "embedding", or "operation"
-    (what costs no tokens). started: time.monotonic().
-    """
-
-    user_id: str
-    model_id: str
-    connection: str
-    kind: Kind
-    started: float
-    chat_id: str | None = None
-    message_id: str | None = None
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """How a call ended. status: HTTP's, 499 when it was stopped. usage: as the provider told it, if it did."""
-
-    status: int
-    usage: dict[str, Any] | None
-
-
-class UsageLog(Protocol):
-    """Keeps what calls cost."""
-
-    def count(self, call: Call, status: int, usage: dict[str, Any] | None) -> None:
-        """Notes one call that is over; it is stored soon. Operations are not told."""
-        ...
-
-
-class Trace(Protocol):
-    """Hears of every call when it is over. What it raises is logged and fails no call."""
-
-    def on_call(self, call: Call, outcome: Outcome) -> None: ...
-
-
-# Asked before each call; raises an OuiError (429) when its caller has used up what he may.
-Reserve = Callable[[Call], Awaitable[None]]
-
 
 class Gate:
-    """All calls of this process."""
+    """All calls of this process. budget: asked before each that costs tokens; None: nobody is."""
 
     def __init__(
         self,
@@ -93,13 +50,13 @@ class Gate:
         usage_log: UsageLog,
         load: Load,
         *,
-        reserve: Reserve | None = None,
+        budget: Budget | None = None,
         traces: tuple[Trace, ...] = (),
     ) -> None:
         self.process_load = load
         self._models = models
         self._usage_log = usage_log
-        self._reserve = reserve
+        self.budget = budget
         self._traces = traces
         # Whether a provider knows `stream_options`, by its models' remote ids (one address may stand before many
         # providers). Forgotten with the connection: one whose settings change is made anew.
@@ -138,7 +95,7 @@ class Gate:
 
     async def embed(self, principal: Principal, target: Target, payload: dict[str, Any]) -> bytes:
         """An OpenAI embeddings request, answered as the JSON of OpenAI. Raises as `chat`, BadRequest."""
-        async with self._counted(principal, target, call_of(principal, target, "embedding")) as meter:
+        async with self._counted(principal, target, call_of(principal, target, "embedding"), payload) as meter:
             sent = for_provider(principal, target, payload)
             body = await target.connection.embed(target.entry, sent, asker_of(principal))
             meter.is_over = True
@@ -151,7 +108,7 @@ class Gate:
         """A POST of Ollama's own API about one model, whose name is filled in. Raises as `chat`."""
         server = target.connection
         assert isinstance(server, OllamaConnection), "other kinds have no such operations"
-        async with self._counted(principal, target, call_of(principal, target, kind)) as meter:
+        async with self._counted(principal, target, call_of(principal, target, kind), payload) as meter:
             sent = for_provider(principal, target, payload) | {"model": target.entry.remote_id}
             body = await server.call("POST", path, sent, user=asker_of(principal))
             meter.is_over = True
@@ -189,10 +146,15 @@ class Gate:
             meter.is_over = response.content.at_eof()
 
     @contextlib.asynccontextmanager
-    async def _counted(self, principal: Principal, target: Target | None, call: Call) -> AsyncIterator["_Meter"]:
+    async def _counted(
+        self, principal: Principal, target: Target | None, call: Call, payload: dict[str, Any] | None = None
+    ) -> AsyncIterator["_Meter"]:
         """One call from its right to its count."""
-        await self.admit(principal, target, call)
         meter = _Meter()
+        if target is not None:
+            _check_right(principal, target, call.kind)
+            if self.budget is not None and call.kind != "operation":
+                meter.reservation = await reserved(self.budget, principal, call, payload or {})
         try:
             yield meter
         except BaseException as error:
@@ -200,15 +162,11 @@ class Gate:
             raise
         self.end(call, meter, None)
 
-    async def admit(self, principal: Principal, target: Target | None, call: Call) -> None:
-        """Lets a call begin. Raises NotFound, and what `reserve` does."""
-        if target is not None:
-            _check_right(principal, target, call.kind)
-        if self._reserve is not None:
-            await self._reserve(call)
-
     def end(self, call: Call, meter: "_Meter", error: BaseException | None) -> None:
         """Counts a call that is over. error: what ended it, if anything did."""
+        if meter.reservation is not None:
+            _settle(meter.reservation, meter, error)
+            meter.reservation = None
         outcome = Outcome(_status_of(meter, error), meter.usage)
         if call.kind != "operation":
             self._usage_log.count(call, outcome.status, outcome.usage)
@@ -227,6 +185,24 @@ class Gate:
     def note_takes_usage(self, target: Target, *, takes: bool) -> None:
         """Remembers whether a model's provider knows the field that asks for usage."""
         self._takes.setdefault(target.connection, {})[target.entry.remote_id] = takes
+
+
+async def reserved(budget: Budget, principal: Principal, call: Call, payload: dict[str, Any]) -> Reservation:
+    """What a budget sets aside for a request. Raises as `Budget.reserve`."""
+    from open_webui.connections.estimate import estimate_of  # noqa: PLC0415 - only where there is a budget
+
+    return await budget.reserve(principal, call, estimate_of(payload))
+
+
+def _settle(reservation: Reservation, meter: "_Meter", error: BaseException | None) -> None:
+    try:
+        if meter.usage is None and not meter.has_begun and isinstance(error, Exception):
+            reservation.release()
+        else:
+            reservation.settle(None if meter.usage is None else tokens(meter.usage))
+    except Exception:
+        # The call is over: its caller must not hear of it.
+        log.exception("a reservation could not be settled")
 
 
 def _status_of(meter: "_Meter", error: BaseException | None) -> int:
@@ -285,7 +261,9 @@ class _Chat:
     async def __aenter__(self) -> Reply:
         gate, target, kind = self._gate, self._target, self._about[0]
         self._call = call_of(self._principal, target, *self._about)
-        await gate.admit(self._principal, target, self._call)
+        _check_right(self._principal, target, kind)
+        if gate.budget is not None:
+            self._meter.reservation = await reserved(gate.budget, self._principal, self._call, self._payload)
         gate.process_load.begin_stream()
         try:
             # A client's own field is its own affair; one that did not ask may not expect the chunk that holds only counts.
@@ -322,6 +300,7 @@ class _Chat:
         opening = target.connection.open(target.entry, payload, asker, self._tell, patient=self._patient)
         reply = await opening.__aenter__()
         self._opened = opening
+        self._meter.has_begun = True
         return reply
 
     async def _open_with_usage(self) -> Reply:
@@ -347,11 +326,16 @@ class _Chat:
 
 
 class _Meter:
-    """What is known of a call while it runs. status: of a failure that its reader was told and lives with."""
+    """What is known of a call while it runs. status: of a failure that its reader was told and lives with.
 
-    __slots__ = ("is_over", "status", "usage")
+    has_begun: an answer was opened. reservation: the budget's, until it is settled.
+    """
+
+    __slots__ = ("has_begun", "is_over", "reservation", "status", "usage")
 
     def __init__(self) -> None:
+        self.has_begun = False
+        self.reservation: Reservation | None = None
         self.usage: dict[str, Any] | None = None
         self.status: int | None = None
         self.is_over = False

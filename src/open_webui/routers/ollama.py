@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from open_webui.access.policy import ADMIN, PUBLIC, USER
 from open_webui.connections.base import ModelEntry, Target
+from open_webui.connections.calls import Kind
 from open_webui.connections.catalogue import unavailable
-from open_webui.connections.gate import Kind
 from open_webui.connections.local.connection import KEY as LOCAL
 from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.specs import build, check_secret, check_url

@@ -16,7 +16,7 @@ from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.journal import Journal
 from open_webui.chat.running import RunningAnswer
 from open_webui.chat.usage_log import UsageLog
-from open_webui.connections.gate import Call
+from open_webui.connections.calls import Call
 from open_webui.env import Settings
 from open_webui.events import Audience
 from open_webui.internal.db import Database, UnitOfWork, dumps, loads, open_database

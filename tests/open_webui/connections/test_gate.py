@@ -11,8 +11,9 @@ import pytest
 from llamaforge.events import Text, Usage
 from llamaforge.events.openai import message_of
 from open_webui.connections.base import Connection, ModelEntry, Reply, Target
+from open_webui.connections.calls import Call, Kind, Outcome
 from open_webui.connections.counts import refuses_field
-from open_webui.connections.gate import Call, Gate, Kind, Outcome
+from open_webui.connections.gate import Gate
 from open_webui.connections.local.eliza import ElizaConnection
 from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.openai import OpenAIConnection
@@ -405,25 +406,6 @@ async def test_a_target_is_good_for_whom_it_was_resolved(
         with pytest.raises(NotFound):
             await call(ANN, made("echo", made.ollama, user_id), {"input": "a"})
     assert (upstream.received, log.counted, log.traced) == ([], [], [])
-
-
-async def test_who_has_used_up_his_share_asks_nobody(log: Log, made: Made, upstream: Upstream) -> None:
-    asked: list[Call] = []
-
-    async def reserve(call: Call) -> None:
-        asked.append(call)
-        raise TooManyRequests
-
-    gate = Gate(Shelf(), log, Load(), reserve=reserve)
-    with pytest.raises(TooManyRequests):
-        await entered(gate.chat(ANN, made("echo"), ASK, chat_id="c", message_id="m"))
-    with pytest.raises(TooManyRequests):
-        await gate.embed(ANN, made("echo"), {"input": "a"})
-    assert [(c.user_id, c.kind, c.chat_id, c.message_id) for c in asked] == [
-        ("ann", "api", "c", "m"),
-        ("ann", "embedding", None, None),
-    ]
-    assert (upstream.received, log.counted) == ([], [])
 
 
 async def test_only_admins_change_servers(gate: Gate, made: Made, upstream: Upstream) -> None:
