@@ -1,5 +1,6 @@
 """Pictures of chats: none stays in the database, each reaches the model, and exports have them again."""
 
+import asyncio
 import base64
 import json
 import uuid
@@ -314,6 +315,33 @@ async def test_an_answer_on_a_full_disk_is_stored(
     chat_id = await ask(page, body)
     answer = (await page.stored(chat_id))["chat"]["history"]["messages"][body["id"]]
     assert (answer["done"], answer["content"]) == (True, f"Here: ![p]({picture(5)}).")
+
+
+async def test_a_bucket_that_hangs_holds_up_its_own_answer_only(
+    page: Page, live: Live, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, asked_for, goes_on = live.app.state.oui.blobs, asyncio.Event(), asyncio.Event()
+    put = blobs.put
+
+    async def hanging(content: Any) -> Any:
+        asked_for.set()
+        await goes_on.wait()
+        return await put(content)
+
+    monkeypatch.setattr(blobs, "put", hanging)
+    upstream.answer_when("Draw it", f"Here: ![p]({picture(5)}).")
+    drawn = page.ask("echo", "Draw it")
+    drawing = (await page.post(drawn))["chat_id"]
+    await asyncio.wait_for(asked_for.wait(), 5)
+    other = page.ask("fixed", "Hello")
+    answer = await page.message(await ask(page, other), other["id"])
+    assert (answer["done"], len(answer["content"].split())) == (True, 20)
+    shown = await page.message(drawing, drawn["id"])
+    assert (shown["done"], shown["content"]) == (False, f"Here: ![p]({picture(5)}).")
+    goes_on.set()
+    await page.idle(drawing)
+    answer = await page.message(drawing, drawn["id"])
+    assert (answer["done"], len(ADDRESS.findall(answer["content"]))) == (True, 1)
 
 
 async def test_large_pictures_reach_the_provider(page: Page, upstream: Upstream) -> None:
