@@ -26,7 +26,10 @@ Work = Callable[[], Awaitable[Any]]
 
 async def at_once(live: Live, first: Work, second: Work, stop_at: int) -> tuple[Any, Any]:
     """What both gave. Only what a person can be told may be raised: no deadlock, no broken rule of the database."""
-    results = await both(live.app.state.oui.database, first, second, stop_at)
+    state = live.app.state.oui
+    # Models that were stored are taken over by one after the other.
+    taking_over = state.catalogue._stored_rows._turn
+    results = await both(state.database, first, second, stop_at, waits=lambda: bool(taking_over._waiters))
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, OuiError):
             raise result

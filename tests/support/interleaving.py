@@ -69,11 +69,16 @@ def _passing(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
 
 
 async def both(
-    database: Database, first: Callable[[], Awaitable[Any]], second: Callable[[], Awaitable[Any]], stop_at: int
+    database: Database,
+    first: Callable[[], Awaitable[Any]],
+    second: Callable[[], Awaitable[Any]],
+    stop_at: int,
+    waits: Callable[[], bool] = lambda: False,
 ) -> tuple[Any, Any]:
     """Runs the first up to its statement of this number, then the second as far as it gets, then both to their ends.
 
-    Gives what they returned, or the exceptions that they raised.
+    waits: whether the second waits for something else of the first's than the database. Gives what they returned, or the
+    exceptions that they raised.
     """
     stop = Stop(stop_at)
 
@@ -86,7 +91,7 @@ async def both(
         await _any_of(one, stop.reached)
         two = asyncio.ensure_future(second())
         try:
-            await until_it_waits(database, two)
+            await until_it_waits(database, two, waits)
         finally:
             stop.let_go()
             results = await asyncio.gather(one, two, return_exceptions=True)
@@ -99,10 +104,12 @@ async def _any_of(task: "asyncio.Task[Any]", event: asyncio.Event) -> None:
     reached.cancel()
 
 
-async def until_it_waits(database: Database, task: "asyncio.Future[Any]") -> None:
-    """Returns when the task is over, or waits for what another transaction holds."""
+async def until_it_waits(
+    database: Database, task: "asyncio.Future[Any]", waits: Callable[[], bool] = lambda: False
+) -> None:
+    """Returns when the task is over, or waits for what another transaction holds, or as `waits` says."""
     async with asyncio.timeout(20):
-        while not task.done() and not await _is_waiting(database):  # noqa: ASYNC110 - databases tell nobody
+        while not (task.done() or waits() or await _is_waiting(database)):  # noqa: ASYNC110 - databases tell nobody
             await asyncio.sleep(0.001)
 
 

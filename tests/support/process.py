@@ -21,7 +21,11 @@ def free_port() -> int:
 
 
 def die_with_parent() -> None:
-    """For `preexec_fn`: on Linux the kernel kills the child when the test process is gone, however that came about."""
+    """For `preexec_fn`: on Linux the kernel kills the child when the test process is gone, however that came about.
+
+    SIGHUP means to it what it means in a shell, also where the tests run under `nohup`.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
