@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     # Another Redis for the news alone.
     websocket_redis_url: str = ""
     database_sqlite_pragma_busy_timeout: int = Field(default=5000, ge=0)
+    database_sqlite_pragma_cache_size: int = Field(default=-8000, ge=-(2**21), le=2**21)
     enable_db_migrations: bool = True
 
     # Where files lie: "local" (or empty) is DATA_DIR; "s3" a bucket of S3 or of a server that speaks like it.

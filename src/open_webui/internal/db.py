@@ -87,7 +87,7 @@ def _sqlite_pragmas(settings: Settings, *, writes: bool) -> Callable[[Any, Any],
             "foreign_keys=ON",
             f"busy_timeout={settings.database_sqlite_pragma_busy_timeout}",
             "temp_store=MEMORY",
-            "cache_size=-8000",
+            f"cache_size={settings.database_sqlite_pragma_cache_size}",
             f"query_only={'OFF' if writes else 'ON'}",
         ):
             cursor.execute(f"PRAGMA {pragma}")
