@@ -27,6 +27,7 @@ from open_webui.events import Emitter
 from open_webui.internal.bus.followed import LOOK_SECONDS, Followed
 from open_webui.internal.bus.opening import open_bus
 from open_webui.internal.bus.port import Bus
+from open_webui.internal.cache import open_shared_cache
 from open_webui.internal.db import Database, open_database
 from open_webui.internal.http import open_http
 from open_webui.internal.load import Load
@@ -163,6 +164,9 @@ async def _open_models(state: State, stack: AsyncExitStack) -> None:
     state.local_models = LocalModels(settings, state.database)
     stack.push_async_callback(state.local_models.close)
     await state.local_models.open()
+    cache = None if state.database.is_sqlite else open_shared_cache(settings)
+    if cache is not None:
+        stack.push_async_callback(cache.close)
     state.catalogue = Catalogue(
         settings,
         state.config,
@@ -170,6 +174,7 @@ async def _open_models(state: State, stack: AsyncExitStack) -> None:
         state.http,
         state.local_models,
         bus=state.bus,
+        cache=cache,
         word_seconds=word_seconds,
     )
     stack.push_async_callback(state.catalogue.close)

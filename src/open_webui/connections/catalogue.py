@@ -24,6 +24,7 @@ from open_webui.env import Settings
 from open_webui.errors import NotFound, OuiError
 from open_webui.internal.bus.followed import Followed
 from open_webui.internal.bus.port import Bus
+from open_webui.internal.cache import Cache
 from open_webui.internal.db import Database
 from open_webui.models import models
 from open_webui.models.models import Model
@@ -49,9 +50,10 @@ class Catalogue:
         local_models: LocalModels,
         *,
         bus: Bus,
+        cache: Cache | None = None,
         word_seconds: float = WORD_SECONDS,
     ) -> None:
-        """word_seconds: how fast the built-in model speaks when it streams."""
+        """cache: that all processes share, if they do. word_seconds: how fast the built-in model speaks when it streams."""
         self._settings = settings
         self._config = config
         self._database = database
@@ -61,7 +63,7 @@ class Catalogue:
         self._local = LocalConnection(http, local_models)
         self._local_source: Source | None = None
         self._sources: dict[Spec, Source] = {}
-        self._lists = SharedLists(bus, lambda: self._sources)
+        self._lists = SharedLists(bus, lambda: self._sources, cache, settings.models_cache_ttl)
         self._closing: set[asyncio.Task[None]] = set()
         self._rows: list[Model] = []
         self._stored_rows = Followed("models", bus, self.reload, every=settings.models_cache_ttl)
@@ -129,6 +131,7 @@ class Catalogue:
                 self._rebuild,
                 place=self._lists.place,
                 fetched=self._lists.fetched,
+                recall=self._lists.recall,
             )
             for spec in wanted
         }

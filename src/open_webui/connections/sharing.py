@@ -1,12 +1,13 @@
 """One process asks a provider for its models, and the others take its list over.
 
-News say that a list was fetched, by its hash; who has another one fetches it from who asked the provider. Failures are each
-process's own: what one can't reach, another may.
+News say that a list was fetched, by its hash; who has another one fetches it from who asked the provider. A process that
+starts finds the list in the cache, if they share one. Failures are each process's own: what one can't reach, another may.
 """
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -16,19 +17,28 @@ from open_webui.connections.source import Source
 from open_webui.connections.specs import Spec
 from open_webui.errors import OuiError
 from open_webui.internal.bus.port import Bus
+from open_webui.internal.cache import Cache
 
 _TOPIC: Final = "listing"
 # The most that a process is waited for that has another list; then the provider is asked.
 _SECONDS: Final = 5.0
+# How long a process that starts waits for what is cached.
+_RECALL_SECONDS: Final = 0.25
+# What is cached: when the list was fetched, in seconds since 1970, and its entries.
+_decode_cached = msgspec.json.Decoder(tuple[float, list[ModelEntry]]).decode
 
 
 class SharedLists:
     """The lists of all connections, between this process and the others."""
 
-    def __init__(self, bus: Bus, sources: Callable[[], Mapping[Spec, Source]]) -> None:
-        """sources: those there are now."""
+    def __init__(
+        self, bus: Bus, sources: Callable[[], Mapping[Spec, Source]], cache: Cache | None = None, ttl: float = 0.0
+    ) -> None:
+        """sources: those there are now. cache: that all processes share, if they do. ttl: seconds that a list is good for."""
         self._bus = bus
         self._sources = sources
+        self._cache = cache
+        self._ttl = ttl
         self._fetching: set[asyncio.Task[None]] = set()
         bus.subscribe(_TOPIC, self._hear)
         bus.serve(_TOPIC, self._give)
@@ -40,11 +50,32 @@ class SharedLists:
         return sum(peer < self._bus.instance for peer in self._bus.peers)
 
     def fetched(self, source: Source) -> None:
-        """Tells the others that a source was asked and has answered."""
+        """Tells the others that a source was asked and has answered, and those that start later."""
+        spec = self._spec_of(source)
+        if spec is None:
+            return
         if self._bus.peers:
-            for spec, one in self._sources().items():
-                if one is source:
-                    self._bus.publish(_TOPIC, _news(spec, one))
+            self._bus.publish(_TOPIC, _news(spec, source))
+        if self._cache is not None:
+            value = msgspec.json.encode((time.time(), source.entries))
+            self._in_background(self._cache.put(_key(spec), value, seconds=self._ttl))
+
+    async def recall(self, source: Source) -> tuple[list[ModelEntry], float] | None:
+        """What another process got from a source not long ago, and for how many seconds that is good still."""
+        spec = self._spec_of(source)
+        if self._cache is None or spec is None:
+            return None
+        try:
+            async with asyncio.timeout(_RECALL_SECONDS):
+                value = await self._cache.get(_key(spec))
+            fetched_at, entries = _decode_cached(value or b"")
+        except (TimeoutError, msgspec.MsgspecError):
+            return None
+        left = self._ttl - abs(time.time() - fetched_at)
+        return (entries, left) if left > 0 else None
+
+    def _spec_of(self, source: Source) -> Spec | None:
+        return next((spec for spec, one in self._sources().items() if one is source), None)
 
     def _tell_all(self, peer: str) -> None:
         self._look_again()
@@ -69,7 +100,10 @@ class SharedLists:
         if digest == _digest(source.entries):
             source.take_over(source.entries, wait)
             return
-        task = asyncio.create_task(self._fetch(peer, list_id, source, wait), name="fetch a list of another process")
+        self._in_background(self._fetch(peer, list_id, source, wait))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="lists of models, between processes")
         self._fetching.add(task)
         task.add_done_callback(self._fetching.discard)
 
@@ -92,6 +126,10 @@ class SharedLists:
 
 def _news(spec: Spec, source: Source) -> list[Any]:
     return [_id(spec), _digest(source.entries), source.wait]
+
+
+def _key(spec: Spec) -> str:
+    return f"models:{_id(spec)}"
 
 
 def _id(spec: Spec) -> str:

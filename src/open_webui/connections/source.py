@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from open_webui.connections.base import Connection, ModelEntry
@@ -33,11 +33,12 @@ class Source:
         *,
         place: Callable[[], int] = lambda: 0,
         fetched: Callable[["Source"], None] = lambda _source: None,
+        recall: Callable[["Source"], Awaitable[tuple[list[ModelEntry], float] | None]] | None = None,
     ) -> None:
         """ttl: seconds between two tries when all is well. timeout: how long one may take.
 
         place: how many other processes ask before this one, which asks when none of them did. fetched: is told of each
-        try that succeeded.
+        try that succeeded. recall: what is known of before this process started, and for how many seconds that is good.
         """
         self.connection = connection
         self.entries: list[ModelEntry] = []
@@ -48,6 +49,7 @@ class Source:
         self._changed = changed
         self._place = place
         self._fetched = fetched
+        self._recall = recall
         loop = asyncio.get_running_loop()
         self._clock = loop.time
         self.breaker = Breaker(loop.time)
@@ -60,6 +62,11 @@ class Source:
         self._task = supervise(f"models of {connection.key}", self._run)
 
     async def _run(self) -> None:
+        known = None if self._recall is None or self.tried else await self._recall(self)
+        if known is not None:
+            self.take_over(*known)
+            self._settled.set()
+            await self._rest()
         while True:
             try:
                 await self._try()

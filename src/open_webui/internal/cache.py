@@ -142,5 +142,10 @@ class RedisCache:
 
 def open_cache(settings: Settings) -> Cache:
     """In Redis where REDIS_URL names one. Raises StartupError."""
+    return open_shared_cache(settings) or MemoryCache()
+
+
+def open_shared_cache(settings: Settings) -> Cache | None:
+    """The one in Redis, for what only other processes would look up. Raises StartupError."""
     servers = key_servers(settings)
-    return MemoryCache() if servers is None else RedisCache(servers, settings.redis_key_prefix)
+    return None if servers is None else RedisCache(servers, settings.redis_key_prefix)

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from open_webui.connections.base import ModelEntry
-from open_webui.connections.sharing import SharedLists, _id
+from open_webui.connections.sharing import SharedLists, _id, _key
 from open_webui.connections.source import Source
 from open_webui.connections.specs import Spec
 from open_webui.errors import OuiError
 from open_webui.internal.bus.memory import Hub, MemoryBus
+from open_webui.internal.cache import Cache, RedisCache
+from tests.support.redis import Redis
 
 SPEC = Spec(kind="openai", index=0, url="https://provider.example/v1", key="sk-1")
 TTL = 0.02
@@ -39,13 +41,15 @@ class Provider:
 
 
 class Process:
-    def __init__(self, name: str, offers: list[str], ttl: float = TTL, timeout: float = 1_000) -> None:
+    def __init__(
+        self, name: str, offers: list[str], ttl: float = TTL, timeout: float = 1_000, cache: Cache | None = None
+    ) -> None:
         """timeout: after which another asks in the place of one that is silent."""
         self.bus = MemoryBus(Hub.of("sharing"))
         self.bus.instance = name
         self.provider = Provider(offers)
         self.sources: dict[Spec, Source] = {}
-        self.lists = SharedLists(self.bus, lambda: self.sources)
+        self.lists = SharedLists(self.bus, lambda: self.sources, cache, ttl)
         self._times = ttl, timeout
         self.changes = 0
 
@@ -56,6 +60,7 @@ class Process:
             self._changed,
             place=self.lists.place,
             fetched=self.lists.fetched,
+            recall=self.lists.recall,
         )
         await self.sources[spec].settled.wait()
         await self.bus.open()
@@ -165,3 +170,54 @@ async def test_a_list_that_cannot_be_had_is_asked_for_at_the_provider(processes:
     other.send("a", "listing", [_id(SPEC), "another hash", 1_000.0])
     await until(lambda: first.provider.asked == 2)
     await other.close()
+
+
+@pytest.fixture
+async def cache(redis_server: Redis) -> AsyncIterator[RedisCache]:
+    made = RedisCache(redis_server.servers(), "sharing")
+    yield made
+    await made.remove(_key(SPEC))
+    await made.close()
+
+
+async def cached(cache: Cache) -> bytes:
+    """What is kept of the list, once something is."""
+    async with asyncio.timeout(5):
+        while (value := await cache.get(_key(SPEC))) is None:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.002)
+    return value
+
+
+async def test_who_starts_finds_the_list_in_the_cache(processes: list[Process], cache: RedisCache) -> None:
+    first = Process("a", ["m"], ttl=1_000, cache=cache)
+    await first.open()
+    await cached(cache)
+    await first.close()
+    second = Process("b", ["other"], ttl=1_000, cache=cache)
+    await start(processes, second)
+    assert (second.listed, second.provider.asked, second.changes) == (["m"], 0, 1)
+    assert 0 < (second.sources[SPEC].wait or 0) <= 1_000
+    # Who wants it fresh gets it from the provider, and so do those that start after that.
+    await second.sources[SPEC].refresh().wait()
+    assert second.listed == ["other"]
+    async with asyncio.timeout(5):
+        while b'"other"' not in await cached(cache):  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.002)
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b"[1e12,[]]", b"[0,[]]", b'[1,[{"id":7}]]'])
+async def test_what_is_cached_and_can_not_be_used_is_none(
+    processes: list[Process], cache: RedisCache, value: bytes
+) -> None:
+    await cache.put(_key(SPEC), value, seconds=60)
+    process = Process("a", ["m"], ttl=1_000, cache=cache)
+    await start(processes, process)
+    assert (process.listed, process.provider.asked) == (["m"], 1)
+
+
+async def test_a_cache_that_is_away_keeps_nobody_from_starting(processes: list[Process]) -> None:
+    gone = RedisCache(Redis().servers(), "sharing")
+    process = Process("a", ["m"], ttl=1_000, cache=gone)
+    await start(processes, process)
+    assert (process.listed, process.provider.asked) == (["m"], 1)
+    await gone.close()
