@@ -1,6 +1,7 @@
 """Three server processes on one database: whatever a person's requests and sockets reach, nothing is lost or doubled."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,8 @@ pytestmark = [
     pytest.mark.timeout(240),
     pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True),
 ]
+# So long processes are killed: OUI_KILL_SECONDS=60 is what is promised.
+KILL_SECONDS = int(os.environ.get("OUI_KILL_SECONDS", "10"))
 # So long Redis is away.
 AWAY_SECONDS = 20
 # An answer of a dead process is marked by another one within so many seconds.
@@ -235,9 +238,7 @@ async def all_is_there(fleet: Fleet, people: list[Person], within: float) -> Non
             assert whole or kept["meta"]["interrupted"] is True, kept
 
 
-@pytest.mark.parametrize(
-    ("fleet", "seconds"), [("listen", 10), pytest.param("redis", 60, marks=pytest.mark.slow)], indirect=["fleet"]
-)
+@pytest.mark.parametrize(("fleet", "seconds"), [("listen", 10), ("redis", KILL_SECONDS)], indirect=["fleet"])
 async def test_processes_are_killed_at_random_under_load(fleet: Fleet, seconds: int) -> None:
     people = [Person(fleet, number) for number in range(12)]
     until = time.monotonic() + seconds
