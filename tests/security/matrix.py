@@ -56,7 +56,7 @@ def writer_may(policy: Policy) -> bool:
 
 # What the server notes about callers by itself.
 _NOTED = {"user": {"last_active_at", "updated_at"}}
-_APART = {"usage", "revoked_token", "generation", "process", "alembic_version"}
+_APART = {"usage", "usage_day", "revoked_token", "generation", "process", "alembic_version"}
 # A value in each row that the server changes without a caller: jobs that come by themselves, and how far one is.
 # The last is the matrix' own job, which runs when an administrator retries it.
 _BY_ITSELF = {"pictures_moved", "keep files", "remove leftovers", "work of the matrix"}
