@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from measure import Client, cpu, load, memory_mb
@@ -41,6 +41,16 @@ class Servers:
     ports: list[int]
     pids: list[int]
     token: str = ""
+    people: list[str] = field(default_factory=list)
+
+    async def tokens_of(self, count: int) -> list[str]:
+        """Session tokens of so many people, who are added when they are needed."""
+        admin = Client(self.ports[0], self.token)
+        while len(self.people) < count:
+            form = ADMIN | {"email": f"person{len(self.people)}@example.com", "role": "admin"}
+            self.people.append((await admin.post("/api/v1/auths/add", form)).json()["token"])
+        admin.close()
+        return self.people[:count]
 
     def cpu(self) -> float:
         return sum(cpu(pid) for pid in self.pids)
@@ -78,9 +88,10 @@ async def ready(s: Servers) -> None:
 
 
 async def page(s: Servers, chats: int) -> float:
-    """CPU microseconds a token of page chats at the pace of reading."""
+    """CPU microseconds a token of page chats at the pace of reading, each of a person of their own."""
     count = len(s.ports)
-    tabs = [Tab(s.ports[n % count], s.token, s.ports[n // count % count]) for n in range(chats)]
+    people = await s.tokens_of(chats)
+    tabs = [Tab(s.ports[n % count], people[n], s.ports[n // count % count]) for n in range(chats)]
     await asyncio.gather(*(tab.open() for tab in tabs))
     before = s.cpu()
     answers = await asyncio.gather(*(tab.chat("slow", TOKENS) for tab in tabs))
@@ -103,11 +114,7 @@ async def api(s: Servers, chats: int) -> float:
 async def idle(s: Servers, _chats: int) -> float:
     """Memory in MB of a process with many sockets of one person each, which do nothing."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (IDLE + 1_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    people = [s.token]
-    admin = Client(s.ports[0], s.token)
-    while len(people) < IDLE // 250:
-        form = ADMIN | {"email": f"idle{len(people)}@example.com", "role": "user"}
-        people.append((await admin.post("/api/v1/auths/add", form)).json()["token"])
+    people = await s.tokens_of(IDLE // 250)
     tabs = [Tab(s.ports[0], people[n % len(people)]) for n in range(IDLE)]
     for at in range(0, IDLE, 100):
         await asyncio.gather(*(tab.open() for tab in tabs[at : at + 100]))

@@ -57,6 +57,10 @@ class Transport(Protocol):
         ...
 
 
+# Seconds between two writes: a write of many costs little more than a write of one, and pages hear of an answer less often.
+_WRITE_SECONDS: Final = 0.01
+
+
 class Carrier(ABC):
     """A Transport over connections that break: it makes them anew, and writes together what one turn of the loop sent.
 
@@ -170,8 +174,14 @@ class Carrier(ABC):
                 task.result()
 
     async def _write_pending(self) -> None:
+        loop = asyncio.get_running_loop()
+        next_at = 0.0
         while True:
             await self._wake.wait()
+            if not self._flushes:
+                # What is rare goes at once; of what comes often, some goes together.
+                await asyncio.sleep(next_at - loop.time())
+            next_at = loop.time() + _WRITE_SECONDS
             self._wake.clear()
             batch, self._pending, self._pending_bytes = self._pending, [], 0
             waiting, self._flushes = self._flushes, []
