@@ -23,6 +23,8 @@ _LONGEST_PAUSE: Final = 2.0
 _PENDING_BYTES: Final = 32 * 2**20
 # What is written at once. A carrier has bounds for what one who listens has not read yet; Redis' is 32 MB.
 _WRITE_BYTES: Final = 2**20
+# Between two writes, unless somebody waits for one: a write of many costs little more than a write of one.
+_WRITE_SECONDS: Final = 0.01
 
 
 class Transport(Protocol):
@@ -57,12 +59,8 @@ class Transport(Protocol):
         ...
 
 
-# Seconds between two writes: a write of many costs little more than a write of one, and pages hear of an answer less often.
-_WRITE_SECONDS: Final = 0.01
-
-
 class Carrier(ABC):
-    """A Transport over connections that break: it makes them anew, and writes together what one turn of the loop sent.
+    """A Transport over connections that break: it makes them anew, and writes together what was sent within a few milliseconds.
 
     A subclass says how to connect, read and write. name: what the log calls the carrier.
     """
