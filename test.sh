@@ -4,9 +4,9 @@
 #   ./test.sh                     everything
 #   ./test.sh tests/security      only these tests, after the checks (whatever pytest takes)
 #
-# The Python packages go into .venv, the official frontend's build (a test client) into .frontend, a small trained model (only
-# for the tests) into .models. System packages are
-# installed by apt where this is root or may sudo; elsewhere what is missing is named, and nothing runs.
+# The Python packages go into .venv, the official frontend's build (a test client) into .frontend, an MCP server (of npm, another
+# counterpart) into .mcp, two small trained models (only for the tests) into .models. System packages are installed by apt where this
+# is root or may sudo; elsewhere what is missing is named, and nothing runs.
 set -euo pipefail
 cd -- "$(dirname -- "$0")"
 . tools/venv.sh
@@ -17,7 +17,9 @@ main() {
     clients_ready || clients_install
     need_browser
     .venv/bin/python -m tests.support.official_frontend >/dev/null
+    .venv/bin/python -m tests.support.mcp_server >/dev/null
     .venv/bin/python -m tests.support.real_model >/dev/null
+    .venv/bin/python -m tests.support.real_embedder >/dev/null
 
     local failed=0
     check ruff check . || failed=1
@@ -56,10 +58,12 @@ need_system_packages() {
     local missing=()
     find_python >/dev/null && "$(find_python)" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     command -v node >/dev/null || missing+=(nodejs)
+    command -v npm >/dev/null || missing+=(npm)
     command -v curl >/dev/null || missing+=(curl)
     command -v plantuml >/dev/null || missing+=(plantuml)
     command -v dot >/dev/null || missing+=(graphviz)
     has_chromium || on_ubuntu || missing+=(chromium)
+    command -v tesseract >/dev/null || missing+=(tesseract-ocr tesseract-ocr-eng)
     command -v systemd-analyze >/dev/null || missing+=(systemd)
     # Debian keeps servers where only root's path leads. The tests start their own: what comes with the package stays off.
     local services=()

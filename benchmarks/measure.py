@@ -16,14 +16,14 @@ def tree(pid: int) -> list[psutil.Process]:
 
 
 def cpu(pid: int) -> float:
-    """CPU seconds that a process and its children have used."""
+    """CPU seconds that a process and its children have used, those that have ended among them."""
     total = 0.0
     for process in tree(pid):
         try:
             times = process.cpu_times()
         except psutil.Error:
             continue
-        total += times.user + times.system
+        total += times.user + times.system + times.children_user + times.children_system
     return total
 
 

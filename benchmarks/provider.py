@@ -2,7 +2,8 @@
 
     python benchmarks/provider.py PORT [--tokens N]
 
-Models: `fast` (chunks without a pause) and `slow` (20 ms apart, a person reading along). `max_tokens` sets how many.
+Models: `fast` (chunks without a pause) and `slow` (20 ms apart, a person reading along). `max_tokens` sets how many. `tools`
+calls the first tool that it is offered three times, each time in a round of its own, and then is as `slow`.
 Each chunk is one write, as providers send them.
 """
 
@@ -18,6 +19,9 @@ except ImportError:  # the standard loop will do
 WORDS = (
     "a small server that keeps every word of an answer and sends each of them once to everybody who is looking on "
 ).split()
+
+# Calls of the model `tools`.
+ROUNDS = 3
 
 
 def chunk(number: int, model: str, finish: str | None = None) -> bytes:
@@ -41,11 +45,35 @@ def usage(tokens: int) -> dict[str, int]:
     return {"prompt_tokens": 7, "completion_tokens": tokens, "total_tokens": tokens + 7}
 
 
+def calls_of(request: dict[str, object]) -> bytes | None:
+    """The call that the model `tools` makes next, as one chunk; None when it has made all of them."""
+    messages, tools = request.get("messages"), request.get("tools")
+    if request.get("model") != "tools" or not isinstance(messages, list) or not isinstance(tools, list):
+        return None
+    made = sum(message.get("role") == "tool" for message in messages)
+    if made >= ROUNDS:
+        return None
+    function = {"name": tools[0]["function"]["name"], "arguments": json.dumps({"a": made, "b": 1})}
+    delta = {
+        "role": "assistant",
+        "tool_calls": [{"index": 0, "id": f"call_{made}", "type": "function", "function": function}],
+    }
+    choice = {"index": 0, "delta": delta, "finish_reason": "tool_calls"}
+    body = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "tools", "choices": [choice]}
+    return event(body)
+
+
+async def call(writer: asyncio.StreamWriter, chunk: bytes) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    writer.write(framed(chunk) + framed(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+    await writer.drain()
+
+
 async def stream(writer: asyncio.StreamWriter, model: str, tokens: int) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
     for number in range(tokens):
         writer.write(framed(chunk(number, model)))
-        if model == "slow":
+        if model in ("slow", "tools"):
             await writer.drain()
             await asyncio.sleep(0.02)
         elif number % 16 == 15:
@@ -76,13 +104,16 @@ async def body_of(reader: asyncio.StreamReader, headers: dict[str, str]) -> byte
 
 async def answer(writer: asyncio.StreamWriter, path: str, body: bytes, default: int) -> None:
     if path.endswith("/models"):
-        models = [{"id": m, "object": "model", "created": 1, "owned_by": "bench"} for m in ("fast", "slow")]
+        models = [{"id": m, "object": "model", "created": 1, "owned_by": "bench"} for m in ("fast", "slow", "tools")]
         await send_json(writer, {"object": "list", "data": models})
         return
     request = json.loads(body)
     tokens = int(request.get("max_tokens") or default)
     model = request.get("model", "fast")
     if request.get("stream"):
+        if (chunk := calls_of(request)) is not None:
+            await call(writer, chunk)
+            return
         await stream(writer, model, tokens)
         return
     text = " ".join(WORDS[i % len(WORDS)] for i in range(tokens))

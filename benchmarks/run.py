@@ -267,6 +267,26 @@ async def at_reading_pace(b: Bench, name: str, tokens: list[str]) -> None:
     b.report(name, f"{used / len(chats) / length * 1e6:.0f} us CPU per token, {told}")
 
 
+async def rounds(b: Bench) -> None:
+    """100 chats at once, each with three rounds in which a tool in Python is called, and /health meanwhile."""
+    content = 'class Tools:\n    async def add(self, a: int, b: int) -> str:\n        """Adds."""\n        return str(a + b)\n'
+    grants = [{"principal_type": "user", "principal_id": "*", "permission": "read"}]
+    tool = {"id": "adder", "name": "Adder", "content": content, "meta": {}, "access_grants": grants}
+    await b.client().post("/api/v1/tools/create", tool)
+    opened = [Tab(b.port, token) for token in await b.tokens_of(100)]
+    await asyncio.gather(*(tab.open() for tab in opened))
+    # The first call starts what runs plugins.
+    await opened[0].chat("tools", 20, tool_ids=["adder"])
+    before = cpu(b.pid)
+    async with health_asked(b) as health:
+        chats = await asyncio.gather(*(tab.chat("tools", 20, tool_ids=["adder"]) for tab in opened))
+    used = cpu(b.pid) - before
+    await asyncio.gather(*(tab.close() for tab in opened))
+    whole, last = sum(chat.whole and chat.results == 3 for chat in chats), percentile((c.total for c in chats), 0.99)
+    told = f"{whole} of 100 whole, {used * 10:.1f} ms CPU a chat, whole p99 {last:.1f} s"
+    b.report("rounds", f"{told}, /health p99 {percentile(health, 0.99):.0f} ms, the longest {max(health):.0f} ms")
+
+
 @contextlib.asynccontextmanager
 async def health_asked(b: Bench, *, often: bool = True) -> AsyncIterator[list[float]]:
     """Asks /health meanwhile, twenty times a second unless told not to; the list has the times in ms afterwards.
@@ -323,7 +343,7 @@ async def long(b: Bench) -> None:
 
 
 SCENARIOS = {"stream": stream, "one": one, "models": models, "config": config, "page": page, "seed": seed}
-SCENARIOS |= {"reading": reading, "tabs": tabs, "many": many, "long": long}
+SCENARIOS |= {"reading": reading, "tabs": tabs, "rounds": rounds, "many": many, "long": long}
 
 
 async def measure(b: Bench, wanted: list[str]) -> None:

@@ -18,12 +18,15 @@ from measure import Client
 
 @dataclass
 class Chat:
-    """One answer. first, total: seconds after its question was sent. frames: deltas that its tab heard of it."""
+    """One answer. first, total: seconds after its question was sent. frames: deltas that its tab heard of it.
+    results: of tools.
+    """
 
     whole: bool
     first: float
     total: float
     frames: int
+    results: int = 0
 
 
 class Tab:
@@ -66,15 +69,26 @@ class Tab:
     def is_open(self) -> bool:
         return self._reading is not None and not self._reading.done()
 
-    async def chat(self, model: str, tokens: int) -> Chat:
-        """A question in a new chat, which the tab joins when it has the reply, and the whole of its answer."""
+    async def ask(self) -> float:
+        """Seconds until the server has answered an event of this socket."""
+        self._over = asyncio.get_running_loop().create_future()
+        began = time.perf_counter()
+        self._send('4277["usage",{"model":"none"}]')
+        await asyncio.wait_for(self._over, 60)
+        return time.perf_counter() - began
+
+    async def chat(self, model: str, tokens: int, **more: Any) -> Chat:
+        """A question in a new chat, which the tab joins when it has the reply, and the whole of its answer.
+
+        more: fields of the question.
+        """
         asked, answered = str(uuid.uuid4()), str(uuid.uuid4())
         self._answer, self.frames, self.first = answered.encode(), 0, 0.0
         self._over = asyncio.get_running_loop().create_future()
         question = {"id": asked, "parentId": None, "childrenIds": [answered], "role": "user", "content": "Go on."}
         body = {
             "stream": True, "model": model, "params": {"max_tokens": tokens}, "session_id": self.sid, "id": answered,
-            "parent_id": None, "user_message": question, "background_tasks": {},
+            "parent_id": None, "user_message": question, "background_tasks": {}, **more,
         }  # fmt: skip
         began = time.perf_counter()
         reply = (await self.http.post("/api/chat/completions", body)).json()
@@ -86,7 +100,8 @@ class Tab:
         saved = (await self.http.get(f"/api/v1/chats/{reply['chat_id']}")).json()
         kept: dict[str, Any] = saved["chat"]["history"]["messages"][answered]
         whole = len(heard.split()) == tokens and kept["content"] == heard
-        return Chat(whole, (self.first or time.perf_counter()) - began, took, self.frames)
+        results = sum(item.get("type") == "function_call_output" for item in kept.get("output") or ())
+        return Chat(whole, (self.first or time.perf_counter()) - began, took, self.frames, results)
 
     def _send(self, text: str) -> None:
         payload = text.encode()
@@ -107,9 +122,15 @@ class Tab:
 
     async def _read(self) -> None:
         while True:
-            message = await self._message()
+            try:
+                message = await self._message()
+            except asyncio.IncompleteReadError:
+                return
             if message == b"2":
                 self._send("3")
+            elif message.startswith(b"4377"):
+                if self._over is not None:
+                    self._over.set_result(message)
             elif b'"type":"response:completion"' in message:
                 if self._answer not in message:
                     self.foreign += 1

@@ -11,6 +11,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import os
 import shutil
@@ -20,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 from argon2 import PasswordHasher
 
 from open_webui.access import passwords
 from open_webui.env import Settings
 from open_webui.migrations.runner import migrate
+from open_webui.services import note_documents
 from tests.support import live as live_module
 from tests.support import network, pgbouncer, postgres, redis
 from tests.support.live import Actor, Live
@@ -46,6 +49,24 @@ def pytest_configure(config: pytest.Config) -> None:
         if name in own or name.startswith(_PREFIXES):
             del os.environ[name]
     network.refuse_all_but_loopback()
+    # The same examples in every run, and none judged by the clock: a machine may be busy with something else.
+    # None of them is kept: the folder may be another account's.
+    hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
+    hypothesis.settings.load_profile("fixed")
+
+
+@pytest.fixture(autouse=True)
+def loop_at_rest(request: pytest.FixtureRequest) -> None:
+    """What a test has closed is closed when its event loop ends: connections need one more turn of it for that."""
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("last_turns")
+
+
+@pytest.fixture
+async def last_turns() -> AsyncIterator[None]:
+    yield
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -53,6 +74,14 @@ def cheap_passwords() -> Iterator[None]:
     """Argon2id with its smallest parameters: hundreds of accounts are made, and none of them is worth stealing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def notes_left_alone() -> Iterator[None]:
+    """No job makes texts of notes amid a test because an application in the tests' own process has started."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(note_documents, "FIRST_SECONDS", 900.0)
         yield
 
 
@@ -204,6 +233,8 @@ def connections(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connects the application to the provider's OpenAI side, as the environment of a real start does."""
     monkeypatch.setenv("OPENAI_API_BASE_URLS", upstream.openai_url)
     monkeypatch.setenv("OPENAI_API_KEYS", "sk-upstream")
+    # Tests of what a provider is sent see what they sent, and no tools that every model gets.
+    monkeypatch.setenv("ENABLE_BUILTIN_TOOLS", "false")
 
 
 @pytest.fixture

@@ -66,6 +66,13 @@ PAGE = (
             ("LICENSE", "temml.LICENSE"),
         ),
     ),
+    # The smaller build: without mind maps, pictures of architectures and mathematics in diagrams.
+    Package(
+        "@mermaid-js/tiny",
+        "12.0.0",
+        "sha512-ZW9YXy+3tSLPscBT+NnQO0K0qYH7BGES5nExl6Snoygey7xd2N0cO7Nq30N5k/u7gIeYoCrldyVy+VTCMWrNDQ==",
+        (("dist/mermaid.tiny.js", "mermaid.tiny.js.gz"), ("LICENSE", "mermaid.LICENSE")),
+    ),
 )
 API_DOCS = (
     Package(

@@ -28,6 +28,9 @@ from llamaforge.exceptions import GenerationError, MissingExtraError, ParameterE
 MOST_CHARACTERS = 1000
 """Longer messages are read from both ends, half of this each: the lexicon's time grows with the square of the words."""
 
+MOST_EMOJI = 100
+"""Of more of them the first and the last, half of this each: each is read as the words that describe it."""
+
 Chat = Callable[[Sequence[Mapping[str, str]], Mapping[str, Any]], Awaitable[str]]
 """Messages and parameters (`response_format`, `temperature`) in, the answer's text out."""
 
@@ -95,10 +98,17 @@ class LexiconAppraiser:
         text = excerpt(text)
         if not text.strip():
             return NEUTRAL
-        text = _RUN.sub(r"\1\1\1", text)
+        text = self._fewer(_RUN.sub(r"\1\1\1", text))
         valence = min(max(float(self._analyzer.polarity_scores(text)["compound"]), -1.0), 1.0)
         arousal = abs(valence) * emphasis(text)
         return Appraisal(valence, arousal, emotions_at(valence, arousal))
+
+    def _fewer(self, text: str) -> str:
+        places = [place for place, character in enumerate(text) if character in self._analyzer.emojis]
+        if len(places) <= MOST_EMOJI:
+            return text
+        out = set(places[MOST_EMOJI // 2 : -MOST_EMOJI // 2])
+        return "".join(character for place, character in enumerate(text) if place not in out)
 
 
 def emphasis(text: str) -> float:

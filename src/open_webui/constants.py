@@ -12,6 +12,8 @@ MAX_EMAIL: Final = 254
 MAX_PASSWORD: Final = 1024
 MAX_TITLE: Final = 2_000
 MAX_ID: Final = 255
+# Characters of a plugin. The largest of the published ones have a third of it.
+MAX_PLUGIN: Final = 1_000_000
 # A message tree is walked with a visited set; this bounds what one chat may hold.
 MAX_MESSAGES: Final = 100_000
 # Bytes of JSON of one message, or of one value of a chat beside its messages, when its pictures are files: what is read in
@@ -19,6 +21,8 @@ MAX_MESSAGES: Final = 100_000
 MAX_PART: Final = 24_000_000
 # A message's key in its chat occupies the low bits of its row number (see models/messages.py).
 MESSAGE_BITS: Final = 20
+# A chunk's row number is its document's, shifted by so many bits, and its position.
+CHUNK_BITS: Final = 16
 # Provider lines beyond this are cut with an error; images in deltas are legitimately several megabytes.
 MAX_PROVIDER_LINE: Final = 32 * 1024 * 1024
 CHATS_PER_PAGE: Final = 60

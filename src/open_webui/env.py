@@ -4,9 +4,10 @@ import os
 import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from open_webui.errors import StartupError
@@ -18,6 +19,7 @@ GOOD_SECRET = 16
 MAX_WORKERS = 128
 # Names that every server of buckets takes as they are, but for "." and "..".
 _PREFIX_PART = re.compile(r"(?!\.{1,2}$)[\w.!'()=+-]+", re.ASCII)
+_COLLECTION_PREFIX = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
 
 class Settings(BaseSettings):
@@ -43,8 +45,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
 
     database_url: str = ""
-    database_pool_size: int = Field(default=10, ge=1, le=200)
-    # Connections beyond those under load. None: as many again.
+    # Connections that are kept, and those beyond under load. None: `internal/db.py` says how many.
+    database_pool_size: int | None = Field(default=None, ge=1, le=200)
     database_pool_max_overflow: int | None = Field(default=None, ge=0, le=200)
     # Seconds that a request waits for one of them, and for a new one to be made.
     database_pool_timeout: float = Field(default=10, gt=0)
@@ -118,6 +120,13 @@ class Settings(BaseSettings):
     aiohttp_client_timeout_model_list: float = Field(default=10, gt=0)
     models_cache_ttl: float = Field(default=60, gt=0)
 
+    # Servers of tools: OpenAPI and MCP. Seconds of one call, by default those of a provider or two minutes; of a document.
+    enable_tool_servers: bool = True
+    aiohttp_client_timeout_tool_server: float | None = Field(default=None, gt=0)
+    aiohttp_client_timeout_tool_server_data: float = Field(default=10, gt=0)
+    # Whether tool servers are told who asks, in headers.
+    enable_forward_user_info_headers: bool = False
+
     # Models of this machine: each runs in a process of its own while it is used.
     enable_local_models: bool = True
     local_models_memory_gb: float | None = Field(default=None, gt=0)
@@ -128,9 +137,63 @@ class Settings(BaseSettings):
     # An admin of the page is not root of the machine: its files, and models that bring code, stay out of reach.
     local_models_trust_admins: bool = False
 
+    # A Qdrant by its REST API, and what the names of our collections begin with, so that several servers may share it.
+    qdrant_uri: str = ""
+    qdrant_api_key: SecretStr = SecretStr("")
+    qdrant_collection_prefix: str = "open-webui"
+    # Seconds that a search waits for it.
+    qdrant_timeout: float = Field(default=5, gt=0)
+    qdrant_on_disk: bool = False
+    # How many neighbours a point is linked with in its index. 0: there is none, and all that are reached are looked at.
+    qdrant_hnsw_m: int = Field(default=0, ge=0, le=512)
+    # An index of neighbours for pgvector: "hnsw", or none, so that all that are reached are looked at.
+    pgvector_index_method: Literal["", "none", "hnsw"] = ""
+    pgvector_hnsw_m: int = Field(default=16, ge=2, le=100)
+    pgvector_hnsw_ef_construction: int = Field(default=64, ge=4, le=1000)
+    # Vectors lie in the database of DATABASE_URL; any other is refused.
+    pgvector_db_url: SecretStr = SecretStr("")
+    # Where the vectors of documents lie: see `_vectors`. Empty: "pgvector" where PostgreSQL has it, else "packed".
+    vector_db: str = ""
+    # What questions and texts are preceded by where an embedding model wants it, besides what its own files say.
+    rag_embedding_query_prefix: str = ""
+    rag_embedding_content_prefix: str = ""
+    # Whether pages of this machine and of its networks may be read, too.
+    enable_rag_local_web_fetch: bool = False
+
+    # Plugins: tools and functions. Each runs in a confined process of its own while it is used.
+    enable_plugins: bool = True
+    enable_tools: bool = True
+    enable_functions: bool = True
+    # Starts with all of them switched off.
+    safe_mode: bool = False
+    plugin_memory_mb: int = Field(default=1024, ge=64)
+    plugin_call_seconds: float = Field(default=300, gt=0)
+    plugin_idle_seconds: float = Field(default=600, gt=0)
+    # Whereto they may connect: "on", to public addresses and to allowed hosts; "list", to these alone; "off", nowhere.
+    plugin_network: Literal["on", "list", "off"] = "on"
+    plugin_allowed_hosts: str = ""
+    # Also where the system can't keep them from anything.
+    plugin_allow_unconfined: bool = False
+    enable_pip_install_frontmatter_requirements: bool = True
+    # Whereto code of models and people may connect, as plugin_network; and packages of the index that it may import.
+    code_network: Literal["on", "list", "off"] = "off"
+    code_packages: str = ""
+    # Memory that the processes of all such code may take together. 0: half of the machine's, or of the container's.
+    code_memory_mb: int = Field(default=0, ge=0)
+    pip_options: str = ""
+
+    # The server that sends e-mail. Empty: none is sent. smtp_security: "starttls", "tls" from the first byte, or "none".
+    smtp_host: str = ""
+    smtp_port: int = Field(default=587, ge=1, le=65_535)
+    smtp_user: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    smtp_from: str = ""
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+
     bypass_model_access_control: bool = False
     enable_admin_chat_access: bool = True
     enable_admin_export: bool = True
+    enable_admin_analytics: bool = True
     webui_admin_email: str = ""
     webui_admin_password: SecretStr = SecretStr("")
     webui_admin_name: str = "Admin"
@@ -147,6 +210,8 @@ class Settings(BaseSettings):
     chat_answer_max_bytes: int = Field(default=64 * 1024 * 1024, ge=1_000)
     # How often in one answer the tools that a model calls are run and the model is asked again.
     chat_response_max_tool_call_iterations: int = Field(default=256, ge=0)
+    # Characters of a tool's result that the model gets at once; a longer one is kept, and read page by page.
+    chat_tool_result_max_chars: int = Field(default=50_000, ge=500, le=190_000)
 
     @field_validator("global_log_level", "main_log_level")
     @classmethod
@@ -160,6 +225,78 @@ class Settings(BaseSettings):
     @classmethod
     def _word(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("vector_db")
+    @classmethod
+    def _vectors(cls, value: str, info: ValidationInfo) -> str:
+        name = value.strip().lower()
+        if name not in {"", "packed", "pgvector", "qdrant"}:
+            raise ValueError(
+                "may be pgvector (in PostgreSQL), packed (in any database), qdrant (a service), or empty;"
+                " no other is supported"
+            )
+        if name == "qdrant" and info.data.get("qdrant_uri") == "":
+            raise ValueError("is qdrant, which needs its address in QDRANT_URI, as http://localhost:6333")
+        if name == "pgvector" and not str(info.data.get("database_url")).startswith("postgres"):
+            raise ValueError("is pgvector, which needs PostgreSQL in DATABASE_URL; leave it empty with SQLite")
+        other = info.data.get("pgvector_db_url")
+        if name == "pgvector" and other and other.get_secret_value() not in {"", info.data.get("database_url")}:
+            raise ValueError(
+                "is pgvector, and PGVECTOR_DB_URL names another database than DATABASE_URL: vectors are searched in the"
+                " snapshot that says who may read them; leave PGVECTOR_DB_URL empty"
+            )
+        return name
+
+    @field_validator("pgvector_index_method", mode="before")
+    @classmethod
+    def _method(cls, value: object) -> object:
+        method = value.strip().lower() if isinstance(value, str) else value
+        if method == "ivfflat":
+            raise ValueError("may be hnsw, or none for no index; ivfflat is not supported")
+        return method
+
+    @field_validator("pgvector_hnsw_ef_construction")
+    @classmethod
+    def _candidates(cls, value: int, info: ValidationInfo) -> int:
+        if value < 2 * info.data.get("pgvector_hnsw_m", 0):
+            raise ValueError("must be at least twice PGVECTOR_HNSW_M")
+        return value
+
+    @field_validator("qdrant_uri")
+    @classmethod
+    def _service(cls, value: str) -> str:
+        address = value.strip().rstrip("/")
+        if not address:
+            return ""
+        try:
+            parts = urlsplit(address)
+            port = parts.port
+        except ValueError:
+            raise ValueError("is no address; write it as http://localhost:6333") from None
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("is no address of a service; write it as http://localhost:6333")
+        if "@" in parts.netloc:
+            raise ValueError("has a name or a password in it; the key goes into QDRANT_API_KEY")
+        # As Qdrant's own clients have it.
+        place = parts.netloc if port is not None else f"{parts.netloc.rstrip(':')}:6333"
+        return f"{parts.scheme}://{place}{parts.path}"
+
+    @field_validator("smtp_from")
+    @classmethod
+    def _sender(cls, value: str, info: ValidationInfo) -> str:
+        sender = value.strip()
+        if info.data.get("smtp_host") and "@" not in (sender or str(info.data.get("smtp_user"))):
+            raise ValueError("is needed with SMTP_HOST: the address that letters come from, as server@example.com")
+        if any(character < " " for character in sender):
+            raise ValueError("may be one line only")
+        return sender
+
+    @field_validator("qdrant_collection_prefix")
+    @classmethod
+    def _names(cls, value: str) -> str:
+        if not _COLLECTION_PREFIX.fullmatch(value.strip()):
+            raise ValueError("may have up to 100 letters, digits and -_. in it")
+        return value.strip()
 
     @field_validator("s3_key_prefix")
     @classmethod
@@ -180,6 +317,11 @@ class Settings(BaseSettings):
     def cors_origins(self) -> frozenset[str]:
         """The origins besides our own whose pages may call; "*" stands for all."""
         return frozenset(o for o in (part.strip().rstrip("/") for part in self.cors_allow_origin.split(";")) if o)
+
+    @property
+    def tool_server_seconds(self) -> float:
+        """How long one call of a tool server may take."""
+        return self.aiohttp_client_timeout_tool_server or self.aiohttp_client_timeout or 120.0
 
     @property
     def is_dev(self) -> bool:

@@ -64,6 +64,12 @@ class Conflict(OuiError):
     detail = "Somebody else changed this at the same time. Reload and try again."
 
 
+class VersionConflict(Conflict):
+    """Of a thing with versions. Pages look for the code, and offer to load what is there now."""
+
+    code = "version_conflict"
+
+
 class TooLarge(OuiError):
     status = 413
     detail = "This is larger than the server accepts."
@@ -85,6 +91,7 @@ class ProviderError(OuiError):
     status: the provider's HTTP status, or 502/504 when there was none. body: the provider's JSON, if it sent any.
     retryable: another try may succeed (connection lost, 429, 5xx). untouched: the provider has not worked on the request,
     so that another try costs nothing: it could not be reached, or says that it took nothing in (429, 503, 529).
+    retry_after: seconds that it asks to wait before another try.
     """
 
     status = 502
@@ -98,9 +105,11 @@ class ProviderError(OuiError):
         retryable: bool = False,
         untouched: bool = False,
         hint: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(detail, status=status)
         self.body = body
+        self.retry_after = retry_after
         self.retryable = retryable
         self.untouched = untouched
         self.hint = hint

@@ -1,6 +1,6 @@
 """What the server tells clients over their sockets, and the two protocols that carry it (socket/ implements them)."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -37,10 +37,38 @@ class ChatEvent(msgspec.Struct, frozen=True):
 
 
 class Audience(msgspec.Struct, frozen=True):
-    """Whom an answer concerns. people: ids of its chat's owner and of who asked. session_id: the socket that asked."""
+    """Whom an answer concerns. people: ids of its chat's owner and of who asked. session_id: the socket that asked.
+
+    asker: the id of who asked, which others who look at the chat are told.
+    """
 
     people: frozenset[str]
     session_id: str = ""
+    asker: str = ""
+
+
+class Hearers(msgspec.Struct, frozen=True, array_like=True):
+    """Who hears what happens in a channel: people, those of groups, everybody who has an account, administrators.
+
+    It is read in the transaction of what happens, so that who was let in or out before it hears it, or does not.
+    """
+
+    users: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    everyone: bool = False
+    admins: bool = False
+
+
+class ChannelEvent(msgspec.Struct, frozen=True):
+    """One event of a channel, `events:channel` on the wire.
+
+    number: its place among the events of the channel, which are told in this order; None for one that has no place.
+    """
+
+    channel_id: str
+    number: int | None
+    hearers: Hearers
+    payload: dict[str, Any]
 
 
 class Emitter(Protocol):
@@ -52,8 +80,11 @@ class Emitter(Protocol):
         """To every tab of one user."""
         ...
 
-    async def watchers(self, event: ChatEvent, besides: Collection[str]) -> None:
-        """To the people who look at the event's chat now (it is shared with them), but for those in `besides`."""
+    async def watchers(self, event: ChatEvent, besides: Collection[str], asker: str = "") -> None:
+        """To the people who look at the event's chat now (it is shared with them), but for those in `besides`.
+
+        asker: the id of who caused it.
+        """
         ...
 
     def answer(self, event: ChatEvent, audience: Audience) -> None:
@@ -69,6 +100,10 @@ class Emitter(Protocol):
         """A named event to every tab of some users."""
         ...
 
+    def channel(self, event: ChannelEvent) -> None:
+        """To every tab of those who hear it, in the order of its channel, once."""
+        ...
+
     async def disconnect_user(self, user_id: str) -> None:
         """Ends a user's sockets, after telling them that their access changed."""
         ...
@@ -77,10 +112,53 @@ class Emitter(Protocol):
         """Whether the user has a socket open, in any process."""
         ...
 
+    def note(self, note_id: str, name: str, payload: dict[str, Any], *, editors: bool = False) -> None:
+        """A named event to everybody who has a note open; editors: only to those who have its document."""
+        ...
+
+    async def is_editing(self, user_id: str, note_id: str) -> bool:
+        """Whether the user has a note's document open in a page, in any process."""
+        ...
+
 
 class Caller(Protocol):
     """Asks one browser session something and waits for its answer."""
 
-    async def call(self, session_id: str, user_id: str, payload: dict[str, Any], timeout: float) -> Any:
-        """Raises TimeoutError when no answer came, LookupError when the session is gone or somebody else's."""
+    async def call(
+        self, session_id: str, user_id: str, payload: dict[str, Any], timeout: float, *, channel: str | None = None
+    ) -> Any:
+        """Raises TimeoutError when no answer came, LookupError when the session is gone or somebody else's.
+
+        channel: the name of an open stream that the session may send from now on. Raises TooManyRequests where it sends
+        too many.
+        """
         ...
+
+
+class PageStream(Protocol):
+    """What a browser session sends under a name that it was told."""
+
+    @property
+    def name(self) -> str: ...
+
+    def texts(self, silence: float) -> AsyncIterator[bytes]:
+        """What comes, to its end. Raises TimeoutError after so many seconds without a word, LookupError when the session is
+        gone, TooLarge.
+        """
+        ...
+
+
+class Streamer(Caller, Protocol):
+    """Takes streams of browser sessions."""
+
+    def open_stream(self, session_id: str, user_id: str) -> PageStream:
+        """A stream that this session of this user may send, once it is called with its name. To be closed."""
+        ...
+
+    def close_stream(self, stream: PageStream) -> None:
+        """Nobody reads it any more."""
+        ...
+
+
+class Messenger(Emitter, Streamer, Protocol):
+    """Both: what the socket layer hands to the rest of the server."""

@@ -6,10 +6,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from open_webui.errors import Forbidden, OuiError, ProviderError, Unauthenticated, UnknownModel
+from open_webui.constants import PRODUCT
+from open_webui.errors import Forbidden, OuiError, ProviderError, Unauthenticated, UnknownModel, VersionConflict
 from open_webui.internal.db_errors import is_away, is_unstorable, sentence
-from open_webui.internal.log import get_logger
-from open_webui.routers import later, pages
+from open_webui.internal.log import get_logger, shown_path
+from open_webui.routers import later, mcp, pages
 from open_webui.routing import Json
 
 log = get_logger(__name__)
@@ -29,7 +30,18 @@ _OLLAMA = "/ollama/api/"
 async def on_error(request: Request, error: OuiError) -> Response:
     if error.status >= 500 and not isinstance(error, ProviderError):
         log.warning("refused", status=error.status, detail=error.detail)
+    if request.url.path == mcp.PATH and error.status == 401:
+        return _at_mcp(request, error)
     return Json(_refusal(request, error), status_code=error.status, headers=error.headers)
+
+
+def _at_mcp(request: Request, error: OuiError) -> Response:
+    """MCP's clients take 401 for a sign-in that is missing or over, and look there for how it is done (RFC 6750)."""
+    if not isinstance(error, Unauthenticated):
+        return Json({"detail": error.detail}, status_code=403)
+    over = ', error="invalid_token"' if "authorization" in request.headers else ""
+    challenge = f'Bearer realm="{PRODUCT}"{over}'
+    return Json({"detail": error.detail}, status_code=401, headers={"WWW-Authenticate": challenge})
 
 
 def _refusal(request: Request, error: OuiError) -> dict[str, Any]:
@@ -37,6 +49,8 @@ def _refusal(request: Request, error: OuiError) -> dict[str, Any]:
     body: dict[str, Any] = {"detail": error.detail}
     if request.url.path == METRICS and isinstance(error, Unauthenticated | Forbidden):
         return {"detail": FOR_ADMINISTRATORS}
+    if isinstance(error, VersionConflict):
+        return {"detail": {"code": error.code, "message": error.detail}}
     if isinstance(error, UnknownModel):
         about = {"type": "invalid_request_error", "param": "model", "code": "model_not_found"}
         body["error"] = {"message": error.detail} | about
@@ -88,12 +102,12 @@ def _plain(problem: dict[str, Any]) -> dict[str, Any]:
 
 async def on_unexpected(request: Request, error: Exception) -> Response:
     if is_unstorable(error):
-        log.warning("a value can't be stored", path=request.url.path, error=str(error)[:MAX_INPUT])
+        log.warning("a value can't be stored", path=shown_path(request.url.path), error=str(error)[:MAX_INPUT])
         return Json({"detail": UNSTORABLE}, status_code=400)
     if is_away(error):
-        log.error("the database refused", path=request.url.path, exc_info=error)
+        log.error("the database refused", path=shown_path(request.url.path), exc_info=error)
         return Json({"detail": sentence(error)}, status_code=503, headers={"Retry-After": "5"})
-    log.error("unexpected error", path=request.url.path, exc_info=error)
+    log.error("unexpected error", path=shown_path(request.url.path), exc_info=error)
     return Json({"detail": OuiError.detail}, status_code=500)
 
 

@@ -17,6 +17,7 @@ from open_webui.migrations.runner import migrate_apart
 from open_webui.routers import ROUTERS, pages
 from open_webui.routing import Json
 from open_webui.services.site import Site
+from open_webui.services.snapshot import remove_left_copy
 from open_webui.socket.presence import Presence
 from open_webui.socket.server import PATH, Sockets
 from open_webui.state import open_state
@@ -53,9 +54,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         _warn(settings)
         with lock_folder(settings):
             await migrate_apart(settings)
+            remove_left_copy(settings)
             async with open_state(settings, sockets.emitter) as state:
                 app.state.oui = state
-                app.state.site = Site(settings, state.config, state.database, presence)
+                app.state.site = Site(settings, state.config, state.database, presence, state.stored_config.renew)
                 sockets.open(state)
                 await state.bus.open()
                 try:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from open_webui import failures
 from open_webui.internal.forwarded import household
-from open_webui.internal.log import get_logger
+from open_webui.internal.log import get_logger, shown_path
 from open_webui.internal.log import request_id as current_request_id
 
 log = get_logger("open_webui.requests")
@@ -41,6 +41,8 @@ BODIES_AT_ONCE: Final = 4
 BODIES_OF_ADDRESS: Final = 2
 # What is no larger is taken all the same.
 SMALL_BODY: Final = 2**20
+# Bodies that go by and are held by nobody; the route bounds them itself, once it knows who sends them.
+STREAMED: Final = frozenset({("POST", "/api/v1/files/")})
 # What costs most to begin, and how many of them are begun in one turn of the loop: some 3 ms of work.
 COMPLETIONS: Final = "/chat/completions"
 STARTS_A_TURN: Final = 6
@@ -154,7 +156,8 @@ class Around:
         started = time.perf_counter()
         status = 0
         body = _Body()
-        bounded = self._bounded(scope, receive, body)
+        streamed = (scope["method"], scope["path"]) in STREAMED
+        bounded = self._noted(scope, receive) if streamed else self._bounded(scope, receive, body)
         self._note(scope)
         id_header = (b"x-request-id", request_id.encode())
 
@@ -183,13 +186,13 @@ class Around:
         try:
             if scope["path"].endswith(COMPLETIONS):
                 await self._throttle.enter()
-            if _length(scope) > self._max_body:
+            if not streamed and _length(scope) > self._max_body:
                 refusal = await failures.on_http(Request(scope), BodyTooLarge(self._max_body))
                 await refusal(scope, receive, out)
             else:
                 await self._app(scope, bounded, out)
         except ClientDisconnect:
-            log.debug("the client left before its request was read", path=scope["path"])
+            log.debug("the client left before its request was read", path=shown_path(scope["path"]))
         except Exception as error:
             # The boundary to the network: whatever went wrong, the client gets a reply, unless one has begun.
             reply = await failures.on_unexpected(Request(scope), error)
@@ -199,11 +202,20 @@ class Around:
         finally:
             self._held -= body.held
             took = time.perf_counter() - started
-            if status >= 500 or status == 0 or took > SLOW:
-                log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=round(took, 3))
-            else:
-                log.debug("request", method=scope["method"], path=scope["path"], status=status, seconds=round(took, 3))
+            tell = log.info if status >= 500 or status == 0 or took > SLOW else log.debug
+            path = shown_path(scope["path"])
+            tell("request", method=scope["method"], path=path, status=status, seconds=round(took, 3))
             current_request_id.reset(bound)
+
+    def _noted(self, scope: Scope, receive: Receive) -> Receive:
+        """What receives a body that is not held."""
+
+        async def noted() -> Message:
+            message = await receive()
+            self._note(scope)
+            return message
+
+        return noted
 
     def _bounded(self, scope: Scope, receive: Receive, body: _Body) -> Receive:
         """What receives the body, bounded."""

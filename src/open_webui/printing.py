@@ -8,7 +8,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import SecretStr
-from starlette.routing import Mount
+from starlette.routing import Mount, WebSocketRoute
 
 from open_webui.access.policy import Policy, policy_of
 from open_webui.config import Config
@@ -72,7 +72,7 @@ def _shown(settings: Settings, name: str) -> Any:
 
 
 class Declared(msgspec.Struct, frozen=True, order=True):
-    """A route of the server. kind: an HTTP method or "event". policy is None when somebody forgot it."""
+    """A route of the server. kind: an HTTP method, "socket" or "event". policy is None when somebody forgot it."""
 
     path: str
     kind: str
@@ -84,12 +84,14 @@ END: Final = "<!-- policies: end -->"
 
 
 def declared(app: FastAPI) -> list[Declared]:
-    """Every route of an application, as it is served: HTTP routes and socket events."""
+    """Every route of an application, as it is served: HTTP routes, sockets and socket events."""
     routes = []
     for route in app.routes:
         if isinstance(route, APIRoute):
             policy = policy_of(route.endpoint)
             routes += [Declared(route.path, method, policy) for method in route.methods or ()]
+        elif isinstance(route, WebSocketRoute):
+            routes.append(Declared(route.path, "socket", policy_of(route.endpoint)))
         elif not (isinstance(route, Mount) and route.app is app.state.sockets.app):
             routes.append(Declared(getattr(route, "path", repr(route)), "?", None))
     routes += [Declared(name, "event", policy) for name, policy in app.state.sockets.policies().items()]

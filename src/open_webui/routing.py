@@ -9,16 +9,20 @@ from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path, get_name
 
 from open_webui import constants
 from open_webui.access.api_keys import check_endpoint
 from open_webui.access.policy import Policy, declare, policy_of
 from open_webui.errors import BadRequest, Forbidden, OuiError, Unauthenticated
 from open_webui.internal.forwarded import is_own_origin
+from open_webui.internal.lean_imports import without
 from open_webui.principal import Principal
 from open_webui.services import intake
+from open_webui.services.event_names import BY_ROUTE, Row, happened
 from open_webui.state import State
 from open_webui.utils.threads import let_others
 from open_webui.utils.values import MAX_VALUES, too_many
@@ -144,19 +148,39 @@ def _itself(request: Request) -> Request:
 
 
 class PolicyRoute(APIRoute):
-    """A route that refuses to exist without a policy and enforces it before anything else."""
+    """A route that refuses to exist without a policy and enforces it before anything else.
+
+    What FastAPI needs to read its parameters and its body, 15 KB, is made when it is first asked for, by a request or the
+    description of the API: most routes are never used in a process's life.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:
         if policy_of(endpoint) is None:
             raise TypeError(f"The route {path} declares no policy. Put @allow(...) under the router's decorator.")
-        kwargs["response_model"] = None
-        super().__init__(path, endpoint, **kwargs)
+        self._given = {name: value for name, value in kwargs.items() if value or value is False} | {
+            "response_model": None
+        }
+        # What a request is matched by.
+        self.path, self.endpoint, self.name = path, endpoint, kwargs.get("name") or get_name(endpoint)
+        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
+        self.methods = {method.upper() for method in kwargs.get("methods") or ["GET"]}
+        self.include_in_schema = kwargs.get("include_in_schema", True)
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever isn't there yet."""
+        if "_given" not in vars(self):
+            raise AttributeError(name)
+        # FastAPI looks for models of pydantic's first version, which would bring all of that (1.5 MB).
+        with without("pydantic.v1"):
+            super().__init__(self.path, self.endpoint, **vars(self).pop("_given"))
+        return getattr(self, name)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         inner = super().get_route_handler()
         policy = policy_of(self.endpoint)
         if policy is None:
             raise TypeError("unreachable: checked by __init__")
+        happens = next((row for m in self.methods or () if (row := BY_ROUTE.get((m, self.path))) is not None), None)
 
         async def handler(request: Request) -> Response:
             fast = FastRequest(request.scope, request.receive)
@@ -165,9 +189,20 @@ class PolicyRoute(APIRoute):
                 await fast.read_small(MAX_PUBLIC_BODY)
             if policy.keeps_files and fast.state.principal is not None:
                 await fast.keep_files(fast.app.state.oui, fast.state.principal, attaching=policy.resource == "chat")
-            return await inner(fast)
+            response = await inner(fast)
+            if happens is not None and response.status_code < 300:
+                note(fast, happens, response)
+            return response
 
         return handler
+
+
+def note(request: Request, happens: Row, response: Response) -> None:
+    """Tells event functions and webhooks what a request has done, where there are any."""
+    state: State = request.app.state.oui
+    if state.hears_events:
+        body = bytes(getattr(response, "body", b""))
+        state.note(happened(happens, request.path_params, body), request.state.principal)
 
 
 def new_router(prefix: str = "", tag: str = "") -> APIRouter:
@@ -176,7 +211,9 @@ def new_router(prefix: str = "", tag: str = "") -> APIRouter:
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """The body as a JSON object, for routes that pass unknown fields on. Raises BadRequest."""
+    """The body as a JSON object, for routes that pass unknown fields on. Raises BadRequest, RequestValidationError for none."""
+    if not await request.body():
+        raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}])
     try:
         body = await request.json()
     except json.JSONDecodeError as error:

@@ -19,7 +19,7 @@ from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.internal import log
 from open_webui.internal.bounded_http import BoundedHttp, proxies, raise_file_limit
-from open_webui.internal.lean_imports import sqlalchemy_without_orm, without
+from open_webui.internal.lean_imports import lean
 
 _log = log.get_logger(__name__)
 # How long open requests may take to end after a stop signal; running answers are journalled and marked, not waited for.
@@ -85,10 +85,8 @@ def _set_up(settings: Settings) -> None:
     log.set_up(settings)
     _check_proxies(settings.forwarded_allow_ips)
     raise_file_limit(settings.max_connections_per_address)
-    # Before anything brings SQLAlchemy.
-    sqlalchemy_without_orm()
-    from open_webui.internal.private import make_private
-
+    with lean():
+        from open_webui.internal.private import make_private
     make_private(settings)
 
 
@@ -115,9 +113,10 @@ def _run_reloading(settings: Settings, listener: socket.socket) -> None:
 
 def _run_on(settings: Settings, listener: socket.socket, control: socket.socket | None) -> None:
     # Imported after the port is ours: what can't listen fails at once.
-    with without("requests"):
+    with lean():
         from open_webui.main import create_app
         from open_webui.socket.frames import FrameProtocol
+        from open_webui.socket.incoming import MAX_NOTE_PACKET
 
     app = create_app(settings)
     server = _Server(
@@ -130,7 +129,8 @@ def _run_on(settings: Settings, listener: socket.socket, control: socket.socket 
             http=BoundedHttp,
             loop="none",
             ws=FrameProtocol,
-            ws_max_size=settings.websocket_max_message_kb * 1024,
+            # What one socket may send is less, and said by `Sockets`.
+            ws_max_size=max(settings.websocket_max_message_kb * 1024, MAX_NOTE_PACKET),
             ws_per_message_deflate=False,
             # BoundedHttp does what uvicorn would, and counts connections by it.
             proxy_headers=False,

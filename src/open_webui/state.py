@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
@@ -12,41 +12,70 @@ from open_webui.access.api_keys import Sealer
 from open_webui.access.identify import Identifier
 from open_webui.access.passwords import Passwords
 from open_webui.access.tokens import Tokens, fingerprint, secret_key
+from open_webui.chat.channel_answers import ChannelAnswers
 from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.registry import RunningAnswers
+from open_webui.chat.scheduled import Scheduled
 from open_webui.chat.service import ChatParts
 from open_webui.chat.starter import Starter
-from open_webui.config import Config
+from open_webui.config import Config, refusal
+from open_webui.connections.base import Connection
 from open_webui.connections.catalogue import Catalogue
 from open_webui.connections.gate import Gate
 from open_webui.connections.local.eliza import WORD_SECONDS
 from open_webui.connections.local.models import LocalModels
 from open_webui.env import Settings
 from open_webui.errors import BadRequest
-from open_webui.events import Emitter
+from open_webui.events import Caller, Emitter, Messenger
 from open_webui.internal.bus.followed import LOOK_SECONDS, Followed
 from open_webui.internal.bus.opening import open_bus
 from open_webui.internal.bus.port import Bus
-from open_webui.internal.cache import open_shared_cache
+from open_webui.internal.cache import open_cache
 from open_webui.internal.db import Database, open_database
 from open_webui.internal.http import open_http
 from open_webui.internal.load import Load
 from open_webui.internal.log import get_logger
+from open_webui.jobs.kinds import Kind
 from open_webui.jobs.queue import Queue
 from open_webui.jobs.runner import Runner
 from open_webui.models import configs
+from open_webui.plugins.sources import Sources
 from open_webui.principal import Principal
+from open_webui.retrieval.parsing.readers import Readers
 from open_webui.services import accounts, intake
 from open_webui.services.attempts import SharedSignInAttempts, SignInAttempts
+from open_webui.services.channels.channels import removing
 from open_webui.services.chats import serve_changes
+from open_webui.services.event_names import Happened
+from open_webui.services.event_webhooks import EventWebhooks
 from open_webui.services.file_keeper import keeping_files
+from open_webui.services.indexing import Indexing, LazyEngines
+from open_webui.services.ingestion import Ingestion
 from open_webui.services.llamaforge import Llamaforge
+from open_webui.services.mcp_endpoint.calls import RunningCalls
+from open_webui.services.note_documents import NoteJobs
+from open_webui.services.notifications import Notifier
 from open_webui.services.processes import Lease, check_secret
+from open_webui.services.reindexing import Reindexing
+from open_webui.services.schedule import Schedule
 from open_webui.services.staging import leftovers, remove_leftovers
 from open_webui.storage import open_store
 from open_webui.storage.base import BlobStore
 
+if TYPE_CHECKING:
+    from open_webui.plugins.host import PluginHost
+    from open_webui.services.code.running import Code
+    from open_webui.services.leaderboard import Leaderboard
+    from open_webui.services.library import Library
+    from open_webui.services.plugin_events import EventFunctions
+    from open_webui.services.plugin_filters import Filters
+    from open_webui.services.retrieval import Retrieval
+    from open_webui.services.terminals.servers import Terminals
+    from open_webui.services.tool_servers import ToolServers
+    from open_webui.services.toolbox import Toolbox
+
 log = get_logger(__name__)
+FIXED = "The environment fixes {}. Nothing was saved. Change the variable, or its line in .env, and restart the server."
 
 
 class State:
@@ -62,7 +91,21 @@ class State:
     bus: Bus
     # Work in the background, once over all processes.
     jobs: Queue
+    # Makes texts of notes of what is written into their documents.
+    note_jobs: NoteJobs
     blobs: BlobStore
+    # Takes the text out of files.
+    ingestion: Ingestion
+    # Vectors for documents.
+    indexing: Indexing
+    # Documents made anew.
+    reindexing: Reindexing
+    # Automations at their time.
+    schedule: Schedule
+    # The processes that read files; none runs before it is needed.
+    readers: Readers
+    # The process that reads plugins; as those.
+    sources: Sources
     http: aiohttp.ClientSession
     passwords: Passwords
     tokens: Tokens
@@ -72,6 +115,8 @@ class State:
     started_at: float
     # Set by the lifespan before anything is opened: the socket layer is above this one.
     emitter: Emitter
+    # The same as one that asks a browser session something.
+    caller: Caller
     # How busy the process is: asked by whatever may be done less often.
     load: Load
     local_models: LocalModels
@@ -82,11 +127,182 @@ class State:
     starter: Starter
     gate: Gate
     streams: Streams
+    # Who wants to be told what happens: people of what is theirs, and addresses of administrators.
+    notifier: Notifier
+    event_webhooks: EventWebhooks
+    # Calls of tools that MCP clients wait for.
+    mcp_calls: RunningCalls
     # Of a chat that is being answered: what the answers are by now, by message id. And which chats are.
     overlays: Callable[[str], Awaitable[dict[str, dict[str, Any]]]]
     active_chats: Callable[[], frozenset[str]]
     # Has the rows of a chat's messages hold what its running answers are by now.
     store_running: Callable[[str], Awaitable[None]]
+
+    _library: "Library | None" = None
+
+    @property
+    def library(self) -> "Library":
+        """The documents of the server: made when somebody asks for one."""
+        if self._library is None:
+            from open_webui.services.library import Library  # noqa: PLC0415 - not needed to start
+
+            self._library = Library(self)
+        return self._library
+
+    _filters: "Filters | None" = None
+
+    @property
+    def filters(self) -> "Filters":
+        """The filters of answers: made when an answer has some."""
+        if self._filters is None:
+            from open_webui.services.plugin_filters import Filters  # noqa: PLC0415 - not needed to start
+
+            self._filters = Filters(self)
+        return self._filters
+
+    _toolbox: "Toolbox | None" = None
+
+    @property
+    def toolbox(self) -> "Toolbox":
+        """The tools that models may call: made when somebody asks for one."""
+        if self._toolbox is None:
+            # Not needed to start.
+            from open_webui.services.builtin.source import BuiltIns  # noqa: PLC0415
+            from open_webui.services.direct_tools import DirectTools  # noqa: PLC0415
+            from open_webui.services.plugin_tools import PluginTools  # noqa: PLC0415
+            from open_webui.services.toolbox import Toolbox  # noqa: PLC0415
+
+            direct = DirectTools(self.config, self.caller)
+            sources = (PluginTools(self), self.tool_servers, self.terminals, direct)
+            self._toolbox = Toolbox(sources, BuiltIns(self), self.terminals.about)
+        return self._toolbox
+
+    @property
+    def tells_events(self) -> bool:
+        """Whether there is a function that is told what happens."""
+        settings = self.settings
+        may = settings.enable_plugins and settings.enable_functions and not settings.safe_mode
+        return may and any(row.type == "event" for row in self.catalogue.functions)
+
+    @property
+    def hears_events(self) -> bool:
+        """Whether anybody is told what requests do."""
+        return self.tells_events or self.event_webhooks.is_wanted
+
+    def note(self, happened: Happened, actor: Principal | None = None) -> None:
+        """Has event functions, webhooks and people told of something, soon."""
+        if self.tells_events:
+            self.event_functions.note(happened, actor)
+        self.event_webhooks.note(happened, actor)
+        self.notifier.note(happened, actor)
+
+    def open_events(self, stack: AsyncExitStack) -> None:
+        """Tells them that the server has started, and when it stops."""
+        stack.push_async_callback(self.close_events)
+        self.note(Happened("system.startup.completed", {"type": "system", "id": None}))
+
+    async def close_events(self) -> None:
+        """Tells them that the server stops."""
+        self.note(Happened("system.shutdown.started", {"type": "system", "id": None}))
+        if self._event_functions is not None:
+            await self._event_functions.close()
+        await self.event_webhooks.close()
+        await self.notifier.close()
+
+    _event_functions: "EventFunctions | None" = None
+
+    @property
+    def event_functions(self) -> "EventFunctions":
+        """The functions that are told what happens: made when there are some."""
+        if self._event_functions is None:
+            from open_webui.services.plugin_events import EventFunctions  # noqa: PLC0415 - not needed to start
+
+            self._event_functions = EventFunctions(self)
+        return self._event_functions
+
+    _code: "Code | None" = None
+
+    @property
+    def code(self) -> "Code":
+        """Runs code for people: made when somebody has some."""
+        if self._code is None:
+            from open_webui.services.code.running import Code  # noqa: PLC0415 - not needed to start
+
+            self._code = Code(self)
+        return self._code
+
+    _leaderboard: "Leaderboard | None" = None
+
+    @property
+    def leaderboard(self) -> "Leaderboard":
+        """How models were rated: counted when an administrator looks."""
+        if self._leaderboard is None:
+            from open_webui.services.leaderboard import Leaderboard  # noqa: PLC0415 - not needed to start
+
+            self._leaderboard = Leaderboard(self)
+        return self._leaderboard
+
+    _tool_servers: "ToolServers | None" = None
+
+    @property
+    def tool_servers(self) -> "ToolServers":
+        """The tool servers that admins set up."""
+        if self._tool_servers is None:
+            from open_webui.services.tool_servers import ToolServers  # noqa: PLC0415 - not needed to start
+
+            self._tool_servers = ToolServers(self)
+        return self._tool_servers
+
+    _terminals: "Terminals | None" = None
+
+    @property
+    def terminals(self) -> "Terminals":
+        """The terminal servers that admins set up."""
+        if self._terminals is None:
+            from open_webui.services.terminals.servers import Terminals  # noqa: PLC0415 - not needed to start
+
+            self._terminals = Terminals(self)
+        return self._terminals
+
+    @property
+    def retrieval(self) -> "Retrieval":
+        """The engines of retrieval."""
+        return self.library.retrieval
+
+    async def finds_vectors(self) -> bool:
+        """Whether the service answers in which vectors lie; true where they lie in the database."""
+        return self.settings.vector_db != "qdrant" or await self.retrieval.index.answers()
+
+    async def close_lazy(self) -> None:
+        """Ends what was opened for documents and tools."""
+        if self._terminals is not None:
+            await self._terminals.close()
+        if self._tool_servers is not None:
+            await self._tool_servers.close()
+        if self._library is not None:
+            await self._library.close()
+
+    async def ask_model(self, principal: Principal, body: dict[str, Any]) -> Any:
+        """See `services.facades.use.Deps`."""
+        from open_webui.chat import by_plugins  # noqa: PLC0415 - not needed to start
+
+        return await by_plugins.complete(self.gate, principal, body)
+
+    _plugins: "PluginHost | None" = None
+
+    @property
+    def plugins(self) -> "PluginHost":
+        """Runs tools and functions: made when somebody has one; no process is started before its first call."""
+        if self._plugins is None:
+            from open_webui.plugins.host import PluginHost  # noqa: PLC0415 - not needed to start
+
+            self._plugins = PluginHost(self.settings)
+        return self._plugins
+
+    async def close_plugins(self) -> None:
+        """Ends their processes."""
+        if self._plugins is not None:
+            await self._plugins.close()
 
     # What is stored of the configuration, followed over all processes.
     stored_config: Followed
@@ -103,14 +319,14 @@ class State:
     async def save_config(self, changes: dict[str, object], *, partly: bool = False) -> None:
         """Stores changes and puts them in force: all or none, or with `partly` those that the environment doesn't forbid.
 
-        Raises ValueError naming a wrong type, BadRequest for a picture and naming what the environment fixes.
+        Raises ValueError naming a wrong type, BadRequest for a picture, for what can't be switched on, and naming what the
+        environment fixes.
         """
         if not partly and (fixed := self.config.refused(changes)):
-            names = ", ".join(f"{key} (by {variable})" for key, variable in fixed.items())
-            raise BadRequest(
-                f"The server's environment fixes {names}. Nothing was saved. Change the variable, or its line in .env, and start"
-                " the server again."
-            )
+            raise BadRequest(FIXED.format(", ".join(f"{key} (by {variable})" for key, variable in fixed.items())))
+        for key, value in changes.items() if not partly else ():
+            if (reason := refusal(key, value)) is not None:
+                raise BadRequest(f"{reason[0].upper()}{reason[1:]} ({key}). Nothing was saved.")
         values = self.config.storable(changes)
         intake.refuse(values)
         async with self.database.write() as unit:
@@ -140,6 +356,16 @@ class State:
             log.warning("a stored setting has the wrong type; its default is used", key=key)
 
 
+def _name_readers(state: State, stack: AsyncExitStack) -> None:
+    """The processes that read files and plugins, which are started when they are needed; calls of MCP clients; texts of notes."""
+    state.mcp_calls = RunningCalls(state.bus)
+    state.note_jobs = NoteJobs(state, state.jobs)
+    state.readers = Readers()
+    stack.push_async_callback(state.readers.close)
+    state.sources = Sources()
+    stack.push_async_callback(state.sources.close)
+
+
 async def _open_accounts(state: State, stack: AsyncExitStack) -> None:
     """Who is asking, and the first administrator."""
     state.passwords = Passwords()
@@ -156,6 +382,12 @@ async def _open_accounts(state: State, stack: AsyncExitStack) -> None:
     await accounts.ensure_admin(state)
 
 
+def _pipes(state: State) -> Connection:
+    from open_webui.services.pipes import Pipes  # noqa: PLC0415 - not needed to start
+
+    return Pipes(state)
+
+
 async def _open_models(state: State, stack: AsyncExitStack) -> None:
     """Models of this machine and of providers."""
     settings = state.settings
@@ -164,7 +396,7 @@ async def _open_models(state: State, stack: AsyncExitStack) -> None:
     state.local_models = LocalModels(settings, state.database)
     stack.push_async_callback(state.local_models.close)
     await state.local_models.open()
-    cache = None if state.database.is_sqlite else open_shared_cache(settings)
+    cache = None if state.database.is_sqlite else open_cache(settings)
     if cache is not None:
         stack.push_async_callback(cache.close)
     state.catalogue = Catalogue(
@@ -177,15 +409,32 @@ async def _open_models(state: State, stack: AsyncExitStack) -> None:
         cache=cache,
         word_seconds=word_seconds,
     )
+    state.catalogue.has_pipes(lambda: _pipes(state))
     stack.push_async_callback(state.catalogue.close)
     await state.catalogue.open()
     state.llamaforge = Llamaforge(state.local_models, state.catalogue, state.database, state.jobs, state.bus)
     state.llamaforge.open()
     stack.push_async_callback(state.llamaforge.close)
+    stack.push_async_callback(state.close_plugins)
+    state.notifier, state.event_webhooks = Notifier(state), EventWebhooks(state)
+    stack.push_async_callback(state.event_webhooks.close)
+    await state.event_webhooks.open()
+
+
+def _of_channels(state: State, parts: ChatParts) -> tuple[Kind[Any], Kind[Any]]:
+    """What is done for channels in the background."""
+    return removing(state.database), ChannelAnswers(state, parts.services, state.catalogue).kind()
+
+
+def _make_jobs(state: State, parts: ChatParts) -> None:
+    state.indexing = Indexing(state.database, state.jobs, LazyEngines(lambda: state.retrieval))
+    state.ingestion.stored = state.indexing.enqueue
+    state.reindexing = Reindexing(state.database, state.jobs, state.ingestion, state.indexing)
+    state.schedule = Schedule(state, state.jobs, Scheduled(parts.starter, parts.running))
 
 
 @asynccontextmanager
-async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[State]:
+async def open_state(settings: Settings, emitter: Messenger) -> AsyncIterator[State]:
     """Opens everything in order and closes it in the opposite one, also when opening stops halfway.
 
     emitter: how clients are told; the socket layer above hands it in.
@@ -194,7 +443,7 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state = State()
         state.settings = settings
         state.started_at = time.time()
-        state.emitter = emitter
+        state.emitter = state.caller = emitter
         state.load = Load()
         state.config = Config()
         state.database = open_database(settings)
@@ -205,20 +454,22 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         await remove_leftovers(state.database, at_start=True)
         state.blobs = open_store(settings)
         await state.blobs.check()
+        _name_readers(state, stack)
+        state.ingestion = Ingestion(state, state.jobs, state.bus)
         await state.follow_config()
         stack.push_async_callback(state.stored_config.close)
         state.http = await stack.enter_async_context(open_http(settings))
         await _open_accounts(state, stack)
         await _open_models(state, stack)
         parts = ChatParts(
-            settings,
-            state.database,
-            state.blobs,
-            state.config,
+            state,
             state.catalogue,
-            emitter,
             bus=state.bus,
             load=state.load,
+            library=lambda: state.library,
+            toolbox=lambda: state.toolbox,
+            filters=lambda: state.filters,
+            note=state.note,
         )
         state.running, state.starter, state.lease = parts.running, parts.starter, parts.lease
         state.gate, state.streams = parts.gate, parts.streams
@@ -227,11 +478,23 @@ async def open_state(settings: Settings, emitter: Emitter) -> AsyncIterator[Stat
         state.store_running = (parts.running.others or parts.journal).store_running
         if not state.database.is_sqlite:
             serve_changes(state, state.bus)
+        stack.push_async_callback(state.close_lazy)
         stack.push_async_callback(parts.close)
         await parts.open()
         files = keeping_files(state, state.catalogue.changed)
         following = parts.following(state.identifier.account)
-        runner = Runner(state.jobs, (leftovers(state.database), files, following))
+        _make_jobs(state, parts)
+        known = (
+            leftovers(state.database), files, following, state.ingestion.kind, state.indexing.kind, state.indexing.tidying,
+            state.reindexing.marking, state.reindexing.kind, state.reindexing.remembering, *state.note_jobs.kinds,
+            *state.schedule.kinds, state.notifier.kind, state.event_webhooks.kind, *_of_channels(state, parts),
+        )  # fmt: skip
+        runner = Runner(state.jobs, known)
         stack.push_async_callback(runner.close)
         await runner.open()
+        if settings.vector_db:
+            # Refused now rather than with the first document.
+            await state.retrieval.index.store(state.database)
+        await state.indexing.at_start()
+        state.open_events(stack)
         yield state

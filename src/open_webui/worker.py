@@ -11,7 +11,10 @@ import sys
 from open_webui.env import load
 from open_webui.errors import StartupError
 from open_webui.internal import log
-from open_webui.serving import run_worker
+from open_webui.internal.lean_imports import lean
+
+with lean():
+    from open_webui.serving import run_worker
 
 
 def main() -> int:

@@ -2,10 +2,13 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
@@ -29,8 +32,13 @@ LONG_HANDLERS: dict[str, str] = {}
 # Where SQL may be written. Everything else asks a repository, which checks access inside.
 SQL_ROOMS = ("models", "migrations", "internal")
 SQL_TYPES = {"SQLAlchemyError", "IntegrityError", "OperationalError", "DBAPIError", "AsyncConnection"}
-# Where an HTTP client may be made: for addresses that an admin configured.
-CLIENTS = {"open_webui/internal/http.py"}
+# Where an HTTP client may be made: for addresses that an admin configured, and for all others.
+CLIENTS = {
+    "open_webui/internal/http.py",
+    "open_webui/internal/guarded_http.py",
+    # Of servers that an admin set up, in a process of its own.
+    "open_webui/tools/mcp/client.py",
+}
 # Where anything may be caught: a boundary beyond which somebody waits for an answer, or others must not suffer.
 CATCH_ALL = {
     "llamaforge/pool/pool.py": "the monitor must go on: models are unloaded and checked by it",
@@ -39,24 +47,34 @@ CATCH_ALL = {
     "llamaforge/threads.py": "what a call in a thread raises is raised where its result is waited for",
     "open_webui/middleware.py": "the boundary to the network",
     "open_webui/connections/gate.py": "who watches a call must not fail it",
+    "open_webui/connections/direct.py": "whatever ends the asking of a page, it is told so, and the error goes on",
+    "open_webui/notes/document.py": "what the library panics with is no Exception",
     "open_webui/chat/loop.py": "task runner: a bug must not leave a message unfinished",
     "open_webui/chat/aftermath.py": "task runner: a side question that fails must not take the others with it",
     "open_webui/chat/journal.py": "task runner: what is finished must not be lost, whatever a database raises",
     "open_webui/chat/service.py": "task runner: a database that is away must not end the sweep for lost answers",
+    "open_webui/services/mcp_endpoint/own_tools.py": "a tool is other people's code: what it raises is for the client to hear",
+    "open_webui/services/note_documents.py": "task runner: a note whose text can't be made must not keep others from theirs",
     "open_webui/services/processes.py": "task runner: a lease is renewed whatever the database raises",
     "open_webui/chat/starter.py": "task runner: an end that can't be stored, and what follows an answer",
     "open_webui/chat/tools.py": "a tool is other people's code: what it raises is an answer to the model",
     "open_webui/internal/bus/listeners.py": "event fan-out: news that can't be taken must not take others with them",
     "open_webui/internal/db.py": "a unit of work: whatever ends it, it is rolled back; what follows a commit can't undo it",
+    "open_webui/moving_in/runner.py": "a foreign row may be damaged in any way: it must not take the others with it",
     "open_webui/jobs/runner.py": "task runner: a job that fails is tried again, and must not take others with it",
+    "open_webui/retrieval/parsing/reader.py": "the library of tokenizers raises Exception itself",
     "open_webui/internal/postgres.py": "whatever the driver raises is handed to SQLAlchemy, which raises it as its own",
     "open_webui/internal/supervise.py": "task runner: a long-lived task that fails is started again",
+    "open_webui/tools/mcp/client.py": "the library raises what its transports do: it is an answer to the server",
     "open_webui/utils/threads.py": "what a thread raises is raised where its work is awaited",
+    "open_webui/storage/disk.py": "a file that can't be read on is closed, whatever ended it",
+    "open_webui/socket/engine.py": "task runner: a packet that can't be handled ends its socket, and that in order",
     "open_webui/socket/server.py": "task runner: a lost database must not end the sweep",
     "llamaforge/plugins/manager.py": "plugins are other people's code: one that fails is skipped",
     "llamaforge/plugins/streaming.py": "plugins are other people's code: one that fails is skipped",
     "llamaforge/plugins/registry.py": "plugins are other people's code: one that fails is skipped",
     "llamaforge/backends/huggingface/constraint.py": "llguidance's reader of grammars raises Exception itself",
+    "open_webui/retrieval/onnx/network.py": "onnxruntime and tokenizers raise Exception itself, or classes of their own each",
     "llamaforge/loading.py": "a backend may be other people's code: whatever its load raises is a ModelLoadError",
     "llamaforge/tools/loop.py": "a tool is other people's code: what it raises is an answer to the model",
     "llamaforge/tools/tool.py": "whatever pydantic raises of a signature says that it has no schema",
@@ -66,6 +84,11 @@ CATCH_ALL = {
     "synthora/models/wrappers/rate_limit.py": "whatever ends a wait gives its turn back, and is raised again",
     "synthora/models/wrappers/retry.py": "what may be tried again is seen by looking at it; all else is raised again",
     "synthora/models/wrappers/trace.py": "whatever ends a request ends its span, and is raised again",
+    "open_webui/plugins/host.py": "a plugin whose start failed, whatever it raised, is not kept",
+    "open_webui/plugins/running.py": "who answers a plugin's question may fail in any way; the plugin hears that it did",
+    "oui_sandbox/calls.py": "a plugin is other people's code: whatever it raises is an answer to who called it",
+    "oui_sandbox/notebook.py": "whatever code raises is told to who had it run",
+    "oui_sandbox/plugin.py": "a plugin's own exception may fail when it is asked for its sentence",
     "llamaforge/worker/api.py": "a backend may be other people's code: whatever it raises is an answer to the client",
 }
 # Tasks with an endless loop that need nobody to start them again, with the reason.
@@ -77,8 +100,13 @@ ENDS = {
 ON_AN_ENGINE = {
     f"llamaforge/backends/huggingface/{module}.py"
     for module in ("batching", "constraint", "engine", "loading", "sampling")
+} | {
+    "open_webui/retrieval/onnx/network.py",
+    "open_webui/tools/mcp/client.py",
+    "open_webui/tools/mcp/reading.py",
+    "open_webui/tools/mcp/__main__.py",
 }
-SPEAK = {"open_webui/cli.py", "open_webui/printing.py", "open_webui/supervisor.py", "open_webui/worker.py"}
+SPEAK = {f"open_webui/{module}.py" for module in ("cli", "commands", "printing", "supervisor", "worker")}
 
 
 def name(path: Path) -> str:
@@ -106,6 +134,22 @@ def length(function: Function) -> int:
 
 def callee(call: ast.Call) -> str:
     return ast.unparse(call.func)
+
+
+def test_every_merge_was_resolved() -> None:
+    marks = tuple(sign * 7 for sign in "<>|")
+    kinds = {".py", ".js", ".mjs", ".css", ".html", ".md", ".toml", ".txt", ".in", ".sh"}
+    places = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "pyproject.toml"]
+    places += [
+        f for folder in ("src", "tests", "docs", "tools") for f in (ROOT / folder).rglob("*") if f.suffix in kinds
+    ]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in places
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+        if line.startswith(marks) and line[7:8] in {"", " "}
+    ]
+    assert found == []
 
 
 def test_files_stay_short() -> None:
@@ -243,6 +287,7 @@ if dict(os.environ) != before:
 """
 
 
+@pytest.mark.timeout(500)
 def test_importing_does_nothing(tmp_path: Path) -> None:
     """No file, socket, process, thread or environment is touched by an import."""
     modules = [
@@ -253,12 +298,13 @@ def test_importing_does_nothing(tmp_path: Path) -> None:
     ]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", WATCH, *modules],
-        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=50, check=False,
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.timeout(500)
 def test_what_only_some_need_is_not_loaded(tmp_path: Path) -> None:
     """Engines and drivers of extras are loaded where they are used, by those who have them."""
     heavy = [
@@ -271,11 +317,14 @@ def test_what_only_some_need_is_not_loaded(tmp_path: Path) -> None:
         "redis",
         "obstore",
         "kreuzberg",
+        "mcp",
+        "httpx2",
+        "open_webui.services.tool_servers",
     ]
-    code = f"import sys; sys.modules |= dict.fromkeys({heavy}); import open_webui.main, open_webui.cli"
+    code = f"import sys; sys.modules |= dict.fromkeys({heavy}); import open_webui.main, open_webui.commands"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=50, check=False,
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -293,3 +342,21 @@ def test_the_server_loads_one_databases_dialect() -> None:
         check=True,
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_a_database_that_a_test_asks_for_is_the_one_it_gets() -> None:
+    """A file's own `database_kind` that takes no request is what every test of it runs on, whatever their names say."""
+    wrong = []
+    for file in sorted((ROOT / "tests").rglob("test_*.py")):
+        text = file.read_text(encoding="utf-8")
+        if re.search(r"def database_kind\(\)", text) and re.search(r'"database_kind",[^)]*indirect=', text):
+            wrong.append(file.relative_to(ROOT).as_posix())
+    assert wrong == []
+
+
+def test_nothing_waits_by_what_forgets_cancellations() -> None:
+    """`asyncio.wait_for` of Python 3.11 may: what is closed in that moment would never end. `asyncio.timeout` does not."""
+    found = [
+        file.relative_to(SRC).as_posix() for file in FILES if "asyncio.wait_for(" in file.read_text(encoding="utf-8")
+    ]
+    assert found == []

@@ -93,7 +93,6 @@ def test_provider_fields_reach_the_provider(client: openai.OpenAI, upstream: Ups
         ("error429", openai.RateLimitError, "slow down"),
         ("error500", openai.InternalServerError, "upstream exploded"),
         ("error400", openai.BadRequestError, "bad request"),
-        ("nothing-of-that-name", openai.BadRequestError, "Model not found"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
@@ -102,6 +101,14 @@ def test_a_providers_refusal_is_the_packages_exception(
 ) -> None:
     with pytest.raises(kind, match=said):
         client.chat.completions.create(model=model, messages=QUESTION, stream=stream)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_model_that_is_not_there_is_not_found_or_a_bad_request(client: openai.OpenAI, stream: bool) -> None:
+    """As OpenAI's API says it where the address is its own, and as Open WebUI's does elsewhere."""
+    kind = openai.NotFoundError if str(client.base_url).endswith("/openai/") else openai.BadRequestError
+    with pytest.raises(kind, match="Model not found"):
+        client.chat.completions.create(model="nothing-of-that-name", messages=QUESTION, stream=stream)
 
 
 @pytest.mark.parametrize("model", ["drop", "cut", "instream"])

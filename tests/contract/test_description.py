@@ -28,7 +28,10 @@ from tests.support.upstream import Upstream
 BAD: Final = {"messages": "no list"}
 SAY: Final = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
 ASK: Final = SAY | {"prompt": "hi", "input": "x", "responses": ["a", "b"]}
-NO_CODE: Final = {"ENABLE_CODE_EXECUTION": False, "ENABLE_CODE_INTERPRETER": False}
+TOOL_SERVER = {
+    "url": "http://localhost", "path": "", "auth_type": "none", "key": "", "config": {}, "spec_type": "json",
+    "spec": {"openapi": "3.1.0", "info": {"title": "t", "version": "1"}, "paths": {}},
+}  # fmt: skip
 NO_SUMMARIES: Final = {"ENABLE_CONTEXT_COMPACTION": False, "CONTEXT_COMPACTION_PROMPT_TEMPLATE": ""}
 NAMED: Final = {"model": "fixed", "source": "fixed", "destination": "other"}
 PERSON: Final = {"name": "New One", "email": "new.one@example.com", "password": "correct horse battery"}
@@ -42,6 +45,17 @@ CALLS: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/openai/chat/completions", SAY | {"stream": True}),
     ("POST", "/ollama/v1/chat/completions", SAY),
     ("POST", "/ollama/v1/chat/completions/0", SAY | {"model": "oll.fixed:latest"}),
+    *(("POST", f"/ollama/v1/{wire}", ASK | {"model": "oll.fixed:latest"}) for wire in ("completions", "messages", "responses")),
+    ("POST", "/ollama/v1/completions/0", {"model": "oll.fixed:latest", "prompt": "hi", "stream": True}),
+    ("POST", "/ollama/v1/messages/0", SAY | {"model": "oll.fixed:latest", "stream": True}),
+    ("POST", "/ollama/v1/responses/0", {"model": "oll.fixed:latest", "input": "hi", "stream": True}),
+    ("POST", "/api/v1/messages", SAY | {"max_tokens": 9}),
+    ("POST", "/api/message", SAY | {"max_tokens": 9, "stream": True}),
+    ("POST", "/api/v1/messages", SAY),
+    ("POST", "/api/v1/messages/count_tokens", SAY),
+    ("POST", "/api/message/count_tokens", SAY),
+    ("GET", "/api/v1/utils/gravatar?email=a@b.co", None),
+    ("POST", "/api/v1/models/sync", {"models": []}),
     ("POST", "/ollama/api/chat", SAY | {"stream": False}),
     ("POST", "/ollama/api/chat", SAY),
     ("POST", "/ollama/api/generate", {"model": "echo", "prompt": "hi"}),
@@ -67,14 +81,35 @@ CALLS: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/api/v1/configs/suggestions", {"suggestions": [{"title": ["a", "b"], "content": "c"}]}),
     ("POST", "/api/v1/configs/interface/visibility", {"visibility": {"a": True}}),
     ("POST", "/api/v1/configs/tool_servers", "="),
+    ("POST", "/api/v1/configs/tool_servers/verify", TOOL_SERVER),
+    ("POST", "/api/v1/retrieval/config/update", "=/api/v1/retrieval/config"),
+    ("POST", "/api/v1/retrieval/embedding/update", "=/api/v1/retrieval/embedding"),
     ("POST", "/api/v1/configs/terminal_servers", "="),
-    ("POST", "/api/v1/configs/code_execution", NO_CODE),
+    ("POST", "/api/v1/configs/code_execution", "="),
     ("POST", "/api/v1/configs/subagents", "="),
     ("POST", "/api/v1/tasks/config/update", "=/api/v1/tasks/config"),
     ("POST", "/openai/config/update", "=/openai/config"),
     ("POST", "/ollama/config/update", "=/ollama/config"),
     ("POST", "/openai/verify", {"url": "$openai", "key": ""}),
+    ("POST", "/api/v1/evaluations/config", "="),
+    ("GET", "/api/v1/analytics/messages?model_id=echo", None),
+    ("GET", "/api/v1/analytics/daily?compare=true&start_date=1794580894&end_date=1794667294", None),
+    ("DELETE", "/api/v1/evaluations/feedbacks/all", None),
     ("POST", "/ollama/verify", {"url": "$ollama"}),
+    ("POST", "/api/v1/retrieval/process/text", {"name": "n", "content": "Some words."}),
+    ("POST", "/api/v1/knowledge/reindex", None),
+    ("POST", "/api/v1/knowledge/metadata/reindex", None),
+    ("POST", "/api/v1/memories/reindex", None),
+    ("GET", "/api/v1/notifications/events", None),
+    ("POST", "/api/events/webhooks", {"url": "https://example.com/hook", "enabled": False}),
+    ("POST", "/api/v1/retrieval/reset/db", None),
+    ("POST", "/api/v1/retrieval/reset/uploads", None),
+    ("POST", "/api/v1/plugins/check", {"content": "class Pipe: ..."}),
+    ("GET", "/api/v1/plugins/events", None),
+    ("GET", "/api/v1/mcp/prompts", None),
+    ("GET", "/api/v1/mcp/resources", None),
+    ("POST", "/api/v1/utils/code/format", {"code": "x = 1"}),
+    ("POST", "/api/v1/utils/code/execute", {"code": "1"}),
     ("POST", "/api/v1/auths/api_key", None),
     ("GET", "/api/v1/auths/api_key", None),
     ("DELETE", "/api/v1/auths/api_key", None),
@@ -88,17 +123,122 @@ CALLS: Final[list[tuple[str, str, Any]]] = [
 ]  # fmt: skip
 # Objects whose fields are not the server's to say, with the reason.
 FREE: Final = {
+    **dict.fromkeys(
+        (
+            "GET /api/v1/pipelines/{pipeline_id}/valves",
+            "GET /api/v1/pipelines/{pipeline_id}/valves/spec",
+            "POST /api/v1/pipelines/{pipeline_id}/valves/update",
+            "POST /api/v1/pipelines/add",
+            "POST /api/v1/pipelines/upload",
+            "DELETE /api/v1/pipelines/delete",
+        ),
+        "what a pipelines server answers is its own",
+    ),
+    "GET /api/v1/channels/{id}/messages/{message_id}/data": "what is with a message is what its page put there",
+    **dict.fromkeys(
+        (f"POST /api/v1/configs/terminal_servers/{door}" for door in ("verify", "policy", "lifecycle", "refresh")),
+        "what a terminal server answers is its own",
+    ),
+    "POST /api/v1/configs/tool_servers/verify": "the server's own document",
+    **dict.fromkeys(
+        (
+            f"POST /ollama/v1/{wire}{at}"
+            for wire in ("completions", "messages", "responses")
+            for at in ("", "/{url_idx}")
+        ),
+        "what an Ollama server answers in these forms is its own",
+    ),
     "GET /api/changelog": "there is nothing in it",
     "POST /api/chat/completed": "what was sent comes back",
+    "POST /api/chat/actions/{action_id}": "what an action answers is the plugin's",
     "PATCH /api/v1/chats/{id}/params": "parameters are the provider's",
     "POST /api/v1/users/user/info/update": "what a page keeps is its own",
     "GET /api/v1/users/user/info": "what a page keeps is its own",
     "GET /api/v1/configs/export": "a file for this server's import: every setting by its key",
     "POST /api/v1/configs/import": "the same",
     "GET /api/v1/configs/namespace/{namespace}": "the same, in part",
+    **dict.fromkeys(
+        (
+            f"{verb} /api/v1/{kind}/id/{{id}}/valves{rest}"
+            for kind in ("tools", "functions")
+            for verb, rest in (
+                ("GET", ""),
+                ("GET", "/spec"),
+                ("POST", "/update"),
+                ("GET", "/user"),
+                ("GET", "/user/spec"),
+                ("POST", "/user/update"),
+            )
+        ),
+        "what can be set of a plugin is the plugin's",
+    ),
 }
 # Operations of which no success was seen here, with the reason.
 UNSEEN: Final = {
+    **dict.fromkeys(
+        (
+            *(
+                f"{verb} /api/v1/terminals/{{server_id}}/{of_chat}{{path}}"
+                for verb in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+                for of_chat in ("", "chats/{chat_id}/")
+            ),
+            *(f"POST /api/v1/configs/terminal_servers/{door}" for door in ("verify", "policy", "lifecycle", "refresh")),
+        ),
+        "there is no terminal server here: tests/open_webui/terminals has one",
+    ),
+    **dict.fromkeys(
+        (
+            *(f"GET /api/v1/pipelines/{door}" for door in ("", "{pipeline_id}/valves", "{pipeline_id}/valves/spec")),
+            *(f"POST /api/v1/pipelines/{door}" for door in ("add", "upload", "{pipeline_id}/valves/update")),
+            "DELETE /api/v1/pipelines/delete",
+        ),
+        "there is no pipelines server here: tests/open_webui/connections/test_pipelines.py has one",
+    ),
+    **dict.fromkeys(
+        (
+            "POST /api/v1/configs/oauth/clients/register",
+            "GET /oauth/clients/{client_id}/authorize",
+            "GET /oauth/clients/{client_id}/callback",
+        ),
+        "there is no server to sign in at here: tests/open_webui/tools/test_sign_in.py has one",
+    ),
+    **dict.fromkeys(
+        (f"POST /api/v1/{kind}/load/url" for kind in ("tools", "functions")),
+        "there is no web here: tests/open_webui/plugins/test_fetch.py has one",
+    ),
+    "POST /api/v1/skills/load/url": "there is no web here: tests/open_webui/skills/test_packages.py has one",
+    **dict.fromkeys(
+        (f"POST /api/v1/retrieval/process/{door}" for door in ("url", "web", "youtube", "web/search")),
+        "there is no web here: tests/open_webui/retrieval/test_web_routes.py has one",
+    ),
+    **dict.fromkeys(
+        (
+            *(f"{verb} /api/v1/knowledge/external/connections/{{id}}" for verb in ("GET", "PATCH", "DELETE")),
+            *(
+                f"POST /api/v1/knowledge/external/connections{rest}"
+                for rest in ("", "/{id}/test", "/{id}/retrieve-test")
+            ),
+            *(
+                f"POST /api/v1/knowledge/external/{door}"
+                for door in ("knowledge/create", "source/create", "source/test")
+            ),
+            "PATCH /api/v1/knowledge/external/source/{id}",
+        ),
+        "there is no service of vectors here: tests/open_webui/knowledge/test_external.py has one",
+    ),
+    **dict.fromkeys(
+        (f"POST /api/v1/mcp/{door}" for door in ("prompts/get", "complete", "resources/attach")),
+        "there is no MCP server here: tests/open_webui/tools/test_mcp_offers.py has one",
+    ),
+    **dict.fromkeys(
+        (f"{verb} /api/events/webhooks/{{webhook_id}}" for verb in ("PUT", "DELETE")),
+        "its id is not known here: tests/open_webui/notifications/test_event_webhooks.py knows one",
+    ),
+    "POST /api/v1/channels/webhooks/{webhook_id}/{token}": (
+        "its token is not known here: tests/open_webui/channels/test_webhooks.py knows one"
+    ),
+    "POST /mcp": "it is off here: tests/open_webui/tools/test_mcp_endpoint.py has it on",
+    "POST /api/v1/chats/{id}/messages/{message_id}/resolve": "no call of a tool waits for anybody here",
     "POST /api/v1/llamaforge/models/{name}/cancel": "nothing is going on that could be stopped",
     "POST /api/v1/llamaforge/models/{name}/download": "no model of this test comes from elsewhere",
     "POST /api/v1/llamaforge/models/{name}/load": "the file of the one model here is broken",
@@ -169,7 +309,7 @@ def says_nothing(schema: dict[str, Any]) -> bool:
 
 
 def test_every_body_that_is_read_is_described(app: FastAPI, described_as: dict[str, Any]) -> None:
-    takes = {"json_object", "read_body", "_ollama"}
+    takes = {"json_object", "read_body", "_ollama", "_passed"}
     wrong = []
     for route, method in described(app):
         function = getattr(route.endpoint, "__wrapped__", route.endpoint)
@@ -300,7 +440,7 @@ async def play(world: World, upstream: Upstream) -> None:
         await client.request(method, path, **({} if body is None else {"json": body}))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_replies_are_what_is_said(world: World, upstream: Upstream) -> None:
     app = world.live.app

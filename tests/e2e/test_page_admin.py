@@ -102,7 +102,7 @@ async def test_an_admin_opens_a_model_to_everyone(office: Office, upstream: Upst
     await page.get_by_role("tab", name="Connections").click()
     await connect(page, upstream.openai_url)
 
-    await page.get_by_role("tab", name="Models").click()
+    await page.get_by_role("tab", name="Models", exact=True).click()
     await page.get_by_label("Find a model").fill("fix")
     await expect(page.get_by_text("1 model", exact=True)).to_be_visible()
     everyone = page.get_by_role("switch", name="Everyone may use fixed")
@@ -215,3 +215,23 @@ async def test_what_the_environment_fixes_is_shown_and_locked(
     await expect(openai.get_by_role("button", name="Add a connection")).to_be_disabled()
     await expect(openai.get_by_role("switch")).to_be_enabled()
     await browser.contexts[0].close()
+
+
+async def test_documents_are_found_by_meaning_once_an_engine_is_chosen(office: Office, upstream: Upstream) -> None:
+    page = office.page
+    await settings(page, "Documents")
+    found = page.locator(".block").filter(has=page.get_by_role("heading", name="Finding"))
+    await expect(found.get_by_role("status")).to_contain_text("0 documents, found by their words. The model ")
+    await found.get_by_label("What finds by meaning").select_option("openai")
+    await found.get_by_label("Its model").fill("embed")
+    await found.get_by_label("Address").fill(upstream.openai_url)
+    await found.get_by_role("button", name="Save").click()
+    await expect(found.get_by_role("status")).to_have_text("0 documents, found by their words and by meaning.")
+    answers = page.locator(".block").filter(has=page.get_by_role("heading", name="Answers"))
+    await answers.get_by_label("Passages for a question").fill("7")
+    await answers.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("Settings saved.").last).to_be_visible()
+    await page.reload()
+    await settings(page, "Documents")
+    await expect(page.get_by_label("Passages for a question")).to_have_value("7")
+    await expect(page.get_by_label("What finds by meaning")).to_have_value("openai")

@@ -34,6 +34,7 @@ async def bring_in(page: Page, content: str | list[Any]) -> None:
 async def test_a_chat_is_saved_in_three_forms_and_comes_in_again(visit: Visit) -> None:
     page = visit.page
     await visit.chat("Say it", "echo")
+    await expect(page.locator(".chat-title")).to_have_text("Say it")
     await menu(page, "Rename")
     await page.get_by_label("Title").fill("Out: and in?")
     await page.keyboard.press("Enter")

@@ -77,6 +77,10 @@ async def test_folders_are_made_filled_renamed_and_emptied(visit: Visit) -> None
     await page.get_by_label("Name", exact=True).fill("Work")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("alert")).to_have_text("There is a folder with this name here already.")
+    # The name stays there to be changed.
+    await expect(page.get_by_label("Name", exact=True)).to_have_value("Work")
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_have_count(0)
     # By menu.
     await page.get_by_role("link", name="First").click()
     await menu(page, "Move to a folder")
@@ -124,6 +128,8 @@ async def test_a_list_that_changes_meanwhile_ends_no_drag(visit: Visit) -> None:
     await head.hover()
     await expect(head).to_have_attribute("data-over", "")
     chat_id = (await first.get_attribute("href") or "").removeprefix("/c/")
+    # The list that is waited for is none that was asked for before.
+    await visit.complaints.silence()
     async with page.expect_response(lambda reply: "/api/v1/chats/?page=1" in reply.url) as listed:
         renamed = {"chat": {"title": "Renamed"}}
         assert (await visit.context.request.post(f"{visit.server.url}/api/v1/chats/{chat_id}", data=renamed)).ok

@@ -46,6 +46,7 @@ async def test_a_key_is_made_shown_once_replaced_and_deleted(page: Page) -> None
     await expect(field).to_be_focused()
     first = await field.input_value()
     await page.get_by_label("Copy the key").click()
+    await expect(page.locator("#announcer")).to_contain_text("Copied")
     assert await page.evaluate("navigator.clipboard.readText()") == first
     assert await refused(page, first) == 200
     await page.get_by_role("button", name="Done", exact=True).click()

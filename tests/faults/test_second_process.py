@@ -48,7 +48,7 @@ async def test_a_second_server_is_refused_before_it_touches_the_database(
     second = make_server(DATA_DIR=str(data), **provider)
     async with at_page(first, new=True) as page:
         await models_are_there(page)
-        await page.post(page.ask("slow", "A long question", max_tokens=1000))
+        await page.post(page.ask("slow", "A long question", max_tokens=10_000))
         running = "SELECT task_id, instance FROM generation"
         before = query(data / "webui.db", running)
         assert len(before) == 1

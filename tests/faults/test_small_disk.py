@@ -76,7 +76,7 @@ async def test_a_full_disk_under_a_server(disk: Disk, make_server: Callable[...,
         assert refused.headers["retry-after"] == "10"
         # SQLite writes on into the room that its log has from before; then it says so.
         for k in range(400):
-            refused = await page.http.post("/api/chat/completions", json=page.ask("echo", f"{k}" + "No room" * 20_000))
+            refused = await page.http.post("/api/chat/completions", json=page.ask("fixed", f"{k}" + "No room" * 20_000))
             if refused.status_code != 200:
                 break
         assert (refused.status_code, refused.json()["detail"]) == (503, NO_DATABASE)

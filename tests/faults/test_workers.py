@@ -23,9 +23,9 @@ from tests.support.process import clean_environment, die_with_parent
 from tests.support.server import Server
 
 MakeServer = Callable[..., Server]
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(240)]
 on_postgresql = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
-WAIT = 40
+WAIT = 90
 
 
 def until(condition: Callable[[], object], server: Server) -> None:
@@ -81,7 +81,9 @@ def test_each_answers_while_the_other_is_busy(pair: Server) -> None:
     pids = workers(pair)
     for number, other in ((1, 2), (2, 1)):
         with stopped(pids[other]):
-            reply = httpx.get(f"{pair.url}/ready", headers={"x-request-id": f"asks-{number}"}, trust_env=False)
+            reply = httpx.get(
+                f"{pair.url}/ready", headers={"x-request-id": f"asks-{number}"}, timeout=30, trust_env=False
+            )
             assert reply.status_code == 200
         until(lambda n=number: f"request_id=asks-{n}" in pair.log, pair)
         (line,) = [line for line in pair.log.splitlines() if f"request_id=asks-{number}" in line]

@@ -305,7 +305,7 @@ async def test_a_task_that_holds_all_the_room_itself_is_told_at_once(forge):
     streams = [forge.agenerate_stream("x y", model=name) for name in "ab"]
     for stream in streams:
         await anext(stream)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with pytest.raises(ModelLoadError, match="no room for the model 'c'"):
             await forge.agenerate("x", model="c")
     for stream in streams:
@@ -403,7 +403,7 @@ async def test_a_load_for_which_there_is_no_thread_fails_and_the_next_one_does_n
         patch.setattr(threading.Thread, "start", none_left)
         with pytest.raises(ModelLoadError, match="can't start new thread"):
             await library.loaded.aload(*arguments)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         (await library.loaded.aload(*arguments)).release()
 
 

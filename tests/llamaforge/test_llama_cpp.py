@@ -52,7 +52,7 @@ def load(path: Path, **parameters: Any) -> LlamaCppBackend:
     return backend
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -356,3 +356,26 @@ def test_a_model_is_counted_where_its_backend_puts_it(monkeypatch):
     assert [llama({"n_gpu_layers": -1}), llama({"n_gpu_layers": 5, "main_gpu": 1}), llama({"n_gpu_layers": 0})] == [
         *("cuda:0", "cuda:1", "ram")
     ]
+
+
+def test_what_limits_the_machines_memory(monkeypatch, tmp_path):
+    """The control group of the process itself and those around it count, not only the container's."""
+    own = tmp_path / "cgroup"
+    monkeypatch.setattr(devices_module, "CGROUPS", tmp_path / "fs")
+    monkeypatch.setattr(devices_module, "OWN_CGROUP", own)
+    whole = devices_module.machine_memory()
+    group = tmp_path / "fs" / "system.slice" / "oui.service"
+    group.mkdir(parents=True)
+    own.write_text("4:memory:/x\n0::/system.slice/oui.service\n")
+    assert devices_module.machine_memory() == whole
+    (group / "memory.max").write_text("max\n")
+    (group.parent / "memory.max").write_text("3000000\n")
+    assert devices_module.machine_memory() == 3_000_000
+    (group / "memory.max").write_text("2000000\n")
+    assert devices_module.machine_memory() == 2_000_000
+    (tmp_path / "fs" / "memory.max").write_text("1000000\n")
+    assert devices_module.machine_memory() == 1_000_000
+    own.write_text("0::/../outside\n")
+    assert devices_module.machine_memory() == 1_000_000
+    own.unlink()
+    assert devices_module.machine_memory() == 1_000_000

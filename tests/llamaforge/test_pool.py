@@ -88,7 +88,7 @@ def workers():
     return found
 
 
-async def until(condition, seconds=5.0):
+async def until(condition, seconds=30.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"

@@ -4,7 +4,12 @@ The first of these tests always runs, and fetches 93 MB where they are not there
 """
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,7 @@ from llamaforge.backends.base import BaseBackend
 from llamaforge.backends.huggingface import HuggingFaceBackend
 from llamaforge.backends.llama_cpp import LlamaCppBackend
 from tests.support import real_model
+from tests.support.process import ROOT
 
 pytest.importorskip("xllamacpp")
 pytest.importorskip("transformers")
@@ -81,9 +87,27 @@ def check(backend: BaseBackend) -> None:
     assert backend.detokenize(backend.tokenize(text)) == text
 
 
-def test_llama_cpp_answers_and_holds_a_schema(llama_cpp: LlamaCppBackend) -> None:
-    assert llama_cpp.has_chat_template
-    check(llama_cpp)
+def in_a_process() -> None:
+    """What the next test runs in a process of its own."""
+    backend = LlamaCppBackend()
+    backend.load_model(real_model.gguf(), {"n_threads": 1, "n_ctx": 1024})
+    assert backend.has_chat_template
+    check(backend)
+    backend.unload()
+
+
+def test_llama_cpp_answers_and_holds_a_schema() -> None:
+    """llama.cpp has aborted its process here, once in a long while and for no reason that it told. Where it does, the server
+    starts it again, and so does this test, once.
+    """
+    code = "from tests.llamaforge.test_real_model import in_a_process; in_a_process()"
+    command = [sys.executable, "-X", "faulthandler", "-c", code]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    run = partial(subprocess.run, command, env=environment, capture_output=True, text=True, timeout=140, check=False)
+    said = run()
+    if said.returncode == -signal.SIGABRT:
+        said = run()
+    assert said.returncode == 0, said.stderr[-5_000:]
 
 
 @pytest.mark.slow

@@ -3,11 +3,13 @@
 import json
 import multiprocessing
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from llamaforge.backends.llama_cpp import LlamaCppBackend
@@ -106,18 +108,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaCppBackend]:
-    path = tmp_path_factory.mktemp("random") / "random.gguf"
-    write_random(path)
-    made = LlamaCppBackend()
-    made.load_model(Path(path), {"n_threads": 1, "n_ctx": 1024})
-    yield made
-    made.unload()
-
-
 class Apart:
-    """The engine in a process of its own, so that an answer that ends the process fails its test and no other."""
+    """The engine in a process of its own, so that an answer that ends the process fails its test and no other.
+
+    llama.cpp has aborted its process here, once in a long while and for no reason that it told. Where it does, servers start
+    it again, and so does this, once for an answer.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -130,7 +126,7 @@ class Apart:
         self._process.start()
         theirs.close()
 
-    def ask(self, method: str, given: Any, wanted: dict[str, Any]) -> str:
+    def ask(self, method: str, given: Any, wanted: dict[str, Any], *, again: bool = True) -> str:
         self._pipe.send((method, given, wanted))
         try:
             said: str = self._pipe.recv()
@@ -138,8 +134,15 @@ class Apart:
             self._process.join()
             status = self._process.exitcode
             self._start()
+            if again and status == -signal.SIGABRT:
+                return self.ask(method, given, wanted, again=False)
             pytest.fail(f"llama.cpp ended its process ({status}) at {method}: {wanted}")
         return said
+
+    def cpu(self) -> float:
+        """Seconds of CPU that the process has used."""
+        used = psutil.Process(self._process.pid).cpu_times()
+        return used.user + used.system
 
     def close(self) -> None:
         self._process.terminate()
@@ -249,7 +252,7 @@ def test_a_chain_of_references_ends_no_process(wrap: Any, recursive: bool, count
     lambda r: {"type": "array", "items": r, "minItems": 1}, lambda r: {"anyOf": [r, {"type": "number", "minimum": 1}]},
     lambda r: {"type": "object", "properties": {"a": r}, "required": ["a"]},
 ])  # fmt: skip
-def test_references_as_deep_as_may_be(backend: LlamaCppBackend, wrap: Any) -> None:
+def test_references_as_deep_as_may_be(engine: Apart, wrap: Any) -> None:
     levels = 60
     while True:
         parts = {f"d{n}": wrap({"$ref": f"#/$defs/d{n + 1}"}) for n in range(levels)} | {f"d{levels}": {"type": "null"}}
@@ -258,8 +261,8 @@ def test_references_as_deep_as_may_be(backend: LlamaCppBackend, wrap: Any) -> No
             checked_schema(deepest)
         except ParameterError:
             break
-        backend.generate("x", {"json_schema": deepest, "max_tokens": 2})
-        backend.chat([{"role": "user", "content": "x"}], {"json_schema": deepest, "max_tokens": 2})
+        engine.ask("generate", "x", {"json_schema": deepest, "max_tokens": 2})
+        engine.ask("chat", [{"role": "user", "content": "x"}], {"json_schema": deepest, "max_tokens": 2})
         levels += 8
     assert levels > 60
     # Many parts beside each other are no matter.
@@ -274,13 +277,12 @@ def test_references_as_deep_as_may_be(backend: LlamaCppBackend, wrap: Any) -> No
     {"type": "array", "items": {"type": "integer"}, "minItems": 3000}, {"type": "integer", "multipleOf": 19_937},
     {"type": "array", "items": {"type": "integer", "multipleOf": 1}, "maxItems": 19_900}, {"multipleOf": 0.0001},
 ])  # fmt: skip
-def test_a_large_schema_takes_the_engine_little_time(backend: LlamaCppBackend, schema: dict[str, Any]) -> None:
+def test_a_large_schema_takes_the_engine_little_time(engine: Apart, schema: dict[str, Any]) -> None:
     """In a chat, 1500 properties took 26 seconds, and the lengths were an error."""
-    begun = time.process_time()
-    said = backend.chat(
-        [{"role": "user", "content": "x"}], {"json_schema": schema, "max_tokens": 1, "temperature": 1.0}
-    )
-    assert time.process_time() - begun < 8
+    begun = engine.cpu()
+    wanted = {"json_schema": schema, "max_tokens": 1, "temperature": 1.0}
+    said = engine.ask("chat", [{"role": "user", "content": "x"}], wanted)
+    assert engine.cpu() - begun < 8
     assert said[:1] in set('"[{-0123456789tfn')
 
 

@@ -134,6 +134,14 @@ test('messages, replacements and sources of tools are folded in', () => {
   assert.equal(message.statusHistory.length, 1);
 });
 
+test('code that stood in a text is a call with its output', () => {
+  const item = { type: 'open_webui:code_interpreter', id: 'ci', status: 'in_progress', code: 'print(1)', output: null };
+  const before = fold(start(), ...live({ type: 'response.output_item.added', output_index: 0, item }));
+  assert.deepEqual(segments(before).map(({ kind, name, input, running }) => [kind, name, input, running]), [['call', 'execute_code', 'print(1)', true]]);
+  const after = fold(before, ...live({ type: 'response.output_item.done', output_index: 0, item: { ...item, status: 'completed', output: { stdout: '1' } } }));
+  assert.deepEqual(segments(after).map(({ output, running, ended }) => [output, running, ended]), [['{"stdout":"1"}', false, true]]);
+});
+
 test('unknown, empty and wrong frames change nothing or do no harm', () => {
   const message = start();
   assert.equal(reduce(message, 'something:new', { a: 1 }), message);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ask, promptVariables, regenerate, resume, uuid } from '../../src/open_webui/static/page/js/turns.js';
+import { ask, documents, promptVariables, regenerate, resume, uuid } from '../../src/open_webui/static/page/js/turns.js';
 
 const context = () => ({
   chatId: null,
@@ -26,6 +26,11 @@ test('a first question has no chat id, no parent and no messages', () => {
   assert.equal(turn.history.messages[turn.answerId].done, false);
 });
 
+test('memories take part where the person wants them', () => {
+  assert.equal(ask(context(), EMPTY, null, 'Hello').body.features.memory, false);
+  assert.equal(ask({ ...context(), memory: true }, EMPTY, null, 'Hello').body.features.memory, true);
+});
+
 test('a second question hangs below the last answer', () => {
   const first = ask(context(), EMPTY, null, 'Hello');
   const turn = ask({ ...context(), chatId: 'c' }, first.history, first.answerId, 'More');
@@ -33,6 +38,16 @@ test('a second question hangs below the last answer', () => {
   assert.equal(turn.body.parent_id, first.answerId);
   assert.deepEqual(turn.body.background_tasks, { follow_up_generation: true });
   assert.deepEqual(turn.history.messages[first.answerId].childrenIds, [turn.body.user_message.id]);
+});
+
+test('documents go along with each question once, pictures do not', () => {
+  const ferry = { type: 'file', id: 'f', name: 'ferry.md' };
+  const base = { type: 'collection', id: 'k', name: 'Base' };
+  const turn = ask({ ...context(), files: [ferry] }, EMPTY, null, 'When?', [{ type: 'image', url: 'id' }, { ...ferry }, base, { type: 'file', content_type: 'image/png', id: 'p' }]);
+  assert.deepEqual(turn.body.files, [ferry, base]);
+  assert.equal(turn.body.user_message.files.length, 4);
+  assert.deepEqual(documents(null, undefined, 'x', [null, 7, {}, 'x']), []);
+  assert.deepEqual(ask(context(), EMPTY, null, 'When?').body.files, []);
 });
 
 test('an edited question keeps its files, and one without has no field', () => {

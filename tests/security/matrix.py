@@ -3,6 +3,7 @@
 A resource joins by an entry of MAKERS (how its owner makes one) and by a case of each of its doors in matrix_doors.py.
 """
 
+import asyncio
 import itertools
 import re
 import time
@@ -16,12 +17,14 @@ import sqlalchemy as sa
 
 from open_webui.access.policy import Policy
 from open_webui.jobs.kinds import Kind, Run
-from open_webui.models import resources
+from open_webui.models import resources, tables
 from open_webui.models.base import metadata
 from open_webui.printing import Declared
+from open_webui.services.attempts import _digest
 from tests.support import live as people
 from tests.support.live import Actor, Live
 from tests.support.pictures import data_url, png
+from tests.support.put_files import put_file
 from tests.support.upstream import Upstream
 
 # In every text of the victim: it is nobody else's to see.
@@ -36,12 +39,18 @@ _numbers = itertools.count(1)
 # Actions that change nothing of the thing.
 READS = frozenset({"read", "use", "list", "search"})
 # Of folders a write grant lets others put chats in, no more; of chats it lets them write messages.
-OWNERS_ALONE = {("folder", "write"), ("folder", "delete"), ("folder", "share"), ("chat", "delete"), ("chat", "share")}
+# In channels, too, who may write writes messages, and changes no channel.
+OWNERS_ALONE = {
+    *((name, action) for name in ("folder", "channel") for action in ("write", "delete", "share")),
+    ("chat", "delete"), ("chat", "share"),
+}  # fmt: skip
 
 
 def admin_may(policy: Policy) -> bool:
     """Whether an admin gets at other people's things without a grant."""
-    given = {"chat": {"read"}} | {resource.name: resource.admins for resource in resources.ALL}
+    given = {"chat": {"read"}, "file": {"read", "write"}, "feedback": {"read"}} | {
+        resource.name: resource.admins for resource in resources.ALL
+    }
     return ("read" if policy.action in READS else "write") in given.get(policy.resource or "", ())
 
 
@@ -49,17 +58,23 @@ def writer_may(policy: Policy) -> bool:
     """Whether somebody with a write grant gets what a policy names."""
     if policy.action in READS:
         return True
-    granted_ = {"chat", *(resource.name for resource in resources.ALL)}
+    granted_ = {"chat", "file", *(resource.name for resource in resources.ALL)}
     changes = policy.action in {"write", "delete", "share"} and policy.resource in granted_
     return changes and (policy.resource, policy.action) not in OWNERS_ALONE
 
 
 # What the server notes about callers by itself.
 _NOTED = {"user": {"last_active_at", "updated_at"}}
-_APART = {"usage", "usage_day", "revoked_token", "generation", "process", "alembic_version"}
+# Blobs are nobody's: files are.
+_APART = {"blob", "usage", "usage_day", "revoked_token", "generation", "process", "alembic_version"}
 # A value in each row that the server changes without a caller: jobs that come by themselves, and how far one is.
 # The last is the matrix' own job, which runs when an administrator retries it.
-_BY_ITSELF = {"pictures_moved", "keep files", "remove leftovers", "work of the matrix"}
+_BY_ITSELF = {
+    "pictures_moved", "keep files", "remove leftovers", "tidy vectors", "make texts of notes that were left",
+    "work of the matrix",
+}  # fmt: skip
+# What an automation waits for is noted with the automation; what it asks is its owner's chat.
+_BY_ITSELF |= {"automation is due", "run automation", "wake automations"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +86,16 @@ class Case:
     write (by a grant) gets what `writer_may` says.
 
     An outcome is "ok" (answered), "own" (answered, without anything of the victim's) or "no" (refused, nothing changed);
-    None: what the door's policy says. turn: the call comes last where its owner makes it, since it takes things away.
+    None: what the door's policy says. form: fields of a form with a file, which is `sends`: its field,
+    its name, its text. turn: the call comes last
+    where its owner makes it, since it takes things away.
     """
 
     body: Any = None
     query: dict[str, str] = field(default_factory=dict)
     path: dict[str, str] = field(default_factory=dict)
+    form: dict[str, str] | None = None
+    sends: tuple[str, str, str] = ("file", "mine.txt", "mine")
     owner: Outcome | None = None
     writer: Outcome | None = None
     reader: Outcome | None = None
@@ -129,8 +148,8 @@ class World:
 
     def fill(self, value: Any) -> Any:
         """A body or a query with the ids in their places."""
-        if isinstance(value, str) and value.startswith("$"):
-            return self.ids[value[1:]]
+        if isinstance(value, str):
+            return re.sub(r"\$(\w+)", lambda found: self.ids[found[1]], value)
         if isinstance(value, dict):
             return {self.fill(k): self.fill(v) for k, v in value.items()}
         return [self.fill(v) for v in value] if isinstance(value, list) else value
@@ -147,20 +166,35 @@ class World:
     async def call(self, door: Declared, case: Case, role: Role) -> httpx.Response:
         extra: dict[str, Any] = {} if case.body is None else {"json": self.fill(case.body)}
         path = self.address(door, case)
+        if case.form is not None:
+            name, filename, said = case.sends
+            extra = {"files": {name: (filename, self.fill(said).encode())}, "data": self.fill(case.form)}
         return await self.actor(role).client.request(door.kind, path, params=self.fill(case.query), **extra)
 
     async def settle(self) -> None:
-        """Waits until nothing is being answered any more."""
+        """Waits until nothing is being answered any more, all files are read, and what was put off is done."""
         state = self.live.app.state.oui
+        while await self._unread():  # noqa: ASYNC110 - jobs tell nobody
+            await asyncio.sleep(0.01)
         for task_id in state.running.all_tasks():
             await state.running.stop_task(task_id)
+
+    async def _unread(self) -> int:
+        async with self.live.app.state.oui.database.read() as connection:
+            kinds = ("read a file", "run automation", "remove a channel", "make the text of a note")
+            query = sa.select(sa.func.count()).where(tables.job.c.kind.in_(kinds), tables.job.c.live_key.is_not(None))
+            return int(await connection.scalar(query) or 0)
 
 
 PARAMETERS: dict[str, str] = {
     "chat_id": "$chat", "folder_id": "$folder", "share_id": "$share", "group_id": "$group", "user_id": "$user",
     "message_id": "$message", "history_id": "$model", "task_id": "$message", "job_id": "0", "url_idx": "0",
-    "model_id": "$model",
+    "model_id": "$model", "dir_id": "$directory", "client_id": "mcp:none", "action_id": "none",
     "kind": "title", "namespace": "openai", "path": "$chat", "name": "$file",
+    "file_name": "any.txt", "memory_id": "$memory", "version_id": "$note_version", "calendar_id": "$calendar",
+    "event_id": "$event", "server_id": "none", "pipeline_id": "none",
+    "target_id": "$notification", "webhook_id": "none",
+    "token": "none",
 }  # fmt: skip
 
 
@@ -169,7 +203,14 @@ def parameter(path: str, name: str) -> str:
     if name != "id":
         return PARAMETERS[name]
     if path.startswith("/api/v1/files/"):
-        return "$picture"
+        return "$picture" if path.endswith("/content") else "$upload"
+    for place in ("knowledge", "tools", "functions", "skills", "prompts", "notes", "automations"):
+        if path.startswith(f"/api/v1/{place}/"):
+            return f"${place.removesuffix('s')}"
+    if path.startswith("/api/v1/channels/"):
+        return "$channel"
+    if path.startswith("/api/v1/evaluations/"):
+        return "$feedback"
     return "$folder" if path.startswith("/api/v1/folders/") else "$chat"
 
 
@@ -231,8 +272,176 @@ async def make_models(world: World) -> Ids:
             bare | {"id": "echo", "name": "Echo", "access_grants": [granted("*")]},
         ):
             await ok(world.admin, "POST", "/api/v1/models/create", form)
-    await ok(world.owner, "POST", "/api/v1/models/create", mine)
-    return {"model": mine["id"], "local": "oll.fixed:latest", "public": "echo"}
+    earlier = (await ok(world.owner, "POST", "/api/v1/models/create", mine))["version_id"]
+    await ok(world.owner, "POST", "/api/v1/models/model/update", mine | {"name": f"{MARK} model again"})
+    return {"model": mine["id"], "model_version": earlier, "local": "oll.fixed:latest", "public": "echo"}
+
+
+async def make_knowledge(world: World) -> Ids:
+    """A knowledge base with a file in it, and a file that is in none."""
+    owner, number = world.owner, next(_numbers)
+    grants = [granted(world.reader.id), granted(world.writer.id, "write")]
+    form = {"name": f"{MARK} base {number}", "description": f"{MARK} about", "access_grants": grants}
+    base = (await ok(owner, "POST", "/api/v1/knowledge/create", form))["id"]
+    kept, loose = [
+        await put_file(world.live, owner.id, f"{MARK} {name}.txt", f"{MARK} {name} {number}")
+        for name in ("kept", "loose")
+    ]
+    await ok(owner, "POST", f"/api/v1/knowledge/{base}/file/add", {"file_id": kept})
+    form = {"name": f"{MARK} directory"}
+    directory = (await ok(owner, "POST", f"/api/v1/knowledge/{base}/dirs/create", form))["id"]
+    return {"knowledge": base, "kept": kept, "loose": loose, "directory": directory}
+
+
+def tool_text(said: str) -> str:
+    forms = "".join(
+        f"    class {name}(BaseModel):\n        note: str = Field(default='', description='d')\n"
+        for name in ("Valves", "UserValves")
+    )
+    return f"class Tools:\n{forms}    def look(self, what: str) -> str:\n        return {said!r}\n"
+
+
+BUTTON = """
+class Action:
+    async def action(self, body, __event_emitter__=None):
+        await __event_emitter__({"type": "status", "data": {"description": "pressed"}})
+        return {"done": True}
+"""
+
+
+async def make_tools(world: World) -> Ids:
+    """A tool with something set of it, which has an earlier version."""
+    tool_id = f"victims_{next(_numbers)}"
+    grants = [granted(world.reader.id), granted(world.writer.id, "write")]
+    form = {
+        "id": tool_id, "name": f"{MARK} tool", "content": tool_text(MARK), "meta": {"description": MARK},
+        "access_grants": grants,
+    }  # fmt: skip
+    earlier = (await ok(world.owner, "POST", "/api/v1/tools/create", form))["version_id"]
+    path = f"/api/v1/tools/id/{tool_id}"
+    changed_ = await ok(world.owner, "POST", f"{path}/update", form | {"content": tool_text(f"{MARK} again")})
+    for whose in ("valves", "valves/user"):
+        await ok(world.owner, "POST", f"{path}/{whose}/update", {"note": MARK})
+    return {"tool": tool_id, "tool_version": earlier, "tool_now": changed_["version_id"]}
+
+
+async def make_skills(world: World) -> Ids:
+    """A skill with a file, which has an earlier version."""
+    skill_id = f"victims-{next(_numbers)}"
+    form = {
+        "id": skill_id, "name": f"{MARK} skill", "description": MARK, "access_grants": [
+            granted(world.reader.id), granted(world.writer.id, "write"),
+        ],
+        "files": [{"path": "SKILL.md", "content": MARK}, {"path": "more.md", "content": f"{MARK} more"}],
+    }  # fmt: skip
+    earlier = (await ok(world.owner, "POST", "/api/v1/skills/create", form))["version_id"]
+    later = {"id": skill_id, "name": f"{MARK} skill", "content": f"{MARK} again"}
+    changed_ = await ok(world.owner, "POST", f"/api/v1/skills/id/{skill_id}/update", later)
+    return {"skill": skill_id, "skill_version": earlier, "skill_now": changed_["version_id"]}
+
+
+async def make_prompts(world: World) -> Ids:
+    """A prompt with a tag, which has an earlier version."""
+    command = f"{MARK}-{next(_numbers)}"
+    form = {
+        "command": command, "name": f"{MARK} prompt", "content": MARK, "tags": [f"{MARK} tag"], "access_grants": [
+            granted(world.reader.id), granted(world.writer.id, "write"),
+        ],
+    }  # fmt: skip
+    made = await ok(world.owner, "POST", "/api/v1/prompts/create", form)
+    later = {"command": command, "name": f"{MARK} prompt", "content": f"{MARK} again"}
+    changed_ = await ok(world.owner, "POST", f"/api/v1/prompts/id/{made['id']}/update", later)
+    return {
+        "prompt": made["id"],
+        "command": command,
+        "prompt_version": made["version_id"],
+        "prompt_now": changed_["version_id"],
+    }
+
+
+async def make_feedback(world: World) -> Ids:
+    """What somebody thinks of an answer, with the chat as it was."""
+    data = {"rating": -1, "model_id": "echo", "comment": f"{MARK} comment"}
+    form = {"type": "rating", "data": data, "meta": {"note": MARK}, "snapshot": {"chat": {"title": f"{MARK} chat"}}}
+    return {"feedback": (await ok(world.owner, "POST", "/api/v1/evaluations/feedback", form))["id"]}
+
+
+async def make_memories(world: World) -> Ids:
+    """A memory of the victim, which nobody else gets at."""
+    form = {"content": f"{MARK} likes tea {next(_numbers)}", "path": "drinks"}
+    return {"memory": (await ok(world.owner, "POST", "/api/v1/memories/add", form))["id"]}
+
+
+async def make_calendars(world: World) -> Ids:
+    """A calendar with an event that repeats, to which its owner and the reader are invited."""
+    grants = [granted(world.reader.id), granted(world.writer.id, "write")]
+    form = {"name": f"{MARK} calendar", "access_grants": grants}
+    made = await ok(world.owner, "POST", "/api/v1/calendars/create", form)
+    event = {
+        "calendar_id": made["id"], "title": f"{MARK} event", "start_at": 1_795_200_000_000_000_000,
+        "rrule": "FREQ=DAILY", "attendees": [{"user_id": world.owner.id}, {"user_id": world.reader.id}],
+    }  # fmt: skip
+    return {
+        "calendar": made["id"],
+        "event": (await ok(world.owner, "POST", "/api/v1/calendars/events/create", event))["id"],
+    }
+
+
+async def make_notes(world: World) -> Ids:
+    """A note that has been opened, with an earlier version."""
+    text = {"content": {"json": None, "html": f"<p>{MARK}</p>", "md": MARK}}
+    grants = [granted(world.reader.id), granted(world.writer.id, "write")]
+    form = {"title": f"{MARK} note", "data": text, "access_grants": grants}
+    made = await ok(world.owner, "POST", "/api/v1/notes/create", form)
+    later = {"data": {"content": {"json": None, "html": None, "md": f"{MARK} again"}}}
+    await ok(world.owner, "POST", f"/api/v1/notes/{made['id']}/update", later)
+    versions = await ok(world.owner, "GET", f"/api/v1/notes/{made['id']}/history")
+    return {"note": made["id"], "note_version": versions[0]["id"]}
+
+
+async def make_automations(world: World) -> Ids:
+    """An automation of the victim, which nobody else gets at. It is due in a hundred years."""
+    data = {"prompt": f"{MARK} prompt", "model_id": "echo", "rrule": "DTSTART:21261120T090000\nRRULE:FREQ=DAILY"}
+    form = {"name": f"{MARK} automation", "data": data}
+    return {"automation": (await ok(world.owner, "POST", "/api/v1/automations/create", form))["id"]}
+
+
+async def make_channels(world: World) -> Ids:
+    """A channel of the victim's with a message, its thread, a webhook; and a group that nobody else is in."""
+    number = next(_numbers)
+    grants = [granted(world.reader.id), granted(world.writer.id, "write")]
+    form = {"name": f"{MARK} channel {number}", "description": MARK, "access_grants": grants}
+    channel = (await ok(world.admin, "POST", "/api/v1/channels/create", form))["id"]
+    table = tables.channel
+    async with world.live.app.state.oui.database.write() as unit:
+        # Administrators make open channels; this one is somebody's who is none.
+        await unit.connection.execute(table.update().where(table.c.id == channel).values(user_id=world.owner.id))
+    path = f"/api/v1/channels/{channel}"
+    message = (await ok(world.owner, "POST", f"{path}/messages/post", {"content": f"{MARK} said"}))["id"]
+    await ok(world.owner, "POST", f"{path}/messages/post", {"content": f"{MARK} more", "parent_id": message})
+    webhook = (await ok(world.owner, "POST", f"{path}/webhooks/create", {"name": f"{MARK} hook"}))["id"]
+    private = {"name": f"{MARK} group {number}", "type": "group"}
+    group = (await ok(world.owner, "POST", "/api/v1/channels/create", private))["id"]
+    return {"channel": channel, "channel_message": message, "webhook": webhook, "channel_group": group}
+
+
+async def make_functions(world: World) -> Ids:
+    """A function of an admin's, which is switched on for all."""
+    function_id = f"mine_{next(_numbers)}"
+    text = tool_text(MARK).replace("Tools", "Action").replace("look", "action")
+    # Its name is for everybody.
+    form = {"id": function_id, "name": "A function", "content": text, "meta": {}}
+    earlier = (await ok(world.admin, "POST", "/api/v1/functions/create", form))["version_id"]
+    path = f"/api/v1/functions/id/{function_id}"
+    await ok(world.admin, "POST", f"{path}/update", form | {"content": f"{text}# {MARK}"})
+    await ok(world.admin, "POST", f"{path}/toggle")
+    await ok(world.admin, "POST", f"{path}/valves/update", {"note": MARK})
+    # A button for everybody below every answer, which does something to the message.
+    action_id = f"button_{function_id}"
+    await ok(world.admin, "POST", "/api/v1/functions/create", form | {"id": action_id, "content": BUTTON})
+    for switch in ("toggle", "toggle/global"):
+        await ok(world.admin, "POST", f"/api/v1/functions/id/{action_id}/{switch}")
+    return {"function": function_id, "function_version": earlier, "action": action_id}
 
 
 async def make_groups(world: World) -> Ids:
@@ -265,6 +474,27 @@ async def make_local_models(world: World) -> Ids:
     return {"file": added["name"]}
 
 
+async def make_notifications(world: World) -> Ids:
+    """A target of the victim's notifications, which nobody else gets at, whatever its name is."""
+    form = {"id": f"{MARK} {next(_numbers)}", "type": "page"}
+    return {"notification": (await ok(world.owner, "POST", "/api/v1/notifications/targets", form))["id"]}
+
+
+async def make_files(world: World) -> Ids:
+    """A file that is in a knowledge base, which others may read and change, and one that is not."""
+    ids: Ids = {}
+    for name in ("upload", "private"):
+        form = {"file": (f"{MARK} {name}.html", f"<p>{MARK} text {next(_numbers)}".encode())}
+        reply = await world.owner.client.post("/api/v1/files/?process_in_background=false", files=form)
+        assert reply.status_code == 200, reply.text
+        ids[name] = reply.json()["id"]
+    grants = [granted(world.reader.id), granted(world.writer.id, "write")]
+    form = {"name": f"{MARK} files", "description": MARK, "access_grants": grants}
+    base = (await ok(world.owner, "POST", "/api/v1/knowledge/create", form))["id"]
+    await ok(world.owner, "POST", f"/api/v1/knowledge/{base}/file/add", {"file_id": ids["upload"]})
+    return ids | {"in_base": f'{{"knowledge_id": "{base}"}}'}
+
+
 class Canary(msgspec.Struct, frozen=True):
     note: str
 
@@ -286,6 +516,12 @@ async def make_jobs(world: World) -> Ids:
 
 MAKERS: dict[tuple[str, ...], Callable[[World], Awaitable[Ids]]] = {
     ("user",): make_users, ("group",): make_groups, ("model",): make_models, ("chat", "folder", "file"): make_chats,
+    ("knowledge",): make_knowledge, ("tool",): make_tools, ("skill",): make_skills,
+    ("prompt",): make_prompts, ("note",): make_notes, ("channel",): make_channels, ("function",): make_functions,
+    ("file",): make_files, ("feedback",): make_feedback, ("memory",): make_memories,
+    ("calendar",): make_calendars,
+    ("notification",): make_notifications,
+    ("automation",): make_automations,
     ("local_model",): make_local_models, ("job",): make_jobs,
 }  # fmt: skip
 
@@ -299,6 +535,8 @@ async def settle_permissions(live: Live, upstream: Upstream) -> None:
             "user.permissions": {s: dict.fromkeys(e, True) for s, e in tree.items()}
             | {"chat": dict.fromkeys(tree["chat"], True) | {"temporary_enforced": False}},
             "auth.enable_api_keys": True,
+            "ui.enable_user_webhooks": True,
+            "channels.enable": True,
             "ollama.base_urls": [upstream.url],
             "ollama.api_configs": {"0": {"prefix_id": "oll"}},
         }
@@ -326,6 +564,11 @@ async def close(world: World) -> None:
         await getattr(world, role).client.aclose()
 
 
+def _shown(column: "sa.Column[Any]", dialect: str) -> "sa.ColumnElement[Any]":
+    """SQLite takes bytes for text as they are."""
+    return sa.func.hex(column) if dialect == "sqlite" and isinstance(column.type, sa.LargeBinary) else column
+
+
 async def rows_of(live: Live) -> Rows:
     """Every row of every table, but for what the server notes about callers by itself."""
     out: Rows = {}
@@ -334,7 +577,7 @@ async def rows_of(live: Live) -> Rows:
             if table.name in _APART:
                 continue
             columns = [c for c in table.columns if c.name not in _NOTED.get(table.name, ())]
-            raw = sa.select(*(sa.cast(c, sa.Text) for c in columns))
+            raw = sa.select(*(sa.cast(_shown(c, connection.dialect.name), sa.Text) for c in columns))
             at = [i for i, c in enumerate(columns) if c.primary_key]
             # What the server does by itself in the background notes when it is done.
             found = (tuple(row) for row in await connection.execute(raw) if not _BY_ITSELF.intersection(row))
@@ -352,10 +595,20 @@ def changed(before: Rows, after: Rows, caller: str | None = None) -> list[str]:
             row, old = rows.get(key), was.get(key)
             owners = {r[i] for r in (row, old) if r is not None for i in places}
             if row != old and not (
-                caller is not None and (owners == {caller} or _child_of(name, row or old, after, caller))
+                caller is not None
+                and (
+                    owners == {caller}
+                    or (name == "attempt" and key[0] in _attempts_of(caller))
+                    or _child_of(name, row or old, after, caller)
+                )
             ):
                 out.append(f"{name} {key}: {old} -> {row}")
     return out
+
+
+def _attempts_of(user_id: str) -> set[str]:
+    """Keys of the rows that count what somebody alone may not do too often."""
+    return {_digest(f"{kind} {user_id}").hex() for kind in ("password", "index", "export")}
 
 
 def _columns(name: str) -> list[str]:
@@ -371,11 +624,31 @@ def _child_of(name: str, row: tuple[Any, ...] | None, rows: Rows, caller: str) -
         messages = [m for m in rows["chat_message"].values() if m[_columns("chat_message").index("n")] in numbers]
         # A message that is gone took its uses along, which its own row tells.
         return numbers != {None} and all(_child_of("chat_message", m, rows, caller) for m in messages)
-    place = {"chat_message": "chat_id", "access_grant": "resource_id"}.get(name)
+    if name == "chunk":
+        documents = [d for key, d in rows["document"].items() if key == (row[_columns("chunk").index("document_n")],)]
+        return all(_child_of("document", d, rows, caller) for d in documents)
+    place = {
+        "chat_message": "chat_id",
+        "access_grant": "resource_id",
+        "document": "file_id",
+        "skill_file": "skill_id",
+        "channel_member": "channel_id",
+        "channel_message": "channel_id",
+        "channel_webhook": "channel_id",
+        "channel_file": "channel_id",
+        "feedback_snapshot": "feedback_id",
+        "calendar_event_attendee": "event_id",
+        "automation_run": "automation_id",
+        "note_update": "note_id",
+        "note_chat": "chat_id",
+    }.get(name)
     if place is None:
         return False
     parent = row[_columns(name).index(place)]
-    for table in {"chat"} | {resource.table.name for resource in resources.ALL}:
+    if name == "document" and parent is None:
+        parent = row[_columns(name).index("memory_id")]
+    owned = {"chat", "file", "feedback", "memory", "calendar_event", "automation"}
+    for table in owned | {resource.table.name for resource in resources.ALL}:
         columns = _columns(table)
         for other in rows[table].values():
             if other[columns.index("id")] == parent:

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from tests.security.matrix import Case, Outcome, granted
+from tests.security.matrix import Case, Outcome, granted, tool_text
 
-CHATS, FOLDERS, MODELS, GROUPS, USERS = (f"/api/v1/{n}" for n in ("chats", "folders", "models", "groups", "users"))
+CHATS, FOLDERS, MODELS, GROUPS, USERS, BASES = (
+    f"/api/v1/{n}" for n in ("chats", "folders", "models", "groups", "users", "knowledge")
+)
 LOCALS = "/api/v1/llamaforge"
 SAY = [{"role": "user", "content": "hi"}]
 ASK = {"messages": SAY, "stream": False, "input": "x", "prompt": "hi", "responses": ["a", "b"]}
@@ -12,6 +14,8 @@ GRANTS = {"access_grants": [granted("$stranger", "write")]}
 MODEL_ROW = {"id": "$model", "base_model_id": "echo", "name": "taken", "meta": {}, "params": {}}
 PERSON = {"role": "user", "name": "Owner One", "email": "owner.one@example.com", "profile_image_url": ""}
 GROUP = {"name": "taken", "description": ""}
+BASE = {"name": "taken", "description": "taken"}
+KEPT, LOOSE, PRIVATE = ({"file_id": name} for name in ("$kept", "$loose", "$private"))
 # Lists of one's own: they answer everybody, each with their own things.
 LIST = Case(reader="own", stranger="own", admin="own")
 # They change all that one has.
@@ -23,6 +27,7 @@ JOB = Case(path={"job_id": "$job"})
 OWNERS, OWNERS_LAST = Case(writer="no"), Case(writer="no", turn=1)
 USE, LOCAL = Case(ASK | {"model": "$model"}), Case(ASK | {"model": "$local"})
 # Chats have messages and no prompt.
+SAY_LIMITED = Case({"messages": SAY, "max_tokens": 9, "model": "$model"})
 TELL, TELL_LOCAL = (Case({"messages": SAY, "stream": False, "model": model}) for model in ("$model", "$local"))
 
 
@@ -53,18 +58,75 @@ def asked() -> list[Case]:
     ]
 
 
-# No versions of models are kept yet, so that nobody finds one.
-NO_VERSION = Case(query={"id": "$model"}, owner="no", writer="no", reader="no", admin="no")
+# One that is in a knowledge base, and one that is not.
+FILE = [CASE, Case(path={"id": "$private"}, reader="no", writer="no")]
+RETRIEVAL = "/api/v1/retrieval/process"
+EARLIER = Case(query={"id": "$model"}, path={"history_id": "$model_version"})
+TOOLS, FUNCTIONS = "/api/v1/tools", "/api/v1/functions"
+RATINGS = "/api/v1/evaluations"
+RATING = {"type": "rating", "data": {"rating": 1, "model_id": "echo"}}
+SKILLS = "/api/v1/skills"
+MEMORIES = "/api/v1/memories"
+CALENDARS = "/api/v1/calendars"
+AUTOMATIONS = "/api/v1/automations"
+AUTOMATION = {
+    "name": "taken", "data": {"prompt": "x", "model_id": "echo", "rrule": "DTSTART:21261120T090000\nRRULE:FREQ=DAILY"},
+}  # fmt: skip
+NOVEMBER = {"start": "2026-11-01T00:00:00Z", "end": "2026-12-13T00:00:00Z"}
+EVENT = {"calendar_id": "$calendar", "title": "taken", "start_at": 1_795_200_000_000_000_000}
+NOTIFICATIONS = "/api/v1/notifications/targets"
+CHANNELS = "/api/v1/channels"
+PRIVATE_CHANNEL = {"name": "mine", "type": "group"}
+A_MESSAGE = {"message_id": "$channel_message"}
+A_GROUP = {"id": "$channel_group"}
+A_WEBHOOK = {"webhook_id": "$webhook"}
+# Nobody else is in it.
+OUTSIDE: dict[str, Outcome] = {"writer": "no", "reader": "no", "admin": "no"}
+SKILL = {"name": "taken", "content": "taken"}
+SKILL_NOW = {"version_id": "$skill_now"}
+SKILL_FILE = SKILL_NOW | {"path": "more.md"}
+SKILL_DIFFERENCE = {"from_id": "$skill_version", "to_id": "$skill_now"}
+PROMPTS = "/api/v1/prompts"
+NOTES = "/api/v1/notes"
+NOTE = {"title": "taken", "data": {"content": {"md": "taken"}}}
+# Its command stays the victim's: another one would be taken at the second time.
+PROMPT = {"command": "$command", "name": "taken", "content": "taken"}
+PROMPT_DIFFERENCE = {"from_id": "$prompt_version", "to_id": "$prompt_now"}
+# What is sent is one's own; it says nothing of the victim's but that an id is taken.
+SENDS = ("files", "mine.md", "# Mine")
+TOOL = {"name": "taken", "content": tool_text("taken"), "meta": {}}
+# The victim's; and one of another thing's, which is none of it.
+VERSION = Case(path={"history_id": "$tool_version"})
+NOBODY: dict[str, Outcome] = {"owner": "no", "writer": "no", "admin": "no"}
+DIFFERENCE = {"from_id": "$tool_version", "to_id": "$tool_now"}
+FUNCTION_VERSION = {"history_id": "$function_version"}
+# Functions that are switched on are for everybody.
+EVERYBODYS = Case(owner="own", writer="own", reader="own", stranger="own", admin="ok")
 
 DOORS: dict[str, list[Case]] = {
     "POST /api/chat/completed": [
         Case({"chat_id": "$chat", "id": "$answer", "messages": []}, reader="own", stranger="own", admin="own"),
+    ],
+    # Whoever may write into a chat changes what he has written himself.
+    "POST /api/chat/actions/{action_id}": [
+        Case(
+            {"model": "echo", "chat_id": chat, "id": "$answer", "messages": []},
+            path={"action_id": "$action"},
+            reader="no",
+            writer="no",
+            admin="no",
+        )
+        for chat in ("$chat",)
     ],
     "POST /api/chat/completions": asked(),
     "POST /api/v1/chat/completions": asked(),
     "POST /openai/chat/completions": [TELL],
     "POST /ollama/v1/chat/completions": [TELL, TELL_LOCAL],
     "POST /ollama/v1/chat/completions/{url_idx}": [TELL],
+    "POST /api/v1/messages": [SAY_LIMITED],
+    "POST /api/message": [SAY_LIMITED],
+    "POST /api/v1/messages/count_tokens": [SAY_LIMITED],
+    "POST /api/message/count_tokens": [SAY_LIMITED],
     "POST /ollama/api/chat": [USE, LOCAL],
     "POST /ollama/api/chat/{url_idx}": [USE],
     "POST /ollama/api/generate": [USE, LOCAL],
@@ -78,6 +140,12 @@ DOORS: dict[str, list[Case]] = {
     "POST /ollama/api/embeddings/{url_idx}": [LOCAL],
     "POST /ollama/v1/embeddings": [LOCAL],
     "POST /ollama/v1/embeddings/{url_idx}": [LOCAL],
+    "POST /ollama/v1/completions": [Case(ASK | {"model": "$local"})],
+    "POST /ollama/v1/completions/{url_idx}": [Case(ASK | {"model": "$local"})],
+    "POST /ollama/v1/messages": [Case(ASK | {"model": "$local"})],
+    "POST /ollama/v1/messages/{url_idx}": [Case(ASK | {"model": "$local"})],
+    "POST /ollama/v1/responses": [Case(ASK | {"model": "$local"})],
+    "POST /ollama/v1/responses/{url_idx}": [Case(ASK | {"model": "$local"})],
     "POST /ollama/api/show": [LOCAL],
     "POST /api/v1/tasks/moa/completions": [USE],
     "POST /api/v1/tasks/{kind}/completions": [
@@ -179,7 +247,43 @@ DOORS: dict[str, list[Case]] = {
     # Folders
     f"GET {FOLDERS}/": [LIST],
     f"POST {FOLDERS}/": [Case({"name": "inside", "parent_id": "$folder"})],
-    "GET /api/v1/files/{id}/content": [Case(admin="ok")],
+    # Files
+    "GET /api/v1/files/": [Case(reader="own", stranger="own", admin="ok")],
+    "POST /api/v1/files/": [
+        Case(form={}, reader="own", stranger="own", admin="own"),
+        Case(form={"metadata": '{"id": "taken"}'}, reader="own", stranger="own", admin="own"),
+        Case(form={"metadata": "$in_base"}, reader="no", writer="ok", stranger="no", admin="ok"),
+    ],
+    "DELETE /api/v1/files/all": [LAST],
+    "GET /api/v1/files/count": [Case(reader="own", stranger="own", admin="own")],
+    "GET /api/v1/files/user/count": [LIST],
+    "GET /api/v1/files/search": [
+        Case(query={"filename": "victim*"}, reader="no", stranger="no", admin="ok"),
+    ],
+    "GET /api/v1/files/user/search": [LIST, Case(query={"filename": "victim*"}, reader="own", stranger="own", admin="own")],
+    "GET /api/v1/files/{id}": FILE,
+    "DELETE /api/v1/files/{id}": [LAST, Case(path={"id": "$private"}, reader="no", writer="no", turn=1)],
+    "GET /api/v1/files/{id}/content": [CASE, Case(path={"id": "$upload"}), *FILE],
+    "GET /api/v1/files/{id}/content/html": FILE,
+    "GET /api/v1/files/{id}/content/{file_name}": FILE,
+    "GET /api/v1/files/{id}/data/content": FILE,
+    "POST /api/v1/files/{id}/data/content/update": [
+        Case({"content": "taken"}), Case({"content": "taken"}, path={"id": "$private"}, writer="no"),
+    ],
+    "GET /api/v1/files/{id}/process/status": [*FILE, Case(query={"stream": "true"})],
+    "POST /api/v1/files/{id}/rename": [
+        Case({"filename": "taken"}), Case({"filename": "taken"}, path={"id": "$private"}, writer="no"),
+    ],
+    f"POST {RETRIEVAL}/file": [
+        Case({"file_id": "$upload"}), Case({"file_id": "$upload", "content": "taken"}),
+        Case({"file_id": "$private"}, writer="no"),
+        Case({"file_id": "$upload", "collection_name": "$knowledge"}, writer="ok"),
+    ],
+    # Files that one may not change are among its errors.
+    f"POST {RETRIEVAL}/files/batch": [
+        Case({"files": [{"id": "$private"}], "collection_name": "$knowledge"},
+             reader="own", writer="own", stranger="own", admin="ok"),
+    ],
     f"GET {FOLDERS}/shared": [Case(stranger="own", admin="own")],
     f"DELETE {FOLDERS}/{{id}}": [LAST],
     f"GET {FOLDERS}/{{id}}": [Case(admin="no"), Case(path={"id": "$subfolder"}, reader="no")],
@@ -200,8 +304,11 @@ DOORS: dict[str, list[Case]] = {
     f"POST {MODELS}/model/access/update": [Case({"id": "$model"} | GRANTS, turn=1)],
     f"POST {MODELS}/model/delete": [Case({"id": "$model"}, turn=1)],
     f"GET {MODELS}/model/history": [Case(query={"id": "$model"})],
-    f"DELETE {MODELS}/model/history/{{history_id}}": [NO_VERSION],
-    f"GET {MODELS}/model/history/{{history_id}}": [NO_VERSION],
+    f"DELETE {MODELS}/model/history/{{history_id}}": [
+        Case(query={"id": "$model"}, path={"history_id": "$model_version"}, turn=1),
+        Case(query={"id": "$model"}, path={"history_id": "$tool_version"}, **NOBODY),
+    ],
+    f"GET {MODELS}/model/history/{{history_id}}": [EARLIER],
     f"GET {MODELS}/model/profile/image": [
         # Everybody is sent on to the picture that all models have.
         Case(query={"id": "$model"}, owner="own", reader="own", stranger="own", admin="own"),
@@ -209,9 +316,318 @@ DOORS: dict[str, list[Case]] = {
     f"POST {MODELS}/model/toggle": [Case(query={"id": "$model"}, turn=1)],
     f"POST {MODELS}/model/update": [Case(MODEL_ROW)],
     f"POST {MODELS}/model/update/version": [
-        Case({"version_id": "v"}, query={"id": "$model"}, owner="no", writer="no", reader="no", admin="no"),
+        Case({"version_id": "$model_version"}, query={"id": "$model"}, turn=1),
+        Case({"version_id": "$tool_version"}, query={"id": "$model"}, **NOBODY),
     ],
     f"GET {MODELS}/tags": [Case(stranger="own")],
+    # Tools
+    f"GET {TOOLS}/": [Case(stranger="own")],
+    f"GET {TOOLS}/list": [Case(stranger="own")],
+    f"GET {TOOLS}/export": [Case(reader="own", stranger="own")],
+    f"POST {TOOLS}/create": [
+        Case(TOOL | {"id": "$tool"}, **NOBODY),
+        Case(TOOL | {"id": "fresh"}, reader="own", writer="own", stranger="own", admin="own", turn=1),
+    ],
+    f"GET {TOOLS}/id/{{id}}": [CASE],
+    f"POST {TOOLS}/id/{{id}}/update": [Case(TOOL | {"id": "$tool"}, turn=1)],
+    f"POST {TOOLS}/id/{{id}}/update/version": [
+        Case({"version_id": "$tool_version"}, turn=1), Case({"version_id": "$function_version"}, **NOBODY),
+    ],
+    f"POST {TOOLS}/id/{{id}}/access/update": [Case(GRANTS, turn=1)],
+    f"DELETE {TOOLS}/id/{{id}}/delete": [LAST],
+    f"GET {TOOLS}/id/{{id}}/specs": [CASE],
+    f"GET {TOOLS}/id/{{id}}/valves": [CASE],
+    f"GET {TOOLS}/id/{{id}}/valves/spec": [CASE],
+    f"POST {TOOLS}/id/{{id}}/valves/update": [Case({"note": "taken"})],
+    f"GET {TOOLS}/id/{{id}}/valves/user": [CASE],
+    f"GET {TOOLS}/id/{{id}}/valves/user/spec": [CASE],
+    f"POST {TOOLS}/id/{{id}}/valves/user/update": [Case({"note": "mine"}, reader="own", writer="own", stranger="no")],
+    f"GET {TOOLS}/id/{{id}}/history": [CASE],
+    f"GET {TOOLS}/id/{{id}}/history/diff": [
+        Case(query=DIFFERENCE), Case(query=DIFFERENCE | {"to_id": "$function_version"}, **NOBODY),
+    ],
+    f"GET {TOOLS}/id/{{id}}/history/{{history_id}}": [VERSION, Case(path={"history_id": "$function_version"}, **NOBODY)],
+    f"DELETE {TOOLS}/id/{{id}}/history/{{history_id}}": [
+        Case(path={"history_id": "$tool_version"}, turn=1), Case(path={"history_id": "$tool_now"}, **NOBODY),
+    ],
+    # Skills: the version in use is for readers, earlier ones are for who may change them
+    f"GET {SKILLS}/": [Case(stranger="own")],
+    f"GET {SKILLS}/list": [Case(stranger="own")],
+    f"GET {SKILLS}/export": [
+        Case(stranger="own"), Case(query={"ids": "$skill"}),
+        Case(query={"ids": "$skill", "version_id": "$skill_version"}, reader="no", writer="ok"),
+    ],
+    f"POST {SKILLS}/create": [
+        Case(SKILL | {"id": "$skill"}, **NOBODY),
+        Case(SKILL | {"id": "fresh"}, reader="own", writer="own", stranger="own", admin="own", turn=1),
+    ],
+    f"POST {SKILLS}/import/preview": [
+        Case(form={}, sends=SENDS, reader="own", writer="own", stranger="own", admin="own"),
+    ],
+    f"POST {SKILLS}/import": [
+        Case(form={"decisions": '[{"action": "replace", "id": "$skill", "name": "taken"}]'}, sends=SENDS,
+             reader="own", writer="own", stranger="own", admin="own", turn=1),
+    ],
+    f"GET {SKILLS}/id/{{id}}": [CASE],
+    f"POST {SKILLS}/id/{{id}}/update": [Case(SKILL | {"id": "$skill"}, turn=1)],
+    f"POST {SKILLS}/id/{{id}}/update/version": [
+        Case({"version_id": "$skill_version", "expected_version_id": "$skill_now"}, turn=1),
+        Case({"version_id": "$tool_version", "expected_version_id": "$skill_now"}, **NOBODY),
+    ],
+    f"POST {SKILLS}/id/{{id}}/access/update": [Case(GRANTS, turn=1)],
+    f"POST {SKILLS}/id/{{id}}/toggle": [LAST],
+    f"POST {SKILLS}/id/{{id}}/clone": [
+        Case({"id": "copy", "name": "copy"}, turn=1),
+        Case({"id": "copied", "name": "copy", "version_id": "$skill_version"}, reader="no", writer="ok", turn=1),
+    ],
+    f"DELETE {SKILLS}/id/{{id}}/delete": [LAST],
+    f"GET {SKILLS}/id/{{id}}/files": [CASE, Case(query={"version_id": "$skill_version"}, reader="no", writer="ok")],
+    f"GET {SKILLS}/id/{{id}}/files/content": [
+        Case(query=SKILL_FILE), Case(query=SKILL_FILE | {"version_id": "$skill_version"}, reader="no", writer="ok"),
+    ],
+    f"GET {SKILLS}/id/{{id}}/history": [CASE],
+    f"GET {SKILLS}/id/{{id}}/history/diff": [
+        Case(query=SKILL_DIFFERENCE), Case(query=SKILL_DIFFERENCE | {"to_id": "$tool_version"}, **NOBODY),
+    ],
+    f"GET {SKILLS}/id/{{id}}/history/diff/file": [Case(query=SKILL_DIFFERENCE | {"path": "SKILL.md"})],
+    f"GET {SKILLS}/id/{{id}}/history/{{history_id}}": [
+        Case(path={"history_id": "$skill_now"}), Case(path={"history_id": "$skill_version"}, reader="no", writer="ok"),
+        Case(path={"history_id": "$tool_version"}, reader="no", **NOBODY),
+    ],
+    f"DELETE {SKILLS}/id/{{id}}/history/{{history_id}}": [
+        Case(path={"history_id": "$skill_version"}, turn=1), Case(path={"history_id": "$skill_now"}, **NOBODY),
+    ],
+    # Notes: versions are for who may change them; chats beside them are each person's own
+    f"GET {NOTES}/": [Case(stranger="own", admin="own")],
+    f"GET {NOTES}/pinned": [Case(reader="own", writer="own", stranger="own", admin="own")],
+    f"GET {NOTES}/search": [Case(stranger="own", admin="own"), Case(query={"query": "victim"}, stranger="own", admin="own")],
+    f"POST {NOTES}/create": [Case(NOTE, reader="own", writer="own", stranger="own", admin="own", turn=1)],
+    f"GET {NOTES}/{{id}}": [CASE],
+    f"POST {NOTES}/{{id}}/update": [Case(NOTE, turn=1), Case({"data": {"files": []}}, turn=1)],
+    f"POST {NOTES}/{{id}}/access/update": [Case(GRANTS, turn=1)],
+    f"POST {NOTES}/{{id}}/pin": [Case(turn=1)],
+    f"GET {NOTES}/{{id}}/chat": [Case(turn=1)],
+    f"POST {NOTES}/{{id}}/chat": [Case(turn=1)],
+    f"GET {NOTES}/{{id}}/chats": [Case(reader="own", writer="own")],
+    f"GET {NOTES}/{{id}}/history": [Case(reader="no", writer="ok")],
+    f"GET {NOTES}/{{id}}/history/{{version_id}}": [
+        Case(path={"version_id": "$note_version"}, reader="no", writer="ok"),
+        Case(path={"version_id": "$tool_version"}, **NOBODY),
+    ],
+    f"POST {NOTES}/{{id}}/history/{{version_id}}/restore": [
+        Case(path={"version_id": "$note_version"}, turn=1), Case(path={"version_id": "$tool_version"}, **NOBODY),
+    ],
+    f"DELETE {NOTES}/{{id}}/delete": [LAST],
+    # Prompts: the version in use is for readers, earlier ones are for who may change them
+    f"GET {PROMPTS}/": [Case(stranger="own")],
+    f"GET {PROMPTS}/list": [Case(stranger="own"), Case(query={"query": "$command"}, stranger="own")],
+    f"GET {PROMPTS}/tags": [Case(stranger="own")],
+    f"POST {PROMPTS}/create": [
+        Case(PROMPT, **NOBODY),
+        Case(PROMPT | {"command": "fresh"}, reader="own", writer="own", stranger="own", admin="own", turn=1),
+    ],
+    f"GET {PROMPTS}/id/{{id}}": [CASE],
+    f"POST {PROMPTS}/id/{{id}}/update": [Case(PROMPT, turn=1), Case(PROMPT | {"is_production": False}, turn=1)],
+    f"POST {PROMPTS}/id/{{id}}/update/meta": [Case({"command": "$command", "name": "taken"}, turn=1)],
+    f"POST {PROMPTS}/id/{{id}}/update/version": [
+        Case({"version_id": "$prompt_version"}, turn=1), Case({"version_id": "$tool_version"}, **NOBODY),
+    ],
+    f"POST {PROMPTS}/id/{{id}}/access/update": [Case(GRANTS, turn=1)],
+    f"POST {PROMPTS}/id/{{id}}/toggle": [LAST],
+    f"DELETE {PROMPTS}/id/{{id}}/delete": [LAST],
+    f"GET {PROMPTS}/id/{{id}}/history": [CASE],
+    f"GET {PROMPTS}/id/{{id}}/history/diff": [
+        Case(query=PROMPT_DIFFERENCE), Case(query=PROMPT_DIFFERENCE | {"to_id": "$tool_version"}, **NOBODY),
+    ],
+    f"GET {PROMPTS}/id/{{id}}/history/{{history_id}}": [
+        Case(path={"history_id": "$prompt_now"}), Case(path={"history_id": "$prompt_version"}, reader="no", writer="ok"),
+        Case(path={"history_id": "$tool_version"}, reader="no", **NOBODY),
+    ],
+    f"DELETE {PROMPTS}/id/{{id}}/history/{{history_id}}": [
+        Case(path={"history_id": "$prompt_version"}, turn=1), Case(path={"history_id": "$prompt_now"}, **NOBODY),
+    ],
+    # Channels: who may write in one writes messages there, and changes neither the channel nor what others wrote
+    f"GET {CHANNELS}/": [Case(stranger="own")],
+    f"GET {CHANNELS}/list": [Case(stranger="own")],
+    f"GET {CHANNELS}/users/{{user_id}}": [LIST],
+    f"POST {CHANNELS}/create": [Case(PRIVATE_CHANNEL, reader="own", writer="own", stranger="own", admin="own")],
+    f"GET {CHANNELS}/{{id}}": [CASE, Case(path=A_GROUP, **OUTSIDE)],
+    f"GET {CHANNELS}/{{id}}/members": [CASE, Case(path=A_GROUP, **OUTSIDE)],
+    f"POST {CHANNELS}/{{id}}/members/active": [Case({"is_active": True})],
+    f"POST {CHANNELS}/{{id}}/members/mute": [Case({"is_channel_muted": False})],
+    f"GET {CHANNELS}/{{id}}/messages": [CASE, Case(path=A_GROUP, **OUTSIDE)],
+    f"GET {CHANNELS}/{{id}}/messages/pinned": [CASE],
+    f"GET {CHANNELS}/{{id}}/messages/{{message_id}}": [
+        Case(path=A_MESSAGE), Case(path=A_MESSAGE | A_GROUP, reader="no", **NOBODY),
+    ],
+    f"GET {CHANNELS}/{{id}}/messages/{{message_id}}/data": [Case(path=A_MESSAGE)],
+    f"GET {CHANNELS}/{{id}}/messages/{{message_id}}/thread": [Case(path=A_MESSAGE)],
+    f"POST {CHANNELS}/{{id}}/messages/post": [
+        Case({"content": "hi"}, writer="ok"), Case({"content": "hi"}, path=A_GROUP, **OUTSIDE),
+        Case({"content": "hi", "parent_id": "$channel_message"}, writer="ok"),
+        Case({"content": "hi", "reply_to_id": "$channel_message"}, path=A_GROUP, reader="no", **NOBODY),
+    ],
+    f"POST {CHANNELS}/{{id}}/messages/{{message_id}}/pin": [Case({"is_pinned": True}, path=A_MESSAGE, writer="ok")],
+    f"POST {CHANNELS}/{{id}}/messages/{{message_id}}/reactions/add": [Case({"name": "x"}, path=A_MESSAGE, writer="ok")],
+    f"POST {CHANNELS}/{{id}}/messages/{{message_id}}/reactions/remove": [Case({"name": "x"}, path=A_MESSAGE, writer="ok")],
+    f"POST {CHANNELS}/{{id}}/messages/{{message_id}}/update": [Case({"content": "new"}, path=A_MESSAGE)],
+    f"DELETE {CHANNELS}/{{id}}/messages/{{message_id}}/delete": [Case(path=A_MESSAGE, turn=1)],
+    f"POST {CHANNELS}/{{id}}/update": [Case({"name": "taken"}), Case({"name": "taken"}, path=A_GROUP, **OUTSIDE)],
+    f"POST {CHANNELS}/{{id}}/access/update": [Case(GRANTS, turn=1)],
+    f"POST {CHANNELS}/{{id}}/update/members/add": [Case({"user_ids": ["$reader"]}, path=A_GROUP, turn=1, **OUTSIDE)],
+    f"POST {CHANNELS}/{{id}}/update/members/remove": [Case({"user_ids": ["$reader"]}, path=A_GROUP, turn=1, **OUTSIDE)],
+    f"GET {CHANNELS}/{{id}}/webhooks": [Case(reader="no", writer="no")],
+    f"POST {CHANNELS}/{{id}}/webhooks/create": [Case({"name": "taken"})],
+    f"POST {CHANNELS}/{{id}}/webhooks/{{webhook_id}}/update": [
+        Case({"name": "taken"}, path=A_WEBHOOK),
+        Case({"name": "taken"}, path=A_GROUP | A_WEBHOOK, reader="no", **NOBODY),
+    ],
+    f"DELETE {CHANNELS}/{{id}}/webhooks/{{webhook_id}}/delete": [Case(path=A_WEBHOOK, turn=1)],
+    f"DELETE {CHANNELS}/{{id}}/delete": [LAST],
+    # Ratings: nobody else sees them but admins, who remove them, too
+    f"POST {RATINGS}/feedback": [
+        Case(RATING | {"meta": {"chat_id": "$chat"}}, reader="own", writer="own", admin="ok"),
+        Case(RATING | {"meta": {"chat_id": "$hidden"}}, reader="no", writer="no", admin="ok"),
+    ],
+    f"GET {RATINGS}/feedback/{{id}}": [Case(reader="no", writer="no")],
+    f"POST {RATINGS}/feedback/{{id}}": [Case(RATING, reader="no", writer="no")],
+    f"DELETE {RATINGS}/feedback/{{id}}": [Case(reader="no", writer="no", admin="ok", turn=1)],
+    f"GET {RATINGS}/feedbacks/user": [LIST],
+    f"DELETE {RATINGS}/feedbacks": [ALL_OWN],
+    # Notifications: their owner's alone
+    f"GET {NOTIFICATIONS}": [LIST],
+    f"POST {NOTIFICATIONS}": [Case({"type": "page"}, reader="own", writer="own", stranger="own", admin="own")],
+    f"PUT {NOTIFICATIONS}/{{target_id}}": [Case({"enabled": False}, writer="no")],
+    f"PUT {NOTIFICATIONS}/{{target_id}}/default": [OWNERS],
+    f"POST {NOTIFICATIONS}/{{target_id}}/test": [OWNERS],
+    f"DELETE {NOTIFICATIONS}/{{target_id}}": [OWNERS_LAST],
+    # Memories: their owner's alone
+    f"GET {MEMORIES}/": [LIST],
+    f"POST {MEMORIES}/add": [
+        Case({"content": "mine"}, reader="own", writer="own", stranger="own", admin="own"),
+    ],
+    f"POST {MEMORIES}/update": [
+        Case({"operations": [{"action": "replace", "id": "$memory", "content": "taken"}]}, turn=1),
+        Case({"operations": [{"action": "move", "id": "$memory", "path": "taken"}]}, turn=1),
+        Case({"operations": [{"action": "add", "content": "mine"}, {"action": "remove", "id": "$memory"}]}, turn=1),
+    ],
+    f"POST {MEMORIES}/query": [Case({"content": "tea", "k": 20}, reader="own", stranger="own", admin="own")],
+    f"POST {MEMORIES}/search": [
+        Case({}, reader="own", stranger="own", admin="own"),
+        Case({"memory_id": "$memory"}, reader="own", stranger="own", admin="own"),
+        Case({"query": "tea"}, reader="own", stranger="own", admin="own"),
+    ],
+    f"POST {MEMORIES}/paths": [Case({}, reader="own", stranger="own", admin="own")],
+    f"POST {MEMORIES}/path": [Case({"path": "drinks"}, reader="own", stranger="own", admin="own")],
+    f"POST {MEMORIES}/reset": [ALL_OWN],
+    f"DELETE {MEMORIES}/delete/user": [ALL_OWN],
+    f"POST {MEMORIES}/{{memory_id}}/update": [Case({"content": "taken"}, turn=1)],
+    f"DELETE {MEMORIES}/{{memory_id}}": [ALL_OWN],
+    # Calendars, and what stands in them
+    f"GET {CALENDARS}/": [Case(stranger="own", admin="own")],
+    f"POST {CALENDARS}/create": [Case({"name": "mine"}, reader="own", writer="own", stranger="own", admin="own")],
+    f"GET {CALENDARS}/events": [
+        Case(query=NOVEMBER, stranger="own", admin="own"),
+        Case(query=NOVEMBER | {"calendar_ids": "$calendar"}, stranger="own", admin="own"),
+    ],
+    f"POST {CALENDARS}/events/create": [Case(EVENT, writer="ok", reader="no", stranger="no", admin="no")],
+    f"GET {CALENDARS}/events/search": [
+        Case(stranger="own", admin="own"), Case(query={"query": "event"}, stranger="own", admin="own"),
+    ],
+    f"GET {CALENDARS}/events/{{event_id}}": [CASE],
+    f"POST {CALENDARS}/events/{{event_id}}/update": [
+        Case({"title": "taken"}, turn=1), Case({"attendees": [{"user_id": "$stranger"}]}, turn=1),
+    ],
+    f"DELETE {CALENDARS}/events/{{event_id}}/delete": [LAST],
+    # Those who are invited may say whether they come.
+    f"POST {CALENDARS}/events/{{event_id}}/rsvp": [Case({"status": "accepted"}, writer="no")],
+    f"GET {CALENDARS}/{{calendar_id}}": [CASE],
+    f"POST {CALENDARS}/{{calendar_id}}/update": [Case({"name": "taken"}, turn=1)],
+    f"POST {CALENDARS}/{{calendar_id}}/access/update": [Case(GRANTS, turn=1)],
+    # One's own default.
+    f"POST {CALENDARS}/{{calendar_id}}/default": [Case(writer="no", reader="no")],
+    f"DELETE {CALENDARS}/{{calendar_id}}/delete": [LAST],
+    # Automations: their owner's alone
+    f"GET {AUTOMATIONS}/list": [
+        Case(reader="own", writer="own", stranger="own", admin="own"),
+        Case(query={"query": "automation"}, reader="own", writer="own", stranger="own", admin="own"),
+    ],
+    f"POST {AUTOMATIONS}/create": [
+        Case(AUTOMATION, reader="own", writer="own", stranger="own", admin="own"),
+        Case(AUTOMATION | {"folder_id": "$folder"}, reader="no", writer="ok", stranger="no", admin="no"),
+    ],
+    f"GET {AUTOMATIONS}/{{id}}": [Case(reader="no", writer="no")],
+    f"POST {AUTOMATIONS}/{{id}}/update": [Case(AUTOMATION, turn=1)],
+    f"POST {AUTOMATIONS}/{{id}}/toggle": [LAST],
+    f"POST {AUTOMATIONS}/{{id}}/run": [LAST],
+    f"GET {AUTOMATIONS}/{{id}}/runs": [Case(reader="no", writer="no")],
+    f"DELETE {AUTOMATIONS}/{{id}}/delete": [LAST],
+    # Functions: the admin's alone, but for what everybody sets of them
+    f"GET {FUNCTIONS}/": [EVERYBODYS],
+    f"GET {FUNCTIONS}/list": [CASE],
+    f"GET {FUNCTIONS}/export": [CASE, Case(query={"include_valves": "true"})],
+    f"POST {FUNCTIONS}/create": [Case(TOOL | {"id": "$function"}, admin="no")],
+    f"POST {FUNCTIONS}/sync": [Case({"functions": []}, turn=1)],
+    f"GET {FUNCTIONS}/id/{{id}}": [CASE],
+    f"POST {FUNCTIONS}/id/{{id}}/update": [
+        Case(TOOL | {"id": "$function"}, admin="no"),
+        Case(TOOL | {"id": "$function", "content": "class Pipe: ..."}, turn=1),
+    ],
+    f"POST {FUNCTIONS}/id/{{id}}/update/version": [Case({"version_id": "$function_version"}, turn=1)],
+    f"POST {FUNCTIONS}/id/{{id}}/toggle": [LAST],
+    f"POST {FUNCTIONS}/id/{{id}}/toggle/global": [LAST],
+    f"DELETE {FUNCTIONS}/id/{{id}}/delete": [LAST],
+    f"GET {FUNCTIONS}/id/{{id}}/valves": [CASE],
+    f"GET {FUNCTIONS}/id/{{id}}/valves/spec": [CASE],
+    f"POST {FUNCTIONS}/id/{{id}}/valves/update": [Case({"note": "set"})],
+    f"GET {FUNCTIONS}/id/{{id}}/valves/user": [EVERYBODYS],
+    f"GET {FUNCTIONS}/id/{{id}}/valves/user/spec": [EVERYBODYS],
+    f"POST {FUNCTIONS}/id/{{id}}/valves/user/update": [
+        Case({"note": "mine"}, owner="own", writer="own", reader="own", stranger="own", admin="ok"),
+    ],
+    f"GET {FUNCTIONS}/id/{{id}}/history": [CASE],
+    f"GET {FUNCTIONS}/id/{{id}}/history/diff": [
+        Case(query={"from_id": "$function_version", "to_id": "$function_version"}),
+    ],
+    f"GET {FUNCTIONS}/id/{{id}}/history/{{history_id}}": [Case(path=FUNCTION_VERSION)],
+    f"DELETE {FUNCTIONS}/id/{{id}}/history/{{history_id}}": [Case(path=FUNCTION_VERSION, turn=1)],
+    # Knowledge
+    f"GET {BASES}/": [Case(stranger="own")],
+    f"GET {BASES}/search": [Case(query={"query": text}, stranger="own") for text in ("victim", "")],
+    "POST /api/v1/retrieval/query/doc": [
+        Case({"collection_name": name, "query": "victim", "trace": True}, stranger="own")
+        for name in ("$knowledge", "file-$kept")
+    ],
+    "POST /api/v1/retrieval/query/collection": [
+        Case({"collection_names": ["$knowledge", "file-$kept"], "query": "victim", "trace": True}, stranger="own")
+    ],
+    "POST /api/v1/retrieval/delete": [
+        Case({"collection_name": "$knowledge", **KEPT}, turn=1),
+        Case({"collection_name": "file-$loose", **LOOSE}, reader="no", writer="no", turn=1),
+    ],
+    f"POST {BASES}/create": [Case(BASE, reader="own", writer="own", stranger="own", admin="own")],
+    f"GET {BASES}/{{id}}": [CASE],
+    f"POST {BASES}/{{id}}/update": [Case(BASE, turn=1)],
+    f"POST {BASES}/{{id}}/access/update": [Case(GRANTS, turn=1)],
+    f"DELETE {BASES}/{{id}}/delete": [LAST],
+    # Who may change a base puts own files there, and those of bases that they may change.
+    f"POST {BASES}/{{id}}/file/add": [Case(KEPT), Case(LOOSE, writer="no", admin="no")],
+    f"POST {BASES}/{{id}}/files/batch/add": [Case([KEPT]), Case([KEPT, LOOSE], writer="no", admin="no")],
+    f"POST {BASES}/{{id}}/file/remove": [Case(KEPT, turn=1)],
+    f"POST {BASES}/{{id}}/file/update": [Case(KEPT), Case(PRIVATE, owner="no", writer="no", admin="no")],
+    f"POST {BASES}/{{id}}/file/move": [
+        Case(KEPT | {"directory_id": "$directory"}, turn=1), Case(PRIVATE, owner="no", writer="no", admin="no"),
+    ],
+    f"GET {BASES}/search/files": [Case(query={"query": text}, stranger="own") for text in ("victim", "")],
+    f"GET {BASES}/{{id}}/files": [CASE, Case(query={"directory_id": "$directory"})],
+    f"GET {BASES}/{{id}}/files/pending": [CASE],
+    f"GET {BASES}/{{id}}/export": [CASE],
+    f"POST {BASES}/{{id}}/dirs/create": [Case({"name": "taken", "parent_id": "$directory"}, turn=1)],
+    f"POST {BASES}/{{id}}/dirs/{{dir_id}}/update": [Case({"name": "taken"}, turn=1)],
+    f"DELETE {BASES}/{{id}}/dirs/{{dir_id}}/delete": [LAST, Case(query={"move_files": "false"}, turn=1)],
+    f"POST {BASES}/{{id}}/reset": [LAST],
+    f"POST {BASES}/{{id}}/sync/diff": [Case({"manifest": []})],
+    f"POST {BASES}/{{id}}/sync/cleanup": [Case({"file_ids": ["$kept"], "dir_ids": ["$directory"]}, turn=1)],
     # Models of this machine: the admin's alone
     f"GET {LOCALS}/models": [CASE],
     f"POST {LOCALS}/models": [Case({"name": "$file", "source": "elsewhere.gguf"}, admin="no")],
@@ -256,11 +672,56 @@ DOORS: dict[str, list[Case]] = {
 
 # Doors with an id in their address that says of nobody's thing anything: each with the reason.
 WITHOUT_RESOURCE: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *(f"{method} {BASES}/external/connections/{{id}}" for method in ("GET", "PATCH", "DELETE")),
+            *(f"POST {BASES}/external/connections/{{id}}/{test}" for test in ("test", "retrieve-test")),
+            f"PATCH {BASES}/external/source/{{id}}",
+        ),
+        "services that knowledge is found in belong to the server, and to its admins",
+    ),
+    f"GET {CHANNELS}/webhooks/{{webhook_id}}/profile/image": "pictures are for everybody who was let in",
+    f"POST {CHANNELS}/webhooks/{{webhook_id}}/{{token}}": "the token is the right; tests/open_webui/channels/test_webhooks.py",
     "GET /api/v1/users/{user_id}/active": "presence is for everybody who was let in",
     "GET /api/v1/users/{user_id}/profile/image": "pictures are for everybody who was let in",
+    "GET /api/v1/users/{user_id}/oauth/sessions": "nobody has signed in by another site here",
+    **dict.fromkeys(
+        (f"{method} /api/events/webhooks/{{webhook_id}}" for method in ("PUT", "DELETE")),
+        "webhooks of events belong to the server, and to its admins",
+    ),
     "POST /api/tasks/stop/{task_id}": "admins stop any answer",
+    **dict.fromkeys(
+        (
+            f"GET {RATINGS}/leaderboard/{{model_id:path}}/history",
+            *(f"GET /api/v1/analytics/models/{{model_id:path}}/{part}" for part in ("chats", "overview")),
+        ),
+        "figures of a model are for admins",
+    ),
+    **dict.fromkeys(
+        (f"GET /oauth/clients/{{client_id}}/{way}" for way in ("authorize", "callback")),
+        "tool servers belong to the server; tests/open_webui/tools/test_sign_in.py has two people at one",
+    ),
+    **dict.fromkeys(
+        (
+            *(
+                f"{method} /api/v1/terminals/{{server_id}}/{chat}{{path:path}}"
+                for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+                for chat in ("", "chats/{chat_id}/")
+            ),
+            "socket /api/v1/terminals/{server_id}/api/terminals/{session_id}",
+        ),
+        "terminal servers belong to the server; tests/open_webui/terminals has those who may use one, and those who may not",
+    ),
+    **dict.fromkeys(
+        (
+            *(f"GET /api/v1/pipelines/{{pipeline_id}}/valves{spec}" for spec in ("", "/spec")),
+            "POST /api/v1/pipelines/{pipeline_id}/valves/update",
+        ),
+        "pipelines belong to other servers, and are set by admins",
+    ),
 }
 
+UNCHANGED = {"error": "You may not change this note."}
 # Of sockets: the event's body, and what it answers to the owner, to the reader and to strangers (admins read).
 EVENTS: dict[str, list[tuple[dict[str, Any], tuple[Any, Any, Any, Any]]]] = {
     "events:chat": [
@@ -270,4 +731,19 @@ EVENTS: dict[str, list[tuple[dict[str, Any], tuple[Any, Any, Any, Any]]]] = {
         ({"chat_id": "$chat", "data": {"type": "leave"}}, (True, True, True, True)),
         ({"chat_id": "$hidden", "data": {"type": "join"}}, (True, False, False, True)),
     ],
+    # They answer nothing; tests/open_webui/channels/test_socket.py has who is told.
+    "join-channels": [({"auth": {"token": "none"}}, (None, None, None, None))],
+    "events:channel": [
+        ({"channel_id": "$channel", "data": {"type": "typing", "data": {"typing": True}}}, (None, None, None, None)),
+        ({"channel_id": "$channel", "data": {"type": "last_read_at"}}, (None, None, None, None)),
+    ],
+    # Of notes it counts what is said to the socket; tests/open_webui/notes has the documents.
+    "join-note": [({"note_id": "$note"}, (None, None, None, None))],
+    "ydoc:document:join": [({"document_id": "note:$note"}, (None, None, None, None))],
+    "ydoc:document:state": [({"document_id": "note:$note"}, (None, None, None, None))],
+    "ydoc:document:update": [
+        ({"document_id": "note:$note", "update": [0, 0]}, (True, UNCHANGED, UNCHANGED, UNCHANGED)),
+    ],
+    "ydoc:awareness:update": [({"document_id": "note:$note", "update": [0]}, (None, None, None, None))],
+    "ydoc:document:leave": [({"document_id": "note:$note"}, (None, None, None, None))],
 }

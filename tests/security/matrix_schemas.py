@@ -55,6 +55,7 @@ _ANYTHING = {
 # What the document calls an object and no more, or says nothing of.
 BY_HAND: dict[str, list[Json]] = {
     "/api/chat/completed": [CALL | {"chat_id": "c", "session_id": "s", "id": "a"}],
+    "/api/chat/actions/{action_id}": [CALL | {"chat_id": "c", "session_id": "s", "id": "a"}],
     "/api/v1/tasks/moa/completions": [{"model": "echo", "prompt": "hi", "responses": ["a"], "chat_id": "c"}],
     "/api/v1/tasks/{kind}/completions": [CALL | {"prompt": "hi", "chat_id": "c", "message_id": "m"}],
     "/api/v1/chats/new": [CHAT],
@@ -65,6 +66,7 @@ BY_HAND: dict[str, list[Json]] = {
     "/api/v1/users/user/settings/update": [_ANYTHING | {"ui": {"models": ["m"]}}],
     "/api/v1/users/user/info/update": [_ANYTHING],
     **{f"/{path}": [CALL | {"input": "hi"}] for path in ("api/embeddings", "api/v1/embeddings", "openai/embeddings")},
+    **{f"/api/{path}": [CALL | {"max_tokens": 9}] for path in ("v1/messages", "message")},
     **_COMPLETIONS,
     **_OLLAMA,
 }

@@ -1,5 +1,6 @@
 """R14: secrets are planted wherever the server keeps some; nobody who may not write the thing finds one anywhere."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 
 from open_webui.models import tables
 from open_webui.printing import declared
+from open_webui.socket.incoming import NOTE_UPDATE
 from tests.open_webui.chat.page import open_page
 from tests.security import matrix
 from tests.security.matrix import MARK, Role, World, ok
@@ -50,21 +52,52 @@ async def plant(world: World, upstream: Upstream) -> None:
             "task.tags.prompt_template": PROMPT,
             "task.follow_up.prompt_template": PROMPT,
             "task.model.params": {"key": CANARY},
+            "tool_server.connections": [
+                {
+                    "url": f"{upstream.url}/{CANARY}",
+                    "path": CANARY,
+                    "type": kind,
+                    "auth_type": "bearer",
+                    "key": CANARY,
+                    "headers": {"x-secret": CANARY},
+                    "info": {"id": "for-all", "oauth_client_info": CANARY},
+                    "config": {"access_grants": [matrix.granted("*")]},
+                }
+                for kind in ("openapi", "mcp")
+            ],
         },
         # The addresses of the tests' provider are fixed by the environment.
         partly=True,
     )
     await state.catalogue.wait_for_lists()
+    outside = {"name": "q", "provider": "qdrant", "endpoint": upstream.url, "auth_config": {"api_key": CANARY}}
+    await ok(world.admin, "POST", "/api/v1/knowledge/external/connections", outside)
     secret = {"system": PROMPT, "custom_params": {"key": CANARY}}
     readable = [matrix.granted("*")]
     for model_id, base in (("echo", None), ("for-all", "echo")):
         row = {"id": model_id, "base_model_id": base, "name": model_id, "meta": {}, "params": secret}
         door = "model/update" if base is None else "create"
         await ok(world.admin, "POST", f"/api/v1/models/{door}", row | {"access_grants": readable})
+    await plant_plugins(world)
     await ok(world.owner, "PATCH", f"/api/v1/chats/{world.ids['chat']}/params", secret)
     folder = {"data": {"system_prompt": PROMPT}}
     await ok(world.owner, "POST", f"/api/v1/folders/{world.ids['folder']}/update", folder)
     await ok(world.owner, "POST", "/api/v1/users/user/settings/update", {"ui": {"system": PROMPT}})
+
+
+async def plant_plugins(world: World) -> None:
+    """Texts of plugins that everybody may use, and what is set of them."""
+    text = matrix.tool_text(CANARY)
+    form = {"id": "planted", "name": "Planted", "content": text, "meta": {}}
+    readable = {"access_grants": [matrix.granted("*")]}
+    await ok(world.admin, "POST", "/api/v1/tools/create", form | readable)
+    function = form | {"content": text.replace("Tools", "Action")}
+    await ok(world.admin, "POST", "/api/v1/functions/create", function)
+    for switch in ("toggle", "toggle/global"):
+        await ok(world.admin, "POST", f"/api/v1/functions/id/planted/{switch}")
+    for kind in ("tools", "functions"):
+        await ok(world.admin, "POST", f"/api/v1/{kind}/id/planted/valves/update", {"note": CANARY})
+    world.ids |= {"tool": "planted", "function": "planted"}
 
 
 async def secrets_of(world: World) -> set[str]:
@@ -88,7 +121,7 @@ async def crawl(world: World, role: Role | None) -> list[str]:
         names = [name.partition(":")[0] for name in re.findall(r"\{([^}]*)\}", door.path)]
         query_ids = ("model", "local", "public") if "/model" in door.path or "/export" in door.path else ("chat",)
         kinds = (
-            ("chat", "share", "live_share", "folder", "user", "group", "model", "index", "admin")
+            ("chat", "share", "live_share", "folder", "user", "group", "model", "knowledge", "index", "admin", "tool")
             if names
             else query_ids
         )
@@ -119,7 +152,14 @@ async def test_no_reading_finds_a_secret(world: World, upstream: Upstream, role:
 async def test_the_canaries_are_where_the_crawl_looks(world: World, upstream: Upstream) -> None:
     """Who may write a thing sees its secrets: so the crawl above would have seen them too."""
     await plant(world, upstream)
-    for path in ("/openai/config", "/ollama/config", "/api/v1/models/model?id=for-all", "/api/v1/tasks/config"):
+    plugins = [f"/api/v1/{kind}/id/planted{rest}" for kind in ("tools", "functions") for rest in ("", "/valves")]
+    for path in (
+        "/openai/config",
+        "/ollama/config",
+        "/api/v1/models/model?id=for-all",
+        "/api/v1/tasks/config",
+        *plugins,
+    ):
         assert CANARY in (await world.admin.client.get(path)).text, path
     chat = await world.owner.client.get(f"/api/v1/chats/{world.ids['chat']}")
     folder = await world.owner.client.get(f"/api/v1/folders/{world.ids['folder']}")
@@ -138,12 +178,18 @@ async def test_no_socket_event_answers_with_a_secret(world: World, upstream: Ups
         bodies = [body for cases in EVENTS.values() for body, _ in cases]
         bodies += [{"model": "$model"}, {"auth": {"token": "$key"}}, {"id": "$user", "chat_id": "$hidden"}]
         for name in world.live.app.state.sockets.handlers:
-            heard += [await page.socket.call(name, world.fill(body), timeout=5) for body in bodies]
-        await page.socket.call("events:chat", world.fill({"chat_id": "$chat", "data": {"type": "join"}}), timeout=5)
+            for body in bodies:
+                if name == NOTE_UPDATE and "document_id" not in body:
+                    # A socket that sends an update of something else is ended.
+                    continue
+                heard.append(await page.socket.call(name, world.fill(body), timeout=30))
+                # A socket that sends more than 50 packets a second for long is ended.
+                await asyncio.sleep(0.02)
+        await page.socket.call("events:chat", world.fill({"chat_id": "$chat", "data": {"type": "join"}}), timeout=30)
         turn = owner.ask("for-all", "Hello", chat_id=world.ids["chat"], parent_id="answer")
         await owner.post(turn)
         await owner.idle(world.ids["chat"])
-        await page.socket.call("user-join", {"auth": {"token": page.token}}, timeout=5)
+        await page.socket.call("user-join", {"auth": {"token": page.token}}, timeout=30)
         heard += [page.events, page.others]
     assert [s for s in secrets if s in str(heard)] == []
     assert f"{MARK} chat prompt" not in str(heard)

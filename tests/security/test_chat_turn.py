@@ -183,7 +183,7 @@ async def test_wrong_types_store_nothing(owner: Page, field: str, value: Any) ->
 async def test_bodies_that_are_no_objects(admin: Actor, raw: bytes) -> None:
     for path in ("/api/chat/completions", "/api/v1/tasks/title/completions", "/ollama/api/chat"):
         reply = await admin.client.post(path, content=raw, headers={"Content-Type": "application/json"})
-        assert reply.status_code == 400, reply.text
+        assert reply.status_code == (400 if raw else 422), reply.text
 
 
 @pytest.mark.parametrize(

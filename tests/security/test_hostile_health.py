@@ -1,11 +1,12 @@
 """R11: while each hostile request is worked on, nobody else waits for more than 100 ms of the loop's work, nor gets a failure.
 
-Judged by the CPU time of the event loop's longest turn, which the server measures itself (/metrics): how long /health took
+Judged by the CPU time of the event loop's longest turn, which the server measures itself and logs: how long /health took
 says as much about what else ran on this machine.
 """
 
 import http.client
 import json
+import re
 import sqlite3
 import threading
 import time
@@ -17,15 +18,15 @@ import httpx
 import pytest
 
 from tests.security import matrix
-from tests.support.loop_turns import long_turns
 from tests.support.pictures import data_url
 from tests.support.server import Server
+from tests.support.turns import slowness
 from tests.support.upstream import Upstream
 
-# CPU seconds of a turn, a bound of the classes in which /metrics counts them. The rule for all but the largest is half of it;
-# the same work takes up to twice the CPU time on a machine that others use.
-LIMIT = "0.1"
-# CPU time grows a little, too, where others use the same caches: what is long each time is the server's doing.
+# CPU seconds of a turn, on a machine that does `slowness`' work in NOMINAL seconds. The rule for all but the largest is half
+# of it.
+LIMIT = 0.1
+# CPU time grows where others use the same caches: what is long each time is the server's doing.
 TRIES = 3
 # So long nobody waits on any machine, unless the loop stands still without working.
 HANGS = 20.0
@@ -186,6 +187,19 @@ def prompt(text: str) -> bytes:
     return json.dumps({"model": "fixed", "messages": [{"role": "user", "content": text}], "stream": False}).encode()
 
 
+TOOL = "/api/v1/tools/create"
+# Models of 40 fields, each of the next one.
+GROWING = "".join(
+    f"class C{n}(BaseModel):\n" + "".join(f"    f{k}: C{n + 1}\n" for k in range(40)) for n in range(7, -1, -1)
+)
+
+
+def tool(text: str) -> bytes:
+    """A tool with a text before its class."""
+    content = f"{text}\nclass Tools:\n    def run(self, c: C0): ...\n"
+    return raw({"id": "hostile", "name": "H", "content": content, "meta": {}})
+
+
 ATTACKS: dict[str, Attack] = {
     "brackets without end": Attack(NEW, lambda: nested(5 * MB)),
     "objects without end": Attack(SETTINGS, lambda: nested(2 * MB, "{")),
@@ -255,6 +269,10 @@ ATTACKS: dict[str, Attack] = {
         NEW, lambda: chat(messages(5_000, lambda n: n)), right=taken, stores=True
     ),
     "5,000 children of one": Attack(NEW, lambda: chat(messages(5_000, lambda n: 0 if n else None)), right=taken, stores=True),
+    "a megabyte of names in a tool": Attack(TOOL, lambda: tool("a;" * 490_000), right=answered, stores=True),
+    "a tool without an end to its depth": Attack(TOOL, lambda: tool("x = a" + ".a" * 400_000)),
+    "a tool whose types grow without end": Attack(TOOL, lambda: tool(GROWING)),
+    "20 MB of tool": Attack(TOOL, lambda: tool("#" * LONG)),
     "10,001 chats": Attack("/api/v1/chats/import", lambda: raw({"chats": [{"chat": {}}] * 10_001})),
     "9,999 chats and one that is none": Attack(
         "/api/v1/chats/import", lambda: raw({"chats": [{"chat": {"title": "t"}}] * 9_999 + [{"chat": 7}]})
@@ -300,6 +318,11 @@ ATTACKS: dict[str, Attack] = {
 }  # fmt: skip
 
 
+def longest(log: str) -> float:
+    """CPU seconds of the longest turn that a server's log tells of; 0 when none was long."""
+    return max((float(found) for found in re.findall(r"cpu_seconds=([\d.]+)", log)), default=0.0)
+
+
 def fire(target: Target, attack: Attack, body: bytes) -> tuple[httpx.Response, Watch]:
     path = attack.path.format(**target.ids)
     with Watch(target.server.port) as watch:
@@ -316,7 +339,7 @@ def test_others_are_answered_meanwhile(target: Target, name: str) -> None:
     body = attack.body()
     before = target.rows()
     for _ in range(TRIES):
-        long, told = long_turns(target.metrics(), LIMIT), len(target.server.log)
+        told, limit = len(target.server.log), LIMIT * slowness()
         reply, watch = fire(target, attack, body)
         assert attack.right(reply.status_code), (reply.status_code, reply.text[:300])
         assert watch.failed == []
@@ -324,6 +347,9 @@ def test_others_are_answered_meanwhile(target: Target, name: str) -> None:
         assert len(reply.content) < 200_000 or attack.stores or attack.method == "GET"
         if not attack.stores:
             assert target.rows() == before
-        if long_turns(target.metrics(), LIMIT) == long:
+        # What is logged is written a moment later than what is counted.
+        target.metrics()
+        limit = max(limit, LIMIT * slowness())
+        if longest(target.server.log[told:]) <= limit:
             return
-    raise AssertionError("a turn of the loop was long each time:\n" + target.server.log[told:])
+    raise AssertionError(f"a turn of the loop was longer than {limit:.3f} s each time:\n{target.server.log[told:]}")

@@ -13,7 +13,8 @@ from tests.support.upstream import Upstream
 
 # What ends the caller's own session is told apart elsewhere.
 ENDS = {"/api/v1/auths/signout", "/api/v1/auths/update/password"}
-KINDS = ("chat", "hidden", "share", "answer", "folder", "user", "group", "model", "local", "key", "index")
+KINDS = ("chat", "hidden", "share", "answer", "folder", "user", "group", "model", "local", "key", "index", "memory",
+         "calendar", "event", "automation", "channel", "channel_message")  # fmt: skip
 
 
 @pytest.fixture
@@ -31,10 +32,26 @@ async def own_things(world: World) -> dict[str, str]:
         "m": {"id": "m", "parentId": None, "childrenIds": [], "role": "user", "content": "mine"}}}}  # fmt: skip
     chat = (await ok(client, "POST", "/api/v1/chats/new", {"chat": document, "folder_id": folder}))["id"]
     await ok(client, "POST", f"/api/v1/chats/{chat}/share", {})
+    form = {"file": ("mine.txt", b"mine")}
+    memory = (await ok(client, "POST", "/api/v1/memories/add", {"content": "mine"}))["id"]
+    calendar = (await ok(client, "POST", "/api/v1/calendars/create", {"name": "mine"}))["id"]
+    event = await ok(
+        client, "POST", "/api/v1/calendars/events/create", {"calendar_id": calendar, "title": "mine", "start_at": 1}
+    )
+    group = {"name": "mine", "type": "group"}
+    channel = (await ok(client, "POST", "/api/v1/channels/create", group))["id"]
+    file = (await client.client.post("/api/v1/files/?process_in_background=false", files=form)).json()["id"]
     return {
         "id": chat, "chat_id": chat, "folder_id": folder, "message_id": "m", "kind": "title", "url_idx": "0",
         "user_id": world.stranger.id, "group_id": "none", "share_id": chat, "history_id": "none",
         "task_id": "none", "path": "none", "namespace": "none", "job_id": "none", "model_id": "none",
+        "file": file, "file_name": "mine.txt", "dir_id": "none", "client_id": "mcp:none", "action_id": "none",
+        "memory_id": memory, "version_id": "none",
+        "calendar_id": calendar,
+        "event_id": event["id"],
+        "target_id": "none", "webhook_id": "none",
+        "channel": channel, "token": "none",
+        "server_id": "none", "pipeline_id": "none",
     }  # fmt: skip
 
 
@@ -42,10 +59,16 @@ def paths_of(operation: Operation, mine: dict[str, str], foreign: str) -> set[st
     """The operation's addresses: on one's own things, and with the foreign id in the place of each."""
     if operation.path.startswith("/api/v1/folders/"):
         mine = mine | {"id": mine["folder_id"]}
+    if operation.path.startswith("/api/v1/channels/"):
+        mine = mine | {"id": mine["channel"]}
+    if operation.path.startswith("/api/v1/files/"):
+        mine = mine | {"id": mine["file"]}
     ways = [mine] + [mine | {name: foreign} for name in operation.parameters if name != "kind"]
     return {operation.address(values) for values in ways}
 
 
+# Every operation with every kind of id: minutes, where processors are busy.
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_a_victims_ids_in_every_field_that_takes_one(world: World) -> None:
     """Nothing of another person's comes out, and no row of theirs changes, whatever the answer is."""

@@ -26,7 +26,7 @@ MATRIX: dict[tuple[str, str], tuple[int, int, int, int]] = {
     ("POST", "/api/v1/models/model/access/update"): (200, 200, 401, 401),
     ("POST", "/api/v1/models/import"): (200, 200, 401, 401),
     ("POST", "/api/chat/completions"): (200, 200, 200, 400),
-    ("POST", "/openai/chat/completions"): (200, 200, 200, 400),
+    ("POST", "/openai/chat/completions"): (200, 200, 200, 404),
     ("POST", "/ollama/v1/chat/completions"): (200, 200, 200, 400),
     ("POST", "/ollama/api/chat"): (200, 200, 200, 400),
     ("POST", "/api/embeddings"): (200, 200, 200, 400),

@@ -10,6 +10,9 @@ import msgspec
 import pytest
 
 from open_webui.config import DEFAULT_PERMISSIONS
+from open_webui.internal.guarded_http import Page as WebPage
+from open_webui.retrieval.web import pages
+from open_webui.retrieval.web import search as web_search
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live
 from tests.support.pictures import chat as chat_with_messages
@@ -21,34 +24,15 @@ SMALL: Final = picture(size=60)
 # Switches of features that this server doesn't have yet, and an address of each that must not be there before its act
 # is named below.
 LATER: Final = {
-    "chat.valves": "POST /api/v1/functions/id/x/valves/user/update",
-    "chat.web_upload": "POST /api/v1/retrieval/process/web",
-    "chat.rate_response": "POST /api/v1/evaluations/feedback",
     "chat.stt": "POST /api/v1/audio/transcriptions",
     "chat.tts": "POST /api/v1/audio/speech",
     "chat.call": "POST /api/v1/audio/speech",
     "workspace.models_hidden": "GET /api/v1/models/hidden",
-    "features.notes": "POST /api/v1/notes/create",
-    "features.channels": "POST /api/v1/channels/create",
-    "features.encrypted_channels": "POST /api/v1/channels/create",
-    "features.web_search": "POST /api/v1/retrieval/process/web/search",
+    "features.encrypted_channels": "POST /api/v1/channels/{id}/encryption",
     "features.image_generation": "POST /api/v1/images/generations",
-    "features.code_interpreter": "POST /api/v1/utils/code/execute",
-    "features.memories": "POST /api/v1/memories/add",
-    "features.automations": "POST /api/v1/automations/create",
-    "features.calendar": "POST /api/v1/calendars/create",
-    "sharing.notes": "POST /api/v1/notes/create",
-    "sharing.public_notes": "POST /api/v1/notes/create",
-    "sharing.public_calendars": "POST /api/v1/calendars/create",
-} | {
-    f"{section}.{prefix}{thing}{suffix}": f"POST /api/v1/{thing}/create"
-    for thing in ("knowledge", "prompts", "tools", "skills")
-    for section, prefix, suffix in (
-        ("workspace", "", ""), ("workspace", "", "_import"), ("workspace", "", "_export"),
-        ("sharing", "", ""), ("sharing", "public_", ""),
-    )
-    if (thing, section, suffix) not in {("knowledge", "workspace", "_import"), ("knowledge", "workspace", "_export")}
-}  # fmt: skip
+    # Pages write the file themselves, of prompts that one may read anyway.
+    "workspace.prompts_export": "GET /api/v1/prompts/export",
+}
 
 
 class Things(msgspec.Struct):
@@ -108,6 +92,28 @@ def ask(**fields: Any) -> Act:
     return act
 
 
+async def read_a_page(things: Things) -> httpx.Response:
+    async def fetched(url: str, **_: Any) -> WebPage:
+        return WebPage(url, "text/plain", None, b"A page.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "fetch", fetched)
+        return await things.http.post("/api/v1/retrieval/process/web", json={"url": "https://a.example/x.txt"})
+
+
+async def search_the_web(things: Things) -> httpx.Response:
+    async def answered(*_: Any, **__: Any) -> bytes:
+        return b'{"results": []}'
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(web_search, "call_service", answered)
+        return await things.http.post("/api/v1/retrieval/process/web/search", json={"queries": ["news"]})
+
+
+async def upload_a_file(things: Things) -> httpx.Response:
+    return await things.http.post("/api/v1/files/?process=false", files={"file": ("a.txt", b"Words.")})
+
+
 async def ask_in_a_temporary_chat(things: Things) -> httpx.Response:
     return await things.ask(chat_id=f"temporary:{things.page.sid}", messages=[{"role": "user", "content": "Hi"}])
 
@@ -121,6 +127,15 @@ async def go_on(things: Things) -> httpx.Response:
     body = things.page.ask("fixed", "") | {"id": things.answer_id, "chat_id": things.chat_id}
     del body["message_ids"], body["user_message"]
     return await things.http.post("/api/chat/completions", json=body | {"assistant_message_id": things.answer_id})
+
+
+async def rate_again(things: Things) -> httpx.Response:
+    """A rating of one's own, made while it was allowed. Who asks has set the switch, and it is set so again."""
+    allowed = (await things.admin.client.get("/api/v1/users/default/permissions")).json()
+    await permit(things)
+    made = (await things.http.post("/api/v1/evaluations/feedback", json={"type": "rating"})).json()
+    await things.admin.client.post("/api/v1/users/default/permissions", json=allowed)
+    return await things.http.post(f"/api/v1/evaluations/feedback/{made['id']}", json={"type": "rating"})
 
 
 async def regenerate(things: Things) -> httpx.Response:
@@ -188,6 +203,15 @@ def share_folder(*grants: tuple[str, str]) -> Act:
     return act
 
 
+def share_knowledge(*grants: tuple[str, str]) -> Act:
+    async def act(things: Things) -> httpx.Response:
+        base = (await things.http.post("/api/v1/knowledge/create", json={"name": "n", "description": "d"})).json()
+        body = {"access_grants": await wire(things, *grants)}
+        return await things.http.post(f"/api/v1/knowledge/{base['id']}/access/update", json=body)
+
+    return act
+
+
 def share_chat(*grants: tuple[str, str]) -> Act:
     async def act(things: Things) -> httpx.Response:
         assert (await things.http.post(f"/api/v1/chats/{things.chat_id}/share", json={})).status_code == 200
@@ -210,8 +234,113 @@ async def wire(things: Things, *grants: tuple[str, str]) -> list[dict[str, str]]
     ]  # fmt: skip
 
 
+TOOL: Final = {
+    "id": "t",
+    "name": "T",
+    "content": "class Tools:\n    class UserValves(BaseModel):\n        a: int = 1",
+    "meta": {},
+}
+
+
+async def make_tool(things: Things) -> httpx.Response:
+    """Anew each time."""
+    await things.admin.client.delete("/api/v1/tools/id/t/delete")
+    return await things.http.post("/api/v1/tools/create", json=TOOL)
+
+
+async def change_tool(things: Things) -> httpx.Response:
+    """One that an administrator made, and that the person may change."""
+    grant = {"principal_type": "user", "principal_id": things.user.id, "permission": "write"}
+    await things.admin.client.post("/api/v1/tools/create", json=TOOL | {"access_grants": [grant]})
+    return await things.http.post("/api/v1/tools/id/t/update", json=TOOL)
+
+
+async def set_own_valves(things: Things) -> httpx.Response:
+    await change_tool(things)
+    return await things.http.post("/api/v1/tools/id/t/valves/user/update", json={"a": 2})
+
+
+def share_tool(*grants: tuple[str, str]) -> Act:
+    async def act(things: Things) -> httpx.Response:
+        await things.http.post("/api/v1/tools/create", json=TOOL)
+        url = "/api/v1/tools/id/t/access/update"
+        return await things.http.post(url, json={"access_grants": await wire(things, *grants)})
+
+    return act
+
+
+SKILL: Final = {"id": "s", "name": "S", "content": "# S"}
+
+
+async def make_skill(things: Things) -> httpx.Response:
+    """Anew each time."""
+    await things.admin.client.delete("/api/v1/skills/id/s/delete")
+    return await things.http.post("/api/v1/skills/create", json=SKILL)
+
+
+async def look_at_skills(things: Things) -> httpx.Response:
+    return await things.http.post("/api/v1/skills/import/preview", files={"files": ("s.md", b"# S")})
+
+
+def share_skill(*grants: tuple[str, str]) -> Act:
+    async def act(things: Things) -> httpx.Response:
+        await things.http.post("/api/v1/skills/create", json=SKILL)
+        url = "/api/v1/skills/id/s/access/update"
+        return await things.http.post(url, json={"access_grants": await wire(things, *grants)})
+
+    return act
+
+
+PROMPT: Final = {"command": "p", "name": "P", "content": "Do {{it}}"}
+
+
+async def make_prompt(things: Things) -> httpx.Response:
+    """Anew each time."""
+    for row in (await things.admin.client.get("/api/v1/prompts/")).json():
+        await things.admin.client.delete(f"/api/v1/prompts/id/{row['id']}/delete")
+    return await things.http.post("/api/v1/prompts/create", json=PROMPT)
+
+
+def share_prompt(*grants: tuple[str, str]) -> Act:
+    async def act(things: Things) -> httpx.Response:
+        url = f"/api/v1/prompts/id/{(await make_prompt(things)).json()['id']}/access/update"
+        return await things.http.post(url, json={"access_grants": await wire(things, *grants)})
+
+    return act
+
+
+def share_calendar(*grants: tuple[str, str]) -> Act:
+    async def act(things: Things) -> httpx.Response:
+        made = await things.http.post("/api/v1/calendars/create", json={"name": "c"})
+        url = f"/api/v1/calendars/{made.json()['id']}/access/update"
+        return await things.http.post(url, json={"access_grants": await wire(things, *grants)})
+
+    return act
+
+
+def share_note(*grants: tuple[str, str]) -> Act:
+    async def act(things: Things) -> httpx.Response:
+        made = await things.http.post("/api/v1/notes/create", json={"title": "n"})
+        url = f"/api/v1/notes/{made.json()['id']}/access/update"
+        return await things.http.post(url, json={"access_grants": await wire(things, *grants)})
+
+    return act
+
+
+AUTOMATION: Final = {
+    "name": "a", "data": {"prompt": "p", "model_id": "echo", "rrule": "DTSTART:21261120T090000\nRRULE:FREQ=DAILY"},
+}  # fmt: skip
+CALENDAR_DOORS: Final[dict[str, Any]] = {
+    "POST create": {"name": "c"}, "GET ": None, "GET events?start=2026-11-01&end=2026-11-02": None,
+    "GET events/search": None,
+}  # fmt: skip
+
+
 # What is refused without the switch, and allowed with it. Several acts: each of them.
 ACTS: Final[dict[str, tuple[Act, ...]]] = {
+    "chat.web_upload": (read_a_page,),
+    "features.web_search": (search_the_web,),
+    "features.code_interpreter": (call("POST", "/api/v1/utils/code/execute", {"code": "1"}),),
     "chat.controls": (
         chat("PATCH", "/params", {"temperature": 1}), chat("PATCH", "/params", {"system": "S"}),
         completion(temperature=1),
@@ -235,6 +364,7 @@ ACTS: Final[dict[str, tuple[Act, ...]]] = {
         call("POST", "/ollama/api/chat", {"model": "fixed", "messages": [], "options": {"seed": 1}, "stream": False}),
     ),
     "chat.file_upload": (
+        upload_a_file,
         attach_a_picture,
         attach_a_small_picture,
         attach_in_a_temporary_chat,
@@ -251,9 +381,14 @@ ACTS: Final[dict[str, tuple[Act, ...]]] = {
         save_another_text,
     ),
     "chat.share": (chat("POST", "/share", {}),),
-    "chat.export": (call("GET", "/api/v1/chats/all"), call("GET", "/api/v1/chats/all/archived")),
+    "chat.export": (
+        call("GET", "/api/v1/chats/all"),
+        call("GET", "/api/v1/chats/all/archived"),
+        call("GET", "/api/v1/users/user/export"),
+    ),
     "chat.import": (call("POST", "/api/v1/chats/import", {"chats": [{"chat": {"title": "t"}}]}),),
     "chat.multiple_models": (ask_two_models,),
+    "chat.rate_response": (call("POST", "/api/v1/evaluations/feedback", {"type": "rating"}), rate_again),
     "chat.temporary": (ask_in_a_temporary_chat,),
     "workspace.models": (
         call("POST", "/api/v1/models/create", {"id": "m", "base_model_id": "fixed", "name": "M", "meta": {}, "params": {}}),
@@ -262,13 +397,49 @@ ACTS: Final[dict[str, tuple[Act, ...]]] = {
     "workspace.models_export": (call("GET", "/api/v1/models/export"),),
     "sharing.models": (share_model(("user", "other")),),
     "sharing.public_models": (share_model(("user", "*")),),
+    # One of the two is enough.
+    "workspace.tools": (make_tool, change_tool), "workspace.tools_import": (make_tool, change_tool),
+    "workspace.tools_export": (call("GET", "/api/v1/tools/export"),),
+    "sharing.tools": (share_tool(("user", "other")),), "sharing.public_tools": (share_tool(("user", "*")),),
+    "workspace.skills": (make_skill,), "workspace.skills_import": (look_at_skills,),
+    "workspace.skills_export": (call("GET", "/api/v1/skills/export"),),
+    "sharing.skills": (share_skill(("user", "other")),), "sharing.public_skills": (share_skill(("user", "*")),),
+    "workspace.prompts": (make_prompt,), "workspace.prompts_import": (make_prompt,),
+    "sharing.prompts": (share_prompt(("user", "other")),), "sharing.public_prompts": (share_prompt(("user", "*")),),
+    "chat.valves": (set_own_valves,),
+    "workspace.knowledge": (call("POST", "/api/v1/knowledge/create", {"name": "n", "description": "d"}),),
+    "sharing.knowledge": (share_knowledge(("user", "other")),),
+    "sharing.public_knowledge": (share_knowledge(("user", "*")),),
     "sharing.folders": (share_folder(("user", "other")),),
     "sharing.public_chats": (share_chat(("user", "*")),),
     "sharing.open_chats": (share_chat(("anyone", "*")),),
     "access_grants.allow_users": (share_model(("user", "other")), share_chat(("user", "other"))),
     "access_grants.allow_groups": (share_model(("group", "group")), share_chat(("group", "group"))),
     "features.api_keys": (call("POST", "/api/v1/auths/api_key"),),
+    "features.notes": (call("POST", "/api/v1/notes/create", {"title": "n"}), call("GET", "/api/v1/notes/search")),
+    "sharing.notes": (share_note(("user", "other")),), "sharing.public_notes": (share_note(("user", "*")),),
+    "features.channels": (call("POST", "/api/v1/channels/create", {"name": "n", "type": "group"}),),
     "features.folders": (call("POST", "/api/v1/folders/", {"name": "f"}),),
+    "features.automations": (
+        call("GET", "/api/v1/automations/list"), call("POST", "/api/v1/automations/create", AUTOMATION),
+    ),
+    "features.calendar": tuple(
+        call(door.split(" ")[0], f"/api/v1/calendars/{door.split(' ')[1]}", body)
+        for door, body in CALENDAR_DOORS.items()
+    ),
+    "sharing.public_calendars": (share_calendar(("user", "*")),),
+    "features.memories": tuple(
+        call("POST", f"/api/v1/memories/{door}", body)
+        for door, body in {
+            "add": {"content": "m"},
+            "update": {"operations": [{"action": "add", "content": "m"}]},
+            "query": {"content": "m"},
+            "search": {},
+            "paths": {},
+            "path": {"path": "m"},
+            "reset": None,
+        }.items()
+    ),
 }  # fmt: skip
 # Switches that forbid where they are on.
 FORBIDDING: Final[dict[str, tuple[Act, ...]]] = {
@@ -300,19 +471,38 @@ def database_kind() -> str:
     return "sqlite"
 
 
+# Switches that allow the same: one is as good as the other.
+EITHER: Final = {
+    "workspace.tools": "workspace.tools_import",
+    "workspace.tools_import": "workspace.tools",
+    "workspace.skills": "workspace.skills_import",
+    "workspace.prompts": "workspace.prompts_import",
+    "workspace.prompts_import": "workspace.prompts",
+}
+
+
 async def permit(things: Things, path: str | None = None) -> None:
-    """Everything is allowed but for what one switch forbids."""
+    """Everything is allowed but for what one switch forbids, with the one that allows the same."""
     tree = everything()
-    if path is not None:
-        section, name = path.split(".")
-        tree[section][name] = not tree[section][name]
+    for one in (path, EITHER.get(path or "")):
+        if one is not None:
+            section, name = one.split(".")
+            tree[section][name] = not tree[section][name]
     reply = await things.admin.client.post("/api/v1/users/default/permissions", json=tree)
     assert reply.status_code == 200, reply.text
 
 
 @pytest.fixture
 async def things(live: Live, admin: Actor, user: Actor, other: Actor, upstream: Upstream) -> AsyncIterator[Things]:
-    await live.app.state.oui.save_config({"auth.enable_api_keys": True})
+    await live.app.state.oui.save_config(
+        {
+            "auth.enable_api_keys": True,
+            "channels.enable": True,
+            "web.search.enable": True,
+            "web.search.engine": "searxng",
+            "web.search.searxng_query_url": "http://127.0.0.1:1/search",
+        }
+    )
     for model in ("fixed", "echo"):
         form = {"id": model, "name": model, "meta": {}, "params": {}, "access_grants": [
             {"principal_type": "user", "principal_id": "*", "permission": "read"}]}  # fmt: skip

@@ -209,7 +209,7 @@ class TestAtOnce:
 
 
 async def _until_answered(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> httpx.Response:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             reply = await client.post(path, json=body)
             if reply.status_code != 429:

@@ -129,7 +129,7 @@ def _abort(writer: asyncio.StreamWriter) -> None:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.01)
 

@@ -48,8 +48,10 @@ async def make_chat(page: Page) -> str:
 @pytest.mark.parametrize("event", ["heartbeat", "usage", "events:chat"])
 async def test_nobody_connects_but_may_do_nothing(live: Live, token: Any, event: str) -> None:
     page = Page(live.client(), "")
-    await page.socket.connect(live.url, auth={"token": token}, socketio_path="/ws/socket.io", transports=["websocket"])
-    assert await page.socket.call("user-join", {"auth": {"token": token}}, timeout=5) is None
+    await page.socket.connect(
+        live.url, auth={"token": token}, socketio_path="/ws/socket.io", transports=["websocket"], wait_timeout=30
+    )
+    assert await page.socket.call("user-join", {"auth": {"token": token}}, timeout=30) is None
     await page.socket.emit(event, {"chat_id": "c", "data": {"type": "join"}})
     await gone(page)
     await page.http.aclose()
@@ -58,9 +60,13 @@ async def test_nobody_connects_but_may_do_nothing(live: Live, token: Any, event:
 async def test_the_pending_are_nobody(live: Live, pending: Actor) -> None:
     page = Page(pending.client, pending.token)
     await page.socket.connect(
-        live.url, auth={"token": pending.token}, socketio_path="/ws/socket.io", transports=["websocket"]
+        live.url,
+        auth={"token": pending.token},
+        socketio_path="/ws/socket.io",
+        transports=["websocket"],
+        wait_timeout=30,
     )
-    assert await page.socket.call("user-join", {"auth": {"token": pending.token}}, timeout=5) is None
+    assert await page.socket.call("user-join", {"auth": {"token": pending.token}}, timeout=30) is None
     await page.socket.emit("heartbeat", {})
     await gone(page)
 
@@ -199,4 +205,4 @@ async def test_one_person_has_so_many_sockets(
 async def test_only_the_transport_that_is_on(live: Live) -> None:
     client = socketio.AsyncClient(reconnection=False)
     with pytest.raises(socketio.exceptions.ConnectionError):
-        await client.connect(live.url, socketio_path="/ws/socket.io", transports=["polling"])
+        await client.connect(live.url, socketio_path="/ws/socket.io", transports=["polling"], wait_timeout=30)

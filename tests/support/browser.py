@@ -1,5 +1,6 @@
 """Chromium for tests: started as quietly as it can be, and every complaint of a page is kept and told."""
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -7,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright, expect
 
 # Nothing that asks the network by itself, and nothing that needs rights which a container has not.
 QUIET = (
@@ -16,6 +17,13 @@ QUIET = (
     # Tests have no network but loopback, and neither has their browser.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 )  # fmt: skip
+# How long a page may take to show what is expected, in milliseconds: the tests of other processors' seconds run beside it.
+expect.set_options(timeout=20_000)
+# How long pages may go on to ask when their silence is waited for.
+SILENCE_SECONDS = 60
+# The browser's own line for a refused request, which comes beside the line with its address; and what it says of a page that is
+# left, or closes its connection, while that is being made.
+HARMLESS = ("Failed to load resource", "WebSocket is closed before the connection is established")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -49,6 +57,8 @@ class Complaints:
 
     found: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
+    # What pages have asked for and wait for.
+    asked: set[Request] = field(default_factory=set)
 
     def expect(self, *texts: str) -> None:
         self.expected += texts
@@ -59,10 +69,39 @@ class Complaints:
         # What a page gives up on when it is left is aborted, and no fault.
         page.on("requestfailed", lambda r: self._note(f"{r.failure} {r.url}", r.failure != "net::ERR_ABORTED"))
         page.on("response", lambda reply: self._note(f"{reply.status} {reply.url}", reply.status >= 400))
+        own: set[Request] = set()
+
+        def asked(request: Request) -> None:
+            own.add(request)
+            self.asked.add(request)
+
+        def over(request: Request) -> None:
+            own.discard(request)
+            self.asked.discard(request)
+
+        page.on("request", asked)
+        page.on("requestfinished", over)
+        page.on("requestfailed", over)
+        # Of what a page waited for when it was closed nothing more is told.
+        page.on("close", lambda _: self.asked.difference_update(own))
+
+    async def silence(self) -> None:
+        """Waits until pages have asked for nothing for a while. (Playwright's `networkidle` is over once a page has loaded.)
+
+        Raises AssertionError when they still ask after SILENCE_SECONDS.
+        """
+        still = 0
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                while still < 10:
+                    await asyncio.sleep(0.05)
+                    still = 0 if self.asked else still + 1
+        except TimeoutError:
+            waiting = sorted(f"{request.method} {request.url}" for request in self.asked)
+            raise AssertionError(f"pages never fell silent; asked for and not answered: {waiting}") from None
 
     def _note(self, text: str, wrong: bool = True) -> None:
-        # The browser's own line for a refused request comes beside the line with its address.
-        if wrong and "Failed to load resource" not in text:
+        if wrong and not any(part in text for part in HARMLESS):
             self.found.append(text)
 
     @property

@@ -119,7 +119,7 @@ async def serve(settings: Settings) -> AsyncIterator[Live]:
 
 async def used(live: Live, count: int) -> list[Any]:
     """The rows of usage in their order, as soon as there are so many; none more."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             async with live.app.state.oui.database.read() as connection:
                 found = (await connection.execute(sa.select(tables.usage).order_by(tables.usage.c.n))).all()

@@ -13,6 +13,8 @@ from tests.support.upstream import Upstream
 EMAIL = "ada@example.com"
 BOB = "bob@example.com"
 PASSWORD = "a long enough password"
+# What a page complains about while its server is gone.
+LOST = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE", "WebSocket connection")
 
 
 def running(page: Page) -> Locator:
@@ -89,6 +91,8 @@ class Visit:
     async def chat(self, text: str, model: str = "fixed") -> None:
         """A question and its whole answer."""
         await self.say(text, model)
+        # What is waited for below is so of an earlier answer, too.
+        await expect(self.page.locator(".bubble").last).to_have_text(text)
         await expect(running(self.page)).to_have_count(0)
         await expect(self.page).to_have_url(re.compile("/c/"))
         await expect(self.page.get_by_label("Copy answer").last).to_be_attached()

@@ -64,14 +64,14 @@ class RawSocket:
     async def sign_in(self, token: str | None) -> None:
         """Enters the server, and waits until it says so."""
         await self.say("40" + json.dumps({"token": token}))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not (await self.text()).startswith("40{"):
                 pass
 
     async def ask(self, name: str, *arguments: Any) -> Any:
         """Emits an event and returns its acknowledgement."""
         await self.say("4277" + json.dumps([name, *arguments]))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not (text := await self.text()).startswith("4377"):
                 pass
         return json.loads(text[4:])

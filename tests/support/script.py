@@ -137,9 +137,13 @@ class Finish:
 Event = Text | Reasoning | ToolCall | Raw | Wait | Gate | Stall | Drop | Cut | Failure | Finish
 
 
+# A provider does not write without end, whatever it is asked for.
+MOST_WORDS: Final = 100_000
+
+
 def play(model: str, body: Mapping[str, Any], answer: str | None = None) -> Iterator[Event]:
     """The events of the answer of `model` to this request body. `answer` replaces the text of the plain parts."""
-    count = int(body.get("max_tokens") or body.get("max_completion_tokens") or 20)
+    count = min(int(body.get("max_tokens") or body.get("max_completion_tokens") or 20), MOST_WORDS)
     words = _split(answer) if answer is not None else ["<"] if model == "bracket" else fixed_words(count)
     usage = {"prompt_tokens": 7, "completion_tokens": len(words), "total_tokens": 7 + len(words)}
     match model:
@@ -182,9 +186,12 @@ def _delta(delta: Mapping[str, Any]) -> Raw:
 
 
 def rounds_before(body: Mapping[str, Any]) -> int:
-    """How often the model has called tools since the last question."""
+    """How often the model has called tools, or written code that was run, since the last question."""
     count = 0
     for message in reversed(body.get("messages") or []):
+        if str(message.get("content")).startswith("This came of your code:"):
+            count += 1
+            continue
         if message.get("role") == "user":
             break
         count += bool(message.get("tool_calls"))

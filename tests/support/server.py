@@ -19,6 +19,8 @@ class Server:
 
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         """`folder` takes the data (in `data/`), the log and the working directory, where no `.env` lies."""
+        # What is run; another one brings the same commands.
+        self.module = "open_webui.cli"
         self.folder = folder
         self.port = free_port()
         self.log_path = folder / "server.log"
@@ -50,7 +52,7 @@ class Server:
         assert self._process is None or self._process.poll() is not None, "the server runs already"
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "open_webui.cli", *(arguments or ("serve",))],
+                [sys.executable, "-m", self.module, *(arguments or ("serve",))],
                 cwd=self.folder, env=clean_environment(self.environment), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
             )  # fmt: skip

@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
+# CPU seconds of `slowness`' work on the machine that limits of turns are meant for.
+NOMINAL = 0.025
+
 
 @dataclass(slots=True)
 class Turns:
@@ -15,6 +20,18 @@ class Turns:
 
     longest: float = 0.0
     of: str = ""
+
+
+def slowness() -> float:
+    """How many times NOMINAL the same work takes here and now; not less than 1. A limit of a turn is multiplied by it.
+
+    The work is what the longest turns do: the text of a JSON string is unescaped, and memory is filled.
+    """
+    breaks = b'"' + b"\\n" * 5 * 2**20 + b'"'
+    began = time.thread_time()
+    msgspec.json.decode(breaks)
+    b"".join([breaks] * 2)
+    return max(1.0, (time.thread_time() - began) / NOMINAL)
 
 
 @contextlib.contextmanager

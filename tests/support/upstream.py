@@ -57,6 +57,8 @@ class Upstream:
         # A field of chats that it does not know.
         self.refuses: str | None = None
         self.rounds: list[list[script.Event]] = []
+        # The same for questions that have these words.
+        self.rounds_of: dict[str, list[list[script.Event]]] = {}
         self.received: list[Received] = []
         self._answers: list[tuple[str, str]] = []
         self._changed = threading.Condition()
@@ -92,13 +94,13 @@ class Upstream:
         for _ in range(words):
             self._loop.call_soon_threadsafe(self._gate.release)
 
-    def wait_for(self, condition: Callable[["Upstream"], bool], timeout: float = 10) -> None:
+    def wait_for(self, condition: Callable[["Upstream"], bool], timeout: float = 30) -> None:
         """Blocks until the condition holds; looked at with each request that comes or ends. Raises TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(lambda: condition(self), timeout):
                 raise TimeoutError(f"The provider has seen {[(r.path, r.model) for r in self.received]} and no more.")
 
-    async def wait_for_async(self, condition: Callable[["Upstream"], bool], timeout: float = 10) -> None:
+    async def wait_for_async(self, condition: Callable[["Upstream"], bool], timeout: float = 30) -> None:
         await asyncio.to_thread(self.wait_for, condition, timeout)
 
     # -- its life ------------------------------------------------------------------------------------------------------
@@ -169,6 +171,8 @@ class Upstream:
             "/chat/completions": self._openai_chat,
             "/completions": self._openai_text,
             "/v1/embeddings": self._embed,
+            "/v1/messages": self._other_wire,
+            "/v1/responses": self._other_wire,
             "/models": self._list_models,
             "/api/tags": self._tags,
             "/api/ps": self._tags,
@@ -226,6 +230,29 @@ class Upstream:
             return _error(404, f"model '{received.model}' not found", ollama=True)
         return web.Response(text='{"status": "working"}\n{"status": "success"}\n', content_type="application/x-ndjson")
 
+    async def _other_wire(self, request: web.Request, received: Received) -> web.StreamResponse:
+        """An answer of Anthropic's wire, or of OpenAI's Responses, as Ollama gives it."""
+        if received.model.split(":")[0] not in self.models:
+            return _error(404, f"model '{received.model}' not found")
+        counts = {"input_tokens": 7, "output_tokens": 11}
+        of_anthropic = received.path.endswith("/messages")
+        whole = {"type": "message" if of_anthropic else "response", "model": received.model, "usage": counts}
+        if not received.body.get("stream"):
+            return web.json_response(whole)
+        if of_anthropic:
+            events = [
+                {"type": "message_start", "message": {"usage": {"input_tokens": 7}}},
+                {"type": "message_delta", "usage": {"output_tokens": 11}},
+            ]
+        else:
+            events = [{"type": "response.completed", "response": whole}]
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for event in events:
+            await response.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+        await response.write_eof()
+        return response
+
     async def _change(self, _request: web.Request, _received: Received) -> web.StreamResponse:
         return web.Response()
 
@@ -248,8 +275,9 @@ class Upstream:
             return refusal
         events = script.play(part, received.body, self._set_answer(received.body))
         if part == "rounds":
-            said = min(script.rounds_before(received.body), len(self.rounds) - 1)
-            events = iter(self.rounds[said])
+            asked = script.last_user_text(received.body)
+            rounds = next((r for words, r in self.rounds_of.items() if words in asked), self.rounds)
+            events = iter(rounds[min(script.rounds_before(received.body), len(rounds) - 1)])
         if not wire.streamed:
             return await self._whole(request, wire, events)
         response = web.StreamResponse(headers={"Content-Type": wire.content_type})

@@ -464,5 +464,7 @@ def message_of(body: Any) -> str | None:
             return body.strip()[:_LONGEST_DETAIL] or None
         if not isinstance(body, dict):
             return None
-        body = next((body[key] for key in ("error", "errors", "message", "detail", "msg") if body.get(key)), None)
+        said = next((body[key] for key in ("error", "errors", "message", "detail", "msg") if body.get(key)), None)
+        # Qdrant has it there.
+        body = body["status"] if said is None and isinstance(body.get("status"), dict) else said
     return None

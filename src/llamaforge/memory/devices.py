@@ -21,6 +21,9 @@ SHARE = 0.8
 Memory = Mapping[str, int]
 """Bytes by device."""
 
+CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Where Linux tells what a process may have, and which control group this one is in."""
+
 _SIZE = re.compile(r"\s*(\d{1,20}(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _DEVICE = re.compile(r"ram|cuda:\d+")
@@ -85,12 +88,27 @@ def machine_memory() -> int | None:
         found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+    for limit in _limits(CGROUPS, OWN_CGROUP):
         try:
-            found = min(found, int(Path(limit).read_text(encoding="ascii")))
+            found = min(found, int(limit.read_text(encoding="ascii")))
         except (OSError, ValueError):  # no such file, or "max"
             continue
     return found
+
+
+def _limits(root: Path, own: Path) -> list[Path]:
+    """The files that may limit this process: of its own control group and of those around it, up to the container's."""
+    files = [root / "memory" / "memory.limit_in_bytes", root / "memory.max"]
+    try:
+        lines = own.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return files
+    # Version 2's line; in a container the path may lie outside of what is seen.
+    path = next((line[3:] for line in lines if line.startswith("0::")), "/")
+    parts = [part for part in path.split("/") if part]
+    if ".." in parts:
+        return files
+    return files + [root.joinpath(*parts[:n], "memory.max") for n in range(1, len(parts) + 1)]
 
 
 @functools.cache

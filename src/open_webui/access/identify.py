@@ -15,7 +15,7 @@ from open_webui.config import Config
 from open_webui.internal.bus.port import Bus
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
-from open_webui.models import accounts, api_keys, users
+from open_webui.models import accounts, users
 from open_webui.principal import Principal, Via
 
 log = get_logger(__name__)
@@ -47,12 +47,13 @@ class Identifier:
         self._rights_listeners: list[Callable[[], None]] = []
         self._touching: dict[str, asyncio.Task[None]] = {}
         self._telling: set[asyncio.Task[None]] = set()
-        config.on_change(lambda keys: self.drop() if keys & _ACCESS_KEYS else None)
+        self._changed_listeners: list[Callable[[Collection[str] | None], None]] = []
+        config.on_change(lambda keys: self._renew_of(None) if keys & _ACCESS_KEYS else None)
         bus.subscribe(_FORGOTTEN, self._hear_forgotten)
         bus.subscribe(_RENEWED, lambda _peer, user_ids: self._renew(user_ids))
         for happened in (bus.on_joined, bus.on_left):
-            # It may have changed something unheard. Sockets and streams are looked at every few seconds anyhow.
-            happened(lambda _peer: self.drop())
+            # It may have changed something unheard. Tokens and roles are looked at every few seconds anyhow; groups are not.
+            happened(lambda _peer: self._renew_of(None))
 
     async def identify(self, token: str) -> Principal | None:
         """The principal of a credential, None when it is not (or no longer) good. A cached one costs no SQL."""
@@ -76,7 +77,7 @@ class Identifier:
 
     async def account(self, user_id: str) -> Principal | None:
         """An account as it is now, for what the server does in its name; None for one that is gone or may not act."""
-        async with self._database.read() as connection:
+        async with self._database.look() as connection:
             row = await accounts.identity(connection, user_id, "")
             if row is None or not row.active:
                 return None
@@ -86,7 +87,7 @@ class Identifier:
         claims = self._tokens.verify(token)
         if claims is None:
             return None
-        async with self._database.read() as connection:
+        async with self._database.look() as connection:
             row = await accounts.identity(connection, claims.id, claims.jti)
             if row is None or not row.active or row.revoked or row.session_stamp != claims.session_stamp:
                 return None
@@ -98,11 +99,11 @@ class Identifier:
         """A key counts only while keys are enabled and its owner may have one."""
         if not self._config["auth.enable_api_keys"] or not looks_like_key(key):
             return None
-        async with self._database.read() as connection:
-            user_id = await api_keys.owner(connection, key_hash(key))
-            row = await accounts.identity(connection, user_id, "") if user_id is not None else None
-            if user_id is None or row is None or not row.active:
+        async with self._database.look() as connection:
+            found = await accounts.identity_of_key(connection, key_hash(key))
+            if found is None or not found[1].active:
                 return None
+            user_id, row = found
             principal = await _principal(connection, user_id, row, self._config, None, "api_key")
         if not principal.may(API_KEYS):
             return None
@@ -148,8 +149,17 @@ class Identifier:
         self._renew(user_ids)
         self._bus.publish(_RENEWED, None if user_ids is None else list(user_ids))
 
-    def _renew(self, user_ids: Collection[str] | None) -> None:
+    def _renew_of(self, user_ids: Collection[str] | None) -> None:
         self.drop(user_ids)
+        for listener in self._changed_listeners:
+            listener(user_ids)
+
+    def on_rights(self, listener: Callable[[Collection[str] | None], None]) -> None:
+        """Calls the listener with the ids of those whose groups or permissions changed, None for everybody: here or elsewhere."""
+        self._changed_listeners.append(listener)
+
+    def _renew(self, user_ids: Collection[str] | None) -> None:
+        self._renew_of(user_ids)
         for listener in self._rights_listeners:
             listener()
 

@@ -1,7 +1,7 @@
 """Effective permissions: what the default tree or any of one's groups grants, and what those of chats mean."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from open_webui import constants
 from open_webui.config import DEFAULT_PERMISSIONS, permission_paths
@@ -20,6 +20,10 @@ def tree(paths: frozenset[str]) -> dict[str, dict[str, bool]]:
         section: {name: f"{section}.{name}" in paths for name in entries}
         for section, entries in DEFAULT_PERMISSIONS.items()
     }
+
+
+# What of a chat's parameters is no model's: a person may always say which tools are asked about first.
+UNRULED: Final = frozenset({"system", "tool_approval_mode", "tool_approvals"})
 
 
 def may_set_params(principal: Principal) -> bool:
@@ -48,7 +52,7 @@ def check_params(principal: Principal, params: Mapping[str, Any]) -> None:
     given = {name for name, value in params.items() if value not in (None, "", {}, [])}
     if "system" in given and not may_set_system_prompt(principal):
         raise Forbidden("You may not set a system prompt on this server.", status=403)
-    if given - {"system"} and not may_set_params(principal):
+    if given - UNRULED and not may_set_params(principal):
         raise Forbidden("You may not set parameters of models on this server.", status=403)
 
 

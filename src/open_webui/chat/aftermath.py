@@ -72,7 +72,7 @@ class Questions:
     """Asks the side questions about one answer, stores what is said, and tells it.
 
     tell: to whom it concerns. guard: notes, in the unit that stores something, that this is done; raises JobLost
-    where it is another's business. if_missing: only what nobody has stored yet.
+    where it is another's business. former: the title of a chat that has none yet; any other was meant by who gave it.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Questions:
         *,
         tell: Tell,
         guard: Guard,
-        if_missing: bool = False,
+        former: str = NEW_TITLE,
     ) -> None:
         self._subject = subject
         self._config = config
@@ -92,7 +92,7 @@ class Questions:
         self._gate = gate
         self._event = tell
         self._guard = guard
-        self._if_missing = if_missing
+        self._former = former
         # A model that isn't a language model can't be asked about a conversation.
         self.can_ask = subject.target.entry.answers_tasks
 
@@ -115,7 +115,7 @@ class Questions:
             return ""
 
     async def title(self, answer: Callable[[], str]) -> str | None:
-        """Gives the chat a title, and what it is; None where it has one, or is gone. answer: its text by now."""
+        """Gives the chat a title if it has none; which one it has then. None where it is gone. answer: its text by now."""
         title = None
         try:
             if self.can_ask and self._config["task.title.enable"]:
@@ -124,20 +124,25 @@ class Questions:
         finally:
             # Whatever became of the question to the model: a chat without a title would be "New Chat" for ever.
             title = title or prompts.short_title(self._subject.question)
-            is_stored = await self._store_title(title)
-        return title if is_stored else None
+            title = await self._store_title(title)
+        return title
 
-    async def _store_title(self, title: str) -> bool:
+    async def _store_title(self, title: str) -> str | None:
+        """Which title the chat has then: a person may have named it while a model was asked."""
+        found: str | None = None
+
         async def store(unit: UnitOfWork, chat: LockedChat) -> bool:
-            if self._if_missing and chat.title != NEW_TITLE:
+            nonlocal found
+            found = chat.title
+            if found != self._former:
                 return False
             await turn_updates.set_title(unit.connection, chat, title)
             return True
 
         if not await self._stored("title", store):
-            return False
+            return found
         await self._event("chat:title", title)
-        return True
+        return title
 
     async def follow_ups(self, answer: str) -> None:
         subject = self._subject
@@ -174,7 +179,7 @@ class Questions:
 class Aftermath:
     """What follows one answer. None of it can fail the answer: what a model refuses is left out.
 
-    first: of several answers to a question this is the first, after which the chat is named and tagged.
+    first: of several answers to a question this is the first, after which the chat is named and tagged. instance: this process.
     """
 
     def __init__(
@@ -186,8 +191,10 @@ class Aftermath:
         gate: Gate,
         *,
         first: bool,
+        instance: str,
     ) -> None:
         self._running = running
+        self._instance = instance
         self._config = config
         self._database = database
         self._first = first
@@ -204,7 +211,9 @@ class Aftermath:
             question=turn.question,
             is_stored=not turn.is_temporary,
         )
-        self._questions = Questions(subject, config, database, gate, tell=running.sender.event, guard=self._guard)
+        self._questions = Questions(
+            subject, config, database, gate, tell=running.sender.event, guard=self._guard, former=running.title
+        )
 
     def begin(self) -> None:
         """Starts what need not wait for the answer."""
@@ -239,7 +248,7 @@ class Aftermath:
         if about and not turn.is_temporary:
             self._left = Left(turn.chat_id, turn.message_id, turn.principal.id, turn.target.model_id, about)
             job = new_job(KIND, _RETRY.attempts, self._left)
-            self._job = msgspec.structs.replace(job, state="running", attempts=1)
+            self._job = msgspec.structs.replace(job, state="running", attempts=1, instance=self._instance)
         return self._job
 
     async def _guard(self, unit: UnitOfWork, about: About) -> None:
@@ -346,7 +355,7 @@ class Following:
             history=[message.wire([]) for message in branch],
             question=question_of(branch),
         )
-        audience = Audience(frozenset({chat.user_id, principal.id}))
+        audience = Audience(frozenset({chat.user_id, principal.id}), asker=principal.id)
 
         async def tell(kind: str, data: Any) -> None:
             self._emitter.answer(ChatEvent(left.chat_id, left.message_id, kind, data), audience)
@@ -357,9 +366,7 @@ class Following:
         async def guard(unit: UnitOfWork, _about: About) -> None:
             await run.checkpoint(unit, msgspec.structs.replace(left, about=todo[1:]))
 
-        questions = Questions(
-            subject, self._config, self._database, self._gate, tell=tell, guard=guard, if_missing=True
-        )
+        questions = Questions(subject, self._config, self._database, self._gate, tell=tell, guard=guard)
         while todo:
             if todo[0] == "title":
                 await questions.title(lambda: row.content)

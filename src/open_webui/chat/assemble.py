@@ -12,6 +12,8 @@ import msgspec
 
 from llamaforge.events import Done, Event, Image, Notice, Reasoning, Source, Text, ToolCall
 from llamaforge.events.parts import DEFAULT_LIMITS, Details, Growing, Limits, Part, PartKind, Reducer
+from open_webui.chat.code_tags import KIND as CODE
+from open_webui.chat.code_tags import LANGUAGE
 from open_webui.chat.thinking import ThinkTags, may_close, unopened
 from open_webui.chat.wire import page_usage
 
@@ -153,6 +155,15 @@ class Answer:
         self._round_began = len(self.items)
         return frames
 
+    def mark(self, call_id: str, status: str) -> str | None:
+        """Says of a call how it stands, without a frame, and gives what it said before: who fetches the answer sees it."""
+        for item in self._reducer.calls:
+            if item.id == call_id:
+                before, item.status = item.status, status
+                self.version += 1
+                return before
+        return None
+
     def append_text(self, text: str) -> list[Frame]:
         """Adds to what the answer says words that are not the model's; the frames tell them."""
         frames: list[Frame] = []
@@ -195,6 +206,23 @@ class Answer:
         item = Item("other", Growing(), id=stored["id"], status=status, stored=stored)
         self._place(item)
         frames.append({"type": "response.output_item.added", "output_index": item.place, "item": stored})
+        return frames
+
+    def begin_code(self, code: str) -> tuple[str, list[Frame]]:
+        """A piece of code that is about to be run, as an item: its id, and the frames that tell it."""
+        item_id, at = _new_id("ci"), self._now()
+        stored = {"type": CODE, "id": item_id, "status": "in_progress", "lang": LANGUAGE, "code": code, "output": None}
+        item = Item("other", Growing(), id=item_id, stored=stored, started_at=at)
+        self._place(item)
+        return item_id, [{"type": "response.output_item.added", "output_index": item.place, "item": stored}]
+
+    def end_code(self, item_id: str, output: dict[str, Any]) -> list[Frame]:
+        """What came of it."""
+        (item,) = [item for item in self.items if item.id == item_id]
+        assert item.stored is not None
+        item.stored = item.stored | {"output": output, "duration": int(self._now() - item.started_at)}
+        frames: list[Frame] = []
+        self._finish(item, "completed", frames)
         return frames
 
     def close(self, status: Status = "completed") -> list[Frame]:
@@ -343,6 +371,8 @@ class Answer:
                         "arguments": item.text,
                     }
                 )
+        elif item.stored is not None:
+            item.stored = item.stored | {"status": status}
         else:
             return
         frames.append({"type": "response.output_item.done", "output_index": item.place, "item": item.wire()})

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import msgspec
 
+from open_webui.connections import remote_filters
 from open_webui.connections.base import Reply, Target
 from open_webui.connections.gate import Gate
 from open_webui.errors import ProviderError
@@ -74,11 +75,11 @@ class ConnectionBackend(ProviderBackend):
         return message
 
     async def _aask(self, parameters: dict[str, Any]) -> bytes:
-        async with self._opening(parameters, stream=False) as reply:
+        async with self._opening(await self._filtered(parameters), stream=False) as reply:
             return await reply.whole()
 
     async def _aask_stream(self, parameters: dict[str, Any]) -> AsyncIterator[Any]:
-        opening = self._opening(parameters, stream=True)
+        opening = self._opening(await self._filtered(parameters), stream=True)
         return _Chunks(opening, await opening.__aenter__())
 
     def _ask(self, parameters: dict[str, Any]) -> bytes:
@@ -87,6 +88,10 @@ class ConnectionBackend(ProviderBackend):
 
     def _ask_stream(self, parameters: dict[str, Any]) -> Iterator[Any]:
         return _Pulled(self, self._wait(self._aask_stream(parameters)))
+
+    async def _filtered(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """What filters of pipelines servers leave of a question: they see what the server asks by itself, too."""
+        return await remote_filters.inlet(self._gate, self._principal, self._target, parameters)
 
     def _opening(self, parameters: dict[str, Any], *, stream: bool) -> AbstractAsyncContextManager[Reply]:
         payload = {k: v for k, v in parameters.items() if k != "model"} | {"stream": stream}

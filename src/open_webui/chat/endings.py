@@ -17,7 +17,7 @@ async def complete(running: RunningAnswer) -> None:
     running.say(reducer.close("completed"))
     await sender.flush()
     choice = {"index": 0, "delta": {}, "finish_reason": reducer.finish_reason or "stop"}
-    await sender.event("chat:completion", {"object": "chat.completion.chunk", "choices": [choice]})
+    await sender.event("chat:completion", running.turn.chunk(choice))
     if reducer.usage is not None:
         await sender.event("chat:completion", {"usage": reducer.usage})
     running.is_complete = True
@@ -25,7 +25,9 @@ async def complete(running: RunningAnswer) -> None:
     done: dict[str, Any] = {"done": True, "output": reducer.output()}
     if reducer.usage is not None:
         done["usage"] = reducer.usage
-    if not running.turn.is_temporary:
+    if running.turn.is_temporary:
+        done["title"] = ""
+    else:
         await sender.event("chat:list", {"chat_id": running.turn.chat_id, "folder_id": running.turn.folder_id})
         done["title"] = running.title
     await sender.wait_for_reply()

@@ -97,6 +97,8 @@ class Journal:
         self._running = running
         self._usage = usage
         self._ends: list[End] = []
+        # Of those who wait for the next round.
+        self._awaited: list[asyncio.Future[None]] = []
         # Ended answers whose pictures are being made files: their ends are due after that.
         self._keeping: dict[RunningAnswer, asyncio.Task[None]] = {}
         self._patience: set[asyncio.Timeout] = set()
@@ -140,6 +142,14 @@ class Journal:
             self._due(end)
         return written
 
+    def store_now(self) -> "asyncio.Future[None]":
+        """See `running.Store`."""
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        written.add_done_callback(_looked_at)
+        self._awaited.append(written)
+        self._wake.set()
+        return written
+
     def _due(self, end: End) -> None:
         self._ends.append(end)
         self._wake.set()
@@ -180,7 +190,8 @@ class Journal:
     async def _rounds(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._interval)
+                async with asyncio.timeout(self._interval):
+                    await self._wake.wait()
             closing = self._closing
             self._wake.clear()
             await self._round()
@@ -193,16 +204,20 @@ class Journal:
         Of usage rows that wait meanwhile the newest are kept (usage_log.MAX_WAITING).
         """
         ends, self._ends = self._ends, []
+        awaited, self._awaited = self._awaited, []
         work = Work(ends=ends)
         try:
             work = Work(self._checkpoints(), ends, self._usage.take())
             if not work.is_empty:
                 await self._store(work)
-            for end in ends:
-                if not end.written.done():
-                    end.written.set_result(None)
+            for written in (*(end.written for end in ends), *awaited):
+                if not written.done():
+                    written.set_result(None)
         except BaseException as error:
             self._give_up(work, error)
+            for written in awaited:
+                if not written.done():
+                    written.set_exception(error)
             raise
 
     def _give_up(self, work: Work, reason: BaseException) -> None:
@@ -254,7 +269,8 @@ class Journal:
                     await asyncio.sleep(RETRY_SECONDS[0])
                 else:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._ending.wait(), wait)
+                        async with asyncio.timeout(wait):
+                            await self._ending.wait()
 
     async def _one_by_one(self, work: Work, *, with_usage: bool) -> None:
         """Stores what can be stored; whoever waits for one that can't be is told why."""

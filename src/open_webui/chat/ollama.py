@@ -10,13 +10,13 @@ from starlette.responses import Response
 
 from llamaforge.events import Done, Event, Notice, Reasoning, Refusal, Text
 from llamaforge.events.parts import Growing, Part, Reducer
-from open_webui.chat.api import provider_payload
+from open_webui.chat.api import filtered, opening, provider_payload
+from open_webui.chat.context.stage import Services
 from open_webui.chat.delivery.sse import Stream
 from open_webui.chat.ollama_request import says_nothing
 from open_webui.chat.permissions import check_api
 from open_webui.chat.request import ApiRequest
 from open_webui.connections.base import Reply, Target
-from open_webui.connections.gate import Gate
 from open_webui.errors import OuiError
 from open_webui.principal import Principal
 
@@ -137,19 +137,29 @@ class LineForm:
 
 
 async def answer(
-    gate: Gate, principal: Principal, request: ApiRequest, *, generate: bool = False, target: Target | None = None
+    services: Services,
+    principal: Principal,
+    request: ApiRequest,
+    *,
+    generate: bool = False,
+    target: Target | None = None,
 ) -> Response:
     """An Ollama answer as a response, streamed as lines or whole. target: where the caller named the server, too.
 
-    Raises NotFound for a model that the caller may not use, Forbidden for fields that he may not set, BadRequest.
+    The model's filters look at the question, and the server runs its tools where it does so for clients. Raises NotFound for a
+    model that the caller may not use, Forbidden for fields that he may not set, BadRequest, and OuiError where a filter fails.
     """
     check_api(principal, request)
     if target is None:
-        target = await gate.target(principal, request.model)
+        target = await services.gate.target(principal, request.model)
     lines = Lines(request.model, generate=generate)
-    if says_nothing(request) and target.entry.kind != "ollama":
+    if not says_nothing(request):
+        request, filtering = await filtered(services, principal, request, target)
+        asked = await opening(services, principal, request, target, filtering)
+    elif target.entry.kind == "ollama":
+        asked = services.gate.chat(principal, target, provider_payload(request, target), kind="api")
+    else:
         return Response(lines.nothing(), media_type=NDJSON if request.stream else "application/json")
-    asked = gate.chat(principal, target, provider_payload(request, target), kind="api")
     if request.stream:
         return Stream(asked, LineForm(lines))
     async with asked as reply:

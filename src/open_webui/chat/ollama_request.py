@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from open_webui.chat.request import ApiRequest, text_field
+from open_webui.chat.request import ApiRequest, text_field, texts_field
 from open_webui.connections.base import ModelEntry
 from open_webui.errors import BadRequest
 from open_webui.utils.pictures import sniff
@@ -70,7 +70,8 @@ def _request(body: dict[str, Any], said: dict[str, Any], names: tuple[str, ...])
     payload |= {"model": model, "stream": stream}
     if options := {str(name): value for name, value in options.items() if value is not None}:
         payload["options"] = options
-    return ApiRequest(model=model, stream=stream, payload=payload, wire="ollama")
+    tool_ids = texts_field(body, "tool_ids")
+    return ApiRequest(model=model, stream=stream, payload=payload, wire="ollama", tool_ids=tool_ids)
 
 
 def adapted(payload: dict[str, Any], entry: ModelEntry) -> dict[str, Any]:
@@ -99,6 +100,13 @@ def adapted(payload: dict[str, Any], entry: ModelEntry) -> dict[str, Any]:
     elif not entry.returns_reasoning:
         out["messages"] = [{k: v for k, v in m.items() if k != "reasoning_content"} for m in payload["messages"]]
     return out
+
+
+def picture_parts(images: Any) -> list[dict[str, Any]]:
+    """Pictures of a prompt as parts of a message. Raises BadRequest for what is no picture."""
+    if not isinstance(images, list):
+        return []
+    return [{"type": "image_url", "image_url": {"url": _address(one)}} for one in images if isinstance(one, str)]
 
 
 def _is_limit(value: Any) -> bool:
@@ -136,7 +144,7 @@ class _Conversation:
         content, images = message.get("content") or "", message.get("images")
         out: dict[str, Any] = {"role": message.get("role", "user"), "content": content}
         if isinstance(images, list) and images and isinstance(content, str):
-            pictures = [{"type": "image_url", "image_url": {"url": _address(i)}} for i in images if isinstance(i, str)]
+            pictures = picture_parts(images)
             out["content"] = [{"type": "text", "text": content}, *pictures]
         if isinstance(message.get("thinking"), str) and message["thinking"]:
             out["reasoning_content"] = message["thinking"]

@@ -107,7 +107,7 @@ class Others:
     # What there is
 
     async def _owners(self, chat_id: str) -> list[generations.Running]:
-        async with self._database.read() as connection:
+        async with self._database.look() as connection:
             found = await generations.of_chat(connection, chat_id)
         return [one for one in found if one.instance != self._bus.instance]
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from open_webui.access.permissions import check_stores_chats, may_set_params, may_set_system_prompt
+from open_webui.access.permissions import UNRULED, check_stores_chats, may_set_params, may_set_system_prompt
 from open_webui.chat.request import ApiRequest, PageRequest
 from open_webui.chat.store import Stored
 from open_webui.connections.params import PARAMETERS
@@ -71,7 +71,7 @@ def check_api(principal: Principal, request: ApiRequest) -> None:
 
 
 def _only_system(params: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name == "system"}
+    return {name: value for name, value in params.items() if name in UNRULED}
 
 
 def _without_system(params: dict[str, Any]) -> dict[str, Any]:

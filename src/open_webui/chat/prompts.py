@@ -127,9 +127,14 @@ def parse(answer: str, key: str) -> Any:
 
     A list that stands alone is the value, too.
     """
-    values = list(_values(_after_thinking(answer)))
-    found = next((value[key] for value in values if isinstance(value, dict) and key in value), None)
-    return next((value for value in values if isinstance(value, list)), None) if found is None else found
+    given = list(values(answer))
+    found = next((value[key] for value in given if isinstance(value, dict) and key in value), None)
+    return next((value for value in given if isinstance(value, list)), None) if found is None else found
+
+
+def values(answer: str) -> Iterator[Any]:
+    """The JSON objects and lists in a model's answer, without its thinking; those in a list one by one, too."""
+    yield from _values(_after_thinking(answer))
 
 
 def _after_thinking(answer: str) -> str:

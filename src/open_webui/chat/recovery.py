@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from open_webui.chat.endings import interruption
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
-from open_webui.models import embedded, generation_parts, generations, messages
+from open_webui.models import embedded, generation_parts, generations, jobs, messages
 from open_webui.models.messages import MessageRow
 from open_webui.utils.answer_parts import Rebuilt, ended
 
@@ -62,6 +62,16 @@ async def _recover_generations(database: Database, judge: str | None, tell: Tell
         if not found:
             return count
         count += len(found)
+
+
+async def release_jobs(database: Database, judge: str, seconds: float) -> None:
+    """Has others do at once what dead processes had to do after their answers. seconds: for which that was theirs at most."""
+    longest = int(seconds * 1000)
+    async with database.read() as connection:
+        if not await jobs.are_lost(connection, longest, judge):
+            return
+    async with database.write() as unit:
+        await jobs.release_lost(unit.connection, longest, judge)
 
 
 async def end_for(database: Database, task_ids: Sequence[str]) -> list[str]:

@@ -17,6 +17,10 @@ PAGE_FIELDS: Final = frozenset(
     ).split()
 )
 MAX_ANSWERS: Final = 16
+# Tools, skills and filters that one request names.
+MAX_IDS: Final = 1_000
+# What an API client may ask to be done beside the answer. A page's wishes depend on its page.
+API_FEATURES: Final = ("web_search",)
 TEMPORARY: Final = ("temporary:", "local:")
 
 
@@ -34,6 +38,14 @@ class Tasks(msgspec.Struct, frozen=True):
     title: bool = False
     tags: bool = False
     follow_ups: bool = False
+
+
+class NewChat(msgspec.Struct, frozen=True):
+    """What a new chat gets that a page does not choose. title: it stays, and no model is asked for another."""
+
+    id: str
+    title: str
+    meta: dict[str, Any]
 
 
 class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,9 +67,24 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     variables: dict[str, str]
     chat_variables: dict[str, Any]
     files: list[dict[str, Any]]
+    # Names of what is to be done besides, such as "web_search".
+    features: frozenset[str] = frozenset()
+    # Ids of tools, and tool servers that the page itself calls.
+    tool_ids: tuple[str, ...] = ()
+    tool_servers: list[dict[str, Any]] = []
+    # Of skills, which the model may read.
+    skill_ids: tuple[str, ...] = ()
+    # Of filters that are run only when they are asked for.
+    filter_ids: tuple[str, ...] = ()
+    # The terminal that the model may work on.
+    terminal_id: str | None = None
+    # A model that only the page's own browser can ask, as the page describes it.
+    direct: dict[str, Any] | None = None
     folder_id: str | None
     tasks: Tasks
     stream: bool
+    # Where the server itself asks: never of a page.
+    new_chat: NewChat | None = None
 
     @property
     def is_temporary(self) -> bool:
@@ -99,6 +126,18 @@ def _dicts(body: dict[str, Any], name: str) -> list[dict[str, Any]] | None:
     return value
 
 
+def texts_field(body: dict[str, Any], name: str) -> tuple[str, ...]:
+    """Ids and the like; empty when absent or null. Raises BadRequest."""
+    value = body.get(name)
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(entry, str) and len(entry) <= MAX_ID for entry in value):
+        raise BadRequest(f"'{name}' should be a list of short texts.")
+    if len(value) > MAX_IDS:
+        raise BadRequest(f"'{name}' should have at most {MAX_IDS:,} entries.")
+    return tuple(value)
+
+
 def parse_page_request(body: dict[str, Any]) -> PageRequest:
     """Raises BadRequest naming the field that can't be used."""
     session_id = text_field(body, "session_id", required=True)
@@ -124,6 +163,13 @@ def parse_page_request(body: dict[str, Any]) -> PageRequest:
         variables={k: v for k, v in _dict(body, "variables").items() if isinstance(v, str)},
         chat_variables=_dict(body, "chat_variables"),
         files=_dicts(body, "files") or [],
+        features=_features(body),
+        tool_ids=texts_field(body, "tool_ids"),
+        skill_ids=texts_field(body, "skill_ids"),
+        filter_ids=texts_field(body, "filter_ids"),
+        tool_servers=_dicts(body, "tool_servers") or [],
+        terminal_id=text_field(body, "terminal_id") if body.get("terminal_id") else None,
+        direct=_direct(body),
         folder_id=text_field(body, "folder_id"),
         tasks=Tasks(
             title=tasks.get("title_generation") is True,
@@ -132,6 +178,18 @@ def parse_page_request(body: dict[str, Any]) -> PageRequest:
         ),
         stream=body.get("stream") is not False,
     )
+
+
+def _direct(body: dict[str, Any]) -> dict[str, Any] | None:
+    item = body.get("model_item")
+    if not isinstance(item, dict) or item.get("direct") is not True:
+        return None
+    text_field(item, "id", required=True)
+    return item
+
+
+def _features(body: dict[str, Any]) -> frozenset[str]:
+    return frozenset(name for name, on in _dict(body, "features").items() if on is True)
 
 
 def _asks(body: dict[str, Any], model: str) -> tuple[Ask, ...]:
@@ -179,7 +237,15 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     stream: bool
     payload: dict[str, Any]
-    wire: Literal["openai", "ollama"] = "openai"
+    wire: Literal["openai", "ollama", "anthropic"] = "openai"
+    # What is attached, which this server reads.
+    files: tuple[dict[str, Any], ...] = ()
+    # Tools that this server runs, where it runs any for clients.
+    tool_ids: tuple[str, ...] = ()
+    # Skills that the model is told.
+    skill_ids: tuple[str, ...] = ()
+    # What is to be done besides, of API_FEATURES.
+    features: frozenset[str] = frozenset()
 
 
 def parse_api_request(body: dict[str, Any]) -> ApiRequest:
@@ -193,4 +259,26 @@ def parse_api_request(body: dict[str, Any]) -> ApiRequest:
         raise BadRequest("'stream' should be true or false.")
     payload = {k: v for k, v in body.items() if k not in PAGE_FIELDS}
     payload["stream"] = stream is True
-    return ApiRequest(model=str(model), stream=stream is True, payload=payload)
+    files = tuple(_dicts(body, "files") or ()) if body.get("files") else ()
+    features = _api_features(body)
+    return ApiRequest(
+        model=str(model),
+        stream=stream is True,
+        payload=payload,
+        files=files,
+        tool_ids=texts_field(body, "tool_ids"),
+        skill_ids=texts_field(body, "skill_ids"),
+        features=features,
+    )
+
+
+def _api_features(body: dict[str, Any]) -> frozenset[str]:
+    """A client knows what it sends: what can't be done is refused, and not left out."""
+    for name, on in _dict(body, "features").items():
+        if not isinstance(on, bool | None):
+            raise BadRequest(f"'features.{name[:50]}' should be true or false.")
+        if on and name not in API_FEATURES:
+            raise BadRequest(
+                f"'features.{name[:50]}' is not done for API clients here. What is: {', '.join(API_FEATURES)}."
+            )
+    return _features(body)

@@ -5,7 +5,8 @@ those who watch, and stored with the next checkpoint of the journal.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from open_webui.chat.assemble import Answer, Frame
@@ -17,6 +18,8 @@ from open_webui.utils.answer_parts import Part, joined
 
 # With more frames than this since the last part they are joined, or a database that is away for long would fill the memory.
 MANY_FRAMES: Final = 4_096
+# Seconds that a tool's call waits for its record.
+KEPT_SECONDS: Final = 10.0
 
 
 class AnswerTaken(Exception):
@@ -28,6 +31,10 @@ class Store(Protocol):
 
     def store_end(self, running: "RunningAnswer", extra: dict[str, Any] | None) -> "asyncio.Future[None]":
         """Has the answer written as it is now, and done. Tells when that is committed, or why it can't be."""
+        ...
+
+    def store_now(self) -> "asyncio.Future[None]":
+        """Has all written that is new of running answers. Tells when that is committed, or why it can't be."""
         ...
 
 
@@ -62,11 +69,40 @@ class RunningAnswer:
         # Gives the job that does what follows the answer, should this process end.
         self.followed_by: Callable[[], Job | None] = _nothing
         self._end: asyncio.Future[None] | None = None
+        # Calls of tools that wait for the person: what they ask, and where the answer comes.
+        self._questions: dict[str, tuple[str, asyncio.Future[Any]]] = {}
         # What is new since the last part that the journal took; None: it takes the whole.
         self._new: Part | None = None
         self._parts = 0
         self._taken = -1
         self._usage_taken: dict[str, Any] | None = None
+
+    @contextmanager
+    def asking(self, call_id: str, kind: str) -> "Iterator[asyncio.Future[Any]]":
+        """While a call of a tool waits for its person: the answer says so to who fetches it, and may be given by `resolve`."""
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        before = self.answer.mark(call_id, "pending")
+        self._questions[call_id] = kind, answer
+        try:
+            yield answer
+        finally:
+            del self._questions[call_id]
+            answer.cancel()
+            if before is not None:
+                self.answer.mark(call_id, before)
+
+    def resolve(self, user_id: str, call_id: str, given: Mapping[str, Any]) -> bool:
+        """Answers a call that waits, as the wire's `action` says. Whether there is one that waits for this person."""
+        kind, answer = self._questions.get(call_id, ("", None))
+        if answer is None or answer.done() or user_id != self.turn.principal.id:
+            return False
+        if kind == "confirmation":
+            answer.set_result(given["action"] == "approve")
+        elif given["action"] == "answer" and not given.get("timed_out"):
+            answer.set_result({"status": "answered", "answers": given.get("answers")})
+        else:
+            answer.set_result({"status": "cancelled", "answers": {}})
+        return True
 
     @property
     def has_ended(self) -> bool:
@@ -119,6 +155,11 @@ class RunningAnswer:
         self.answer.replace_text(text)
         self.begin_anew()
         await self.sender.ordered(kind, data)
+
+    async def kept(self) -> None:
+        """Waits until all that it says by now is stored; a while only, where the database is away."""
+        if self.turn.row is not None:
+            await asyncio.wait({self._store.store_now()}, timeout=KEPT_SECONDS)
 
     async def over(self) -> None:
         """Waits, once it has ended, until the end is stored or can't be."""

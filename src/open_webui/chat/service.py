@@ -4,31 +4,35 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from llamaforge.events.parts import Limits
 from open_webui.chat import recovery
 from open_webui.chat.aftermath import Following, Left
+from open_webui.chat.context.stage import Note, Services
 from open_webui.chat.delivery.streams import Streams
-from open_webui.chat.journal import Journal
+from open_webui.chat.journal import FOLLOW_SECONDS, Journal
 from open_webui.chat.loop import Pipeline
 from open_webui.chat.registry import RunningAnswers
 from open_webui.chat.starter import Starter
 from open_webui.chat.store import TurnStorage
 from open_webui.chat.usage_log import UsageLog
-from open_webui.config import Config
 from open_webui.connections.base import Models
 from open_webui.connections.gate import Gate
-from open_webui.env import Settings
-from open_webui.events import Audience, ChatEvent, Emitter
+from open_webui.events import Audience, ChatEvent, Streamer
 from open_webui.internal.bus.port import Bus
-from open_webui.internal.db import Database
 from open_webui.internal.load import Load
 from open_webui.internal.log import get_logger
 from open_webui.internal.supervise import supervise
 from open_webui.jobs.kinds import Kind
 from open_webui.principal import Principal
+from open_webui.services.deps import Deps
 from open_webui.services.processes import Lease
-from open_webui.storage.base import BlobStore
+
+if TYPE_CHECKING:
+    from open_webui.services.library import Library
+    from open_webui.services.plugin_filters import Filters
+    from open_webui.services.toolbox import Toolbox
 
 log = get_logger(__name__)
 
@@ -41,19 +45,23 @@ class ChatParts:
 
     def __init__(
         self,
-        settings: Settings,
-        database: Database,
-        blobs: BlobStore,
-        config: Config,
+        deps: Deps,
         catalogue: Models,
-        emitter: Emitter,
         *,
         bus: Bus,
         load: Load,
+        library: "Callable[[], Library]",
+        toolbox: "Callable[[], Toolbox]",
+        filters: "Callable[[], Filters]",
+        note: Note,
     ) -> None:
+        """deps: the server's state, of which only some is there already. library, toolbox, filters:
+        give its documents, tools and filters. note: hears what happens.
+        """
+        settings, database, emitter, config = deps.settings, deps.database, deps.emitter, deps.config
         self.settings = settings
         self.database = database
-        self.blobs = blobs
+        self.blobs = deps.blobs
         self.emitter = emitter
         self.bus = bus
         instance = bus.instance
@@ -70,20 +78,31 @@ class ChatParts:
             self.running.others = Others(self.running, self.journal, database, bus)
         limits = Limits(settings.chat_answer_max_chars, settings.chat_answer_max_bytes)
         storage = TurnStorage(database, instance, settings.chat_history_max_chars, limits)
+        self.services = Services(
+            database=database,
+            config=config,
+            gate=self.gate,
+            emitter=cast("Streamer", emitter),
+            library=library,
+            toolbox=toolbox,
+            filters=filters,
+            note=note,
+        )
         self.starter = Starter(
             storage=storage,
-            config=config,
+            services=self.services,
             catalogue=catalogue,
             emitter=emitter,
             running=self.running,
             journal=self.journal,
-            gate=self.gate,
             files=self,
         )
         self._following = partial(
             Following, config, catalogue, database, self.gate, emitter, max_chars=settings.chat_history_max_chars
         )
-        self.starter.pipeline = Pipeline(max_rounds=settings.chat_response_max_tool_call_iterations)
+        self.starter.pipeline = Pipeline(
+            max_rounds=settings.chat_response_max_tool_call_iterations, max_result=settings.chat_tool_result_max_chars
+        )
 
     def following(self, account: Callable[[str], Awaitable[Principal | None]]) -> Kind[Left]:
         """The job that does what an ended process left to do after its answers."""
@@ -109,7 +128,8 @@ class ChatParts:
 
     def _tell(self, ended: recovery.Ended) -> None:
         """Tells the tabs of who asked, and of the chat's owner, that the answer of a lost process is over."""
-        left, audience = ended.left, Audience(frozenset({ended.left.user_id, ended.left.owner_id}))
+        left = ended.left
+        audience = Audience(frozenset({left.user_id, left.owner_id}), asker=left.user_id)
         error = {"error": ended.body["error"], "done": True}
         self.emitter.answer(ChatEvent(left.chat_id, left.message_id, "chat:message:error", error), audience)
         if left.chat_id not in self.running.active_chats():
@@ -123,6 +143,7 @@ class ChatParts:
                 repair = count % recovery.REPAIR_EVERY == 0
                 await recovery.recover(self.database, self.lease.instance, repair=repair, tell=self._tell)
                 await self.running.give_up_taken(self.lease.instance)
+                await recovery.release_jobs(self.database, self.lease.instance, FOLLOW_SECONDS)
             except Exception:
                 # The task runner's place: a database that is away is looked at again.
                 log.warning("it could not be seen whether another process left answers", exc_info=True)

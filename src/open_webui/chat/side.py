@@ -1,10 +1,8 @@
 """Side questions to a model (titles, tags, follow-ups): which model is asked, and one call without a stream."""
 
 import asyncio
-import sys
 import weakref
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from open_webui.chat import prompts
@@ -13,6 +11,7 @@ from open_webui.connections.base import Connection, Models, Target
 from open_webui.connections.gate import Gate
 from open_webui.errors import ProviderError, Unavailable
 from open_webui.principal import Principal
+from open_webui.utils.loading import load
 
 if TYPE_CHECKING:
     from synthora.messages import BaseMessage
@@ -70,8 +69,7 @@ async def ask(
     attempts: how often it is asked, where the provider is overloaded or can't be reached. patient: nobody waits for it;
     at a model of this machine it waits for others, and Unavailable ends it when one of them has to wait.
     """
-    if _BACKEND not in sys.modules:
-        await asyncio.to_thread(import_module, _BACKEND)
+    await load(_BACKEND)
     from open_webui.chat.backend import Asking, ConnectionBackend  # noqa: PLC0415 -- not needed to start
     from synthora.messages import user  # noqa: PLC0415
 

@@ -1,6 +1,7 @@
 """Starts answers and sees each to its end. The server owns them: a closed tab ends nothing, a stop from anywhere ends one."""
 
 import asyncio
+import importlib
 import time
 from collections import Counter
 from typing import Any
@@ -14,13 +15,11 @@ from open_webui.chat.journal import Journal
 from open_webui.chat.loop import Pipeline
 from open_webui.chat.permissions import permitted, permitted_chat
 from open_webui.chat.registry import RunningAnswers, RunningTask
-from open_webui.chat.request import PageRequest
+from open_webui.chat.request import Ask, PageRequest
 from open_webui.chat.running import AnswerTaken, RunningAnswer
 from open_webui.chat.store import Stored, TurnStorage, store
 from open_webui.chat.turn import Turn
-from open_webui.config import Config
-from open_webui.connections.base import Models
-from open_webui.connections.gate import Gate
+from open_webui.connections.base import Models, Target
 from open_webui.errors import Unavailable
 from open_webui.events import Audience, ChatEvent, Emitter
 from open_webui.internal.log import get_logger
@@ -28,6 +27,7 @@ from open_webui.models import messages
 from open_webui.models.base import new_id
 from open_webui.principal import Principal
 from open_webui.services.deps import FileDeps
+from open_webui.services.event_names import Happened
 from open_webui.services.files import Reader
 
 log = get_logger(__name__)
@@ -42,12 +42,11 @@ class Starter:
         self,
         *,
         storage: TurnStorage,
-        config: Config,
+        services: Services,
         catalogue: Models,
         emitter: Emitter,
         running: RunningAnswers,
         journal: Journal,
-        gate: Gate,
         files: FileDeps,
     ) -> None:
         self.pipeline = Pipeline()
@@ -57,7 +56,7 @@ class Starter:
         self._emitter = emitter
         self._running = running
         self._journal = journal
-        self._services = Services(database=storage.database, config=config, gate=gate)
+        self.services = services
         self._after: set[asyncio.Task[None]] = set()
         # Of each chat, how many of its answers have something to follow them still.
         self._following: Counter[str] = Counter()
@@ -90,7 +89,7 @@ class Starter:
                 return await self._start(principal, request)
 
     async def _start(self, principal: Principal, request: PageRequest) -> dict[str, Any]:
-        targets = [await self._services.gate.target(principal, ask.model_id) for ask in request.asks]
+        targets = [await self._target(principal, request, ask) for ask in request.asks]
         asks = list(zip(request.asks, targets, [new_id() for _ in targets], strict=True))
         chat_id = None if request.is_temporary else request.chat_id
         others = self._running.others
@@ -114,21 +113,33 @@ class Starter:
             self._spawn(turn, stored.title, first=number == 0)
         return {"status": True, "task_ids": [turn.task_id for turn in turns], "chat_id": stored.chat_id}
 
+    async def _target(self, principal: Principal, request: PageRequest, ask: Ask) -> Target:
+        """The model of an answer. Raises NotFound, and Forbidden where connections of one's own are off."""
+        if request.direct is None or request.direct["id"] != ask.model_id:
+            return await self.services.gate.target(principal, ask.model_id)
+        # Not needed to start.
+        direct: Any = importlib.import_module("open_webui.connections.direct")
+        about = direct.About(request.session_id, request.chat_id, ask.message_id)
+        target: Target = direct.target_of(self.services.config, self.services.emitter, principal, request.direct, about)
+        return target
+
     async def _announce(self, principal: Principal, request: PageRequest, stored: Stored) -> None:
         """Tells that a turn began: lists of the people involved reload, others who look on get its messages."""
         if request.is_temporary:
             return
+        if stored.is_new:
+            self.services.note(Happened("chat.created", {"type": "chat", "id": stored.chat_id}), principal)
         about = request.user_message["id"] if request.user_message else request.asks[0].message_id
         people = {principal.id, stored.owner_id}
         data = {"chat_id": stored.chat_id, "folder_id": stored.folder_id}
         for user_id in people:
             await self._emitter.chat(user_id, ChatEvent(stored.chat_id, about, "chat:list", data))
         turn = {"currentId": request.asks[0].message_id, "messages": stored.wire}
-        await self._emitter.watchers(ChatEvent(stored.chat_id, about, "chat:messages", turn), people)
+        await self._emitter.watchers(ChatEvent(stored.chat_id, about, "chat:messages", turn), people, principal.id)
 
     def _spawn(self, turn: Turn, title: str, *, first: bool) -> None:
         earlier = items_of(turn.continues.get("output"), turn.continues.get("content", "")) if turn.continues else None
-        audience = Audience(turn.people, turn.session_id)
+        audience = Audience(turn.people, turn.session_id, turn.principal.id)
         running = RunningAnswer(
             turn=turn,
             answer=Answer(time.time, earlier, self._storage.limits),
@@ -145,8 +156,16 @@ class Starter:
         """An answer from its first event to its last, whatever happens to it."""
         entry.began()
         running = entry.running
-        services = self._services
-        aftermath = Aftermath(running, services.config, self._catalogue, services.database, services.gate, first=first)
+        services = self.services
+        aftermath = Aftermath(
+            running,
+            services.config,
+            self._catalogue,
+            services.database,
+            services.gate,
+            first=first,
+            instance=self._storage.instance,
+        )
         running.followed_by = aftermath.job
         complete = False
         try:
@@ -172,7 +191,7 @@ class Starter:
                 await running.sender.event("chat:active", {"active": True, "folder_id": turn.folder_id})
                 if first:
                     aftermath.begin()
-                return await loop.answer(running, self._services, self.pipeline)
+                return await loop.answer(running, self.services, self.pipeline)
             except asyncio.CancelledError:
                 await (endings.interrupted if entry.is_going_down else endings.stopped)(running)
         except AnswerTaken:

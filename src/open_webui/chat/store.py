@@ -38,6 +38,8 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     # The chat's own; its system prompt is among them.
     params: dict[str, Any]
     folder_prompt: str | None = None
+    # What is attached to the folder.
+    folder_files: tuple[dict[str, Any], ...] = ()
     affect: Chosen = NOTHING
     continued: dict[str, Any] | None = None
 
@@ -99,7 +101,9 @@ async def _store(
         answers = {row.id: row for row in rows if row.id in {ask.message_id for ask, _ in asks}}
         first = answers[asks[0][0].message_id]
         branch, truncated = await _branch(connection, chat.id, first.parent_id, storage.max_chars)
-        prompt = None if chat.folder_id is None else await turn_updates.folder_prompt(connection, chat.folder_id)
+        prompt, attached = (
+            (None, []) if chat.folder_id is None else await turn_updates.folder_brings(connection, chat.folder_id)
+        )
     earlier = first if request.continued else None
     history = [row.wire([]) for row in branch]
     if earlier is not None:
@@ -118,6 +122,7 @@ async def _store(
         wire={row.id: row.wire([r.id for r in rows if r.parent_id == row.id]) for row in rows},
         params=params if isinstance(params, dict) else {},
         folder_prompt=prompt,
+        folder_files=tuple(attached),
         affect=chosen(chat.meta),
         continued=None if earlier is None else {"output": earlier.body.get("output"), "content": earlier.content},
     )
@@ -175,7 +180,10 @@ async def _create(
     body["timestamp"] = now() * 1000
     if request.chat_variables:
         body["variables"] = request.chat_variables
-    return await chats.create(connection, principal.id, title=NEW_TITLE, body=body, folder_id=request.folder_id)
+    given = request.new_chat
+    own: dict[str, Any] = {} if given is None else {"id": given.id, "meta": given.meta}
+    title = NEW_TITLE if given is None else given.title
+    return await chats.create(connection, principal.id, title=title, body=body, folder_id=request.folder_id, **own)
 
 
 def _placeholders(principal: Principal, request: PageRequest, asks: Sequence[tuple[Ask, str]]) -> list[dict[str, Any]]:

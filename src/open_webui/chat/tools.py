@@ -1,80 +1,71 @@
-"""What a model may call while it answers: the tools of one answer, and one round of calls to them."""
+"""One round of calls to the tools of an answer."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from llamaforge.exceptions import ToolError
 from llamaforge.tools.step import CallLike, bind, shorten
-from open_webui.errors import OuiError
+from open_webui.chat.approval import Approval
+from open_webui.errors import BadRequest, OuiError, ProviderError
 from open_webui.internal.log import get_logger
+from open_webui.tools.arguments import checked
+from open_webui.tools.port import Progress, Tool, ToolResult, calling
 
 log = get_logger(__name__)
 # Calls of one round that run at the same time; the others wait for one of them.
 AT_ONCE: Final = 8
+# How providers say that a model takes no tools: 404 where no server of the model does.
+_REFUSALS: Final = frozenset({400, 404, 422, 500, 501})
+_TOOL_WORDS: Final = re.compile(r"\btools?\b|\btool[_ -]?(choice|use|call)|\bfunction[_ -]?call", re.IGNORECASE)
 
 
-class Progress(Protocol):
-    """What a running tool may tell whoever waits for the answer."""
-
-    async def add_status(self, status: dict[str, Any]) -> None:
-        """Shows and stores one entry of the answer's `statusHistory`."""
-        ...
-
-    async def add_source(self, source: dict[str, Any]) -> None:
-        """Shows and stores one of the answer's sources, in the form of contract/socket.md."""
-        ...
-
-
-class ToolResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call gave. text: for the model. files, embeds: for the page, in the wire's form. failed: it did not work."""
-
-    text: str
-    files: tuple[dict[str, Any], ...] = ()
-    embeds: tuple[str, ...] = ()
-    failed: bool = False
-
-
-class Tool(Protocol):
-    """Something that a model may call.
-
-    definition: OpenAI's function object (name, description, parameters). seconds: how long one call may take.
-    """
-
-    definition: dict[str, Any]
-    seconds: float
-
-    async def run(self, arguments: dict[str, Any], progress: Progress) -> ToolResult:
-        """One call. An OuiError's sentence goes to the model; cancelling it is a person's stop."""
-        ...
+# Keeps a result that is too long for the model: its tool's name and the result, as the model gets it.
+Keep = Callable[[str, ToolResult], Awaitable[ToolResult]]
 
 
 async def run_calls(
-    calls: Sequence[CallLike], tools: Mapping[str, Tool], progress: Progress
+    calls: Sequence[CallLike],
+    tools: Mapping[str, Tool],
+    progress: Progress,
+    *,
+    approval: Approval | None = None,
+    keep: Keep | None = None,
 ) -> list[tuple[str, ToolResult]]:
-    """The results of one round, by call id, in the order of the calls. What goes wrong is a result that says so."""
+    """The results of one round, by call id, in the order of the calls. What goes wrong is a result that says so.
+
+    approval: whether a call may run. keep: of a result that is too long.
+    """
     free = asyncio.Semaphore(AT_ONCE)
 
     async def run(call: CallLike) -> tuple[str, ToolResult]:
         async with free:
-            return call.call_id, _bounded(await _run(call, tools, progress))
+            result = await _run(call, tools, progress, approval)
+            return call.call_id, _bounded(result if keep is None else await keep(call.name, result))
 
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(run(call), name=f"tool {call.name[:50]}") for call in calls]
     return [task.result() for task in running]
 
 
-async def _run(call: CallLike, tools: Mapping[str, Tool], progress: Progress) -> ToolResult:
+async def _run(call: CallLike, tools: Mapping[str, Tool], progress: Progress, approval: Approval | None) -> ToolResult:
     try:
         bound = bind(call, tools)
-    except ToolError as error:
+        tool, arguments = bound.tool, checked(bound.tool.definition, bound.arguments)
+    except (ToolError, BadRequest) as error:
         return _failed(str(error))
-    tool = bound.tool
+    # Each call has a task of its own.
+    calling.set(call.call_id)
+    if approval is not None:
+        refused = await approval.refusal(call.call_id, call.name, arguments, progress)
+        if refused is not None:
+            return _failed(refused)
     try:
         async with asyncio.timeout(tool.seconds) as limit:
-            return await tool.run(bound.arguments, progress)
+            return await tool.run(arguments, progress)
     except OuiError as error:
         return _failed(error.detail)
     except Exception as error:
@@ -83,6 +74,11 @@ async def _run(call: CallLike, tools: Mapping[str, Tool], progress: Progress) ->
             return _failed(f"The tool did not answer within {tool.seconds:g} seconds.")
         log.exception("a tool failed", tool=call.name)
         return _failed(f"The tool failed ({type(error).__name__}).")
+
+
+def refuses_tools(error: ProviderError) -> bool:
+    """Whether a provider refused a request since its model takes no tools."""
+    return error.status in _REFUSALS and _TOOL_WORDS.search(error.detail) is not None
 
 
 def _failed(text: str) -> ToolResult:

@@ -1,23 +1,24 @@
 """A turn as values: what one answer needs to be made, frozen once the question is stored."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from open_webui.chat.request import Ask, PageRequest, Tasks
 from open_webui.chat.store import Stored
-from open_webui.chat.tools import Tool
 from open_webui.connections.base import Target
 from open_webui.models.messages import MessageRow
 from open_webui.principal import Principal
+from open_webui.tools.port import Tool
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """One answer to be made: who asked what of whom, and what the database held when it was stored.
 
     ask: which of the request's answers this one is. stored: what the transaction of the question found and wrote.
-    target: the model, and whose it is.
+    target: the model, and whose it is. part_of: the turn whose model handed this one over; None for one that a person asked.
     """
 
     task_id: str
@@ -26,6 +27,13 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     ask: Ask
     stored: Stored
     target: Target
+    part_of: "Turn | None" = None
+
+    @property
+    def counted(self) -> tuple[str | None, str | None]:
+        """The chat and the message that calls of the model count for."""
+        whole = self.part_of or self
+        return (None, None) if whole.is_temporary else (whole.chat_id, whole.message_id)
 
     @property
     def chat_id(self) -> str:
@@ -70,6 +78,11 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
         message = self.message
         return None if message is None else message.n
 
+    def chunk(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """An OpenAI chunk of this answer, as its first and its last frame are."""
+        about = {"id": f"chatcmpl-{self.task_id}", "object": "chat.completion.chunk", "created": int(time.time())}
+        return {**about, "model": self.target.model_id, "choices": [choice]}
+
     @property
     def body(self) -> dict[str, Any]:
         """The answer's fields beside its columns, as they were stored."""
@@ -88,6 +101,18 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
         texts = (self.target.system, self.stored.folder_prompt, chat, page)
         # A page sends the chat's own prompt again.
         return tuple(dict.fromkeys(text for text in texts if isinstance(text, str) and text))
+
+    @property
+    def brought(self) -> tuple[dict[str, Any], ...]:
+        """What the model and the folder bring along to be read, as the wire has attachments."""
+        known = self.target.meta.get("knowledge")
+        of_model = tuple(entry for entry in known if isinstance(entry, dict)) if isinstance(known, list) else ()
+        return of_model + self.stored.folder_files
+
+    @property
+    def skill_ids(self) -> tuple[str, ...]:
+        """The skills that were chosen for the question, and those that come with the model."""
+        return skill_ids(self.request.skill_ids, self.target)
 
     @property
     def history(self) -> tuple[dict[str, Any], ...]:
@@ -114,13 +139,25 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
         return self.request.tasks
 
 
+def skill_ids(chosen: Sequence[str], target: Target) -> tuple[str, ...]:
+    """Skills that were chosen, and those that come with the model."""
+    known = target.meta.get("skillIds")
+    of_model = [one for one in known if isinstance(one, str)] if isinstance(known, list) else []
+    return tuple(dict.fromkeys([*chosen, *of_model]))
+
+
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """What a model is about to be asked. Each stage of context/ takes one and returns it or a changed copy.
 
     messages: as OpenAI has them. fields: what else the request says. tools: those that this server runs, by name; their
-    definitions are sent along.
+    definitions are sent along. offered: the names of those among them that nobody chose: where the model takes no tools, it is
+    asked without them. skills: what the system prompt says of skills that are read by a tool, and what it says instead where
+    the model takes none. code: runs what the model writes between tags, where it calls no tool for that.
     """
 
     messages: tuple[dict[str, Any], ...] = ()
     fields: dict[str, Any] = {}
     tools: Mapping[str, Tool] = {}
+    offered: frozenset[str] = frozenset()
+    skills: tuple[str, str] | None = None
+    code: Tool | None = None

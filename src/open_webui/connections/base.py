@@ -1,15 +1,16 @@
 """What a connection is: a named source of models that answers chat requests as a stream of OpenAI chunks."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from llamaforge.events import Event
+from open_webui.models.functions import FunctionRow
 from open_webui.principal import Principal
 
-Kind = Literal["openai", "ollama", "local"]
+Kind = Literal["openai", "ollama", "local", "pipe"]
 # Hears why an answer has not begun yet, as a sentence for who waits; None when it is about to begin.
 Tell = Callable[[str | None], None]
 
@@ -19,7 +20,8 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     id: what clients call it (with the connection's prefix, if it has one). remote_id: what the source calls it.
     connection: the key of its connection. index: the connection's place in the admin's list (the wire's `urlIdx`).
-    raw: the source's own object, shown under the key of its kind. tags: names, for the page's filter.
+    raw: the source's own object, shown under the key of its kind; of a pipe `{"pipe": {"type": "pipe"}, "has_user_valves": ...}`,
+    shown as it is. tags: names, for the page's filter.
     """
 
     id: str
@@ -119,7 +121,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     model_id: the id that was asked for (a custom model's or a base model's). entry, connection: where it is. params:
     the profile's parameters, those of a base model below those of a custom one. system: its system prompt. meta: its
-    description, capabilities and the like. user_id: whom it was resolved for, None for the server's own questions.
+    description, capabilities and the like. user_id: whom it was resolved for, None for the server's own questions. made_of: the
+    ids of the models that it stands on, its own first. arena_id: the arena that was asked for, where this model was drawn for
+    it.
     """
 
     model_id: str
@@ -129,13 +133,39 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     system: str | None = None
     meta: dict[str, Any] = {}
     user_id: str | None = None
+    arena_id: str | None = None
+    made_of: tuple[str, ...] = ()
+
+
+class RemoteFilter(msgspec.Struct, frozen=True):
+    """A filter of answers at a connection that is a pipelines server (connections/pipelines.py). own: it is the model itself,
+    which may look at its questions and answers, too. required: without it a question is not put to a model.
+    """
+
+    connection: Connection
+    entry: ModelEntry
+    own: bool = False
+    required: bool = True
 
 
 class Models(Protocol):
-    """What the chat turn asks of the catalogue (catalogue.Catalogue implements it), from memory."""
+    """What the chat turn asks of the catalogue (catalogue.Catalogue implements it), from memory.
+
+    functions: those that are switched on, filters in the order in which they are run.
+    """
+
+    @property
+    def functions(self) -> Sequence[FunctionRow]: ...
 
     def resolve(self, principal: Principal, model_id: str) -> Target:
-        """Raises NotFound (status 400, "Model not found") for what doesn't exist or isn't the caller's to use."""
+        """A model for one answer; of an arena, a member that is drawn.
+
+        Raises NotFound (status 400, "Model not found") for what doesn't exist or isn't the caller's to use.
+        """
+        ...
+
+    def remote_filters(self, target: Target) -> Sequence[RemoteFilter]:
+        """The filters of pipelines servers for the answers of a model, in the order in which they are run."""
         ...
 
     async def wait_until_listed(self, model_id: str) -> None:

@@ -1,14 +1,17 @@
 """The catalogue: all models there are, from memory at any moment, kept fresh in the background."""
 
 import asyncio
-from collections.abc import Iterable
+import secrets
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import aiohttp
+import msgspec
 
 from open_webui.config import Config
-from open_webui.connections import profiles
-from open_webui.connections.base import Connection, ModelEntry, Target
+from open_webui.connections import pipelines, profiles
+from open_webui.connections.base import Connection, ModelEntry, RemoteFilter, Target
+from open_webui.connections.known_filters import KnownFilters
 from open_webui.connections.listing import Listing
 from open_webui.connections.local.connection import LocalConnection
 from open_webui.connections.local.eliza import WORD_SECONDS, ElizaConnection
@@ -24,9 +27,10 @@ from open_webui.env import Settings
 from open_webui.errors import NotFound, OuiError
 from open_webui.internal.bus.followed import Followed
 from open_webui.internal.bus.port import Bus
-from open_webui.internal.cache import Cache
+from open_webui.internal.cache import RedisCache
 from open_webui.internal.db import Database
-from open_webui.models import models
+from open_webui.models import functions, models
+from open_webui.models.functions import FunctionRow
 from open_webui.models.models import Model
 from open_webui.principal import Principal
 
@@ -34,7 +38,13 @@ from open_webui.principal import Principal
 FIRST_SECONDS: Final = 0.3
 # The most that a list waits which an admin asks to be fresh.
 FRESH_SECONDS: Final = 2.0
-_DEFAULTS: Final = frozenset({"models.default_params", "models.default_metadata", "ui.model_order_list"})
+_DEFAULTS: Final = frozenset(
+    {
+        "models.default_params", "models.default_metadata", "ui.model_order_list", "evaluation.arena.enable",
+        "evaluation.arena.models",
+    }
+)  # fmt: skip
+NOBODY: Final = "None of this arena's models is yours to use, or can be reached."
 Remote = OpenAIConnection | OllamaConnection
 
 
@@ -50,7 +60,7 @@ class Catalogue:
         local_models: LocalModels,
         *,
         bus: Bus,
-        cache: Cache | None = None,
+        cache: RedisCache | None = None,
         word_seconds: float = WORD_SECONDS,
     ) -> None:
         """cache: that all processes share, if they do. word_seconds: how fast the built-in model speaks when it streams."""
@@ -62,10 +72,14 @@ class Catalogue:
         self._eliza_entries: list[ModelEntry] = []
         self._local = LocalConnection(http, local_models)
         self._local_source: Source | None = None
+        self._pipes: Callable[[], Connection] | None = None
+        self._pipe_source: Source | None = None
         self._sources: dict[Spec, Source] = {}
+        self._filters = KnownFilters(database)
         self._lists = SharedLists(bus, lambda: self._sources, cache, settings.models_cache_ttl)
         self._closing: set[asyncio.Task[None]] = set()
         self._rows: list[Model] = []
+        self._functions: list[FunctionRow] = []
         self._stored_rows = Followed("models", bus, self.reload, every=settings.models_cache_ttl)
         self._snapshot = Snapshot()
         self._listing = Listing(self._snapshot, bypass=settings.bypass_model_access_control)
@@ -78,6 +92,7 @@ class Catalogue:
         Waits shortly for their first answers, so that what was possible before a restart is possible right after it.
         """
         self._eliza_entries = await self._eliza.list_models()
+        await self._filters.open()
         self._config.on_change(self._on_change)
         self._connect()
         if self._settings.enable_local_models:
@@ -94,19 +109,37 @@ class Catalogue:
         await self._stored_rows.close()
         await self._lists.close()
         await asyncio.gather(*(source.close() for source in self._watched()), *self._closing)
-        self._sources, self._local_source = {}, None
+        await self._filters.close()
+        self._sources, self._local_source, self._pipe_source = {}, None, None
 
     async def reload(self) -> None:
-        """Takes over the model rows and grants as the database holds them now."""
+        """Takes over the model rows and grants, and the functions that are switched on, as the database holds them now."""
         async with self._database.read() as connection:
             rows = await models.repository.all(connection)
+            active = await functions.active(connection)
+        if active != self._functions:
+            self._functions = active
+            self._follow_pipes()
+            self._rebuild()
         if rows != self._rows:
             self._rows = rows
             self._rebuild()
 
     async def changed(self) -> None:
-        """To be called when rows or grants were stored: this process and all others take them over."""
+        """To be called when rows, grants or functions were stored: this process and all others take them over."""
         await self._stored_rows.changed()
+
+    def has_pipes(self, pipes: Callable[[], Connection]) -> None:
+        """From now on models that are plugins are among the models, while there are any. To be called before it is opened."""
+        self._pipes = pipes
+
+    def _follow_pipes(self) -> None:
+        """Asks the pipes for their models, from the first one on that there is."""
+        if self._pipe_source is not None:
+            self._pipe_source.refresh()
+        elif self._pipes is not None and any(row.type == "pipe" for row in self.functions):
+            timeout = self._settings.plugin_call_seconds
+            self._pipe_source = Source(self._pipes(), self._settings.models_cache_ttl, timeout, self._rebuild)
 
     def _on_change(self, keys: frozenset[str]) -> None:
         if keys & KEYS:
@@ -130,11 +163,17 @@ class Catalogue:
                 timeout,
                 self._rebuild,
                 place=self._lists.place,
-                fetched=self._lists.fetched,
+                fetched=self._fetched,
                 recall=self._lists.recall,
             )
             for spec in wanted
         }
+
+    def _fetched(self, source: Source) -> None:
+        self._lists.fetched(source)
+        if self._filters.is_to_be_heard(source):
+            self._rebuild()
+        self._filters.fetched(source)
 
     def _connection(self, spec: Spec) -> Remote:
         kind = OllamaConnection if spec.kind == "ollama" else OpenAIConnection
@@ -142,11 +181,13 @@ class Catalogue:
 
     def _watched(self) -> list[Source]:
         """All sources. Models of this machine come last: no file takes the name of a connection's model."""
-        own = [self._local_source] if self._local_source is not None else []
+        own = [source for source in (self._pipe_source, self._local_source) if source is not None]
         return [*self._sources.values(), *own]
 
     def _rebuild(self) -> None:
-        offered: list[tuple[Connection, Iterable[ModelEntry]]] = [(s.connection, s.entries) for s in self._watched()]
+        offered: list[tuple[Connection, Iterable[ModelEntry]]] = [
+            (source.connection, self._filters.entries(source)) for source in self._watched()
+        ]
         builtin = self._config["models.builtin"]
         nothing = all(s.tried and not s.entries for s in self._watched())
         if builtin == "always" or (builtin != "never" and nothing):
@@ -159,7 +200,9 @@ class Catalogue:
                 params=self._config["models.default_params"],
                 meta=self._config["models.default_metadata"],
                 order=[m for m in self._config["ui.model_order_list"] if isinstance(m, str)],
+                arenas=self._config["evaluation.arena.models"] if self._config["evaluation.arena.enable"] else None,
             ),
+            self._functions,
         )
         self._listing = Listing(self._snapshot, bypass=self._settings.bypass_model_access_control)
 
@@ -168,6 +211,11 @@ class Catalogue:
     @property
     def snapshot(self) -> Snapshot:
         return self._snapshot
+
+    @property
+    def functions(self) -> Sequence[FunctionRow]:
+        """Those that are switched on, in the order in which they are run."""
+        return self._functions
 
     def may_use(self, principal: Principal, profile: ModelProfile) -> bool:
         return profile.readable(principal, bypass=self._settings.bypass_model_access_control)
@@ -179,9 +227,21 @@ class Catalogue:
             raise NotFound(MODEL_NOT_FOUND, status=400)
         return found
 
+    def remote_filters(self, target: Target) -> Sequence[RemoteFilter]:
+        """See `base.Models`."""
+        found = pipelines.concerning(self._snapshot.filters, target)
+        if found and not self._config["pipelines.filters.required"]:
+            return [msgspec.structs.replace(one, required=False) for one in found]
+        return found
+
     def resolve(self, principal: Principal, model_id: str) -> Target:
         """See `base.Models`."""
-        return self._snapshot.target(self.profile(principal, model_id), principal.id)
+        if (asked := self._snapshot.arenas.get(model_id)) is None or not asked.open_to(principal):
+            return self._snapshot.target(self.profile(principal, model_id), principal.id)
+        members = self._snapshot.members(asked, principal, bypass=self._settings.bypass_model_access_control)
+        if not members:
+            raise NotFound(NOBODY, status=400)
+        return self._snapshot.target(secrets.choice(members), principal.id, arena_id=asked.id)
 
     def find(self, model_id: str) -> Target | None:
         """See `base.Models`."""
@@ -239,6 +299,11 @@ class Catalogue:
         _done, late = await asyncio.wait(tasks, timeout=limit)
         for task in late:
             task.cancel()
+
+    def look_again(self) -> None:
+        """Has providers' lists fetched anew soon: one of them was changed."""
+        for source in self._sources.values():
+            source.refresh()
 
     async def relist_local(self) -> None:
         """Takes over the models of this machine as they are now; to be called after they changed."""

@@ -16,7 +16,8 @@ import aiohttp
 
 from llamaforge.events import Event, Usage
 from llamaforge.events.harmony import Channels
-from open_webui.connections.base import Connection, Models, Reply, Target, Tell
+from open_webui.connections import pipelines
+from open_webui.connections.base import Connection, Models, RemoteFilter, Reply, Target, Tell
 from open_webui.connections.calls import Budget, Call, Kind, Outcome, Reservation, Trace, UsageLog
 from open_webui.connections.counts import (
     NO_CHOICES,
@@ -30,6 +31,7 @@ from open_webui.connections.counts import (
 )
 from open_webui.connections.local.connection import LocalConnection
 from open_webui.connections.ollama import OllamaConnection
+from open_webui.connections.passing import Passed
 from open_webui.connections.steering import for_provider
 from open_webui.constants import MODEL_NOT_FOUND
 from open_webui.errors import Forbidden, NotFound, OuiError, ProviderError
@@ -54,7 +56,7 @@ class Gate:
         traces: tuple[Trace, ...] = (),
     ) -> None:
         self.process_load = load
-        self._models = models
+        self.models = models
         self._usage_log = usage_log
         self.budget = budget
         self._traces = traces
@@ -67,8 +69,8 @@ class Gate:
 
         Raises NotFound (status 400) for what doesn't exist or isn't the caller's to use.
         """
-        await self._models.wait_until_listed(model_id)
-        return self._models.resolve(principal, model_id)
+        await self.models.wait_until_listed(model_id)
+        return self.models.resolve(principal, model_id)
 
     def chat(
         self,
@@ -115,12 +117,45 @@ class Gate:
             meter.usage = usage_of(body)
             return body
 
+    @contextlib.asynccontextmanager
+    async def passed(
+        self, principal: Principal, target: Target, path: str, payload: dict[str, Any]
+    ) -> AsyncIterator[Passed]:
+        """An Ollama server's answer to a request of another wire about one model, as it comes. Raises as `chat`."""
+        server = target.connection
+        assert isinstance(server, OllamaConnection), "other kinds speak no other wires"
+        async with self._counted(principal, target, call_of(principal, target, "api"), payload) as meter:
+            sent = for_provider(principal, target, payload) | {"model": target.entry.remote_id}
+            async with await server.send("POST", path, sent, user=asker_of(principal)) as response:
+                meter.has_begun = True
+                passed = Passed(response, server.spec.url)
+                try:
+                    yield passed
+                finally:
+                    meter.usage, meter.is_over, meter.status = passed.usage, passed.is_over, passed.status
+
     async def load(self, principal: Principal, target: Target) -> None:
         """Has a model of this machine in memory. Raises as `chat`, Unavailable."""
         assert isinstance(target.connection, LocalConnection), "other kinds are not loaded by us"
         async with self._counted(principal, target, call_of(principal, target, "operation")) as meter:
             await target.connection.load(target.entry, asker_of(principal))
             meter.is_over = True
+
+    async def filter(
+        self, principal: Principal, remote: RemoteFilter, hook: pipelines.Hook, body: dict[str, Any]
+    ) -> dict[str, Any]:
+        """A request, or a whole answer, after a filter of a pipelines server. Raises OuiError with what it says against it."""
+        call = Call(
+            user_id=principal.id,
+            model_id=remote.entry.id,
+            connection=remote.connection.key,
+            kind="operation",
+            started=time.monotonic(),
+        )
+        async with self._counted(principal, None, call) as meter:
+            changed = await pipelines.run(remote, hook, body, asker_of(principal))
+            meter.is_over = True
+            return changed
 
     async def ask_server(
         self, principal: Principal, server: OllamaConnection, path: str, *, timeout: float

@@ -18,12 +18,14 @@ class Listing:
 
     def __init__(self, snapshot: Snapshot, *, bypass: bool, max_bytes: int = MAX_BYTES) -> None:
         """bypass: everybody may use every model. max_bytes: of lists that are kept; those used last stay."""
+        self._snapshot = snapshot
         self._models = snapshot.models
         self._bypass = bypass
         self._max_bytes = max_bytes
         rows = [row for profile in snapshot.models.values() for row in profile.rows]
         self._owners = frozenset(row.user_id for row in rows)
-        self._named = frozenset(grant.audience for row in rows for grant in row.access_grants)
+        invited = [audience for arena in snapshot.arenas.values() for audience in arena.audience]
+        self._named = frozenset([*(grant.audience for row in rows for grant in row.access_grants), *invited])
         self._whole: dict[str, bytes] = {}
         self._lists: OrderedDict[Hashable, bytes] = OrderedDict()
         self.size = 0
@@ -52,7 +54,14 @@ class Listing:
         readable: Sequence[ModelProfile] = [
             p for p in self._models.values() if p.readable(principal, bypass=self._bypass)
         ]
-        return b'{"data":[' + b",".join(self._model(profile, principal) for profile in readable) + b"]}"
+        shown = [self._model(profile, principal) for profile in readable]
+        # An arena is shown where somebody would answer.
+        shown += [
+            dumps(arena.listed).encode()
+            for arena in self._snapshot.arenas.values()
+            if arena.open_to(principal) and self._snapshot.members(arena, principal, bypass=self._bypass)
+        ]
+        return b'{"data":[' + b",".join(shown) + b"]}"
 
     def _model(self, profile: ModelProfile, principal: Principal) -> bytes:
         """A model as this person sees it. What is shown whole is encoded once."""

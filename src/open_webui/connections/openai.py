@@ -16,7 +16,7 @@ from open_webui.connections.chunks import NOT_UNDERSTOOD, ChunkReader, EventRead
 from open_webui.connections.pace import PacedBody
 from open_webui.connections.render import assemble
 from open_webui.connections.specs import Spec
-from open_webui.connections.transport import FAILURES, failure, host_of, read_all, request
+from open_webui.connections.transport import FAILURES, failure, host_of, read_all, refusal, request
 from open_webui.errors import ProviderError
 from open_webui.internal.log import get_logger
 
@@ -58,7 +58,7 @@ class OpenAIConnection:
         self._check_sign_in()
         named = self.spec.model_ids or ((self._address.deployment,) if self._address.deployment else ())
         if named:
-            return [self._entry({"id": model_id}) for model_id in named]
+            return [self.entry({"id": model_id}) for model_id in named]
         if self.spec.azure:
             raise ProviderError(UNNAMED)
         listed = model_list(await self.raw_models())
@@ -66,7 +66,7 @@ class OpenAIConnection:
             raise ProviderError(
                 f"The provider at {host_of(self.spec.url)} answered with something that is no list of models."
             )
-        return [self._entry(model) for model in listed[:MAX_MODELS]]
+        return [self.entry(model) for model in listed[:MAX_MODELS]]
 
     async def raw_models(self) -> Any:
         """The provider's own answer to the question for its models. Raises ProviderError."""
@@ -82,7 +82,8 @@ class OpenAIConnection:
         if self.spec.entra and not self.spec.key:
             raise ProviderError(NO_IDENTITY)
 
-    def _entry(self, model: dict[str, Any]) -> ModelEntry:
+    def entry(self, model: dict[str, Any]) -> ModelEntry:
+        """A model of the provider's list; it has an `id`."""
         remote = model["id"]
         created = model.get("created")
         name = model.get("name")
@@ -152,6 +153,24 @@ class OpenAIConnection:
         headers = self.spec.headers_for(user)
         response = await request(self._http, method, url, headers=headers, payload=payload, timeout=timeout)
         async with response:
+            return await read_all(response, url)
+
+    async def send_file(
+        self, path: str, filename: str, data: bytes, *, user: dict[str, str] | None = None, timeout: float
+    ) -> bytes:
+        """A form with one file, `file`, and the whole answer. Raises ProviderError."""
+        url = self._address.of(path)
+        form = aiohttp.FormData()
+        form.add_field("file", data, filename=filename, content_type="text/x-python")
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=10)
+        headers = self.spec.headers_for(user)
+        try:
+            response = await self._http.post(url, data=form, headers=headers, allow_redirects=False, timeout=limits)
+        except FAILURES as error:
+            raise failure(error, url) from error
+        async with response:
+            if response.status >= 300:
+                raise await refusal(response, url)
             return await read_all(response, url)
 
 
@@ -250,7 +269,7 @@ class OpenAIReply:
         return self._through(ChunkReader(), to_chunks)
 
     def events(self) -> AsyncIterator[list[Event]]:
-        return self._through(EventReader(), _whole_events)
+        return self._through(EventReader(), whole_events)
 
     async def _through(
         self, reader: StreamReader[T], of_whole: Callable[[dict[str, Any]], list[T]]
@@ -269,7 +288,7 @@ class OpenAIReply:
             if first and not read.isspace():
                 first = False
                 if self._may_be_whole(read):
-                    yield of_whole(_completion(read + await read_all(self._response, self._url), self._url))
+                    yield of_whole(completion(read + await read_all(self._response, self._url), self._url))
                     return
             batch = reader.feed(read)
             if batch or reader.says_all:
@@ -292,7 +311,7 @@ class OpenAIReply:
     async def whole(self) -> bytes:
         body = await read_all(self._response, self._url)
         if self._response.content_type != "text/event-stream" and body.lstrip()[:1] in {b"{", b"[", b"<"}:
-            _completion(body, self._url)
+            completion(body, self._url)
             return body
         chunks = self._reader = ChunkReader()
         good: list[bytes] = chunks.feed(body) + chunks.close()
@@ -302,7 +321,7 @@ class OpenAIReply:
         return assemble(good)
 
 
-def _whole_events(whole: dict[str, Any]) -> list[Event]:
+def whole_events(whole: dict[str, Any]) -> list[Event]:
     """The events of a whole completion. Raises ProviderError."""
     choices = whole.get("choices")
     if not isinstance(choices, list) or not all(
@@ -313,7 +332,7 @@ def _whole_events(whole: dict[str, Any]) -> list[Event]:
     return decoder.read(whole) + decoder.told_at_end()
 
 
-def _completion(body: bytes, url: str) -> dict[str, Any]:
+def completion(body: bytes, url: str) -> dict[str, Any]:
     """The object of a whole answer. Raises ProviderError when it is none, or tells of an error."""
     if (error := error_of(body)) is not None:
         raise error

@@ -115,3 +115,11 @@ def with_system(system: str, messages: Sequence[Any]) -> list[Any]:
         if isinstance(own, str):
             return [{**messages[0], "content": f"{system}\n\n{own}"}, *messages[1:]]
     return [{"role": "system", "content": system}, *messages]
+
+
+def behind_system(text: str, messages: Sequence[Any]) -> list[Any]:
+    """The messages with a text behind the system prompt, or as the system prompt where there is none."""
+    first = messages[0] if messages else None
+    if isinstance(first, dict) and first.get("role") == "system" and isinstance(first.get("content"), str):
+        return [{**first, "content": f"{first['content']}\n\n{text}"}, *messages[1:]]
+    return with_system(text, messages)

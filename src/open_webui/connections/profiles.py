@@ -1,11 +1,14 @@
 """What models there are, as one immutable value: connections' entries and model rows laid over each other."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from open_webui.connections.base import Connection, ModelEntry, Target
+from open_webui.connections import arena, pipelines, taking_part
+from open_webui.connections.base import Connection, ModelEntry, RemoteFilter, Target
+from open_webui.models.functions import FunctionRow
 from open_webui.models.grants import concerns
 from open_webui.models.models import Model
 from open_webui.principal import Principal
@@ -49,7 +52,9 @@ class ModelProfile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it at one moment. models: by id, in the order of the list. aliases: other names of some."""
+    """All of it at one moment. models: by id, in the order of the list. aliases: other names of some. filters: of pipelines
+    servers, in the order in which they are run. arenas: by id, behind the models.
+    """
 
     version: int = 0
     models: dict[str, ModelProfile] = {}
@@ -57,12 +62,22 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     entries: dict[str, ModelEntry] = {}
     rows: dict[str, Model] = {}
     connections: dict[str, Connection] = {}
+    filters: tuple[RemoteFilter, ...] = ()
+    arenas: dict[str, arena.Arena] = {}
+
+    def members(self, of: arena.Arena, principal: Principal, *, bypass: bool) -> list[ModelProfile]:
+        """Who may answer in an arena for somebody: models of language that take part and that the person may use."""
+        return [
+            profile
+            for profile in self.models.values()
+            if of.takes(profile.id) and profile.entry.answers_tasks and profile.readable(principal, bypass=bypass)
+        ]
 
     def find(self, model_id: str) -> ModelProfile | None:
         return self.models.get(model_id) or self.models.get(self.aliases.get(model_id, ""))
 
-    def target(self, profile: ModelProfile, user_id: str | None = None) -> Target:
-        """user_id: who may use it; the caller has asked."""
+    def target(self, profile: ModelProfile, user_id: str | None = None, *, arena_id: str | None = None) -> Target:
+        """user_id: who may use it; the caller has asked. arena_id: the arena that it was drawn for."""
         return Target(
             model_id=profile.id,
             entry=profile.entry,
@@ -71,15 +86,18 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             system=profile.system,
             meta=profile.meta,
             user_id=user_id,
+            arena_id=arena_id,
+            made_of=tuple(row.id for row in profile.rows),
         )
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
-    """What an admin set for all models."""
+    """What an admin set for all models. arenas: those that are set up, None where there are to be none."""
 
     params: Mapping[str, Any] = {}
     meta: Mapping[str, Any] = {}
     order: Sequence[str] = ()
+    arenas: Sequence[Any] | None = None
 
 
 def build(
@@ -87,28 +105,37 @@ def build(
     sources: Iterable[tuple[Connection, Sequence[ModelEntry]]],
     rows: Iterable[Model],
     defaults: Defaults,
+    functions: Sequence[FunctionRow] = (),
 ) -> Snapshot:
-    """The snapshot. Of several entries with one id the first connection's wins; prefixes tell them apart."""
+    """The snapshot. Of several entries with one id the first connection's wins; prefixes tell them apart.
+
+    functions: those that are switched on, in the order in which they are run.
+    """
+    made = partial(_profile, defaults=defaults, functions=functions)
     by_id = {row.id: row for row in rows}
     entries: dict[str, ModelEntry] = {}
     connections: dict[str, Connection] = {}
+    filters: list[RemoteFilter] = []
     for connection, offered in sources:
         connections[connection.key] = connection
         for entry in offered:
-            entries.setdefault(entry.id, entry)
+            if pipelines.is_filter(entry):
+                filters.append(RemoteFilter(connection, entry))
+            else:
+                entries.setdefault(entry.id, entry)
     models: dict[str, ModelProfile] = {}
     for entry in entries.values():
         row = by_id.get(entry.id)
         # A custom model can't take the place of a connection's: whoever made it could listen in.
         own = (row,) if row is not None and row.base_model_id is None else ()
         if all(r.is_active for r in own):
-            models[entry.id] = _profile(entry.id, entry, own, defaults, bare=not own)
+            models[entry.id] = made(entry.id, entry, own, bare=not own)
     for row in by_id.values():
         if row.base_model_id is None or row.id in entries:
             continue
         chain = _chain(row, by_id, entries)
         if chain is not None and all(r.is_active for r in chain[0]):
-            models[row.id] = _profile(row.id, chain[1], chain[0], defaults, bare=chain[2])
+            models[row.id] = made(row.id, chain[1], chain[0], bare=chain[2])
     return Snapshot(
         version=version,
         models=_ordered(models, defaults.order),
@@ -116,6 +143,8 @@ def build(
         entries=entries,
         rows=by_id,
         connections=connections,
+        filters=tuple(pipelines.ordered(filters)),
+        arenas={} if defaults.arenas is None else arena.arenas(defaults.arenas, {*models, *by_id}),
     )
 
 
@@ -156,7 +185,13 @@ def _ordered(models: dict[str, ModelProfile], order: Sequence[str]) -> dict[str,
 
 
 def _profile(
-    model_id: str, entry: ModelEntry, rows: tuple[Model, ...], defaults: Defaults, *, bare: bool
+    model_id: str,
+    entry: ModelEntry,
+    rows: tuple[Model, ...],
+    *,
+    defaults: Defaults,
+    functions: Sequence[FunctionRow],
+    bare: bool,
 ) -> ModelProfile:
     below = [*reversed(rows)]
     params = _layered([defaults.params, *(row.params for row in below)], "custom_params")
@@ -172,7 +207,7 @@ def _profile(
         params=params,
         system=system if isinstance(system, str) and system.strip() else None,
         meta=meta,
-        listed=_listed(model_id, entry, own, defaults.meta),
+        listed=_listed(model_id, entry, own, defaults.meta) | taking_part.shown(functions, meta),
     )
 
 
@@ -214,7 +249,7 @@ def _listed(model_id: str, entry: ModelEntry, row: Model | None, default_meta: M
     named = meta.get("tags")
     tags = [{"name": tag} for tag in entry.tags] if not shown.get("preset") else []
     tags += [t for t in (named if isinstance(named, list) else ()) if isinstance(t, dict) and t not in tags]
-    return shown | {"actions": [], "filters": [], "tags": tags}
+    return shown | {"tags": tags}
 
 
 def _over(defaults: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,11 +266,20 @@ def _over(defaults: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any
 
 def owner(entry: ModelEntry) -> str:
     """The wire's `owned_by`: which kind of API a model is behind."""
-    return entry.kind
+    return "openai" if entry.kind == "pipe" else entry.kind
 
 
 def base_wire(entry: ModelEntry) -> dict[str, Any]:
     """A connection's model on the wire."""
+    if entry.kind == "pipe":
+        return {
+            "id": entry.id,
+            "name": entry.name,
+            "object": "model",
+            "created": entry.created,
+            "owned_by": owner(entry),
+            **entry.raw,
+        }
     shown: dict[str, Any] = {
         "id": entry.id,
         "object": "model",
@@ -247,6 +291,12 @@ def base_wire(entry: ModelEntry) -> dict[str, Any]:
         "provider": "",
         "urlIdx": entry.index,
     }
+    if entry.kind == "ollama":
+        shown["ollama"] = shown["ollama"] | {"urls": [entry.index]}
+    if isinstance(entry.raw.get("pipeline"), dict):
+        shown["pipeline"] = entry.raw["pipeline"]
+    if isinstance(entry.raw.get("pipe"), str) and entry.connection.startswith("pipe:"):
+        shown |= {"pipe": {"type": "pipe"}, "has_user_valves": entry.raw.get("has_user_valves") is True}
     return shown
 
 

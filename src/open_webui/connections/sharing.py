@@ -17,7 +17,7 @@ from open_webui.connections.source import Source
 from open_webui.connections.specs import Spec
 from open_webui.errors import OuiError
 from open_webui.internal.bus.port import Bus
-from open_webui.internal.cache import Cache
+from open_webui.internal.cache import RedisCache
 
 _TOPIC: Final = "listing"
 # The most that a process is waited for that has another list; then the provider is asked.
@@ -32,7 +32,7 @@ class SharedLists:
     """The lists of all connections, between this process and the others."""
 
     def __init__(
-        self, bus: Bus, sources: Callable[[], Mapping[Spec, Source]], cache: Cache | None = None, ttl: float = 0.0
+        self, bus: Bus, sources: Callable[[], Mapping[Spec, Source]], cache: RedisCache | None = None, ttl: float = 0.0
     ) -> None:
         """sources: those there are now. cache: that all processes share, if they do. ttl: seconds that a list is good for."""
         self._bus = bus

@@ -3,7 +3,9 @@
 import asyncio
 import io
 import ssl
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -168,7 +170,18 @@ async def refusal(response: aiohttp.ClientResponse, url: str) -> ProviderError:
         retryable=status in {408, 409, 425, 429} or status >= 500,
         untouched=status in UNTOUCHED,
         hint=hint,
+        retry_after=_seconds(response.headers.get("retry-after", "")),
     )
+
+
+def _seconds(after: str) -> float | None:
+    """What a Retry-After header says: seconds, or a date."""
+    try:
+        if after.strip().isdigit():
+            return float(after)
+        return max(0.0, parsedate_to_datetime(after).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 _HINTS: Final = {

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
@@ -22,13 +22,18 @@ from llamaforge.exceptions import how_to_install
 from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.internal.log import get_logger
-from open_webui.internal.postgres import UNPREPARED, read_one_snapshot, watch_pool
+from open_webui.internal.postgres import UNPREPARED, read_last_commit, read_one_snapshot, watch_pool
 from open_webui.internal.prepared import driver_of
 from open_webui.internal.shielding import to_the_end
-from open_webui.internal.sqlite import Connection, ReadConnection, creator
+from open_webui.internal.sqlite import Connection, ReadConnection, creator, until_ended
 from open_webui.utils.masking import masked
 
 log = get_logger(__name__)
+# Connections that are kept where only those beyond are said.
+_POOL_SIZE: Final = 10
+# Seconds that connections in use may take to be given back when all are closed.
+GIVEN_BACK: Final = 5
+LOOK_AGAIN: Final = 0.01
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
@@ -184,14 +189,28 @@ class Database:
     def is_sqlite(self) -> bool:
         return self.dialect == "sqlite"
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection for reading: all its statements see the same state of the database, and none may write.
 
         Hold none while a provider talks. Raises SQLAlchemy's errors, and ConnectionError where the database is not reached.
         """
+        return self._reading(looking=False)
+
+    def look(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """`read` for one statement, or for some that need not see the same state: there is no transaction, and each of them
+        sees the last commit.
+        """
+        return self._reading(looking=True)
+
+    @asynccontextmanager
+    async def _reading(self, *, looking: bool) -> AsyncIterator[AsyncConnection]:
         async with self._readers.connect() as connection:
-            if not self.is_sqlite:
+            driver = driver_of(connection)
+            if driver is not None:
+                driver.looking = looking
+            elif looking:
+                read_last_commit(connection)
+            else:
                 read_one_snapshot(connection)
             try:
                 yield connection
@@ -231,9 +250,26 @@ class Database:
 
     async def close(self) -> None:
         """Closes all connections; SQLite's last one folds the WAL back into the one file."""
-        await self._readers.dispose()
+        await close_connections(self._readers)
         if self._writer is not self._readers:
-            await self._writer.dispose()
+            await close_connections(self._writer)
+        if self.is_sqlite:
+            await until_ended()
+
+
+async def close_connections(engine: AsyncEngine) -> None:
+    """Closes all connections of an engine, those in use when they are given back; what needs one after this makes another.
+
+    `dispose` alone closes what rests in the pool: what is given back later would be kept by a pool that nobody has any more,
+    and be closed by nobody. One that is not given back within `GIVEN_BACK` seconds is left.
+    """
+    pool = engine.sync_engine.pool
+    await engine.dispose(close=False)
+    for _ in range(int(GIVEN_BACK / LOOK_AGAIN)):
+        if not isinstance(pool, sa.QueuePool) or not pool.checkedout():
+            break
+        await asyncio.sleep(LOOK_AGAIN)
+    await sa.util.greenlet_spawn(pool.dispose)
 
 
 async def _silent(connection: AsyncConnection) -> ConnectionError:
@@ -250,11 +286,11 @@ def open_database(settings: Settings) -> Database:
     if not url.drivername.startswith("sqlite"):
         from open_webui.internal.postgres_connect import Connector  # noqa: PLC0415 - its driver is an extra
 
-        overflow = settings.database_pool_max_overflow
+        kept, beyond = pool_of(settings)
         engine = create_async_engine(
             url,
-            pool_size=settings.database_pool_size,
-            max_overflow=settings.database_pool_size if overflow is None else overflow,
+            pool_size=kept,
+            max_overflow=beyond,
             pool_timeout=settings.database_pool_timeout,
             **common,
         )
@@ -273,6 +309,17 @@ def open_database(settings: Settings) -> Database:
         sa.event.listen(engine.sync_engine, "connect", _sqlite_pragmas(settings, writes=engine is writer))
         sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return Database(readers, writer, "sqlite")
+
+
+def pool_of(settings: Settings) -> tuple[int, int]:
+    """How many connections to PostgreSQL are kept, and how many more there may be.
+
+    Where nobody has said, all are kept: one that a burst opens and closes costs more than one that rests.
+    """
+    size, overflow = settings.database_pool_size, settings.database_pool_max_overflow
+    if size is None:
+        return (2 * _POOL_SIZE, 0) if overflow is None else (_POOL_SIZE, overflow)
+    return size, size if overflow is None else overflow
 
 
 def open_alone(settings: Settings) -> AsyncEngine:

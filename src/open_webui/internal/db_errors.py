@@ -1,5 +1,6 @@
 """Whose fault an error of the database is: its own (it is away, or full), the values', or else a bug of ours."""
 
+import re
 import socket
 from typing import Final
 
@@ -21,6 +22,7 @@ _SENTENCES: Final = {
     "55P03": f"What this wants to change is being changed by something else for long. {_AGAIN}",
 }
 _DATA: Final = "22"
+_UNIQUE: Final = "23505"
 
 
 def is_away(error: BaseException) -> bool:
@@ -48,6 +50,13 @@ def is_unstorable(error: BaseException) -> bool:
     if isinstance(error, sa.exc.DBAPIError):
         return _state(error).startswith(_DATA) or isinstance(error, sa.exc.DataError)
     return isinstance(error, OverflowError) and "SQLite" in str(error)
+
+
+def is_taken(error: sa.exc.IntegrityError, column: str) -> bool:
+    """Whether another row has this value of a unique column, and not another rule of the database was broken."""
+    said = str(error.orig).splitlines()[0]
+    is_unique = _state(error) == _UNIQUE if _state(error) else "UNIQUE constraint failed" in said
+    return is_unique and re.search(rf"[._]{column}\b", said) is not None
 
 
 def _state(error: sa.exc.DBAPIError) -> str:

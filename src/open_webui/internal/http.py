@@ -38,3 +38,15 @@ def open_http(settings: Settings) -> aiohttp.ClientSession:
         max_field_size=64 * 1024,
         auto_decompress=True,
     )
+
+
+def open_visit(seconds: float, headers: dict[str, str]) -> aiohttp.ClientSession:
+    """A session for one visit to a server that an admin configured, where one signs in: with cookies of its own.
+
+    seconds: for each request.
+    """
+    return aiohttp.ClientSession(
+        cookie_jar=aiohttp.CookieJar(unsafe=True),
+        timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=min(10.0, seconds)),
+        headers={"user-agent": f"oui-backend/{__version__}"} | headers,
+    )

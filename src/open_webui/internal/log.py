@@ -6,6 +6,7 @@ The standard library does all of it but the fields, so this adds just those. (st
 
 import logging
 import logging.handlers
+import re
 import sys
 import time
 from contextvars import ContextVar
@@ -21,8 +22,12 @@ FILE_NAME: Final = "oui-backend"
 # The id of the request or event that is being handled; every line logged meanwhile carries it.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 # Loggers of others that tell what ours tell better, or too much.
-_QUIET: Final = ("uvicorn.access", "uvicorn.error", "aiosqlite", "engineio", "socketio", "alembic", "asyncio")
+# httpx2 tells whole addresses, which may have keys in them.
+_QUIET: Final = ("uvicorn.access", "uvicorn.error", "aiosqlite", "engineio", "socketio", "alembic", "asyncio", "httpx2")
 
+
+# The token in the address of a channel's webhook (routers/channels.py).
+_TOKEN: Final = re.compile(r"(/channels/webhooks/[^/]+/)(?!profile/image$).+", re.DOTALL)
 
 # Which of several workers this process is, from 1; 0: of none. Its lines say so, once `set_up` was called.
 worker_number = 0
@@ -74,6 +79,11 @@ class Logger:
         if self._logger.isEnabledFor(level):
             extra = {"fields": fields, "request_id": request_id.get()}
             self._logger.log(level, event, extra=extra, exc_info=exc_info or None)
+
+
+def shown_path(path: str) -> str:
+    """An address as logs have it: without the token that is a part of a webhook's, and lets write who knows it."""
+    return _TOKEN.sub(r"\1***", path)
 
 
 def get_logger(name: str) -> Logger:

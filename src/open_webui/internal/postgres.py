@@ -71,6 +71,18 @@ def read_one_snapshot(connection: AsyncConnection) -> None:
     adapted.isolation_level, adapted.readonly = "repeatable_read", True
 
 
+def read_last_commit(connection: AsyncConnection) -> None:
+    """Each statement to come sees the last commit, without a transaction: two messages less than `read_one_snapshot`.
+
+    Behind a pooler there is one all the same: it says the limits of time.
+    """
+    adapted = _adapted(connection)
+    if hasattr(adapted.driver_connection, "limits"):
+        read_one_snapshot(connection)
+    else:
+        adapted.isolation_level = "autocommit"
+
+
 def watch_pool(engine: sa.Engine) -> None:
     """Sees to it that a connection out of the pool is open, and as it was when it was new."""
     sa.event.listen(engine, "checkout", _on_checkout)

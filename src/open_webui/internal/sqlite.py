@@ -7,6 +7,8 @@ result nobody looks at can wait for the next one (`deferring`).
 
 import asyncio
 import sqlite3
+import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
 
@@ -17,6 +19,8 @@ from open_webui.utils import accents
 
 # Between two tries to end a cancelled query.
 _HURRY_SECONDS: Final = 0.05
+# A thread that ends closes its connection first, which folds the WAL back into the file.
+_END_SECONDS: Final = 5.0
 _WRITES: Final = ("INSERT", "UPDATE", "DELETE")
 # A statement, its parameters, and whether they are many rows of them.
 Statement = tuple[str, Any, bool]
@@ -68,6 +72,7 @@ class Cursor:
 
 class Connection(aiosqlite.Connection):
     """waiting: statements that travel with the next one, a BEGIN first. deferring: writes wait, their result unseen.
+    looking: no transaction begins, so that each statement sees the last commit.
 
     Who is cancelled while the thread works hears of it when the thread is done: then it is known what has happened.
     """
@@ -77,7 +82,7 @@ class Connection(aiosqlite.Connection):
     def __init__(self, connector: Callable[[], sqlite3.Connection], iter_chunk_size: int) -> None:
         super().__init__(connector, iter_chunk_size)
         self.waiting: list[Statement] = []
-        self.deferring = False
+        self.deferring = self.looking = False
         self._has_begun = False
         # SQLite has ended the transaction by itself, after an error.
         self._is_lost = False
@@ -85,9 +90,13 @@ class Connection(aiosqlite.Connection):
     def cursor(self) -> Any:
         return Cursor(self)
 
+    def stop(self) -> Any:
+        _ending.add(self._thread)
+        return super().stop()
+
     def begin(self) -> None:
         """A transaction begins with the next statement, if none has begun."""
-        if not self._has_begun:
+        if not self._has_begun and not self.looking:
             self._has_begun = True
             self.waiting.append((self.how_to_begin, (), False))
 
@@ -163,6 +172,17 @@ class ReadConnection(Connection):
     async def _roll_back(self) -> None:
         if self._connection is not None:
             self._tx.put_nowait((None, self._connection.rollback))
+
+
+# Threads of connections that were told to end.
+_ending: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
+
+
+async def until_ended() -> None:
+    """Returns when the threads have ended whose connections were closed: what they say to a loop that is gone is an error."""
+    threads = [thread for thread in _ending if thread.is_alive()]
+    for thread in threads:
+        await asyncio.to_thread(thread.join, _END_SECONDS)
 
 
 def _nothing() -> None:

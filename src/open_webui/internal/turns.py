@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from open_webui.internal.log import get_logger
+from open_webui.internal.log import get_logger, shown_path
 
 log = get_logger(__name__)
 # Upper bounds, in seconds, of the classes in which turns are counted.
@@ -96,7 +96,9 @@ class Turns:
         self.counts[next((n for n, bound in enumerate(BOUNDS) if took <= bound), -1)] += 1
         self.longest = max(self.longest, took)
         if took > LONG_SECONDS:
-            names = list(dict.fromkeys(f"{scope.get('method', '')} {scope['path']}" for scope in self._noted))
+            names = list(
+                dict.fromkeys(f"{scope.get('method', '')} {shown_path(scope['path'])}" for scope in self._noted)
+            )
             log.info("a turn of the event loop was long", cpu_seconds=round(took, 3), requests=names)
 
 

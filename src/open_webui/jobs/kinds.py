@@ -1,11 +1,11 @@
 """What a kind of job is: its payload, what does it, how it is tried again, when it comes by itself; and one attempt at a job."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.internal.db import UnitOfWork
 from open_webui.models import jobs
@@ -80,6 +80,7 @@ class Kind(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
     concurrency: int = 1
     keep: float = WEEK
     every: Every | None = None
+    given_up: "Callable[[UnitOfWork, P, str], Awaitable[None]] | None" = None
 
     def read(self, payload: str) -> P:
         """The stored payload. Raises msgspec.DecodeError."""
@@ -146,9 +147,16 @@ class Run:
         Raises JobLost, which must end the unit.
         """
         at = await self._clock(unit.connection)
-        if not await finish(unit.connection, self.kind, self.job, at, DONE, 0.0):
+        if not await finish(unit, self.kind, self.job, at, DONE, 0.0):
             raise JobLost
         unit.after_commit(self._committed)
+
+    async def hold(self, unit: UnitOfWork) -> None:
+        """Before the last look at what is left to do, in the unit that ends the job: whoever stored something and put in the
+        same job, which was not done twice, has committed by then, and others wait for this unit. Raises JobLost.
+        """
+        if await jobs.get(unit.connection, self.job.id, lock=True) is None:
+            raise JobLost
 
     async def checkpoint(self, unit: UnitOfWork, payload: Any) -> None:
         """Stores, in the handler's own unit of work, what is left to do: the next attempt gets this payload.
@@ -169,10 +177,21 @@ class Run:
             self.task.cancel()
 
 
-async def finish(
-    connection: AsyncConnection, kind: Kind[Any] | None, job: Job, at: int, outcome: Outcome, spread: float
-) -> bool:
+async def finish(unit: UnitOfWork, kind: Kind[Any] | None, job: Job, at: int, outcome: Outcome, spread: float) -> bool:
     """Stores how an attempt ended. False: the job is another's by now."""
     if outcome.state == "done" and kind is not None and kind.keep == 0 and kind.every is None:
-        return await jobs.delete(connection, job)
-    return await jobs.change(connection, job, **after(kind, job, at, outcome, spread))
+        return await jobs.delete(unit.connection, job)
+    values = after(kind, job, at, outcome, spread)
+    await tell_given_up(unit, kind, job, values)
+    return await jobs.change(unit.connection, job, **values)
+
+
+async def tell_given_up(unit: UnitOfWork, kind: Kind[Any] | None, job: Job, values: dict[str, Any]) -> None:
+    """Tells the kind of a job that is about to get these columns, if it is given up with them.
+
+    Before they are stored: whoever puts a job in holds the row of what it is about, too, and before the job's.
+    """
+    if kind is None or kind.given_up is None or values.get("state") not in {"failed", "cancelled"}:
+        return
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+        await kind.given_up(unit, kind.read(job.payload), values["error"] or "It was cancelled.")

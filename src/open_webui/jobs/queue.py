@@ -84,7 +84,7 @@ class Queue:
             job = await self._held(unit, job_id)
             if job.state == "waiting":
                 at = await self.clock(unit.connection)
-                await finish(unit.connection, self.kinds.get(job.kind), job, at, CANCELLED, 0.0)
+                await finish(unit, self.kinds.get(job.kind), job, at, CANCELLED, 0.0)
             elif job.state == "running":
                 await jobs.change(unit.connection, job, is_cancelled=True)
                 unit.after_commit(partial(self._announce, job_id))

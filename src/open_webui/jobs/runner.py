@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.errors import OuiError
+from open_webui.internal.db import UnitOfWork
 from open_webui.internal.log import get_logger
 from open_webui.internal.shielding import to_the_end
 from open_webui.internal.supervise import supervise
@@ -31,20 +31,26 @@ from open_webui.jobs.kinds import (
     Run,
     after,
     finish,
+    tell_given_up,
 )
 from open_webui.jobs.queue import Queue, new_job
 from open_webui.models import jobs
 from open_webui.models.jobs import Job
 
 log = get_logger(__name__)
-# Jobs at once in one process.
-MAX_RUNS: Final = 16
+# Jobs at once in one process. Most kinds that have many at once wait for something else, a model or somebody's address, and
+# must leave room for the others.
+MAX_RUNS: Final = 48
 # Seconds that a job is a process's after a sign of life, and between two such signs.
 LEASE: Final = 20.0
 RENEW: Final = 5.0
 # Between two looks at what is going on here, and on PostgreSQL at what is due.
 TICK: Final = 1.0
 POLL: Final = 5.0
+# The same on SQLite, where only a command on this machine puts jobs in beside this process.
+LOOK: Final = 30.0
+# Between news and the look at what is due.
+GATHER: Final = 0.01
 # For handlers, when the server ends.
 CLOSE_SECONDS: Final = 10.0
 UNKNOWN: Final = "This server knows no jobs of the kind '{}'. Another version of it may have left this one."
@@ -125,10 +131,13 @@ class Runner:
         while True:
             self._awake.clear()
             wait = await self.round()
-            if not self._database.is_sqlite:
-                wait = POLL if wait is None else min(wait, POLL)
+            longest = LOOK if self._database.is_sqlite else POLL
+            wait = longest if wait is None else min(wait, longest)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._awake.wait()
+                # Of a crowd that comes, or ends, one after the other, several are taken at once.
+                await asyncio.sleep(GATHER)
 
     # What is due
 
@@ -161,7 +170,7 @@ class Runner:
                 kind = self._queue.kinds.get(job.kind)
                 if kind is not None and count[job.kind] >= kind.concurrency and job.id not in self.runs:
                     continue
-                taken = await self._take_one(unit.connection, kind, job, at)
+                taken = await self._take_one(unit, kind, job, at)
                 if taken is not None and kind is not None:
                     count[job.kind] += 1
                     begun.append((kind, *taken))
@@ -169,10 +178,9 @@ class Runner:
             self._begin(kind, job, payload, renewed_at)
         return bool(removed or found)
 
-    async def _take_one(
-        self, connection: AsyncConnection, kind: Kind[Any] | None, job: Job, at: int
-    ) -> tuple[Job, Any] | None:
+    async def _take_one(self, unit: UnitOfWork, kind: Kind[Any] | None, job: Job, at: int) -> tuple[Job, Any] | None:
         """The job as it is this process's now, and its payload; None where it isn't to run."""
+        connection = unit.connection
         until = at + int(LEASE * 1000)
         mine = self.runs.get(job.id)
         if mine is not None and mine.job.attempts == job.attempts:
@@ -186,6 +194,7 @@ class Runner:
             # Each failure counts, so that it is not tried for ever.
             values = after(kind, msgspec.structs.replace(job, attempts=job.attempts + 1), at, outcome, self._chance())
             log.warning("a job could not be begun", kind=job.kind, job=job.id, reason=outcome.error)
+            await tell_given_up(unit, kind, job, values)
             await jobs.change(connection, job, attempts=job.attempts + 1, **values)
             return None
         every = kind.every if kind is not None else None
@@ -275,7 +284,7 @@ class Runner:
         try:
             async with self._database.write() as unit:
                 at = await self._queue.clock(unit.connection)
-                await finish(unit.connection, run.kind, job, at, outcome, self._chance())
+                await finish(unit, run.kind, job, at, outcome, self._chance())
         except (SQLAlchemyError, OSError) as error:
             log.warning(
                 "a job's end could not be stored; it is done again", kind=job.kind, job=job.id, error=str(error)

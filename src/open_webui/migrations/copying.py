@@ -375,10 +375,10 @@ class _Copy:
                 sa.select(sa.func.setval(sa.cast(sequence, sa.Text), max(highest, 1), highest > 0))
             )
         elif shape.table.dialect_options["sqlite"]["autoincrement"]:
-            for statement in (
-                "DELETE FROM sqlite_sequence WHERE name = :name",
-                "INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)",
-            ):
+            statements = ["DELETE FROM sqlite_sequence WHERE name = :name"]
+            if highest > 0:
+                statements.append("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)")
+            for statement in statements:
                 await self.writing.execute(sa.text(statement), {"name": shape.name, "seq": highest})
 
     async def _compare(self, shape: _Shape) -> str:

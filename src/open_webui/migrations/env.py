@@ -17,12 +17,20 @@ from open_webui.models import tables
 
 # What revisions made and the metadata doesn't name: what full text is searched with on either database, and partial indexes.
 _IN_SQL = (
-    "message_fts", "ix_chat_message_owner", "ix_chat_message_search", "ix_chat_hidden_at", "ix_chat_message_unfinished"
+    "message_fts", "ix_chat_message_owner", "ix_chat_message_search", "ix_chat_hidden_at", "ix_chat_message_unfinished",
+    "chunk_fts", "ix_chunk_search", "ix_file_pending", "ix_feedback_", "ix_chat_message_created_at", "ix_usage_day_day",
+    "ix_channel_message_outside", "ix_channel_message_pinned",
 )  # fmt: skip
 
 
 def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
     return not str(name).startswith(_IN_SQL) and (kind, name) != ("column", "search")
+
+
+def _is_compared(thing: Any, _name: str | None, kind: str, _reflected: bool, _other: Any) -> bool:
+    """Of a reference that came with a column of its own, SQLAlchemy reads neither name nor rule back from SQLite."""
+    is_sqlite = context.get_context().dialect.name == "sqlite"
+    return not (is_sqlite and kind == "foreign_key_constraint" and list(thing.columns.keys()) == ["memory_id"])
 
 
 def _number(_context: Any, _revision: Any, directives: list[Any]) -> None:
@@ -37,6 +45,7 @@ def _run(connection: sa.Connection) -> None:
         connection=connection,
         target_metadata=tables.config.metadata,
         include_name=_is_ours,
+        include_object=_is_compared,
         process_revision_directives=_number,
         transactional_ddl=True,
     )

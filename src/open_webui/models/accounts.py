@@ -7,11 +7,13 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal.prepared import Prepared
 from open_webui.models import tables
 from open_webui.models.base import inserting, now
 from open_webui.principal import Role
 
 user, credential, revoked = tables.user, tables.credential, tables.revoked_token
+key = tables.api_key
 group, member = tables.group, tables.group_member
 FIRST_ADMIN = "first_admin"
 # When a token without an end leaves the list of revoked ones: not in our time.
@@ -40,7 +42,7 @@ class GroupMembership(msgspec.Struct, frozen=True):
     permissions: dict[str, Any] | None
 
 
-_identity = (
+_identity = Prepared(
     sa.select(
         user.c.role,
         user.c.name,
@@ -57,22 +59,49 @@ _identity = (
 
 async def identity(connection: AsyncConnection, user_id: str, jti: str) -> Identity | None:
     """What a session of this account may rest on, None when there is no such account. An API key has no jti ("")."""
-    row = (await connection.execute(_identity, {"user_id": user_id, "jti": jti})).first()
+    row = await _identity.first(connection, {"user_id": user_id, "jti": jti})
     return None if row is None else Identity(*row)
+
+
+_of_key = Prepared(
+    sa.select(
+        user.c.id,
+        user.c.role,
+        user.c.name,
+        user.c.email,
+        user.c.last_active_at,
+        credential.c.active,
+        credential.c.session_stamp,
+        sa.false().label("revoked"),
+    )
+    .select_from(key)
+    .join(user, user.c.id == key.c.user_id)
+    .join(credential, credential.c.user_id == user.c.id)
+    .where(key.c.hash == sa.bindparam("hash"))
+)
+
+
+async def identity_of_key(connection: AsyncConnection, key_hash: str) -> tuple[str, Identity] | None:
+    """Whose an API key is, and what it may rest on; None for a key of nobody."""
+    row = await _of_key.first(connection, {"hash": key_hash})
+    return None if row is None else (row[0], Identity(*tuple(row)[1:]))
 
 
 _own_groups = sa.select(member.c.group_id).where(member.c.user_id == sa.bindparam("user_id"))
 _parent_groups = sa.select(group.c.parent_group_id).where(
     group.c.id.in_(_own_groups), group.c.parent_group_id.is_not(None)
 )
-_groups = sa.select(group.c.id, group.c.permissions).where(
-    sa.or_(group.c.id.in_(_own_groups), group.c.id.in_(_parent_groups))
+_groups = Prepared(
+    sa.select(group.c.id, sa.cast(group.c.permissions, sa.Text)).where(
+        sa.or_(group.c.id.in_(_own_groups), group.c.id.in_(_parent_groups))
+    )
 )
 
 
 async def groups_of(connection: AsyncConnection, user_id: str) -> list[GroupMembership]:
     """The groups a user is in, and the parents they inherit from (two levels, as the wire has it)."""
-    return [GroupMembership(*row) for row in await connection.execute(_groups, {"user_id": user_id})]
+    rows = await _groups.all(connection, {"user_id": user_id})
+    return [GroupMembership(row[0], None if row[1] is None else msgspec.json.decode(row[1])) for row in rows]
 
 
 async def claim_first_admin(connection: AsyncConnection, user_id: str) -> bool:
@@ -86,11 +115,13 @@ async def claim_first_admin(connection: AsyncConnection, user_id: str) -> bool:
     return result.rowcount == 1
 
 
-async def insert_credential(connection: AsyncConnection, user_id: str, password_hash: str | None) -> str:
-    """The credential of a new account. Returns its session stamp."""
+async def insert_credential(
+    connection: AsyncConnection, user_id: str, password_hash: str | None, *, active: bool = True
+) -> str:
+    """The credential of a new account. Returns its session stamp. active: whether one can sign in to it."""
     stamp = secrets.token_hex(16)
     await connection.execute(
-        credential.insert().values(user_id=user_id, password_hash=password_hash, active=True, session_stamp=stamp)
+        credential.insert().values(user_id=user_id, password_hash=password_hash, active=active, session_stamp=stamp)
     )
     return stamp
 

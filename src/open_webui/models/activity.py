@@ -1,16 +1,18 @@
 """What one person did: messages, chats and tokens by day, counted by the database."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.constants import MESSAGE_BITS
 from open_webui.models import tables
+from open_webui.models.base import ByDialect
 from open_webui.models.chat_rows import visible
 from open_webui.models.usages import DAY
 
-chat, message, usage, usage_day = tables.chat, tables.message, tables.usage, tables.usage_day
+chat, usage, usage_day = tables.chat, tables.usage, tables.usage_day
 
 
 class Messages(msgspec.Struct, frozen=True):
@@ -33,15 +35,28 @@ def _day(column: "sa.ColumnElement[Any]") -> "sa.ColumnElement[int]":
     return column // sa.literal_column(str(DAY))
 
 
+# One chat of the person after the other, whose messages lie side by side: neither database reads other people's, or needs an
+# index for it. SQLite is told by CROSS, PostgreSQL by OFFSET.
+_MINE: Final = "c.user_id = :user AND c.hidden_at IS NULL"
+_ITS: Final = (
+    f"m.n >= c.n << {MESSAGE_BITS} AND m.n < (c.n + 1) << {MESSAGE_BITS} AND m.created_at BETWEEN :start AND :end"
+)
+_COUNTS: Final = f"SELECT m.created_at / {DAY} AS day, m.role, m.model_id, count(*) FROM chat c CROSS JOIN"  # noqa: S608 - parts of a statement
+_GROUPS: Final = "GROUP BY day, m.role, m.model_id"
+_messages: Final = ByDialect(
+    f"{_COUNTS} chat_message m WHERE {_MINE} AND {_ITS} {_GROUPS}",
+    postgresql=f"""{_COUNTS} LATERAL (SELECT created_at, role, model_id FROM chat_message m WHERE {_ITS} OFFSET 0) m
+    WHERE {_MINE} {_GROUPS}""",  # noqa: S608 - parts of a statement
+)
+_longest_chat: Final = ByDialect(
+    f"""SELECT max((SELECT max(m.created_at) - min(m.created_at) FROM chat_message m WHERE {_ITS}))
+    FROM chat c WHERE {_MINE}"""  # noqa: S608 - parts of a statement
+)
+
+
 async def messages(connection: AsyncConnection, user_id: str, start: int, end: int) -> list[Messages]:
-    day = _day(message.c.created_at)
-    rows = await connection.execute(
-        sa.select(day, message.c.role, message.c.model_id, sa.func.count())
-        .join(chat, chat.c.id == message.c.chat_id)
-        .where(chat.c.user_id == user_id, visible, message.c.created_at.between(start, end))
-        .group_by(day, message.c.role, message.c.model_id)
-    )
-    return [Messages(*row) for row in rows]
+    asked = {"user": user_id, "start": start, "end": end}
+    return [Messages(*row) for row in await _messages.of(connection).all(connection, asked)]
 
 
 async def chats(connection: AsyncConnection, user_id: str, start: int, end: int) -> dict[int, int]:
@@ -78,11 +93,5 @@ async def tokens(connection: AsyncConnection, user_id: str, start: int, end: int
 
 async def longest_chat(connection: AsyncConnection, user_id: str, start: int, end: int) -> int:
     """Seconds from the first to the last message of the chat that went on longest."""
-    spans = (
-        sa.select((sa.func.max(message.c.created_at) - sa.func.min(message.c.created_at)).label("span"))
-        .join(chat, chat.c.id == message.c.chat_id)
-        .where(chat.c.user_id == user_id, visible, message.c.created_at.between(start, end))
-        .group_by(message.c.chat_id)
-        .subquery()
-    )
-    return await connection.scalar(sa.select(sa.func.max(spans.c.span))) or 0
+    found = await _longest_chat.of(connection).first(connection, {"user": user_id, "start": start, "end": end})
+    return (found and found[0]) or 0

@@ -1,15 +1,18 @@
 """The metadata that all tables share, and their column types."""
 
 import importlib
+import re
 import time
 import uuid
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
+
+from open_webui.internal.prepared import Prepared
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import sqlite
@@ -31,6 +34,11 @@ Seconds = sa.BigInteger
 Json = sa.JSON(none_as_null=True)
 
 
+def owner() -> "sa.Column[str]":
+    """The column of whose a row is, which goes with the person."""
+    return sa.Column("user_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), nullable=False)
+
+
 def inserting(connection: AsyncConnection, table: sa.Table) -> "sqlite.Insert":
     """An INSERT that can say what happens to a row that is there already, in this database's words.
 
@@ -49,6 +57,10 @@ class _Values(sa.types.TypeDecorator[Any]):
     def __init__(self, item: "sa.types.TypeEngine[Any]") -> None:
         super().__init__()
         self.item = item
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> list[Any]:  # noqa: ARG002 - SQLAlchemy's signature
+        """The list without NUL, which nothing stored has and PostgreSQL refuses: another character stands in its place."""
+        return [each.replace("\x00", "\ufffd") if isinstance(each, str) else each for each in value]
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> "sa.types.TypeEngine[Any]":
         kind = sa.ARRAY(self.item) if dialect.name == "postgresql" else sa.JSON()
@@ -115,3 +127,46 @@ def decode_json(text: Any) -> Any:
         return msgspec.json.decode(text) if isinstance(text, str | bytes) else None
     except (msgspec.DecodeError, RecursionError):
         return None
+
+
+class ByDialect:
+    """A statement as text, prepared for each database. A list is one parameter, an array on PostgreSQL, of which the planner
+    sees how long it is, and JSON on SQLite. `IN <texts NAME>` and `IN <numbers NAME>` ask whether something is in one,
+    `<rows NAME>` is a table of its numbers with a column `value`.
+    """
+
+    def __init__(self, sql: str, **other: str) -> None:
+        """other: the statement on a database whose words differ."""
+        self._prepared = {name: _prepared(name, other.get(name, sql)) for name in _LISTS}
+
+    def of(self, connection: AsyncConnection) -> Prepared:
+        return self._prepared[connection.dialect.name]
+
+
+def _prepared(dialect: str, sql: str) -> Prepared:
+    kinds = {found[2]: sa.BigInteger() if found[1] in _OF_NUMBERS else sa.Text() for found in _LIST.finditer(sql)}
+    text = sa.text(_LIST.sub(lambda found: _LISTS[dialect][found[1]].format(found[2]), sql))
+    return Prepared(text.bindparams(*(sa.bindparam(name, type_=_Values(kind)) for name, kind in kinds.items())))
+
+
+_LIST: Final = re.compile(r"(IN <texts|IN <numbers|<rows|<each) (\w+)>")
+_OF_NUMBERS: Final = {"IN <numbers", "<rows"}
+_LISTS: Final[dict[str, dict[str, str]]] = {
+    "sqlite": {
+        "IN <texts": "IN (SELECT value FROM json_each(:{}))",
+        "IN <numbers": "IN (SELECT value FROM json_each(:{}))",
+        "<rows": "json_each(:{})",
+        "<each": "json_each(:{})",
+    },
+    "postgresql": {
+        "IN <texts": "= ANY (CAST(:{} AS text[]))",
+        "IN <numbers": "= ANY (CAST(:{} AS bigint[]))",
+        "<rows": "(SELECT unnest(CAST(:{} AS bigint[])) AS value)",
+        "<each": "unnest(CAST(:{} AS text[])) WITH ORDINALITY",
+    },
+}
+
+
+def json_list(values: Iterable[Any]) -> str:
+    """A list as the text that a statement of one database only takes."""
+    return msgspec.json.encode(list(values)).decode()

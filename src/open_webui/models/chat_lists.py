@@ -13,7 +13,7 @@ from open_webui.models import folders, tables
 from open_webui.models.base import clean
 from open_webui.models.chat_rows import visible
 
-t, link = tables.chat, tables.chat_tag
+t, link, beside = tables.chat, tables.chat_tag, tables.note_chat
 PAGE = constants.CHATS_PER_PAGE
 # What a list without pages may hold; pages ask for pages.
 MAX_ROWS = 10_000
@@ -57,6 +57,9 @@ def lines(rows: Sequence[Any], active: Collection[str]) -> list[ListRow]:
 @cache
 def _statement(wanted: Wanted, searched: bool) -> "sa.Select[Any]":
     where: list[sa.ColumnElement[bool]] = [t.c.user_id == sa.bindparam("user"), visible]
+    if wanted.kind in {"active", "archived", "pinned"}:
+        # A chat beside a note is shown there.
+        where.append(sa.not_(sa.exists().where(beside.c.chat_id == t.c.id)))
     if wanted.kind != "all":
         where.append(t.c.archived == (wanted.kind == "archived"))
     if wanted.kind == "pinned":

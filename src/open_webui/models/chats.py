@@ -250,6 +250,14 @@ async def lock_hidden(connection: AsyncConnection, chat_ids: Sequence[str]) -> l
     return out
 
 
+def by_owner(held: Iterable[LockedChat]) -> list[LockedChats]:
+    """Chats that are held, those of each person together."""
+    owners: dict[str, list[str]] = {}
+    for chat in held:
+        owners.setdefault(chat.user_id, []).append(chat.id)
+    return [LockedChats(user_id, tuple(ids)) for user_id, ids in owners.items()]
+
+
 async def show(connection: AsyncConnection, user_id: str, chat_ids: Sequence[str]) -> LockedChats:
     """Lets people see hidden chats of this user. Raises NotFound where one is gone."""
     held = LockedChats(user_id, tuple(sorted(chat_ids)))

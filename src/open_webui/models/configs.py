@@ -17,6 +17,12 @@ async def get_all(connection: AsyncConnection) -> dict[str, Any]:
     return {row.key: row.value for row in rows}
 
 
+async def beginning_with(connection: AsyncConnection, start: str) -> dict[str, Any]:
+    """The values whose keys begin with a text."""
+    wanted = sa.select(t.c.key, t.c.value).where(t.c.key.startswith(start, autoescape=True))
+    return {row.key: row.value for row in await connection.execute(wanted)}
+
+
 async def put(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
     """Inserts or replaces the given keys, in their order, so that two of these don't wait for each other."""
     if not values:

@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from open_webui.models import chats, folders, models, shares, tables
+from open_webui.models import channel_messages, chats, folders, knowledge, models, shares, tables
 from open_webui.models.base import clean, inserting, now
 from open_webui.principal import Principal
 
@@ -61,7 +61,10 @@ _files = sa.select(*_columns).join(blob, blob.c.hash == t.c.blob)
 
 
 def readable_by(principal: Principal | None, *, admin_access: bool = False) -> "sa.ColumnElement[bool]":
-    """The files that somebody (None: without an account) may read: own ones, and what readable things use."""
+    """The files that somebody (None: without an account) may read: own ones, and what readable things use or hold.
+
+    admin_access: admins read all that was uploaded.
+    """
     in_chats = chats.readable_by(principal, admin_access=admin_access)
     sees_all = admin_access and principal is not None and principal.is_admin
     shared = sa.true() if sees_all else shares.repository.readable_by(principal)
@@ -82,7 +85,23 @@ def readable_by(principal: Principal | None, *, admin_access: bool = False) -> "
         ways.append(sa.exists().where(use.c.file_id == t.c.id, use.c.profile_id.is_not(None)))
         ways.append(_used(sa.select(folder.c.id).where(in_folders), use.c.folder_id, folder.c.id))
         ways.append(_used(sa.select(model.c.id).where(in_models), use.c.model_id, model.c.id))
+        ways.append(knowledge.holding(principal))
+        ways.append(channel_messages.holding(principal))
+    if sees_all:
+        ways.append(sa.not_(t.c.embedded))
     return sa.or_(*ways)
+
+
+def writable_by(principal: Principal, *, admin_access: bool = False) -> "sa.ColumnElement[bool]":
+    """The uploaded files that somebody may change and delete: own ones, and those in knowledge bases that they may change.
+
+    What came inside a document is changed with it alone.
+    """
+    if not principal.is_active:
+        return sa.false()
+    sees_all = admin_access and principal.is_admin
+    ways = sa.true() if sees_all else sa.or_(t.c.user_id == principal.id, knowledge.holding(principal, "write"))
+    return sa.and_(sa.not_(t.c.embedded), ways)
 
 
 def _used(things: "sa.Select[Any]", by: "sa.ColumnElement[Any]", key: "sa.ColumnElement[Any]") -> Any:
@@ -124,6 +143,14 @@ async def by_id(connection: AsyncConnection, ids: Collection[str]) -> dict[str, 
     return out
 
 
+async def add_blob(connection: AsyncConnection, key: str, size: int, mime: str, at: int) -> None:
+    """Notes a blob that was put now."""
+    values = {"hash": key, "size": size, "mime": mime, "created_at": at, "touched_at": at}
+    await connection.execute(
+        inserting(connection, blob).on_conflict_do_update(index_elements=[blob.c.hash], set_={"touched_at": at}), values
+    )
+
+
 async def add(connection: AsyncConnection, owner_id: str, given: Sequence[NewFile]) -> None:
     """Notes files of somebody, and their blobs. One that is there already is marked as put now."""
     at = now()
@@ -160,7 +187,7 @@ def _values(given: NewFile, owner_id: str, at: int) -> dict[str, Any]:
 
 
 async def collect(connection: AsyncConnection, before: int, limit: int = BATCH) -> list[str]:
-    """Removes some files that nothing has used since a moment, and blobs that no file refers to.
+    """Removes some files that nothing has used since a moment, and blobs that no file and no document refers to.
 
     Gives the hashes of these blobs, whose bytes the caller removes from the store after the commit. What another process has
     just come to use or is removing itself, it leaves to the next time.
@@ -169,10 +196,14 @@ async def collect(connection: AsyncConnection, before: int, limit: int = BATCH) 
         sa.or_(t.c.embedded, t.c.user_id.is_(None)),
         t.c.updated_at < before,
         sa.not_(sa.exists().where(use.c.file_id == t.c.id)),
+        sa.not_(sa.exists().where(knowledge.held.c.file_id == t.c.id)),
+        sa.not_(sa.exists().where(channel_messages.held.c.file_id == t.c.id)),
     )
     old = sa.select(t.c.id).where(unused).limit(limit).with_for_update(skip_locked=True)
     await connection.execute(t.delete().where(t.c.id.in_(old), unused))
-    lone = sa.and_(blob.c.touched_at < before, sa.not_(sa.exists().where(t.c.blob == blob.c.hash)))
+    # A blob is needed by the files whose bytes it is, by those whose text it is, and by documents that have no file.
+    needed = (t.c.blob, t.c.hash, tables.document.c.hash)
+    lone = sa.and_(blob.c.touched_at < before, *(sa.not_(sa.exists().where(c == blob.c.hash)) for c in needed))
     of_nobody = sa.select(blob.c.hash).where(lone).limit(limit).with_for_update(skip_locked=True)
     gone = await connection.scalars(blob.delete().where(blob.c.hash.in_(of_nobody), lone).returning(blob.c.hash))
     return list(gone)

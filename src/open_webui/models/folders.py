@@ -51,6 +51,8 @@ class SharedFolder(msgspec.Struct, frozen=True):
     id: str
     name: str
     meta: Any
+    items: Any
+    data: Any
     parent_id: str | None
     is_expanded: bool
     user_id: str
@@ -139,6 +141,8 @@ async def shared_with(connection: AsyncConnection, principal: Principal) -> list
             t.c.id,
             t.c.name,
             t.c.meta,
+            t.c["items"],
+            t.c.data,
             t.c.parent_id,
             t.c.is_expanded,
             t.c.user_id,
@@ -152,7 +156,19 @@ async def shared_with(connection: AsyncConnection, principal: Principal) -> list
         .order_by(t.c.created_at, t.c.id)
         .limit(MAX_FOLDERS)
     )
-    return [SharedFolder(*row) for row in rows]
+    return [_to_show(SharedFolder(*row)) for row in rows]
+
+
+def _to_show(folder: SharedFolder) -> SharedFolder:
+    data = for_reader(folder.data, may_write=folder.permission == "write")
+    return msgspec.structs.replace(folder, data=data)
+
+
+def for_reader(data: Any, *, may_write: bool) -> Any:
+    """A folder's settings for somebody else: its prompt is for those who may change it."""
+    if may_write or not isinstance(data, dict):
+        return data
+    return {name: value for name, value in data.items() if name != "system_prompt"}
 
 
 async def chats_in(

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.errors import Conflict
 from open_webui.internal.prepared import Prepared
-from open_webui.models import tables
+from open_webui.models import processes, tables
 from open_webui.models.base import among, clean, inserting
 
 t = tables.job
@@ -98,6 +98,18 @@ async def live(connection: AsyncConnection, key: str) -> Job | None:
     return Job(*row) if row is not None else None
 
 
+async def count_live(connection: AsyncConnection, prefix: str) -> int:
+    """How many jobs wait or run that are about something whose key begins so."""
+    mine = t.c.live_key.startswith(prefix, autoescape=True)
+    return int(await connection.scalar(sa.select(sa.func.count()).where(mine)) or 0)
+
+
+async def free_keys(connection: AsyncConnection, keys: Sequence[str]) -> list[str]:
+    """Those of some keys that no job has which waits or runs, in their order."""
+    taken = set(await connection.scalars(sa.select(t.c.live_key).where(among(t.c.live_key, keys))))
+    return [key for key in keys if key not in taken]
+
+
 async def next_due(connection: AsyncConnection, but: Collection[str]) -> int | None:
     """When something is to happen next, but for jobs of these kinds."""
     due: int | None = await connection.scalar(sa.select(sa.func.min(t.c.due_at)).where(_not_of(but)))
@@ -113,10 +125,15 @@ def _not_of(kinds: Collection[str]) -> "sa.ColumnElement[bool]":
 
 
 async def insert(connection: AsyncConnection, job: Job) -> bool:
-    """Stores a new job. False where one about the same waits or runs."""
+    """Stores a new job. False where one about the same waits or runs; that one is not over before the caller's unit is."""
     values = msgspec.structs.asdict(job) | {"live_key": job.key if job.state in LIVE else None}
     statement = inserting(connection, t).values(values).on_conflict_do_nothing().returning(t.c.id)
-    return await connection.scalar(statement) is not None
+    # What the caller's unit stores is nothing yet to a job that runs on PostgreSQL and looks for the last time: see Run.hold.
+    same = sa.select(t.c.id).where(t.c.live_key == values["live_key"]).with_for_update(read=True, key_share=True)
+    while await connection.scalar(statement) is None:
+        if await connection.scalar(same) is not None:
+            return False
+    return True
 
 
 async def begin(connection: AsyncConnection, given: Sequence[Job], lease: int) -> None:
@@ -179,6 +196,27 @@ async def renew(connection: AsyncConnection, instance: str, ids: Collection[str]
 async def end_leases(connection: AsyncConnection, at: int) -> None:
     """Whatever runs has lost its process: for who knows that no other process is there."""
     await connection.execute(t.update().where(t.c.state == "running").values(due_at=at))
+
+
+def _lost(at: int, longest: int, judge: str) -> "sa.ColumnElement[bool]":
+    # Of those that are over and kept, the times lie further ahead than those of any lease.
+    leased = sa.and_(t.c.due_at > at, t.c.due_at <= at + longest, t.c.state == "running", t.c.instance.is_not(None))
+    return leased & sa.not_(processes.is_alive(t.c.instance)) & processes.may_judge(judge)
+
+
+async def are_lost(connection: AsyncConnection, longest: int, judge: str) -> bool:
+    """Whether dead processes hold jobs. See `release_lost`."""
+    lost = _lost(await clock(connection), longest, judge)
+    return await connection.scalar(sa.select(t.c.id).where(lost).limit(1)) is not None
+
+
+async def release_lost(connection: AsyncConnection, longest: int, judge: str) -> None:
+    """Has the jobs of dead processes be anybody's at once. On PostgreSQL.
+
+    longest: milliseconds that a lease may have left. judge: the process that says so (processes.may_judge).
+    """
+    at = await clock(connection)
+    await connection.execute(t.update().where(_lost(at, longest, judge)).values(due_at=at))
 
 
 async def remove_old(connection: AsyncConnection, at: int) -> int:

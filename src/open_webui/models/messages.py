@@ -168,6 +168,12 @@ async def by_number(connection: AsyncConnection, number: int) -> MessageRow | No
     return None if row is None else _row(row)
 
 
+async def by_numbers(connection: AsyncConnection, numbers: Sequence[int]) -> list[MessageRow]:
+    """The messages with these row numbers, which are few."""
+    found = await connection.execute(sa.select(*_columns).where(t.c.n.in_(numbers)).order_by(t.c.n))
+    return [_row(r) for r in found]
+
+
 async def has_answer(connection: AsyncConnection, chat_id: str, message_id: str | None) -> bool:
     """Whether a model has answered a message already."""
     answers = t.c.parent_id.is_(None) if message_id is None else t.c.parent_id == message_id

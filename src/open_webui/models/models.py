@@ -6,7 +6,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from open_webui.models import tables, tag_names
+from open_webui.models import tables, tag_names, versions
 from open_webui.models.grants import Action, Grant
 from open_webui.models.repository import Condition, Page, Query
 from open_webui.models.resource import Resource, Sharing
@@ -47,6 +47,7 @@ repository: Final = Resource(
     sharing=Sharing(people="sharing.models", public="sharing.public_models"),
     admins=("read", "write"),
     searches=("name", "id"),
+    belongings=(versions.clear_where,),
 )
 
 

@@ -51,6 +51,12 @@ class Owner(msgspec.Struct, frozen=True):
     role: Role
     email: str
 
+    def shown_to(self, principal: Principal | None) -> "Owner":
+        """As somebody may see them: the address is for administrators and for themselves."""
+        if principal is not None and (principal.is_admin or principal.id == self.id):
+            return self
+        return msgspec.structs.replace(self, email="")
+
 
 class Page(msgspec.Struct, Generic[R]):
     """Some rows in order, how many there are on all pages, and the owners of these rows by id."""
@@ -133,8 +139,9 @@ class Repository(Generic[R]):
         items = await self._rows(
             connection, self._select(matching).order_by(*self._sorted(query)).limit(size).offset(offset)
         )
-        total = await connection.scalar(sa.select(sa.func.count()).select_from(self.table).where(matching))
-        return Page(items, int(total or 0), await owners_of(connection, items))
+        counted = sa.select(sa.func.count()).select_from(self.table).where(matching)
+        total, owners = await total_and_owners(connection, counted, items)
+        return Page(items, total, {who.id: who.shown_to(principal) for who in owners})
 
     def _matching(self, principal: Principal | None, query: Query) -> list[Condition]:
         out = []
@@ -157,13 +164,19 @@ class Repository(Generic[R]):
     # Writing
 
     async def create(
-        self, connection: AsyncConnection, owner_id: str, values: Mapping[str, Any], *, row_id: str | None = None
+        self,
+        connection: AsyncConnection,
+        owner_id: str,
+        values: Mapping[str, Any],
+        *,
+        row_id: str | None = None,
+        unique: str = "id",
     ) -> R | None:
-        """A new row, with an id of its own where none is given. None when the id is taken."""
+        """A new row, with an id of its own where none is given. None when another row has its value of the unique column."""
         row_id, at = new_id() if row_id is None else row_id, self.now()
         made = {"id": row_id, "user_id": owner_id, "created_at": at, "updated_at": at} | dict(values)
         statement = inserting(connection, self.table).values(made)
-        done = await connection.execute(statement.on_conflict_do_nothing(index_elements=[self.table.c.id]))
+        done = await connection.execute(statement.on_conflict_do_nothing(index_elements=[self.table.c[unique]]))
         return await self.get(connection, row_id) if done.rowcount == 1 else None
 
     async def change(
@@ -242,15 +255,31 @@ def _fitting(field: Any) -> Callable[[Any], Any]:
     return lambda value: value
 
 
-async def owners_of(connection: AsyncConnection, rows: Collection[Any]) -> dict[str, Owner]:
-    """Whose some rows are, by the owner's id."""
-    ids = list({row.user_id for row in rows})
+_owner = tuple(user.c[name] for name in Owner.__struct_fields__)
+
+
+async def owners_of(
+    connection: AsyncConnection, principal: Principal | None, rows: Collection[Any]
+) -> dict[str, Owner]:
+    """Whose some rows are, by the owner's id, as somebody may see them."""
+    ids = {row.user_id for row in rows}
     if not ids:
         return {}
-    found = await connection.execute(
-        sa.select(*(user.c[n] for n in Owner.__struct_fields__)).where(among(user.c.id, ids))
-    )
-    return {row.id: Owner(*row) for row in found}
+    found = await connection.execute(sa.select(*_owner).where(among(user.c.id, ids)))
+    return {row.id: Owner(*row).shown_to(principal) for row in found}
+
+
+async def total_and_owners(
+    connection: AsyncConnection, counted: "sa.Select[Any]", rows_shown: Collection[Any]
+) -> tuple[int, list[Owner]]:
+    """What a query counts, and whose some rows are; both in one statement where there are rows."""
+    ids = {row.user_id for row in rows_shown}
+    if ids:
+        total = counted.correlate(None).scalar_subquery()
+        rows = (await connection.execute(sa.select(*_owner, total).where(among(user.c.id, ids)))).all()
+        if rows:
+            return int(rows[0][-1]), [Owner(*row[:-1]) for row in rows]
+    return int(await connection.scalar(counted) or 0), []
 
 
 def contains(columns: "Collection[sa.ColumnElement[str]]", text: str) -> Condition:

@@ -1,6 +1,6 @@
 """A resource: things that have an owner and can be opened to others by grants. Who may do what with them stands here."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -14,6 +14,8 @@ from open_webui.models.repository import Condition, Repository
 from open_webui.principal import Principal
 
 R = TypeVar("R", bound=msgspec.Struct)
+# Removes what belongs to things of a kind whose ids a query gives.
+Belonging = Callable[[AsyncConnection, str, "sa.Select[Any]"], Awaitable[None]]
 REFUSED: Final = "You may not share with these people. An administrator of this server can allow it."
 ACCESS_GRANTS: Final = "access_grants"
 
@@ -44,9 +46,13 @@ class Resource(Repository[R]):
         sharing: Sharing,
         admins: Collection[Action] = (),
         granted_on: str = "id",
+        belongings: Sequence[Belonging] = (),
         **mapping: Any,
     ) -> None:
-        """name: the `resource_type` of its grants. granted_on: the column that they name. mapping: see `Repository`."""
+        """name: the `resource_type` of its grants. granted_on: the column that they name. mapping: see `Repository`.
+
+        belongings: what else goes with a thing and has no foreign key to it, each by its `clear_where`.
+        """
         self._with_grants = ACCESS_GRANTS in row.__struct_fields__
         super().__init__(table, row, elsewhere=[ACCESS_GRANTS] if self._with_grants else [], **mapping)
         self.name = name
@@ -54,6 +60,7 @@ class Resource(Repository[R]):
         self.admins = frozenset(admins)
         self._granted_on = table.c[granted_on]
         self._granted_field = granted_on
+        self._belongings = tuple(belongings)
 
     # Who may
 
@@ -157,9 +164,17 @@ class Resource(Repository[R]):
         """Removes the grants on all that a person has; who deletes the person calls it, before the rows are gone."""
         theirs = sa.select(self._granted_on).where(self.table.c.user_id == user_id)
         await grants.clear_where(connection, self.name, theirs)
+        await self._clear_belongings(connection, self.table.c.user_id == user_id)
+
+    async def _clear_belongings(self, connection: AsyncConnection, where: Condition) -> None:
+        things = sa.select(self.table.c.id).where(where)
+        for clear in self._belongings:
+            await clear(connection, self.name, things)
 
     async def delete(self, connection: AsyncConnection, ids: Collection[str]) -> int:
-        """Removes rows with the grants on them. Says how many rows there were."""
+        """Removes rows with the grants on them and what else is theirs. Says how many rows there were."""
+        for part in grants.in_parts(ids) if self._belongings else ():
+            await self._clear_belongings(connection, self.table.c.id.in_(part))
         if self._granted_field == "id":
             await grants.clear(connection, self.name, ids)
         else:
@@ -170,6 +185,7 @@ class Resource(Repository[R]):
 
     async def delete_all(self, connection: AsyncConnection) -> None:
         """Removes all rows, and all grants on such things."""
+        await self._clear_belongings(connection, sa.true())
         await grants.clear_where(connection, self.name, sa.select(self._granted_on))
         await connection.execute(self.table.delete())
 

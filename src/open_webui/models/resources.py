@@ -2,7 +2,18 @@
 
 from typing import Any, Final
 
-from open_webui.models import folders, models, shares
+from open_webui.models import calendars, channels, folders, knowledge, models, notes, prompts, shares, skills, tools
 from open_webui.models.resource import Resource
 
-ALL: Final[tuple[Resource[Any], ...]] = (models.repository, folders.repository, shares.repository)
+ALL: Final[tuple[Resource[Any], ...]] = (
+    models.repository,
+    folders.repository,
+    shares.repository,
+    knowledge.repository,
+    tools.repository,
+    skills.repository,
+    prompts.repository,
+    calendars.repository,
+    notes.repository,
+    channels.repository,
+)

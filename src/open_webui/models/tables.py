@@ -2,15 +2,48 @@
 
 import sqlalchemy as sa
 
-from open_webui.models.base import Json, RowNumber, Seconds, metadata
+from open_webui.models.base import Json, RowNumber, Seconds, metadata, owner
+from open_webui.models.calendar_tables import (
+    automation,
+    automation_run,
+    calendar,
+    calendar_event,
+    calendar_event_attendee,
+)
+from open_webui.models.channel_tables import (
+    channel,
+    channel_file,
+    channel_member,
+    channel_message,
+    channel_reaction,
+    channel_webhook,
+)
+from open_webui.models.document_tables import (
+    chunk,
+    document,
+    document_vectors,
+    embedding_model,
+    knowledge,
+    knowledge_directory,
+    knowledge_file,
+)
+from open_webui.models.evaluation_tables import feedback, feedback_snapshot
+from open_webui.models.memory_tables import memory
+from open_webui.models.note_tables import note, note_chat, note_update, pinned_note
+from open_webui.models.notification_tables import event_webhook, notification_target
+from open_webui.models.plugin_tables import function, tool, user_valves, version
+from open_webui.models.prompt_tables import prompt
+from open_webui.models.skill_tables import skill, skill_file
 
 Column = sa.Column
 TRUE, FALSE = sa.true(), sa.false()
-
-
-def _owner() -> "sa.Column[str]":
-    return Column("user_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), nullable=False)
-
+__all__ = [
+    "automation", "automation_run", "calendar", "calendar_event", "calendar_event_attendee", "channel", "channel_file",
+    "channel_member", "channel_message", "channel_reaction", "channel_webhook", "chunk", "document", "document_vectors",
+    "embedding_model", "event_webhook", "feedback", "feedback_snapshot", "function", "knowledge", "knowledge_directory",
+    "knowledge_file", "memory", "note", "note_chat", "note_update", "notification_target", "pinned_note", "prompt", "skill",
+    "skill_file", "tool", "user_valves", "version",
+]  # fmt: skip
 
 config = sa.Table(
     "config",
@@ -95,11 +128,22 @@ api_key = sa.Table(
     Column("created_at", Seconds, nullable=False),
 )
 
+# Sealed for the person. renewing_until: seconds until which one process makes them anew, so that no other does.
+tool_server_token = sa.Table(
+    "tool_server_token",
+    metadata,
+    Column("user_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True),
+    Column("server", sa.Text, primary_key=True),
+    Column("sealed", sa.Text, nullable=False),
+    Column("renewing_until", Seconds, nullable=False, server_default="0"),
+    Column("updated_at", Seconds, nullable=False),
+)
+
 group = sa.Table(
     "group",
     metadata,
     Column("id", sa.Text, primary_key=True),
-    _owner(),
+    owner(),
     Column("name", sa.Text, nullable=False),
     Column("description", sa.Text, nullable=False, server_default=""),
     Column("data", Json),
@@ -138,7 +182,7 @@ model = sa.Table(
     "model",
     metadata,
     Column("id", sa.Text, primary_key=True),
-    _owner(),
+    owner(),
     Column("base_model_id", sa.Text),
     Column("name", sa.Text, nullable=False),
     Column("params", Json, nullable=False),
@@ -153,7 +197,7 @@ folder = sa.Table(
     "folder",
     metadata,
     Column("id", sa.Text, primary_key=True),
-    _owner(),
+    owner(),
     Column("parent_id", sa.Text, sa.ForeignKey("folder.id", ondelete="CASCADE")),
     Column("name", sa.Text, nullable=False),
     Column("items", Json),
@@ -171,7 +215,7 @@ chat = sa.Table(
     # The high bits of its messages' row numbers: full-text search finds the chats of its hits without a look-up.
     Column("n", RowNumber, primary_key=True, autoincrement=True),
     Column("id", sa.Text, nullable=False, unique=True),
-    _owner(),
+    owner(),
     Column("title", sa.Text, nullable=False),
     # What the page keeps in the chat document beside title and history (models, params, files, tags ...), verbatim.
     Column("body", Json, nullable=False),
@@ -244,7 +288,7 @@ shared_chat = sa.Table(
     metadata,
     Column("id", sa.Text, primary_key=True),
     Column("chat_id", sa.Text, sa.ForeignKey("chat.id", ondelete="CASCADE"), nullable=False, unique=True),
-    _owner(),
+    owner(),
     Column("title", sa.Text, nullable=False),
     # "snapshot": the document as it was; "continue": the live chat, `chat` is empty.
     Column("mode", sa.Text, nullable=False),
@@ -272,7 +316,7 @@ generation = sa.Table(
     Column("task_id", sa.Text, primary_key=True),
     Column("chat_id", sa.Text, sa.ForeignKey("chat.id", ondelete="CASCADE"), nullable=False),
     Column("message_id", sa.Text, nullable=False),
-    _owner(),
+    owner(),
     # The process that writes it. No reference: SQLite's one process has no lease.
     Column("instance", sa.Text, nullable=False),
     # One answer at a time is written into a message.
@@ -373,8 +417,10 @@ file = sa.Table(
     Column("blob", sa.Text, sa.ForeignKey("blob.hash"), nullable=False, index=True),
     # True: it came inside a document and goes with the last thing that uses it. False: it was uploaded, and stays.
     Column("embedded", sa.Boolean, nullable=False),
-    # The wire's `hash`: of the text that was taken out of it.
-    Column("hash", sa.Text),
+    # The wire's `hash`: of the text that was taken out of it, which is a blob of this name.
+    Column("hash", sa.Text, index=True),
+    # Of what takes its text out: "pending", "completed" or "failed"; None where nobody asked for it.
+    Column("status", sa.Text),
     Column("data", Json),
     Column("meta", Json),
     Column("created_at", Seconds, nullable=False),
@@ -428,4 +474,22 @@ job = sa.Table(
     Column("started_at", RowNumber),
     Column("finished_at", RowNumber),
     sa.Index("ix_job_due_at", "due_at"),
+)
+# An outside service that knowledge is found in.
+knowledge_connection = sa.Table(
+    "knowledge_connection",
+    metadata,
+    Column("id", sa.Text, primary_key=True),
+    Column("name", sa.Text, nullable=False),
+    # "qdrant", "milvus" or "pgvector".
+    Column("provider", sa.Text, nullable=False),
+    # Without a password.
+    Column("endpoint", sa.Text, nullable=False),
+    # JSON of what only the server reads, encrypted.
+    Column("sealed", sa.Text),
+    Column("config", Json),
+    Column("capabilities", Json),
+    Column("enabled", sa.Boolean, nullable=False),
+    Column("created_at", Seconds, nullable=False),
+    Column("updated_at", Seconds, nullable=False),
 )

@@ -11,7 +11,7 @@ from open_webui.models import tables
 from open_webui.models.base import among, clean, inserting
 from open_webui.models.chat_rows import LockedChat
 
-t, t_link = tables.tag, tables.chat_tag
+t, t_link, t_chat = tables.tag, tables.chat_tag, tables.chat
 
 
 class Tag(msgspec.Struct, frozen=True):
@@ -74,6 +74,14 @@ async def link(connection: AsyncConnection, chat: LockedChat, names: Iterable[st
             inserting(connection, t_link).on_conflict_do_nothing(),
             [{"chat_id": chat.id, "tag_id": i, "user_id": chat.user_id} for i in ids],
         )
+        await _note_tagged(connection, chat)
+
+
+async def _note_tagged(connection: AsyncConnection, chat: LockedChat) -> None:
+    """Notes in a chat that it has had tags: with the last one gone, it shows an empty list of them, as the wire has it."""
+    if "tags" not in chat.meta:
+        chat.meta = chat.meta | {"tags": []}
+        await connection.execute(t_chat.update().where(t_chat.c.id == chat.id).values(meta=chat.meta))
 
 
 async def replace(connection: AsyncConnection, chat: LockedChat, names: Iterable[str]) -> None:

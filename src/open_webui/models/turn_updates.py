@@ -60,11 +60,14 @@ async def existing(connection: AsyncConnection, chat_ids: Collection[str]) -> se
     return {row[0] for row in rows}
 
 
-async def folder_prompt(connection: AsyncConnection, folder_id: str) -> str | None:
-    """The system prompt of a folder, if it has one."""
+async def folder_brings(connection: AsyncConnection, folder_id: str) -> tuple[str | None, list[dict[str, Any]]]:
+    """The system prompt of a folder, if it has one, and what is attached to it, as the wire has it."""
     data = await connection.scalar(sa.select(folder.c.data).where(folder.c.id == folder_id))
-    prompt = data.get("system_prompt") if isinstance(data, dict) else None
-    return prompt if isinstance(prompt, str) else None
+    if not isinstance(data, dict):
+        return None, []
+    prompt, files = data.get("system_prompt"), data.get("files")
+    attached = [entry for entry in files if isinstance(entry, dict)] if isinstance(files, list) else []
+    return prompt if isinstance(prompt, str) else None, attached
 
 
 async def authors(connection: AsyncConnection, chat_id: str, message_ids: Collection[str]) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
 from open_webui.errors import BadRequest
-from open_webui.models import file_uses, resources, tables
+from open_webui.models import channels, file_uses, resources, tables
 from open_webui.models.base import among, inserting, now
 from open_webui.models.repository import contains
 from open_webui.principal import Role
@@ -162,10 +162,11 @@ async def touch(connection: AsyncConnection, user_id: str) -> None:
 async def delete(connection: AsyncConnection, user_id: str, heir: str) -> bool:
     """Removes a person with everything that is theirs (foreign keys cascade), and the grants on and for it.
 
-    Their chats are removed apart (services/staging.py), since they may be many. Groups belong to the server rather than to
-    the admin who made them, so they pass to `heir`.
+    Their chats are removed apart (services/staging.py), since they may be many. Groups and open channels belong to the server
+    rather than to the admin who made them, so they pass to `heir`.
     """
     grant = tables.access_grant
+    await channels.hand_over(connection, user_id, heir)
     for resource in resources.ALL:
         await resource.clear_of(connection, user_id)
     await connection.execute(grant.delete().where(grant.c.principal_type == "user", grant.c.principal_id == user_id))

@@ -195,7 +195,7 @@ async def admin_details(state: AppState) -> "Annotated[dict[str, str], Shape(rep
 @allow(ADMIN)
 async def read_admin_config(
     state: AppState,
-) -> "Annotated[dict[str, Any], Shape(replies.settings.shown('AdminConfig', admin_config.SETTINGS, admin_config.ABSENT))]":
+) -> "Annotated[dict[str, Any], Shape(replies.settings.shown('AdminConfig', admin_config.SETTINGS))]":
     """The general settings."""
     return admin_config.wire(state.config)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from fastapi import Body, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -20,6 +20,7 @@ from open_webui.models.tags import Tag
 from open_webui.routing import allow, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.chats import (
+    CHAT_SETTINGS,
     ChatBody,
     CloneForm,
     CompactForm,
@@ -364,36 +365,26 @@ async def unshare_all(state: AppState, caller: Caller) -> bool:
     return await sharing.unshare_all(state, caller)
 
 
-# Features that are not there: context is cut by length, tools come later.
-CONFIG = {
-    "CONTEXT_COMPACTION_MODEL": "",
-    "ENABLE_CONTEXT_COMPACTION": False,
-    "CONTEXT_COMPACTION_TOKEN_THRESHOLD": 80_000,
-    "CONTEXT_COMPACTION_TOKEN_CAP": 80_000,
-    "CONTEXT_COMPACTION_RETENTION_PERCENTAGE": 40,
-    "CONTEXT_COMPACTION_PROMPT_TEMPLATE": "",
-    "ENABLE_TOOL_PERMISSIONS": False,
-    "ENABLE_TOOL_SEARCH": False,
-    "TOOL_SEARCH_DEFER_THRESHOLD": 400,
-    "TOOL_SEARCH_ALWAYS_LOADED": [],
-    "TOOL_SEARCH_DEFER_BUILTIN_TOOLS": True,
-}
+def _config(state: AppState) -> dict[str, Any]:
+    shown = {name: state.config[key] for name, key in CHAT_SETTINGS.items()}
+    if shown["CONTEXT_COMPACTION_TOKEN_CAP"] is None:
+        shown["CONTEXT_COMPACTION_TOKEN_CAP"] = shown["CONTEXT_COMPACTION_TOKEN_THRESHOLD"]
+    return shown
 
 
 @router.get("/config")
 @allow(ADMIN)
-async def config() -> "Annotated[dict[str, Any], Shape(replies.chats.ChatConfig)]":
-    """The settings of what this server doesn't have yet: summaries of long chats, permissions and search of tools."""
-    return CONFIG
+async def config(state: AppState) -> "Annotated[dict[str, Any], Shape(replies.chats.ChatConfig)]":
+    """How long chats will be summarised, and how tools will be permitted and searched; nothing of it is there yet."""
+    return _config(state)
 
 
 @router.post("/config")
 @allow(ADMIN)
-async def set_config(form: ConfigForm) -> "Annotated[dict[str, Any], Shape(replies.chats.ChatConfig)]":
-    """Takes what changes nothing; says so where somebody wants to switch on what this server does not have."""
-    if form.ENABLE_CONTEXT_COMPACTION or form.ENABLE_TOOL_PERMISSIONS or form.ENABLE_TOOL_SEARCH:
-        raise BadRequest("This server does not have context compaction, tool permissions and tool search yet.")
-    return CONFIG
+async def set_config(form: ConfigForm, state: AppState) -> "Annotated[dict[str, Any], Shape(replies.chats.ChatConfig)]":
+    """Keeps how it will be. What this server does not have can't be switched on."""
+    await state.save_config(form.changes())
+    return _config(state)
 
 
 @router.get("/share/{share_id}")
@@ -485,10 +476,12 @@ async def add_event(state: AppState, caller: Caller, chat_id: ChatId, message_id
 
 @router.post("/{id}/messages/{message_id}/resolve")
 @allow(WRITE)
-async def resolve(state: AppState, caller: Caller, chat_id: ChatId, message_id: str, form: ResolveForm) -> NoReturn:
-    """Answers a tool call that waits for a person. None does, as long as no tool asks for one."""
+async def resolve(
+    state: AppState, caller: Caller, chat_id: ChatId, message_id: str, form: ResolveForm
+) -> dict[str, bool]:
+    """Answers a tool call that waits for the person: allows it, refuses it, or gives the answers to a model's questions."""
     await chats.find(state, caller, chat_id, "write")
-    raise NotFound(f"The tool call {form.call_id} of message {message_id} was not found; nothing waits for an answer.")
+    return {"status": await chats.resolve(state, caller, chat_id, message_id, form)}
 
 
 @router.get("/{id}/pinned")

@@ -1,26 +1,22 @@
 """Settings that an admin changes on pages: connections, models, banners, suggestions, background tasks, all as a file."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, NoReturn
-
-from fastapi import Request
+from typing import Annotated, Any, Final
 
 from open_webui.access.policy import ADMIN, USER
 from open_webui.config import BY_KEY
 from open_webui.deps import AppState, Caller
 from open_webui.errors import BadRequest
+from open_webui.internal.log import get_logger
 from open_webui.routing import allow, new_router
 from open_webui.schemas import replies, tasks
 from open_webui.schemas.configs import (
     Banners,
-    CodeExecution,
     ConnectionsConfig,
     ImportConfig,
     ModelsConfig,
     Subagents,
     Suggestions,
-    TerminalServers,
-    ToolServers,
     Visibility,
 )
 from open_webui.schemas.documents import clean
@@ -29,8 +25,10 @@ from open_webui.state import State
 
 router = new_router(prefix="/api/v1/configs", tag="configs")
 task_router = new_router(prefix="/api/v1/tasks", tag="tasks")
+log = get_logger(__name__)
 
-NOT_YET: Final = "This server does not have {} yet, so it can't be switched on."
+# Of an import: as many names as a reply lists of what was not taken.
+MAX_NAMED: Final = 500
 MODELS: Final = {
     "DEFAULT_MODELS": "ui.default_models",
     "DEFAULT_PINNED_MODELS": "ui.default_pinned_models",
@@ -38,21 +36,14 @@ MODELS: Final = {
     "DEFAULT_MODEL_METADATA": "models.default_metadata",
     "DEFAULT_MODEL_PARAMS": "models.default_params",
 }
-JUPYTER: Final = {"URL": "", "AUTH": "", "AUTH_TOKEN": "", "AUTH_PASSWORD": "", "TIMEOUT": 60}
-CODE: Final[dict[str, Any]] = (
-    {"ENABLE_CODE_EXECUTION": False, "CODE_EXECUTION_ENGINE": "pyodide"}
-    | {f"CODE_EXECUTION_JUPYTER_{k}": v for k, v in JUPYTER.items()}
-    | {"ENABLE_CODE_INTERPRETER": False, "CODE_INTERPRETER_ENGINE": "pyodide", "CODE_INTERPRETER_PROMPT_TEMPLATE": ""}
-    | {f"CODE_INTERPRETER_JUPYTER_{k}": v for k, v in JUPYTER.items()}
-)
-SUBAGENTS: Final[dict[str, Any]] = {
-    "ENABLE_SUBAGENTS": False,
-    "SUBAGENTS_BACKGROUND_ENABLED": False,
-    "SUBAGENTS_MAX_CONCURRENT": 20,
-    "SUBAGENTS_MAX_ASYNC": 20,
-    "SUBAGENTS_MAX_ITERATIONS": 30,
-    "SUBAGENTS_MAX_OUTPUT": 30_000,
-    "SUBAGENTS_SYSTEM_PROMPT": "",
+SUBAGENTS: Final = {
+    "ENABLE_SUBAGENTS": "subagents.enable",
+    "SUBAGENTS_BACKGROUND_ENABLED": "subagents.background_enabled",
+    "SUBAGENTS_MAX_CONCURRENT": "subagents.max_concurrent",
+    "SUBAGENTS_MAX_ASYNC": "subagents.max_async",
+    "SUBAGENTS_MAX_ITERATIONS": "subagents.max_iterations",
+    "SUBAGENTS_MAX_OUTPUT": "subagents.max_output",
+    "SUBAGENTS_SYSTEM_PROMPT": "subagents.system_prompt",
 }
 
 
@@ -78,7 +69,7 @@ async def fixed(state: AppState) -> dict[str, str]:
 @router.get("/export")
 @allow(ADMIN)
 async def export(state: AppState) -> dict[str, Any]:
-    """Every setting in force, by its key."""
+    """Every setting, by its key: those in force, and those that are kept for what is to come."""
     return _every(state)
 
 
@@ -91,25 +82,32 @@ def _every(state: State) -> dict[str, Any]:
 async def import_config(form: ImportConfig, state: AppState) -> dict[str, Any]:
     """Takes over settings from a file, flat or nested.
 
-    Names that this server doesn't know are passed over, and so is what its environment fixes: the file may be another's.
+    What is not taken is named under `refused`, each with the reason: names that this server doesn't know, what its
+    environment fixes (the file may be another's), and what it can't switch on.
     """
     try:
         given = clean(form.config)
     except ValueError as error:
         raise BadRequest(f"The settings can't be taken over: the file {error}.") from None
-    await save(state, _flat(given), partly=True)
-    return _every(state)
+    changes = _flat(given)
+    refused = state.config.left_out(changes)
+    await save(state, changes, partly=True)
+    if not refused:
+        return _every(state)
+    named = {name[:200]: reason for name, reason in sorted(refused.items())[:MAX_NAMED]}
+    log.info("settings of an imported file were not taken", names=list(named), number=len(refused))
+    return _every(state) | {"refused": named}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Known keys and their values out of a nested object."""
+    """The keys of a nested object with their values; what leads to none of ours is a key as well."""
     out: dict[str, Any] = {}
     for name, value in tree.items():
         key = prefix + name
-        if key in BY_KEY:
-            out[key] = value
-        elif isinstance(value, dict):
+        if key not in BY_KEY and isinstance(value, dict) and value:
             out |= _flat(value, f"{key}.")
+        else:
+            out[key] = value
     return out
 
 
@@ -122,8 +120,8 @@ async def namespace(namespace: str, state: AppState) -> dict[str, Any]:
 
 def _connections(state: State) -> dict[str, bool]:
     return {
-        "ENABLE_DIRECT_CONNECTIONS": False,
-        "ENABLE_DIRECT_INTEGRATIONS": False,
+        "ENABLE_DIRECT_CONNECTIONS": state.config["direct.enable"],
+        "ENABLE_DIRECT_INTEGRATIONS": state.config["direct.integrations.enable"],
         "ENABLE_BASE_MODELS_CACHE": state.config["models.base_models_cache"],
     }
 
@@ -141,9 +139,13 @@ async def set_connections(
     form: ConnectionsConfig, state: AppState
 ) -> "Annotated[dict[str, bool], Shape(replies.settings.ConnectionsConfig)]":
     """Changes how connections are used."""
-    if form.ENABLE_DIRECT_CONNECTIONS or form.ENABLE_DIRECT_INTEGRATIONS:
-        raise BadRequest(NOT_YET.format("connections from the browser"))
-    await save(state, {"models.base_models_cache": form.ENABLE_BASE_MODELS_CACHE})
+    changes = {
+        "direct.enable": form.ENABLE_DIRECT_CONNECTIONS,
+        "models.base_models_cache": form.ENABLE_BASE_MODELS_CACHE,
+    }
+    if form.ENABLE_DIRECT_INTEGRATIONS is not None:
+        changes["direct.integrations.enable"] = form.ENABLE_DIRECT_INTEGRATIONS
+    await save(state, changes)
     return _connections(state)
 
 
@@ -216,87 +218,21 @@ async def set_visibility(
     return {"visibility": state.config["ui.visibility"]}
 
 
-# What comes later: off, and said so when somebody tries to switch it on.
-
-
-@router.get("/tool_servers")
-@allow(ADMIN)
-async def tool_servers() -> "Annotated[dict[str, list[Any]], Shape(replies.settings.ToolServersConfig)]":
-    """Tool servers: none yet."""
-    return {"TOOL_SERVER_CONNECTIONS": []}
-
-
-@router.post("/tool_servers")
-@allow(ADMIN)
-async def set_tool_servers(
-    form: ToolServers,
-) -> "Annotated[dict[str, list[Any]], Shape(replies.settings.ToolServersConfig)]":
-    """Takes an empty list of tool servers, since there are none yet."""
-    if form.TOOL_SERVER_CONNECTIONS:
-        raise BadRequest(NOT_YET.format("tool servers"))
-    return {"TOOL_SERVER_CONNECTIONS": []}
-
-
-@router.get("/terminal_servers")
-@allow(ADMIN)
-async def terminal_servers() -> "Annotated[dict[str, list[Any]], Shape(replies.settings.TerminalServersConfig)]":
-    """Terminal servers: none yet."""
-    return {"TERMINAL_SERVER_CONNECTIONS": []}
-
-
-@router.post("/terminal_servers")
-@allow(ADMIN)
-async def set_terminal_servers(
-    form: TerminalServers,
-) -> "Annotated[dict[str, list[Any]], Shape(replies.settings.TerminalServersConfig)]":
-    """Takes an empty list of terminal servers, since there are none yet."""
-    if form.TERMINAL_SERVER_CONNECTIONS:
-        raise BadRequest(NOT_YET.format("terminal servers"))
-    return {"TERMINAL_SERVER_CONNECTIONS": []}
-
-
-@router.post("/tool_servers/verify")
-@router.post("/terminal_servers/verify")
-@router.post("/terminal_servers/policy")
-@router.post("/terminal_servers/lifecycle")
-@router.post("/terminal_servers/refresh")
-@router.post("/oauth/clients/register")
-@allow(ADMIN)
-async def no_servers(_request: Request) -> NoReturn:
-    """What tool and terminal servers would do: there are none yet."""
-    raise BadRequest(NOT_YET.format("tool or terminal servers"))
-
-
-@router.get("/code_execution")
-@allow(ADMIN)
-async def code_execution() -> "Annotated[dict[str, Any], Shape(replies.settings.CodeConfig)]":
-    """How code is run: not yet."""
-    return CODE
-
-
-@router.post("/code_execution")
-@allow(ADMIN)
-async def set_code_execution(form: CodeExecution) -> "Annotated[dict[str, Any], Shape(replies.settings.CodeConfig)]":
-    """Takes settings by which no code is run, since it isn't yet."""
-    if form.ENABLE_CODE_EXECUTION or form.ENABLE_CODE_INTERPRETER:
-        raise BadRequest(NOT_YET.format("the running of code"))
-    return CODE
-
-
 @router.get("/subagents")
 @allow(ADMIN)
-async def subagents() -> "Annotated[dict[str, Any], Shape(replies.settings.SubagentsConfig)]":
-    """How subagents work: not yet."""
-    return SUBAGENTS
+async def subagents(state: AppState) -> "Annotated[dict[str, Any], Shape(replies.settings.SubagentsConfig)]":
+    """How models hand tasks to sub-agents."""
+    return _shown(state, SUBAGENTS)
 
 
 @router.post("/subagents")
 @allow(ADMIN)
-async def set_subagents(form: Subagents) -> "Annotated[dict[str, Any], Shape(replies.settings.SubagentsConfig)]":
-    """Takes settings without subagents, since there are none yet."""
-    if form.ENABLE_SUBAGENTS:
-        raise BadRequest(NOT_YET.format("subagents"))
-    return SUBAGENTS
+async def set_subagents(
+    form: Subagents, state: AppState
+) -> "Annotated[dict[str, Any], Shape(replies.settings.SubagentsConfig)]":
+    """Sets how models hand tasks to sub-agents. Those that would go on after the answer can't be switched on yet."""
+    await save(state, {SUBAGENTS[name]: getattr(form, name) for name in form.model_fields_set})
+    return _shown(state, SUBAGENTS)
 
 
 @task_router.get("/config")

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import Query
 
-from open_webui.access.permissions import effective, tree
 from open_webui.access.policy import ADMIN, USER
 from open_webui.deps import AppState, Caller, Page
 from open_webui.models.groups import Group
@@ -13,7 +12,7 @@ from open_webui.routing import allow, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.replies.shape import Shape
 from open_webui.schemas.users import GroupForm, UserIds, UserInfo
-from open_webui.services import groups
+from open_webui.services import groups, previews
 
 router = new_router(prefix="/api/v1/groups", tag="groups")
 Membership = Literal["direct", "inherited", "effective"]
@@ -80,12 +79,8 @@ async def members(
 @router.get("/id/{group_id}/preview")
 @allow(ADMIN.on("group", "read"))
 async def preview(group_id: str, state: AppState) -> "Annotated[dict[str, Any], Shape(replies.people.GroupPreview)]":
-    """What a member may do by the defaults and this group."""
-    group = await groups.get(state, group_id)
-    trees = [state.config["user.permissions"], group.permissions or {}]
-    if group.parent_group_id is not None:
-        trees.append((await groups.get(state, group.parent_group_id)).permissions or {})
-    return {"group": group, "permissions": tree(effective(trees))}
+    """What a member may do and use, by the defaults, by the group's parent, and by the group itself."""
+    return await previews.group(state, group_id)
 
 
 @router.post("/id/{group_id}/update")

@@ -1,21 +1,30 @@
 """Models: the list that everybody chooses from, and the workspace in which they are made."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final
 
-from fastapi import Query, Request, Response
+from fastapi import Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from open_webui.access.policy import ADMIN, USER
 from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.profiles import row_wire
-from open_webui.deps import AppState, Caller
-from open_webui.errors import BadRequest, NotFound, OuiError, ProviderError
+from open_webui.constants import MAX_ID
+from open_webui.deps import AppState, Caller, Page
+from open_webui.errors import BadRequest, OuiError, ProviderError
 from open_webui.models.repository import Query as Listing
 from open_webui.routers.files import SAFE, serve
 from open_webui.routing import allow, new_router
 from open_webui.schemas import replies
-from open_webui.schemas.models import AccessForm, ImportForm, ModelForm, ModelId, ModelIdForm, UnloadForm, VersionForm
+from open_webui.schemas.models import (
+    AccessForm,
+    ImportForm,
+    ModelForm,
+    ModelId,
+    ModelIdForm,
+    SyncForm,
+    UnloadForm,
+    VersionForm,
+)
 from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.services import files, models
 from open_webui.utils.pictures import from_data_url
@@ -28,6 +37,7 @@ NO_PICTURE: Final = "/static/favicon.png"
 READ, WRITE = USER.on("model", "read"), USER.on("model", "write")
 Text = Annotated[str | None, Field(max_length=500)]
 Id = Annotated[ModelId, Query()]
+VersionId = Annotated[str, Path(max_length=MAX_ID)]
 
 
 @catalogue.get("/api/models")
@@ -148,6 +158,15 @@ async def import_models(form: ImportForm, state: AppState, caller: Caller) -> bo
     return await models.import_models(state, caller, form.models)
 
 
+@router.post("/sync")
+@allow(ADMIN.keeping_files())
+async def sync(
+    form: SyncForm, state: AppState, caller: Caller
+) -> "Annotated[list[dict[str, Any]], Shape(list[replies.models.Model])]":
+    """Makes the models those of a list: others are removed. An empty list changes nothing."""
+    return await models.sync(state, caller, form.models)
+
+
 @router.get("/model")
 @allow(READ)
 async def one(
@@ -227,31 +246,38 @@ async def history(
     state: AppState,
     caller: Caller,
     id: Id,  # noqa: A002
-) -> "Annotated[Sequence[Any], Shape(list[replies.models.ModelVersion])]":
-    """Earlier versions are not kept yet, so there are none."""
-    await models.check_readable(state, caller, id)
-    return ()
+    page: Page = 1,
+) -> "Annotated[list[dict[str, Any]], Shape(list[replies.models.ModelVersion])]":
+    """The versions of a model, the newest first, 30 a page."""
+    return await models.versions_of(state, caller, id, page)
 
 
 @router.get("/model/history/{history_id}")
-@allow(READ)
-async def history_entry(history_id: str, state: AppState, caller: Caller, id: Id) -> NoReturn:  # noqa: A002, ARG001
-    """An earlier version of a model: none are kept yet."""
-    await models.check_readable(state, caller, id)
-    raise NotFound
+@allow(WRITE)
+async def history_entry(
+    history_id: VersionId,
+    state: AppState,
+    caller: Caller,
+    id: Id,  # noqa: A002
+) -> "Annotated[dict[str, Any], Shape(replies.models.ModelHistory)]":
+    """A version of a model, whole, for those who may change the model."""
+    return await models.version(state, caller, id, history_id)
 
 
 @router.delete("/model/history/{history_id}")
 @allow(WRITE)
-async def delete_history_entry(history_id: str, state: AppState, caller: Caller, id: Id) -> NoReturn:  # noqa: A002, ARG001
-    """Removes an earlier version of a model: none are kept yet."""
-    await models.check_readable(state, caller, id)
-    raise NotFound
+async def delete_history_entry(history_id: VersionId, state: AppState, caller: Caller, id: Id) -> bool:  # noqa: A002
+    """Removes a version of a model that is not in use."""
+    return await models.remove_version(state, caller, id, history_id)
 
 
 @router.post("/model/update/version")
 @allow(WRITE)
-async def set_version(form: VersionForm, state: AppState, caller: Caller, id: Id) -> NoReturn:  # noqa: A002, ARG001
-    """Brings an earlier version of a model back: none are kept yet."""
-    await models.check_readable(state, caller, id)
-    raise NotFound
+async def set_version(
+    form: VersionForm,
+    state: AppState,
+    caller: Caller,
+    id: Id,  # noqa: A002
+) -> "Annotated[dict[str, Any], Shape(replies.models.Model)]":
+    """Brings an earlier version of a model back."""
+    return await models.set_version(state, caller, id, form.version_id)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import aiohttp
 from fastapi import Path, Response
@@ -17,10 +17,10 @@ from open_webui.connections.catalogue import unavailable
 from open_webui.connections.local.connection import KEY as LOCAL
 from open_webui.connections.ollama import OllamaConnection
 from open_webui.connections.specs import build, check_secret, check_url
-from open_webui.connections.transport import FAILURES
+from open_webui.connections.transport import FAILURES, read_all
 from open_webui.constants import MODEL_NOT_FOUND
 from open_webui.deps import AppState, Caller
-from open_webui.errors import NotFound, OuiError, ProviderError
+from open_webui.errors import BadRequest, NotFound, OuiError, ProviderError
 from open_webui.internal.log import get_logger
 from open_webui.principal import Principal
 from open_webui.routers.openai import page_error
@@ -38,6 +38,9 @@ UNREACHABLE: Final = "None of the connected Ollama servers can be reached."
 ASK_SECONDS: Final = 3.0
 Index = Annotated[int, Path(ge=0, le=1_000)]
 USE = USER.on("model", "use")
+NO_FILES: Final = (
+    "Files of models are not passed on. Pull the model by its name instead: one of Hugging Face is hf.co/OWNER/NAME."
+)
 
 
 def _wire(state: State) -> dict[str, Any]:
@@ -326,6 +329,17 @@ _add_call("/api/embeddings", "The embedding of one text.")
 _add_call("/v1/embeddings", "Embeddings of texts in OpenAI's form.")
 
 
+@router.post("/models/download")
+@router.post("/models/download/{url_idx}")
+@router.post("/models/upload")
+@router.post("/models/upload/{url_idx}")
+@allow(ADMIN)
+async def no_files(state: AppState) -> NoReturn:
+    """Models come to a server of Ollama by their names, `hf.co/...` too: this server takes no file for it on its disk."""
+    _servers(state)
+    raise BadRequest(NO_FILES)
+
+
 @router.post("/api/unload")
 @allow(ADMIN)
 async def unload(form: About, state: AppState, caller: Caller) -> bool:
@@ -384,9 +398,30 @@ def _add_change(path: str, method: str, form_type: type[About | Copy], about: st
         router.add_api_route(path + suffix, allow(ADMIN)(function), methods=[wire_method])
 
 
+def _add_done(path: str, method: str, form_type: type[About | Copy], about: str) -> None:
+    """The same of a change that takes a moment, answered with true when it is done."""
+
+    async def done(state: State, caller: Principal, form: Any, index: int | None) -> bool:
+        server = _server(state, index)
+        async with state.gate.change_server(caller, server, method, path, form.model_dump()) as response:
+            await read_all(response, server.spec.url)
+        return True
+
+    async def change(form: Any, state: AppState, caller: Caller) -> bool:
+        return await done(state, caller, form, None)
+
+    async def change_at(form: Any, url_idx: Index, state: AppState, caller: Caller) -> bool:
+        return await done(state, caller, form, url_idx)
+
+    for function, suffix in ((change, ""), (change_at, "/{url_idx}")):
+        function.__annotations__["form"] = form_type
+        function.__doc__ = about
+        router.add_api_route(path + suffix, allow(ADMIN)(function), methods=[method])
+
+
 _add_change("/api/pull", "POST", About, "Fetches a model.")
 _add_change("/api/create", "POST", About, "Makes a model.")
-_add_change("/api/copy", "POST", Copy, "Copies a model.")
-_add_change("/api/delete", "DELETE", About, "Removes a model.")
+_add_done("/api/copy", "POST", Copy, "Copies a model.")
+_add_done("/api/delete", "DELETE", About, "Removes a model.")
 # The wire's own oddity: Ollama takes a POST, clients of this API send a DELETE.
 _add_change("/api/push", "POST", About, "Sends a model to Ollama's library.")

@@ -2,17 +2,18 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
-from fastapi import Path, Request, Response
+from fastapi import Path, Query, Request, Response
 
 from open_webui.access.policy import ADMIN, USER
 from open_webui.connections import profiles
 from open_webui.connections.openai import OpenAIConnection
 from open_webui.connections.specs import build, check_secret, check_url
+from open_webui.constants import MAX_ID
 from open_webui.deps import AppState, Caller
 from open_webui.errors import BadRequest, Forbidden, NotFound, OuiError, ProviderError, UnknownModel
 from open_webui.routing import allow, json_object, new_router
 from open_webui.schemas import replies
-from open_webui.schemas.openai import OpenAIConfig, VerifyOpenAI
+from open_webui.schemas.openai import OpenAIConfig, ProviderModel, VerifyOpenAI
 from open_webui.schemas.replies.shape import Shape
 from open_webui.state import State
 
@@ -28,10 +29,12 @@ Index = Annotated[int, Path(ge=0, le=1_000)]
 
 def _wire(state: State) -> dict[str, Any]:
     config = state.config
+    urls, keys = config["openai.api_base_urls"], config["openai.api_keys"]
     return {
         "ENABLE_OPENAI_API": config["openai.enable"],
-        "OPENAI_API_BASE_URLS": config["openai.api_base_urls"],
-        "OPENAI_API_KEYS": config["openai.api_keys"],
+        "OPENAI_API_BASE_URLS": urls,
+        # Pages look for an address's key at the address's place.
+        "OPENAI_API_KEYS": [*keys, *[""] * (len(urls) - len(keys))],
         "OPENAI_API_CONFIGS": config["openai.api_configs"],
     }
 
@@ -112,15 +115,37 @@ async def connection_models(
     return {"object": "list", "data": [entry.raw for entry in found]}
 
 
-@router.delete("/openai/models/{url_idx}")
 @router.get("/openai/models/{url_idx}/catalog")
-@router.post("/openai/models/{url_idx}/download")
 @router.get("/openai/models/{url_idx}/download/status/{job_id}")
-@router.post("/openai/models/{url_idx}/load")
-@router.post("/openai/models/{url_idx}/unload")
 @allow(ADMIN)
 async def no_operation(url_idx: Index, state: AppState) -> NoReturn:
     """Loading and fetching models is not part of OpenAI's API."""
+    state.catalogue.remote("openai", url_idx)
+    raise BadRequest(NO_OPERATION)
+
+
+@router.post("/openai/models/{url_idx}/download")
+@router.post("/openai/models/{url_idx}/load")
+@router.post("/openai/models/{url_idx}/unload")
+@allow(ADMIN)
+async def no_operation_on_model(
+    url_idx: Index,
+    form: ProviderModel,  # noqa: ARG001 - read to be checked
+    state: AppState,
+) -> NoReturn:
+    """So is loading, fetching and letting go of one."""
+    state.catalogue.remote("openai", url_idx)
+    raise BadRequest(NO_OPERATION)
+
+
+@router.delete("/openai/models/{url_idx}")
+@allow(ADMIN)
+async def no_removal(
+    url_idx: Index,
+    model: Annotated[str, Query(max_length=MAX_ID)],  # noqa: ARG001 - read to be checked
+    state: AppState,
+) -> NoReturn:
+    """So is removing one."""
     state.catalogue.remote("openai", url_idx)
     raise BadRequest(NO_OPERATION)
 

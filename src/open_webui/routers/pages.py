@@ -23,6 +23,16 @@ OWN_CSP: Final = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self';"
     " script-src 'self'; frame-ancestors 'self'; base-uri 'self'; form-action 'self'; object-src 'none'"
 )
+# The frame in which pages show what tools made, and run what a person let them: no origin of its own, and nothing to reach.
+FRAME: Final = OWN / "page" / "frame.html"
+FRAME_CSP: Final = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:;"
+    " media-src data: blob:; frame-ancestors 'self'; base-uri 'none'; form-action 'none'; sandbox allow-scripts"
+)
+# The worker that calls people's own tool servers: it alone may reach elsewhere, and only where an admin lets people have some.
+CALLER: Final = OWN / "page" / "js" / "caller.js"
+CALLER_CSP: Final = "default-src 'none'"
+CALLING_CSP: Final = "default-src 'none'; connect-src http: https:"
 # Somebody else's build may have inline scripts and talk to others; these hold for any.
 FOREIGN_CSP: Final = "frame-ancestors 'self'; base-uri 'self'; object-src 'none'"
 # Names that belong to interfaces: an unknown path below one is an error, never the page.
@@ -30,6 +40,8 @@ RESERVED: Final = frozenset({"api", "openai", "ollama", "ws", "static", "cache",
 _FILE_LIKE = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,11}$")
 # Build tools put a hash of the content into these names.
 IMMUTABLE: Final = "_app/immutable/"
+# A build's Python runs in a frame without an origin, which reads these files as a stranger.
+PYTHON: Final = "pyodide/"
 FOR_EVER: Final = "public, max-age=31536000, immutable"
 REVALIDATE: Final = "no-cache"
 
@@ -108,7 +120,10 @@ async def page(request: Request, path: str, pages: AppPages) -> Response:
     """A file of the page, or the page itself, which finds out from its address what to show."""
     place = await pages.root(path) if path else None
     if place is not None:
-        return await _send(request, pages, *place, immutable=path.startswith(IMMUTABLE))
+        reply = await _send(request, pages, *place, immutable=path.startswith(IMMUTABLE))
+        if path.startswith(PYTHON):
+            reply.headers["access-control-allow-origin"] = "*"
+        return reply
     if path.split("/", 1)[0] in RESERVED or (_FILE_LIKE.search(path) and path != "index.html"):
         raise NotFound(absent(request.url.path))
     return await _send(request, pages, *await pages.index())
@@ -124,7 +139,10 @@ async def _send(
     if found.compressible:
         headers["vary"] = "accept-encoding"
     if found.path.suffix == ".html":
-        headers["content-security-policy"] = pages.csp
+        headers["content-security-policy"] = FRAME_CSP if found.path == FRAME else pages.csp
+    elif found.path == CALLER:
+        allowed = request.app.state.oui.config["direct.integrations.enable"]
+        headers["content-security-policy"] = CALLING_CSP if allowed else CALLER_CSP
     if _has(request.headers, headers["etag"]):
         return Response(status_code=304, headers=headers)
     whole = FileResponse(found.path, headers=headers, stat_result=found.status)

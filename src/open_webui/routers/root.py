@@ -42,10 +42,13 @@ async def health() -> "Annotated[dict[str, bool], Shape(replies.server.Done)]":
 @router.get("/health/db")
 @allow(PUBLIC)
 async def ready(state: AppState) -> "Annotated[dict[str, bool], Shape(replies.server.Ready)]":
-    """The process can do its work: its database answers. Without news of other processes it can do most of it."""
+    """The process can do its work: its database answers. Without news of other processes, or without a service for vectors,
+    it can do most of it.
+    """
     if not await state.database.answers():
         raise Unavailable("The database does not answer.", headers=RETRY)
-    return {"status": True} if state.bus.is_up else {"status": True, "bus": False}
+    told = {"status": True} if state.bus.is_up else {"status": True, "bus": False}
+    return told if await state.finds_vectors() else told | {"vectors": False}
 
 
 @router.get("/metrics")
@@ -122,6 +125,7 @@ async def manifest(site: AppSite) -> "Annotated[dict[str, Any], Shape(replies.se
         "display": "standalone",
         "background_color": "#171918",
         "icons": [icon | {"purpose": "any"}, icon | {"purpose": "maskable"}],
+        "share_target": {"action": "/", "method": "GET", "params": {"text": "shared"}},
     }
 
 

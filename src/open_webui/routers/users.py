@@ -1,24 +1,26 @@
 """People: lists and changes for admins, settings and state for oneself, what others may know."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from fastapi import Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from open_webui import constants
 from open_webui.access.permissions import tree
 from open_webui.access.policy import ADMIN, PUBLIC, USER
 from open_webui.config import DEFAULT_PERMISSIONS
 from open_webui.deps import AppState, Caller, Page
-from open_webui.errors import BadRequest, Forbidden, NotFound
+from open_webui.errors import BadRequest, Forbidden
 from open_webui.models import groups, users
 from open_webui.models.groups import Group
 from open_webui.models.users import Person, User
-from open_webui.routers.files import serve
+from open_webui.routers.files import SAFE, serve
 from open_webui.routing import allow, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.schemas.users import Permissions, Status, UpdateUser, UserInfo, Variables
-from open_webui.services import accounts, activity, files, people
+from open_webui.services import accounts, activity, files, people, previews
+from open_webui.services.exporting import own as own_archive
 from open_webui.services.people import Picture
 
 router = new_router(prefix="/api/v1/users", tag="users")
@@ -116,6 +118,15 @@ async def set_default_permissions(
 async def shipped_permissions() -> "Annotated[dict[str, Any], Shape(replies.settings.UserPermissions)]":
     """What everybody may do where no administrator has changed it."""
     return DEFAULT_PERMISSIONS
+
+
+@router.get("/user/export")
+@allow(USER.needs("chat.export"))
+async def export_own(state: AppState, caller: Caller) -> "Annotated[Response, Media('application/zip')]":
+    """All that one has here as a ZIP file: chats, files, folders, memories, and what one made. Keys are not in it."""
+    pieces = await own_archive.begun(state, caller)
+    headers = {"content-disposition": 'attachment; filename="my-data.zip"'}
+    return StreamingResponse(pieces, headers=SAFE | headers, media_type="application/zip")
 
 
 @router.get("/user/settings")
@@ -249,16 +260,18 @@ async def user_groups(user_id: str, state: AppState) -> list[Group]:
         return await groups.of_user(connection, user_id)
 
 
+@router.get("/{user_id}/oauth/sessions")
+@allow(ADMIN)
+async def oauth_sessions() -> NoReturn:
+    """Nobody signs in here by another site, so nobody has a session there; the wire answers that with a refusal."""
+    raise BadRequest(constants.NOT_FOUND)
+
+
 @router.get("/{user_id}/preview")
 @allow(ADMIN.on("user", "read"))
 async def preview(user_id: str, state: AppState) -> "Annotated[dict[str, Any], Shape(replies.people.UserPreview)]":
-    """What somebody may do, as the server would decide it now."""
-    async with state.database.read() as connection:
-        user = await users.get(connection, user_id)
-        if user is None:
-            raise NotFound
-        paths, theirs = await state.identifier.rights(connection, user_id)
-    return {"user": people.info(user), "permissions": tree(paths), "group_ids": sorted(theirs)}
+    """What somebody may do and use, as the server would decide it now."""
+    return await previews.user(state, user_id)
 
 
 @router.get("/{user_id}/profile/image")
@@ -269,7 +282,7 @@ async def profile_image(
     """Somebody's picture."""
     user = await accounts.get(state, user_id)
     file = await files.picture_of(state, "profile_id", user.id, user.profile_image_url)
-    return _show(people.picture(user), request) if file is None else await serve(state.blobs, file, request)
+    return shown(people.picture(user), request) if file is None else await serve(state.blobs, file, request)
 
 
 @router.post("/{user_id}/update")
@@ -303,7 +316,7 @@ async def delete_user(user_id: str, state: AppState, caller: Caller) -> bool:
 @allow(PUBLIC)
 async def default_picture(request: Request) -> "Annotated[Response, Media('image/*', also=(302, 304))]":
     """The picture of who has none."""
-    return _show(people.nobody(), request)
+    return shown(people.nobody(), request)
 
 
 def _complete(permissions: dict[str, Any]) -> dict[str, dict[str, bool]]:
@@ -318,7 +331,7 @@ def _named(found: list[Group]) -> list[dict[str, str]]:
     return [{"id": g.id, "name": g.name} for g in found]
 
 
-def _show(picture: Picture, request: Request) -> Response:
+def shown(picture: Picture, request: Request) -> Response:
     """A picture's reply: never active content, checked anew at each use so that a change shows at once."""
     if picture.url is not None:
         return Response(status_code=302, headers={"location": picture.url})

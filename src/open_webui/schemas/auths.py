@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Annotated, Any
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from open_webui.constants import MAX_EMAIL, MAX_NAME, MAX_PASSWORD
 from open_webui.principal import Role
@@ -27,6 +27,11 @@ Zone = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+\-/]{0,64}$")]
 # An empty date field of a page means no date.
 Birthday = Annotated[dt.date | None, BeforeValidator(lambda v: None if v == "" else v)]
 Limit = int | str | None
+Count = Annotated[int, Field(ge=-1, le=2_000_000_000)] | Annotated[str, StringConstraints(max_length=20)] | None
+# Pages send an empty field for nothing.
+Characters = Annotated[
+    Annotated[int, Field(gt=0, le=10_000_000)] | None, BeforeValidator(lambda value: None if value == "" else value)
+]
 
 
 class Form(BaseModel):
@@ -93,10 +98,28 @@ class AdminConfig(BaseModel):
     ENABLE_MESSAGE_RATING: bool
     ENABLE_FOLDERS: bool
     FOLDER_MAX_FILE_COUNT: Limit = None
+    ENABLE_MEMORIES: bool = True
+    ENABLE_MEMORY_SYSTEM_CONTEXT: bool = True
+    ENABLE_CALENDAR: bool = True
     ENABLE_USER_STATUS: bool
     PENDING_USER_OVERLAY_TITLE: str | None = None
     PENDING_USER_OVERLAY_CONTENT: str | None = None
     RESPONSE_WATERMARK: str | None = None
+    ENABLE_MFA: bool = False
+    MFA_ALLOW_OAUTH_BYPASS: bool = False
+    MFA_ALLOW_TRUSTED_HEADER_BYPASS: bool = False
+    AUTOMATION_MAX_COUNT: Count = None
+    AUTOMATION_MIN_INTERVAL: Count = None
+    ENABLE_AUTOMATIONS: bool = True
+    ENABLE_CHANNELS: bool = False
+    ENABLE_ENCRYPTED_CHANNELS: bool = False
+    ENABLE_APPS: bool = False
+    CHANNEL_MODEL_RESPONSE_MODE: Annotated[str, StringConstraints(max_length=100)] = "thread"
+    ENABLE_SKILL_LAZY_LOADING: bool = True
+    SKILL_CONTENT_MAX_CHARS: Characters = None
+    SKILL_PREVIEW_MAX_CHARS: Characters = None
+    ENABLE_NOTES: bool = False
+    ENABLE_USER_WEBHOOKS: bool = False
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):

@@ -83,6 +83,46 @@ class PageCompletion(ChatCompletion):
     folder_id: NotRequired[str | None]
 
 
+class AnthropicMessages(TypedDict):
+    """Anthropic's request for a message. tool_ids, skill_ids: what this server has the model use besides."""
+
+    model: str
+    max_tokens: int
+    messages: list[Object]
+    system: NotRequired[str | list[Object] | None]
+    stream: NotRequired[bool | None]
+    tools: NotRequired[list[Object] | None]
+    tool_choice: NotRequired[Object | None]
+    thinking: NotRequired[Object | None]
+    stop_sequences: NotRequired[list[str] | None]
+    temperature: NotRequired[float | None]
+    top_p: NotRequired[float | None]
+    top_k: NotRequired[int | None]
+    tool_ids: NotRequired[list[str] | None]
+    skill_ids: NotRequired[list[str] | None]
+
+
+class AnthropicCount(TypedDict):
+    """Anthropic's request to count tokens: that for a message, without the length of the answer."""
+
+    model: str
+    messages: list[Object]
+    system: NotRequired[str | list[Object] | None]
+    tools: NotRequired[list[Object] | None]
+    tool_choice: NotRequired[Object | None]
+    thinking: NotRequired[Object | None]
+
+
+class PressedAction(TypedDict):
+    """An action that was pressed below a message. id: the message. session_id: the page's socket. More is handed on."""
+
+    model: str
+    messages: NotRequired[list[Object]]
+    chat_id: NotRequired[str | None]
+    id: NotRequired[str | None]
+    session_id: NotRequired[str | None]
+
+
 class OllamaAsk(TypedDict):
     """What both of Ollama's requests have. stream: true unless said otherwise."""
 
@@ -106,6 +146,7 @@ class OllamaMessage(TypedDict):
 
 
 class OllamaChat(OllamaAsk):
+    tool_ids: NotRequired[list[str] | None]
     messages: NotRequired[list[OllamaMessage] | None]
     tools: NotRequired[list[Object] | None]
 
@@ -151,3 +192,10 @@ class Mood(TypedDict):
     enabled: NotRequired[bool | None]
     persona: NotRequired[str | Object | None]
     state: NotRequired[dict[str, float] | None]
+
+
+class PassedOn(TypedDict):
+    """A request that a provider's server answers in a form of its own; what else it holds goes there as it is."""
+
+    model: str
+    stream: NotRequired[bool]

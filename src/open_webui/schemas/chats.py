@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from fastapi import Request
@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 
 from open_webui import constants
+from open_webui.schemas.documents import clean
 from open_webui.utils import tree
 from open_webui.utils.threads import in_thread_if_large, let_others
 from open_webui.utils.values import MAX_VALUES, too_many
@@ -269,10 +270,41 @@ class GrantsForm(ShareForm):
     access_grants: list[dict[str, Any]] = Field(max_length=MAX_GRANTS)
 
 
-class ConfigForm(BaseModel):
-    """What an admin's page sends of features that are not there yet."""
+# The settings page about chats: names of the wire, and the settings behind them.
+CHAT_SETTINGS: Final = {
+    "CONTEXT_COMPACTION_MODEL": "chat.context_compaction.model",
+    "ENABLE_CONTEXT_COMPACTION": "chat.context_compaction.enable",
+    "CONTEXT_COMPACTION_TOKEN_THRESHOLD": "chat.context_compaction.token_threshold",
+    "CONTEXT_COMPACTION_TOKEN_CAP": "chat.context_compaction.token_cap",
+    "CONTEXT_COMPACTION_RETENTION_PERCENTAGE": "chat.context_compaction.retention_percentage",
+    "CONTEXT_COMPACTION_PROMPT_TEMPLATE": "chat.context_compaction.prompt_template",
+    "ENABLE_TOOL_PERMISSIONS": "chat.tool_permissions.enable",
+    "ENABLE_TOOL_SEARCH": "chat.tool_search.enable",
+    "TOOL_SEARCH_DEFER_THRESHOLD": "chat.tool_search.defer_threshold",
+    "TOOL_SEARCH_ALWAYS_LOADED": "chat.tool_search.always_loaded",
+    "TOOL_SEARCH_DEFER_BUILTIN_TOOLS": "chat.tool_search.defer_builtin_tools",
+}
+_Tokens = Annotated[int, Field(ge=1, le=100_000_000)]
 
+
+class ConfigForm(BaseModel):
+    """What an admin's page sends. What is left out, and a number that is null, stays as it is."""
+
+    CONTEXT_COMPACTION_MODEL: Annotated[str | None, Field(max_length=constants.MAX_ID)] = None
     ENABLE_CONTEXT_COMPACTION: bool
+    CONTEXT_COMPACTION_TOKEN_THRESHOLD: _Tokens | None = None
+    CONTEXT_COMPACTION_TOKEN_CAP: _Tokens | None = None
+    CONTEXT_COMPACTION_RETENTION_PERCENTAGE: Annotated[int | None, Field(ge=0, le=100)] = None
     CONTEXT_COMPACTION_PROMPT_TEMPLATE: str = Field(max_length=100_000)
     ENABLE_TOOL_PERMISSIONS: bool = False
     ENABLE_TOOL_SEARCH: bool = False
+    TOOL_SEARCH_DEFER_THRESHOLD: Annotated[int, Field(ge=0, le=1_000_000)] = 400
+    TOOL_SEARCH_ALWAYS_LOADED: Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=1_000)] = []
+    TOOL_SEARCH_DEFER_BUILTIN_TOOLS: bool = True
+
+    def changes(self) -> dict[str, object]:
+        """The settings that it sets."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        if given.get("CONTEXT_COMPACTION_MODEL", "") is None:
+            given["CONTEXT_COMPACTION_MODEL"] = ""
+        return {CHAT_SETTINGS[name]: clean(value) for name, value in given.items() if value is not None}

@@ -57,20 +57,32 @@ class ImportConfig(BaseModel):
     config: dict[str, Any]
 
 
-class ToolServers(BaseModel):
-    TOOL_SERVER_CONNECTIONS: Annotated[list[Any], Field(max_length=100)]
-
-
-class TerminalServers(BaseModel):
-    TERMINAL_SERVER_CONNECTIONS: Annotated[list[Any], Field(max_length=100)]
-
-
 class CodeExecution(BaseModel):
-    """The part of the page by which one would be switched on."""
-
     ENABLE_CODE_EXECUTION: bool
+    CODE_EXECUTION_ENGINE: Line
+    CODE_EXECUTION_JUPYTER_URL: Line | None
+    CODE_EXECUTION_JUPYTER_AUTH: Line | None
+    CODE_EXECUTION_JUPYTER_AUTH_TOKEN: Line | None
+    CODE_EXECUTION_JUPYTER_AUTH_PASSWORD: Line | None
+    CODE_EXECUTION_JUPYTER_TIMEOUT: int | None
     ENABLE_CODE_INTERPRETER: bool
+    CODE_INTERPRETER_ENGINE: Line
+    CODE_INTERPRETER_PROMPT_TEMPLATE: Text | None
+    CODE_INTERPRETER_JUPYTER_URL: Line | None
+    CODE_INTERPRETER_JUPYTER_AUTH: Line | None
+    CODE_INTERPRETER_JUPYTER_AUTH_TOKEN: Line | None
+    CODE_INTERPRETER_JUPYTER_AUTH_PASSWORD: Line | None
+    CODE_INTERPRETER_JUPYTER_TIMEOUT: int | None
+
+
+Number = Annotated[int, Field(ge=0, le=100_000_000)]
 
 
 class Subagents(BaseModel):
     ENABLE_SUBAGENTS: bool
+    SUBAGENTS_BACKGROUND_ENABLED: bool = False
+    SUBAGENTS_MAX_CONCURRENT: Number = 20
+    SUBAGENTS_MAX_ASYNC: Number = 20
+    SUBAGENTS_MAX_ITERATIONS: Number = 30
+    SUBAGENTS_MAX_OUTPUT: Number = 30_000
+    SUBAGENTS_SYSTEM_PROMPT: Text = ""

@@ -16,7 +16,7 @@ MAX_IMPORT = 5_000
 _bounded = bounded(MAX_MODEL_JSON)
 ModelId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID, pattern=r"^[^\x00-\x1f]+$")]
 Name = Annotated[
-    str, BeforeValidator(clean), StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME), BeforeValidator(clean)
 ]
 Document = Annotated[dict[str, Any], AfterValidator(_bounded)]
 Grants = Annotated[list[dict[str, Any]], Field(max_length=MAX_GRANTS)]
@@ -53,6 +53,7 @@ class ModelForm(BaseModel):
     params: Document
     access_grants: Grants | None = None
     is_active: bool = True
+    commit_message: Annotated[str | None, Field(max_length=1_000), BeforeValidator(clean)] = None
 
     def values(self) -> dict[str, Any]:
         """The columns that a caller may set. Raises ValueError for meta that is too large or too deep."""
@@ -78,6 +79,10 @@ class AccessForm(BaseModel):
 
 class ImportForm(BaseModel):
     models: Annotated[list[dict[str, Any]], Field(max_length=MAX_IMPORT)]
+
+
+class SyncForm(BaseModel):
+    models: Annotated[list[dict[str, Any]], Field(max_length=MAX_IMPORT)] = []
 
 
 class VersionForm(BaseModel):

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from open_webui.constants import MAX_ID
 from open_webui.schemas.documents import bounded
 
 MAX_CONNECTIONS = 100
@@ -27,3 +28,11 @@ class VerifyOpenAI(BaseModel):
     url: Url
     key: Key
     config: Configs | None = None
+
+
+class ProviderModel(BaseModel):
+    """A model of a provider. Whatever else is said of what is to be done with it is not read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: Annotated[str, StringConstraints(max_length=MAX_ID)]

@@ -248,7 +248,7 @@ async def get(deps: AccountDeps, user_id: str) -> User:
 async def update_profile(deps: Deps, user_id: str, form: UpdateProfile) -> User:
     values: dict[str, Any] = {"name": form.name, "bio": form.bio, "gender": form.gender}
     values["date_of_birth"] = form.date_of_birth.isoformat() if form.date_of_birth else None
-    values |= _picture(form.profile_image_url)
+    values |= picture_change(form.profile_image_url)
     user = await change(deps, user_id, values)
     await deps.identifier.forget(user_id)
     return user
@@ -299,7 +299,7 @@ async def update(deps: AccountDeps, actor: Principal, user_id: str, form: Update
     if form.email is not None:
         values["email"] = valid_email(form.email)
     if form.profile_image_url is not None:
-        values |= _picture(form.profile_image_url)
+        values |= picture_change(form.profile_image_url)
     password_hash = await _hash(deps, form.password) if form.password else None
     async with deps.database.write() as unit:
         unit.after_commit(partial(deps.identifier.forget, user_id))
@@ -405,10 +405,10 @@ def valid_email(email: str) -> str:
 
 def _new_person(form: SignUp, role: Role) -> dict[str, Any]:
     values: dict[str, Any] = {"id": new_id(), "name": form.name, "email": valid_email(form.email), "role": role}
-    return values | {"profile_image_url": DEFAULT_IMAGE} | _picture(form.profile_image_url or "")
+    return values | {"profile_image_url": DEFAULT_IMAGE} | picture_change(form.profile_image_url or "")
 
 
-def _picture(url: str) -> dict[str, str]:
+def picture_change(url: str) -> dict[str, str]:
     """The change of a profile picture that a posted address stands for: none when it is the profile's own address.
 
     Other addresses than these are refused: whoever looks at a profile would call them.

@@ -1,6 +1,7 @@
 """Limits on attempts: so many in a sliding window for each key; in bounded memory, or in a database that processes share."""
 
 import hashlib
+import math
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -18,10 +19,26 @@ PER_ACCOUNT = 15
 PER_ACCOUNT_ANYWHERE = 300
 # A household or an office behind one address signs in more often than one person does.
 PER_ADDRESS = 60
+# Messages of one webhook, and what one address asks of all of them, right or wrong.
+PER_WEBHOOK = 180
+PER_CALLER = 300
 # Attackers choose keys (e-mail addresses), so their number is bounded; the longest untouched leaves first.
 MAX_KEYS = 20_000
-# What is counted, each with a key: a place, an account from a place, an account, an account's password.
-_LIMITS: Final = {"place": PER_ADDRESS, "both": PER_ACCOUNT, "account": PER_ACCOUNT_ANYWHERE, "password": PER_ACCOUNT}
+# Of having all of one's memories indexed anew, which is work for the server and for whoever makes vectors.
+PER_INDEX = 3
+# Of putting all that one has into one file.
+PER_EXPORT = 3
+# What is counted, each with a key: a place, an account from a place, an account, an account's password, an account's index.
+_LIMITS: Final = {
+    "place": PER_ADDRESS,
+    "both": PER_ACCOUNT,
+    "account": PER_ACCOUNT_ANYWHERE,
+    "password": PER_ACCOUNT,
+    "index": PER_INDEX,
+    "export": PER_EXPORT,
+    "webhook": PER_WEBHOOK,
+    "webhooks": PER_CALLER,
+}
 
 
 def _digest(key: str) -> bytes:
@@ -30,7 +47,7 @@ def _digest(key: str) -> bytes:
 
 
 def _refused(wait: float) -> TooManyRequests:
-    return TooManyRequests(headers={"Retry-After": str(max(1, round(wait)))})
+    return TooManyRequests(headers={"Retry-After": str(max(1, math.ceil(wait)))})
 
 
 class Attempts:
@@ -75,7 +92,8 @@ class Attempts:
 
 
 class SignInAttempts:
-    """The limits of signing in: for an address, for an account there and anywhere, and for changing a password.
+    """The limits of signing in: for an address, for an account there and anywhere, and for changing a password. And of what is
+    much work for little asking, and of webhooks.
 
     Each method counts an attempt and raises TooManyRequests when there were too many. Counted in memory, for one process.
     """
@@ -92,6 +110,20 @@ class SignInAttempts:
 
     async def change_password(self, user_id: str) -> None:
         await self._take(("password", user_id))
+
+    async def index_anew(self, user_id: str) -> None:
+        await self._take(("index", user_id))
+
+    async def export(self, user_id: str) -> None:
+        await self._take(("export", user_id))
+
+    async def find_webhook(self, address: str) -> None:
+        """Somebody tries a token."""
+        await self._take(("webhooks", household(address)))
+
+    async def use_webhook(self, webhook_id: str) -> None:
+        """Its token was right."""
+        await self._take(("webhook", webhook_id))
 
     async def _take(self, *tries: tuple[str, str]) -> None:
         """Counts each kind and key in turn. What comes behind a refused one does not count."""

@@ -17,7 +17,7 @@ from open_webui.models.base import clean_json, new_id, now
 from open_webui.models.chat_rows import ChatRow
 from open_webui.models.messages import MessageRow
 from open_webui.principal import Principal
-from open_webui.schemas.chats import EventForm, MessageForm
+from open_webui.schemas.chats import EventForm, MessageForm, ResolveForm
 from open_webui.services import message_events, staging
 from open_webui.services.changes import change_chat
 from open_webui.services.deps import Deps
@@ -30,7 +30,7 @@ WHOLE: Final = 300
 PART: Final = 256 * 1024
 _encode = msgspec.json.encode
 # Questions to the process that writes a message: who wants it changed, the ids of chat and message, and the form.
-EDIT, EVENT = "messages:edit", "messages:event"
+EDIT, EVENT, RESOLVE = "messages:edit", "messages:event", "messages:resolve"
 _Asked = tuple[Principal, str, str, dict[str, Any]]
 # A document: as a value, or where it may be large as its bytes, made while they are sent.
 Reply = dict[str, Any] | AsyncIterator[bytes]
@@ -304,7 +304,12 @@ async def _owner(deps: Deps, principal: Principal, chat_id: str, message_id: str
 
 
 async def _changed_elsewhere(
-    deps: Deps, topic: str, principal: Principal, chat_id: str, message_id: str, given: MessageForm | EventForm
+    deps: Deps,
+    topic: str,
+    principal: Principal,
+    chat_id: str,
+    message_id: str,
+    given: MessageForm | EventForm | ResolveForm,
 ) -> bool:
     """Whether another process, which writes the message, has made a change of it. Raises what that one raises."""
     asked = [principal, chat_id, message_id, given.model_dump(exclude_unset=True)]
@@ -324,8 +329,27 @@ def serve_changes(deps: Deps, bus: Bus) -> None:
         principal, chat_id, message_id, given = msgspec.json.decode(payload, type=_Asked)
         return await add_event(deps, principal, chat_id, message_id, EventForm.model_validate(given))
 
+    async def answer(_peer: str, payload: bytes) -> bool:
+        principal, chat_id, message_id, given = msgspec.json.decode(payload, type=_Asked)
+        return await resolve(deps, principal, chat_id, message_id, ResolveForm.model_validate(given))
+
     bus.serve(EDIT, edit)
+    bus.serve(RESOLVE, answer)
     bus.serve(EVENT, event)
+
+
+async def resolve(deps: Deps, principal: Principal, chat_id: str, message_id: str, given: ResolveForm) -> bool:
+    """Answers a call of a tool that waits for the person who asked. Raises NotFound where none does."""
+    if deps.running.others is not None and await _changed_elsewhere(
+        deps, RESOLVE, principal, chat_id, message_id, given
+    ):
+        return True
+    owner = await _owner(deps, principal, chat_id, message_id)
+    if owner is None or not owner.resolve(principal.id, given.call_id, given.model_dump()):
+        raise NotFound(
+            f"The tool call {given.call_id} of message {message_id} was not found; nothing waits for an answer."
+        )
+    return True
 
 
 async def add_event(deps: Deps, principal: Principal, chat_id: str, message_id: str, given: EventForm) -> bool:

@@ -6,6 +6,8 @@ What has a life of its own (tasks, connections, limits, caches) is an object tha
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+import aiohttp
+
 from open_webui.access.api_keys import Sealer
 from open_webui.access.identify import Identifier
 from open_webui.access.passwords import Passwords
@@ -62,6 +64,7 @@ class Deps(AccountDeps, Protocol):
     catalogue: Catalogue
     gate: Gate
     local_models: LocalModels
+    http: aiohttp.ClientSession
     overlays: Callable[[str], Awaitable[dict[str, dict[str, Any]]]]
     active_chats: Callable[[], frozenset[str]]
     store_running: Callable[[str], Awaitable[None]]

@@ -101,6 +101,12 @@ class Reader:
     async def read(self, file: File) -> bytes:
         return await read_all(self._deps.blobs, file.blob)
 
+    async def keep_text(self, filename: str, text: str) -> str:
+        file = await intake.put(self._deps, self._principal.id, text.encode("utf-8", "replace"), filename)
+        async with self._deps.database.write() as unit:
+            await files.add(unit.connection, self._principal.id, [file])
+        return file.id
+
     async def keep(self, value: Any, *, strict: bool = False) -> Any:
         return await intake.keep_made(self._deps, self._principal, value, strict=strict)
 

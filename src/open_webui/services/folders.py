@@ -17,7 +17,7 @@ from open_webui.models.grants import Grant
 from open_webui.principal import Principal
 from open_webui.schemas.chats import GrantsForm
 from open_webui.schemas.folders import FolderForm, FolderUpdateForm
-from open_webui.services import staging
+from open_webui.services import attached, staging
 from open_webui.services.deps import Deps
 
 PAGE: Final = 10
@@ -49,6 +49,7 @@ async def create(deps: Deps, principal: Principal, given: FolderForm) -> Folder:
             await own(unit, principal, given.parent_id)
         if len(await folders.parents(unit.connection, principal.id)) >= folders.MAX_FOLDERS:
             raise BadRequest(f"One can have at most {folders.MAX_FOLDERS} folders.")
+        await attached.check(unit.connection, principal, (given.data or {}).get("files"))
         name = _name(given.name)
         if await folders.name_taken(unit.connection, principal.id, given.parent_id, name):
             raise BadRequest(TAKEN)
@@ -80,7 +81,9 @@ async def update(deps: Deps, principal: Principal, folder_id: str, given: Folder
         for field, stored in (("data", folder.data), ("meta", folder.meta)):
             new = getattr(given, field)
             if new is not None:
-                values[field] = clean_json((stored if isinstance(stored, dict) else {}) | new)
+                stood = stored if isinstance(stored, dict) else {}
+                await attached.check(unit.connection, principal, new.get("files"), stood.get("files"))
+                values[field] = clean_json(stood | new)
         if values:
             await folders.repository.change(unit.connection, folder.id, values)
         folder = await own(unit, principal, folder_id)
@@ -141,9 +144,7 @@ async def get(deps: Deps, principal: Principal, folder_id: str) -> dict[str, Any
         is_owner = folder.user_id == principal.id
         given = await folders.repository.grants_on(connection, folder.id) if is_owner else []
     wire: dict[str, Any] = msgspec.structs.asdict(folder)
-    if not may_write and isinstance(folder.data, dict):
-        # The prompt of a folder is for those who may change it.
-        wire["data"] = {k: v for k, v in folder.data.items() if k != "system_prompt"}
+    wire["data"] = folders.for_reader(folder.data, may_write=may_write)
     return wire | {"access_grants": given, "write_access": may_write}
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from open_webui.errors import Conflict, NotFound
-from open_webui.models.repository import Query
+from open_webui.models.repository import Page, Query
 from open_webui.models.resource import Resource
 from open_webui.principal import Principal
 from open_webui.services.deps import Deps
@@ -23,6 +23,11 @@ async def list_page(deps: Deps, resource: Resource[Any], principal: Principal, q
     """A page of the things that the caller may read, each with its owner and whether the caller may change it."""
     async with deps.database.read() as connection:
         page = await resource.page(connection, principal, query)
+    return shown_page(resource, principal, page)
+
+
+def shown_page(resource: Resource[Any], principal: Principal, page: Page[Any]) -> Wire:
+    """A page of things as the wire has it."""
     items = [
         msgspec.structs.asdict(row)
         | {"user": page.owners.get(row.user_id), "write_access": resource.may(row, principal, "write")}

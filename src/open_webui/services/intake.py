@@ -5,7 +5,7 @@ bodies through here before anybody decodes them (routing.py). What refers to a f
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -15,6 +15,7 @@ from open_webui.models import files
 from open_webui.models.files import NewFile, embedded_id
 from open_webui.principal import Principal
 from open_webui.services.deps import FileDeps
+from open_webui.storage.base import Stored
 from open_webui.utils import data_urls
 from open_webui.utils.addresses import address
 from open_webui.utils.pictures import extension, media_type
@@ -27,6 +28,19 @@ MAX_IN_MESSAGE: Final = 64
 _BIG: Final = 64 * 1024
 
 
+class Puts(Protocol):
+    """What takes bytes: a store of blobs."""
+
+    async def put(self, content: bytes) -> Stored: ...
+
+
+class Keeps(Protocol):
+    """What taking pictures out of a document needs."""
+
+    @property
+    def blobs(self) -> Puts: ...
+
+
 class Taken(msgspec.Struct, frozen=True):
     """A document without its data: URLs, and the files that they are now; their bytes are stored, their rows not yet."""
 
@@ -35,7 +49,7 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 async def take(
-    deps: FileDeps,
+    deps: Keeps,
     owner_id: str,
     document: bytes,
     *,
@@ -73,7 +87,7 @@ async def _find(document: bytes, at: int, strict: bool) -> data_urls.DataUrl | N
         raise BadRequest(str(error)) from None
 
 
-async def put(deps: FileDeps, owner_id: str, data: bytes, filename: str | None = None) -> NewFile:
+async def put(deps: Keeps, owner_id: str, data: bytes, filename: str | None = None) -> NewFile:
     """Stores bytes as an embedded file of somebody, whose row the caller adds."""
     stored = await deps.blobs.put(data)
     mime = media_type(data[:512])

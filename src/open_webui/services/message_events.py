@@ -1,5 +1,6 @@
 """What events of tools do to a message: to a stored row, or to the answer that is being written, which owns its message."""
 
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from open_webui.errors import BadRequest
@@ -13,7 +14,14 @@ _LISTED: Final = {"files": "files", "chat:message:files": "files", "embeds": "em
 # Text that is added (True), or takes the place of what is there.
 _TEXT: Final = {"message": True, "chat:message:delta": True, "replace": False, "chat:message": False}
 _FOLLOW_UPS: Final = "follow_ups"
-_SHOWN: Final = frozenset({"notification", "chat:message:error", f"chat:message:{_FOLLOW_UPS}", "chat:tasks:cancel"})
+TASKS: Final = "chat:message:tasks"
+# What a model did on a terminal: pages show the file, or look at the folder again.
+TERMINAL: Final = frozenset(
+    f"terminal:{done}" for done in ("display_file", "write_file", "replace_file_content", "run_command")
+)
+_SHOWN: Final = TERMINAL | frozenset(
+    {"notification", TASKS, "chat:message:error", f"chat:message:{_FOLLOW_UPS}", "chat:tasks:cancel"}
+)
 TEXTS: Final = _TEXT.keys()
 KINDS: Final = _APPENDED.keys() | _LISTED.keys() | _TEXT.keys() | _SHOWN
 # Entries of one list of a message.
@@ -33,6 +41,10 @@ class Owner(Protocol):
         ...
 
     def append(self, name: str, entries: list[Any]) -> None: ...
+
+    def resolve(self, user_id: str, call_id: str, given: Mapping[str, Any]) -> bool:
+        """Answers a call of a tool that waits for this person; false where none does."""
+        ...
 
     async def tell(self, kind: str, data: Any) -> None:
         """An event goes to those who watch, behind what they are still to hear."""
@@ -68,11 +80,17 @@ class Running(Protocol):
 
 def check(kind: str, data: dict[str, Any]) -> None:
     """Raises BadRequest for lists that no page can show."""
+    if kind == TASKS and not _are_objects(data.get("tasks")):
+        raise BadRequest("The event can't be taken: its `tasks` should be a list of objects.")
     key = _FOLLOW_UPS if kind == f"chat:message:{_FOLLOW_UPS}" else _LISTED.get(kind)
     if key is None or key not in data:
         return
     if (problem := problem_of("followUps" if key == _FOLLOW_UPS else key, data[key])) is not None:
         raise BadRequest(f"The event can't be taken: its `{key}` {problem}.")
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= MAX_ENTRIES and all(isinstance(one, dict) for one in value)
 
 
 async def apply_to_running(owner: Owner, kind: str, data: dict[str, Any]) -> None:

@@ -9,16 +9,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from open_webui import constants
 from open_webui.connections.profiles import listed_meta, row_wire
 from open_webui.errors import BadRequest, Forbidden, NotFound, OuiError
-from open_webui.models import file_uses, models
-from open_webui.models.base import new_id
+from open_webui.models import file_uses, models, versions
 from open_webui.models.models import Model
 from open_webui.models.repository import Query
 from open_webui.principal import Principal
 from open_webui.schemas.models import ModelForm
-from open_webui.services import affect, outgoing
+from open_webui.services import affect, attached, outgoing
+from open_webui.services import versions as history
 from open_webui.services.deps import Deps
 from open_webui.services.files import check_picture
 
+KIND: Final = "model"
 TAKEN: Final = "This model id is taken. Choose another one."
 BAD_BASE: Final = "A model can't be made of itself."
 NO_OVERRIDE: Final = "Only administrators may change what connections offer. Choose a base model for yours."
@@ -126,18 +127,23 @@ async def create(deps: Deps, principal: Principal, form: ModelForm) -> Wire:
 async def _insert(
     connection: AsyncConnection, principal: Principal, form: ModelForm, values: Mapping[str, Any]
 ) -> Model:
-    made = await models.repository.create(connection, principal.id, _versioned(values), row_id=form.id)
-    if made is None:
+    if await models.repository.create(connection, principal.id, values, row_id=form.id) is None:
         raise OuiError(TAKEN, status=401)
+    version_id = await history.record(
+        connection, KIND, form.id, _snapshot(values), user_id=principal.id, message=form.commit_message
+    )
+    await models.repository.change(connection, form.id, {"version_id": version_id})
+    await attached.check(connection, principal, form.meta.knowledge)
+    await attached.check_tools(connection, principal, values["meta"].get("toolIds"))
     await file_uses.link(connection, "model_id", form.id, principal.id, values, new=True)
     await check_picture(connection, "model_id", form.id, form.meta.profile_image_url, known=False)
     await models.repository.set_grants(connection, principal, form.id, form.access_grants or [], strict=False)
     return await _changed(connection, form.id)
 
 
-def _versioned(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of another version of a model."""
-    return {"version_id": new_id()} | dict(values)
+def _snapshot(values: Mapping[str, Any]) -> Wire:
+    """What a version of a model holds."""
+    return {name: values[name] for name in ("name", "base_model_id", "params", "meta")}
 
 
 async def update(deps: Deps, principal: Principal, form: ModelForm) -> Wire:
@@ -146,9 +152,26 @@ async def update(deps: Deps, principal: Principal, form: ModelForm) -> Wire:
     async with deps.database.write() as unit:
         unit.after_commit(deps.models_changed)
         row = await _writable(unit.connection, principal, form.id)
-        await _replace(deps, unit.connection, principal, row, form, values)
+        await _change(deps, unit.connection, principal, row, form, values)
         row = await _changed(unit.connection, form.id)
     return wire(row, principal)
+
+
+async def _change(
+    deps: Deps,
+    connection: AsyncConnection,
+    principal: Principal,
+    row: Model,
+    form: ModelForm,
+    values: Mapping[str, Any],
+) -> None:
+    """A new version of a model."""
+    before = {name: getattr(row, name) for name in ("name", "base_model_id", "params", "meta")}
+    version_id = await history.record(
+        connection, KIND, row.id, _snapshot(values), user_id=principal.id, current=row.version_id, before=before,
+        message=form.commit_message,
+    )  # fmt: skip
+    await _replace(deps, connection, principal, row, form, {**values, "version_id": version_id})
 
 
 async def _replace(
@@ -161,8 +184,12 @@ async def _replace(
 ) -> None:
     if form.base_model_id != row.base_model_id:
         _check_base(deps, principal, form)
-    await models.repository.change(connection, row.id, _versioned(values))
-    await file_uses.link(connection, "model_id", row.id, principal.id, values)
+    await attached.check(connection, principal, form.meta.knowledge, row.meta.get("knowledge"))
+    await attached.check_tools(connection, principal, values["meta"].get("toolIds"), row.meta.get("toolIds"))
+    await models.repository.change(connection, row.id, values)
+    # Pictures of earlier versions stay, too.
+    kept = await versions.snapshots(connection, KIND, row.id)
+    await file_uses.link(connection, "model_id", row.id, principal.id, [_snapshot(values), *kept])
     await check_picture(connection, "model_id", row.id, form.meta.profile_image_url, known=False)
     if form.access_grants is not None:
         await models.repository.set_grants(connection, principal, row.id, form.access_grants, strict=False)
@@ -184,6 +211,42 @@ async def set_access(deps: Deps, principal: Principal, model_id: str, given: Seq
         unit.after_commit(deps.models_changed)
         await _writable(unit.connection, principal, model_id)
         await models.repository.set_grants(unit.connection, principal, model_id, given, strict=True)
+        row = await _changed(unit.connection, model_id)
+    return wire(row, principal)
+
+
+# Its history
+
+
+async def versions_of(deps: Deps, principal: Principal, model_id: str, page: int) -> list[Wire]:
+    """The versions of a model, the newest first, for those who may use it. What is in one is not among it."""
+    await check_readable(deps, principal, model_id)
+    async with deps.database.read() as connection:
+        return await history.page(connection, KIND, model_id, page)
+
+
+async def version(deps: Deps, principal: Principal, model_id: str, version_id: str) -> Wire:
+    """A version, whole: its system prompt is for those who may change the model."""
+    async with deps.database.read() as connection:
+        await models.repository.require(connection, principal, model_id, "write")
+        return await history.entry(connection, KIND, model_id, version_id)
+
+
+async def remove_version(deps: Deps, principal: Principal, model_id: str, version_id: str) -> bool:
+    """Removes a version that is not in use."""
+    async with deps.database.write() as unit:
+        row = await _writable(unit.connection, principal, model_id)
+        return await history.remove(unit.connection, KIND, model_id, version_id, row.version_id)
+
+
+async def set_version(deps: Deps, principal: Principal, model_id: str, version_id: str) -> Wire:
+    """Brings a version back. What it names, the caller must be allowed to name now."""
+    async with deps.database.write() as unit:
+        unit.after_commit(deps.models_changed)
+        row = await _writable(unit.connection, principal, model_id)
+        wanted = await history.require(unit.connection, KIND, model_id, version_id)
+        form = _parsed(1, wanted.snapshot | {"id": model_id, "is_active": row.is_active})
+        await _replace(deps, unit.connection, principal, row, form, _values(form) | {"version_id": version_id})
         row = await _changed(unit.connection, model_id)
     return wire(row, principal)
 
@@ -216,10 +279,34 @@ async def import_models(deps: Deps, principal: Principal, documents: Sequence[Ma
                 _check_base(deps, principal, form, new=False)
                 await _insert(unit.connection, principal, form, values)
             elif row.may(principal, "write"):
-                await _replace(deps, unit.connection, principal, row, form, values)
+                await _change(deps, unit.connection, principal, row, form, values)
             else:
                 raise Forbidden
     return True
+
+
+async def sync(deps: Deps, principal: Principal, documents: Sequence[Mapping[str, Any]]) -> list[Wire]:
+    """Makes the models those of this list, for an administrator: they are made or replaced, and the others are removed; all
+    of that or nothing. An empty list changes nothing: one that was lost on its way must not take everything along.
+    """
+    forms = {form.id: form for form in (_parsed(number, document) for number, document in enumerate(documents, 1))}
+    if not forms:
+        return await every(deps)
+    async with deps.database.write() as unit:
+        unit.after_commit(deps.models_changed)
+        stored = {row.id for row in await models.repository.all(unit.connection)}
+        # In the order of their ids, so that two of these don't wait for each other.
+        for model_id in sorted(stored | forms.keys()):
+            row = await models.repository.get(unit.connection, model_id, lock=True)
+            form = forms.get(model_id)
+            if form is None:
+                await models.repository.delete(unit.connection, [model_id])
+            elif row is None:
+                _check_base(deps, principal, form, new=False)
+                await _insert(unit.connection, principal, form, _values(form))
+            else:
+                await _change(deps, unit.connection, principal, row, form, _values(form))
+    return await every(deps)
 
 
 def _parsed(number: int, document: Mapping[str, Any]) -> ModelForm:

@@ -1,7 +1,7 @@
 """How chats come to be: made by a page, cloned, forked."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from open_webui import constants
 from open_webui.access.permissions import check_params, check_stores_chats
@@ -103,7 +103,7 @@ async def copy(deps: Deps, principal: Principal, source: ChatRow, title: str, or
         None,
         current_message_id=source.current_message_id,
         next_position=source.next_position,
-        meta=affect.carried(source.meta),
+        meta=_carried(source),
     )
 
     async def finish(unit: UnitOfWork, made: Sequence[LockedChat]) -> None:
@@ -143,7 +143,13 @@ async def fork(deps: Deps, principal: Principal, chat_id: str, message_id: str |
         {**body, "originalChatId": source.id, "branchPointMessageId": point},
         fields,
         point,
-        meta=affect.carried(source.meta) | {"forked_from": source.id, "forked_from_message_id": point},
+        meta=_carried(source) | {"forked_from": source.id, "forked_from_message_id": point},
     )
     chat = await store_new(deps, principal, new, uses_of={"chat_id": source.id}, tags_of=source)
     return await reply(deps, principal, chat)
+
+
+def _carried(source: ChatRow) -> dict[str, Any]:
+    """Of a chat's meta, what its copies get: its mood's settings, and that there may be tags."""
+    tagged: dict[str, Any] = {"tags": []} if "tags" in source.meta else {}
+    return affect.carried(source.meta) | tagged

@@ -1,12 +1,13 @@
 """What the page is told about this server: name, features that are on, defaults; encoded once per configuration."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
 from open_webui import constants
 from open_webui.config import Config
+from open_webui.config.code import shown
 from open_webui.env import Settings
 from open_webui.internal.db import Database
 from open_webui.models import users
@@ -18,24 +19,35 @@ Level = Literal["anonymous", "pending", "user"]
 # Features of the wire that this server doesn't have. Each leaves this list with the resource that brings it.
 ABSENT: Final = (
     "slim auth_trusted_header enable_signup_password_confirmation enable_ldap enable_version_update_check"
-    " enable_pyodide_file_persistence enable_easter_eggs enable_direct_connections enable_direct_integrations"
-    " enable_plugins enable_tools enable_functions enable_tool_servers enable_terminal_servers enable_channels"
-    " enable_encrypted_channels enable_apps enable_calendar enable_automations enable_notes enable_context_compaction"
-    " enable_tool_permissions enable_web_search enable_web_search_confirmation enable_code_execution"
-    " enable_code_interpreter enable_image_generation enable_community_sharing enable_message_rating"
-    " enable_user_webhooks enable_admin_analytics enable_google_drive_integration"
-    " enable_onedrive_integration enable_memories enable_subagents"
+    " enable_pyodide_file_persistence enable_easter_eggs"
+    " enable_encrypted_channels enable_apps enable_context_compaction"
+    " enable_image_generation enable_community_sharing"
+    " enable_google_drive_integration enable_onedrive_integration"
 ).split()
 # Features that a setting switches.
 SWITCHED: Final = {
     "enable_api_keys": "auth.enable_api_keys",
     "enable_password_change_form": "ui.enable_password_change_form",
+    "enable_direct_connections": "direct.enable",
+    "enable_direct_integrations": "direct.integrations.enable",
     "enable_folders": "folders.enable",
+    "enable_channels": "channels.enable",
+    "enable_memories": "memories.enable",
+    "enable_subagents": "subagents.enable",
+    "enable_notes": "notes.enable",
+    "enable_calendar": "calendar.enable",
+    "enable_automations": "automations.enable",
     "enable_autocomplete_generation": "task.autocomplete.enable",
     "enable_title_generation": "task.title.enable",
     "enable_follow_up_generation": "task.follow_up.enable",
     "enable_tags_generation": "task.tags.enable",
     "enable_user_status": "users.enable_status",
+    "enable_user_webhooks": "ui.enable_user_webhooks",
+    "enable_message_rating": "ui.enable_message_rating",
+    "enable_web_search": "web.search.enable",
+    "enable_code_execution": "code_execution.enable",
+    "enable_code_interpreter": "code_interpreter.enable",
+    "enable_web_search_confirmation": "web.search.confirmation.enable",
 }
 # What somebody without a session is told, of the lists above.
 PUBLIC_ABSENT: Final = ("slim", "auth_trusted_header", "enable_signup_password_confirmation", "enable_ldap")
@@ -52,11 +64,20 @@ class Presence(Protocol):
 class Site:
     """Answers what the page asks before anything else."""
 
-    def __init__(self, settings: Settings, config: Config, database: Database, presence: Presence) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        config: Config,
+        database: Database,
+        presence: Presence,
+        renew: Callable[[], Awaitable[None]],
+    ) -> None:
+        """renew: takes over what is stored of the configuration."""
         self._settings = settings
         self._config = config
         self._database = database
         self._presence = presence
+        self._renew = renew
         self._encoded: dict[tuple[Level, bool], bytes] = {}
         # Once there is somebody there always is: the first administrator can't be deleted.
         self._inhabited = False
@@ -72,7 +93,8 @@ class Site:
         level: Level = "anonymous"
         if principal is not None:
             level = "user" if principal.is_active else "pending"
-        onboarding = level == "anonymous" and not await self._has_users()
+        inhabited = await self._has_users()
+        onboarding = level == "anonymous" and not inhabited
         encoded = self._encoded.get((level, onboarding))
         if encoded is None:
             encoded = self._encoded[level, onboarding] = msgspec.json.encode(self._build(level, onboarding))
@@ -86,7 +108,11 @@ class Site:
     async def _has_users(self) -> bool:
         if not self._inhabited:
             async with self._database.read() as connection:
-                self._inhabited = await users.any_exists(connection)
+                found = await users.any_exists(connection)
+            if found:
+                # Whoever made the first account has closed sign-up, and on SQLite nobody tells of it: it may have been a command.
+                await self._renew()
+            self._inhabited = found
         return self._inhabited
 
     def _build(self, level: Level, onboarding: bool) -> dict[str, Any]:
@@ -118,15 +144,31 @@ class Site:
         }
         if level == "anonymous":
             return features
+        settings = self._settings
+        plugins = settings.enable_plugins and not settings.safe_mode
         features |= dict.fromkeys(ABSENT, False)
         features |= {name: config[key] for name, key in SWITCHED.items()}
         return features | {
             "enable_public_active_users_count": True,
+            "enable_tool_servers": self._settings.enable_tool_servers,
+            "enable_terminal_servers": bool(config["terminal_server.connections"]),
+            "enable_tool_permissions": True,
+            "enable_plugins": plugins,
+            "enable_tools": plugins and settings.enable_tools,
+            "enable_functions": plugins and settings.enable_functions,
             "enable_admin_chat_access": self._settings.enable_admin_chat_access,
             "enable_admin_export": self._settings.enable_admin_export and self._settings.enable_admin_chat_access,
+            "enable_admin_analytics": self._settings.enable_admin_analytics,
             "folder_max_file_count": config["folders.max_file_count"],
-            "web_search_confirmation_content": "",
+            "web_search_confirmation_content": config["web.search.confirmation.content"],
         }
+
+    def _files(self) -> dict[str, Any]:
+        """What a page may attach, and how small it makes pictures before."""
+        config = self._config
+        size = {side: config[f"file.image_compression_{side}"] for side in ("width", "height")}
+        limits = {name: config[f"rag.file.{name}"] for name in ("max_size", "max_count")}
+        return {**limits, "image_compression": size}
 
     def _overlay(self) -> dict[str, Any]:
         keys = ("pending_user_overlay_title", "pending_user_overlay_content")
@@ -139,14 +181,17 @@ class Site:
             "default_pinned_models": config["ui.default_pinned_models"],
             "default_prompt_suggestions": config["ui.prompt_suggestions"],
             "default_prompt_suggestions_i18n": config["ui.prompt_suggestions_i18n"],
-            "code": {"engine": "", "interpreter_engine": ""},
+            "code": {
+                "engine": shown(config["code_execution.engine"]),
+                "interpreter_engine": shown(config["code_interpreter.engine"]),
+            },
             # "" and "web" name the browser's own voices and ears: this server has none.
             "audio": {
                 "realtime": {"enabled": False, "model": "", "voice": ""},
                 "tts": {"engine": "", "voice": "", "split_on": "punctuation"},
                 "stt": {"engine": "web"},
             },
-            "file": {"max_size": None, "max_count": None, "image_compression": {"width": None, "height": None}},
+            "file": self._files(),
             "permissions": config["user.permissions"],
             "google_drive": {"client_id": "", "api_key": ""},
             "onedrive": dict.fromkeys(

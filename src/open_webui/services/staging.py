@@ -226,8 +226,9 @@ async def remove_hidden(database: Database, chat_ids: Sequence[str]) -> None:
         ids = list(weights)
         for first, last in cut(list(weights.values())):
             async with database.write() as unit:
-                for chat in await chats.lock_hidden(unit.connection, ids[first:last]):
-                    await chats.delete(unit.connection, chat)
+                # All of a portion together: one after the other, thousands of chats took a minute.
+                for held in chats.by_owner(await chats.lock_hidden(unit.connection, ids[first:last])):
+                    await chats.delete_all(unit.connection, held)
 
 
 async def _empty(database: Database, chat_id: str) -> None:

@@ -130,7 +130,8 @@ async def _draft(principal: Principal, form: ImportedChat, document: Document, o
 def _columns(form: ImportedChat) -> dict[str, Any]:
     columns: dict[str, Any] = {"pinned": bool(form.pinned), "archived": bool(form.archived)}
     try:
-        columns["meta"] = {k: v for k, v in clean_json(form.meta or {}).items() if k != "tags"}
+        # Which tags there are is elsewhere (models/tags.py).
+        columns["meta"] = {k: [] if k == "tags" else v for k, v in clean_json(form.meta or {}).items()}
         columns["variables"] = clean_json(form.variables or {})
     except ValueError as error:
         raise BadRequest(f"A chat can't be imported: its meta or variables {error}.") from None

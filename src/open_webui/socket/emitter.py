@@ -7,9 +7,13 @@ from typing import Any, Final, Literal
 import msgspec
 import socketio
 
-from open_webui.events import Audience, ChatEvent
+from open_webui.events import Audience, ChannelEvent, ChatEvent, PageStream
 from open_webui.internal.bus.port import Bus, PeerLost
-from open_webui.socket.frames import FrameWriter, end_socket, event_body, shared_copy
+from open_webui.socket.channel_news import ChannelNews
+from open_webui.socket.channels import Channel, Channels
+from open_webui.socket.engine import FrameWriter, end_socket
+from open_webui.socket.frames import event_body, shared_copy
+from open_webui.socket.note_rooms import NoteRooms
 from open_webui.socket.presence import Presence
 from open_webui.socket.reloads import Reloads
 from open_webui.socket.remote import instance_of
@@ -24,13 +28,17 @@ _NOBODY: Final[frozenset[str]] = frozenset()
 
 
 class _Remote(msgspec.Struct, frozen=True, array_like=True):
-    """An event as it crosses the bus: `_recipients` takes the first four. body: as sockets get it (`event_body`)."""
+    """An event as it crosses the bus: `_recipients` takes the first four. body: as sockets get it (`event_body`).
+
+    asker: see `events.Audience`.
+    """
 
     people: frozenset[str]
     tabs: Tabs
     chat_id: str | None
     session_id: str
     body: bytes
+    asker: str = ""
 
 
 class SocketEmitter:
@@ -40,23 +48,35 @@ class SocketEmitter:
     encoded, and writes it to them as this one does.
     """
 
-    def __init__(self, server: socketio.AsyncServer, writer: FrameWriter, presence: Presence) -> None:
+    def __init__(
+        self,
+        server: socketio.AsyncServer,
+        writer: FrameWriter,
+        presence: Presence,
+        channels: Channels | None = None,
+    ) -> None:
         self._server = server
         self._writer = writer
         self._presence = presence
+        self._channel_news = ChannelNews(writer, presence)
         self._reloads = Reloads(self._send_lists_here)
         self._remote_reloads = Reloads(self._send_lists_to_peers)
         self._bus: Bus | None = None
+        self.rooms = NoteRooms(writer)
         # Questions that sockets of this process have not answered yet.
         self._questions: dict[str, set[asyncio.Future[Any]]] = {}
+        self.channels = channels or Channels()
 
     def open(self, bus: Bus) -> None:
         """Reaches the sockets of other processes, too. To be called before the bus is opened."""
         self._bus = bus
+        self.channels.open_bus(bus)
+        self._channel_news.open(bus)
         bus.subscribe(EVENT, self._on_event)
         bus.subscribe(LISTS, self._on_lists)
         bus.subscribe(DISCONNECT, self._on_disconnect)
         bus.serve(CALL, self._on_call)
+        self.rooms.open(bus)
 
     # Events
 
@@ -66,25 +86,29 @@ class SocketEmitter:
         else:
             self._send(event, frozenset((user_id,)))
 
-    async def watchers(self, event: ChatEvent, besides: Collection[str]) -> None:
-        self._send(event, frozenset(besides), "none", event.chat_id)
+    async def watchers(self, event: ChatEvent, besides: Collection[str], asker: str = "") -> None:
+        self._send(event, frozenset(besides), "none", event.chat_id, asker=asker)
 
     def answer(self, event: ChatEvent, audience: Audience) -> None:
         people = audience.people
         if self._reloads.concerns(event):
             for user_id in people:
                 self._reload_lists(user_id, event)
-            self._send(event, people, "none", event.chat_id)
+            self._send(event, people, "none", event.chat_id, asker=audience.asker)
         else:
             tabs: Tabs = "showing" if event.is_progress else "all"
-            self._send(event, people, tabs, event.chat_id, audience.session_id)
+            self._send(event, people, tabs, event.chat_id, audience.session_id, asker=audience.asker)
 
     async def to_users(self, user_ids: Iterable[str], name: str, payload: dict[str, Any]) -> None:
         self._send(payload, frozenset(user_ids), name=name)
 
+    def channel(self, event: ChannelEvent) -> None:
+        self._channel_news.send(event)
+
     async def to_chat(self, event: ChatEvent, *, skip: str, user: dict[str, Any]) -> None:
         """To everyone who looks at a chat, as the wire's shared copy; `skip` is the socket of the user who caused it."""
-        self._send(event.wire() | {"user": user}, _NOBODY, "none", event.chat_id, skip=skip)
+        told = event.wire() | {"user": user}
+        self._send(told, _NOBODY, "none", event.chat_id, skip=skip, asker=str(user["id"]))
 
     def to_sockets(self, sids: Collection[str], name: str, payload: dict[str, Any]) -> None:
         """A named event to some sockets of this process."""
@@ -101,20 +125,23 @@ class SocketEmitter:
         *,
         name: str = "events",
         skip: str | None = None,
+        asker: str = "",
     ) -> None:
         """Encodes an event once for all who get it, if somebody does.
 
         people: of their sockets those that `tabs` names, with the one that asked (`session_id`). chat_id: others who look
-        at this chat get the shared copy, but for the socket `skip`.
+        at this chat get the shared copy, which names the asker, but for the socket `skip`.
         """
         own, others = self._recipients(people, tabs, chat_id, session_id)
         peers = self._presence.remote.interested(_NOBODY if tabs == "none" else people, chat_id, session_id)
         if not own and not others and not peers:
             return
         body = event_body(name, event.wire() if isinstance(event, ChatEvent) else event)
-        self._write(own, others if skip is None else [sid for sid in others if sid != skip], body)
+        self._write(own, others if skip is None else [sid for sid in others if sid != skip], body, asker)
         if peers and self._bus is not None:
-            message = msgspec.to_builtins(_Remote(people, tabs, chat_id, session_id, body), builtin_types=(bytes,))
+            message = msgspec.to_builtins(
+                _Remote(people, tabs, chat_id, session_id, body, asker), builtin_types=(bytes,)
+            )
             for peer in peers:
                 self._bus.send(peer, EVENT, message)
 
@@ -132,16 +159,16 @@ class SocketEmitter:
                 own |= presence.tabs_showing(user_id, chat_id, session_id)
         return own, () if chat_id is None else presence.watching(chat_id, people)
 
-    def _write(self, own: Collection[str], others: Collection[str], body: bytes) -> None:
+    def _write(self, own: Collection[str], others: Collection[str], body: bytes, asker: str) -> None:
         if own:
             self._writer.send(own, body)
         if others:
-            self._writer.send(others, shared_copy(body))
+            self._writer.send(others, shared_copy(body, asker))
 
     def _on_event(self, _peer: str, payload: Any) -> None:
         event = msgspec.convert(payload, _Remote, builtin_types=(bytes,))
         own, others = self._recipients(event.people, event.tabs, event.chat_id, event.session_id)
-        self._write(own, others, event.body)
+        self._write(own, others, event.body, event.asker)
 
     # Lists that changed
 
@@ -180,17 +207,27 @@ class SocketEmitter:
     def _on_disconnect(self, _peer: str, payload: Any) -> None:
         self._server.start_background_task(self._disconnect_here, msgspec.convert(payload, str))
 
+    def note(self, note_id: str, name: str, payload: dict[str, Any], *, editors: bool = False) -> None:
+        self.rooms.send(note_id, name, payload, editors=editors)
+
+    async def is_editing(self, user_id: str, note_id: str) -> bool:
+        return await self.rooms.is_editing(user_id, note_id)
+
     def is_connected(self, user_id: str) -> bool:
         return self._presence.is_connected(user_id)
 
         # Questions
 
-    async def call(self, session_id: str, user_id: str, payload: dict[str, Any], timeout: float) -> Any:
+    async def call(
+        self, session_id: str, user_id: str, payload: dict[str, Any], timeout: float, *, channel: str | None = None
+    ) -> Any:
         peer = instance_of(session_id)
         if self._bus is None or peer not in self._bus.peers:
-            return await self._call_here(session_id, user_id, payload, timeout)
+            return await self._call_here(session_id, user_id, payload, timeout, channel)
         # JSON on both ways: it may hold what the bus does not carry, such as numbers of any size.
         question = [session_id, user_id, msgspec.json.encode(payload), timeout]
+        if channel is not None:
+            question.append(channel)
         try:
             reply = await self._bus.call(peer, CALL, question, timeout=timeout + _CALL_GRACE)
         except PeerLost:
@@ -203,8 +240,28 @@ class SocketEmitter:
             raise TimeoutError(_LATE)
         return msgspec.json.decode(reply)
 
-    async def _call_here(self, session_id: str, user_id: str, payload: Any, timeout: float) -> Any:
+    def open_stream(self, session_id: str, user_id: str) -> PageStream:
+        """See `events.Streamer`."""
+        return self.channels.open(user_id, session_id)
+
+    def close_stream(self, stream: PageStream) -> None:
+        """See `events.Streamer`."""
+        assert isinstance(stream, Channel), "it was opened here"
+        self.channels.close(stream)
+
+    async def _call_here(
+        self,
+        session_id: str,
+        user_id: str,
+        payload: Any,
+        timeout: float,
+        channel: str | None = None,
+        reader: str | None = None,
+    ) -> Any:
+        """reader: the process that reads the channel; None: this one."""
         self._check_session(session_id, user_id)
+        if channel is not None:
+            self.channels.expect(channel, session_id, reader)
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def take(*values: Any) -> None:
@@ -234,15 +291,18 @@ class SocketEmitter:
             raise LookupError(_GONE)
 
     def forget(self, sid: str) -> None:
-        """A socket is gone: nobody waits for its answers any more."""
+        """A socket is gone, or somebody else's: nobody waits for its answers any more."""
+        self.channels.forget(sid)
         for answered in self._questions.get(sid, ()):
             if not answered.done():
                 answered.set_exception(LookupError(_GONE))
 
-    async def _on_call(self, _peer: str, payload: Any) -> bytes | str:
-        session_id, user_id, body, timeout = msgspec.convert(payload, tuple[str, str, bytes, float])
+    async def _on_call(self, peer: str, payload: Any) -> bytes | str:
+        channel = msgspec.convert(payload[4], str) if isinstance(payload, list) and len(payload) > 4 else None
+        session_id, user_id, body, timeout = msgspec.convert(payload[:4], tuple[str, str, bytes, float])
         try:
-            return msgspec.json.encode(await self._call_here(session_id, user_id, msgspec.Raw(body), timeout))
+            answer = await self._call_here(session_id, user_id, msgspec.Raw(body), timeout, channel, peer)
+            return msgspec.json.encode(answer)
         except LookupError:
             return "gone"
         except TimeoutError:

@@ -1,16 +1,13 @@
 """Ready WebSocket frames, written straight to a connection: an event that goes to many sockets is framed once.
 
 An event that goes through Socket.IO's, Engine.IO's and the server's layers costs a task, two queues and a frame for each
-socket; written here it costs one write. The library goes on to do everything else: handshakes, acknowledgements, heartbeats.
+socket; written here it costs one write. What a connection hears goes to its `FrameSocket` (engine.py).
 """
 
-from collections.abc import Collection
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import msgspec
-import socketio
-from engineio import packet
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import Request
@@ -23,16 +20,11 @@ log = get_logger(__name__)
 EXTENSION: Final = "open_webui.frames"
 # A client that has left this many bytes unread is let go. It connects again and fetches what it missed.
 MAX_WAITING_BYTES: Final = 16 * 2**20
-# The same for a socket that Engine.IO keeps a queue for (long polling).
-MAX_WAITING_PACKETS: Final = 20_000
-# What Engine.IO and Socket.IO put before the JSON of an event, and of the packet that tells a socket its id.
-_EVENT: Final = b"42"
-_CONNECTED: Final = "40{"
 # So much is parsed before it is looked at whether the socket has sent too much: some 700 of the smallest frames.
 _SLICE: Final = 4096
 # Pieces in which one message may come.
 _MAX_PIECES: Final = 64
-_BINARY, _NOT_UTF8, _TOO_MUCH, _TOO_LARGE = 1003, 1007, 1008, 1009
+_OVER, _BINARY, _NOT_UTF8, _TOO_MUCH, _TOO_LARGE = 1000, 1003, 1007, 1008, 1009
 
 
 class FrameProtocol(WebSocketsSansIOProtocol):
@@ -47,8 +39,11 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         self._ready: list[bytes] = []
         self._rate = Rate()
         self._bound = MAX_ANONYMOUS
+        self._takes_bytes = False
         # Bytes that came since the last whole frame.
         self._unfinished = 0
+        # Whether `hand_over` was called.
+        self._taken = False
         # See `bounded_http.count_for`.
         self.counted_for = ""
 
@@ -65,6 +60,14 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         """Takes messages of up to so many bytes from now on."""
         self._bound = size
 
+    def accept_frames(self, rate: Rate) -> None:
+        """Takes so many frames from now on."""
+        self._rate = rate
+
+    def accept_bytes(self, size: int, burst: int, a_second: float) -> None:
+        """Takes messages of bytes, too, of up to so many each, and so many frames at once and a second."""
+        self._bound, self._takes_bytes, self._rate = size, True, Rate(burst, a_second)
+
     def data_received(self, data: bytes) -> None:
         for at in range(0, len(data), _SLICE):
             if self.transport.is_closing():
@@ -73,22 +76,25 @@ class FrameProtocol(WebSocketsSansIOProtocol):
             self._unfinished += len(piece)
             super().data_received(piece)
             if self._unfinished > self._bound + 2 * _SLICE:
-                self._refuse(_TOO_LARGE, "a message that is too large")
+                self.refuse(_TOO_LARGE, "a message that is too large")
 
     def handle_text(self, event: Frame) -> None:
-        if self._counted(len(event.data)):
+        if self._counted(len(event.data), len(event.data)):
             super().handle_text(event)
 
     def handle_cont(self, event: Frame) -> None:
-        if not self._counted(len(event.data) + sum(map(len, self.frames))):
+        if not self._counted(len(event.data) + sum(map(len, self.frames)), len(event.data)):
             return
         if len(self.frames) >= _MAX_PIECES:
-            self._refuse(_TOO_MUCH, "a message in too many pieces")
+            self.refuse(_TOO_MUCH, "a message in too many pieces")
             return
         super().handle_cont(event)
 
-    def handle_bytes(self, _event: Frame) -> None:
-        self._refuse(_BINARY, "a binary message")
+    def handle_bytes(self, event: Frame) -> None:
+        if not self._takes_bytes:
+            self.refuse(_BINARY, "a binary message")
+        elif self._counted(len(event.data)):
+            super().handle_bytes(event)
 
     def handle_ping(self) -> None:
         if self._counted():
@@ -99,27 +105,33 @@ class FrameProtocol(WebSocketsSansIOProtocol):
             super().handle_pong(event)
 
     def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "bytes":
+            super().send_receive_event_to_app()
+            return
         try:
             b"".join(self.frames).decode()
         except UnicodeDecodeError:
-            self._refuse(_NOT_UTF8, "text that is not UTF-8")
+            self.refuse(_NOT_UTF8, "text that is not UTF-8")
         else:
             super().send_receive_event_to_app()
 
-    def _counted(self, size: int = 0) -> bool:
-        """Counts a frame. False: it is not to be handled, the connection ends."""
+    def _counted(self, size: int = 0, weight: int = 0) -> bool:
+        """Counts a frame of text by so many bytes, and any other as one. size: of the message until now. False: it is not to be
+        handled, the connection ends.
+        """
         self._unfinished = 0
         if self.close_sent:
             return False
         if size > self._bound:
-            self._refuse(_TOO_LARGE, "a message that is too large")
+            self.refuse(_TOO_LARGE, "a message that is too large")
             return False
-        if not self._rate.spend():
-            self._refuse(_TOO_MUCH, "too many frames in a second")
+        if not self._rate.spend(weight):
+            self.refuse(_TOO_MUCH, "too many frames in a second")
             return False
         return True
 
-    def _refuse(self, code: int, why: str) -> None:
+    def refuse(self, code: int, why: str) -> None:
+        """Ends the connection at once, with one line in the log at DEBUG."""
         self.frames = []
         if self.close_sent or self.transport.is_closing():
             return
@@ -159,85 +171,49 @@ class FrameProtocol(WebSocketsSansIOProtocol):
             return
         transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
-    def keepalive_timeout(self) -> None:
-        """A client that is gone does not read what waits for it, either."""
-        super().keepalive_timeout()
-        self.transport.abort()
+    def start_keepalive(self) -> None:
+        """Engine.IO pings."""
 
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        if self._taken:
+            # What the connection began with.
+            del self.scope, self.request, self.response
+            if self.close_timer is not None:
+                self.close_timer.cancel()
+                self.close_timer = None
 
-class FrameWriter:
-    """Sends events to sockets by their Socket.IO ids, each socket's in the order of the calls."""
+    def hand_over(self, queue: Any) -> None:
+        """Gives what comes from now on to `queue`, which handles it as it is put there. The application is to return."""
+        waiting, self.queue, self._taken = self.queue, queue, True
+        while not waiting.empty():
+            queue.put_nowait(waiting.get_nowait())
+        # With one, uvicorn leaves the connection open when the application returns.
+        self.close_timer = self.loop.call_later(self.close_timeout, int)
 
-    def __init__(self, server: socketio.AsyncServer) -> None:
-        self._server = server
-        self._connections: dict[str, FrameProtocol] = {}
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Has this done in a task that a server that stops waits for."""
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
-    def watch(self, app: ASGIApp) -> ASGIApp:
-        """The Socket.IO application, watched for which socket gets which connection."""
+    def read_on(self) -> None:
+        """Takes more: what was read is being handled."""
+        if self.read_paused and not self.transport.is_closing():
+            self.read_paused = False
+            self.transport.resume_reading()
 
-        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
-            connection = (scope.get("extensions") or {}).get(EXTENSION)
-            if connection is None:
-                await app(scope, receive, send)
-                return
-            sid = ""
-
-            async def out(message: Message) -> None:
-                nonlocal sid
-                await send(message)
-                text = message.get("text")
-                if text and text.startswith(_CONNECTED):
-                    # From here on events may overtake what the library still has to send; before, they may not. A client
-                    # that left and entered again over the same connection has a new id.
-                    self._connections.pop(sid, None)
-                    sid = msgspec.json.decode(text[2:])["sid"]
-                    self._connections[sid] = connection
-
-            try:
-                await app(scope, receive, out)
-            finally:
-                self._connections.pop(sid, None)
-
-        return watched
-
-    def send(self, sids: Collection[str], body: bytes) -> None:
-        """Sends an event (`event_body`) to sockets. Who is gone misses it."""
-        frame: bytes | None = None
-        for sid in sids:
-            connection = self._connections.get(sid)
-            if connection is None:
-                self._queue(sid, body)
-            else:
-                frame = frame or text_frame(_EVENT + body)
-                connection.write_frame(frame)
-
-    def _queue(self, sid: str, body: bytes) -> None:
-        """Hands an event to Engine.IO: for long polling, and for a socket that does not know its own id yet."""
-        sockets = self._server.eio.sockets
-        socket = sockets.get(self._server.manager.eio_sid_from_sid(sid, "/"))
-        if socket is None or socket.closed:
+    def end(self) -> None:
+        """Closes, after what waits to be written. A client that does not do the same has so long for it."""
+        if self._ready:
+            self._write_ready()
+        if self.close_sent or self.transport.is_closing():
             return
-        if socket.queue.qsize() > MAX_WAITING_PACKETS:
-            log.info("a client that reads too slowly was let go")
-            self._server.start_background_task(self._server.disconnect, sid)
-            return
-        socket.queue.put_nowait(packet.Packet(packet.MESSAGE, (_EVENT[1:] + body).decode()))
-
-
-async def end_socket(server: socketio.AsyncServer, sid: str) -> None:
-    """Disconnects a socket and closes its connection, which a client of good will would do by itself."""
-    eio_sid = server.manager.eio_sid_from_sid(sid, "/")
-    await server.disconnect(sid)
-    await end_connection(server, eio_sid)
-
-
-async def end_connection(server: socketio.AsyncServer, eio_sid: str | None) -> None:
-    """Closes a connection by its Engine.IO id, after what waits to be sent over it."""
-    socket = server.eio.sockets.get(eio_sid)
-    if socket is not None and not socket.closed:
-        await socket.close(wait=False)
-        # The end of what the connection writes: Engine.IO closes it then.
-        socket.queue.put_nowait(None)
+        self.conn.send_close(_OVER)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.read_on()
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
 
 def event_body(name: str, payload: dict[str, Any]) -> bytes:
@@ -245,9 +221,12 @@ def event_body(name: str, payload: dict[str, Any]) -> bytes:
     return msgspec.json.encode((name, payload))
 
 
-def shared_copy(body: bytes) -> bytes:
-    """An event about a chat as people get it whose chat it is not: with `shared: true` at the end of its payload."""
-    return body[:-2] + b',"shared":true}]'
+def shared_copy(body: bytes, asker: str = "") -> bytes:
+    """An event about a chat as people get it whose chat it is not: its payload ends with `shared: true`, and before that
+    with the id of who caused it, if that is known.
+    """
+    caused = b',"user_id":' + msgspec.json.encode(asker) if asker else b""
+    return body[:-2] + caused + b',"shared":true}]'
 
 
 def text_frame(payload: bytes) -> bytes:

@@ -20,10 +20,21 @@ from open_webui.models import chats
 from open_webui.models import presence as seen
 from open_webui.principal import Principal
 from open_webui.services.changes import change_chat
-from open_webui.socket.checked import CheckedSockets
+from open_webui.socket.channel_events import ChannelEvents
+from open_webui.socket.channels import Channels
+from open_webui.socket.checked import CheckedPolling
 from open_webui.socket.emitter import FastJson, SocketEmitter
-from open_webui.socket.frames import FrameWriter, end_socket
-from open_webui.socket.incoming import Incoming
+from open_webui.socket.engine import FrameSocket, FrameWriter, SocketServer, end_socket
+from open_webui.socket.incoming import (
+    A_SECOND,
+    MAX_ANONYMOUS,
+    MAX_NOTE_PACKET,
+    STREAM_A_SECOND,
+    STREAM_BURST,
+    Incoming,
+    Rate,
+)
+from open_webui.socket.notes import NoteEvents
 from open_webui.socket.presence import Presence, SocketSession
 from open_webui.socket.remote import PresenceSync, socket_id
 from open_webui.state import State
@@ -55,7 +66,20 @@ class Sockets:
 
     def __init__(self, settings: Settings, presence: Presence) -> None:
         self.presence = presence
-        self.server = socketio.AsyncServer(
+        self._max_bytes = settings.websocket_max_message_kb * 1024
+        self._in_channels = ChannelEvents(lambda: self.state)
+        self.handlers: dict[str, Handler] = {
+            "user-join": self.on_user_join,
+            "heartbeat": self.on_heartbeat,
+            "usage": self.on_usage,
+            "events:chat": self.on_chat,
+            "join-channels": self._in_channels.on_join,
+            "events:channel": self._in_channels.on_channel,
+        }
+        channels = Channels()
+        self.server = SocketServer(
+            Incoming(self.handlers, channels.is_expected),
+            self._bound,
             async_mode="asgi",
             # Checked by ourselves: the page comes from our own origin, configured others are listed.
             cors_allowed_origins=_origins(settings),
@@ -64,35 +88,26 @@ class Sockets:
             allow_upgrades=False,
             ping_interval=settings.websocket_server_ping_interval,
             ping_timeout=settings.websocket_server_ping_timeout,
-            max_http_buffer_size=settings.websocket_max_message_kb * 1024,
             json=FastJson,
             logger=False,
             engineio_logger=False,
             # Handlers run in the order of a client's events; they are short.
             async_handlers=False,
         )
-        writer = FrameWriter(self.server)
-        self.emitter = SocketEmitter(self.server, writer, presence)
+        self.emitter = SocketEmitter(self.server, FrameWriter(self.server), presence, channels)
+        channels.on_sending = self._pace
+        self.notes = NoteEvents(self, self.emitter.rooms)
+        self.handlers |= self.notes.handlers
         self._state: State | None = None
         # With the presence of other processes; None where there is one process only.
         self._sync: PresenceSync | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         # Set when a sweep is wanted now.
         self._wanted = asyncio.Event()
         self._active_at: dict[str, float] = {}
-        self.handlers: dict[str, Handler] = {
-            "user-join": self.on_user_join,
-            "heartbeat": self.on_heartbeat,
-            "usage": self.on_usage,
-            "events:chat": self.on_chat,
-        }
-        self.app = CheckedSockets(
-            writer.watch(socketio.ASGIApp(self.server, socketio_path=PATH.lstrip("/"))),
-            self.server,
-            Incoming(self.handlers),
-            max_bytes=settings.websocket_max_message_kb * 1024,
-            signed_in=lambda sid: presence.get(sid) is not None,
-        )
+        # Whose rights may have changed since the last sweep; None: everybody's.
+        self._rights_of: frozenset[str] | None = frozenset()
+        self.app = CheckedPolling(socketio.ASGIApp(self.server, socketio_path=PATH.lstrip("/")), self.server)
         self.server.on("connect", self._connect)
         self.server.on("disconnect", self._disconnect)
         self.server.on("*", self._event)
@@ -105,19 +120,26 @@ class Sockets:
         if not state.database.is_sqlite:
             self.emitter.open(state.bus)
             self._sync = PresenceSync(
-                state.bus, self.presence, viewers_changed=self._tell_presence, events_lost=self._reload_chats
+                state.bus, self.presence, viewers_changed=self._tell_presence, events_lost=self._reload
             )
         state.identifier.on_forget(self._forgotten)
         state.identifier.on_renew(self._wanted.set)
-        self._sweeper = supervise("socket sweep", self._sweep)
+        state.identifier.on_rights(self._rights_changed)
+        self._tasks = [supervise("socket sweep", self._sweep), supervise("socket pings", self.server.eio.watch)]
 
     async def close(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeper
+                await task
         for session in self.presence.sessions():
             await end_socket(self.server, session.sid)
+
+    def _bound(self, sid: str) -> int:
+        """How many bytes a packet of a socket may have. One that has a note open may send as much as a note holds."""
+        if self.presence.get(sid) is None:
+            return MAX_ANONYMOUS
+        return max(self._max_bytes, MAX_NOTE_PACKET) if self.emitter.rooms.has_open(sid) else self._max_bytes
 
     @property
     def state(self) -> State:
@@ -148,6 +170,7 @@ class Sockets:
         if before is not None and before.principal.id != principal.id:
             # Somebody else signs in at this page: what the first one may see ends here.
             await self._leave_all(sid)
+            self.emitter.channels.forget(sid)
         claims = self.state.tokens.verify(token)
         session = SocketSession(sid, token, principal, "" if claims is None else claims.jti)
         self.presence.add(session)
@@ -168,8 +191,10 @@ class Sockets:
         await self._leave_all(sid)
         self.presence.remove(sid)
         self.emitter.forget(sid)
+        self._in_channels.forget(sid)
 
     async def _leave_all(self, sid: str) -> None:
+        self.notes.forget(sid)
         for chat_id in self.presence.chats_of(sid):
             await self._leave(sid, chat_id)
 
@@ -179,10 +204,12 @@ class Sockets:
 
     async def _event(self, name: str, sid: str, *args: Any) -> Any:
         """Every event: identified, checked against its policy, then handled. Unknown events are ignored."""
+        data = args[0] if args else None
         handler = self.handlers.get(name)
+        if handler is None and self.emitter.channels.is_expected(name):
+            return await self._stream(sid, name, data)
         if handler is None:
             return None
-        data = args[0] if args else None
         policy = policy_of(handler)
         if policy is None or policy.level != "public":
             session = await self._current(sid)
@@ -191,6 +218,25 @@ class Sockets:
                 return None
             return await handler(session, data)
         return await handler(SocketSession(sid, "", _NOBODY), data)
+
+    def _pace(self, sid: str, sends: bool) -> None:
+        """A socket that passes a stream on may send more than a page does by itself."""
+        eio_sid = self.server.manager.eio_sid_from_sid(sid, "/")
+        socket = self.server.eio.sockets.get(eio_sid)
+        # Of a stream that nobody reads any more there is much on its way, which is passed over: its page does not know.
+        rate = Rate(STREAM_BURST, STREAM_A_SECOND if sends else A_SECOND)
+        if isinstance(socket, FrameSocket):
+            socket.connection.accept_frames(rate)
+        elif socket is not None:
+            self.app.pace(eio_sid, rate)
+
+    async def _stream(self, sid: str, name: str, data: Any) -> None:
+        """A piece of a stream that a socket was asked for (channels.py): taken while its person may be here."""
+        session = await self._current(sid)
+        if session is None or session.principal.role not in {"user", "admin"}:
+            await end_socket(self.server, sid)
+        else:
+            self.emitter.channels.received(sid, session.principal.id, name, data)
 
     async def _current(self, sid: str) -> SocketSession | None:
         """The session of a socket if its token is still good."""
@@ -246,7 +292,7 @@ class Sockets:
         return None
 
     async def _may(self, principal: Principal, chat_id: str, action: chats.Action) -> bool:
-        async with self.state.database.read() as connection:
+        async with self.state.database.look() as connection:
             row = await chats.get(
                 connection, principal, chat_id, action, admin_access=self.state.settings.enable_admin_chat_access
             )
@@ -270,6 +316,10 @@ class Sockets:
             if sids := self.presence.watchers_of(chat_id):
                 event = ChatEvent(chat_id, None, "chat:presence", {"users": self.presence.people_in(chat_id)})
                 self.emitter.to_sockets(sids, "events", event.wire() | {"shared": True})
+
+    def _reload(self) -> None:
+        self._reload_chats()
+        self.server.start_background_task(self.notes.resend)
 
     def _reload_chats(self) -> None:
         """Has the sockets here fetch what they show: events about it may have been lost."""
@@ -306,6 +356,34 @@ class Sockets:
             async with self.state.database.read() as connection:
                 current = await seen.standing(connection, {user_id})
             await self._stop_barred({user_id}, current)
+
+    def _rights_changed(self, user_ids: Collection[str] | None) -> None:
+        """Has the sweep look at what some people, or all, may do now: whom an event of a channel reaches depends on it."""
+        if user_ids is None:
+            self._rights_of = None
+        elif self._rights_of is not None:
+            self._rights_of = self._rights_of | set(user_ids)
+        self._wanted.set()
+
+    async def _renew_rights(self) -> None:
+        """Takes over what changed of the groups and permissions of people who have sockets here."""
+        changed, self._rights_of = self._rights_of, frozenset()
+        if changed is not None and not changed:
+            return
+        try:
+            for session in self.presence.sessions():
+                if changed is None or session.principal.id in changed:
+                    await self._take_over(session)
+        except BaseException:
+            self._rights_of = None
+            raise
+
+    async def _take_over(self, session: SocketSession) -> None:
+        before = session.principal
+        current = await self._current(session.sid)
+        if current is not None and (current.principal.role, current.principal.stamp) != (before.role, before.stamp):
+            # What is more than groups and permissions ends the socket: the sweep sees it by what the socket had.
+            session.principal = before
 
     async def _recheck_access(self, session: SocketSession) -> None:
         """Ends a socket whose token no longer holds, or whose user's role changed: the page loads anew then."""
@@ -350,6 +428,7 @@ class Sockets:
                 log.warning("the socket sweep failed", exc_info=True)
 
     async def _sweep_once(self) -> None:
+        await self._renew_rights()
         sessions, askers = self.presence.sessions(), self.state.running.askers()
         await self._end_streams()
         if not sessions and not askers:
@@ -370,6 +449,7 @@ class Sockets:
                 if owners.get(chat_id) != session.principal.id:
                     await self._recheck_watcher(session, chat_id)
         await self._stop_barred(askers, current)
+        await self.notes.recheck()
 
     async def _stop_barred(self, askers: Collection[str], current: Mapping[str, tuple[str, str]]) -> None:
         """Stops the answers of those who may not ask any more. current: role and session stamp of the active ones."""

@@ -1,12 +1,14 @@
 """Blobs as files: `<folder>/aa/bb/<sha256>`, for the server's user only."""
 
+import asyncio
 import contextlib
 import hashlib
 import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -53,20 +55,19 @@ class DiskStore:
         return await on_disk(self._size, check_hash(key))
 
     async def read(self, key: str, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        left = sys.maxsize if length is None else length
         try:
-            handle = await on_disk(self._path(check_hash(key)).open, "rb")
+            handle, piece = await _opened(self._path(check_hash(key)), start, min(PIECE, left))
         except FileNotFoundError:
             raise BlobMissing from None
         with handle:
-            handle.seek(start)
-            left = length
-            while left is None or left > 0:
-                piece = await on_disk(handle.read, PIECE if left is None else min(PIECE, left))
-                if not piece:
-                    return
-                if left is not None:
-                    left -= len(piece)
+            while piece:
+                is_last = len(piece) < min(PIECE, left)
+                left -= len(piece)
                 yield piece
+                if is_last or left == 0:
+                    return
+                piece = await on_disk(handle.read, min(PIECE, left))
 
     async def delete(self, key: str, before: float) -> bool:
         return await on_disk(self._delete, check_hash(key), before)
@@ -200,6 +201,31 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+async def _opened(path: Path, start: int, size: int) -> tuple[BufferedReader, bytes]:
+    """A file to read, and its first bytes from a position on. Cancelled while a thread opens it, it is closed by then."""
+    opening = asyncio.ensure_future(on_disk(_open, path, start, size))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close)
+        raise
+
+
+def _open(path: Path, start: int, size: int) -> tuple[BufferedReader, bytes]:
+    handle = path.open("rb")
+    try:
+        handle.seek(start)
+        return handle, handle.read(size)
+    except BaseException:
+        handle.close()
+        raise
+
+
+def _close(opening: "asyncio.Future[tuple[BufferedReader, bytes]]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()[0].close()
 
 
 def _older(folder: Path, before: float) -> list[str]:

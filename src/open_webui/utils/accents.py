@@ -16,6 +16,14 @@ def without_accents(text: str | None) -> str | None:
     return "".join(c for c in plain if not unicodedata.combining(c))
 
 
+def bare(text: str) -> str:
+    """The text as the full-text indexes have it: lower case, letters without marks, all else as it is (ß stays)."""
+    if text.isascii():
+        return text.lower()
+    apart = unicodedata.normalize("NFD", text.lower())
+    return unicodedata.normalize("NFC", "".join(c for c in apart if not unicodedata.combining(c)))
+
+
 @cache
 def letters() -> tuple[str, str]:
     """Each accented letter, and the one that stands for it: the arguments of SQL's translate(). Those that become several

@@ -12,6 +12,8 @@ T = TypeVar("T")
 SMALL: Final = 300
 # Bytes of JSON that are copied, decoded or encoded in a few milliseconds.
 LARGE: Final = 4 * 2**20
+# How large the next thread's stack is, is said for the whole process.
+_stacks: Final = threading.Lock()
 
 
 async def let_others(size: int) -> None:
@@ -25,6 +27,30 @@ async def in_thread_if_large(size: int, work: Callable[P, T], *args: P.args, **k
     if size <= SMALL:
         return work(*args, **kwargs)
     return await asyncio.to_thread(work, *args, **kwargs)
+
+
+def with_deep_stack(size: int, work: Callable[[], T]) -> T:
+    """The result of work that may call itself very often, in a thread with so many bytes for that. This one waits for it."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as raised:  # noqa: BLE001 - it is raised where the work is waited for
+            errors.append(raised)
+
+    thread = threading.Thread(target=run, name="deep stack", daemon=True)
+    with _stacks:
+        before = threading.stack_size(size)
+        try:
+            thread.start()
+        finally:
+            threading.stack_size(before)
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 async def in_own_thread(work: Callable[[], T]) -> T:

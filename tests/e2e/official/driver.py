@@ -99,6 +99,9 @@ class Frontend:
             await self.open()
             await self.choose(model)
         await self.composer.click()
+        # A draft that an earlier test left is taken up by a new chat.
+        await self.page.keyboard.press("Control+a")
+        await self.page.keyboard.press("Delete")
         await self.page.keyboard.type(text)
         await self.page.keyboard.press("Enter")
 

@@ -4,9 +4,11 @@ import pytest
 
 from open_webui.constants import MESSAGE_BITS
 from open_webui.errors import BadRequest
+from open_webui.internal.db import close_connections
 from open_webui.models import tables, usages
 from open_webui.services import activity
 from tests.support.live import Actor, Live
+from tests.support.plans import SqlitePlans
 
 DAY = 86_400
 # Thursday, 2026-11-19, noon UTC.
@@ -60,6 +62,17 @@ async def test_what_one_did_is_counted_by_day(live: Live, user: Actor, other: Ac
         "user_message_share": 50.0, "assistant_message_share": 50.0,
     }  # fmt: skip
     assert body["period"] == {"start_date": NOON + 100 - 6 * DAY, "end_date": NOON + 100, "days": 7}
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_sqlite_reads_ones_own_and_no_table_from_end_to_end(live: Live, user: Actor) -> None:
+    await write(live, user)
+    noted = SqlitePlans(live.settings.database_url.removeprefix("sqlite:///"))
+    noted.watch(live.app.state.oui.database._readers.sync_engine)
+    await close_connections(live.app.state.oui.database._readers)
+    assert (await user.client.get(USAGE)).status_code == 200
+    assert any("chat_message" in query for query in noted.statements)
+    assert list(noted.scans({"chat", "chat_message", "usage", "usage_day"})) == []
 
 
 async def test_nothing_done_is_zero_everywhere(user: Actor) -> None:

@@ -136,6 +136,55 @@ async def test_inheritance_makes_no_circle(admin: Actor) -> None:
     assert reply.status_code == 400
 
 
+def grant(group_id: str, permission: str = "read") -> dict[str, str]:
+    return {"principal_type": "group", "principal_id": group_id, "permission": permission}
+
+
+async def test_what_a_group_gives_is_seen_before_it_is_changed(live: Live, admin: Actor, user: Actor) -> None:
+    parent = await make(
+        admin, "parent", permissions={"workspace": {"tools": True}}, data={"config": {"default_models": ["m1"]}}
+    )
+    child = await make(admin, "child", permissions={"workspace": {"models": True}}, parent_group_id=parent["id"])
+    for name, group in (("Birds", parent), ("ants", child), ("Cats", None)):
+        form = {"name": name, "description": "d", "access_grants": [grant(group["id"])] if group else []}
+        assert (await admin.client.post("/api/v1/knowledge/create", json=form)).status_code == 200
+    seen = (await admin.client.get(f"{GROUPS}id/{child['id']}/preview")).json()
+    assert seen["group"] == {"id": child["id"], "name": "child"}
+    assert [item["name"] for item in seen["knowledge"]["items"]] == ["ants", "Birds"]
+    assert (seen["knowledge"]["total"], seen["models"], seen["tools"]) == (
+        3,
+        {"items": [], "total": 0},
+        {"items": [], "total": 0},
+    )
+    assert seen["permissions"] == {"workspace": {"models": True}}
+    for kind, of_models, of_tools in (("inherited", False, True), ("effective", True, True)):
+        found = seen[f"{kind}_permissions"]["workspace"]
+        assert (found["models"], found["tools"]) == (of_models, of_tools), kind
+    assert seen["default_models"] == {"local": None, "effective": ["m1"], "source_group_id": parent["id"]}
+    above = (await admin.client.get(f"{GROUPS}id/{parent['id']}/preview")).json()
+    assert [item["name"] for item in above["knowledge"]["items"]] == ["Birds"]
+    assert above["default_models"]["local"] == ["m1"]
+    alone = await make(admin, "alone", data={"config": {"default_models": "m1"}})
+    await live.app.state.oui.save_config({"ui.default_models": "m2, m3"})
+    seen = (await admin.client.get(f"{GROUPS}id/{alone['id']}/preview")).json()
+    assert seen["default_models"] == {"local": None, "effective": ["m2", "m3"], "source_group_id": None}
+    await join(admin, child, user)
+    theirs = (await admin.client.get(f"/api/v1/users/{user.id}/preview")).json()
+    assert theirs["user"] == {"id": user.id, "name": user.name}
+    assert theirs["groups"] == [{"id": child["id"], "name": "child"}]
+    assert [item["name"] for item in theirs["knowledge"]["items"]] == ["ants", "Birds"]
+    everything = (await admin.client.get(f"/api/v1/users/{admin.id}/preview")).json()
+    assert len(everything["knowledge"]["items"]) == 3
+
+
+async def test_previews_are_for_administrators_and_of_what_there_is(admin: Actor, user: Actor) -> None:
+    made = await make(admin)
+    for path in (f"{GROUPS}id/{made['id']}/preview", f"/api/v1/users/{user.id}/preview"):
+        assert (await user.client.get(path)).status_code == 401
+    for path in (f"{GROUPS}id/nope/preview", "/api/v1/users/nope/preview"):
+        assert (await admin.client.get(path)).status_code == 404
+
+
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_bad_input(live: Live, admin: Actor) -> None:
     form = {"name": "n", "description": ""}

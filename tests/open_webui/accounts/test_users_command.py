@@ -47,6 +47,26 @@ async def signs_in(live: Live, email: str, password: str = SECRET) -> int:
         return (await client.post("/api/v1/auths/signin", json=form)).status_code
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("asks_first", [False, True])
+async def test_a_server_that_runs_shows_that_sign_up_is_closed(
+    settings: Settings, live: Live, asks_first: bool
+) -> None:
+    async def shown(client: httpx.AsyncClient) -> tuple[bool, bool]:
+        said = (await client.get("/api/config")).json()
+        return said.get("onboarding", False), said["features"]["enable_signup"]
+
+    async with live.client() as client:
+        assert await shown(client) == (True, True)
+        await add(settings, ANN)
+        token = (await client.post("/api/v1/auths/signin", json={"email": ANN, "password": SECRET})).json()["token"]
+        if asks_first:
+            assert await shown(client) == (False, False)
+        client.headers["Authorization"] = f"Bearer {token}"
+        assert await shown(client) == (False, False)
+        assert (await client.get("/api/v1/auths/admin/config")).json()["ENABLE_SIGNUP"] is False
+
+
 async def test_the_first_account_is_the_administrator_and_closes_sign_up(settings: Settings, live: Live) -> None:
     assert "admin" in await add(settings, " Ann@Example.com ", "user")
     assert await signs_in(live, ANN) == 200

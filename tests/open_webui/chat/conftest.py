@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ class Notes:
 
     async def until(self, count: int) -> None:
         """Waits until so many events went out."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.sent) < count:
                 self._more.clear()
                 await self._more.wait()
@@ -39,7 +40,7 @@ class Notes:
     async def chat(self, user_id: str, event: ChatEvent) -> None:
         self._note(user_id, event)
 
-    async def watchers(self, event: ChatEvent, besides: Collection[str]) -> None:
+    async def watchers(self, event: ChatEvent, besides: Collection[str], asker: str = "") -> None:  # noqa: ARG002
         if "watcher" not in besides:
             self._note("watcher", event)
 
@@ -63,22 +64,47 @@ class Notes:
         return [(event.type, event.data) for who, event in self.sent if who == user_id]
 
 
+# stage.Services of a server that has no tools and no functions.
+BARE = SimpleNamespace(
+    config={"tools.builtin.enable": False, "subagents.enable": False},
+    gate=SimpleNamespace(models=SimpleNamespace(functions=(), remote_filters=lambda _: ())),
+)
+
+
 class Noted:
     """context.StageContext: what a stage shows and stores is noted."""
 
+    services = BARE
+    filtering = None
+
     def __init__(self) -> None:
+        self.metadata: dict[str, Any] = {}
         self.statuses: list[dict[str, Any]] = []
         self.sources: list[dict[str, Any]] = []
+        # What the page is asked, and what it says: an error is raised.
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.says: Any = None
         self.meta: dict[str, Any] = {}
 
     async def add_status(self, status: dict[str, Any]) -> None:
         self.statuses.append(status)
 
-    async def add_source(self, source: dict[str, Any]) -> None:
+    async def add_source(self, source: dict[str, Any]) -> list[int]:
         self.sources.append(source)
+        return [len(self.sources)]
 
     async def replace_statuses(self, action: str, statuses: list[dict[str, Any]]) -> None:
         self.statuses = [s for s in self.statuses if s.get("action") != action] + statuses
+
+    async def emit(self, kind: str, data: dict[str, Any]) -> None:
+        self.asked.append((kind, data))
+
+    async def ask(self, kind: str, data: dict[str, Any], *, seconds: float) -> Any:
+        del seconds
+        self.asked.append((kind, data))
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
 
     def set_meta(self, name: str, value: Any) -> None:
         self.meta[name] = value

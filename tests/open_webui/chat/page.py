@@ -1,6 +1,7 @@
 """A page as the tests need it: a real Socket.IO client that notes every event, and the bodies that a frontend sends."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,33 +23,38 @@ class Page:
         self.events: list[Event] = []
         self.others: list[tuple[str, Any]] = []
         self._more = asyncio.Event()
+        self._last = time.monotonic()
         self.socket.on("events", self._note)
         self.socket.on("*", self._other)
         self.gone = asyncio.Event()
+        self.why_gone = ""
         self.socket.on("disconnect", self._gone)
 
     async def _note(self, event: Event) -> None:
         self.events.append(event)
+        self._last = time.monotonic()
         self._more.set()
 
     async def _other(self, name: str, data: Any = None) -> None:
         self.others.append((name, data))
 
-    async def _gone(self, *_reason: Any) -> None:
+    async def _gone(self, *reason: Any) -> None:
+        self.why_gone = str(reason)
         self.gone.set()
 
     async def connect(self) -> None:
         await self.socket.connect(
-            str(self.http.base_url), auth={"token": self.token}, socketio_path="/ws/socket.io", transports=["websocket"]
-        )
+            str(self.http.base_url), auth={"token": self.token}, socketio_path="/ws/socket.io", transports=["websocket"],
+            wait_timeout=20,
+        )  # fmt: skip
         # Its answer proves that the socket is in its user's room.
-        await self.socket.call("user-join", {"auth": {"token": self.token}}, timeout=5)
+        await self.socket.call("user-join", {"auth": {"token": self.token}}, timeout=30)
 
     @property
     def sid(self) -> str:
         return str(self.socket.get_sid("/"))
 
-    async def until(self, condition: Callable[["Page"], bool], timeout: float = 10) -> None:
+    async def until(self, condition: Callable[["Page"], bool], timeout: float = 30) -> None:
         """Waits until the condition holds; looked at with each event."""
         try:
             async with asyncio.timeout(timeout):
@@ -56,7 +62,9 @@ class Page:
                     self._more.clear()
                     await self._more.wait()
         except TimeoutError:
-            raise AssertionError(f"waited in vain; there was {self.kinds()}") from None
+            state = f"is gone {self.why_gone}" if self.gone.is_set() else "is open"
+            told = f"{len(self.events)} events, the last one {time.monotonic() - self._last:.1f} s ago"
+            raise AssertionError(f"waited in vain; the socket {state}; {told}; there was {self.kinds()}") from None
 
     def of(self, message_id: str) -> list[Event]:
         return [event for event in self.events if event.get("message_id") == message_id]
@@ -81,7 +89,7 @@ class Page:
                 out.append(kind)
         return out
 
-    async def idle(self, chat_id: str) -> None:
+    async def idle(self, chat_id: str, timeout: float = 30) -> None:
         """Waits until the server says that all is over in a chat."""
 
         def over(page: Page) -> bool:
@@ -89,7 +97,7 @@ class Page:
                     if e["data"]["type"] == "chat:active" and e["chat_id"] == chat_id]  # fmt: skip
             return bool(told) and not told[-1]
 
-        await self.until(over)
+        await self.until(over, timeout)
 
     async def post(self, body: dict[str, Any]) -> dict[str, Any]:
         reply = await self.http.post("/api/chat/completions", json=body)

@@ -124,6 +124,26 @@ async def test_another_does_what_is_left_and_the_first_stores_nothing_more(
     assert [page.data(kind) for kind in ("chat:title", "chat:message:follow_ups", "chat:tags")] == told
 
 
+async def test_a_title_given_by_hand_stays_while_a_model_is_asked_for_one(
+    page: Page, hanging: Hanging, upstream: Upstream
+) -> None:
+    body = page.ask("gated", "Tell me of foxes", background_tasks={"title_generation": True})
+    chat_id = (await page.post(body))["chat_id"]
+    reply = await page.http.post(f"/api/v1/chats/{chat_id}", json={"chat": {"title": "By hand"}})
+    assert reply.status_code == 200
+    hanging.go_on.set()
+    async with asyncio.timeout(20):
+        while any(task.get_name() == f"title {chat_id}" for task in asyncio.all_tasks()):  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.02)
+    assert side_questions(upstream) == 1
+    upstream.release(40)
+    await page.idle(chat_id)
+    assert (await page.stored(chat_id))["title"] == "By hand"
+    assert page.data("chat:title") == []
+    # The end of the answer tells the chat's title, too.
+    assert [data["title"] for data in page.data("chat:completion") if data.get("done")] == ["By hand"]
+
+
 async def put_again(live: Live, chat_id: str, message_id: str, user_id: str, *about: str) -> None:
     """The job as a process leaves it that dies after it has done the rest."""
     queue = live.app.state.oui.jobs

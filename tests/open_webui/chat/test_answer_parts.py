@@ -61,6 +61,9 @@ class NoStore:
     def store_end(self, *_: Any) -> Any:
         raise AssertionError
 
+    def store_now(self) -> Any:
+        raise AssertionError
+
 
 async def change(running: RunningAnswer, kind: str, value: Any, number: int) -> None:
     answer = running.answer

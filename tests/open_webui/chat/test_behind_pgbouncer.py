@@ -55,6 +55,8 @@ async def test_no_statement_and_no_limit_stays_on_a_connection(settings: Setting
     async with database.read() as connection:
         assert await connection.scalar(sa.text("SHOW transaction_read_only")) == "on"
         assert await connection.scalar(sa.select(sa.func.count()).select_from(t)) == 20
+    async with database.look() as connection:
+        assert await connection.scalar(sa.text("SHOW statement_timeout")) == "1min", "said in a transaction"
     await database.close()
     plain = open_database(settings.model_copy(update={"database_statement_timeout": 0}))
     async with plain.read() as connection:

@@ -48,6 +48,9 @@ async def test_a_new_chat(page: Page, clever: Upstream) -> None:
     assert page.data("chat:message:follow_ups") == [{"follow_ups": ["Why?", "How?"]}]
     done = page.data("chat:completion")[-1]
     assert done["usage"]["input_tokens"] == 7
+    [last] = [data for data in page.data("chat:completion") if "choices" in data]
+    assert (last["object"], last["model"], last["id"][:9]) == ("chat.completion.chunk", "fixed", "chatcmpl-")
+    assert (type(last["created"]), last["choices"][0]["finish_reason"]) == (int, "stop")
     assert rebuilt([], page.of(answer)) == done["output"][0]["content"][0]["text"] == fixed_text()
 
     stored = await page.stored(chat_id)
@@ -187,6 +190,7 @@ async def test_a_temporary_chat_stores_nothing(page: Page, clever: Upstream, pre
         "chat:active true", DELTA, "chat:completion chunk", "chat:completion usage", "chat:completion done",
         "chat:message:follow_ups", "chat:active false",
     ]  # fmt: skip
+    assert page.data("chat:completion")[-1]["title"] == ""
     assert [m["content"] for m in clever.chats[0].body["messages"]] == ["One", "Two", "Three"]
     assert (await page.http.get("/api/v1/chats/?page=1")).json() == []
     assert (await page.http.get(f"/api/v1/chats/{chat_id}")).status_code in {401, 404}

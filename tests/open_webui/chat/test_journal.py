@@ -97,7 +97,7 @@ class Desk:
             return await generation_parts.of_task(connection, live.turn.task_id)
 
     async def until(self, live: RunningAnswer, content: str) -> Rebuilt:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 found = await self.written(live)
                 if found is not None and found.content == content:

@@ -6,21 +6,25 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import sqlalchemy as sa
 
-from open_webui.chat import journal, limits, others
+from open_webui.chat import journal, limits, others, side
+from open_webui.chat.aftermath import KIND
 from open_webui.chat.endings import INTERRUPTED
-from open_webui.chat.journal import Journal
-from open_webui.chat.recovery import end_for, recover
+from open_webui.chat.journal import FOLLOW_SECONDS, Journal
+from open_webui.chat.recovery import end_for, recover, release_jobs
 from open_webui.chat.request import parse_page_request
 from open_webui.chat.running import AnswerTaken
 from open_webui.chat.usage_log import UsageLog
 from open_webui.errors import Conflict
 from open_webui.internal.bus.port import PeerLost
-from open_webui.models import generation_parts, processes, tables
+from open_webui.models import generation_parts, jobs, processes, tables
+from open_webui.models.jobs import Job
 from open_webui.state import State
-from tests.open_webui.chat.page import Page, open_page, rebuilt
+from tests.open_webui.chat.page import ALL_TASKS, Page, open_page, rebuilt
+from tests.open_webui.chat.test_aftermath import QUESTIONS, Hanging
 from tests.support.interleaving import both
 from tests.support.live import Actor, Live
 from tests.support.script import fixed_text
@@ -50,6 +54,14 @@ class Two:
 
     async def take(self) -> None:
         """The other process takes this one for dead, and ends its answers."""
+        here = self.state.bus.instance
+        # A beat may come between, and the other's own look may be the quicker one.
+        while any(row.instance == here for row in await self.generations()):
+            await self.die()
+            await recover(self.other.database, self.other.bus.instance)
+
+    async def die(self) -> None:
+        """The other process finds that this one is dead."""
         other = self.other.bus.instance
         await self.age(60, self.state.bus.instance)
         await self.age(7, other)
@@ -57,7 +69,11 @@ class Two:
             await unit.connection.execute(
                 tables.process.update().where(tables.process.c.instance == other).values(beat_at=processes.NOW)
             )
-        assert await recover(self.other.database, other) >= 1
+
+    async def jobs(self) -> list[Job]:
+        """What is left to do after answers."""
+        async with self.state.database.read() as connection:
+            return await jobs.of_kind(connection, KIND)
 
     async def generations(self) -> list[Any]:
         async with self.state.database.read() as connection:
@@ -430,3 +446,36 @@ async def test_a_busy_process_keeps_its_lease(make_live: Callable[..., Awaitable
             async with state.database.write():
                 pass
         await state.lease._beat()
+
+
+async def test_what_follows_an_answer_of_a_dead_process_is_done_by_another_at_once(
+    two: Two, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in QUESTIONS.items():
+        upstream.answer_when(f'"{key}"', msgspec.json.encode({key: value}).decode())
+    hanging = Hanging()
+    monkeypatch.setattr(side, "ask_shaped", hanging)
+    body = two.here.ask("fixed", "Tell me of foxes", background_tasks=ALL_TASKS)
+    chat_id = (await two.here.post(body))["chat_id"]
+    await two.here.until(lambda p: any(data.get("done") for data in p.data("chat:completion")))
+    # Who takes it over is answered; the first waits for ever.
+    monkeypatch.setattr(side, "ask_shaped", hanging._ask)
+    here, other = two.state.bus.instance, two.other.bus.instance
+    (job,) = await two.jobs()
+    assert job.instance == here
+    await release_jobs(two.other.database, other, FOLLOW_SECONDS)
+    assert await two.jobs() == [job], "its process lives"
+    # A beat may come between.
+    while await two.jobs() == [job]:
+        await two.die()
+        await release_jobs(two.other.database, other, FOLLOW_SECONDS)
+    two.other.jobs._tell(None)
+    async with asyncio.timeout(20):
+        while await two.jobs():  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.02)
+    stored = await two.there.stored(chat_id)
+    assert stored["title"] == "About Foxes"
+    assert stored["chat"]["history"]["messages"][body["id"]]["followUps"] == ["Why?"]
+    hanging.go_on.set()
+    await two.here.idle(chat_id)
+    assert (await two.there.stored(chat_id))["title"] == "About Foxes"

@@ -11,9 +11,9 @@ from open_webui.chat.context import STAGES, StageContext
 from open_webui.chat.context.history import NOT_CARRIED_OUT
 from open_webui.chat.loop import ENDLESS, Pipeline
 from open_webui.chat.running import RunningAnswer
-from open_webui.chat.tools import Progress, ToolResult
 from open_webui.chat.turn import Draft, Turn
 from open_webui.errors import BadRequest
+from open_webui.tools.port import Progress, ToolResult
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live
 from tests.support.script import Event, Finish, Gate, Reasoning, Text, ToolCall

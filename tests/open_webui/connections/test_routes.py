@@ -158,14 +158,7 @@ async def test_settings_pages(admin: Actor, user: Actor) -> None:
     for path in ("connections", "code_execution", "subagents", "tool_servers", "terminal_servers", "models"):
         shown = (await get(f"/api/v1/configs/{path}")).json()
         assert (await post(f"/api/v1/configs/{path}", json=shown)).json() == shown, path
-    for path, form in (
-        ("connections", {"ENABLE_DIRECT_CONNECTIONS": True, "ENABLE_BASE_MODELS_CACHE": True}),
-        ("tool_servers", {"TOOL_SERVER_CONNECTIONS": [{}]}),
-        ("terminal_servers", {"TERMINAL_SERVER_CONNECTIONS": [{}]}),
-        ("code_execution", {"ENABLE_CODE_EXECUTION": True, "ENABLE_CODE_INTERPRETER": False}),
-        ("subagents", {"ENABLE_SUBAGENTS": True}),
-        ("tool_servers/verify", {}),
-    ):
+    for path, form in (("subagents", {"ENABLE_SUBAGENTS": True, "SUBAGENTS_BACKGROUND_ENABLED": True}),):
         reply = await post(f"/api/v1/configs/{path}", json=form)
         assert (reply.status_code, "yet" in reply.json()["detail"]) == (400, True), path
     shown = {"visibility": {"a": True, "b": False}}

@@ -75,7 +75,7 @@ class Held:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             if condition():
                 return
@@ -87,7 +87,7 @@ async def test_both_use_one_process_and_see_how_it_stands(owner: SharedPool, ask
     first = Held(asker)
     await first.got.wait()
     assert first.lease is not None
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         host, port = first.lease.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"GET /v1/models HTTP/1.0\r\nAuthorization: Bearer {first.lease.key}\r\n\r\n".encode())
@@ -265,7 +265,7 @@ async def test_what_is_no_question_harms_nobody(
         writer.write(said)
         await writer.drain()
         writer.write_eof()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await reader.read() == b""
     await end(writer)
     async with asker.lease(ELIZA):

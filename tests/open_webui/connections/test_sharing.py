@@ -11,7 +11,7 @@ from open_webui.connections.source import Source
 from open_webui.connections.specs import Spec
 from open_webui.errors import OuiError
 from open_webui.internal.bus.memory import Hub, MemoryBus
-from open_webui.internal.cache import Cache, RedisCache
+from open_webui.internal.cache import RedisCache
 from tests.support.redis import Redis
 
 SPEC = Spec(kind="openai", index=0, url="https://provider.example/v1", key="sk-1")
@@ -42,7 +42,7 @@ class Provider:
 
 class Process:
     def __init__(
-        self, name: str, offers: list[str], ttl: float = TTL, timeout: float = 1_000, cache: Cache | None = None
+        self, name: str, offers: list[str], ttl: float = TTL, timeout: float = 1_000, cache: RedisCache | None = None
     ) -> None:
         """timeout: after which another asks in the place of one that is silent."""
         self.bus = MemoryBus(Hub.of("sharing"))
@@ -80,7 +80,7 @@ class Process:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - sources tell nobody
             await asyncio.sleep(0.002)
 
@@ -180,9 +180,9 @@ async def cache(redis_server: Redis) -> AsyncIterator[RedisCache]:
     await made.close()
 
 
-async def cached(cache: Cache) -> bytes:
+async def cached(cache: RedisCache) -> bytes:
     """What is kept of the list, once something is."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (value := await cache.get(_key(SPEC))) is None:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.002)
     return value
@@ -200,7 +200,7 @@ async def test_who_starts_finds_the_list_in_the_cache(processes: list[Process], 
     # Who wants it fresh gets it from the provider, and so do those that start after that.
     await second.sources[SPEC].refresh().wait()
     assert second.listed == ["other"]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while b'"other"' not in await cached(cache):  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.002)
 

@@ -1,4 +1,4 @@
-"""What a cache promises, wherever it keeps its values."""
+"""What the cache in Redis promises."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,25 +8,13 @@ import pytest
 from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.internal import cache as module
-from open_webui.internal.cache import VALUE_BYTES, Cache, MemoryCache, RedisCache, open_cache
+from open_webui.internal.cache import VALUE_BYTES, RedisCache, open_cache
 from tests.support.redis import Redis, cluster
 
 
-class Clock:
-    """Seconds that pass when they are told to."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture(params=["memory", "redis", "cluster"])
-async def cache(request: pytest.FixtureRequest) -> AsyncIterator[Cache]:
-    if request.param == "memory":
-        yield MemoryCache()
-    elif request.param == "redis":
+@pytest.fixture(params=["redis", "cluster"])
+async def cache(request: pytest.FixtureRequest) -> AsyncIterator[RedisCache]:
+    if request.param == "redis":
         made = RedisCache(request.getfixturevalue("redis_server").servers(), "oui")
         yield made
         await made.close()
@@ -37,7 +25,7 @@ async def cache(request: pytest.FixtureRequest) -> AsyncIterator[Cache]:
             await made.close()
 
 
-async def test_a_value_is_there_until_it_is_replaced_or_removed(cache: Cache) -> None:
+async def test_a_value_is_there_until_it_is_replaced_or_removed(cache: RedisCache) -> None:
     assert await cache.get("a") is None
     for number in range(20):
         await cache.put(f"key {number} größer", bytes([number, 0, 255]), seconds=60)
@@ -52,7 +40,7 @@ async def test_a_value_is_there_until_it_is_replaced_or_removed(cache: Cache) ->
     assert await cache.get("a") is None
 
 
-async def test_a_value_is_gone_after_its_time(cache: Cache) -> None:
+async def test_a_value_is_gone_after_its_time(cache: RedisCache) -> None:
     await cache.put("short", b"x", seconds=0.02)
     await cache.put("none", b"x", seconds=-5)
     await cache.put("long", b"x", seconds=60)
@@ -60,29 +48,11 @@ async def test_a_value_is_gone_after_its_time(cache: Cache) -> None:
     assert [await cache.get(key) for key in ("short", "none", "long")] == [None, None, b"x"]
 
 
-async def test_what_is_too_large_is_not_kept_and_neither_is_what_was_there(cache: Cache) -> None:
+async def test_what_is_too_large_is_not_kept_and_neither_is_what_was_there(cache: RedisCache) -> None:
     await cache.put("a", b"x" * VALUE_BYTES, seconds=60)
     assert await cache.get("a") is not None
     await cache.put("a", b"x" * (VALUE_BYTES + 1), seconds=60)
     assert await cache.get("a") is None
-
-
-async def test_memory_is_bounded_and_what_was_not_asked_for_goes_first() -> None:
-    clock = Clock()
-    cache = MemoryCache(most_bytes=10_000, clock=clock)
-    for number in range(8):
-        await cache.put(str(number), bytes(1_000), seconds=60)
-    assert await cache.get("0") is not None
-    for number in range(8, 12):
-        await cache.put(str(number), bytes(1_000), seconds=60)
-    assert await cache.get("0") is not None
-    assert await cache.get("1") is None
-    assert cache._bytes <= 10_000
-    clock.now += 61
-    assert await cache.get("0") is None
-    for number in range(12):
-        await cache.remove(str(number))
-    assert cache._bytes == 0
 
 
 async def test_a_redis_that_goes_away_and_returns_is_no_error(
@@ -124,7 +94,7 @@ async def test_two_servers_on_one_redis_are_kept_apart(redis_server: Redis) -> N
 
 
 def test_which_cache_there_is() -> None:
-    assert isinstance(open_cache(Settings(_env_file=None)), MemoryCache)
+    assert open_cache(Settings(_env_file=None)) is None
     assert isinstance(open_cache(Settings(_env_file=None, redis_url="redis://host")), RedisCache)
     with pytest.raises(StartupError, match="REDIS_URL"):
         open_cache(Settings(_env_file=None, redis_url="nonsense"))

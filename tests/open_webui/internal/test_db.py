@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
@@ -108,6 +109,21 @@ async def test_what_is_read_is_one_snapshot(database: Database) -> None:
         assert await connection.scalar(count) == 0
     # The next one begins anew, on the same connection.
     assert await names(database) == ["a"]
+
+
+async def test_who_looks_sees_the_last_commit_with_each_statement(database: Database) -> None:
+    count = sa.select(sa.func.count()).select_from(t)
+    async with database.look() as connection:
+        assert await connection.scalar(count) == 0
+        async with database.write() as unit:
+            await unit.connection.execute(t.insert(), row("a"))
+        assert await connection.scalar(count) == 1
+    # Not what the connection is for ever.
+    async with database.read() as connection:
+        assert await connection.scalar(count) == 1
+        async with database.write() as unit:
+            await unit.connection.execute(t.insert(), row("b"))
+        assert await connection.scalar(count) == 1
 
 
 async def test_who_reads_does_not_write(database: Database) -> None:
@@ -231,3 +247,27 @@ def test_addresses_as_people_write_them(given: str, driver: str, name: str) -> N
 def test_addresses_that_are_none(given: str) -> None:
     with pytest.raises(StartupError, match="DATABASE_URL"):
         database_url(Settings(_env_file=None, database_url=given))
+
+
+COUNTING = """
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000000) SELECT max(i) FROM n
+"""
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_no_thread_of_a_closed_database_is_left(settings: Settings) -> None:
+    """One that ends later tells a loop that is gone, which prints a traceback."""
+    before = set(threading.enumerate())
+    database = open_database(settings)
+
+    async def look() -> None:
+        async with database.read() as connection:
+            await connection.execute(sa.text(COUNTING))
+
+    looking = [asyncio.create_task(look()) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    for task in looking:
+        task.cancel()
+    await asyncio.wait(looking)
+    await database.close()
+    assert not [thread for thread in threading.enumerate() if thread not in before and "connection" in thread.name]

@@ -108,3 +108,17 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StartupError, match="log folder"):
         set_up(log_to_file=True, log_dir=tmp_path / "file" / "logs")
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/api/v1/channels/webhooks/w1/s3cret", "/api/v1/channels/webhooks/w1/***"),
+        ("/api/v1/channels/webhooks/w1/s3cret/more", "/api/v1/channels/webhooks/w1/***"),
+        ("/api/v1/channels/webhooks/w1/profile/image", "/api/v1/channels/webhooks/w1/profile/image"),
+        ("/api/v1/channels/c1/webhooks/w1/update", "/api/v1/channels/c1/webhooks/w1/update"),
+        ("/api/v1/chats/x", "/api/v1/chats/x"),
+    ],
+)
+def test_no_line_has_the_token_of_a_webhook(path: str, shown: str) -> None:
+    assert log.shown_path(path) == shown

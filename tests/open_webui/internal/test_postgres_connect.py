@@ -71,6 +71,19 @@ async def test_the_pool_is_bounded_and_who_waits_too_long_is_told(opened: Open) 
     assert await run(database, "SELECT 1") == 1
 
 
+@pytest.mark.parametrize(
+    ("size", "overflow", "pool"),
+    [(None, None, (20, 0)), (5, None, (5, 5)), (5, 2, (5, 2)), (5, 0, (5, 0)), (None, 3, (10, 3))],
+)
+async def test_connections_are_kept_unless_somebody_says_otherwise(
+    opened: Open, size: int | None, overflow: int | None, pool: tuple[int, int]
+) -> None:
+    database = opened(database_pool_size=size, database_pool_max_overflow=overflow)
+    kept = database._readers.pool
+    assert isinstance(kept, sa.AsyncAdaptedQueuePool)
+    assert (kept.size(), kept._max_overflow) == pool
+
+
 async def test_a_statement_that_takes_too_long_is_ended(opened: Open) -> None:
     database = opened(database_statement_timeout=0.05, database_pool_size=1, database_pool_max_overflow=0)
     error = await refusal(run(database, "SELECT pg_sleep(30)"))

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from open_webui.errors import Conflict, NotFound, Unavailable
-from open_webui.jobs.kinds import GiveUp, Retry, Run
+from open_webui.internal.db import UnitOfWork
+from open_webui.jobs.kinds import GiveUp, Kind, Retry, Run
 from open_webui.jobs.runner import LEASE, LEFT, RENEW, UNKNOWN
 from open_webui.models import tables
 from tests.open_webui.jobs.world import NOTE, START, Work, World
@@ -300,6 +301,46 @@ async def test_a_job_that_ends_its_process_ends_only_so_many(world: World) -> No
 
 
 # What can't be read
+
+
+async def test_a_kind_is_told_what_it_gives_up(world: World) -> None:
+    """In the unit that stores it: by its handler, with its processes, and by an administrator."""
+    told: list[tuple[str, str]] = []
+
+    async def given_up(unit: UnitOfWork, work: Work, reason: str) -> None:
+        told.append((work.name, reason))
+        await unit.connection.execute(NOTE, {"name": f"no {work.name}"})
+
+    async def handler(_run: Run, work: Work) -> None:
+        if work.name == "passing":
+            raise Unavailable("Not now.")
+        if work.name == "killed":
+            await asyncio.Event().wait()
+        raise GiveUp("This can't be done.")
+
+    def kind(**options: Any) -> Kind[Work]:
+        return world.kind(handler, given_up=given_up, retry=Retry(attempts=2, first=1.0), keep=0, **options)
+
+    process = await world.process(kind())
+    for name in ("final", "passing"):
+        await world.put(process, name)
+    await process.go()
+    assert told == [("final", "This can't be done.")]
+    world.advance(2)
+    await process.go()
+    assert told[1:] == [("passing", "Not now.")]
+    cancelled = await world.put(process, "cancelled", run_at=world.at / 1000 + 50)
+    await process.queue.cancel(cancelled or "")
+    assert told[2:] == [("cancelled", "It was cancelled.")]
+    await world.put(process, "killed")
+    for _ in range(2):
+        await process.runner.round()
+        await process.kill()
+        await world.wait_for_leases()
+        process = await world.process(kind())
+    await process.go()
+    assert told[3:] == [("killed", LEFT.format(2))]
+    assert await world.effects() == {f"no {name}": 1 for name, _ in told}
 
 
 @pytest.mark.parametrize("payload", ["", "nonsense", "[]", '{"name": 5}', "[" * 100_000])
@@ -607,3 +648,18 @@ async def test_the_databases_own_clock(world: World) -> None:
         shown = await unit.connection.scalar(sa.text("SELECT CURRENT_TIMESTAMP"))
     assert at > START
     assert shown is not None
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_it_closes_also_where_it_was_just_woken(world: World, turns: int) -> None:
+    """`wait_for` of Python 3.11 forgets a cancellation that comes in the turn after what it waited for."""
+    runner = (await world.process()).runner
+    await runner.open()
+    async with asyncio.timeout(30):
+        while not runner._awake._waiters:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+    runner._told(None)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await runner.close()

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from open_webui.jobs.kinds import GiveUp, Kind, Run
+from open_webui.jobs.runner import MAX_RUNS
 from tests.open_webui.llamaforge.conftest import until
 from tests.support.live import Actor, Live
 
@@ -33,8 +34,11 @@ async def put(live: Live, **options: Any) -> str:
 async def test_what_there_is(live: Live, admin: Actor) -> None:
     job_id = await put(live, key="k", run_at=time.time() + 1000)
     found = (await admin.client.get(PATH)).json()
-    assert found["total"] == len(found["items"]) == 3
-    assert {job["kind"] for job in found["items"]} == {"test", "keep files", "remove leftovers"}
+    kinds = {
+        "test", "keep files", "remove leftovers", "tidy vectors", "make texts of notes that were left", "wake automations",
+    }  # fmt: skip
+    assert found["total"] == len(found["items"]) == len(kinds)
+    assert {job["kind"] for job in found["items"]} == kinds
     assert "a secret" not in str(found)
     only = (await admin.client.get(PATH, params={"kind": "test", "state": "waiting"})).json()
     assert [(job["id"], job["key"]) for job in only["items"]] == [(job_id, "k")]
@@ -79,3 +83,14 @@ async def test_one_that_is_not_there(admin: Actor, method: str, path: str) -> No
 @pytest.mark.parametrize("params", [{"state": "nonsense"}, {"page": "0"}, {"kind": "x" * 300}])
 async def test_what_has_the_wrong_form(admin: Actor, params: dict[str, str]) -> None:
     assert (await admin.client.get(PATH, params=params)).status_code == 422
+
+
+# These wait for a model, or for whatever is at somebody's address.
+WAITING = {"run automation", "answer in a channel", "tell an event", "send a notification", "download model"}
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_kinds_that_wait_leave_room_for_the_others(live: Live) -> None:
+    kinds = live.app.state.oui.jobs.kinds
+    assert kinds.keys() >= WAITING
+    assert MAX_RUNS - sum(kinds[name].concurrency for name in WAITING) >= 12

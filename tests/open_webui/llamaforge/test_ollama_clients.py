@@ -1,6 +1,7 @@
 """Ollama's own package against this server, with no Ollama anywhere: it lists, shows, loads, chats and embeds."""
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import msgspec
 import ollama
 import pytest
 
+from open_webui.config import Config
+from open_webui.retrieval.embedding import NoEmbedder, open_embedder
+from open_webui.retrieval.onnx.runner import Runner
 from open_webui.services.local_ollama import VERSION
 from tests.open_webui.llamaforge.conftest import SAYS, offered, pids, until
 from tests.open_webui.llamaforge.test_chats import CALL, TOOL
@@ -121,6 +125,15 @@ async def test_it_embeds(client: ollama.AsyncClient, local: Live, boss: Actor, p
     for path in ("/ollama/v1/embeddings", "/api/embeddings"):
         answer = (await boss.client.post(path, json={"model": "embedder", "input": "one text"})).json()
         assert answer["data"][0]["embedding"] == pytest.approx(one, abs=1e-5), path
+    # The same as the engine of documents.
+    config = Config({"RAG_EMBEDDING_ENGINE": "llamaforge", "RAG_EMBEDDING_MODEL": "embedder"})
+    state = local.app.state.oui
+    runner = Runner(state.settings)
+    packed = await open_embedder(config, state.settings, state.http, state.local_models, runner).embed(["one text"])
+    assert struct.unpack(f"<{len(one)}f", packed[0]) == pytest.approx(one, abs=1e-5)
+    gone = Config({"RAG_EMBEDDING_ENGINE": "llamaforge", "RAG_EMBEDDING_MODEL": "other"})
+    with pytest.raises(NoEmbedder, match="There is no model other among the models of this machine"):
+        open_embedder(gone, state.settings, state.http, state.local_models, runner)
     found = await used(local, 5)
     assert [(row.kind, row.model_id, row.status) for row in found] == [("embedding", "embedder", 200)] * 5
     assert all(row.prompt_tokens > 0 for row in found)

@@ -60,7 +60,7 @@ QUERIES: dict[str, Query] = {
     "tags.of_chats": lambda c, ids: tags.of_chats(c, list(ids)),
     "chats.by_numbers": lambda c, ids: chats.by_numbers(c, range(1, len(ids) + 1)),
     "chats.sign": lambda c, ids: chats.sign(c, Owned("id-7"), [{"role": "user", "user_id": i} for i in ids], {}),  # type: ignore[arg-type]
-    "repository.owners_of": lambda c, ids: repository.owners_of(c, [Owned(i) for i in ids]),
+    "repository.owners_of": lambda c, ids: repository.owners_of(c, None, [Owned(i) for i in ids]),
     "search.previews": lambda c, ids: search.previews(c, list(ids)),
     "grants.of_many": lambda c, ids: grants.of_many(c, "model", ids),
     "grants.clear": lambda c, ids: grants.clear(c, "model", ids),

@@ -12,12 +12,14 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
+from open_webui.internal.db import close_connections
 from tests.open_webui.chat.page import open_page
 from tests.support.live import PASSWORD, Actor, Live
 
 pytestmark = pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
 # Tables that grow with people and chats: no query of a page reads one from end to end.
 GROWING = {
+    "access_grant",
     "chat",
     "chat_message",
     "chat_tag",
@@ -28,6 +30,7 @@ GROWING = {
     "shared_chat",
     "tag",
     "usage",
+    "usage_day",
     "user",
 }
 
@@ -63,6 +66,15 @@ INSERT INTO file (id, user_id, filename, blob, embedded, meta, created_at, updat
 INSERT INTO file_use (file_id, message_n) SELECT 'file' || n, (n::bigint + 1000) << 20 FROM generate_series(1, 5000) n;
 INSERT INTO usage (user_id, model_id, connection, kind, status, duration_ms, created_at)
     SELECT 'u' || (n % 1900 + 1), 'echo', 'openai:0', 'chat', 200, 1, n FROM generate_series(1, 20000) n;
+INSERT INTO usage_day (user_id, day, model_id, connection, kind, calls, errors, prompt_tokens, completion_tokens,
+                       cached_tokens, reasoning_tokens, duration_ms)
+    SELECT 'u' || n, (extract(epoch FROM now()) / 86400)::int - d, 'echo', 'openai:0', 'chat', 1, 0, 1, 1, 0, 0, 1
+    FROM generate_series(1, 2000) n, generate_series(0, 9) d;
+INSERT INTO model (id, user_id, base_model_id, name, params, meta, is_active, created_at, updated_at)
+    SELECT 'm' || n, 'u' || n, 'echo', 'Model', '{}', '{}', true, 1, 1 FROM generate_series(1, 200) n;
+INSERT INTO access_grant (id, resource_type, resource_id, principal_type, principal_id, permission, created_at)
+    SELECT 'g' || n || '.' || p, 'model', 'm' || n, 'user', 'u' || (n * 7 + p), 'read', 1
+    FROM generate_series(1, 200) n, generate_series(1, 50) p;
 INSERT INTO shared_chat (id, chat_id, user_id, title, mode, chat, created_at, updated_at)
     SELECT 's' || n, 'c' || n, 'u' || (n % 1900 + 1), 'Shared', 'continue', NULL, n, n
     FROM generate_series(1, 20000, 19) n WHERE n % 20 > 0;
@@ -142,7 +154,7 @@ async def plans(live: Live, admin: Actor) -> Plans:
     engine = live.app.state.oui.database._readers
     noted.watch(engine.sync_engine)
     # Those that were made before are not watched.
-    await engine.dispose()
+    await close_connections(engine)
     return noted
 
 
@@ -159,6 +171,9 @@ REQUESTS = {
     "GET /api/v1/folders/": 2_000,
     "GET /api/v1/chats/folder/own": 2_000,
     "GET /api/models": 300,
+    # 30 of 200 models, of each 50 of 10,000 grants.
+    "GET /api/v1/models/list": 1_500,
+    "GET /api/v1/models/model?id=m7": 200,
 }
 
 
@@ -172,6 +187,16 @@ async def test_no_request_of_a_page_reads_more_than_its_own(plans: Plans, admin:
         assert explained or request.endswith("models"), request
         failures += [f"{request}: {said}" for said in bad(explained, bound)]
     assert not failures, "\n".join(failures)
+
+
+async def test_what_was_used_is_summed_of_ones_own_days_and_chats(plans: Plans, admin: Actor) -> None:
+    assert (await admin.client.get("/api/v1/users/usage?days=30")).status_code == 200
+    explained = await plans.explained()
+    assert {"usage_day", "chat", "chat_message"} <= {table for _, read in explained for table, _, _ in read}
+    # 1,000 chats of two messages each.
+    assert not bad(explained, 2_000), "\n".join(bad(explained, 2_000))
+    days = [(query, read) for query, read in explained if "usage_day" in query]
+    assert not bad(days, 60), "\n".join(bad(days, 60))
 
 
 async def test_who_signs_in_is_found_by_an_index(plans: Plans, live: Live, admin: Actor) -> None:

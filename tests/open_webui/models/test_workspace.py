@@ -81,7 +81,7 @@ async def test_the_life_of_a_model(live: Live, admin: Actor, user: Actor, upstre
     await admin.client.post("/api/v1/models/model/toggle?id=my-model")
     assert "my-model" in await ids(admin)
     assert (await admin.client.get("/api/v1/models/tags")).json() == ["t1"]
-    assert (await admin.client.get("/api/v1/models/model/history?id=my-model")).json() == []
+    assert len((await admin.client.get("/api/v1/models/model/history?id=my-model")).json()) == 2
     assert (await admin.client.post("/api/v1/models/model/delete", json={"id": "my-model"})).json() is True
     assert "my-model" not in await ids(admin)
     assert (await admin.client.get("/api/v1/models/model?id=my-model")).status_code == 404
@@ -185,7 +185,7 @@ async def test_what_is_no_grant(admin: Actor, grant: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"id": ""}, {"id": "x" * 300}, {"id": 5}, {"name": ""}, {"name": None}, {"meta": []}, {"params": "x"},
+    [{"id": ""}, {"id": "x" * 300}, {"id": 5}, {"name": ""}, {"name": " "}, {"name": None}, {"meta": []}, {"params": "x"},
      {"meta": {"capabilities": 5}}, {"access_grants": "all"}, {"access_grants": [1]}, {"is_active": "perhaps"},
      {"id": "a\nb"}, {"params": {"x": "y" * 3_000_000}}],
 )  # fmt: skip

@@ -196,7 +196,7 @@ class TestAccess:
             join = {"chat_id": chat_id, "data": {"type": "join"}}
 
             async def joined() -> bool:
-                return bool(await reader.socket.call("events:chat", join, timeout=5))
+                return bool(await reader.socket.call("events:chat", join, timeout=30))
 
             await soon(joined)
             method, address, body = {

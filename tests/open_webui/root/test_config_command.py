@@ -110,7 +110,7 @@ def test_a_malformed_setting_is_one_sentence(make_server: MakeServer) -> None:
 def test_a_driver_that_is_missing_is_one_sentence_with_the_way_out(make_server: MakeServer) -> None:
     server = make_server(DATABASE_URL=f"postgresql://ann:{SECRET}@127.0.0.1:9/x")
     for arguments in (["serve"], ["migrate"], ["config"], ["users", "list"]):
-        code = f"import sys; sys.modules['asyncpg'] = None; from open_webui.cli import app; app({arguments})"
+        code = f"import sys; sys.modules['asyncpg'] = None; from open_webui.commands import app; app({arguments})"
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=server.folder, env=clean_environment(server.environment),
             capture_output=True, text=True, timeout=30, check=False,

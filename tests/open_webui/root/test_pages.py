@@ -81,6 +81,25 @@ async def test_our_page_has_nothing_inline(client: httpx.AsyncClient) -> None:
     assert html.count("<script") == html.count("<script src=") + html.count('<script type="module" src=')
 
 
+async def test_the_frame_of_tools_has_no_origin_and_reaches_nothing(client: httpx.AsyncClient) -> None:
+    reply = await client.get("/static/page/frame.html")
+    rules = dict(rule.split(" ", 1) for rule in reply.headers["content-security-policy"].split("; "))
+    assert rules.pop("sandbox") == "allow-scripts"
+    assert rules.pop("frame-ancestors") == "'self'"
+    assert rules["default-src"] == "'none'"
+    assert set(" ".join(rules.values()).split()) == {"'none'", "'unsafe-inline'", "data:", "blob:"}
+
+
+async def test_the_python_of_a_build_is_read_by_frames_without_an_origin(build: Path, theirs: Live) -> None:
+    (build / "pyodide").mkdir()
+    (build / "pyodide" / "pyodide.mjs").write_text("export default 1;")
+    async with theirs.client() as client:
+        for path, origin in (("/pyodide/pyodide.mjs", "*"), ("/_app/version.json", None), ("/", None)):
+            reply = await client.get(path, headers={"origin": "null"})
+            assert (reply.status_code, reply.headers.get("access-control-allow-origin")) == (200, origin), path
+        assert reply.headers["content-type"].startswith("text/html")
+
+
 async def test_unknown_files(client: httpx.AsyncClient) -> None:
     unknown = "nope.js no/such/asset.png static/nope.css static/ static _app/immutable/x.js page/index.html".split()
     for path in unknown:

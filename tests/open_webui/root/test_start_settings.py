@@ -10,7 +10,8 @@ import pytest
 from open_webui.config import SETTINGS, Config
 from open_webui.env import Settings
 from open_webui.utils import unused_variables
-from open_webui.utils.unused_variables import NAMES, without_effect
+from open_webui.utils.unused_variables import KEPT, NAMES, without_effect
+from tests.architecture.test_house_rules import SERVER
 from tests.faults.test_starts import refused
 from tests.support.server import Server
 
@@ -20,10 +21,16 @@ OPENAI = ["https://api.openai.com/v1"]
 
 def test_the_list_names_nothing_that_is_there() -> None:
     there = {v for s in SETTINGS for v in s.variables} | {name.upper() for name in Settings.model_fields}
-    assert set() == NAMES & there
+    assert NAMES & there == KEPT
     assert set(unused_variables.INSTEAD) <= NAMES
     assert set(unused_variables.INSTEAD.values()) <= there
-    assert {"ENABLE_OAUTH", "WEBUI_AUTH", "SRC_LOG_LEVELS", "VECTOR_DB"} <= NAMES
+    assert {"ENABLE_OAUTH", "WEBUI_AUTH", "SRC_LOG_LEVELS"} <= NAMES
+
+
+def test_what_is_only_kept_is_read_by_nothing() -> None:
+    code = "".join(file.read_text(encoding="utf-8") for file in SERVER if "config" not in file.parts)
+    keys = {s.key for s in SETTINGS if set(s.variables) & KEPT}
+    assert [key for key in sorted(keys) if f'"{key}"' in code] == []
 
 
 @pytest.mark.parametrize(
@@ -34,7 +41,7 @@ def test_the_list_names_nothing_that_is_there() -> None:
         ({"WEBUI_AUTH": "false", "ENABLE_OAUTH": "true"}, ["ENABLE_OAUTH", "WEBUI_AUTH"]),
         ({"SRC_LOG_LEVELS": "{}"}, ["SRC_LOG_LEVELS (see LOG_LEVELS)"]),
         # What isn't here is off already, and an empty variable is none.
-        ({"ENABLE_OAUTH": "False", "ENABLE_NOTES": "0", "VECTOR_DB": ""}, []),
+        ({"ENABLE_OAUTH": "False", "ENABLE_NOTES": "0", "WHISPER_MODEL": ""}, []),
     ],
 )
 def test_variables_without_effect(environ: dict[str, str], named: list[str]) -> None:

@@ -13,7 +13,7 @@ import socketio
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
-from open_webui.socket import frames
+from open_webui.socket import engine, frames
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live
 
@@ -33,11 +33,17 @@ def emitter_of(live: Live) -> Any:
     return live.app.state.sockets.emitter
 
 
+def socket_of(live: Live, sid: str) -> Any:
+    """What Engine.IO has of a socket."""
+    server = live.app.state.sockets.server
+    return server.eio.sockets[server.manager.eio_sid_from_sid(sid, "/")]
+
+
 def numbers(page: Page) -> list[int]:
     return [data for name, data in page.others if name == "number"]
 
 
-async def until(condition: Any, timeout: float = 10) -> None:
+async def until(condition: Any, timeout: float = 30) -> None:
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110 - what it looks at tells nobody
             await asyncio.sleep(0.01)
@@ -135,9 +141,11 @@ async def test_long_polling_gets_the_same_in_the_same_order(make_live: MakeLive)
     heard: list[Any] = []
     client = socketio.AsyncClient(reconnection=False)
     client.on("number", heard.append)
-    await client.connect(live.url, auth={"token": who["token"]}, socketio_path="/ws/socket.io", transports=["polling"])
+    await client.connect(
+        live.url, auth={"token": who["token"]}, socketio_path="/ws/socket.io", transports=["polling"], wait_timeout=30
+    )
     try:
-        await client.call("user-join", {"auth": {"token": who["token"]}}, timeout=5)
+        await client.call("user-join", {"auth": {"token": who["token"]}}, timeout=30)
         for number in range(100):
             await emitter_of(live).to_users([who["id"]], "number", {"n": number, "text": "🙂"})
             if number % 10 == 9:  # the client takes 16 packets at once
@@ -150,14 +158,14 @@ async def test_long_polling_gets_the_same_in_the_same_order(make_live: MakeLive)
 
 @on_sqlite
 async def test_a_poller_that_does_not_come_back_is_let_go(make_live: MakeLive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "MAX_WAITING_PACKETS", 10)
+    monkeypatch.setattr(engine, "MAX_WAITING_PACKETS", 10)
     live = await make_live(enable_websocket_support=False)
     async with live.client() as http:
         form = {"name": "Poll", "email": "poll@example.com", "password": "correct horse battery"}
         who = (await http.post("/api/v1/auths/signup", json=form)).json()
         path = "/ws/socket.io/?EIO=4&transport=polling"
-        engine = json.loads((await http.get(path)).text[1:])["sid"]
-        await http.post(f"{path}&sid={engine}", content="40" + json.dumps({"token": who["token"]}))
+        engine_id = json.loads((await http.get(path)).text[1:])["sid"]
+        await http.post(f"{path}&sid={engine_id}", content="40" + json.dumps({"token": who["token"]}))
         await until(lambda: live.app.state.sockets.presence.is_connected(who["id"]))
         for number in range(12):
             await emitter_of(live).to_users([who["id"]], "number", {"n": number})
@@ -189,16 +197,21 @@ async def test_a_client_that_answers_no_ping_is_let_go_with_all_that_waits_for_i
     presence, emitter = live.app.state.sockets.presence, emitter_of(live)
     async with raw_socket(live, admin.token) as (_, writer, sid):
         await until(lambda: presence.get(sid) is not None)
-        connection = emitter._writer._connections[sid]
+        engine_socket = socket_of(live, sid)
+        transport = engine_socket.connection.transport
         writer.transport.pause_reading()
         for _ in range(1_000):
             emitter.to_sockets([sid], "number", {"text": "x" * 10_000})
         await asyncio.sleep(0.05)
-        assert connection.transport.get_write_buffer_size() > 0
-        connection.keepalive_timeout()  # what uvicorn's timer calls
+        assert transport.get_write_buffer_size() > 0
+        now = asyncio.get_running_loop().time()
+        engine_socket.look(now + 26)  # the ping is due
+        engine_socket.look(now + 45)
+        assert not transport.is_closing()
+        engine_socket.look(now + 47)
         await until(lambda: presence.get(sid) is None)
         emitter.to_sockets([sid], "number", {})
-        assert emitter._writer._connections == {}
+        assert live.app.state.sockets.server.eio.sockets == {}
 
 
 @on_sqlite

@@ -17,7 +17,7 @@ from open_webui.internal.bus.opening import asyncpg_options, listening_url
 from open_webui.internal.bus.postgres import PostgresCarrier
 from open_webui.socket import emitter as emitter_module
 from open_webui.socket.emitter import CALL, DISCONNECT, EVENT, LISTS
-from open_webui.socket.frames import end_socket
+from open_webui.socket.engine import end_socket
 from open_webui.socket.reloads import AT_ONCE
 from tests.open_webui.chat.page import Event, Page, open_page, rebuilt
 from tests.open_webui.chat.test_shared import joined, share
@@ -310,7 +310,7 @@ class TestPresence:
             await one.socket.emit("usage", {"model": "m1"})
             await two.socket.emit("usage", {"model": "m2"})
             async with third.client(ann.token) as http:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     while True:
                         usage = (await http.get("/api/usage")).json()
                         if len(usage["model_ids"]) == 2:
@@ -363,7 +363,7 @@ class TestEnds:
         here, there, third = three
         async with page_at(here, bob) as one, page_at(there, bob) as two, page_at(third, ann) as other:
             await emitter_of(third).disconnect_user(bob.id)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await asyncio.gather(one.gone.wait(), two.gone.wait())
             assert one.others == two.others == [("access:updated", {})]
             assert other.socket.connected

@@ -77,3 +77,23 @@ async def test_a_put_that_is_repeated_saves_a_blob_from_its_collection(store: Di
     await store.put(HELLO)
     assert not await store.delete(KEY, 1000)
     assert path.exists()
+
+
+async def test_a_blob_that_is_opened_for_nobody_is_closed(store: DiskStore, folder: Path) -> None:
+    """A pipe stands in its place: opening it takes until somebody writes."""
+    path = folder / KEY[:2] / KEY[2:4] / KEY
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    reading = asyncio.ensure_future(anext(store.read(KEY)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    with await asyncio.to_thread(path.open, "wb", buffering=0) as writer:
+        while True:
+            try:
+                writer.write(b"x")
+            except BrokenPipeError:
+                break
+            await asyncio.sleep(0.001)

@@ -5,6 +5,8 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from open_webui.chat.code_tags import KIND as CODE
+from open_webui.chat.code_tags import came_of, tagged
 from open_webui.chat.context.stage import StageContext
 from open_webui.chat.turn import Draft, Turn
 from open_webui.utils import addresses
@@ -85,7 +87,8 @@ def _rounds(items: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """The items of each round: a new one begins with whatever the model says after results."""
     some: list[dict[str, Any]] = []
     for item in items:
-        if some and some[-1].get("type") == "function_call_output" and item.get("type") != "function_call_output":
+        ended = some[-1].get("type") if some else None
+        if ended == CODE or (ended == "function_call_output" and item.get("type") not in {CODE, ended}):
             yield some
             some = []
         some.append(item)
@@ -96,10 +99,10 @@ def _rounds(items: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 def _round(items: list[dict[str, Any]], *, reasoning: bool) -> list[dict[str, Any]]:
     of = {
         kind: [item for item in items if item.get("type") == kind]
-        for kind in ("message", "reasoning", "function_call", "function_call_output")
+        for kind in ("message", "reasoning", "function_call", "function_call_output", CODE)
     }
     calls = [call for call in of["function_call"] if isinstance(call.get("call_id"), str) and call["call_id"]]
-    text = "".join(_text(item) for item in of["message"])
+    text = "".join([*(_text(item) for item in of["message"]), *map(tagged, of[CODE])])
     if not text and not calls:
         return []
     message: dict[str, Any] = {"role": "assistant", "content": text}
@@ -108,10 +111,11 @@ def _round(items: list[dict[str, Any]], *, reasoning: bool) -> list[dict[str, An
     if calls:
         message["tool_calls"] = [_tool_call(call) for call in calls]
     results = {item.get("call_id"): _text(item, "output") for item in of["function_call_output"]}
-    return [message] + [
+    answers = [
         {"role": "tool", "tool_call_id": i, "content": results.get(i, NOT_CARRIED_OUT)}
         for i in (call["call_id"] for call in calls)
     ]
+    return [message, *answers, *({"role": "user", "content": came_of(item)} for item in of[CODE])]
 
 
 def _tool_call(call: dict[str, Any]) -> dict[str, Any]:

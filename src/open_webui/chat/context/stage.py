@@ -1,16 +1,25 @@
 """What a stage is, and what it may use beside the values of its turn."""
 
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from open_webui.chat.tools import Progress
+from open_webui.chat.places import Places
 from open_webui.chat.turn import Draft, Turn
 from open_webui.config import Config
 from open_webui.connections.gate import Gate
+from open_webui.events import Streamer
 from open_webui.internal.db import Database
 from open_webui.models.files import File
+from open_webui.principal import Principal
+from open_webui.services.event_names import Happened
+from open_webui.tools.port import Progress
+
+if TYPE_CHECKING:
+    from open_webui.services.library import Library
+    from open_webui.services.plugin_filters import Filtering, Filters
+    from open_webui.services.toolbox import Toolbox
 
 
 class PictureReader(Protocol):
@@ -27,6 +36,10 @@ class PictureReader(Protocol):
         """A file's bytes. Raises BlobMissing."""
         ...
 
+    async def keep_text(self, filename: str, text: str) -> str:
+        """Makes a text a file of the person, and gives the file's id. Raises OSError, OuiError."""
+        ...
+
     async def keep(self, value: Any, *, strict: bool = False) -> Any:
         """A JSON value with addresses in place of its data: URLs, which are files of the person then.
 
@@ -35,12 +48,29 @@ class PictureReader(Protocol):
         ...
 
 
+# Hears what has happened, and by whom.
+Note = Callable[[Happened, Principal | None], None]
+
+
+def _unheard(_happened: Happened, _actor: Principal | None) -> None:
+    """Nobody listens."""
+
+
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the server stages and finishers may work with."""
+    """What of the server stages and finishers may work with. emitter: asks pages. library, toolbox, filters: give its
+    documents, tools and filters, which are opened then. note: hears what happens.
+    """
 
     database: Database
     config: Config
     gate: Gate
+    emitter: Streamer
+    library: "Callable[[], Library]"
+    toolbox: "Callable[[], Toolbox]"
+    filters: "Callable[[], Filters]"
+    note: Note = _unheard
+    # Of the sub-agents of this process.
+    places: Places = msgspec.field(default_factory=Places)
 
 
 class StageContext(Progress, Protocol):
@@ -53,11 +83,20 @@ class StageContext(Progress, Protocol):
     @property
     def services(self) -> Services: ...
 
+    # Runs a turn that is a part of this one (loop.answer has set it).
+    part: Any
+    # The filters of the answer, once a stage has found some.
+    filtering: "Filtering | None"
+
     @property
     def pictures(self) -> PictureReader | None: ...
 
     async def replace_statuses(self, action: str, statuses: list[dict[str, Any]]) -> None:
         """`add_status` for each, instead of the stored ones with the same `action`."""
+        ...
+
+    async def add_sources(self, sources: list[dict[str, Any]]) -> None:
+        """Shows and stores sources that were found for the question, all at once."""
         ...
 
     def set_meta(self, name: str, value: Any) -> None:

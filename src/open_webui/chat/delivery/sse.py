@@ -75,7 +75,9 @@ class Stream(Response):
     ends the provider's work within moments.
     """
 
-    def __init__(self, opening: AbstractAsyncContextManager[Reply], form: Form[Any]) -> None:
+    def __init__(self, opening: AbstractAsyncContextManager[Reply], form: Form[Any], first: bytes = b"") -> None:
+        """first: what is said before the provider says anything."""
+        self._first = first
         self._opening = opening
         self._form = form
         self.status_code = 200
@@ -90,6 +92,8 @@ class Stream(Response):
             async with self._opening as reply:
                 begun = True
                 await send({"type": "http.response.start", "status": 200, "headers": list(self._form.headers)})
+                if self._first:
+                    await send({"type": "http.response.body", "body": self._first, "more_body": True})
                 await self._pass_on(reply, send)
         except asyncio.CancelledError:
             # The client is gone, or its right is: there is nobody to tell.

@@ -70,6 +70,7 @@ _ALIKE: Final = (
     r"local(?:ly)?|this machine|own machine|my (?:machine|computer)|gguf",
     r"other (?:machines?|computers?|devices?)|network|lan|from outside|remotely",
     r"exports?|exporting|download\w*",
+    r"th(?:is|e) server|my server|our server",
 )
 # The same of words that are about anything: alone they are no question for the documentation.
 _ALIKE_ANYWHERE: Final = (

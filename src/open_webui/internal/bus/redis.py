@@ -17,31 +17,40 @@ class RedisCarrier(Carrier):
         # Channels are common to all databases of a server.
         self._prefix = f"{prefix}:{servers.database}:bus:"
         self._client: Any = None
-        self._subscription: Any = None
+        # The library's pipelines and subscriptions take several times what its connections do.
+        self._speaking: Any = None
+        self._listening: Any = None
 
     async def connect(self) -> None:
         self._client = await self._servers.connect()
-        self._subscription = self._client.pubsub()
-        await self._subscription.subscribe(self._prefix + ALL, self._prefix + self.channel)
-        for _ in range(2):
+        self._speaking, self._listening = [await self._client.connection_pool.get_connection() for _ in range(2)]
+        channels = [self._prefix + ALL, self._prefix + self.channel]
+        await self._listening.send_command("SUBSCRIBE", *channels)
+        for _ in channels:
             # That it listens now is said for each channel, and is not news.
-            if await self._subscription.parse_response(block=False, timeout=self._servers.timeout) is None:
-                raise TimeoutError("It does not answer.")
+            await self._listening.read_response(push_request=True)
+        # From now on silence is no failure.
+        self._listening.socket_timeout = None
 
     async def read(self) -> None:
-        async for message in self._subscription.listen():
-            if message["type"] == "message":
-                self.receive(message["data"])
+        while True:
+            match await self._listening.read_response(push_request=True):
+                case [b"message", _, data]:
+                    self.receive(data)
 
     async def write(self, batch: Sequence[tuple[str, bytes]]) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        for channel, data in batch:
-            pipeline.publish(self._prefix + channel, data)
-        await pipeline.execute()
+        commands = [("PUBLISH", self._prefix + channel, data) for channel, data in batch]
+        await self._speaking.send_packed_command(self._speaking.pack_commands(commands))
+        for _ in commands:
+            await self._speaking.read_response()
 
     async def disconnect(self) -> None:
-        subscription, client, self._subscription, self._client = self._subscription, self._client, None, None
-        for one in (subscription, client):
+        speaking, listening, client = self._speaking, self._listening, self._client
+        self._speaking = self._listening = self._client = None
+        for one in (speaking, listening):
             if one is not None:
                 with suppress(*failures()):
-                    await one.aclose()
+                    await one.disconnect()
+        if client is not None:
+            with suppress(*failures()):
+                await client.aclose()

@@ -23,7 +23,8 @@ _LONGEST_PAUSE: Final = 2.0
 _PENDING_BYTES: Final = 32 * 2**20
 # What is written at once. A carrier has bounds for what one who listens has not read yet; Redis' is 32 MB.
 _WRITE_BYTES: Final = 2**20
-# Between two writes, unless somebody waits for one: a write of many costs little more than a write of one.
+# Between two writes: a write of many costs little more than a write of one. What somebody waits for goes at once, or with
+# what is about to go.
 _WRITE_SECONDS: Final = 0.01
 
 

@@ -4,6 +4,9 @@ from typing import Any, NotRequired, TypedDict
 
 from open_webui.schemas.replies.shape import Object
 
+# What an action returned.
+Acted = Object | list[Any] | str | float | bool | None
+
 
 class Choice(TypedDict):
     index: NotRequired[int]
@@ -20,6 +23,26 @@ class Completion(TypedDict):
     model: NotRequired[str]
     choices: list[Choice]
     usage: NotRequired[Object | None]
+
+
+class AnthropicMessage(TypedDict):
+    """Anthropic's message."""
+
+    id: str
+    type: str
+    role: str
+    model: str
+    content: list[Object]
+    stop_reason: str | None
+    stop_sequence: str | None
+    usage: Object
+
+
+class CountedTokens(TypedDict):
+    """estimated: the number is a guess from the text's length."""
+
+    input_tokens: int
+    estimated: bool
 
 
 class Started(TypedDict):

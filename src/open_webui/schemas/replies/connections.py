@@ -20,20 +20,26 @@ class OllamaConfig(TypedDict):
     OLLAMA_API_CONFIGS: Object
 
 
-class ConnectionsModel(TypedDict):
-    """A connection's model. Under the name of its kind stands what its provider says about it."""
+class _Model(TypedDict):
+    """A model. Under the name of its kind stands what its provider says about it."""
 
     id: str
     name: str
     object: str
     created: int
     owned_by: str
-    connection_type: str
     provider: NotRequired[str]
     urlIdx: NotRequired[int | None]
     openai: NotRequired[Object]
     ollama: NotRequired[Object]
     local: NotRequired[Object]
+    pipeline: NotRequired[Object]
+
+
+class ConnectionsModel(_Model):
+    """A connection's model."""
+
+    connection_type: str
 
 
 class OfferedModel(ConnectionsModel):
@@ -46,9 +52,11 @@ class OfferedModels(TypedDict):
     data: list[OfferedModel]
 
 
-class ListedModel(ConnectionsModel):
-    """A model that can be chosen. preset: it is one that somebody made of another."""
+class ListedModel(_Model):
+    """A model that can be chosen. preset: it is one that somebody made of another. arena: others answer behind its name."""
 
+    connection_type: NotRequired[str]
+    arena: NotRequired[bool]
     info: NotRequired[Object]
     preset: NotRequired[bool]
     actions: list[Object]
@@ -78,6 +86,25 @@ class ProvidersModels(TypedDict):
     """A provider's own list of models."""
 
     object: NotRequired[str]
+    data: list[Object]
+
+
+class PipelinesServer(TypedDict):
+    url: str
+    idx: int
+
+
+class PipelinesServers(TypedDict):
+    data: list[PipelinesServer]
+
+
+# What a pipelines server answers is its own: an object, or null where a pipeline has nothing that can be set.
+PipelinesAnswer = Object | bool | None
+
+
+class Pipelines(TypedDict):
+    """A pipelines server's own list."""
+
     data: list[Object]
 
 

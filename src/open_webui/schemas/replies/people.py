@@ -115,13 +115,13 @@ class UserVariables(TypedDict):
     variables: NotRequired[dict[str, str]]
 
 
-class NamedGroup(TypedDict):
+class Named(TypedDict):
     id: str
     name: str
 
 
 class ActivePerson(User):
-    groups: NotRequired[list[NamedGroup] | None]
+    groups: NotRequired[list[Named] | None]
     is_active: bool
 
 
@@ -168,16 +168,40 @@ class Active(TypedDict):
     active: bool
 
 
-class UserPreview(TypedDict):
-    """What somebody may do."""
+class Usable(TypedDict):
+    """Things that somebody may use, by name, and how many there are at all."""
 
-    user: Person
+    items: list[Named]
+    total: int
+
+
+class UserPreview(TypedDict):
+    """What somebody may do and use."""
+
+    user: Named
+    groups: list[Named]
+    models: Usable
+    knowledge: Usable
+    tools: Usable
     permissions: dict[str, dict[str, bool]]
-    group_ids: list[str]
+
+
+class DefaultModels(TypedDict):
+    """With which models chats begin, and by which group. None: the group, or all of them, say nothing."""
+
+    local: list[str] | None
+    effective: list[str]
+    source_group_id: str | None
 
 
 class GroupPreview(TypedDict):
-    """What a member of a group may do."""
+    """What a member of a group may do and use."""
 
-    group: Group
+    group: Named
+    default_models: DefaultModels
+    models: Usable
+    knowledge: Usable
+    tools: Usable
     permissions: dict[str, dict[str, bool]]
+    inherited_permissions: dict[str, dict[str, bool]]
+    effective_permissions: dict[str, dict[str, bool]]

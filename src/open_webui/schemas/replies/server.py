@@ -12,9 +12,12 @@ class Done(TypedDict):
 
 
 class Ready(Done):
-    """bus: false, where what carries news between the processes is away. Else it isn't named."""
+    """bus: false, where what carries news between the processes is away. vectors: false, where the service is away in which
+    the vectors of documents lie, so that words alone are searched. Else they aren't named.
+    """
 
     bus: NotRequired[bool]
+    vectors: NotRequired[bool]
 
 
 class Told(Done):
@@ -49,6 +52,12 @@ class Icon(TypedDict):
     purpose: str
 
 
+class ShareTarget(TypedDict):
+    action: str
+    method: str
+    params: dict[str, str]
+
+
 class Manifest(TypedDict):
     name: str
     short_name: str
@@ -57,6 +66,7 @@ class Manifest(TypedDict):
     display: str
     background_color: str
     icons: list[Icon]
+    share_target: ShareTarget
 
 
 class Config(TypedDict):

@@ -45,6 +45,11 @@ class ToolServersConfig(TypedDict):
     TOOL_SERVER_CONNECTIONS: list[Object]
 
 
+class OAuthClient(TypedDict):
+    status: bool
+    oauth_client_info: str
+
+
 class CodeConfig(TypedDict):
     ENABLE_CODE_EXECUTION: bool
     CODE_EXECUTION_ENGINE: str
@@ -61,6 +66,12 @@ class CodeConfig(TypedDict):
     CODE_INTERPRETER_JUPYTER_AUTH_TOKEN: str | None
     CODE_INTERPRETER_JUPYTER_AUTH_PASSWORD: str | None
     CODE_INTERPRETER_JUPYTER_TIMEOUT: int | None
+
+
+class CodeRan(TypedDict):
+    stdout: str
+    stderr: str
+    result: str | None
 
 
 class SubagentsConfig(TypedDict):
@@ -91,6 +102,12 @@ class ModelDefaults(TypedDict):
 
 class TerminalServersConfig(TypedDict):
     TERMINAL_SERVER_CONNECTIONS: list[Object]
+
+
+class TerminalServer(TypedDict):
+    id: str
+    url: str
+    name: str
 
 
 class LdapSwitch(TypedDict):

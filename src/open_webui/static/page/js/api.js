@@ -12,8 +12,8 @@ export function onSignedOut(listener) {
   listeners.signedOut = listener;
 }
 
-function detailOf(body, status) {
-  const detail = body?.detail ?? body?.error?.message ?? body?.message;
+export function detailOf(body, status) {
+  const detail = body?.detail?.message ?? body?.detail ?? body?.error?.message ?? body?.message;
   if (typeof detail === 'string') return detail;
   if (Array.isArray(detail) && detail[0]?.msg) {
     const where = (detail[0].loc ?? []).filter((part) => part !== 'body').join('.');
@@ -29,8 +29,8 @@ async function call(method, path, body, { probe = true, signal, heard } = {}) {
     response = await fetch(path, {
       method,
       credentials: 'same-origin',
-      headers: { accept: 'application/json', ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
-      body: body === undefined ? undefined : JSON.stringify(body),
+      headers: { accept: 'application/json', ...(body === undefined || body instanceof FormData ? {} : { 'content-type': 'application/json' }) },
+      body: body === undefined || body instanceof FormData ? body : JSON.stringify(body),
       signal,
     });
   } catch (error) {
@@ -95,6 +95,13 @@ export const models = {
   toggle: (modelId) => post(`/api/v1/models/model/toggle?id=${id(modelId)}`),
 };
 
+export const plugins = {
+  tools: () => get('/api/v1/tools/'),
+  terminals: () => get('/api/v1/terminals/'),
+  functions: () => get('/api/v1/functions/'),
+  skills: () => get('/api/v1/skills/'),
+};
+
 export const connections = {
   openai: () => get('/openai/config'),
   updateOpenai: (config) => post('/openai/config/update', config),
@@ -119,6 +126,9 @@ export const chats = {
   unshare: (chatId) => call('DELETE', `/api/v1/chats/${id(chatId)}/share`),
   remove: (chatId) => call('DELETE', `/api/v1/chats/${id(chatId)}`),
   setHistory: (chatId, history) => post(`/api/v1/chats/${id(chatId)}`, { chat: { history } }),
+  setFiles: (chatId, files) => post(`/api/v1/chats/${id(chatId)}`, { chat: { files } }),
+  // A call of a tool that waits for its person: action approve, reject or answer.
+  resolve: (chatId, messageId, given) => post(`/api/v1/chats/${id(chatId)}/messages/${id(messageId)}/resolve`, given),
   setParams: (chatId, params) => call('PATCH', `/api/v1/chats/${id(chatId)}/params`, params),
   removeMessage: (chatId, messageId) => call('DELETE', `/api/v1/chats/${id(chatId)}/messages/${id(messageId)}`),
   shared: (shareId) => get(`/api/v1/chats/share/${id(shareId)}`, { probe: false }),

@@ -1,5 +1,6 @@
 // The server's interface for the parts of the page that are loaded when somebody opens them.
 import { get, id, post, put, remove } from './api.js';
+import { diffOf, linesOfModel } from './diff.js';
 
 export const chats = {
   clone: (chatId) => post(`/api/v1/chats/${id(chatId)}/clone`, {}),
@@ -37,6 +38,46 @@ export const sharing = {
   person: (userId) => get(`/api/v1/users/${id(userId)}/info`),
 };
 
+export const evaluations = {
+  create: (body) => post('/api/v1/evaluations/feedback', body),
+  update: (feedbackId, body) => post(`/api/v1/evaluations/feedback/${id(feedbackId)}`, body),
+  remove: (feedbackId) => remove(`/api/v1/evaluations/feedback/${id(feedbackId)}`),
+  list: (page) => get(`/api/v1/evaluations/feedbacks/list?page=${page}`),
+  leaderboard: (topic) => get(`/api/v1/evaluations/leaderboard${topic ? `?query=${id(topic)}` : ''}`),
+  config: () => get('/api/v1/evaluations/config'),
+  setConfig: (changes) => post('/api/v1/evaluations/config', changes),
+};
+
+export const analytics = {
+  get: (what, query) => get(`/api/v1/analytics/${what}?${new URLSearchParams(query)}`),
+};
+
+export const files = {
+  own: (text, limit) => get(`/api/v1/files/user/search?filename=${id(`*${text.replaceAll(/[*?[\]]/g, '?')}*`)}&limit=${limit}`),
+};
+
+export const knowledge = {
+  search: (text, page) => get(`/api/v1/knowledge/search?query=${id(text)}&page=${page}`),
+  get: (baseId) => get(`/api/v1/knowledge/${id(baseId)}`),
+  create: (name) => post('/api/v1/knowledge/create', { name, description: '' }),
+  update: (baseId, name, description) => post(`/api/v1/knowledge/${id(baseId)}/update`, { name, description }),
+  allow: (baseId, grants) => post(`/api/v1/knowledge/${id(baseId)}/access/update`, { access_grants: grants }),
+  remove: (baseId) => remove(`/api/v1/knowledge/${id(baseId)}/delete`),
+  files: (baseId, page) => get(`/api/v1/knowledge/${id(baseId)}/files?page=${page}`),
+  pending: (baseId) => get(`/api/v1/knowledge/${id(baseId)}/files/pending`),
+  readAgain: (baseId, fileId) => post(`/api/v1/knowledge/${id(baseId)}/file/update`, { file_id: fileId }),
+  removeFile: (baseId, fileId) => post(`/api/v1/knowledge/${id(baseId)}/file/remove`, { file_id: fileId }),
+};
+
+export const memories = {
+  list: () => get('/api/v1/memories/'),
+  search: (text) => post('/api/v1/memories/search', { query: text, limit: 100 }),
+  add: (content, type) => post('/api/v1/memories/add', { content, type }),
+  update: (memoryId, content, type) => post(`/api/v1/memories/${id(memoryId)}/update`, { content, type }),
+  remove: (memoryId) => remove(`/api/v1/memories/${id(memoryId)}`),
+  clear: () => remove('/api/v1/memories/delete/user'),
+};
+
 export const apiKeys = {
   exists: () => get('/api/v1/auths/api_key').then(() => true, (error) => (error.status === 404 ? false : Promise.reject(error))),
   create: () => post('/api/v1/auths/api_key'),
@@ -62,4 +103,150 @@ export const affect = {
 export const modelDefaults = {
   read: () => get('/api/v1/configs/models'),
   write: (config) => post('/api/v1/configs/models', config),
+};
+
+export const retrieval = {
+  config: () => get('/api/v1/retrieval/config'),
+  setConfig: (config) => post('/api/v1/retrieval/config/update', config),
+  embedding: () => get('/api/v1/retrieval/embedding'),
+  setEmbedding: (config) => post('/api/v1/retrieval/embedding/update', config),
+  state: () => get('/api/v1/retrieval/state'),
+  query: (baseId, query) => post('/api/v1/retrieval/query/collection', { collection_names: [baseId], query, trace: true }),
+};
+
+const servers = (path) => ({
+  get: () => get(path),
+  set: (config) => post(path, config),
+  verify: (entry) => post(`${path}/verify`, entry),
+});
+export const pipelines = {
+  servers: () => get('/api/v1/pipelines/list'),
+  // idx: the server's place among the connections.
+  of: (idx) => {
+    const at = (pipelineId, what) => `/api/v1/pipelines/${id(pipelineId)}/valves${what}?urlIdx=${idx}`;
+    return {
+      list: () => get(`/api/v1/pipelines/?urlIdx=${idx}`),
+      add: (url) => post('/api/v1/pipelines/add', { url, urlIdx: idx }),
+      upload: (file) => {
+        const form = new FormData();
+        form.append('urlIdx', idx);
+        form.append('file', file);
+        return post('/api/v1/pipelines/upload', form);
+      },
+      remove: (pipelineId) => remove('/api/v1/pipelines/delete', { id: pipelineId, urlIdx: idx }),
+      valves: (pipelineId) => get(at(pipelineId, '')),
+      valvesForm: (pipelineId) => get(at(pipelineId, '/spec')),
+      setValves: (pipelineId, values) => post(at(pipelineId, '/update'), values),
+    };
+  },
+};
+export const terminalServers = servers('/api/v1/configs/terminal_servers');
+
+export const code = {
+  config: () => get('/api/v1/configs/code_execution'),
+  setConfig: (config) => post('/api/v1/configs/code_execution', config),
+};
+
+// kind: tools or functions.
+const pluginCalls = (kind) => {
+  const base = `/api/v1/${kind}`;
+  const of = (pluginId, what = '') => `${base}/id/${id(pluginId)}${what}`;
+  return {
+    list: () => get(`${base}/list`),
+    get: (pluginId) => get(of(pluginId)),
+    create: (row) => post(`${base}/create`, row),
+    update: (pluginId, row) => post(of(pluginId, '/update'), row),
+    remove: (pluginId) => remove(of(pluginId, '/delete')),
+    allow: (pluginId, grants) => post(of(pluginId, '/access/update'), { access_grants: grants }),
+    // what: toggle, or toggle/global.
+    toggle: (pluginId, what) => post(of(pluginId, `/${what}`)),
+    // whose: '' what counts for all, '/user' one's own.
+    valves: (pluginId, whose) => get(of(pluginId, `/valves${whose}`)),
+    valvesForm: (pluginId, whose) => get(of(pluginId, `/valves${whose}/spec`)),
+    setValves: (pluginId, whose, values) => post(of(pluginId, `/valves${whose}/update`), values),
+    history: (pluginId, page = 1) => get(of(pluginId, `/history?page=${page}`)),
+    diff: (pluginId, from, to) => get(of(pluginId, `/history/diff?from_id=${id(from)}&to_id=${id(to)}`)),
+    restore: (pluginId, version) => post(of(pluginId, '/update/version'), { version_id: version }),
+    export: () => get(`${base}/export`),
+    load: (url) => post(`${base}/load/url`, { url }),
+  };
+};
+
+export const plugins = { tools: pluginCalls('tools'), functions: pluginCalls('functions'), check: (content) => post('/api/v1/plugins/check', { content }), events: () => get('/api/v1/plugins/events') };
+
+const model = (what, modelId) => `/api/v1/models/model${what}?id=${id(modelId)}`;
+const versionOfModel = (modelId, version) => get(model(`/history/${id(version)}`, modelId)).then(({ snapshot }) => linesOfModel(snapshot));
+
+// Models that people make of others.
+export const ownModels = {
+  list: (page) => get(`/api/v1/models/list?page=${page}`),
+  get: (modelId) => get(model('', modelId)),
+  create: (row) => post('/api/v1/models/create', row),
+  update: (row) => post('/api/v1/models/model/update', row),
+  remove: (modelId) => post('/api/v1/models/model/delete', { id: modelId }),
+  allow: (modelId, grants) => post('/api/v1/models/model/access/update', { id: modelId, access_grants: grants }),
+  toggle: (modelId) => post(model('/toggle', modelId)),
+  history: (modelId, page) => get(`${model('/history', modelId)}&page=${page}`),
+  diff: async (modelId, from, to) => {
+    const [before, after] = await Promise.all([from, to].map((version) => versionOfModel(modelId, version)));
+    return { content_diff: before === after ? '' : diffOf(before, after).join('\n'), line_endings_only: false };
+  },
+  restore: (modelId, version) => post(model('/update/version', modelId), { version_id: version }),
+  removeVersion: (modelId, version) => remove(model(`/history/${id(version)}`, modelId)),
+};
+
+const skillCalls = pluginCalls('skills');
+const skill = (skillId, what) => `/api/v1/skills/id/${id(skillId)}${what}`;
+const formOf = (chosen, decisions) => {
+  const form = new FormData();
+  for (const file of chosen) form.append('files', file, file.name);
+  if (decisions) form.append('decisions', JSON.stringify(decisions));
+  return form;
+};
+
+const promptCalls = pluginCalls('prompts');
+const prompt = (promptId, what) => `/api/v1/prompts/id/${id(promptId)}${what}`;
+
+export const prompts = {
+  ...promptCalls,
+  list: ({ page = 1, query = '', tag = '', view = '' }) => get(`/api/v1/prompts/list?page=${page}&query=${id(query)}&tag=${id(tag)}&view_option=${id(view)}`),
+  // Those that are off, too.
+  all: async () => {
+    const found = [];
+    for (let page = 1; page <= 500; page += 1) {
+      const { items } = await prompts.list({ page });
+      if (!items.length) break;
+      found.push(...items);
+    }
+    return found;
+  },
+  tags: () => get('/api/v1/prompts/tags'),
+  history: (promptId) => get(prompt(promptId, '/history')),
+  diff: async (promptId, from, to) => {
+    const { from_snapshot: before, to_snapshot: after, content_diff: lines, line_endings_only } = await get(prompt(promptId, `/history/diff?from_id=${id(from)}&to_id=${id(to)}`));
+    const told = ['name', 'tags'].filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name])).map((name) => `${name}: ${JSON.stringify(before[name])} → ${JSON.stringify(after[name])}`);
+    return { content_diff: [...told, ...lines.filter((line) => !/^(--- |\+\+\+ )v[0-9a-f-]{8}$/.test(line))].join('\n'), line_endings_only };
+  },
+  removeVersion: (promptId, version) => remove(prompt(promptId, `/history/${id(version)}`)),
+};
+
+export const skills = {
+  ...skillCalls,
+  list: (page) => get(`/api/v1/skills/list?page=${page}`),
+  files: (skillId) => get(skill(skillId, '/files')),
+  fileAddress: (skillId, version, path) => skill(skillId, `/files/content?version_id=${id(version)}&path=${id(path)}`),
+  // All files that differ as one text, each below its name.
+  diff: async (skillId, from, to) => {
+    const between = `from_id=${id(from)}&to_id=${id(to)}`;
+    const { files, metadata } = await get(skill(skillId, `/history/diff?${between}`));
+    const parts = await Promise.all(files.map(async ({ path, status }) => {
+      const { diff, binary } = await get(skill(skillId, `/history/diff/file?${between}&path=${id(path)}`));
+      return `${path} (${binary ? `${status}, no text` : status})\n${diff.replace(/^--- .*\n\+\+\+ .*\n/, '')}`;
+    }));
+    const told = Object.entries(metadata).map(([name, { before, after }]) => `${name}: ${JSON.stringify(before)} → ${JSON.stringify(after)}`);
+    return { content_diff: [...told, ...parts].join('\n'), line_endings_only: false };
+  },
+  restore: (skillId, version, expected) => post(skill(skillId, '/update/version'), { version_id: version, expected_version_id: expected }),
+  preview: (chosen) => post('/api/v1/skills/import/preview', formOf(chosen)),
+  import: (chosen, decisions) => post('/api/v1/skills/import', formOf(chosen, decisions)),
 };

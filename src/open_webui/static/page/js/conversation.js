@@ -1,20 +1,24 @@
 // The open chat: fetches it, folds live frames into it, and tells the view what changed. It knows no DOM.
 import * as api from './api.js';
-import { branch } from './prefs.js';
-import { anySet, layered, ownParams } from './own.js';
+import { part, toast } from './dom.js';
+import { branch, chosen } from './prefs.js';
+import { anySet, layered, ownMemory, ownParams } from './own.js';
+import { inOrder } from './order.js';
 import { emitChat, isTemporary, sessionId } from './socket.js';
-import { chosenModel, isAdmin, may, set, state } from './state.js';
-import { contentText, isRunning, isStale, plainText, reduce, version } from './stream.js';
+import { chosenModel, filtersToChoose, isAdmin, known, may, set, state } from './state.js';
+import { asList, contentText, isRunning, isStale, plainText, reduce, version } from './stream.js';
 import { currentLeaf, deepestLeaf, parallel, pathTo, without } from './tree.js';
-import { ask, promptVariables, regenerate, resume, uuid } from './turns.js';
+import { ask, documents, promptVariables, regenerate, resume, uuid } from './turns.js';
 
 const MESSAGE_EVENTS = new Set([
   'response:completion', 'chat:completion', 'chat:message:error', 'chat:tasks:cancel', 'chat:message:follow_ups', 'status', 'source', 'citation',
-  'message', 'chat:message:delta', 'replace', 'chat:message', 'files', 'chat:message:files',
+  'message', 'chat:message:delta', 'replace', 'chat:message', 'files', 'chat:message:files', 'embeds',
 ]);
 const EMPTY = { messages: {}, currentId: null };
 
 export const conversation = {
+  // Counts the chats that were gone to: what was begun in one is not ended in another. A new chat that gets its id stays the same.
+  visit: 0,
   chatId: null,
   title: '',
   pinned: false,
@@ -23,6 +27,16 @@ export const conversation = {
   folderId: null,
   temporary: false,
   params: {},
+  // What the model has noted down to do, as it says itself.
+  tasks: [],
+  // Documents and knowledge bases that go along with every question.
+  files: [],
+  // Whether answers look into the web first.
+  web: false,
+  // Whether the model may have code run.
+  code: false,
+  // Tools, skills and filters that are switched on, and the terminal: {toolIds, filterIds, skillIds, terminalId}.
+  chosen: { toolIds: [], filterIds: [], skillIds: [] },
   history: EMPTY,
   loading: false,
   problem: null,
@@ -37,6 +51,8 @@ export function listen(handlers) {
 // Frames that came while the chat was being fetched, or before their message was known.
 let pending = [];
 let fetching = null;
+// Whether something was told meanwhile that the fetched chat may lack, and that has no number by which to know.
+let toldMeanwhile = false;
 let refetchTimer = 0;
 
 export function path() {
@@ -53,12 +69,13 @@ export function isBusy() {
 }
 
 function become(chatId, fields) {
-  Object.assign(conversation, { chatId, title: '', pinned: false, archived: false, shareId: null, folderId: null, temporary: false, params: {}, history: EMPTY, loading: false, problem: null }, fields);
+  Object.assign(conversation, { chatId, title: '', pinned: false, archived: false, shareId: null, folderId: null, temporary: false, params: {}, tasks: [], files: [], chosen: chosen.get(chatId), history: EMPTY, loading: false, problem: null }, fields);
   pending = [];
   set({ chatId });
 }
 
 export function openNew() {
+  if (conversation.chatId !== null || path().length) conversation.visit += 1;
   if (conversation.chatId) emitChat(conversation.chatId, 'leave');
   become(null, { temporary: alwaysTemporary() });
   listeners.structure();
@@ -68,6 +85,27 @@ export function openNew() {
 // Of some people an administrator lets no chat be kept.
 export const alwaysTemporary = () => !isAdmin() && state.user?.permissions?.chat?.temporary_enforced === true;
 export const mayBeTemporary = () => may('chat.temporary') && conversation.chatId === null;
+
+export function setWeb(on) {
+  conversation.web = on;
+}
+
+export function setCode(on) {
+  conversation.code = on;
+}
+
+export function setChosen(given) {
+  conversation.chosen = given;
+  chosen.set(conversation.chatId, given);
+  listeners.head();
+}
+
+// Those that are still there; before they are known, all that were chosen.
+function taking() {
+  const still = (ids, rows) => (rows ? ids.filter((id) => rows.some((row) => row.id === id)) : ids);
+  const { terminalId } = conversation.chosen;
+  return { terminalId: still([terminalId ?? ''], state.terminals)[0] || null, toolIds: still(conversation.chosen.toolIds, state.tools), filterIds: still(conversation.chosen.filterIds, state.functions && filtersToChoose()), skillIds: still(conversation.chosen.skillIds, state.skills) };
+}
 
 export function setTemporary(on) {
   if (!mayBeTemporary() || alwaysTemporary()) return;
@@ -86,6 +124,7 @@ export async function setParams(params) {
 
 export async function open(chatId) {
   if (conversation.chatId && conversation.chatId !== chatId) emitChat(conversation.chatId, 'leave');
+  conversation.visit += 1;
   const row = [...state.chats, ...state.pinned].find((chat) => chat.id === chatId);
   become(chatId, { loading: true, title: row?.title ?? '' });
   listeners.structure();
@@ -112,6 +151,7 @@ export async function refetch() {
     return;
   }
   fetching = chatId;
+  toldMeanwhile = false;
   try {
     const chat = await api.chats.get(chatId);
     if (conversation.chatId === chatId) take(chat);
@@ -122,7 +162,10 @@ export async function refetch() {
       listeners.structure();
     }
   } finally {
-    if (fetching === chatId) fetching = null;
+    if (fetching === chatId) {
+      fetching = null;
+      if (toldMeanwhile) refetchSoon();
+    }
   }
 }
 
@@ -144,12 +187,15 @@ export function takeHead(chat) {
   conversation.shareId = chat.share_id ?? null;
   conversation.folderId = chat.folder_id ?? null;
   conversation.params = chat.chat?.params ?? {};
+  conversation.tasks = asList(chat.tasks);
+  if (!sending.size) conversation.files = documents(chat.chat?.files);
   listeners.head();
 }
 
 // Nobody is signed in any more.
 export function forget() {
   listen({ structure() {}, message() {}, head() {}, moved() {} });
+  conversation.visit += 1;
   become(null, {});
 }
 
@@ -211,6 +257,11 @@ export function receive(envelope) {
     listeners.head();
     return;
   }
+  if (data.type === 'chat:message:tasks') {
+    conversation.tasks = asList(data.data?.tasks);
+    listeners.head();
+    return;
+  }
   if (data.type === 'chat:reload' || data.type === 'chat:access' || data.type === 'chat:outlet') {
     refetchSoon();
     return;
@@ -222,7 +273,8 @@ export function receive(envelope) {
     return;
   }
   if (!MESSAGE_EVENTS.has(data.type) || !id) return;
-  if (data.type === 'chat:completion' && typeof data.data?.title === 'string') conversation.title = data.data.title;
+  if (fetching === chatId && data.type !== 'response:completion') toldMeanwhile = true;
+  if (data.type === 'chat:completion' && data.data?.title && typeof data.data.title === 'string') conversation.title = data.data.title;
   if (conversation.loading || !conversation.history.messages[id]) {
     pending.push(envelope);
     if (!conversation.loading) refetchSoon();
@@ -240,31 +292,74 @@ export function markRead() {
 const sending = new Set();
 let stopWanted = false;
 
+// Tool servers of one's own that take part; most people have none, and load nothing for it.
+async function ownServers() {
+  if (state.config.features?.enable_direct_integrations !== true) return [];
+  return (await part(import('./own-servers.js'))).offered((text) => toast(text, 'error'));
+}
+
+const mayRemember = () => state.config.features?.enable_memories === true && may('features.memories');
+
+// What an ask takes along. Whoever goes to another chat meanwhile has asked in this one, as it was.
 async function context() {
+  const before = { ...conversation, ...taking() };
+  // A chat may be there before the models are.
+  await known('models');
   const model = chosenModel();
   if (!model) throw new Error('Choose a model first.');
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone ?? 'UTC';
   const now = new Date();
-  const [own, session] = await Promise.all([ownParams(), sessionId()]);
-  if (conversation.temporary && conversation.chatId === null) become(`temporary:${uuid()}`, { temporary: true, params: conversation.params, title: 'Temporary chat' });
+  const [own, session, toolServers, memory] = await Promise.all([ownParams(), sessionId(), ownServers(), mayRemember() && ownMemory()]);
+  const left = conversation.visit !== before.visit;
+  if (left && before.temporary) throw new Error('The temporary chat was left before this was sent.');
+  if (!left && conversation.temporary && conversation.chatId === null) become(`temporary:${uuid()}`, { temporary: true, params: conversation.params, files: conversation.files, chosen: conversation.chosen, title: 'Temporary chat' });
+  const { visit, chatId, params, files, web, code, temporary, history, terminalId, toolIds, filterIds, skillIds } = left ? before : { ...conversation, ...taking() };
   return {
-    chatId: conversation.chatId,
+    visit,
+    chatId,
     user: state.user,
     model,
     also: state.also.map((id) => state.models.find((each) => each.id === id)).filter(Boolean),
     now,
     variables: promptVariables(state.user, now, navigator.language ?? 'en', zone),
     sessionId: session,
-    params: layered(own, conversation.params),
-    temporary: conversation.temporary,
-    history: conversation.history,
+    params: layered(own, params),
+    files,
+    web,
+    code,
+    memory,
+    terminalId,
+    toolIds,
+    filterIds,
+    skillIds,
+    toolServers,
+    temporary,
+    history,
   };
 }
 
-async function start(turn) {
-  const before = conversation.history;
+// Documents of a chat go along with its next questions, too. A new chat is stored with them.
+async function keepFiles(chatId, before, { files }) {
+  if (chatId && !isTemporary(chatId) && files.length > before.length) await inTurn(() => api.chats.setFiles(chatId, files)).catch(() => {});
+}
+
+const inTurn = inOrder();
+
+// given: the context. In a chat that was left meanwhile nothing is shown; its list tells what becomes of it.
+async function start(turn, given) {
+  if (given.visit !== conversation.visit) {
+    await api.turns.start(turn.body);
+    await keepFiles(given.chatId, given.files, turn.body);
+    return;
+  }
+  await startHere(turn);
+}
+
+async function startHere(turn) {
+  const before = { history: conversation.history, files: conversation.files };
   const ids = [turn.history.messages[turn.answerId].parentId, turn.answerId, ...(turn.body.message_ids ?? []).map((each) => each.message_id)];
   conversation.history = turn.history;
+  conversation.files = turn.body.files;
   ids.forEach((id) => sending.add(id));
   if (conversation.chatId) branch.forget(conversation.chatId);
   listeners.structure();
@@ -272,20 +367,25 @@ async function start(turn) {
   try {
     const reply = await api.turns.start(turn.body);
     if (!askedIn && reply.chat_id && conversation.chatId === null && conversation.history.messages[turn.answerId]) adopt(reply.chat_id);
+    await keepFiles(askedIn, before.files, turn.body);
   } catch (error) {
     if (conversation.history.messages[turn.answerId]) {
-      conversation.history = before;
+      Object.assign(conversation, before);
       listeners.structure();
     }
     throw error;
   } finally {
     ids.forEach((id) => sending.delete(id));
+    // A stop that was meant for it is meant for no other.
+    if (!sending.size) stopWanted = false;
   }
 }
 
 // A new chat gets its id with the reply; frames that came earlier were kept aside by their chat id.
 function adopt(chatId) {
   conversation.chatId = chatId;
+  chosen.set(chatId, conversation.chosen);
+  chosen.forget(null);
   set({ chatId });
   emitChat(chatId, 'join');
   if (anySet(conversation.params)) setParams(conversation.params).catch(() => {});
@@ -308,12 +408,28 @@ export async function send(text, files) {
   if (conversation.loading) throw new Error('The chat is still being loaded.');
   if (isBusy()) throw new Error('An answer is still being written. Wait for it, or stop it.');
   const { currentId } = conversation.history;
-  await start(ask(await context(), conversation.history, currentId, text, files));
+  const given = await context();
+  await start(ask(given, given.history, currentId, text, files), given);
+}
+
+// A document no longer goes along with the questions of this chat; those that had it keep its name.
+export async function dropFile(file) {
+  const { visit, chatId, temporary } = conversation;
+  const key = (each) => each.id ?? each.url ?? each.name;
+  const without = () => conversation.files.filter((each) => key(each) !== key(file));
+  await inTurn(async () => {
+    // What others took away or added is seen here, also what came while this was on its way.
+    if (conversation.visit !== visit) return;
+    if (chatId && !temporary) await api.chats.setFiles(chatId, without());
+    if (conversation.visit === visit) conversation.files = without();
+  });
+  listeners.head();
 }
 
 export async function editAndSend(messageId, text) {
   const { parentId, files } = conversation.history.messages[messageId];
-  await start(ask(await context(), conversation.history, parentId ?? null, text, files));
+  const given = await context();
+  await start(ask(given, given.history, parentId ?? null, text, files), given);
 }
 
 export async function answerAgain(answerId) {
@@ -322,11 +438,12 @@ export async function answerAgain(answerId) {
   const given = await context();
   // One of several is asked again itself.
   const own = parallel(messages, answerId).length ? state.models.find((each) => each.id === model) : null;
-  await start(own ? regenerate({ ...given, model: own }, conversation.history, parentId, modelIdx) : regenerate(given, conversation.history, parentId));
+  await start(own ? regenerate({ ...given, model: own }, given.history, parentId, modelIdx) : regenerate(given, given.history, parentId), given);
 }
 
 export async function goOn(answerId) {
-  await start(resume(await context(), conversation.history, answerId));
+  const given = await context();
+  await start(resume(given, given.history, answerId), given);
 }
 
 // The chat goes on below this answer, with its model alone.
@@ -352,7 +469,7 @@ export async function merge(answerIds) {
     chat.history.messages[at].merged = merged;
     await api.chats.setHistory(chatId, chat.history);
   }
-  if (conversation.chatId !== chatId) return;
+  if (conversation.chatId !== chatId || !conversation.history.messages[at]) return;
   conversation.history.messages[at] = { ...conversation.history.messages[at], merged };
   listeners.message(at);
 }

@@ -129,7 +129,18 @@ export async function copyWithTick(control, text) {
 let counter = 0;
 export const freshId = (prefix) => `${prefix}-${(counter += 1)}`;
 
-export function openDialog({ title, className = '', content, onclose }) {
+// What somebody types in, with the place where they were: a browser that gives the focus back to it gives no cursor.
+function cursorOf(field) {
+  const isText = field?.localName === 'textarea' || (field?.localName === 'input' && field.selectionStart !== null);
+  return isText ? { value: field.value, start: field.selectionStart, end: field.selectionEnd } : null;
+}
+
+function putCursor(field, cursor) {
+  if (cursor && field.value === cursor.value) field.setSelectionRange(cursor.start, cursor.end);
+}
+
+// ofChat: it is about the chat that is open, and goes with it.
+export function openDialog({ title, className = '', content, onclose, ofChat = false }) {
   const id = freshId('dialog');
   const close = () => dialog.close();
   const dialog = h(
@@ -139,17 +150,28 @@ export function openDialog({ title, className = '', content, onclose }) {
     h('div.dialog-body', {}, content),
   );
   if (className) dialog.classList.add(className);
+  dialog.toggleAttribute('data-of-chat', ofChat);
   const before = document.activeElement;
-  dialog.addEventListener('click', (event) => event.target === dialog && close());
+  const cursor = cursorOf(before);
+  // A click beside it closes it. One that began inside is somebody's who marks text: its target is the dialog, too.
+  let pressed = null;
+  dialog.addEventListener('pointerdown', (event) => { pressed = event.target; });
+  dialog.addEventListener('click', (event) => event.target === dialog && pressed === dialog && close());
   dialog.addEventListener('close', () => {
     dialog.remove();
     onclose?.();
     // The browser gave the focus back when it closed. This comes later: whoever is typing somewhere by now goes on there.
-    if (before?.isConnected && document.activeElement === document.body) before.focus();
+    if (!before?.isConnected) return;
+    if (document.activeElement === document.body) before.focus();
+    if (document.activeElement === before) putCursor(before, cursor);
   });
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
+}
+
+export function closeDialogsOfChat() {
+  for (const dialog of document.querySelectorAll('dialog[data-of-chat]')) dialog.close();
 }
 
 export function confirmDialog({ title, text, action, danger = true }) {
@@ -173,20 +195,30 @@ export function confirmDialog({ title, text, action, danger = true }) {
   });
 }
 
-export function promptDialog({ title, label, value, action }) {
+// work(text): what is done with it while the dialog is open; what was typed stays there where it fails. Gives what work gives,
+// the text where there is none, and null where somebody went away.
+export function promptDialog({ title, label, value, action, work = (text) => text, maxlength = 200 }) {
   return new Promise((resolve) => {
     let answer = null;
+    let busy = false;
     const id = freshId('field');
-    const input = h('input', { id, value, required: true, maxlength: 200, autocomplete: 'off' });
+    const input = h('input', { id, value, required: true, maxlength, autocomplete: 'off' });
+    const take = async (event) => {
+      event.preventDefault();
+      const text = input.value.trim();
+      if (!text || busy) return;
+      busy = true;
+      try {
+        answer = await work(text);
+        dialog.close();
+      } catch (error) {
+        failed(error);
+      }
+      busy = false;
+    };
     const form = h(
       'form.form',
-      {
-        onsubmit: (event) => {
-          event.preventDefault();
-          answer = input.value.trim() || null;
-          dialog.close();
-        },
-      },
+      { onsubmit: take },
       h('label.field', { htmlFor: id }, h('span', {}, label), input),
       h('div.dialog-actions', {}, button('Cancel', () => dialog.close()), h('button.button', { 'data-kind': 'primary' }, action)),
     );
@@ -269,6 +301,18 @@ export function overlayOpen() {
   return document.querySelector('dialog[open], [popover]:popover-open:not(#toasts)') !== null;
 }
 
+// What has the focus is often made anew: whoever was there goes on at what has the same name, or else in what it stood in.
 export function clear(element, ...children) {
+  const focused = element.contains(document.activeElement) && document.activeElement !== element ? document.activeElement : null;
+  const cursor = cursorOf(focused);
+  const [name, row] = focused ? [nameOf(focused), rowOf(focused)] : [];
   element.replaceChildren(...children.flat().filter(Boolean));
+  if (!focused || element.contains(focused)) return;
+  const same = [...element.querySelectorAll(focused.localName)].filter((each) => nameOf(each) === name && !each.disabled);
+  const next = same.find((each) => rowOf(each) === row) ?? same[0] ?? element.closest('[tabindex], dialog');
+  next?.focus({ preventScroll: true });
+  if (cursor && next?.localName === focused.localName) putCursor(next, cursor);
 }
+
+const nameOf = (control) => control.getAttribute('aria-label') ?? control.labels?.[0]?.textContent ?? control.textContent;
+const rowOf = (control) => control.closest('[data-id]')?.dataset.id ?? null;

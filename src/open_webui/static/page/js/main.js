@@ -3,9 +3,9 @@ import * as api from './api.js';
 import * as talk from './conversation.js';
 import { announce, clear, failed, h, overlayOpen, part, toast } from './dom.js';
 import { forgetOwnParams } from './own.js';
-import { sidebar as rememberedSidebar } from './prefs.js';
+import { draft, sidebar as rememberedSidebar } from './prefs.js';
 import * as socket from './socket.js';
-import { set, state, unwatchAll } from './state.js';
+import { isAdmin, set, state, unwatchAll } from './state.js';
 import { createChatView, forgetSettledModel } from './views/chat.js';
 import { settleModel } from './views/models.js';
 import { openSearch } from './views/search.js';
@@ -16,6 +16,8 @@ const root = document.getElementById('app');
 const tabs = 'BroadcastChannel' in window ? new BroadcastChannel('session') : null;
 let token = null;
 let view = null;
+// What asks for a tool; loaded with the first question.
+let questions = null;
 let leavePending = () => {};
 
 async function boot() {
@@ -85,7 +87,18 @@ function showUnreachable(error) {
 
 // ---- the app -------------------------------------------------------------------------------------------------------
 
+// What another program shared with the page, or was written into the browser's search, is the draft of a new chat: the
+// person sends it.
+function takeShared() {
+  const given = new URLSearchParams(location.search);
+  const text = given.get('shared') ?? given.get('q');
+  if (location.pathname !== '/' || !text) return;
+  draft.set(null, text.slice(0, 20_000));
+  history.replaceState(null, '', '/');
+}
+
 function showApp() {
+  takeShared();
   document.body.dataset.sidebar = !list.isNarrow() && rememberedSidebar.get() ? 'open' : 'closed';
   const actions = {
     newChat: () => {
@@ -112,13 +125,14 @@ function showApp() {
   // With the connection, so that no change falls between list and events; without one, a moment later.
   list.refreshSoon();
   loadModels();
+  loadTools();
   route();
 }
 
 // Loaded when somebody opens them for the first time.
 async function settings(tab) {
   const { openSettings } = await part(import('./views/settings.js'));
-  openSettings(tab, { changed: list.refresh, openChat, modelsChanged: () => loadModels() });
+  openSettings(tab, { changed: list.refresh, openChat, modelsChanged: () => loadModels(), toolsChanged: loadTools });
 }
 
 async function keys() {
@@ -140,6 +154,13 @@ async function loadModels(patience = 5) {
     set({ models: [] });
     if (error.status !== 401) failed(error);
   }
+}
+
+// Nobody has to have any.
+async function loadTools() {
+  const asked = [api.plugins.tools(), api.plugins.functions(), api.plugins.skills(), isAdmin() || state.config.features.enable_terminal_servers ? api.plugins.terminals() : Promise.resolve([])];
+  const [tools, functions, skills, terminals] = await Promise.all(asked.map((each) => each.catch(() => [])));
+  set({ tools, functions, terminals, skills: skills.filter((skill) => skill.is_active) });
 }
 
 function openChat(chatId) {
@@ -175,10 +196,15 @@ function receive(envelope, acknowledge) {
   const { chat_id: chatId, data } = envelope ?? {};
   if (!data?.type) return;
   if (typeof acknowledge === 'function') {
-    // Questions of tools need parts that this page does not have; an honest refusal lets the tool go on.
-    acknowledge(data.type === 'confirmation' ? false : null);
+    questions ??= part(import('./views/questions.js'));
+    questions.then(({ ask }) => ask(envelope, acknowledge)).catch((error) => {
+      questions = null;
+      failed(error);
+      acknowledge(data.type === 'confirmation' ? false : null);
+    });
     return;
   }
+  if (data.type === 'request:interaction:done') questions?.then(({ over }) => over(data.data?.interaction_id));
   if (data.type === 'notification') toast(String(data.data?.content ?? ''), data.data?.type === 'error' ? 'error' : 'info');
   if (data.type === 'chat:title' && chatId && typeof data.data === 'string') list.retitle(chatId, data.data);
   if (data.type === 'chat:active' && chatId) list.setActive(chatId, Boolean(data.data?.active));

@@ -1,7 +1,7 @@
 // Markdown to DOM: marked parses, DOMPurify cleans, our hooks make links safe and code blocks useful.
 import { Marked } from '../vendor/marked.esm.js';
 import '../vendor/purify.min.js';
-import { copyWithTick, h, icon } from './dom.js';
+import { copyWithTick, failed, h, icon, part } from './dom.js';
 import { place } from './pictures.js';
 import { mathematics, shownLength } from './math.js';
 import { dressMath } from './mathml.js';
@@ -99,7 +99,8 @@ function dressCode(root) {
     const language = /language-([\w+#.-]+)/.exec(inner.className)?.[1] ?? '';
     const { frame, code } = codeBlock(language, inner.textContent.replace(/\n$/, ''));
     pre.replaceWith(frame);
-    highlight(code, language);
+    if (language === 'mermaid') part(import('./diagrams.js')).then(({ showDiagram }) => showDiagram(frame, code.textContent)).catch(failed);
+    else highlight(code, language);
   }
 }
 
@@ -136,6 +137,13 @@ export class LiveMarkdown {
     this.reset();
   }
 
+  // dress(fragment), where it is set: changes what has been rendered before it is shown.
+  render(text) {
+    const fragment = renderMarkdown(text);
+    this.dress?.(fragment);
+    return fragment;
+  }
+
   reset() {
     this.text = '';
     this.scan = newScan();
@@ -169,7 +177,7 @@ export class LiveMarkdown {
       return false;
     }
     const tail = text.slice(this.scan.settled);
-    this.replaceTail(renderMarkdown(tail.slice(0, shownLength(tail))));
+    this.replaceTail(this.render(tail.slice(0, shownLength(tail))));
     this.renderedAt = performance.now();
     this.cost = this.renderedAt - now;
     return true;
@@ -178,7 +186,7 @@ export class LiveMarkdown {
   settle(chunk) {
     if (!chunk.trim()) return;
     this.dropTail();
-    this.element.append(renderMarkdown(chunk));
+    this.element.append(this.render(chunk));
     this.onSettled(chunk);
     this.cost = 0;
   }
@@ -199,12 +207,12 @@ export class LiveMarkdown {
   finish() {
     this.finished = true;
     if (!this.scan.settled || needsWhole(this.scan, this.text)) {
-      this.element.replaceChildren(renderMarkdown(this.text));
+      this.element.replaceChildren(this.render(this.text));
       this.tail = [];
       return;
     }
     for (const chunk of advance(this.scan, this.text)) this.settle(chunk);
-    this.replaceTail(renderMarkdown(this.text.slice(this.scan.settled)));
+    this.replaceTail(this.render(this.text.slice(this.scan.settled)));
   }
 
   replaceTail(fragment) {

@@ -1,18 +1,31 @@
-// A person's own prompt and parameters, kept by the server among the settings; asked for once, when they are needed first.
-// And how they lie under a chat's.
+// A person's own prompt and parameters, and whether memories take part, kept by the server among the settings; asked for once,
+// when they are needed first. And how parameters lie under a chat's.
 import { get, post } from './api.js';
 
 let known = null;
 
-export function ownParams() {
+function ownSettings() {
   known ??= get('/api/v1/users/user/settings').then(
-    (settings) => ({ ...settings?.ui?.params, ...(settings?.ui?.system ? { system: settings.ui.system } : {}) }),
+    (settings) => settings?.ui ?? {},
     (error) => {
       known = null;
       throw error;
     },
   );
   return known;
+}
+
+export async function ownParams() {
+  const { params, system } = await ownSettings();
+  return { ...params, ...(system ? { system } : {}) };
+}
+
+// Whether memories take part in answers: where nobody said anything, they do.
+export const ownMemory = async () => (await ownSettings()).memory !== false;
+
+export async function saveOwnMemory(on) {
+  await post('/api/v1/users/user/settings/update', { ui: { memory: on } });
+  forgetOwnParams();
 }
 
 export async function saveOwnParams({ system, ...params }) {

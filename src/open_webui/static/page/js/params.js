@@ -12,6 +12,8 @@ export const FIELDS = [
   { name: 'stop', label: 'Stop at', list: true, hint: 'Texts that end an answer, separated by commas. \\n is a new line.' },
   { name: 'reasoning_effort', label: 'Reasoning effort', choices: ['minimal', 'low', 'medium', 'high'], hint: 'For models that think first.' },
   { name: 'num_ctx', label: 'Context length', min: 1, max: 100_000_000, whole: true, hint: 'In tokens; Ollama and models of this machine.' },
+  { name: 'tool_approval_mode', label: 'Before a tool runs', choices: ['ask', 'full'], said: { ask: 'Ask me', full: 'Just run it' }, hint: 'Whether you are asked before each call.' },
+  { name: 'function_calling', label: 'How tools are called', choices: ['native', 'legacy'], said: { native: 'By the model itself', legacy: 'Asked for in words' }, hint: 'In words: for models that can call none.' },
 ];
 
 // What a form shows for a stored value.

@@ -40,6 +40,19 @@ export const branch = {
   forget: (chatId) => session.removeItem(`branch:${chatId}`),
 };
 
+// What takes part in the answers of a chat besides its model: {toolIds, filterIds, skillIds, terminalId}.
+export const chosen = {
+  get(chatId) {
+    try {
+      return { toolIds: [], filterIds: [], skillIds: [], ...JSON.parse(session.getItem(`tools:${chatId ?? 'new'}`)) };
+    } catch {
+      return { toolIds: [], filterIds: [], skillIds: [] };
+    }
+  },
+  set: (chatId, given) => session.setItem(`tools:${chatId ?? 'new'}`, JSON.stringify(given)),
+  forget: (chatId) => session.removeItem(`tools:${chatId ?? 'new'}`),
+};
+
 // What was typed and not sent survives a reload.
 export const draft = {
   get: (chatId) => session.getItem(`draft:${chatId ?? 'new'}`) ?? '',

@@ -6,6 +6,8 @@ const HEARTBEAT_MS = 30_000;
 
 let socket = null;
 let heartbeat = 0;
+// What parts of the page listen to besides, by the event's name.
+const others = new Map();
 
 // handlers: {event(envelope), connected(), reconnected(), accessChanged()}
 export function connect({ token, config, handlers }) {
@@ -32,7 +34,14 @@ export function connect({ token, config, handlers }) {
   });
   socket.on('connect_error', () => set({ connected: false }));
   socket.on('events', (envelope, acknowledge) => handlers.event(envelope, acknowledge));
+  for (const [name, listener] of others) socket.on(name, listener);
   heartbeat = setInterval(() => socket?.connected && socket.emit('heartbeat', {}), config.features?.websocket_heartbeat_interval ?? HEARTBEAT_MS);
+}
+
+// From now on, one listener an event: also after the connection was made anew.
+export function listenTo(name, listener) {
+  others.set(name, listener);
+  socket?.on(name, listener);
 }
 
 export function reconnect() {

@@ -16,6 +16,10 @@ export const state = {
   active: new Set(),
   chatId: null,
   connected: false,
+  // What models may call, and what takes part in answers. Null until they are loaded.
+  tools: null,
+  functions: null,
+  skills: null,
 };
 
 export function set(changes) {
@@ -52,6 +56,12 @@ export function unwatchAll() {
 
 export function chosenModel() {
   return state.models?.find((model) => model.id === state.modelId) ?? null;
+}
+
+// The filters that a person may switch on for the chosen model's answers.
+export function filtersToChoose() {
+  const ofModel = chosenModel()?.info?.meta?.filterIds ?? [];
+  return (state.functions ?? []).filter((row) => row.type === 'filter' && row.is_active && row.meta?.toggle === true && (row.is_global || ofModel.includes(row.id)));
 }
 
 // What people call a model; null while the models are not loaded, and for one that is gone.

@@ -52,6 +52,7 @@ const STEPS = {
   'chat:message': setContent,
   files: addFiles,
   'chat:message:files': addFiles,
+  embeds: (message, data) => ({ ...message, embeds: [...(data.replace ? [] : asList(message.embeds)), ...asList(data.embeds)] }),
 };
 
 function completionDelta(message, data) {
@@ -176,6 +177,7 @@ export function segments(message) {
     if (item.type === 'message') found.push({ kind: 'text', key, text: textOfParts(item.content) });
     else if (item.type === 'reasoning') found.push(reasoning(item, key, message));
     else if (item.type === 'function_call') found.push(call(item, key, results, message));
+    else if (item.type === 'open_webui:code_interpreter') found.push(code(item, key, message));
   });
   const said = found.some((segment) => segment.kind === 'text' && segment.text);
   if (!said && contentText(message.content)) found.push({ kind: 'text', key: 'content', text: contentText(message.content) });
@@ -196,8 +198,17 @@ function secondsOf(item) {
 
 function call(item, key, results, message) {
   const result = results.get(item.call_id);
-  const running = message.done === false && !result;
-  return { kind: 'call', key, name: asText(item.name) || 'tool', input: asText(item.arguments), output: result ? textOfParts(result.output) : '', running };
+  const running = message.done === false && !message.error && !result;
+  // It waits for its person, who has loaded the page anew since.
+  const waits = running && item.status === 'pending' ? { waits: { message: message.id, call: asText(item.call_id) } } : {};
+  return { kind: 'call', key, ...waits, name: asText(item.name) || 'tool', input: asText(item.arguments), output: result ? textOfParts(result.output) : '', running, ended: Boolean(result), files: asList(result?.files), embeds: asList(result?.embeds) };
+}
+
+// Code that stood in the text of a model that calls no tools.
+function code(item, key, message) {
+  const ended = item.output !== undefined && item.output !== null;
+  const output = typeof item.output === 'string' ? item.output : ended ? JSON.stringify(item.output) : '';
+  return { kind: 'call', key, name: 'execute_code', input: asText(item.code), output, running: message.done === false && !message.error && !ended, ended, files: asList(item.files), embeds: [] };
 }
 
 export function contentText(content) {

@@ -11,6 +11,17 @@ export function uuid(random = (bytes) => crypto.getRandomValues(bytes)) {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
 }
 
+// What of a message's files, or a chat's, is to be read: pictures go to the model as they are. Each once.
+export function documents(...lists) {
+  const found = new Map();
+  for (const file of lists.flat()) {
+    if (!file || typeof file !== 'object' || file.type === 'image' || String(file.content_type ?? '').startsWith('image/')) continue;
+    const key = file.id ?? file.url ?? file.name;
+    if (key && !found.has(key)) found.set(key, file);
+  }
+  return [...found.values()];
+}
+
 export function promptVariables(user, now, language, zone) {
   const two = (number) => String(number).padStart(2, '0');
   const date = `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}`;
@@ -48,9 +59,12 @@ function body(context, question, answer, extra) {
   return {
     stream: true,
     model: model.id,
-    tool_ids: [],
-    tool_servers: [],
-    features: { voice: false, image_generation: false, code_interpreter: false, web_search: false, memory: false },
+    tool_ids: context.toolIds ?? [],
+    ...(context.skillIds?.length ? { skill_ids: context.skillIds } : {}),
+    ...(context.filterIds?.length ? { filter_ids: context.filterIds } : {}),
+    ...(context.terminalId ? { terminal_id: context.terminalId } : {}),
+    tool_servers: context.toolServers ?? [],
+    features: { voice: false, image_generation: false, code_interpreter: context.code === true, web_search: context.web === true, memory: context.memory === true },
     variables,
     session_id: sessionId,
     ...(chatId ? { chat_id: chatId } : {}),
@@ -58,6 +72,7 @@ function body(context, question, answer, extra) {
     parent_id: question.parentId ?? null,
     user_message: question,
     params: context.params,
+    files: documents(context.files, question.files),
     ...(context.temporary ? { messages: spoken(context.history, question) } : {}),
     background_tasks: question.parentId || context.temporary
       ? { follow_up_generation: true }

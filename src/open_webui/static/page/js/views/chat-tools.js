@@ -3,6 +3,7 @@ import * as api from '../api.js';
 import { folders, tags } from '../calls.js';
 import { clear, failed, freshId, h, icon, iconButton, openDialog, promptDialog, toast } from '../dom.js';
 import { asJson, asMarkdown, asText, fileName } from '../exports.js';
+import { inOrder } from '../order.js';
 import { modelName, state } from '../state.js';
 import { filterBy, foldersChanged, putInto, refreshSoon } from './sidebar.js';
 
@@ -43,9 +44,10 @@ export async function openTags(chat) {
   const draw = (rows) => clear(list, rows.map(chip), !rows.length && h('li.muted', {}, 'No tag yet.'));
   const chip = (tag) =>
     h('li.chip', {}, h('button', { type: 'button', title: `Show the chats with ${tag.name}`, onclick: () => { dialog.close(); filterBy(tag.name).catch(failed); } }, tag.name), iconButton('close', `Remove ${tag.name}`, () => change(() => tags.remove(chat.id, tag.name))));
+  const inTurn = inOrder();
   const change = async (work) => {
     try {
-      draw(await work());
+      draw(await inTurn(work));
       if (state.tag) refreshSoon();
       input.focus();
       return true;
@@ -83,10 +85,8 @@ export async function chooseTag() {
 
 // Called from the list's menu with nothing, from a folder's with its id.
 export async function newFolder(parentId = null) {
-  const name = await promptDialog({ title: 'New folder', label: 'Name', value: '', action: 'Make folder' });
-  if (!name) return null;
-  const made = await folders.create(name, parentId);
-  await foldersChanged();
+  const made = await promptDialog({ title: 'New folder', label: 'Name', value: '', action: 'Make folder', work: (name) => folders.create(name, parentId) });
+  if (made) await foldersChanged();
   return made;
 }
 

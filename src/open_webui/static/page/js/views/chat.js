@@ -1,5 +1,5 @@
 // The right side of the page: head with model picker, the messages or a greeting, and where one writes.
-import { clear, failed, h, icon, iconButton, openMenu, part } from '../dom.js';
+import { clear, closeDialogsOfChat, failed, h, icon, iconButton, openMenu, part } from '../dom.js';
 import { anySet } from '../own.js';
 import * as talk from '../conversation.js';
 import { chosenModel, isAdmin, may, set, state, watch } from '../state.js';
@@ -27,6 +27,18 @@ const SUGGESTIONS_OF = {
 
 const { conversation } = talk;
 
+const TASK_MARKS = { completed: '✓', in_progress: '…', cancelled: '✗' };
+
+// The model's list of what it has to do, until all of it is done.
+function showTasks(place, given) {
+  const tasks = given.filter((task) => task && typeof task.content === 'string');
+  place.hidden = !tasks.some(({ status }) => status === 'pending' || status === 'in_progress');
+  if (place.hidden) return;
+  const done = tasks.filter(({ status }) => status === 'completed').length;
+  const item = ({ content, status }) => h('li', { 'data-status': status }, h('span', { 'aria-hidden': 'true' }, TASK_MARKS[status] ?? '○'), h('span', {}, content), h('span.visually-hidden', {}, `, ${String(status).replace('_', ' ')}`));
+  clear(place, h('summary', {}, `${done} of ${tasks.length} steps done`), h('ul', {}, tasks.map(item)));
+}
+
 // actions: {newChat(), settings(tab), moved(chatId), openList()}
 export function createChatView(actions) {
   const thread = new Thread({
@@ -37,6 +49,7 @@ export function createChatView(actions) {
     goOnWith: talk.goOnWith,
     merge: talk.merge,
     mayGoOn: () => !conversation.temporary,
+    mayRate: () => !conversation.temporary && state.config.features?.enable_message_rating === true && may('chat.rate_response'),
     remove: talk.removeMessage,
     branch: talk.chooseBranch,
     say: talk.send,
@@ -47,6 +60,9 @@ export function createChatView(actions) {
       await talk.send(text, files);
     },
     stop: talk.stop,
+    drop: talk.dropFile,
+    web: talk.setWeb,
+    code: talk.setCode,
   });
   const greeting = h('div.greeting');
   const notice = h('p.notice', { role: 'status', hidden: true });
@@ -56,14 +72,19 @@ export function createChatView(actions) {
   temporary.classList.add('toggle');
   const params = iconButton('settings', 'Prompt and parameters', () => part(import('./params.js')).then(({ openParams }) => openParams()).catch(failed), { 'aria-haspopup': 'dialog' });
   params.classList.add('toggle');
+  const tasks = h('details.tasks', { open: true, hidden: true });
   const finePrint = h('p.fine-print', { role: 'status' });
   const newChat = iconButton('compose', 'New chat', actions.newChat);
   newChat.classList.add('narrow-only');
   const title = h('h1.visually-hidden', {}, '');
-  const main = h('main.chat', { id: 'main', tabindex: -1 }, title, greeting, thread.element, h('div.composer-frame', {}, notice, composer.element, finePrint));
+  const drop = {
+    ondragover: (event) => event.dataTransfer.types.includes('Files') && event.preventDefault(),
+    ondrop: (event) => composer.given(event, event.dataTransfer),
+  };
+  const main = h('main.chat', { id: 'main', tabindex: -1, ...drop }, title, greeting, thread.element, h('div.composer-frame', {}, tasks, notice, composer.element, finePrint));
   const element = h('div.app-main', {}, h('header.topbar', {}, opener, createModelPicker(), createOthersPicker(), h('div.spacer'), temporary, params, newChat, more), main);
 
-  let shownChat = Symbol('none yet');
+  let shownVisit = null;
   const showHead = () => {
     const running = talk.isBusy();
     more.hidden = !conversation.chatId || conversation.temporary;
@@ -76,19 +97,20 @@ export function createChatView(actions) {
     if (finePrint.textContent !== said) finePrint.textContent = said;
     title.textContent = conversation.title || 'New chat';
     document.title = conversation.title ? `${conversation.title} · ${state.config.name}` : state.config.name;
+    showTasks(tasks, conversation.tasks);
     composer.setBusy(running);
+    composer.keep(conversation.files);
+    composer.offerTools(conversation.chosen);
   };
   const showAll = () => {
     const path = talk.path();
-    const key = conversation.chatId ?? 'new';
-    if (key !== shownChat) {
-      if (!(shownChat === 'new' && path.length && thread.views.size)) {
-        thread.clear();
-        composer.load(conversation.chatId);
-      }
-      composer.chatId = conversation.chatId;
-      shownChat = key;
+    if (conversation.visit !== shownVisit) {
+      shownVisit = conversation.visit;
+      closeDialogsOfChat();
+      thread.clear();
+      composer.load(conversation.chatId);
     }
+    composer.chatId = conversation.chatId;
     const empty = !path.length;
     main.toggleAttribute('data-empty', empty);
     main.toggleAttribute('data-problem', conversation.problem !== null);
@@ -113,7 +135,6 @@ export function createChatView(actions) {
     message: (id) => thread.touch(id, conversation.history.messages),
     head: showHead,
     moved: (chatId) => {
-      shownChat = chatId;
       composer.chatId = chatId;
       actions.moved(chatId);
       showHead();
@@ -121,6 +142,7 @@ export function createChatView(actions) {
   });
   watch(['connected'], showNotice);
   watch(['models', 'modelId', 'user'], () => !greeting.hidden && showGreeting(greeting, actions));
+  watch(['tools', 'functions', 'skills', 'modelId', 'models'], () => composer.offerTools(conversation.chosen));
   // The models may be loaded after the chat: answers get their names then, and the chat its model.
   watch(['models'], () => !thread.element.hidden && showAll());
   return { element, composer, thread };

@@ -1,10 +1,13 @@
 // Settings of an admin: where models come from. OpenAI-compatible endpoints with keys, and Ollama servers.
 import * as api from '../api.js';
-import { clear, failed, h, iconButton, toast } from '../dom.js';
+import { clear, failed, h, iconButton, part, toast } from '../dom.js';
 import { fixedNote, labelled, section, submit, toggle } from './settings.js';
 
 export async function connectionsTab(actions) {
   const [openai, ollama, fixed] = await Promise.all([api.connections.openai(), api.connections.ollama(), api.auth.fixed()]);
+  const remote = h('div');
+  // All connections are asked, and one may be slow.
+  part(import('./pipelines.js')).then(({ pipelinesSection }) => pipelinesSection(actions)).then((content) => clear(remote, content ?? [])).catch(failed);
   return [
     kind({
       title: 'OpenAI-compatible',
@@ -41,6 +44,7 @@ export async function connectionsTab(actions) {
       fixed: { use: fixed['ollama.enable'], urls: fixed['ollama.base_urls'] },
       actions,
     }),
+    remote,
   ];
 }
 
@@ -53,9 +57,11 @@ function kind({ title, lead, placeholder, enabled, rows, verify, save, hasKey, f
     if (!current.rows.length) list.append(h('p.list-empty', {}, 'No connection yet.'));
   };
   const store = async () => {
-    const kept = current.rows.filter((row) => row.url.trim()).map((row) => ({ ...row, url: row.url.trim().replace(/\/+$/, '') }));
-    await save(current.enabled, kept);
-    current.rows = kept;
+    const whole = (row) => row.url.trim().replace(/\/+$/, '');
+    await save(current.enabled, current.rows.filter(whole).map((row) => ({ ...row, url: whole(row) })));
+    // What was typed or added meanwhile stays, until it is saved.
+    current.rows = current.rows.filter(whole);
+    for (const row of current.rows) row.url = whole(row);
     draw();
     toast('Connections saved.');
     actions.modelsChanged();

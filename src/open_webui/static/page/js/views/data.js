@@ -9,6 +9,7 @@ export function dataTab(actions) {
   return [
     may('chat.import') && importing(actions),
     may('chat.export') && section('Export', 'All your chats, archived ones too, one chat a line. This page can import the file again.', h('a.button', { href: '/api/v1/chats/all', download: 'chats.jsonl' }, 'Export all chats')),
+    may('chat.export') && section('Everything of yours', 'Your chats, files, folders, memories, and what you made here, in one archive that you can read. Another server of this kind takes it back. Keys and passwords are not in it.', h('a.button', { href: '/api/v1/users/user/export', download: 'my-data.zip' }, 'Export my data')),
     !may('chat.import') && !may('chat.export') && h('p.muted', {}, 'An administrator has switched off import and export of chats.'),
   ];
 }

@@ -2,6 +2,7 @@
 import * as calls from '../calls.js';
 import { conversation } from '../conversation.js';
 import { button, clear, failed, freshId, h, icon, iconButton, openDialog, openMenu, part, promptDialog } from '../dom.js';
+import { once } from '../order.js';
 import { set, state } from '../state.js';
 import { allowDrop, drop, foldersChanged, foldersTouched, isStill, refresh, row, setActive } from './sidebar.js';
 
@@ -49,11 +50,11 @@ function item(folder, drawer, seen) {
 function contents(folder, drawer) {
   const held = inside.get(folder.id);
   if (!held) return h('p.list-empty', { role: 'status' }, 'Loading…');
-  const more = () => load(folder.id, held.page + 1).then(() => paint(drawer)).catch(failed);
+  held.next ??= once(() => load(folder.id, held.page + 1).then(() => paint(drawer)).catch(failed));
   return [
     h('ul', {}, held.rows.map((chat) => row({ ...chat, folder_id: folder.id }, false))),
     !held.rows.length && h('p.list-empty', {}, 'No chat in here.'),
-    held.more && h('button.text-button.list-empty', { type: 'button', onclick: more }, 'Show more'),
+    held.more && h('button.text-button.list-empty', { type: 'button', onclick: held.next }, 'Show more'),
   ];
 }
 
@@ -85,9 +86,10 @@ function menu(folder) {
 }
 
 async function rename(folder) {
-  const name = await promptDialog({ title: 'Rename folder', label: 'Name', value: folder.name, action: 'Rename' });
-  if (!name || name === folder.name) return;
-  await calls.folders.rename(folder.id, name);
+  const work = async (name) => {
+    if (name !== folder.name) await calls.folders.rename(folder.id, name);
+  };
+  await promptDialog({ title: 'Rename folder', label: 'Name', value: folder.name, action: 'Rename', work });
   await foldersChanged();
 }
 

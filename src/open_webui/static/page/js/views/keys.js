@@ -4,6 +4,8 @@ import { h, openDialog } from '../dom.js';
 const KEYS = [
   ['Send', 'Enter'],
   ['New line', 'Shift + Enter'],
+  ['Choose a prompt', '/'],
+  ['Ask about a document', '#'],
   ['Stop the answer', 'Esc'],
   ['Write a message', 'Shift + Esc'],
   ['Search chats', 'Ctrl + K'],

@@ -1,6 +1,7 @@
 // Settings of an admin: models of this machine. What there is and how it is, loading, adding from elsewhere, removing.
 import { local } from '../calls.js';
 import { button, clear, failed, h, iconButton, openDialog } from '../dom.js';
+import { turns } from '../order.js';
 import { labelled, section, submit, toggle } from './settings.js';
 
 const LOOK_MS = 1500;
@@ -11,9 +12,12 @@ export async function localTab(actions) {
   const about = h('p.muted');
   const engines = h('p.muted');
   let timer = 0;
+  const { begin } = turns();
   const look = async () => {
     clearTimeout(timer);
+    const isNow = begin();
     const found = await local.list();
+    if (!isNow()) return found;
     const focused = document.activeElement?.closest?.('[data-name]')?.dataset.name;
     const label = document.activeElement?.getAttribute('aria-label');
     clear(list, found.models.map((model) => row(model, run)), !found.models.length && h('li.list-empty', {}, 'No model lies there yet. Put a GGUF file or a Transformers folder into it, or add one below.'));
@@ -84,7 +88,7 @@ function addForm(run) {
   const source = labelled('Where it comes from', { required: true, maxlength: 4096, autocomplete: 'off', spellcheck: 'false', placeholder: 'hf:owner/repo/file.gguf' });
   const form = h(
     'form.form',
-    { onsubmit: (event) => submit(event, () => run(async () => { await local.add(name.control.value.trim(), source.control.value.trim()); form.reset(); })) },
+    { onsubmit: (event) => submit(event, () => run(async () => { const sent = name.control.value.trim(); await local.add(sent, source.control.value.trim()); if (name.control.value.trim() === sent) form.reset(); })) },
     h('div.form-grid', {}, name.element, source.element),
     h('p.muted', {}, 'A path in the folder, hf:owner/repo, hf:owner/repo/file.gguf, or ollama:NAME. What lies elsewhere is downloaded.'),
     h('div.dialog-actions', {}, h('button.button', { 'data-kind': 'primary' }, 'Add model')),

@@ -1,9 +1,18 @@
 // One message of a chat: a question as it was typed, or an answer with its thoughts, tool lines, text, errors and actions.
-import { announce, clear, confirmDialog, copyWithTick, failed, h, icon, iconButton, nextFrame } from '../dom.js';
+import { announce, button, clear, confirmDialog, copyWithTick, failed, h, icon, iconButton, nextFrame, part } from '../dom.js';
 import { LiveMarkdown, pictureLink } from '../markdown.js';
 import { attachment } from '../pictures.js';
+import { ratingOf } from '../rating.js';
 import { modelName } from '../state.js';
+import { tokensOf } from '../usage.js';
 import { asList, asText, contentText, errorText, isRunning, plainText, segments } from '../stream.js';
+
+// The module for what answers rest on; null until one rests on something.
+let citing = null;
+// The tool that runs Python.
+const CODE = 'execute_code';
+// What is said of a step that has no words of its own.
+const STEPS = { queries_generated: 'Searching the documents…', web_search_queries_generated: 'Searching the web…' };
 
 // actions: {edit(id, text), again(id), goOn(id), remove(id), branch(id), say(text), readOnly}
 export function createMessage(message, actions) {
@@ -54,6 +63,9 @@ class Base {
   }
 }
 
+// Questions that were written anew and not sent yet, by the ids of the old ones: one that can't be sent is there again.
+const unsent = new Map();
+
 class Question extends Base {
   constructor(message, actions) {
     super(message, actions, 'You');
@@ -69,14 +81,17 @@ class Question extends Base {
       this.show();
     }
     if (this.actions.readOnly) return;
+    if (unsent.has(this.id) && !this.editing) this.edit();
     const copyButton = iconButton('copy', 'Copy', () => copyWithTick(copyButton, text));
     clear(this.foot, this.branches({ ...place, id: message.id }), copyButton, iconButton('pencil', 'Edit and send again', () => this.edit()), this.removeButton());
   }
 
   edit() {
     this.editing = true;
-    const area = h('textarea', { value: this.text, rows: Math.min(12, this.text.split('\n').length + 1), 'aria-label': 'Your message' });
+    const begun = unsent.get(this.id) ?? this.text;
+    const area = h('textarea', { value: begun, rows: Math.min(12, begun.split('\n').length + 1), 'aria-label': 'Your message' });
     const leave = () => {
+      unsent.delete(this.id);
       this.editing = false;
       this.show();
       this.foot.hidden = false;
@@ -85,7 +100,11 @@ class Question extends Base {
       const text = area.value.trim();
       if (!text) return;
       leave();
-      this.actions.edit(this.id, text).catch(failed);
+      this.actions.edit(this.id, text).catch((error) => {
+        unsent.set(this.id, text);
+        this.actions.refresh?.(this.id);
+        failed(error);
+      });
     };
     area.addEventListener('keydown', (event) => {
       if (event.key === 'Escape') {
@@ -124,6 +143,7 @@ class Answer extends Base {
 
   update(message, place) {
     this.showFrom(message);
+    this.takeSources(message);
     const running = isRunning(message);
     this.element.toggleAttribute('data-running', running);
     this.body.setAttribute('aria-busy', String(running));
@@ -135,6 +155,13 @@ class Answer extends Base {
     this.showFoot(message, running, place);
     if (this.wasRunning && !running) announce(message.error ? `The answer failed: ${errorText(message.error)}` : 'Answer finished.');
     this.wasRunning = running;
+  }
+
+  takeSources(message) {
+    this.sources = asList(message.sources);
+    if (!this.sources.length || this.cite) return;
+    if (citing) this.cite = (root) => citing.dress(root, () => this.sources);
+    else part(import('./sources.js')).then((loaded) => { citing = loaded; this.actions.refresh?.(this.id); }).catch(failed);
   }
 
   // The server keeps the id alone, and the models may be loaded after the chat: the name can come later.
@@ -167,14 +194,17 @@ class Answer extends Base {
       }
       previous = part.element;
       const done = !running || index < found.length - 1;
-      if (!part.update(segment, done)) complete = false;
+      if (!part.update(segment, done, this.cite)) complete = false;
     });
     if (!complete) nextFrame(() => this.element.isConnected && this.actions.refresh?.(this.id));
   }
 
   showStatus(message, running) {
-    const last = asList(message.statusHistory).filter((entry) => !entry?.hidden).at(-1);
-    const said = running && last && !last.done ? asText(last.description) : '';
+    const steps = asList(message.statusHistory).filter((entry) => !entry?.hidden);
+    const last = steps.at(-1);
+    // What failed stays to be read.
+    const failed = steps.filter((entry) => entry?.error).at(-1);
+    const said = running && last && !last.done ? asText(last.description) || STEPS[last.action] || '' : asText(failed?.description) || '';
     this.status.hidden = !said;
     if (this.status.textContent !== said) this.status.textContent = said;
   }
@@ -183,14 +213,17 @@ class Answer extends Base {
     const error = errorText(message.error);
     const interrupted = !running && Boolean(message.meta?.interrupted);
     const followUps = !running && place.last && !this.actions.readOnly ? asList(message.followUps) : [];
-    const empty = !running && !error && !interrupted && !plainText(message) && !segments(message).length && !message.files?.length;
-    const key = JSON.stringify([error, interrupted, followUps, empty, message.sources?.length ?? 0, message.files?.length ?? 0]);
+    const remembered = asText(asList(message.statusHistory).filter((entry) => entry?.action === 'memories').at(-1)?.description);
+    const empty = !running && !error && !interrupted && !plainText(message) && !segments(message).length && !message.files?.length && !asList(message.embeds).length;
+    const key = JSON.stringify([error, interrupted, followUps, empty, running, remembered, this.cite ? this.sources.length : 0, message.files?.length ?? 0, asList(message.embeds)]);
     if (key === this.notesKey) return;
     this.notesKey = key;
     clear(
       this.notes,
       ...files(message),
-      sources(message),
+      ...framed(message.embeds),
+      this.cite && citing.sourceRow(this.sources, running ? '' : plainText(message)),
+      remembered && h('p.muted.remembered', {}, icon('thought'), remembered),
       error && !interrupted && this.problem('The answer failed', error, 'Try again', 'refresh', () => this.actions.again(this.id), null),
       interrupted && this.problem('This answer was interrupted', 'The server stopped while it was being written. What had arrived is kept.', 'Continue', 'play', () => this.actions.goOn(this.id), 'note'),
       empty && h('p.muted', {}, 'The model gave no text.'),
@@ -215,8 +248,23 @@ class Answer extends Base {
     return place.beside && !this.actions.readOnly && h('button.button.go-on', { type: 'button', 'aria-pressed': String(place.last), onclick: () => this.actions.goOnWith(this.id) }, 'Go on with this');
   }
 
+  thumbs(message) {
+    if (!this.actions.mayRate?.()) return [];
+    const given = ratingOf(message);
+    const thumb = (name, label, rating) => {
+      // The button is made anew; whoever pressed it goes on there.
+      const done = () => {
+        this.actions.refresh?.(this.id);
+        this.foot.querySelector(`[aria-label="${label}"]`)?.focus();
+      };
+      return iconButton(name, label, () => part(import('./rating.js')).then(({ rate }) => rate(this.id, rating, done)).catch(failed), { 'aria-pressed': String(given === rating) });
+    };
+    return [thumb('good', 'Good answer', 1), thumb('bad', 'Bad answer', -1)];
+  }
+
   showFoot(message, running, place) {
-    const key = JSON.stringify([running, place, Boolean(message.error)]);
+    const tokens = tokensOf(message);
+    const key = JSON.stringify([running, place, Boolean(message.error), ratingOf(message), tokens]);
     if (key === this.footKey) return;
     this.footKey = key;
     if (running) {
@@ -234,9 +282,11 @@ class Answer extends Base {
       this.branches({ ...place, id: message.id }),
       this.goOnWith(place),
       copyButton,
+      ...this.thumbs(message),
       iconButton('refresh', 'Answer again', run(() => this.actions.again(this.id))),
       place.last && this.actions.mayGoOn?.() !== false && iconButton('play', 'Continue this answer', run(() => this.actions.goOn(this.id))),
       this.removeButton(),
+      tokens && h('span.tokens', { title: tokens.detail }, tokens.text, h('span.visually-hidden', {}, `: ${tokens.detail}`)),
     );
   }
 }
@@ -258,7 +308,12 @@ class Text {
     });
   }
 
-  update(segment, done) {
+  // cite: makes buttons of what the text cites.
+  update(segment, done, cite) {
+    if (cite !== this.live.dress) {
+      this.live.dress = cite;
+      cite(this.element);
+    }
     return this.live.update(segment.text, done);
   }
 }
@@ -285,29 +340,76 @@ class ToolLine {
     this.label = h('span');
     this.input = h('pre');
     this.output = h('pre');
-    this.element = h('details.thought', {}, h('summary', {}, icon('tool'), this.label, icon('down')), h('div.thought-text', {}, this.input, this.output));
+    this.fold = h('details.thought', {}, h('summary', {}, icon('tool'), this.label, icon('down')), h('div.thought-text', {}, this.input, this.output));
+    // What a call shows to the person lies below its line, unfolded.
+    this.brought = h('div.brought');
+    this.element = h('div.call', {}, this.fold);
+    this.given = 0;
+    this.answer = null;
   }
 
   update(segment) {
-    this.element.toggleAttribute('data-running', segment.running);
-    this.label.textContent = segment.running ? `Using ${segment.name}…` : `Used ${segment.name}`;
-    this.input.textContent = segment.input;
-    this.output.textContent = segment.output;
-    this.output.hidden = !segment.output;
+    this.fold.toggleAttribute('data-running', segment.running);
+    if (segment.running) this.since ??= performance.now();
+    else this.seconds ??= this.since === undefined ? 0 : Math.round((performance.now() - this.since) / 1000);
+    this.label.textContent = toolText(segment, this.seconds);
+    this.input.textContent = readable(segment.input);
+    const output = segment.name === CODE ? printed(segment.output) : segment.output;
+    this.output.textContent = output;
+    this.output.hidden = !output;
+    if (segment.waits && !this.answer) {
+      this.answer = button('Answer', () => part(import('./questions.js')).then(({ resolve }) => resolve(segment)).catch(failed));
+      this.fold.after(this.answer);
+    } else if (!segment.waits && this.answer) {
+      this.answer.remove();
+      this.answer = null;
+    }
+    const { files: named, embeds } = segment;
+    if (named.length + embeds.length !== this.given) {
+      this.given = named.length + embeds.length;
+      clear(this.brought, ...files({ files: named }), ...framed(embeds));
+      this.element.append(this.brought);
+    }
     return true;
   }
 }
 
-function sources(message) {
-  const found = new Map();
-  for (const entry of asList(message.sources)) {
-    const url = asText(entry?.source?.url);
-    const name = asText(entry?.source?.name) || url;
-    if (name) found.set(name, url);
+function toolText({ name, running, ended, waits }, seconds) {
+  if (waits) return `${name} waits for you`;
+  if (name === CODE) return running ? 'Running Python…' : ended ? 'Ran Python' : 'Python was not run to its end';
+  if (running) return `Using ${name}…`;
+  if (!ended) return `${name} was not run to its end`;
+  return seconds ? `Used ${name} for ${seconds} second${seconds === 1 ? '' : 's'}` : `Used ${name}`;
+}
+
+// What code printed and gave, as it is read best.
+function printed(text) {
+  try {
+    const { stdout, stderr, result, notes } = JSON.parse(text);
+    return [stdout, result, stderr, ...asList(notes)].map((part) => asText(part).trimEnd()).filter(Boolean).join('\n');
+  } catch {
+    return text;
   }
-  if (!found.size) return null;
-  const link = (name, url) => (/^https?:\/\//i.test(url) ? h('a', { href: url, target: '_blank', rel: 'noopener noreferrer nofollow' }, name) : h('span', {}, name));
-  return h('ul.sources', { 'aria-label': 'Sources' }, [...found].map(([name, url]) => h('li', {}, link(name, url))));
+}
+
+// Arguments as they are read best, code as lines; what is no JSON (yet) as it is.
+function readable(text) {
+  try {
+    const found = JSON.parse(text);
+    if (typeof found?.code === 'string' && Object.keys(found).length === 1) return found.code;
+    return found && typeof found === 'object' ? JSON.stringify(found, null, 2) : text;
+  } catch {
+    return text;
+  }
+}
+
+// What tools made to be seen: fenced in, each in a place that is filled when its module is there.
+function framed(embeds) {
+  return asList(embeds).filter(asText).map((embed) => {
+    const place = h('div.embed');
+    part(import('./frames.js')).then(({ frameOf }) => place.append(frameOf(embed))).catch(failed);
+    return place;
+  });
 }
 
 function files(message) {

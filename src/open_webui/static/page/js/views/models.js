@@ -109,8 +109,16 @@ function openPicker(opener, many = false) {
       popover.hidePopover();
     }
   };
+  // Models that come, or go, while it is open; what is marked stays marked.
+  const unwatch = watch(['models'], () => {
+    const marked = shown[at]?.id;
+    filter();
+    const index = shown.findIndex((model) => model.id === marked);
+    if (index >= 0) mark(index);
+  });
   popover.addEventListener('toggle', (event) => {
     if (event.newState !== 'closed') return;
+    unwatch();
     opener.setAttribute('aria-expanded', 'false');
     if (popover.contains(document.activeElement)) opener.focus();
     popover.remove();

@@ -1,6 +1,7 @@
 // The mood of a chat: whether it has one, of which character, and what is felt now; for admins the same for all models.
 import { affect, modelDefaults } from '../calls.js';
 import { clear, failed, freshId, h, openDialog, toast } from '../dom.js';
+import { inOrder } from '../order.js';
 import { section, toggle } from './settings.js';
 
 const PERSONAS = ['neutral', 'warm', 'calm', 'enthusiastic', 'reflective'];
@@ -15,7 +16,8 @@ function choice(label, pairs, now, onchange) {
 
 export async function openMood({ id }) {
   const body = h('div.form');
-  const change = async (given) => draw(await affect.change(id, given));
+  const inTurn = inOrder();
+  const change = (given) => inTurn(async () => draw(await affect.change(id, given)));
   const draw = (mood) => {
     const focused = [...body.querySelectorAll('select')].indexOf(document.activeElement);
     clear(
@@ -33,7 +35,9 @@ export async function openMood({ id }) {
 }
 
 export async function moodsTab() {
-  const save = async (changes) => {
+  const inTurn = inOrder();
+  const save = (changes) => inTurn(() => change(changes));
+  const change = async (changes) => {
     // Read again: others may have changed what else stands there.
     const now = await modelDefaults.read();
     const metadata = now.DEFAULT_MODEL_METADATA ?? {};

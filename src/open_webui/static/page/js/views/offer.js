@@ -1,6 +1,7 @@
 // Settings of an admin: which of the connections' models are shown, and which of them everyone may use.
 import * as api from '../api.js';
 import { clear, failed, h, iconButton } from '../dom.js';
+import { openAccess } from './sharing.js';
 import { labelled, section } from './settings.js';
 
 const SOURCES = { openai: 'OpenAI-compatible', ollama: 'Ollama', local: 'built in' };
@@ -39,15 +40,17 @@ export async function modelsTab(actions) {
 }
 
 // The switches say all of it themselves.
-const head = () => h('li.offer-head', { 'aria-hidden': 'true' }, h('span'), h('span', {}, 'Everyone may use it'), h('span', {}, 'Shown'));
+const head = () => h('li.offer-head', { 'aria-hidden': 'true' }, h('span'), h('span'), h('span', {}, 'Everyone may use it'), h('span', {}, 'Shown'));
 
 function row(model, actions) {
   const source = SOURCES[model.owned_by] ?? model.owned_by;
+  const everyone = flip(`Everyone may use ${model.name}`, () => isOpen(model), (on) => setOpen(model, on));
   const item = h(
     'li',
     {},
     h('span.row-main.offer-name', {}, h('span', {}, model.name), h('span.muted', {}, model.name === model.id ? source : `${model.id} · ${source}`)),
-    flip(`Everyone may use ${model.name}`, () => isOpen(model), (on) => setOpen(model, on)),
+    iconButton('users', `Who may use ${model.name}`, () => share().catch(failed), { 'aria-haspopup': 'dialog' }),
+    everyone,
     flip(`${model.name} is shown`, () => isShown(model), (on) => setShown(model, on)),
   );
   function flip(label, read, write) {
@@ -78,6 +81,22 @@ function row(model, actions) {
     });
     return h('label.switch', {}, control);
   }
+  // With chosen people and groups, too.
+  const share = async () => {
+    model.info = (await rowNow(model)) ?? model.info;
+    await openAccess({
+      title: `Who may use ${model.name}`,
+      lead: 'They may talk with it.',
+      everybody: 'sharing.public_models',
+      grants: model.info?.access_grants ?? (isOpen(model) ? [EVERYONE] : []),
+      allow: async (grants) => {
+        const info = await rowNow(model);
+        model.info = info ? await api.models.updateAccess(model.id, grants) : await create(model, { access_grants: grants });
+        everyone.querySelector('input').checked = isOpen(model);
+        actions.modelsChanged();
+      },
+    });
+  };
   const mark = () => item.toggleAttribute('data-off', !isShown(model));
   mark();
   return item;

@@ -11,8 +11,10 @@ export async function openParams() {
   const dialog = openDialog({
     title: 'Prompt and parameters',
     className: 'params-dialog',
+    ofChat: true,
     content: [
       h('p.muted', {}, conversation.chatId === null ? 'For this new chat.' : 'For this chat.', ' What is empty is as your settings or the model say.'),
+      said(),
       form(conversation.params, own, async (params) => {
         await setParams(params);
         dialog.close();
@@ -21,6 +23,23 @@ export async function openParams() {
     ],
   });
   dialog.querySelector('textarea, input')?.focus();
+}
+
+// What was said of tools for the whole chat; each can be forgotten.
+function said() {
+  const tools = Object.entries(conversation.params.tool_approvals ?? {});
+  if (!tools.length) return null;
+  const list = h('ul.rows', {}, tools.map(([name, word]) => {
+    const row = h('li.row', {}, h('span.row-main', {}, h('span', {}, name), h('span.muted', {}, word === 'never' ? 'never run in this chat' : 'run without asking in this chat')), button('Forget', () => forget().catch(failed), { 'aria-label': `Forget what was said of ${name}` }));
+    const forget = async () => {
+      const left = { ...conversation.params.tool_approvals };
+      delete left[name];
+      await setParams({ tool_approvals: Object.keys(left).length ? left : null });
+      row.remove();
+    };
+    return row;
+  }));
+  return section('Tools', null, list);
 }
 
 export async function answersTab() {
@@ -75,7 +94,7 @@ function control(field, value, under) {
   const hint = `${id}-hint`;
   const props = { id, 'aria-describedby': hint };
   const input = field.choices
-    ? h('select', props, h('option', { value: '' }, 'not set'), field.choices.map((choice) => h('option', { value: choice, selected: choice === value }, choice)))
+    ? h('select', props, h('option', { value: '' }, 'not set'), field.choices.map((choice) => h('option', { value: choice, selected: choice === value }, field.said?.[choice] ?? choice)))
     : h('input', { ...props, value: shown(value), placeholder: shown(under), inputmode: field.list ? null : 'decimal', autocomplete: 'off' });
   return { input, element: h('div.field', {}, h('label', { htmlFor: id }, field.label), input, h('span.hint.muted', { id: hint }, field.hint)) };
 }

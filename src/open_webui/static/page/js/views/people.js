@@ -1,6 +1,7 @@
 // Settings of an admin: who may use the server. Search, roles, adding and deleting people, and who may sign up.
 import * as api from '../api.js';
 import { clear, confirmDialog, failed, h, iconButton, openDialog, toast } from '../dom.js';
+import { inOrder, turns } from '../order.js';
 import { state } from '../state.js';
 import { fixedNote, labelled, section, submit, toggle } from './settings.js';
 
@@ -35,12 +36,14 @@ async function directory() {
       timer = setTimeout(() => { page = 1; redraw().catch(failed); }, 200);
     },
   });
-  const turn = (by) => {
-    page += by;
-    redraw().catch(failed);
-  };
-  redraw = async () => {
-    const { users, total } = await api.users.list(page, query.control.value.trim());
+  const turn = (by) => show(page + by).catch(failed);
+  const { begin } = turns();
+  redraw = () => show(page);
+  const show = async (wanted) => {
+    const isNow = begin();
+    const { users, total } = await api.users.list(wanted, query.control.value.trim());
+    if (!isNow()) return;
+    page = wanted;
     // Those who wait come first.
     clear(list, [...users].sort((a, b) => (b.role === 'pending') - (a.role === 'pending')).map(person));
     const waiting = users.filter((user) => user.role === 'pending').length;
@@ -115,8 +118,10 @@ function addPerson() {
     {
       onsubmit: (event) =>
         submit(event, async () => {
-          await api.auth.addUser({ name: name.control.value.trim(), email: email.control.value.trim(), password: password.control.value, role: role.value });
-          form.reset();
+          const given = { name: name.control.value.trim(), email: email.control.value.trim(), password: password.control.value, role: role.value };
+          await api.auth.addUser(given);
+          // What was typed meanwhile is another person.
+          if (email.control.value.trim() === given.email) form.reset();
           toast('Account created.');
           await redraw();
         }),
@@ -129,9 +134,10 @@ function addPerson() {
 
 function signUps(config, fixed) {
   let current = config;
+  const inTurn = inOrder();
   const save = async (changes, undo) => {
     try {
-      current = await api.auth.updateAdmin({ ...current, ...changes });
+      await inTurn(async () => { current = await api.auth.updateAdmin({ ...current, ...changes }); });
       toast('Saved.');
     } catch (error) {
       undo();

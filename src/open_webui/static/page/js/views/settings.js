@@ -2,7 +2,8 @@
 import * as api from '../api.js';
 import { clear, confirmDialog, failed, freshId, h, icon, iconButton, openDialog, part } from '../dom.js';
 import { theme } from '../prefs.js';
-import { isAdmin, state } from '../state.js';
+import { turns } from '../order.js';
+import { isAdmin, may, state } from '../state.js';
 
 // actions: {changed(), openChat(id)}
 export function openSettings(tab, actions) {
@@ -11,6 +12,13 @@ export function openSettings(tab, actions) {
     { id: 'general', label: 'General', icon: 'settings', build: generalTab },
     { id: 'answers', label: 'Answers', icon: 'thought', build: async () => (await part(import('./params.js'))).answersTab() },
     { id: 'account', label: 'Account', icon: 'user', build: async () => (await part(import('./account.js'))).accountTab() },
+    { id: 'knowledge', label: 'Knowledge', icon: 'books', build: async () => (await part(import('./knowledge.js'))).knowledgeTab() },
+    ...(may('workspace.tools') || may('workspace.tools_import') ? [{ id: 'tools', label: 'Tools', icon: 'tool', build: async (given) => (await part(import('./plugins.js'))).pluginsTab('tools', given) }] : []),
+    ...(state.config.features?.enable_direct_integrations === true && may('features.direct_tool_servers') ? [{ id: 'servers', label: 'Tool servers', icon: 'plug', build: async () => (await part(import('./own-servers.js'))).ownServersTab() }] : []),
+    ...(may('workspace.skills') || may('workspace.skills_import') ? [{ id: 'skills', label: 'Skills', icon: 'books', build: async (given) => (await part(import('./skills.js'))).skillsTab(given) }] : []),
+    ...(may('workspace.models') ? [{ id: 'own-models', label: 'Own models', icon: 'cube', build: async (given) => (await part(import('./own-models.js'))).ownModelsTab(given) }] : []),
+    ...(may('workspace.prompts') || may('workspace.prompts_import') ? [{ id: 'prompts', label: 'Prompts', icon: 'compose', build: async () => (await part(import('./prompts.js'))).promptsTab() }] : []),
+    ...(state.config.features?.enable_memories === true && may('features.memories') ? [{ id: 'memories', label: 'Memory', icon: 'heart', build: async () => (await part(import('./memories.js'))).memoriesTab() }] : []),
     { id: 'archived', label: 'Archived chats', icon: 'archive', build: archivedTab },
     { id: 'data', label: 'Your data', icon: 'download', build: async (given) => (await part(import('./data.js'))).dataTab(given) },
     ...(isAdmin()
@@ -18,7 +26,13 @@ export function openSettings(tab, actions) {
           { id: 'connections', label: 'Connections', icon: 'plug', build: async (given) => (await part(import('./connections.js'))).connectionsTab(given) },
           { id: 'models', label: 'Models', icon: 'cube', build: async (given) => (await part(import('./offer.js'))).modelsTab(given) },
           { id: 'local', label: 'This machine', icon: 'screen', build: async (given) => (await part(import('./local.js'))).localTab(given) },
+          { id: 'documents', label: 'Documents', icon: 'clip', build: async () => (await part(import('./documents.js'))).documentsTab() },
+          { id: 'code', label: 'Code', icon: 'code', build: async () => (await part(import('./code.js'))).codeTab() },
+          { id: 'functions', label: 'Functions', icon: 'merge', build: async (given) => (await part(import('./plugins.js'))).pluginsTab('functions', given) },
+          { id: 'terminals', label: 'Terminals', icon: 'screen', build: async (given) => (await part(import('./terminals.js'))).terminalsTab(given) },
           { id: 'moods', label: 'Moods', icon: 'heart', build: async () => (await part(import('./mood.js'))).moodsTab() },
+          { id: 'ratings', label: 'Ratings', icon: 'good', build: async (given) => (await part(import('./evaluations.js'))).evaluationsTab(given) },
+          ...(state.config.features?.enable_admin_analytics === true ? [{ id: 'usage', label: 'Usage', icon: 'chart', build: async () => (await part(import('./usage.js'))).usageTab() }] : []),
           { id: 'people', label: 'People', icon: 'users', build: async () => (await part(import('./people.js'))).peopleTab() },
         ]
       : []),
@@ -26,7 +40,9 @@ export function openSettings(tab, actions) {
   const panel = h('section.settings-panel', { role: 'tabpanel', tabindex: 0 });
   const prefix = freshId('settings');
   panel.id = `${prefix}-panel`;
+  const { begin } = turns();
   const select = (chosen) => {
+    const isNow = begin();
     for (const [index, control] of controls.entries()) {
       const on = tabs[index] === chosen;
       control.setAttribute('aria-selected', String(on));
@@ -35,8 +51,8 @@ export function openSettings(tab, actions) {
     panel.setAttribute('aria-labelledby', `${prefix}-${chosen.id}`);
     clear(panel, h('p.muted', { role: 'status' }, 'Loading…'));
     Promise.resolve(chosen.build({ ...actions, close: () => dialog.close() }))
-      .then((content) => controls[tabs.indexOf(chosen)].getAttribute('aria-selected') === 'true' && clear(panel, content))
-      .catch((error) => clear(panel, h('p.form-problem', { role: 'alert' }, error.message)));
+      .then((content) => isNow() && clear(panel, content))
+      .catch((error) => isNow() && clear(panel, h('p.form-problem', { role: 'alert' }, error.message)));
   };
   const controls = tabs.map((each) =>
     h('button.tab', { type: 'button', role: 'tab', id: `${prefix}-${each.id}`, 'aria-controls': panel.id, onclick: () => select(each) }, icon(each.icon), h('span', {}, each.label)),
@@ -116,19 +132,12 @@ export async function submit(event, work) {
 // ---- archived chats ------------------------------------------------------------------------------------------------
 
 async function archivedTab(actions) {
-  const list = h('ul.rows');
-  const more = h('button.button', { type: 'button', hidden: true }, 'Show more');
-  let page = 0;
-  const load = async () => {
-    page += 1;
-    const rows = await api.chats.archived(page);
-    more.hidden = rows.length < 60;
-    list.append(...rows.map((chat) => archivedRow(chat, actions)));
-    if (!list.childElementCount) list.append(h('li.list-empty', {}, 'Nothing is archived.'));
+  const load = async (page) => {
+    const items = await api.chats.archived(page);
+    return { items, more: items.length >= 60 };
   };
-  more.addEventListener('click', () => load().catch(failed));
-  await load();
-  return [section('Archived chats', 'Out of the list, but kept and found by opening them here.', list, more)];
+  const { paged } = await part(import('./paged.js'));
+  return [section('Archived chats', 'Out of the list, but kept and found by opening them here.', await paged(load, (chat) => archivedRow(chat, actions), 'Nothing is archived.'))];
 }
 
 function archivedRow(chat, actions) {

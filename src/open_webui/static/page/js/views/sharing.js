@@ -2,6 +2,7 @@
 import * as api from '../api.js';
 import { sharing } from '../calls.js';
 import { clear, confirmDialog, copyWithTick, failed, h, icon, iconButton, openDialog, toast } from '../dom.js';
+import { inOrder } from '../order.js';
 import { may, state } from '../state.js';
 import { labelled } from './settings.js';
 
@@ -46,17 +47,21 @@ export async function openSharing({ id }, actions) {
     actions.changed(found);
   };
   // Only when the server has stored it does the page say so.
-  const allow = async (audience, chosen) => {
-    const wanted = AUDIENCES.find((each) => each.id === audience).grants ?? (audience === 'chosen' ? chosen : []);
-    try {
-      await sharing.allow(id, wanted);
-      if (!current.shareId && audience !== 'me') await shareNow();
-      Object.assign(current, { audience, chosen });
-    } catch (error) {
-      failed(error);
-    }
-    draw();
-  };
+  // pick(chosen): those who are chosen, after it.
+  const inTurn = inOrder();
+  const allow = (audience, pick = (chosen) => chosen) =>
+    inTurn(async () => {
+      const chosen = pick(current.chosen);
+      const wanted = AUDIENCES.find((each) => each.id === audience).grants ?? (audience === 'chosen' ? chosen : []);
+      try {
+        await sharing.allow(id, wanted);
+        if (!current.shareId && audience !== 'me') await shareNow();
+        Object.assign(current, { audience, chosen });
+      } catch (error) {
+        failed(error);
+      }
+      draw();
+    });
   const renew = async () => {
     await shareNow();
     toast('The link shows the chat as it is now.');
@@ -71,14 +76,14 @@ export async function openSharing({ id }, actions) {
     toast('The chat is no longer shared.');
     dialog.querySelector('input[type=radio]:checked').focus();
   };
-  const chooser = peopleChooser({ names, groups, chosen: () => current.chosen, change: (chosen) => allow('chosen', chosen) });
+  const chooser = peopleChooser({ names, groups, chosen: () => current.chosen, change: (pick) => allow('chosen', pick) });
   people.append(chooser.element);
   const offered = AUDIENCES.filter((each) => !each.needs || may(each.needs) || each.id === current.audience);
   const dialog = openDialog({
     title: 'Share chat',
     content: [
       h('p.muted', {}, 'The link shows a copy of the chat as it is when you share it. What you write later is not in it until you update the copy.'),
-      h('div.audiences', { role: 'radiogroup', 'aria-label': 'Who may read it' }, offered.map((each) => audience(each, radios, () => allow(each.id, current.chosen)))),
+      h('div.audiences', { role: 'radiogroup', 'aria-label': 'Who may read it' }, offered.map((each) => audience(each, radios, () => allow(each.id)))),
       people,
       link,
       h('div.dialog-actions', {}, end, update),
@@ -86,6 +91,44 @@ export async function openSharing({ id }, actions) {
   });
   draw();
   radios.get(current.audience).focus();
+}
+
+// Who may read something else than a chat, with the grants on it now. everybody: the permission that sharing with all needs.
+// allow(grants): has the server store them.
+export async function openAccess({ title, lead, everybody, grants, allow }) {
+  const groups = await sharing.groups();
+  const names = new Map(groups.map((group) => [group.id, group.name]));
+  let chosen = grants.filter(isChosen);
+  let current = audienceOf(grants);
+  await nameAll(chosen, names);
+  const radios = new Map();
+  const people = h('div.chosen', {});
+  const draw = () => {
+    radios.get(current).checked = true;
+    people.hidden = current !== 'chosen';
+  };
+  const inTurn = inOrder();
+  const set = (wanted, pick = (all) => all) =>
+    inTurn(async () => {
+      const given = pick(chosen);
+      try {
+        await allow({ me: [], chosen: given, everybody: [EVERYBODY, ...given] }[wanted]);
+        [current, chosen] = [wanted, given];
+      } catch (error) {
+        failed(error);
+      }
+      draw();
+    });
+  const offered = [
+    { id: 'me', label: 'Only me', detail: 'And administrators.' },
+    { id: 'chosen', label: 'Chosen people and groups', detail: lead },
+    ...(may(everybody) || current === 'everybody' ? [{ id: 'everybody', label: 'Everybody with an account', detail: lead }] : []),
+  ];
+  people.append(peopleChooser({ names, groups, chosen: () => chosen, change: (pick) => set('chosen', pick) }).element);
+  // Choosing shows the list first: nobody is on it yet.
+  openDialog({ title, content: [h('div.audiences', { role: 'radiogroup', 'aria-label': 'Who may read it' }, offered.map((each) => audience(each, radios, () => set(each.id)))), people] });
+  draw();
+  radios.get(current).focus();
 }
 
 function audience({ id, label, detail }, radios, onchange) {
@@ -122,12 +165,12 @@ function peopleChooser({ names, groups, chosen, change }) {
           {},
           icon(grant.principal_type === 'group' ? 'users' : 'user'),
           h('span.row-main', {}, h('span', {}, names.get(grant.principal_id)), grant.permission === 'write' && h('span.muted', {}, 'May also write')),
-          iconButton('close', `Take ${names.get(grant.principal_id)} off the list`, () => set(chosen().filter((each) => each !== grant))),
+          iconButton('close', `Take ${names.get(grant.principal_id)} off the list`, () => set((all) => all.filter((each) => each.principal_id !== grant.principal_id))),
         ),
       ),
     );
-  const set = async (grants) => {
-    await change(grants);
+  const set = async (pick) => {
+    await change(pick);
     draw();
     search.control.focus();
   };
@@ -136,7 +179,7 @@ function peopleChooser({ names, groups, chosen, change }) {
     search.control.value = '';
     clear(found);
     note.textContent = '';
-    return set([...chosen(), { principal_type: kind, principal_id: id, permission: 'read' }]);
+    return set((all) => [...all.filter((each) => each.principal_id !== id), { principal_type: kind, principal_id: id, permission: 'read' }]);
   };
   const look = async () => {
     const text = search.control.value.trim();

@@ -6,6 +6,8 @@ import { may, set, state, watch } from '../state.js';
 
 const PAGE = 60;
 let loadedPages = 0;
+// Counts the lists that were asked for: an older answer takes nothing of a newer one away.
+let asked = 0;
 let refreshTimer = 0;
 let nav = null;
 let drawer = null;
@@ -38,7 +40,7 @@ export function createSidebar(given) {
       h('div.side-pair', {}, h('button.side-action', { type: 'button', onclick: actions.newChat }, icon('compose'), h('span', {}, 'New chat')), options),
       h('button.side-action', { type: 'button', onclick: actions.search }, icon('search'), h('span', {}, 'Search'), h('kbd', {}, 'Ctrl K')),
     ),
-    h('nav.sidebar-scroll', { 'aria-label': 'Chats', onkeydown: walkList, ondragstart: drag, ondragover: allowDrop, ondrop: (event) => drop(event, null) }, drawer, nav),
+    h('nav.sidebar-scroll', { 'aria-label': 'Chats', onkeydown: walkList, onpointerdown: hold, ondragstart: drag, ondragover: allowDrop, ondrop: (event) => drop(event, null) }, drawer, nav),
     h('div.sidebar-foot', {}, account),
   );
 }
@@ -81,17 +83,18 @@ export function closeIfNarrow() {
 
 export async function refresh() {
   clearTimeout(refreshTimer);
+  const mine = (asked += 1);
   try {
     const { tag } = state;
     const [first, pinned, { folders }] = await Promise.all([tag ? api.chats.tagged(tag, 0, PAGE) : api.chats.page(1), tag ? [] : api.chats.pinned(), listFolders()]);
-    if (tag !== state.tag) return;
+    if (mine !== asked) return;
     const known = new Set(first.map((chat) => chat.id));
     const later = loadedPages > 1 ? state.chats.slice(PAGE).filter((chat) => !known.has(chat.id)) : [];
     loadedPages = Math.max(loadedPages, 1);
     const active = new Set([...first, ...pinned].filter((chat) => chat.active).map((chat) => chat.id));
     set({ chats: [...first, ...later], pinned, folders, active, ...(loadedPages > 1 ? {} : { moreChats: first.length >= PAGE }) });
   } catch (error) {
-    if (error.status !== 401) failed(error);
+    if (error.status !== 401 && mine === asked) failed(error);
   }
 }
 
@@ -128,6 +131,7 @@ export function refreshSoon() {
 }
 
 export function forgetList() {
+  asked += 1;
   loadedPages = 0;
   wantsFolders = true;
   set({ chats: [], pinned: [], folders: [], tag: null, moreChats: false, active: new Set() });
@@ -137,9 +141,13 @@ let loadingMore = false;
 async function loadMore() {
   if (loadingMore || !state.moreChats) return;
   loadingMore = true;
+  const { tag, user } = state;
+  const page = loadedPages + 1;
   try {
-    const rows = await (state.tag ? api.chats.tagged(state.tag, loadedPages * PAGE, PAGE) : api.chats.page(loadedPages + 1));
-    loadedPages += 1;
+    const rows = await (tag ? api.chats.tagged(tag, loadedPages * PAGE, PAGE) : api.chats.page(page));
+    // Other chats are listed by now.
+    if (tag !== state.tag || user?.id !== state.user?.id || page !== loadedPages + 1) return;
+    loadedPages = page;
     const known = new Set(state.chats.map((chat) => chat.id));
     set({ chats: [...state.chats, ...rows.filter((row) => !known.has(row.id))], moreChats: rows.length >= PAGE });
   } catch (error) {
@@ -246,24 +254,38 @@ function walkList(event) {
 // ---- chats are dragged into folders, and out of them -----------------------------------------------------------------
 
 const KIND = 'application/x-chat';
-// What is to be drawn once nothing is dragged any more; null: nothing is. A browser ends a drag whose row is taken away.
+// What is to be drawn once no row is held any more; null: none is. A browser ends a drag, and loses a click, whose row is
+// taken away.
 let waiting = null;
+let dragging = false;
 
 export function isStill(draw) {
   waiting?.add(draw);
   return waiting === null;
 }
 
+// From the press on.
+function hold(event) {
+  if (!event.target.closest?.('.chat-row')) return;
+  waiting ??= new Set();
+  // The click comes behind the release.
+  addEventListener('pointerup', () => setTimeout(release), { once: true });
+  addEventListener('pointercancel', () => dragging || release(), { once: true });
+}
+
+function release() {
+  const draws = waiting ?? [];
+  waiting = null;
+  dragging = false;
+  for (const draw of draws) draw();
+}
+
 function drag(event) {
   const dragged = event.target.closest?.('.chat-row');
   if (!dragged) return;
-  waiting = new Set();
-  const over = () => {
-    const draws = waiting;
-    waiting = null;
-    for (const draw of draws) draw();
-  };
-  dragged.addEventListener('dragend', over, { once: true });
+  waiting ??= new Set();
+  dragging = true;
+  dragged.addEventListener('dragend', release, { once: true });
   event.dataTransfer.setData(KIND, dragged.dataset.id);
   event.dataTransfer.effectAllowed = 'move';
 }
@@ -321,8 +343,8 @@ async function change(work) {
 }
 
 async function rename(chat) {
-  const title = await promptDialog({ title: 'Rename chat', label: 'Title', value: chat.title, action: 'Rename' });
-  if (title && title !== chat.title) await change(() => api.chats.rename(chat.id, title));
+  const work = (title) => title === chat.title || change(() => api.chats.rename(chat.id, title));
+  await promptDialog({ title: 'Rename chat', label: 'Title', value: chat.title, action: 'Rename', work });
 }
 
 async function share(chat) {
@@ -362,6 +384,7 @@ function accountMenu(anchor) {
   const now = theme.get();
   openMenu(anchor, [
     { label: 'Settings', icon: 'settings', action: () => actions.settings('general') },
+    { label: 'Knowledge', icon: 'books', action: () => actions.settings('knowledge') },
     { label: 'Archived chats', icon: 'archive', action: () => actions.settings('archived') },
     { label: 'Keyboard', icon: 'keyboard', action: () => actions.keys().catch(failed) },
     null,

@@ -2,84 +2,14 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
+from open_webui.config import calendars, code, kept, memories, notes, retrieval, subagents
+from open_webui.config.setting import Json, Setting, flag, parse_list
 from open_webui.errors import StartupError
+from open_webui.utils import unused_variables
 
-Json = Any
 OPENAI_URL: Final = "https://api.openai.com/v1"
-Parse = Callable[[str], Json]
-
-
-def parse_bool(text: str) -> bool:
-    value = text.strip().lower()
-    if value in {"true", "1", "yes", "on"}:
-        return True
-    if value in {"false", "0", "no", "off", ""}:
-        return False
-    raise ValueError("must be true or false")
-
-
-def parse_list(separator: str) -> Parse:
-    """A parser of separated texts; blanks around entries go, empty entries stay (a key list may have gaps)."""
-
-    def parse(text: str) -> list[str]:
-        return [part.strip() for part in text.split(separator)] if text.strip() else []
-
-    return parse
-
-
-def parse_json(text: str) -> Json:
-    try:
-        return msgspec.json.decode(text.encode())
-    except msgspec.DecodeError as error:
-        raise ValueError(f"must be JSON ({error})") from None
-
-
-PARSERS: Final[dict[type, Parse]] = {
-    bool: parse_bool,
-    int: int,
-    float: float,
-    str: str,
-    dict: parse_json,
-    list: parse_json,
-}
-
-
-class Setting(msgspec.Struct, frozen=True):
-    """One declared setting.
-
-    key: dotted name in the database. type: what its values are. default: used when neither environment nor database
-    has one. variables: names of environment variables, the first that is set wins. parse: text to value, by type if
-    None. nullable: None is a value too. secret: never shown to anyone who may not write it.
-    """
-
-    key: str
-    type: type
-    default: Json
-    variables: tuple[str, ...] = ()
-    parse: Parse | None = None
-    nullable: bool = False
-    secret: bool = False
-
-    def from_text(self, text: str) -> Json:
-        return (self.parse or PARSERS[self.type])(text)
-
-    def accepts(self, value: Json) -> bool:
-        """Whether a value has the declared type (an int passes for a float, a bool not for an int)."""
-        if value is None:
-            return self.nullable
-        if self.type is float:
-            return isinstance(value, int | float) and not isinstance(value, bool)
-        if self.type is int:
-            return isinstance(value, int) and not isinstance(value, bool)
-        return isinstance(value, self.type)
-
-
-def _flag(key: str, variable: str, default: bool) -> Setting:
-    return Setting(key, bool, default, (variable,))
 
 
 DEFAULT_PERMISSIONS: Final[dict[str, dict[str, bool]]] = {
@@ -126,17 +56,17 @@ DEFAULT_PERMISSIONS: Final[dict[str, dict[str, bool]]] = {
 
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("auth.admin.email", str, None, ("ADMIN_EMAIL",), nullable=True),
-    _flag("auth.admin.show", "SHOW_ADMIN_DETAILS", True),
-    _flag("auth.enable_api_keys", "ENABLE_API_KEYS", False),
-    _flag("auth.api_key.endpoint_restrictions", "ENABLE_API_KEYS_ENDPOINT_RESTRICTIONS", False),
+    flag("auth.admin.show", "SHOW_ADMIN_DETAILS", True),
+    flag("auth.enable_api_keys", "ENABLE_API_KEYS", False),
+    flag("auth.api_key.endpoint_restrictions", "ENABLE_API_KEYS_ENDPOINT_RESTRICTIONS", False),
     Setting("auth.api_key.allowed_endpoints", str, "", ("API_KEYS_ALLOWED_ENDPOINTS",)),
     Setting("auth.jwt_expiry", str, "4w", ("JWT_EXPIRES_IN",)),
-    _flag("ui.enable_signup", "ENABLE_SIGNUP", True),
-    _flag("ui.enable_login_form", "ENABLE_LOGIN_FORM", True),
-    _flag("ui.enable_password_change_form", "ENABLE_PASSWORD_CHANGE_FORM", True),
-    _flag("ui.enable_community_sharing", "ENABLE_COMMUNITY_SHARING", False),
-    _flag("ui.enable_message_rating", "ENABLE_MESSAGE_RATING", False),
-    _flag("users.enable_status", "ENABLE_USER_STATUS", True),
+    flag("ui.enable_signup", "ENABLE_SIGNUP", True),
+    flag("ui.enable_login_form", "ENABLE_LOGIN_FORM", True),
+    flag("ui.enable_password_change_form", "ENABLE_PASSWORD_CHANGE_FORM", True),
+    flag("ui.enable_community_sharing", "ENABLE_COMMUNITY_SHARING", False),
+    flag("ui.enable_message_rating", "ENABLE_MESSAGE_RATING", True),
+    flag("users.enable_status", "ENABLE_USER_STATUS", True),
     Setting("ui.default_user_role", str, "pending", ("DEFAULT_USER_ROLE",)),
     Setting("ui.default_group_id", str, "", ("DEFAULT_GROUP_ID",)),
     Setting("ui.default_locale", str, "", ("DEFAULT_LOCALE",)),
@@ -155,40 +85,87 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("ui.name", str, "oui-backend", ("WEBUI_NAME",)),
     Setting("webui.url", str, "", ("WEBUI_URL",)),
     Setting("user.permissions", dict, DEFAULT_PERMISSIONS),
-    _flag("openai.enable", "ENABLE_OPENAI_API", True),
+    flag("openai.enable", "ENABLE_OPENAI_API", True),
     Setting("openai.api_base_urls", list, [], ("OPENAI_API_BASE_URLS", "OPENAI_API_BASE_URL"), parse_list(";")),
     Setting("openai.api_keys", list, [], ("OPENAI_API_KEYS", "OPENAI_API_KEY"), parse_list(";"), secret=True),
     Setting("openai.api_configs", dict, {}, ("OPENAI_API_CONFIGS",), secret=True),
-    _flag("ollama.enable", "ENABLE_OLLAMA_API", True),
+    flag("ollama.enable", "ENABLE_OLLAMA_API", True),
     Setting("ollama.base_urls", list, [], ("OLLAMA_BASE_URLS", "OLLAMA_BASE_URL"), parse_list(";")),
     Setting("ollama.api_configs", dict, {}, ("OLLAMA_API_CONFIGS",), secret=True),
-    _flag("models.base_models_cache", "ENABLE_BASE_MODELS_CACHE", True),
+    flag("direct.enable", "ENABLE_DIRECT_CONNECTIONS", False),
+    flag("direct.integrations.enable", "ENABLE_DIRECT_INTEGRATIONS", False),
+    Setting("tool_server.connections", list, [], ("TOOL_SERVER_CONNECTIONS",), secret=True),
+    Setting("terminal_server.connections", list, [], ("TERMINAL_SERVER_CONNECTIONS",), secret=True),
+    flag("models.base_models_cache", "ENABLE_BASE_MODELS_CACHE", True),
     Setting("models.default_metadata", dict, {}, ("DEFAULT_MODEL_METADATA",)),
     Setting("models.default_params", dict, {}, ("DEFAULT_MODEL_PARAMS",)),
     Setting("models.builtin", str, "auto", ("BUILTIN_MODEL",)),
+    flag("evaluation.arena.enable", "ENABLE_EVALUATION_ARENA_MODELS", False),
+    Setting("evaluation.arena.models", list, [], ("EVALUATION_ARENA_MODELS",)),
     Setting("task.model.default", str, "", ("TASK_MODEL",)),
     Setting("task.model.external", str, "", ("TASK_MODEL_EXTERNAL",)),
     Setting("task.model.params", dict, {}),
-    _flag("task.title.enable", "ENABLE_TITLE_GENERATION", True),
+    flag("task.title.enable", "ENABLE_TITLE_GENERATION", True),
     Setting("task.title.prompt_template", str, "", ("TITLE_GENERATION_PROMPT_TEMPLATE",)),
-    _flag("task.tags.enable", "ENABLE_TAGS_GENERATION", True),
+    flag("task.tags.enable", "ENABLE_TAGS_GENERATION", True),
     Setting("task.tags.prompt_template", str, "", ("TAGS_GENERATION_PROMPT_TEMPLATE",)),
-    _flag("task.follow_up.enable", "ENABLE_FOLLOW_UP_GENERATION", True),
+    flag("task.follow_up.enable", "ENABLE_FOLLOW_UP_GENERATION", True),
     Setting("task.follow_up.prompt_template", str, "", ("FOLLOW_UP_GENERATION_PROMPT_TEMPLATE",)),
-    _flag("task.autocomplete.enable", "ENABLE_AUTOCOMPLETE_GENERATION", False),
+    flag("task.autocomplete.enable", "ENABLE_AUTOCOMPLETE_GENERATION", False),
     Setting("task.autocomplete.input_max_length", int, -1),
     Setting("task.autocomplete.prompt_template", str, ""),
-    _flag("task.query.search.enable", "ENABLE_SEARCH_QUERY_GENERATION", True),
-    _flag("task.query.retrieval.enable", "ENABLE_RETRIEVAL_QUERY_GENERATION", True),
+    flag("task.query.search.enable", "ENABLE_SEARCH_QUERY_GENERATION", True),
+    flag("task.query.retrieval.enable", "ENABLE_RETRIEVAL_QUERY_GENERATION", True),
     Setting("task.query.prompt_template", str, "", ("QUERY_GENERATION_PROMPT_TEMPLATE",)),
     Setting("task.image.prompt_template", str, ""),
+    flag("tools.builtin.enable", "ENABLE_BUILTIN_TOOLS", True),
+    flag("tools.api.enable", "ENABLE_API_TOOLS", False),
+    Setting("tools.api.max_rounds", int, 32, ("API_TOOLS_MAX_ROUNDS",)),
+    flag("skills.lazy_loading.enable", "ENABLE_SKILL_LAZY_LOADING", True),
+    Setting("skills.content_max_chars", int, None, ("SKILL_CONTENT_MAX_CHARS",), nullable=True),
+    Setting("skills.preview_max_chars", int, None, ("SKILL_PREVIEW_MAX_CHARS",), nullable=True),
+    Setting("skills.max_count", int, 200, ("SKILL_MAX_COUNT",)),
+    flag("pipelines.filters.required", "PIPELINES_FILTERS_REQUIRED", True),
+    flag("mcp.server.enable", "ENABLE_MCP_SERVER", False),
     Setting("task.tools.prompt_template", str, "", ("TOOLS_FUNCTION_CALLING_PROMPT_TEMPLATE",)),
-    _flag("task.voice.prompt.enable", "ENABLE_VOICE_MODE_PROMPT", True),
+    flag("task.voice.prompt.enable", "ENABLE_VOICE_MODE_PROMPT", True),
     Setting("task.voice.prompt_template", str, ""),
-    _flag("folders.enable", "ENABLE_FOLDERS", True),
+    flag("ui.enable_user_webhooks", "ENABLE_USER_WEBHOOKS", False),
+    Setting("webhook_url", str, "", ("WEBHOOK_URL",), secret=True),
+    flag("folders.enable", "ENABLE_FOLDERS", True),
     Setting("folders.max_file_count", str, "", ("FOLDER_MAX_FILE_COUNT",)),
+    flag("channels.enable", "ENABLE_CHANNELS", False),
+    Setting("channels.model_response_mode", str, "thread", ("CHANNEL_MODEL_RESPONSE_MODE",)),
+    *memories.SETTINGS,
+    *subagents.SETTINGS,
+    *calendars.SETTINGS,
+    *notes.SETTINGS,
+    *retrieval.SETTINGS,
+    *code.SETTINGS,
 )
-BY_KEY: Final[dict[str, Setting]] = {setting.key: setting for setting in SETTINGS}
+_DECLARED: Final[dict[str, Setting]] = {setting.key: setting for setting in SETTINGS}
+# Those that are kept for what is to come, too.
+BY_KEY: Final[dict[str, Setting]] = {setting.key: setting for setting in kept.SETTINGS} | _DECLARED
+
+
+def effect(key: str) -> str:
+    """What becomes of a setting: "acts", "kept" (shown and exported, nothing reads it yet), "refused", or "" for no setting."""
+    setting = _DECLARED.get(key)
+    if setting is not None:
+        return "kept" if unused_variables.KEPT.intersection(setting.variables) else "acts"
+    if key in BY_KEY:
+        return "kept"
+    return "refused" if kept.why_refused(key) else ""
+
+
+def refusal(key: str, value: Json) -> str | None:
+    """Why a setting is not taken with this value, as the end of a sentence; None where it is, if its type is right."""
+    if key in _DECLARED:
+        return None
+    if key in BY_KEY:
+        switched_on = key in kept.SWITCHES and value is True
+        return f"{kept.PART[key]} can't be switched on: not part of this server yet" if switched_on else None
+    return kept.why_refused(key) or "this server has no such setting"
 
 
 def _bare(value: Json) -> Json:
@@ -214,7 +191,7 @@ class Config:
             self._read(setting, environ, problems)
         if problems:
             raise StartupError("The configuration can't be used. " + "; ".join(problems))
-        self._defaults = {s.key: s.default for s in SETTINGS}
+        self._defaults = {s.key: s.default for s in BY_KEY.values()}
         if any(self._fixed.get("openai.api_keys", ())):
             # A key without an address is meant for its maker.
             self._defaults["openai.api_base_urls"] = [OPENAI_URL]
@@ -261,14 +238,19 @@ class Config:
         }
 
     def storable(self, changes: Mapping[str, Json]) -> dict[str, Json]:
-        """The part of the changes that may be stored: declared, not fixed by the environment.
+        """The part of the changes that may be stored: known, not refused, not fixed by the environment.
 
         Raises ValueError naming the first key whose value has the wrong type.
         """
         for key, value in changes.items():
             if key in BY_KEY and not BY_KEY[key].accepts(value):
                 raise ValueError(f"{key} must be of type {BY_KEY[key].type.__name__}")
-        return {k: v for k, v in changes.items() if k in BY_KEY and k not in self._fixed}
+        return {k: v for k, v in changes.items() if k not in self._fixed and refusal(k, v) is None}
+
+    def left_out(self, changes: Mapping[str, Json]) -> dict[str, str]:
+        """Those of the changes that `storable` leaves out and that differ from what is in force, each with the reason."""
+        fixed = {k: f"the server's environment fixes it ({name})" for k, name in self.refused(changes).items()}
+        return fixed | {k: reason for k, v in changes.items() if (reason := refusal(k, v)) is not None}
 
     def load(self, stored: Mapping[str, Json]) -> list[str]:
         """Takes over what the database holds. Returns the keys whose stored value can't be used (default applies)."""
@@ -292,7 +274,7 @@ class Config:
     def describe(self, keys: Iterable[str] | None = None) -> list[tuple[str, Json, str]]:
         """(key, value, source) of each setting; the source is a variable's name, "stored" or "default"."""
         out = []
-        for key in keys or BY_KEY:
+        for key in keys or [k for k in BY_KEY if k in _DECLARED or k in self._stored]:
             source = self._source.get(key) or ("stored" if key in self._stored else "default")
             out.append((key, "***" if BY_KEY[key].secret and self._values[key] else self._values[key], source))
         return out

@@ -1,0 +1,203 @@
+"""Settings of Open WebUI that nothing here reads yet: kept, shown and exported, so that they are there when their part comes.
+
+Which of all its settings act, are kept or are refused is said by `config.effect`. A part that comes declares its settings
+among `config.SETTINGS`; what is declared there counts, and its rows here can go.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from open_webui.config.setting import Setting
+
+# By what must come first, as it stands in a sentence: the keys and their defaults.
+TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
+    "apps": {
+        "apps.enable": False,
+    },
+    "speech": {
+        "audio.realtime.auth_type": "api_key",
+        "audio.realtime.enabled": False,
+        "audio.realtime.input_params": None,
+        "audio.realtime.model": "gpt-realtime-2.1-mini",
+        "audio.realtime.openai.api_base_url": "https://api.openai.com/v1",
+        "audio.realtime.openai.api_key": "",
+        "audio.realtime.prompt_template": None,
+        "audio.realtime.provider": "openai",
+        "audio.realtime.transcription_model": "gpt-transcribe",
+        "audio.realtime.voice": "marin",
+        "audio.stt.allowed_extensions": ["mp3", "wav", "m4a", "webm", "ogg", "flac", "mp4", "mpga", "mpeg"],
+        "audio.stt.azure.api_key": "",
+        "audio.stt.azure.base_url": "",
+        "audio.stt.azure.locales": "",
+        "audio.stt.azure.max_speakers": "",
+        "audio.stt.azure.region": "",
+        "audio.stt.deepgram.api_key": "",
+        "audio.stt.engine": "",
+        "audio.stt.mistral.api_base_url": "https://api.mistral.ai/v1",
+        "audio.stt.mistral.api_key": "",
+        "audio.stt.mistral.use_chat_completions": False,
+        "audio.stt.model": "",
+        "audio.stt.openai.api_base_url": "https://api.openai.com/v1",
+        "audio.stt.openai.api_key": "",
+        "audio.stt.openai.api_request_format": "multipart",
+        "audio.stt.supported_content_types": [],
+        "audio.stt.whisper_model": "base",
+        "audio.tts.api_key": "",
+        "audio.tts.azure.speech_base_url": "",
+        "audio.tts.azure.speech_output_format": "audio-24khz-160kbitrate-mono-mp3",
+        "audio.tts.azure.speech_region": "",
+        "audio.tts.engine": "",
+        "audio.tts.mistral.api_base_url": "https://api.mistral.ai/v1",
+        "audio.tts.mistral.api_key": "",
+        "audio.tts.model": "tts-1",
+        "audio.tts.openai.api_base_url": "https://api.openai.com/v1",
+        "audio.tts.openai.api_key": "",
+        "audio.tts.openai.params": {},
+        "audio.tts.realtime.prompt_template": None,
+        "audio.tts.split_on": "punctuation",
+        "audio.tts.voice": "alloy",
+    },
+    "a second factor at sign-in": {
+        "auth.mfa.allow_oauth_bypass": False,
+        "auth.mfa.allow_trusted_header_bypass": False,
+        "auth.mfa.enable": False,
+    },
+    "automations": {
+        "automations.auth_token_expires_in": "1h",
+    },
+    "encrypted channels": {
+        "channels.encryption.enable": False,
+    },
+    "summaries of long chats": {
+        "chat.context_compaction.enable": False,
+        "chat.context_compaction.model": "",
+        "chat.context_compaction.prompt_template": "",
+        "chat.context_compaction.retention_percentage": 40,
+        "chat.context_compaction.token_cap": None,
+        "chat.context_compaction.token_threshold": 80000,
+    },
+    "permissions for calls of tools": {
+        "chat.tool_permissions.enable": False,
+    },
+    "search among tools": {
+        "chat.tool_search.always_loaded": [],
+        "chat.tool_search.defer_builtin_tools": True,
+        "chat.tool_search.defer_threshold": 400,
+        "chat.tool_search.enable": False,
+    },
+    "files from other sites": {
+        "google_drive.api_key": "",
+        "google_drive.client_id": "",
+        "google_drive.enable": False,
+        "onedrive.enable": False,
+        "onedrive.sharepoint_tenant_id": "",
+        "onedrive.sharepoint_url": "",
+    },
+    "making pictures": {
+        "image_generation.automatic1111.api_auth": "",
+        "image_generation.automatic1111.api_params": {},
+        "image_generation.automatic1111.base_url": "",
+        "image_generation.comfyui.api_key": "",
+        "image_generation.comfyui.base_url": "",
+        "image_generation.comfyui.nodes": [],
+        "image_generation.comfyui.workflow": "",
+        "image_generation.enable": False,
+        "image_generation.engine": "openai",
+        "image_generation.gemini.api_base_url": "",
+        "image_generation.gemini.api_key": "",
+        "image_generation.gemini.endpoint_method": "",
+        "image_generation.model": "",
+        "image_generation.openai.api_base_url": "https://api.openai.com/v1",
+        "image_generation.openai.api_key": "",
+        "image_generation.openai.api_version": "",
+        "image_generation.openai.params": {},
+        "image_generation.prompt.enable": True,
+        "image_generation.size": "512x512",
+        "image_generation.steps": 50,
+        "images.edit.comfyui.api_key": "",
+        "images.edit.comfyui.base_url": "",
+        "images.edit.comfyui.nodes": [],
+        "images.edit.comfyui.workflow": "",
+        "images.edit.enable": False,
+        "images.edit.engine": "openai",
+        "images.edit.gemini.api_base_url": "",
+        "images.edit.gemini.api_key": "",
+        "images.edit.model": "",
+        "images.edit.openai.api_base_url": "https://api.openai.com/v1",
+        "images.edit.openai.api_key": "",
+        "images.edit.openai.api_version": "",
+        "images.edit.size": "",
+    },
+    "sign-in by LDAP": {
+        "ldap.enable": False,
+        "ldap.group.enable_creation": False,
+        "ldap.group.enable_management": False,
+        "ldap.server.app_dn": "",
+        "ldap.server.app_password": "",
+        "ldap.server.attribute_for_groups": "memberOf",
+        "ldap.server.attribute_for_mail": "mail",
+        "ldap.server.attribute_for_username": "uid",
+        "ldap.server.ca_cert_file": "",
+        "ldap.server.ciphers": "ALL",
+        "ldap.server.default_email_domain": "",
+        "ldap.server.host": "localhost",
+        "ldap.server.label": "LDAP Server",
+        "ldap.server.port": 389,
+        "ldap.server.search_filter": "",
+        "ldap.server.use_tls": True,
+        "ldap.server.users_dn": "",
+        "ldap.server.validate_cert": True,
+    },
+    "memories": {
+        "memories.background_review.enable": False,
+        "memories.review_interval_turns": 10,
+    },
+    "sub-agents that go on after the answer": {
+        "subagents.background_enabled": False,
+        "subagents.max_async": 20,
+    },
+}
+# What those are whose default is None.
+NULLABLE: Final[Mapping[str, type]] = {
+    "audio.realtime.input_params": dict,
+    "audio.realtime.prompt_template": str,
+    "audio.tts.realtime.prompt_template": str,
+    "chat.context_compaction.token_cap": int,
+}
+# Ends of the names of secrets.
+SECRET: Final = ("api_key", "api_auth", "app_password")
+# Switches that would promise protection, or an answer of another kind, that is not there: they stay off, and who switches
+# one on is told so.
+SWITCHES: Final = frozenset(
+    {
+        "auth.mfa.enable",
+        "channels.encryption.enable",
+        "chat.context_compaction.enable",
+        "chat.tool_permissions.enable",
+        "chat.tool_search.enable",
+        "ldap.enable",
+        "subagents.background_enabled",
+    }
+)
+# Keys, and beginnings of keys up to a dot, that are not kept at all, and why.
+REFUSED: Final[Mapping[str, str]] = {
+    "ui": "earlier releases kept all settings that begin with it in this one value",
+    "oauth.": "sign-in by another site is not part of this server yet, and its settings are not stored",
+}
+PART: Final[Mapping[str, str]] = {key: part for part, keys in TABLE.items() for key in keys}
+
+
+def why_refused(key: str) -> str | None:
+    """Why a setting is not kept at all; None for any other."""
+    reasons = (why for name, why in REFUSED.items() if key == name or (name.endswith(".") and key.startswith(name)))
+    return next(reasons, None)
+
+
+def _setting(key: str, default: Any) -> Setting:
+    kind = NULLABLE[key] if default is None else type(default)
+    return Setting(key, kind, default, nullable=default is None, secret=key.endswith(SECRET))
+
+
+SETTINGS: Final[tuple[Setting, ...]] = tuple(
+    _setting(key, value) for keys in TABLE.values() for key, value in keys.items()
+)

@@ -1,0 +1,1 @@
+"""Documents: how they are read, split, embedded, indexed and found."""

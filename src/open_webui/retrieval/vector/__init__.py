@@ -1,0 +1,1 @@
+"""Vectors: where they are kept, and how the nearest are found."""

@@ -1,0 +1,1 @@
+"""The web: pages, transcripts of videos, and search engines."""

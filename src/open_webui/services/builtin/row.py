@@ -1,0 +1,111 @@
+"""What a built-in tool is: one declared row, and what it may use when it is called."""
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from open_webui.errors import BadRequest
+from open_webui.events import Caller
+from open_webui.tools.port import Asked, Progress, ToolResult
+
+if TYPE_CHECKING:
+    from open_webui.services.builtin.deps import Deps
+
+
+class Use(msgspec.Struct, frozen=True):
+    """One call. asked: the answer that it is made for; all is done in the name of its principal."""
+
+    deps: "Deps"
+    asked: Asked
+    arguments: dict[str, Any]
+    progress: Progress
+
+    @property
+    def page(self) -> Caller:
+        """The person's page, which can be asked something."""
+        found: Caller = self.deps.emitter
+        return found
+
+    def text(self, name: str, *, limit: int = 2_000) -> str:
+        """A text that has to be there. Raises BadRequest."""
+        value = self.arguments.get(name)
+        if not isinstance(value, str) or not value.strip():
+            raise BadRequest(f"'{name}' should be a text.")
+        return value.strip()[:limit]
+
+    def number(self, name: str, default: int, *, least: int = 0, most: int = 50) -> int:
+        """A whole number, brought into its bounds."""
+        value = self.arguments.get(name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return default
+        return min(max(int(value), least), most)
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        value = self.arguments.get(name)
+        return value if isinstance(value, bool) else default
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool. category: the model's settings switch categories off. parameters: JSON Schema of each, by name.
+
+    needs: the permissions that a person needs for it. feature: it is offered only where this was switched on for the
+    question. setting: it is offered only where this setting is on. on_demand: it is offered only where an answer needs it.
+    stored: it is not offered in temporary chats. with_skills: it is offered only where there are skills. run: the module of
+    this package and the function in it, which takes the Use and answers something that becomes JSON, or a ToolResult;
+    imported when it is called.
+    """
+
+    name: str
+    category: str
+    description: str
+    run: str
+    parameters: Mapping[str, dict[str, Any]] = {}
+    required: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    feature: str | None = None
+    setting: str | None = None
+    seconds: float = 30.0
+    on_demand: bool = False
+    stored: bool = False
+    with_skills: bool = False
+
+
+class BuiltIn:
+    """A row, for one answer: `tools.port.Tool`."""
+
+    def __init__(self, row: Row, deps: "Deps", asked: Asked) -> None:
+        self.row = row
+        self.seconds = row.seconds
+        self.definition: dict[str, Any] = {
+            "name": row.name,
+            "description": row.description,
+            "parameters": {"type": "object", "properties": dict(row.parameters), "required": list(row.required)},
+        }
+        self._deps = deps
+        self._asked = asked
+
+    async def run(self, arguments: dict[str, Any], progress: Progress) -> ToolResult:
+        """See `tools.port.Tool`."""
+        module, _, name = self.row.run.partition(".")
+        run: Any = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+        given = await run(Use(self._deps, self._asked, arguments, progress))
+        if isinstance(given, ToolResult):
+            return given
+        return ToolResult(text=given if isinstance(given, str) else msgspec.json.encode(given).decode())
+
+
+def text(description: str) -> dict[str, Any]:
+    """The schema of a text."""
+    return {"type": "string", "description": description}
+
+
+def number(description: str) -> dict[str, Any]:
+    """The schema of a whole number."""
+    return {"type": "integer", "description": description}
+
+
+def flag(description: str) -> dict[str, Any]:
+    """The schema of a yes or no."""
+    return {"type": "boolean", "description": description}

@@ -1,0 +1,46 @@
+"""Which built-in tools an answer gets."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from open_webui.services.builtin.row import BuiltIn, Row
+from open_webui.services.builtin.rows import ROWS
+from open_webui.tools.port import Asked, Tool
+
+if TYPE_CHECKING:
+    from open_webui.services.builtin.deps import Deps
+
+
+def is_on(feature: str, asked: Asked) -> bool:
+    """Whether a feature was switched on for the question, of a model that may have it."""
+    capabilities = asked.meta.get("capabilities")
+    return feature in asked.features and not (isinstance(capabilities, dict) and capabilities.get(feature) is False)
+
+
+class BuiltIns:
+    """`tools.port.ToolSource` of the tools that nobody has to make."""
+
+    def __init__(self, deps: "Deps") -> None:
+        self._deps = deps
+
+    async def tools(self, asked: Asked) -> Sequence[Tool]:
+        """Those that the settings, the model, the person's permissions and the question's features allow."""
+        if not asked.wants_builtin and not asked.needed:
+            return ()
+        return [BuiltIn(row, self._deps, asked) for row in ROWS if self._is_offered(row, asked)]
+
+    def _is_offered(self, row: Row, asked: Asked) -> bool:
+        if row.on_demand or not asked.wants_builtin:
+            return row.name in asked.needed
+        chosen = asked.meta.get("builtinTools")
+        if isinstance(chosen, dict) and chosen.get(row.category) is False:
+            return False
+        if row.with_skills and not asked.skills:
+            return False
+        if row.feature is not None and not is_on(row.feature, asked):
+            return False
+        if row.stored and asked.chat_id is None:
+            return False
+        if row.setting is not None and not self._deps.config[row.setting]:
+            return False
+        return all(asked.principal.may(permission) for permission in row.needs)

@@ -1,0 +1,1 @@
+"""Channels: kept and opened to people, with their messages, webhooks, and what is told of all that."""

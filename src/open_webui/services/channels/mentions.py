@@ -1,0 +1,60 @@
+"""Models that a message mentions: each is asked by a job, which answers in the channel (`chat/channel_answers.py`)."""
+
+import re
+import uuid
+from typing import Final
+
+import msgspec
+
+from open_webui.errors import TooManyRequests
+from open_webui.models import jobs
+from open_webui.models.channel_messages import Message
+from open_webui.principal import Principal
+from open_webui.services.channels.telling import Change
+
+# As pages write it: what is mentioned, its id, and how it is called.
+_MENTION: Final = re.compile(r"<@M:([^|>\x00-\x1f]{1,255})(?:\|[^>]{0,300})?>")
+# Models that one message asks, and answers that somebody waits for in all channels.
+MOST_MODELS: Final = 3
+MOST_WAITING: Final = 4
+BUSY: Final = "Models are still answering you in channels. Wait until they are done, or mention none."
+KIND: Final = "answer in a channel"
+
+
+class Question(msgspec.Struct, frozen=True):
+    """The payload of the job. answer_id: the message that the answer is written into, once there is one."""
+
+    channel_id: str
+    message_id: str
+    model_id: str
+    user_id: str
+    answer_id: str
+
+
+def models_in(text: str) -> list[str]:
+    """The ids of the models that a text mentions, each once."""
+    return list(dict.fromkeys(found[1] for found in _MENTION.finditer(text)))[:MOST_MODELS]
+
+
+def plain(text: str) -> str:
+    """The text without the marks of mentions, as a model reads it."""
+    return re.sub(r"<[@#][A-Z]:[^|>]{1,255}\|([^>]{0,300})>", r"@\1", text)
+
+
+async def ask(change: Change, principal: Principal, message: Message) -> None:
+    """Puts the questions to the models of a new message in, with the unit of work that stores it. Raises TooManyRequests."""
+    kind = change.deps.jobs.kinds.get(KIND)
+    wanted = models_in(message.content)
+    if kind is None or not wanted:
+        return
+    theirs = f"answer:{principal.id}:"
+    if await jobs.count_live(change.unit.connection, theirs) + len(wanted) > MOST_WAITING:
+        raise TooManyRequests(BUSY)
+    for model_id in wanted:
+        question = Question(change.channel.id, message.id, model_id, principal.id, answer_id_of(message.id, model_id))
+        await change.deps.jobs.enqueue(change.unit, kind, question, key=f"{theirs}{question.answer_id}")
+
+
+def answer_id_of(message_id: str, model_id: str) -> str:
+    """The id of a model's answer to a message: another attempt writes into the same one."""
+    return str(uuid.uuid5(uuid.UUID("6f75692d-6368-4e61-8000-616e73776572"), f"{message_id}/{model_id}"))

@@ -1,0 +1,1 @@
+"""What a model may call while it answers: the port, and the tools that other servers offer."""

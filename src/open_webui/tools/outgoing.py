@@ -1,0 +1,85 @@
+"""The headers of a request to a tool server: its key, what an admin set, and who asks where the settings say so."""
+
+from typing import Final, Protocol
+from urllib.parse import quote
+
+from open_webui.access.tokens import Tokens
+from open_webui.env import Settings
+from open_webui.errors import BadRequest
+from open_webui.principal import Principal
+from open_webui.tools.port import Asked
+from open_webui.tools.servers import Server
+
+# A token of the asker's session that a server gets is good for so many seconds.
+TOKEN_SECONDS: Final = 300
+NO_SIGN_IN: Final = "wants a token of the site that you signed in with, and this server has no sign-in by another site."
+
+
+class Signing(Protocol):
+    """What of the server signs a request."""
+
+    settings: Settings
+    tokens: Tokens
+
+
+def headers_for(
+    server: Server, deps: Signing, asked: Asked | None, token_seconds: int = TOKEN_SECONDS
+) -> dict[str, str]:
+    """Lower-case names and what they say. asked: None where nobody asks but the server itself.
+
+    Raises BadRequest for a way to sign in that can't be used.
+    """
+    out = {name: _filled(text, asked) for name, text in server.headers.items()}
+    if asked is not None and deps.settings.enable_forward_user_info_headers:
+        out |= _about(asked)
+    if server.kind == "terminal" and asked is not None:
+        # A terminal server keeps people apart by the first, and the folders in which their chats work by the second.
+        out["x-user-id"] = asked.principal.id
+        if asked.chat_id is not None:
+            out["x-session-id"] = quote(asked.chat_id)
+    if server.auth == "bearer" and server.key:
+        out["authorization"] = f"Bearer {server.key}"
+    elif server.auth == "session" and asked is not None:
+        # A fresh one that ends soon, and with the session: the page's own would open the account for weeks.
+        token, _ = deps.tokens.issue(asked.principal.id, asked.principal.stamp, token_seconds)
+        out["authorization"] = f"Bearer {token}"
+    elif server.auth == "system_oauth" and asked is not None:
+        kind = "terminal" if server.kind == "terminal" else "tool"
+        raise BadRequest(f"The {kind} server {server.name!r} {NO_SIGN_IN}")
+    return out
+
+
+def _filled(text: str, asked: Asked | None) -> str:
+    """A header with the names in it replaced, as the headers of models' providers have it."""
+    if "{{" not in text:
+        return text
+    for name, value in _named(asked).items():
+        text = text.replace("{{" + name + "}}", quote(value, safe="@ "))
+    return text
+
+
+def _named(asked: Asked | None) -> dict[str, str]:
+    who = asked.principal if asked is not None else Principal(id="", role="user", name="", email="")
+    return {
+        "USER_ID": who.id,
+        "USER_NAME": who.name,
+        "USER_EMAIL": who.email,
+        "USER_ROLE": who.role,
+        "CHAT_ID": (asked.chat_id if asked is not None else None) or "",
+        "MESSAGE_ID": (asked.message_id if asked is not None else None) or "",
+    }
+
+
+def _about(asked: Asked) -> dict[str, str]:
+    who = asked.principal
+    out = {
+        "x-openwebui-user-name": quote(who.name, safe=" "),
+        "x-openwebui-user-id": who.id,
+        "x-openwebui-user-email": quote(who.email, safe="@"),
+        "x-openwebui-user-role": who.role,
+    }
+    if asked.chat_id is not None:
+        out["x-openwebui-chat-id"] = quote(asked.chat_id)
+    if asked.message_id is not None:
+        out["x-openwebui-message-id"] = quote(asked.message_id)
+    return out
