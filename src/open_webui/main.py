@@ -11,6 +11,7 @@ from open_webui import __version__, constants, failures
 from open_webui.env import GOOD_SECRET, Settings, load
 from open_webui.internal import log
 from open_webui.internal.folder_lock import lock_folder
+from open_webui.internal.route_index import RouteIndex
 from open_webui.internal.turns import Turns
 from open_webui.middleware import Around, Origins
 from open_webui.migrations.runner import migrate_apart
@@ -84,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.pages = pages.Pages(settings)
     # Its last route takes any path, so it comes last.
     app.router.routes.extend(pages.router.routes)
+    app.router.routes.insert(0, RouteIndex(app.router.routes))
     failures.register(app)
     app.add_middleware(Around, max_body=settings.max_body_mb * 2**20, note=turns.note)
     if settings.cors_origins:

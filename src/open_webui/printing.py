@@ -15,6 +15,7 @@ from open_webui.config import Config
 from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.internal.db import dumps, open_database, shown_url
+from open_webui.internal.route_index import RouteIndex
 from open_webui.main import create_app
 from open_webui.migrations import HEAD
 from open_webui.migrations.runner import failures_as_sentences, stored_revision
@@ -92,7 +93,9 @@ def declared(app: FastAPI) -> list[Declared]:
             routes += [Declared(route.path, method, policy) for method in route.methods or ()]
         elif isinstance(route, WebSocketRoute):
             routes.append(Declared(route.path, "socket", policy_of(route.endpoint)))
-        elif not (isinstance(route, Mount) and route.app is app.state.sockets.app):
+        elif not isinstance(route, RouteIndex) and not (
+            isinstance(route, Mount) and route.app is app.state.sockets.app
+        ):
             routes.append(Declared(getattr(route, "path", repr(route)), "?", None))
     routes += [Declared(name, "event", policy) for name, policy in app.state.sockets.policies().items()]
     return sorted(routes, key=lambda route: (route.kind == "event", route.path, route.kind))
