@@ -128,7 +128,12 @@ async def test_a_form_stays_until_the_server_has_answered(visit: Visit) -> None:
         await route.fulfill(json={"text": "Good morning, Bob.", "files": []})
 
     await page.route(re.compile(r"/api/v1/tools/$"), tools)
+    async def completed(route: Route) -> None:
+        await route.fulfill(json={"values": []})
+
     await page.route(re.compile("/api/v1/mcp/prompts$"), mcp_prompts)
+    # Asked for when who types takes a moment.
+    await page.route(re.compile("/api/v1/mcp/complete$"), completed)
     await page.reload()
     await visit.choose("echo")
     await typed(page).press_sequentially("/greet")

@@ -1,9 +1,12 @@
 """A person at a page of the real server process, who comes back after it was killed."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 import httpx
 
 from tests.open_webui.chat.page import Page
@@ -27,6 +30,23 @@ async def at_page(server: Server, *, new: bool = False) -> AsyncIterator[Page]:
             yield page
         finally:
             await page.socket.disconnect()
+
+
+async def on_record(database_url: str, *words: str) -> None:
+    """Waits until these words of running answers are in the database: within a second, or later on a slow machine."""
+    statement = "SELECT data FROM generation_part"
+    async with asyncio.timeout(60):
+        while True:
+            if database_url.startswith("sqlite"):
+                with contextlib.closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as database:
+                    found = [str(data) for (data,) in database.execute(statement)]
+            else:
+                connection = await asyncpg.connect(database_url)
+                found = [str(data) for (data,) in await connection.fetch(statement)]
+                await connection.close()
+            if all(any(word in data for data in found) for word in words):
+                return
+            await asyncio.sleep(0.1)
 
 
 async def models_are_there(page: Page, model: str = "fixed") -> None:

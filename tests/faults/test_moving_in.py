@@ -16,6 +16,7 @@ import pytest
 from tests.support.foreign_database import PASSWORD, Foreign
 from tests.support.process import clean_environment, die_with_parent
 from tests.support.server import Server
+from tests.support.turns import slowness
 
 pytestmark = [pytest.mark.fault, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
 CHATS = 150
@@ -93,7 +94,8 @@ async def test_it_goes_on_after_a_kill(make_server: Any, database_url: str, thei
 async def test_a_server_writes_meanwhile(make_server: Any, database_url: str, theirs: Path) -> None:
     """SQLite has one writer at a time: neither the import nor the people here wait for long."""
     server = make_server(DATABASE_URL=database_url).start()
-    longest = 0.0
+    times: list[float] = []
+    slow = slowness()
     async with httpx.AsyncClient(base_url=server.url, timeout=30, trust_env=False) as client:
         form = {"name": "Own", "email": "own@example.com", "password": PASSWORD}
         token = (await client.post("/api/v1/auths/signup", json=form)).json()["token"]
@@ -102,9 +104,11 @@ async def test_a_server_writes_meanwhile(make_server: Any, database_url: str, th
         while process.poll() is None:
             began = time.monotonic()
             reply = await client.post("/api/v1/chats/new", json={"chat": {"title": "Mine"}})
-            longest = max(longest, time.monotonic() - began)
+            times.append(time.monotonic() - began)
             assert reply.status_code == 200, reply.text
             await asyncio.sleep(0.02)
     await finished(process)
     assert stored(server, "chat WHERE title <> 'Mine'") == CHATS + 1
-    assert longest < 3
+    # A machine that stands still for a moment holds one or two of them up; an import that keeps the writer, many.
+    late = [took for took in times if took > 3 * max(slow, slowness())]
+    assert len(late) <= 2, late

@@ -28,7 +28,7 @@ STAGES = {
     "embed": "open_webui.retrieval.embedding.remote:RemoteEmbedder.embed",
     "vectors": "open_webui.retrieval.vector.chosen:ChosenIndex.put",
 }
-# Seconds that the others wait for a process that was killed.
+# Seconds that the others wait for a process that was killed, unless OUI_LEASE says so.
 LEASE = 2.0
 
 
@@ -82,5 +82,6 @@ def _halting(halt: Halt, stage: str, called: Callable[..., Any]) -> Callable[...
 
 if __name__ == "__main__":
     put_halts(Halt(Path(os.environ.pop("OUI_HALT"))))
-    runner.LEASE, runner.RENEW, runner.POLL = LEASE, LEASE / 4, 0.2  # type: ignore[misc]  # constants
+    lease = float(os.environ.pop("OUI_LEASE", LEASE))
+    runner.LEASE, runner.RENEW, runner.POLL = lease, lease / 4, 0.2  # type: ignore[misc]  # constants
     main()

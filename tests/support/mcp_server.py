@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.process import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".mcp"
 WANTED = Path(__file__).resolve().parent / "mcp"
@@ -90,10 +92,7 @@ class Everything:
 
 @contextmanager
 def open_everything(kind: str = "streamableHttp") -> Iterator[Everything]:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    server = Everything(kind, port)
+    server = Everything(kind, free_port())
     try:
         server.start()
         yield server

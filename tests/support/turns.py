@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,34 @@ def slowness() -> float:
     msgspec.json.decode(breaks)
     b"".join([breaks] * 2)
     return max(1.0, (time.thread_time() - began) / NOMINAL)
+
+
+@dataclass(slots=True)
+class Stalls:
+    """How long this process was not let run, or ran something else, when it should have looked. seconds: all of it together."""
+
+    seconds: float = 0.0
+
+
+@contextlib.asynccontextmanager
+async def watched_stalls() -> AsyncIterator[Stalls]:
+    """Looks twenty times a second, and adds up by how much it comes too late: what a machine that stands still takes from a
+    time in which something is promised.
+    """
+    seen = Stalls()
+
+    async def look() -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.05)
+            seen.seconds += max(0.0, time.monotonic() - began - 0.06)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield seen
+    finally:
+        looking.cancel()
+        await asyncio.wait({looking})
 
 
 @contextlib.contextmanager

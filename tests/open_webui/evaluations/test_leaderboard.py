@@ -15,7 +15,7 @@ from open_webui.services import leaderboard, ratings
 from tests.open_webui.evaluations.test_feedback import BASE, ONE, form, rate
 from tests.open_webui.plugins.test_tools import say
 from tests.support.live import Actor, Live
-from tests.support.turns import watched_turns
+from tests.support.turns import slowness, watched_turns
 
 BOARD = f"{BASE}/leaderboard"
 BOTH = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"], indirect=True)
@@ -143,11 +143,13 @@ async def test_a_topic_by_vectors_and_by_letters_where_the_engine_is_away(
 @BOTH
 async def test_a_models_history(live: Live, admin: Actor, user: Actor) -> None:
     await rate(user, rating=-1, model="with/slash", sibling_model_ids=None)
+    today = {time.strftime("%Y-%m-%d", time.gmtime())}
     status, found = await say(admin, "GET", f"{BOARD}/with/slash/history?days=30")
     assert (status, found["model_id"], len(found["history"])) == (200, "with/slash", 30)
     assert found["history"][-1] | {"date": ""} == {"date": "", "won": 0, "lost": 1}
     assert {(day["won"], day["lost"]) for day in found["history"][:-1]} == {(0, 0)}
-    assert found["history"][-1]["date"] == time.strftime("%Y-%m-%d", time.gmtime())
+    # It may be midnight.
+    assert found["history"][-1]["date"] in today | {time.strftime("%Y-%m-%d", time.gmtime())}
     assert len((await say(admin, "GET", f"{BOARD}/with/slash/history"))[1]["history"]) == 30
     # All there is: one day.
     assert len((await say(admin, "GET", f"{BOARD}/with/slash/history?days=0"))[1]["history"]) == 1
@@ -175,13 +177,14 @@ async def test_a_hundred_thousand_ratings_hold_nobody_up(live: Live, admin: Acto
     async with live.app.state.oui.database.write() as unit:
         for k in range(0, len(rows), 5_000):
             await unit.connection.execute(tables.feedback.insert(), rows[k : k + 5_000])
+    slow = slowness()
     with watched_turns() as turns:
         assert len(await entries(admin, "t7")) == 17
-    assert turns.longest < 0.3, turns
+    assert turns.longest < 0.3 * max(slow, slowness()), turns
     # It is kept.
     began = time.process_time()
     await entries(admin, "t7")
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 0.5 * max(slow, slowness())
 
 
 @BOTH

@@ -85,14 +85,14 @@ async def test_connections_are_kept_unless_somebody_says_otherwise(
 
 
 async def test_a_statement_that_takes_too_long_is_ended(opened: Open) -> None:
-    database = opened(database_statement_timeout=0.05, database_pool_size=1, database_pool_max_overflow=0)
+    database = opened(database_statement_timeout=1.0, database_pool_size=1, database_pool_max_overflow=0)
     error = await refusal(run(database, "SELECT pg_sleep(30)"))
     assert sentence(error).startswith("This took the database longer than it may take.")
     assert await run(database, "SELECT 1") == 1
 
 
 async def test_a_lock_that_somebody_holds_is_not_waited_for_for_ever(opened: Open) -> None:
-    database = opened(database_lock_timeout=0.05)
+    database = opened(database_lock_timeout=1.0)
     async with database.write() as unit:
         await unit.connection.execute(t.insert(), ROW)
         error = await refusal(run(database, "INSERT INTO singleton VALUES ('a', '2')"))
@@ -100,7 +100,7 @@ async def test_a_lock_that_somebody_holds_is_not_waited_for_for_ever(opened: Ope
 
 
 async def test_a_transaction_in_which_nothing_happens_is_ended(opened: Open) -> None:
-    database = opened(database_idle_transaction_timeout=0.05)
+    database = opened(database_idle_transaction_timeout=1.0)
 
     async def linger() -> None:
         async with database.write() as unit:
@@ -126,8 +126,8 @@ async def test_a_server_that_stands_still_in_a_statement_is_not_waited_for(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even its own limits end the statement then: the process that runs it is stopped."""
-    monkeypatch.setattr(postgres_connect, "_GRACE_SECONDS", 0.05)
-    database = opened(database_statement_timeout=0.05)
+    monkeypatch.setattr(postgres_connect, "_GRACE_SECONDS", 1.0)
+    database = opened(database_statement_timeout=1.0)
 
     stopped = []
 
@@ -162,8 +162,10 @@ async def test_the_system_watches_over_a_connection(opened: Open) -> None:
 async def test_a_request_that_gets_no_connection_is_answered_503(
     make_live: Callable[..., Awaitable[Live]], connections: None
 ) -> None:
-    live = await make_live(database_pool_size=2, database_pool_max_overflow=0, database_pool_timeout=0.05)
+    live = await make_live(database_pool_size=2, database_pool_max_overflow=0)
     async with live.client() as client, live.app.state.oui.database.read(), live.app.state.oui.database.read():
+        # From now on: what starts beside waits as long as it does elsewhere.
+        live.app.state.oui.database._readers.pool._timeout = 0.05
         reply = await client.post("/api/v1/auths/signin", json={"email": "a@example.com", "password": "x"})
         assert (reply.status_code, reply.headers["Retry-After"]) == (503, "5")
         assert reply.json()["detail"].startswith("More requests want the database")
