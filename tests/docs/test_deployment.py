@@ -72,7 +72,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(tmp_path_factory.mktemp("deployed")).start()
-    httpx.post(f"{running.url}/api/v1/auths/signup", json=FORM, trust_env=False).raise_for_status()
+    httpx.post(f"{running.url}/api/v1/auths/signup", json=FORM, trust_env=False, timeout=60).raise_for_status()
     yield running
     running.kill()
 
@@ -123,7 +123,7 @@ class Proxy:
 
     def answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", verify=self.trust, trust_env=False).status_code == 200
+            return httpx.get(f"{self.url}/health", verify=self.trust, trust_env=False, timeout=60).status_code == 200
         except httpx.TransportError:
             return False
 

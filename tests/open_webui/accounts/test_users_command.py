@@ -192,7 +192,7 @@ async def test_beside_a_server_sessions_and_sockets_end(server: Server, change: 
     async with at_page(server, new=True):
         made = command(server, "users", "add", BOB, "--name", "Bob", given=f"{SECRET}\n")
         assert (made.returncode, made.stdout, made.stderr) == (0, f"Added {BOB} (user).\n", "")
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as http:
             reply = await http.post("/api/v1/auths/signin", json={"email": BOB, "password": SECRET})
             http.headers["Authorization"] = f"Bearer {reply.json()['token']}"
             http.cookies.clear()
