@@ -192,6 +192,7 @@ async def chat(proxy: Proxy) -> None:
         proxy.url, headers={"Origin": proxy.url}, socketio_path="/ws/socket.io", transports=["websocket"],
         auth={"token": token}, wait_timeout=WAIT,
     )  # fmt: skip
+    connection = page.eio.ws.get_extra_info("socket")
     try:
         assert page.transport() == "websocket"
         body = {
@@ -207,7 +208,9 @@ async def chat(proxy: Proxy) -> None:
         await page.wait()
         await session.close()
         # TLS takes its leave in turns of the loop's own.
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            while connection.fileno() != -1:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
 
 
 async def test_a_stream_comes_through_whole(proxy: Proxy) -> None:

@@ -617,7 +617,7 @@ def test_made_like_others(make, monkeypatch):
 @pytest.mark.parametrize("make", [AnthropicBackend, GeminiBackend])
 async def test_cancelling_and_closing_end_the_request(make):
     """The provider, which says a word and then nothing, sees its connection go."""
-    gone: asyncio.Queue[bytes] = asyncio.Queue()
+    came, gone = asyncio.Event(), asyncio.Queue()
     event = {
         AnthropicBackend: {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "a"}},
         GeminiBackend: {"candidates": [{"content": {"parts": [{"text": "a"}]}}]},

@@ -29,8 +29,8 @@ class Heard:
         return [event[2] for event in self.events if event[0] == "news"]
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+async def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - a bus tells when it likes
             await asyncio.sleep(0.005)
 
