@@ -24,7 +24,7 @@ class Weights(BaseBackend):
     alive = 0
     loads = 0
     slow = 0.0
-    may_end = threading.Event()
+    begun, may_end = threading.Event(), threading.Event()
     lock = threading.Lock()
 
     def __init__(self):
@@ -32,6 +32,7 @@ class Weights(BaseBackend):
 
     def load_model(self, model_path, parameters=None):
         time.sleep(self.slow)
+        self.begun.set()
         if not self.may_end.wait(30):
             raise RuntimeError("nobody let the load end")
         self.data = Path(model_path).read_bytes()
@@ -63,6 +64,7 @@ def forge(monkeypatch, tmp_path):
     monkeypatch.setattr(backends, "_registry", dict(backends._registry))
     for name in ("alive", "loads", "slow"):
         monkeypatch.setattr(Weights, name, 0)
+    Weights.begun.clear()
     Weights.may_end.set()
     register_backend("weights", Weights)
     with LlamaForge(":memory:") as forge:
@@ -248,9 +250,9 @@ def test_fifty_rounds_of_load_and_unload_leave_nothing(forge):
 
 
 async def until_wait_for_a(forge, count):
-    """Until so many wait for the load of the model a."""
+    """Until the model a is being loaded, and so many wait for it."""
     async with asyncio.timeout(30):
-        while not forge._library.loaded._loads or len(forge._library.loaded._loads["a"][0].waiting) < count:  # noqa: ASYNC110
+        while not Weights.begun.is_set() or len(forge._library.loaded._loads["a"][0].waiting) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
