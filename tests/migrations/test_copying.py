@@ -298,7 +298,6 @@ DROP FUNCTION hold;
 """
 
 
-@pytest.mark.timeout(120)
 async def test_killed_it_goes_on(sqlite: str, empty_database_url: str, base: Settings, tmp_path: Path) -> None:
     rows_of(sqlite, 6_000)
     command = [sys.executable, "-m", "open_webui.cli", "db", "copy", sqlite, empty_database_url]
