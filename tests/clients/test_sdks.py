@@ -27,7 +27,7 @@ pytestmark = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 @pytest.fixture
 def token(server: Server) -> str:
     form = {"name": "Ann", "email": "ann@example.com", "password": "correct horse battery"}
-    reply = httpx.post(f"{server.url}/api/v1/auths/signup", json=form, trust_env=False)
+    reply = httpx.post(f"{server.url}/api/v1/auths/signup", json=form, trust_env=False, timeout=60)
     return str(reply.json()["token"])
 
 

@@ -231,23 +231,23 @@ async def test_the_callers_mistakes_are_not_fallen_back_from(generator):
 
 
 async def test_a_deadline_for_each(forge):
-    generator = ResponseGenerator(forge=forge, timeout=5.0, timeouts={"slow": 0.05}, fallbacks=["tiny"])
-    generator.register_backend("slow", Saying(10.0, "late"))
+    generator = ResponseGenerator(forge=forge, timeout=60.0, timeouts={"slow": 0.05}, fallbacks=["tiny"])
+    generator.register_backend("slow", Saying(600.0, "late"))
     began = asyncio.get_running_loop().time()
     answer = await generator.generate_response("hi", "slow")
     assert answer == HELLO
     assert answer.failures == {"slow": "The model 'slow' did not answer within 0.05 seconds."}
-    assert asyncio.get_running_loop().time() - began < 4
+    assert asyncio.get_running_loop().time() - began < 60
     generator._fallbacks = ()
     with pytest.raises(TimeoutError, match=r"within 0.05 seconds"):
         await generator.generate_response("hi", "slow")
 
 
 async def test_a_stream_that_has_begun_is_not_continued_by_another(forge):
-    generator = ResponseGenerator(forge=forge, timeout=0.1, fallbacks=["tiny"])
+    generator = ResponseGenerator(forge=forge, timeout=2.0, fallbacks=["tiny"])
     for broken, error in (
         (Saying("one ", ConnectionError("gone")), ConnectionError),
-        (Saying("one ", 9.0), TimeoutError),
+        (Saying("one ", 600.0), TimeoutError),
     ):
         generator.register_backend("broken", broken)
         stream = generator.generate_stream("hi", "broken")

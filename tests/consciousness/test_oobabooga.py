@@ -135,7 +135,7 @@ async def test_a_server_without_the_internal_api(upstream: Upstream):
     ],
 )
 async def test_a_stream_that_fails(upstream: Upstream, endpoint, model, error, sentence):
-    backend = backend_of(upstream, model, timeout=0.3, endpoint=endpoint)
+    backend = backend_of(upstream, model, timeout=0.3 if model == "stall" else 30, endpoint=endpoint)
     with pytest.raises(error, match=sentence):
         await collected(backend.generate_stream("hi"))
 
@@ -146,7 +146,7 @@ async def test_a_stream_that_fails(upstream: Upstream, endpoint, model, error, s
 )
 async def test_an_answer_that_fails(upstream: Upstream, model, error):
     with pytest.raises(error):
-        await backend_of(upstream, model, timeout=0.3).generate_text("hi")
+        await backend_of(upstream, model, timeout=0.3 if model == "stall" else 30).generate_text("hi")
 
 
 async def test_what_is_no_event_is_an_error(upstream: Upstream):

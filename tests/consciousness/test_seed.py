@@ -132,7 +132,7 @@ async def test_errors(webui: WebUI, pause, stopped, answer):
 
     webui.pause = pause
     url = "http://127.0.0.1:9" if stopped else webui.url
-    backend = OobaboogaBackend(base_url=url, timeout=0.2)
+    backend = OobaboogaBackend(base_url=url, timeout=0.2 if pause else 30)
     names = await run(7, backend=backend, prompt="hello", parameters={}, response=None)
     assert names["response"] == answer
 

@@ -72,7 +72,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(tmp_path_factory.mktemp("deployed")).start()
-    httpx.post(f"{running.url}/api/v1/auths/signup", json=FORM, trust_env=False).raise_for_status()
+    httpx.post(f"{running.url}/api/v1/auths/signup", json=FORM, trust_env=False, timeout=60).raise_for_status()
     yield running
     running.kill()
 
@@ -123,7 +123,7 @@ class Proxy:
 
     def answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", verify=self.trust, trust_env=False).status_code == 200
+            return httpx.get(f"{self.url}/health", verify=self.trust, trust_env=False, timeout=60).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -192,6 +192,7 @@ async def chat(proxy: Proxy) -> None:
         proxy.url, headers={"Origin": proxy.url}, socketio_path="/ws/socket.io", transports=["websocket"],
         auth={"token": token}, wait_timeout=WAIT,
     )  # fmt: skip
+    connection = page.eio.ws.get_extra_info("socket")
     try:
         assert page.transport() == "websocket"
         body = {
@@ -207,7 +208,9 @@ async def chat(proxy: Proxy) -> None:
         await page.wait()
         await session.close()
         # TLS takes its leave in turns of the loop's own.
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            while connection.fileno() != -1:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
 
 
 async def test_a_stream_comes_through_whole(proxy: Proxy) -> None:

@@ -40,7 +40,7 @@ def server(make_server: Callable[..., Server]) -> Server:
     """A server as a newcomer starts it: SQLite, nothing connected; with API keys, as the section says."""
     made = make_server(ENABLE_API_KEYS="true").start()
     form = {"name": "You", "email": EMAIL, "password": PASSWORD}
-    reply = httpx.post(f"{made.url}/api/v1/auths/signup", json=form, trust_env=False)
+    reply = httpx.post(f"{made.url}/api/v1/auths/signup", json=form, trust_env=False, timeout=60)
     assert reply.status_code == 200, reply.text
     return made
 

@@ -341,7 +341,8 @@ def admin_of_a_server(reader: Reader, make_server: Callable[..., Server]) -> str
     server = make_server(DATA_DIR=str(reader.home / "data"), LOCAL_MODELS_SCAN_SECONDS="0.1").start()
     reader.replaced["8080"] = str(server.port)
     form = {"name": "You", "email": "you@example.com", "password": "your password"}
-    token: str = httpx.post(f"{server.url}/api/v1/auths/signup", json=form, trust_env=False).json()["token"]
+    reply = httpx.post(f"{server.url}/api/v1/auths/signup", json=form, trust_env=False, timeout=60)
+    token: str = reply.json()["token"]
     return token
 
 

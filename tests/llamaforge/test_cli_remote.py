@@ -81,9 +81,8 @@ def test_models_of_a_running_server_are_listed_and_stopped(server: ApiServer, mo
     assert call("ps", "--json").stdout == "[]\n"
     assert call("stop", "d").stdout == "d was not loaded\n"
     headers = {"Authorization": "Bearer sk-mine"}
-    assert (
-        httpx.post(f"{server.url}/api/load", json={"model": "d"}, headers=headers, trust_env=False).status_code == 200
-    )
+    url = f"{server.url}/api/load"
+    assert httpx.post(url, json={"model": "d"}, headers=headers, trust_env=False, timeout=60).status_code == 200
     lines = call("ps").stdout.splitlines()
     assert lines[0].split() == ["NAME", "STATE", "MEMORY", "REQUESTS", "UNTIL"]
     assert lines[1].split()[:2] == ["d", "ready"]

@@ -19,11 +19,12 @@ MB = 1_000_000
 
 
 class Weights(BaseBackend):
-    """Holds a file in memory and says its name word for word; the class keeps count."""
+    """Holds a file in memory and says its name word for word; the class keeps count. A load waits until it `may_end`."""
 
     alive = 0
     loads = 0
     slow = 0.0
+    begun, may_end = threading.Event(), threading.Event()
     lock = threading.Lock()
 
     def __init__(self):
@@ -31,6 +32,9 @@ class Weights(BaseBackend):
 
     def load_model(self, model_path, parameters=None):
         time.sleep(self.slow)
+        self.begun.set()
+        if not self.may_end.wait(30):
+            raise RuntimeError("nobody let the load end")
         self.data = Path(model_path).read_bytes()
         with self.lock:
             Weights.alive += 1
@@ -60,6 +64,8 @@ def forge(monkeypatch, tmp_path):
     monkeypatch.setattr(backends, "_registry", dict(backends._registry))
     for name in ("alive", "loads", "slow"):
         monkeypatch.setattr(Weights, name, 0)
+    Weights.begun.clear()
+    Weights.may_end.set()
     register_backend("weights", Weights)
     with LlamaForge(":memory:") as forge:
         for name in "abc":
@@ -243,59 +249,81 @@ def test_fifty_rounds_of_load_and_unload_leave_nothing(forge):
     assert forge._library.loaded.used_bytes() == 0
 
 
+async def until_wait_for_a(forge, count):
+    """Until the model a is being loaded, and so many wait for it."""
+    async with asyncio.timeout(30):
+        while not Weights.begun.is_set() or len(forge._library.loaded._loads["a"][0].waiting) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def until_unused(forge):
+    """Until nobody uses the model a."""
+    async with asyncio.timeout(30):
+        while forge._library.loaded.get("a").users:  # noqa: ASYNC110 -- nothing tells of it
+            await asyncio.sleep(0.01)
+
+
 async def test_a_cancelled_wait_for_a_load_leaves_no_lease(forge):
-    Weights.slow = 0.1
+    Weights.may_end.clear()
     waiting = asyncio.ensure_future(forge.agenerate("x", model="a"))
-    await asyncio.sleep(0.02)
+    await until_wait_for_a(forge, 1)
     waiting.cancel()
+    Weights.may_end.set()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     while not forge.is_model_loaded("a"):  # noqa: ASYNC110 -- nothing tells of it
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.05)
-    assert forge._library.loaded.get("a").users == []
+    await until_unused(forge)
 
 
 async def test_the_event_loop_goes_on_while_a_model_loads(forge):
-    Weights.slow = 0.2
+    Weights.may_end.clear()
     answer = asyncio.ensure_future(forge.agenerate("x y", model="a"))
-    turns = 0
-    while not answer.done():
+    await until_wait_for_a(forge, 1)
+    for _ in range(5):
         await asyncio.sleep(0.01)
-        turns += 1
+    assert not answer.done()
+    Weights.may_end.set()
     assert await answer == "xy"
-    assert turns > 5
 
 
 async def test_a_burst_of_requests_to_a_model_that_loads_stops_nobody_else(forge, monkeypatch):
     asyncio.get_running_loop().set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
-    Weights.slow = 1.0
+    Weights.may_end.clear()
     monkeypatch.setattr(threads, "_threads", threads._Threads())
     before = set(threading.enumerate())
     burst = [asyncio.ensure_future(forge.agenerate("x y", model="a")) for _ in range(30)]
-    while not forge._library.loaded._loads or len(forge._library.loaded._loads["a"][0].waiting) < 30:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    await until_wait_for_a(forge, 30)
     assert len(set(threading.enumerate()) - before) - threads._threads._idle == 1  # who waits holds none
     assert await asyncio.get_running_loop().getaddrinfo("localhost", 80)
     assert not any(one.done() for one in burst)
+    Weights.may_end.set()
     assert await asyncio.gather(*burst) == ["xy"] * 30
     assert Weights.loads == 1
 
 
 async def test_in_async_use_models_of_other_tasks_are_waited_for(forge):
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
     async def read_slowly():
         pieces = []
         async for piece in forge.agenerate_stream("x y z", model="a"):
             pieces.append(piece)
-            await asyncio.sleep(0.05)
+            begun.set()
+            await go_on.wait()
         return pieces
 
     reading = asyncio.ensure_future(read_slowly())
     holding = forge.agenerate_stream("x y", model="b")
     await asyncio.create_task(anext(holding))
-    await asyncio.sleep(0.02)
+    await begun.wait()
     assert sorted(forge.loaded_models()) == ["a", "b"]
-    assert await forge.agenerate("x y", model="c") == "xy"  # in the room of a
+    third = asyncio.ensure_future(forge.agenerate("x y", model="c"))
+    await asyncio.sleep(0.05)
+    assert not third.done()
+    go_on.set()
+    assert await third == "xy"  # in the room of a
     assert await reading == ["x", "y", "z"]
     assert sorted(forge.loaded_models()) == ["b", "c"]
     await holding.aclose()
@@ -334,14 +362,15 @@ async def test_those_who_wait_for_a_load_share_its_failure(forge, tmp_path):
 
 
 async def test_a_cancelled_one_of_many_takes_nothing_from_the_others(forge):
-    Weights.slow = 0.1
+    Weights.may_end.clear()
     waiting = [asyncio.ensure_future(forge.agenerate("x", model="a")) for _ in range(4)]
-    await asyncio.sleep(0.05)
+    await until_wait_for_a(forge, 4)
     waiting[0].cancel()
     waiting[2].cancel()
+    Weights.may_end.set()
     answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert [isinstance(answer, asyncio.CancelledError) for answer in answers] == [True, False, True, False]
-    assert forge._library.loaded.get("a").users == []
+    await until_unused(forge)
 
 
 def test_an_interrupted_load_leaves_nothing_and_those_who_waited_are_told(forge):
@@ -349,11 +378,13 @@ def test_an_interrupted_load_leaves_nothing_and_those_who_waited_are_told(forge)
 
     def interrupted():
         begun.set()
-        time.sleep(0.1)
+        deadline = time.monotonic() + 30
+        while len(forge._library.loaded._loads["x"][0].waiting) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
         raise KeyboardInterrupt
 
     def wait():
-        begun.wait(10)
+        begun.wait(30)
         try:
             forge._library.loaded.load("x", MB, {}, interrupted)
         except ModelLoadError as error:
@@ -363,7 +394,7 @@ def test_an_interrupted_load_leaves_nothing_and_those_who_waited_are_told(forge)
     other.start()
     with pytest.raises(KeyboardInterrupt):
         forge._library.loaded.load("x", MB, {}, interrupted)
-    other.join(10)
+    other.join(30)
     assert told == ["The load of the model 'x' was interrupted."]
     assert forge._library.loaded.used_bytes() == 0
 

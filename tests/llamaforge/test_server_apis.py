@@ -395,6 +395,6 @@ def test_the_key_is_accepted_in_both_ways():
             ({"x-api-key": "secret"}, 200), ({"authorization": "Bearer secret"}, 200), ({"x-api-key": "no"}, 401), ({}, 401),
             ({"x-api-key": "secret", "authorization": "Bearer other"}, 200), ({"x-api-key": b"s\xe9cret"}, 401),
         ):  # fmt: skip
-            answer = httpx.post(f"{server.url}/v1/messages", json=MESSAGES, headers=list(headers.items()))
+            answer = httpx.post(f"{server.url}/v1/messages", json=MESSAGES, headers=list(headers.items()), timeout=60)
             assert answer.status_code == status
             assert status == 200 or answer.json()["error"]["type"] == "authentication_error"

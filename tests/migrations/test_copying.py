@@ -282,7 +282,22 @@ async def test_stopped_at_any_portion_it_goes_on(
     assert content(url) == content(sqlite)
 
 
-@pytest.mark.timeout(120)
+# Has the copy stop for good where it has a thousand rows: those of its own transaction are not counted.
+HOLD = """
+CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF (SELECT count(*) FROM chat_message WHERE xmin <> pg_current_xact_id()::xid) >= 1000 THEN PERFORM pg_sleep(3600); END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER hold BEFORE INSERT ON chat_message FOR EACH STATEMENT EXECUTE FUNCTION hold();
+"""
+COUNT = "SELECT count(*) FROM chat_message"
+LET_GO = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
+DROP TRIGGER hold ON chat_message;
+DROP FUNCTION hold;
+"""
+
+
 async def test_killed_it_goes_on(sqlite: str, empty_database_url: str, base: Settings, tmp_path: Path) -> None:
     rows_of(sqlite, 6_000)
     command = [sys.executable, "-m", "open_webui.cli", "db", "copy", sqlite, empty_database_url]
@@ -298,15 +313,18 @@ async def test_killed_it_goes_on(sqlite: str, empty_database_url: str, base: Set
             preexec_fn=die_with_parent,
         )
 
-    async def done() -> int:
+    async def ask(what: str) -> Any:
         connection = await asyncpg.connect(empty_database_url)
         try:
-            return int(await connection.fetchval("SELECT count(*) FROM chat_message"))
-        except asyncpg.UndefinedTableError:
-            return 0
+            return await (connection.fetchval(what) if what is COUNT else connection.execute(what))
         finally:
             await connection.close()
 
+    async def done() -> int:
+        return int(await ask(COUNT))
+
+    await migrate(base.model_copy(update={"database_url": empty_database_url}))
+    await ask(HOLD)
     first = start()
     while await done() < 1_000 and first.poll() is None:  # noqa: ASYNC110 - another process tells nobody
         await asyncio.sleep(0.01)
@@ -314,6 +332,7 @@ async def test_killed_it_goes_on(sqlite: str, empty_database_url: str, base: Set
     first.communicate()
     before = await done()
     assert 1_000 <= before < 6_000
+    await ask(LET_GO)
     second = await asyncio.to_thread(start().communicate)
     assert second[1] == b""
     lines = second[0].decode().splitlines()

@@ -199,7 +199,7 @@ async def test_side_questions_with_wrong_types(admin: Actor, live: Live, change:
 
 
 class TestStreamsEnd:
-    """An API stream ends within five seconds with the right to it."""
+    """An API stream ends with the right to it; how soon: see `test_all_ends_within_five_seconds`."""
 
     async def stream(self, live: Live, actor: Actor, upstream: Upstream, path: str = "/api/chat/completions") -> Any:
         body = {"model": "stall", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
@@ -215,9 +215,9 @@ class TestStreamsEnd:
         return task
 
     async def over(self, task: "asyncio.Task[None]", upstream: Upstream) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await asyncio.wait({task})
-        await upstream.wait_for_async(lambda u: u.chats[0].disconnected, timeout=5)
+        await upstream.wait_for_async(lambda u: u.chats[0].disconnected)
         assert task.exception() is not None
 
     @pytest.mark.parametrize("path", ["/api/chat/completions", "/openai/chat/completions", "/ollama/api/chat"])
@@ -248,8 +248,8 @@ async def test_an_answer_stops_with_its_askers_account(
     await upstream.wait_for_async(lambda u: bool(u.chats))
     form = {"role": "pending", "name": user.name, "email": user.email, "profile_image_url": ""}
     assert (await admin.client.post(f"/api/v1/users/{user.id}/update", json=form)).status_code == 200
-    await upstream.wait_for_async(lambda u: u.chats[0].disconnected, timeout=6)
-    for _ in range(100):
+    await upstream.wait_for_async(lambda u: u.chats[0].disconnected)
+    for _ in range(1_500):
         if not live.app.state.oui.running.all_tasks():
             return
         await asyncio.sleep(0.02)

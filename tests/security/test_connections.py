@@ -187,14 +187,19 @@ class TestTime:
             await client.rest()
             await sending
 
-    async def test_a_slow_body_that_comes_is_taken(self, live: Live, admin: Actor) -> None:
+    async def test_a_slow_body_that_comes_is_taken(
+        self, live: Live, admin: Actor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each piece has the whole time anew, and all of them take longer."""
+        for name in ("HEAD_SECONDS", "BODY_SECONDS"):
+            monkeypatch.setattr(bounded_http, name, 5.0)
         body = json.dumps({"chat": {"title": "x" * 40 * KB}}).encode()
         async with line(live) as client:
             head = f"POST /api/v1/chats/new HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {admin.token}\r\n"
             await client.send(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode())
             for at in range(0, len(body), 4 * KB):
                 await client.send(body[at : at + 4 * KB])
-                await asyncio.sleep(0.12)
+                await asyncio.sleep(0.6)
             assert (await client.reply())[:12] in {b"HTTP/1.1 200", b"HTTP/1.1 422"}
 
     async def test_an_idle_connection_ends(self, live: Live) -> None:
@@ -210,8 +215,13 @@ class TestTime:
                 heard = await client.rest()
                 assert heard == b"" or (piece and heard.startswith(b"HTTP/1.1 408 "))
 
-    async def test_an_answer_may_take_as_long_as_it_takes(self, live: Live, admin: Actor) -> None:
+
+class TestPatience:
+    async def test_an_answer_may_take_as_long_as_it_takes(
+        self, live: Live, admin: Actor, request: pytest.FixtureRequest
+    ) -> None:
         """Longer than any of the times here; and a socket that is silent stays."""
+        request.getfixturevalue("brief")
         body = {"model": "slow", "messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": 70}
         reply = await admin.client.post("/api/chat/completions", json=body)
         assert reply.status_code == 200

@@ -212,10 +212,10 @@ class TestConnections:
                         b"POST /api/v1/auths/signin HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n"
                         b"Content-Type: application/json\r\n\r\n"
                     )
-                    assert b"100 Continue" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+                    assert b"100 Continue" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
                 reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
                 stack.callback(_abort, writer)
-                assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 429 ")
+                assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 429 ")
         finally:
             server.kill()
 

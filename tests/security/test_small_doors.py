@@ -61,7 +61,7 @@ class TestFiles:
         ).start()
         try:
             form = {"name": "Admin", "email": "admin@example.com", "password": PASSWORD}
-            with httpx.Client(base_url=server.url, trust_env=False) as client:
+            with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
                 token = client.post("/api/v1/auths/signup", json=form).json()["token"]
                 bearer = {"Authorization": f"Bearer {token}"}
                 chat = {"chat": chat_with_messages(question(picture()))}

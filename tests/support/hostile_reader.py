@@ -33,6 +33,7 @@ def read(request: bytes) -> bytes:
             while True:
                 pass
         case ["sleep"]:
+            (Path(call.folder) / "asleep").touch()
             time.sleep(600)
         case ["write"]:
             reader._UNZIPPED = 1_000_000

@@ -88,7 +88,7 @@ class RawSocket:
             raise EOFError(payload)
         return payload.decode()
 
-    async def heard_until_over(self, timeout: float = 5) -> list[str]:
+    async def heard_until_over(self, timeout: float = 30) -> list[str]:
         """What comes until the server closes; raises TimeoutError when it does not."""
         heard: list[str] = []
         async with asyncio.timeout(timeout):

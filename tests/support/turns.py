@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,24 @@ def frozen_heap() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+@dataclass(slots=True)
+class Cost:
+    """seconds: of CPU time, as many as the machine that limits are meant for would take."""
+
+    seconds: float = 0.0
+
+
+@contextlib.contextmanager
+def spent(clock: Callable[[], float] = time.thread_time) -> Iterator[Cost]:
+    """What is done within it. clock: says the CPU time; this thread's, unless another is given."""
+    slow, cost = slowness(), Cost()
+    with frozen_heap():
+        began = clock()
+        yield cost
+        took = clock() - began
+    cost.seconds = took / max(slow, slowness())
 
 
 @contextlib.contextmanager

@@ -617,7 +617,7 @@ def test_made_like_others(make, monkeypatch):
 @pytest.mark.parametrize("make", [AnthropicBackend, GeminiBackend])
 async def test_cancelling_and_closing_end_the_request(make):
     """The provider, which says a word and then nothing, sees its connection go."""
-    gone: asyncio.Queue[bytes] = asyncio.Queue()
+    came, gone = asyncio.Event(), asyncio.Queue()
     event = {
         AnthropicBackend: {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "a"}},
         GeminiBackend: {"candidates": [{"content": {"parts": [{"text": "a"}]}}]},
@@ -625,6 +625,7 @@ async def test_cancelling_and_closing_end_the_request(make):
 
     async def provide(reader, writer):
         head = await reader.readuntil(b"\r\n\r\n")
+        came.set()
         if b":stream" in head or make is AnthropicBackend:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
             writer.write(b"data: %s\n\n" % json.dumps(event).encode())
@@ -638,19 +639,20 @@ async def test_cancelling_and_closing_end_the_request(make):
     stream = await backend.async_run(user("x"), stream=True)
     assert (await anext(stream)).content == "a"
     await stream.aclose()
-    await asyncio.wait_for(gone.get(), 5)
+    await asyncio.wait_for(gone.get(), 30)
     for streamed in (False, True):
 
         async def read(streamed=streamed):
             answer = await backend.async_run(user("x"), stream=streamed)
             return [message async for message in answer]
 
+        came.clear()
         task = asyncio.create_task(read())
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(came.wait(), 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(gone.get(), 5)
+        await asyncio.wait_for(gone.get(), 30)
 
     def read_one():
         pieces = backend.run(user("x"), stream=True)
@@ -659,7 +661,7 @@ async def test_cancelling_and_closing_end_the_request(make):
         return said
 
     assert await asyncio.to_thread(read_one) == "a"
-    await asyncio.wait_for(gone.get(), 5)
+    await asyncio.wait_for(gone.get(), 30)
     late = make("m", "k", backend.base_url, timeout=0.1)
     with pytest.raises(TimeoutError, match="did not answer in time"):
         await asyncio.to_thread(lambda: list(late.run(user("x"), stream=True)))

@@ -16,7 +16,7 @@ def test_the_named_admin_signs_in_after_each_start(make_server: MakeServer) -> N
     form = {"email": ADMIN["WEBUI_ADMIN_EMAIL"], "password": ADMIN["WEBUI_ADMIN_PASSWORD"]}
     for _ in range(2):
         server.start()
-        with httpx.Client(base_url=server.url, trust_env=False) as browser:
+        with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as browser:
             reply = browser.post("/api/v1/auths/signin", json=form)
             assert (reply.status_code, reply.json()["role"]) == (200, "admin")
             assert browser.get("/api/v1/auths/").status_code == 200

@@ -173,15 +173,15 @@ async def test_names_cannot_steer_the_terminal(settings: Settings, live: Live, a
 def command(server: Server, *arguments: str, given: str | None = None) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "open_webui.cli", *arguments],
-        cwd=server.folder, env=clean_environment(server.environment), text=True, timeout=30, check=False,
+        cwd=server.folder, env=clean_environment(server.environment), text=True, timeout=60, check=False,
         capture_output=True, preexec_fn=die_with_parent,
         **({"stdin": subprocess.DEVNULL} if given is None else {"input": given}),
     )  # fmt: skip
 
 
 async def over(check: Callable[[], Any]) -> None:
-    """Waits until the check holds; R7 gives it five seconds, and a loaded machine a little more."""
-    end = time.monotonic() + 8
+    """Waits until the check holds; how soon it must: see `test_all_ends_within_five_seconds`."""
+    end = time.monotonic() + 30
     while not await check():
         assert time.monotonic() < end, "it still goes on"
         await asyncio.sleep(0.1)
@@ -192,7 +192,7 @@ async def test_beside_a_server_sessions_and_sockets_end(server: Server, change: 
     async with at_page(server, new=True):
         made = command(server, "users", "add", BOB, "--name", "Bob", given=f"{SECRET}\n")
         assert (made.returncode, made.stdout, made.stderr) == (0, f"Added {BOB} (user).\n", "")
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as http:
             reply = await http.post("/api/v1/auths/signin", json={"email": BOB, "password": SECRET})
             http.headers["Authorization"] = f"Bearer {reply.json()['token']}"
             http.cookies.clear()

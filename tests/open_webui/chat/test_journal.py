@@ -202,7 +202,7 @@ async def test_an_end_waits_for_a_database_that_refuses(desk: Desk) -> None:
     await asyncio.sleep(0.1)
     assert not ending.done()
     desk.database.refuses = False
-    await asyncio.wait_for(ending, 5)
+    await asyncio.wait_for(ending, 30)
     assert (await desk.stored(live)).content == "One"
     assert await desk.count(tables.usage) == 1
 
@@ -223,7 +223,7 @@ async def test_closing_does_not_wait_for_ever(desk: Desk) -> None:
     desk.database.refuses = True
     ending = asyncio.create_task(desk.end(live))
     await desk.database.refused.wait()
-    await asyncio.wait_for(desk.journal.close(), 5)
+    await asyncio.wait_for(desk.journal.close(), 30)
     with pytest.raises(sa.exc.OperationalError):
         await ending
     # What the next start marks as interrupted is still noted.
@@ -234,7 +234,7 @@ async def test_one_bad_value_costs_only_its_own_answer(desk: Desk) -> None:
     good, bad, running = [await desk.answer(text) for text in ("good", "bad", "running")]
     bad.body["unstorable"] = object()
     ends = asyncio.gather(desk.end(good), desk.end(bad), return_exceptions=True)
-    results = await asyncio.wait_for(ends, 5)
+    results = await asyncio.wait_for(ends, 30)
     assert results[0] is None
     assert isinstance(results[1], Exception)
     assert (await desk.stored(good)).done is True
@@ -280,7 +280,7 @@ async def test_a_temporary_answer_ends_without_a_row(desk: Desk) -> None:
     turn = make_turn(task_id="gone", row=None)
     ghost = RunningAnswer(turn=turn, answer=Answer(lambda: 0.0), sender=live.sender, store=desk.journal, body={})
     desk.running.append(ghost)
-    await asyncio.wait_for(desk.end(ghost), 5)
+    await asyncio.wait_for(desk.end(ghost), 30)
 
 
 async def test_a_checkpoint_holds_what_is_new_and_not_what_is_stored(desk: Desk) -> None:
@@ -380,10 +380,10 @@ async def test_a_bug_in_a_round_ends_neither_the_journal_nor_a_wait(
     monkeypatch.setattr(desk.journal, "_store", buggy)
     before = restarts["journal"]
     with pytest.raises(RuntimeError):
-        await asyncio.wait_for(desk.end(live), 5)
+        await asyncio.wait_for(desk.end(live), 30)
     await desk.until(other, "Two")
     assert restarts["journal"] == before + 1
-    await asyncio.wait_for(desk.end(other), 5)
+    await asyncio.wait_for(desk.end(other), 30)
 
 
 # Pictures
@@ -393,10 +393,10 @@ async def test_a_bucket_that_hangs_stops_no_other_answer(desk: Desk) -> None:
     bucket = Bucket()
     ended, other, third = await pictured(desk, bucket, "A picture"), await desk.answer("One"), await desk.answer("x")
     ending = asyncio.create_task(desk.end(ended))
-    await asyncio.wait_for(bucket.asked.wait(), 5)
+    await asyncio.wait_for(bucket.asked.wait(), 30)
     say(other, " two")
     await desk.until(other, "One two")
-    await asyncio.wait_for(desk.end(third), 5)
+    await asyncio.wait_for(desk.end(third), 30)
     assert (await desk.stored(third)).done
     found = await desk.until(ended, "A picture")
     assert found.body["files"] == [{"type": "image", "url": PICTURE}], "what it said last is safe meanwhile"
@@ -404,7 +404,7 @@ async def test_a_bucket_that_hangs_stops_no_other_answer(desk: Desk) -> None:
     await desk.until(other, "One two three")
     assert not ending.done()
     bucket.is_open.set()
-    await asyncio.wait_for(ending, 5)
+    await asyncio.wait_for(ending, 30)
     row = await desk.stored(ended)
     assert (row.done, row.body["files"]) == (True, [{"type": "image", "url": ADDRESS}])
     assert [part for part in await desk.parts() if "A picture" in part] == []
@@ -413,7 +413,7 @@ async def test_a_bucket_that_hangs_stops_no_other_answer(desk: Desk) -> None:
 async def test_pictures_that_take_too_long_stay_in_the_row(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "KEEP_SECONDS", 0.05)
     live = await pictured(desk, Bucket(), "A picture")
-    await asyncio.wait_for(desk.end(live, {"error": {"content": "x"}}), 5)
+    await asyncio.wait_for(desk.end(live, {"error": {"content": "x"}}), 30)
     row = await desk.stored(live)
     assert (row.content, row.done, row.body["error"]) == ("A picture", True, {"content": "x"})
     assert row.body["files"] == [{"type": "image", "url": PICTURE}]
@@ -425,7 +425,7 @@ async def test_a_bug_in_keeping_pictures_costs_no_answer(desk: Desk) -> None:
             raise RuntimeError("a bug")
 
     live = await pictured(desk, Buggy(), "A picture")
-    await asyncio.wait_for(desk.end(live), 5)
+    await asyncio.wait_for(desk.end(live), 30)
     assert (await desk.stored(live)).body["files"] == [{"type": "image", "url": PICTURE}]
 
 
@@ -439,9 +439,9 @@ async def test_closing_waits_shortly_for_pictures(
     if closes_first:
         desk.journal.begin_shutdown()
     ending = asyncio.create_task(desk.end(live))
-    await asyncio.wait_for(bucket.asked.wait(), 5)
-    await asyncio.wait_for(desk.journal.close(), 5)
-    await asyncio.wait_for(ending, 1)
+    await asyncio.wait_for(bucket.asked.wait(), 30)
+    await asyncio.wait_for(desk.journal.close(), 30)
+    await asyncio.wait_for(ending, 30)
     row = await desk.stored(live)
     assert (row.content, row.done, row.body["files"]) == ("A picture", True, [{"type": "image", "url": PICTURE}])
 
@@ -466,6 +466,6 @@ async def test_a_unit_of_work_that_began_in_time_is_not_cut(desk: Desk, monkeypa
 
     monkeypatch.setattr(UnitOfWork, "commit", slowly)
     live = await pictured(desk, Slow(), "A picture")
-    await asyncio.wait_for(desk.end(live), 5)
+    await asyncio.wait_for(desk.end(live), 30)
     assert await desk.count(tables.blob) == 1
     assert (await desk.stored(live)).done

@@ -81,12 +81,12 @@ async def test_looking_on_ends_with_the_share(owner: Page, reader: Page, user: A
     await share(owner, chat_id, user.id, "read")
     assert await joined(reader, chat_id) is True
     await share(owner, chat_id, user.id)
-    await reader.until(lambda p: bool(p.data("chat:access")), timeout=6)
+    await reader.until(lambda p: bool(p.data("chat:access")))
     reader.events.clear()
     second = owner.ask("echo", "A secret", chat_id=chat_id, parent_id=first["id"])
     await owner.post(second)
     await owner.idle(chat_id)
-    await reader.socket.call("user-join", {"auth": {"token": reader.token}}, timeout=5)
+    await reader.socket.call("user-join", {"auth": {"token": reader.token}}, timeout=30)
     assert reader.events == []
 
 

@@ -28,7 +28,7 @@ async def open_tab(live: Live, admin: Actor) -> AsyncIterator[OpenTab]:
 
 
 async def on_chat(page: Page, chat_id: str, kind: str) -> Any:
-    return await page.socket.call("events:chat", {"chat_id": chat_id, "data": {"type": kind}}, timeout=5)
+    return await page.socket.call("events:chat", {"chat_id": chat_id, "data": {"type": kind}}, timeout=30)
 
 
 async def join(page: Page, chat_id: str) -> None:
@@ -37,7 +37,7 @@ async def join(page: Page, chat_id: str) -> None:
 
 async def settled(page: Page) -> None:
     """Whatever was sent to the tab before has arrived."""
-    await page.socket.call("user-join", {"auth": {"token": page.token}}, timeout=5)
+    await page.socket.call("user-join", {"auth": {"token": page.token}}, timeout=30)
 
 
 async def make_chat(page: Page) -> tuple[str, str]:

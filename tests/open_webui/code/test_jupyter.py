@@ -45,7 +45,7 @@ def started(kind: tuple[str, ...], folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield from started(SERVER, tmp_path_factory.mktemp("server"))
 
 
-async def ran(url: str, code: str, *, seconds: float = 30, **more: str) -> Ran:
+async def ran(url: str, code: str, *, seconds: float = 120, **more: str) -> Ran:
     """Once the server is there."""
     run = Run(principal=ANN, code=code, seconds=seconds)
-    for _ in range(100):
+    for _ in range(600):
         try:
             return await Jupyter(Server(url=url, **more)).run(run)
         except Unavailable as error:

@@ -332,7 +332,7 @@ async def test_a_bucket_that_hangs_holds_up_its_own_answer_only(
     upstream.answer_when("Draw it", f"Here: ![p]({picture(5)}).")
     drawn = page.ask("echo", "Draw it")
     drawing = (await page.post(drawn))["chat_id"]
-    await asyncio.wait_for(asked_for.wait(), 5)
+    await asyncio.wait_for(asked_for.wait(), 30)
     other = page.ask("fixed", "Hello")
     answer = await page.message(await ask(page, other), other["id"])
     assert (answer["done"], len(answer["content"].split())) == (True, 20)

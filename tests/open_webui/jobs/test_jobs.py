@@ -618,7 +618,7 @@ async def test_it_runs_by_itself(world: World) -> None:
     await process.runner.open()
     try:
         job_id = await world.put(process)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await world.job(job_id)).state != "done":  # noqa: ASYNC110 - nobody is told
                 await asyncio.sleep(0.01)
         assert await world.effects() == {"a": 1}
@@ -661,5 +661,5 @@ async def test_it_closes_also_where_it_was_just_woken(world: World, turns: int) 
     runner._told(None)
     for _ in range(turns):
         await asyncio.sleep(0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await runner.close()

@@ -75,7 +75,7 @@ async def boss(local: Live) -> AsyncIterator[Actor]:
         yield actor
 
 
-async def until(client: httpx.AsyncClient, path: str, holds: Callable[[Any], bool], seconds: float = 20) -> Any:
+async def until(client: httpx.AsyncClient, path: str, holds: Callable[[Any], bool], seconds: float = 60) -> Any:
     """Asks again and again until the answer is as wanted."""
     answer: Any = None
     try:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from open_webui.access import identify
 from open_webui.internal import prepared
 from open_webui.printing import declared
 from tests.security import matrix
@@ -89,7 +90,8 @@ def signed_in(actor: Actor) -> dict[str, str]:
 
 
 @pytest.mark.timeout(900)
-async def test_a_list_is_three_statements_at_most(world: World) -> None:
+async def test_a_list_is_three_statements_at_most(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identify, "CACHE_SECONDS", 600.0)
     live = world.live
     paths = {d.path for d in declared(live.app) if d.kind == "GET" and "{" not in d.path and d.policy is not None}
     looked_at, over = 0, {}
@@ -105,7 +107,10 @@ async def test_a_list_is_three_statements_at_most(world: World) -> None:
     assert looked_at > 150
 
 
-async def test_who_asks_is_found_out_by_two_statements(live: Live, admin: Actor) -> None:
+async def test_who_asks_is_found_out_by_two_statements(
+    live: Live, admin: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identify, "CACHE_SECONDS", 600.0)
     await live.app.state.oui.save_config({"auth.enable_api_keys": True})
     key = (await admin.client.post("/api/v1/auths/api_key")).json()["api_key"]
     for token in (admin.token, key):

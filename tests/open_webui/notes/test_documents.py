@@ -233,6 +233,8 @@ class TestWhoMayWrite:
                     await asyncio.sleep(0.1)
             # The sweep shows out who may not even read.
             await owner.until(lambda e: bool(e.of("ydoc:user:left")))
+            # What was on its way before comes before the answer.
+            await editor.socket.call("user-join", {"auth": {"token": user.token}}, timeout=30)
             heard = len(editor.heard)
             await owner.type(" private")
             await editor.socket.call("user-join", {"auth": {"token": user.token}}, timeout=30)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from open_webui.errors import BadRequest, Unavailable
+from open_webui.plugins import worker
 from open_webui.plugins.host import Call, PluginFailed, PluginHost, PluginLost
 from tests.support.plugins import function, make_host, tool, until
 
@@ -309,7 +310,8 @@ async def test_calls_run_side_by_side(host: PluginHost) -> None:
     assert await asyncio.gather(*calls) == [1, 1, 1, 2, 2, 2]
 
 
-async def test_a_stopped_call_is_stopped_inside(host: PluginHost) -> None:
+async def test_a_stopped_call_is_stopped_inside(host: PluginHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "GRACE", 30.0)
     source = tool(
         """
         stopped = 0
@@ -348,10 +350,10 @@ async def test_a_person_who_is_asked_does_not_use_up_the_calls_time(host: Plugin
     source = tool("async def ask(self, __event_call__):\n    return await __event_call__({})")
 
     async def answer(call: Call, name: str, arguments: dict[str, Any]) -> Any:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(5)
         return "yes"
 
-    assert await host.call(source, "ask", {}, answer=answer, seconds=0.3) == "yes"
+    assert await host.call(source, "ask", {}, answer=answer, seconds=3) == "yes"
 
 
 async def test_an_idle_process_ends_and_comes_again() -> None:

@@ -9,6 +9,7 @@ import pytest
 from open_webui.errors import BadRequest
 from open_webui.plugins.sources import Sources
 from tests.open_webui.plugins.test_reading import ADDER
+from tests.support.turns import frozen_heap, slowness
 
 
 @pytest.fixture
@@ -44,17 +45,19 @@ async def test_a_text_that_takes_too_long_costs_the_server_nothing() -> None:
     )
     sources = Sources(seconds=2)
     try:
-        loop, longest = asyncio.get_running_loop(), 0.0
-        asked = asyncio.create_task(sources.read(f"{classes}class Tools:\n    def run(self, c: C0): ..."))
-        while not asked.done():
-            before = time.thread_time()
-            await asyncio.sleep(0)
-            longest = max(longest, time.thread_time() - before)
-            await asyncio.wait({asked}, timeout=0.01)
+        loop, longest, slow = asyncio.get_running_loop(), 0.0, slowness()
+        with frozen_heap():
+            asked = asyncio.create_task(sources.read(f"{classes}class Tools:\n    def run(self, c: C0): ..."))
+            while not asked.done():
+                before = time.thread_time()
+                await asyncio.sleep(0)
+                longest = max(longest, time.thread_time() - before)
+                await asyncio.wait({asked}, timeout=0.01)
         with pytest.raises(BadRequest):
             asked.result()
-        assert longest < 0.1
-        # Nobody waits for what somebody else has sent.
+        assert longest < 0.1 * max(slow, slowness())
+        # Nobody waits for what somebody else has sent. Its process begins now, which takes a slow machine a while.
+        sources._seconds = 60
         assert (await sources.read("class Pipe: ...")).kind == "pipe"
         assert loop.is_running()
     finally:

@@ -229,7 +229,9 @@ async def test_a_process_is_used_again_and_a_cancelled_call_ends_it(
     pid = await pid_of(hostile)
     assert await pid_of(hostile) == pid
     reading = asyncio.create_task(read(hostile, b"sleep!" + bytes(300), "a.pdf"))
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(30):
+        while not list(tmp_path.rglob("asleep")):  # noqa: ASYNC110, ASYNC240 - another process tells nobody
+            await asyncio.sleep(0.01)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading

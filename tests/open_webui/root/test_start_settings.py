@@ -76,7 +76,7 @@ def test_the_seeds_file_starts_a_server(make_server: MakeServer) -> None:
         "WEBUI_AUTH=false\nMAIN_LOG_LEVEL=DEBUG\nLOG_FORMAT=json\n"
     )
     server.start()
-    with httpx.Client(base_url=server.url, trust_env=False) as http:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
         form = {"name": "Ann", "email": "ann@example.com", "password": "a password of some length"}
         assert http.post("/api/v1/auths/signup", json=form).status_code == 200
     assert (Path(server.folder) / "data" / "webui.db").exists()

@@ -199,7 +199,7 @@ async def test_an_uploaded_file_is_embedded_and_again_by_another_model(live: Liv
     given = {"file": ("notes.md", b"# Quokkas\n\nThey smile at tourists.", "text/markdown")}
     uploaded = (await admin.client.post("/api/v1/files/", files=given)).json()
     for signature in ("fake", "another"):
-        for _ in range(200):
+        for _ in range(1_200):
             if await stored(state.database) == [(signature, True, 1)]:
                 break
             await asyncio.sleep(0.05)

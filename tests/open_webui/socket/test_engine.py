@@ -116,7 +116,7 @@ async def close_code(socket: RawSocket) -> int:
 
 async def test_a_server_that_stops_ends_them_all_in_time(make_server: Callable[..., Server]) -> None:
     server = make_server().start()
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=60) as http:
         form = {"name": "Admin One", "email": "admin.one@example.com", "password": PASSWORD}
         token = (await http.post("/api/v1/auths/signup", json=form)).json()["token"]
     async with AsyncExitStack() as stack:

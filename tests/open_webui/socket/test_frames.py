@@ -87,7 +87,7 @@ async def test_an_acknowledgement_and_a_heartbeat_in_between_do_no_harm(live: Li
 
     async def ask() -> None:
         for _ in range(50):
-            assert await page.socket.call("user-join", {"auth": {"token": page.token}}, timeout=5) is not None
+            assert await page.socket.call("user-join", {"auth": {"token": page.token}}, timeout=30) is not None
 
     await asyncio.gather(send(), ask())
     await until(lambda: len(numbers(page)) == 200)
@@ -233,7 +233,7 @@ def masked(payload: bytes) -> bytes:
 async def next_text(reader: asyncio.StreamReader, start: bytes) -> bytes:
     """The next message that begins so."""
     while True:
-        head = await asyncio.wait_for(reader.readexactly(2), 5)
+        head = await asyncio.wait_for(reader.readexactly(2), 30)
         size = head[1]
         if size == 126:
             size = int.from_bytes(await reader.readexactly(2), "big")

@@ -160,7 +160,7 @@ class TestAnswers:
             await owner.until(lambda p: len((p.data("chat:presence") or [{"users": ()}])[-1]["users"]) == 2)
             assert owner.data("chat:presence")[-1] == reader.data("chat:presence")[-1]
             typing = {"chat_id": chat_id, "data": {"type": "typing", "data": {"typing": True}}}
-            assert await owner.socket.call("events:chat", typing, timeout=5) is True
+            assert await owner.socket.call("events:chat", typing, timeout=30) is True
             await reader.until(lambda p: bool(p.data("typing")))
             [event] = [e for e in reader.events if e["data"]["type"] == "typing"]
             assert event["user"] == {"id": ann.id, "name": ann.name}
@@ -446,7 +446,7 @@ async def test_who_asked_a_tab_that_leaves_hears_it_at_once(live: Live, admin: A
         waiting = asyncio.ensure_future(emitter.call(page.sid, admin.id, {}, 60))
         await came.wait()
     with pytest.raises(LookupError, match="gone"):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 30)
     assert emitter._questions == {}
 
 
@@ -455,7 +455,7 @@ async def test_an_answer_counts_only_from_who_was_asked(live: Live, admin: Actor
     async with open_page(admin.client, admin.token) as page:
 
         async def other_hands(_payload: Any) -> str:
-            await page.socket.call("user-join", {"auth": {"token": user.token}}, timeout=5)
+            await page.socket.call("user-join", {"auth": {"token": user.token}}, timeout=30)
             return "mine now"
 
         page.socket.on("events", other_hands)

@@ -217,13 +217,13 @@ async def test_a_flush_waits_for_no_process_that_is_silent(monkeypatch: pytest.M
 
     there.bus.serve(TOPIC, never)
     del third.bus._answerers[TOPIC]
-    await asyncio.wait_for(here.sync.flush(), 5)
+    await asyncio.wait_for(here.sync.flush(), 30)
     # One who gives up leaves the round to the others.
     monkeypatch.setattr(remote, "FLUSH_SECONDS", 0.2)
     first, second = (asyncio.ensure_future(here.sync.flush()) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
-    await asyncio.wait_for(second, 5)
+    await asyncio.wait_for(second, 30)
 
 
 BAD = [

@@ -296,7 +296,7 @@ async def test_an_answer_ends_with_its_client_and_with_the_right_to_it(
     await set_up(admin, server.entry(**granted(user)))
     async with user.client.stream("GET", f"{API}/box/slow") as stream:
         await anext(stream.aiter_lines())
-    await asyncio.wait_for(server.gone.wait(), 5)
+    await asyncio.wait_for(server.gone.wait(), 30)
     server.gone.clear()
     async with user.client.stream("GET", f"{API}/box/slow") as stream:
         lines = stream.aiter_lines()
@@ -305,7 +305,7 @@ async def test_an_answer_ends_with_its_client_and_with_the_right_to_it(
         with pytest.raises(httpx.HTTPError):
             async for _ in lines:
                 pass
-    await asyncio.wait_for(server.gone.wait(), 5)
+    await asyncio.wait_for(server.gone.wait(), 30)
     monkeypatch.setattr(proxy, "MOST", 0)
     reply = await admin.client.get(f"{API}/box/echo")
     assert (reply.status_code, reply.json()["detail"]) == (429, watch.MANY.format(0, "requests"))

@@ -102,7 +102,7 @@ async def test_a_session_is_opened_once_and_used_again(sessions: Sessions, every
 async def test_calls_run_at_once_and_say_how_far_they_are(sessions: Sessions, everything: Everything) -> None:
     hears = Hears()
     slow = asyncio.create_task(
-        sessions.call(ANN, at(everything), "trigger-long-running-operation", {"duration": 1, "steps": 4}, hears)
+        sessions.call(ANN, at(everything), "trigger-long-running-operation", {"duration": 5, "steps": 4}, hears)
     )
     quick = await sessions.call(ANN, at(everything), "get-sum", {"a": 2, "b": 3}, Hears())
     assert "5" in text(quick)
