@@ -46,7 +46,7 @@ async def test_channels_are_found(live: Live, admin: Actor, user: Actor, other: 
         await write(user, where)
     found = (await called(live, user, CHANNELS))["channels"]
     assert [(one["id"], one["name"], one["type"]) for one in found] == [
-        (team, "team", "group"), (talk, "", "conversation"), (general, "general", "open"),
+        (team, "Team", "group"), (talk, "", "conversation"), (general, "general", "open"),
     ]  # fmt: skip
     assert set(found[1]["people"]) == {user.name, other.name}
     for words, expected in (("GENER", [general]), ("everything", [general]), ("nothing", []), ("%", [])):
