@@ -20,7 +20,7 @@ _KINDS: Final = {None: "open", "dm": "conversation"}
 async def search(use: Use) -> dict[str, Any]:
     """Those with a text in their name or description, or all; first where somebody wrote last."""
     count = use.number("count", 10, least=1, most=50)
-    found = await finding.named(use.deps, use.asked.principal, use.optional("query", limit=500) or "", count)
+    found = await finding.called(use.deps, use.asked.principal, use.optional("query", limit=500) or "", count)
     return {
         "channels": [
             {

@@ -12,7 +12,7 @@ from open_webui.principal import Principal
 from open_webui.services.channels.telling import Deps, check
 
 
-class Named(msgspec.Struct, frozen=True):
+class Called(msgspec.Struct, frozen=True):
     """A channel of a list. people: of a conversation, the names of who is in it."""
 
     id: str
@@ -30,14 +30,14 @@ class Read(msgspec.Struct, frozen=True):
     messages: Sequence[Message]
 
 
-async def named(deps: Deps, principal: Principal, text: str, most: int) -> list[Named]:
+async def called(deps: Deps, principal: Principal, text: str, most: int) -> list[Called]:
     """Channels with a text in their name or description, those first in which somebody wrote last. Raises Forbidden."""
     check(deps, principal)
     async with deps.database.read() as connection:
         found = await channels.search(connection, principal, text, most)
         talks = [channel_id for channel_id, _, _, kind in found if kind == "dm"]
         people = await channels.people_by_channel(connection, talks)
-    return [Named(*row, tuple(person.name for person in people.get(row[0], ()))) for row in found]
+    return [Called(*row, tuple(person.name for person in people.get(row[0], ()))) for row in found]
 
 
 async def saying(
