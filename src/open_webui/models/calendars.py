@@ -250,6 +250,13 @@ class _Events(Repository[Event]):
         query = self._select(event.c.calendar_id == calendar_id).order_by(event.c.start_at, event.c.id)
         return await self._rows(connection, query.limit(most))
 
+    async def begins(self, connection: AsyncConnection, principal: Principal, ids: Collection[str]) -> dict[str, int]:
+        """When some events begin that somebody may read, by their ids."""
+        if not ids:
+            return {}
+        query = sa.select(event.c.id, event.c.start_at).where(among(event.c.id, ids), self.allowed(principal, "read"))
+        return {row.id: row.start_at for row in await connection.execute(query)}
+
     async def _rows(self, connection: AsyncConnection, query: "sa.Select[Any]") -> list[Event]:
         values = await self._values(connection, query)
         invited = await _attendees(connection, [row["id"] for row in values])

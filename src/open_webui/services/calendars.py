@@ -187,13 +187,13 @@ def listed_as(event: Event, principal: Principal) -> Wire:
     return wire(event) | {"user": event.maker.shown_to(principal)}
 
 
-def moment(text: str) -> int:
-    """The time of a date that a client wrote; one without a zone is of UTC. Raises BadRequest."""
+def moment(text: str, zone: dt.tzinfo = dt.UTC) -> int:
+    """The time of a date that a client wrote. zone: of one that names none. Raises BadRequest."""
     try:
         if len(text) > 60 or not _DATE.match(text):
             raise ValueError
         at = dt.datetime.fromisoformat(text)
-        at = at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at
+        at = at.replace(tzinfo=zone) if at.tzinfo is None else at
         if not recurring.FIRST_YEAR <= at.year < recurring.LAST_YEAR:
             raise ValueError
         return round(at.timestamp() * 1_000_000) * 1_000
@@ -210,7 +210,13 @@ def span(start: str, end: str) -> tuple[int, int]:
 
 
 async def between(
-    deps: Deps, principal: Principal, start: int, end: int, ids: Sequence[str] | None = None
+    deps: Deps,
+    principal: Principal,
+    start: int,
+    end: int,
+    ids: Sequence[str] | None = None,
+    *,
+    with_automations: bool = True,
 ) -> list[Wire]:
     """What takes place in a span of time, each time of what repeats by itself. ids: only of these calendars.
 
@@ -220,7 +226,8 @@ async def between(
     async with deps.database.read() as connection:
         found = await calendars.events.between(connection, principal, start, end, ids, MAX_LISTED)
         due = []
-        if automations.may(deps, principal) and (ids is None or automations.CALENDAR_ID in ids):
+        wants_due = with_automations and (ids is None or automations.CALENDAR_ID in ids)
+        if wants_due and automations.may(deps, principal):
             due = await scheduled.in_span(connection, principal, start, end, MAX_LISTED)
     return await asyncio.to_thread(_between, found, due, principal, start, end)
 
@@ -324,6 +331,19 @@ async def event(deps: Deps, principal: Principal, event_id: str) -> Wire:
     if found is None:
         raise NotFound(NO_EVENT)
     return wire(found)
+
+
+async def begins(deps: Deps, principal: Principal, ids: Sequence[str]) -> dict[str, int]:
+    """When some events begin that somebody may read, those that repeat for the first time."""
+    check(deps, principal)
+    async with deps.database.read() as connection:
+        return await calendars.events.begins(connection, principal, ids)
+
+
+async def zone_of(deps: Deps, principal: Principal) -> str | None:
+    """The time zone that somebody's page told last."""
+    async with deps.database.read() as connection:
+        return await calendars.zone_of(connection, principal.id)
 
 
 async def until_of(rrule: str | None, start: int, end: int | None, zone: str | None) -> int:

@@ -70,7 +70,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     principal: who asked; all that a tool does is done in this person's name. ids: those that were chosen, by the page or
     with the model: a plugin's id, `server:ID`, `server:mcp:ID`. servers: those that the person's own page calls, as it
     describes them. features: names of what is to be done besides. meta: the model's own settings. session_id: the socket of
-    the page. chat_id, message_id: None in a temporary chat. files: what the question has attached, as the wire has it.
+    the page. chat_id, message_id: None in a temporary chat. is_own: False in a chat that is somebody else's, who reads what
+    tools find. files: what the question has attached, as the wire has it.
     brought: those of `ids` that came with the model: one that is not there is left out. messages: what the model is asked.
     wants_builtin: the tools that every model may call are wanted, too. needed: names of those built-in ones that come with
     what an answer holds. terminal_id: the terminal that the model may work on. skills: ids of those that it
@@ -88,6 +89,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     chat_id: str | None = None
     message_id: str | None = None
+    is_own: bool = True
     folder_id: str | None = None
     files: tuple[dict[str, Any], ...] = ()
     tell: Callable[[dict[str, Any]], Awaitable[None]] | None = None

@@ -117,7 +117,7 @@ async def test_another_error_is_no_refusal_of_tools(page: Page, upstream: Upstre
     "meta",
     [
         {"capabilities": {"builtin_tools": False}},
-        {"builtinTools": dict.fromkeys(("time", "asking", "tasks", "chats", "knowledge", "notes"), False)},
+        {"builtinTools": dict.fromkeys(("time", "asking", "tasks", "chats", "knowledge", "notes", "calendar"), False)},
     ],
 )
 async def test_a_models_settings_switch_them_off(

@@ -130,7 +130,8 @@ async def test_a_task_is_done_with_tools_and_its_result_comes_back(
     assert part["messages"][0]["content"] == subagents.PROMPT
     assert part["messages"][1]["content"] == TASK
     assert tools_of(first) - tools_of(part) >= {NAME}
-    assert "river" in tools_of(part)
+    assert {"river", "search_calendar_events", "create_calendar_event"} <= tools_of(part)
+    assert not {"search_notes", "create_tasks"} & tools_of(part)
     assert part["temperature"] == 0.5
     assert last["messages"][-1]["content"] == "It is the Danube [1]."
 

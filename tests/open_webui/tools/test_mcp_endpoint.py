@@ -119,7 +119,7 @@ async def test_the_official_client_uses_ones_own_things(live: Live, admin: Actor
         names = {tool.name for tool in (await client.list_tools()).tools}
         assert names >= {"steps", "asking", "search_chats", "view_chat", "view_knowledge_file", "get_current_timestamp"}
         # What needs a page, or a chat that is answered, is not there.
-        assert not names & {"ask_user", "create_tasks", "update_task", "read_tool_result"}
+        assert not names & {"ask_user", "create_tasks", "update_task", "read_tool_result", "create_automation"}
         told: list[tuple[float, str | None]] = []
 
         async def progressed(progress: float, total: float | None, text: str | None) -> None:
@@ -154,6 +154,30 @@ async def test_the_official_client_uses_ones_own_things(live: Live, admin: Actor
         for uri in listed:
             with pytest.raises(MCPError, match="no such resource"):
                 await client.read_resource(uri)
+
+
+async def test_ones_calendar_automations_and_channels_are_there_where_one_may_have_them(
+    live: Live, admin: Actor, user: Actor
+) -> None:
+    await live.app.state.oui.save_config({"channels.enable": True})
+    readers = {"search_calendar_events", "list_automations", "search_channels", "search_channel_messages"}
+    changers = {"create_calendar_event", "update_calendar_event", "delete_calendar_event", "toggle_automation"}
+    async with connected(live, admin) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        # An automation asks the model of the chat in which it is set up, and here is none.
+        assert readers | changers <= tools.keys()
+        assert "create_automation" not in tools
+        assert {name for name in readers | changers if tools[name].annotations.read_only_hint} == readers
+        made = await client.call_tool("create_calendar_event", {"title": "Dentist", "start": "2026-04-01T09:00"})
+        assert json.loads(made.content[0].text)["title"] == "Dentist"
+        wrong = await client.call_tool("delete_calendar_event", {"event_id": "nothing"})
+        assert (wrong.is_error, "no such event" in wrong.content[0].text) == (True, True)
+    async with connected(live, user) as client:
+        # At first, people may have no automations.
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        assert names & {"search_calendar_events", "list_automations"} == {"search_calendar_events"}
+        found = await client.call_tool("search_calendar_events", {"query": "Dentist"})
+        assert json.loads(found.content[0].text)["events"] == []
 
 
 async def test_who_may_speak(live: Live, admin: Actor, pending: Actor, client: httpx.AsyncClient) -> None:

@@ -96,8 +96,7 @@ def asked(turn: Turn, draft: Draft, config: Config) -> Asked:
     """What an answer wants of tools."""
     request, meta = turn.request, turn.target.meta
     of_model = meta.get("toolIds")
-    # What the asker remembers is no business of a chat's owner, who would read it in the answer.
-    features = request.features if turn.owner_id == turn.principal.id else request.features - {"memory"}
+    is_own = turn.owner_id == turn.principal.id
     brought = [i for i in of_model if isinstance(i, str)] if isinstance(of_model, list) else []
     return Asked(
         principal=turn.principal,
@@ -105,12 +104,14 @@ def asked(turn: Turn, draft: Draft, config: Config) -> Asked:
         brought=frozenset(brought) - frozenset(request.tool_ids),
         messages=draft.messages,
         servers=tuple(request.tool_servers),
-        features=features,
+        # What a plugin does for the asker's memories is withheld in somebody else's chat as built-in tools are.
+        features=request.features if is_own else request.features - {"memory"},
         model_id=turn.target.model_id,
         meta=meta,
         session_id=turn.session_id,
         chat_id=None if turn.is_temporary else turn.chat_id,
         message_id=None if turn.is_temporary else turn.message_id,
+        is_own=is_own,
         folder_id=turn.folder_id,
         files=tuple(request.files),
         is_native=not is_legacy(turn),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from open_webui.services.code.running import Code
     from open_webui.services.note_documents import NoteJobs
     from open_webui.services.notifications import Notifier
+    from open_webui.services.schedule import Schedule
 
 
 class Deps(LibraryDeps, Protocol):
@@ -21,6 +22,9 @@ class Deps(LibraryDeps, Protocol):
 
     @property
     def library(self) -> Library: ...
+
+    @property
+    def schedule(self) -> "Schedule": ...
 
     @property
     def code(self) -> "Code": ...

@@ -2,13 +2,11 @@
 
 from typing import Any, Final
 
-from pydantic import ValidationError
-
-from open_webui.errors import BadRequest, NotFound
+from open_webui.errors import NotFound
 from open_webui.models.memories import Kind, Memory
 from open_webui.schemas.memories import AddMemoryForm, MemoryUpdateForm, SearchMemoriesForm
 from open_webui.services import memories
-from open_webui.services.builtin.row import Use
+from open_webui.services.builtin.row import Use, formed
 
 UNKNOWN: Final = "There is no such memory. search_memories and list_memories tell the ids."
 _KINDS: Final[dict[str, Kind]] = {"user": "user", "context": "context"}
@@ -38,11 +36,7 @@ async def list_all(use: Use) -> dict[str, Any]:
 
 async def add(use: Use) -> dict[str, Any]:
     given = {name: use.arguments[name] for name in ("content", "type", "path") if use.arguments.get(name) is not None}
-    try:
-        form = AddMemoryForm.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise BadRequest(f"'{'.'.join(str(part) for part in first['loc'])}': {first['msg']}.") from None
+    form = formed(AddMemoryForm, given)
     return _shown(await memories.add(use.deps, use.asked.principal, form, by="tool"))
 
 

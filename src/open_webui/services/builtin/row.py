@@ -2,16 +2,21 @@
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
+from pydantic import BaseModel, ValidationError
 
 from open_webui.errors import BadRequest
 from open_webui.events import Caller
+from open_webui.models.base import clean
 from open_webui.tools.port import Asked, Progress, ToolResult
 
 if TYPE_CHECKING:
     from open_webui.services.builtin.deps import Deps
+
+
+F = TypeVar("F", bound=BaseModel)
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -31,9 +36,14 @@ class Use(msgspec.Struct, frozen=True):
     def text(self, name: str, *, limit: int = 2_000) -> str:
         """A text that has to be there. Raises BadRequest."""
         value = self.arguments.get(name)
-        if not isinstance(value, str) or not value.strip():
+        value = clean(value).strip() if isinstance(value, str) else ""
+        if not value:
             raise BadRequest(f"'{name}' should be a text.")
-        return value.strip()[:limit]
+        return value[:limit]
+
+    def optional(self, name: str, *, limit: int = 2_000) -> str | None:
+        """A text that may be left out, or empty. Raises BadRequest."""
+        return self.text(name, limit=limit) if self.arguments.get(name) not in (None, "") else None
 
     def number(self, name: str, default: int, *, least: int = 0, most: int = 50) -> int:
         """A whole number, brought into its bounds."""
@@ -52,9 +62,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     needs: the permissions that a person needs for it. feature: it is offered only where this was switched on for the
     question. setting: it is offered only where this setting is on. on_demand: it is offered only where an answer needs it.
-    stored: it is not offered in temporary chats. with_skills: it is offered only where there are skills. run: the module of
-    this package and the function in it, which takes the Use and answers something that becomes JSON, or a ToolResult;
-    imported when it is called.
+    stored: it is not offered in temporary chats. with_skills: it is offered only where there are skills. private: what it finds
+    or changes is the asker's alone, so it is not offered in somebody else's chat. by_page: it is offered only where a person's
+    page asked, and not in the runs of automations. run: the module of this package and the function in it, which takes the Use
+    and answers something that becomes JSON, or a ToolResult; imported when it is called.
     """
 
     name: str
@@ -70,6 +81,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     on_demand: bool = False
     stored: bool = False
     with_skills: bool = False
+    private: bool = False
+    by_page: bool = False
 
 
 class BuiltIn:
@@ -94,6 +107,15 @@ class BuiltIn:
         if isinstance(given, ToolResult):
             return given
         return ToolResult(text=given if isinstance(given, str) else msgspec.json.encode(given).decode())
+
+
+def formed(form: type[F], values: Mapping[str, Any]) -> F:
+    """A form of what a model gave, with the bounds of the routes. Raises BadRequest."""
+    try:
+        return form.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise BadRequest(f"'{'.'.join(str(part) for part in first['loc'])}': {first['msg']}.") from None
 
 
 def text(description: str) -> dict[str, Any]:

@@ -1,30 +1,13 @@
 """The built-in tools, each a row: what the model reads, who may use it, and which function does it when it is called."""
 
-from typing import Any, Final
+from typing import Final
 
+from open_webui.services.builtin import own_rows
 from open_webui.services.builtin.row import Row, flag, number, text
 
 _UNITS: Final = ("days_ago", "weeks_ago", "months_ago", "years_ago")
 _COUNT: Final = number("How many at most")
 _SKIP: Final = number("How many of the first ones to leave out")
-
-_KIND: Final = text("'user' for what matters in every conversation, 'context' for what matters in some (default)") | {
-    "enum": ["user", "context"]
-}
-# What all tools of memories have: they are a page's, of somebody who has memories on.
-_MEMORY: Final[dict[str, Any]] = {
-    "category": "memory",
-    "needs": ("features.memories",),
-    "feature": "memory",
-    "setting": "memories.enable",
-    "stored": True,
-}
-_NOTES: Final[dict[str, Any]] = {
-    "category": "notes",
-    "needs": ("features.notes",),
-    "setting": "notes.enable",
-    "stored": True,
-}
 
 ROWS: Final = (
     Row(
@@ -134,6 +117,7 @@ ROWS: Final = (
             "end_timestamp": number("Only chats changed at or before this Unix time in seconds"),
         },
         required=("query",),
+        private=True,
         run="chats.find",
     ),
     Row(
@@ -142,6 +126,7 @@ ROWS: Final = (
         description="Reads one of the person's chats. search_chats tells its id.",
         parameters={"chat_id": text("The chat's id")},
         required=("chat_id",),
+        private=True,
         run="chats.view",
     ),
     Row(
@@ -227,115 +212,7 @@ ROWS: Final = (
         required=("file_id",),
         run="knowledge.view",
     ),
-    Row(
-        name="search_memories",
-        description=(
-            "Finds what the person wanted remembered in earlier conversations. Use it before you ask for something that they may"
-            " have told already."
-        ),
-        parameters={
-            "query": text("What is looked for"),
-            "count": number("How many memories at most, 1 to 20 (default 5)"),
-        },
-        required=("query",),
-        run="memories.search",
-        **_MEMORY,
-    ),
-    Row(
-        name="list_memories",
-        description="Lists what the person wanted remembered, the newest change first.",
-        parameters={"type": _KIND, "path": text("Only what stands at this path and below"), "count": _COUNT},
-        run="memories.list_all",
-        **_MEMORY,
-    ),
-    Row(
-        name="add_memory",
-        description=(
-            "Remembers something about the person for later conversations. Use it where the person asks for it, or tells"
-            " something that lasts: a preference, a fact, a plan. One short sentence in the third person each. Not for secrets,"
-            " nor for what matters today only."
-        ),
-        parameters={
-            "content": text("What is to be remembered"),
-            "type": _KIND,
-            "path": text("Where it belongs, such as work/projects"),
-        },
-        required=("content",),
-        run="memories.add",
-        **_MEMORY,
-    ),
-    Row(
-        name="replace_memory_content",
-        description="Puts another text in the place of a memory's, where it is not true any more.",
-        parameters={"memory_id": text("The memory's id"), "content": text("The new text")},
-        required=("memory_id", "content"),
-        run="memories.replace",
-        **_MEMORY,
-    ),
-    Row(
-        name="delete_memory",
-        description="Forgets a memory. Only where the person asks for it, or where it is wrong.",
-        parameters={"memory_id": text("The memory's id")},
-        required=("memory_id",),
-        run="memories.delete",
-        **_MEMORY,
-    ),
-    Row(
-        name="search_notes",
-        description="Finds the person's notes, and those shared with them, that have words in their title or text.",
-        parameters={
-            "query": text("The words, as they stand there"),
-            "count": number("How many notes at most, 1 to 30 (default 5)"),
-            "start_timestamp": number("Only notes changed since then (Unix seconds)"),
-            "end_timestamp": number("Only notes changed until then (Unix seconds)"),
-        },
-        required=("query",),
-        run="notes.search",
-        **_NOTES,
-    ),
-    Row(
-        name="view_note",
-        description="Reads a note in Markdown, as it is now.",
-        parameters={"note_id": text("The note's id")},
-        required=("note_id",),
-        run="notes.view",
-        **_NOTES,
-    ),
-    Row(
-        name="write_note",
-        description="Writes a new note for the person. Only where they want something written down.",
-        parameters={"title": text("What it is called"), "content": text("Its text, in Markdown")},
-        required=("title", "content"),
-        run="notes.write",
-        **_NOTES,
-    ),
-    Row(
-        name="replace_note_content",
-        description=(
-            "Changes a note, while people may be writing in it. Read it with view_note before. Change single places with"
-            " operations rather than all of it."
-        ),
-        parameters={
-            "note_id": text("The note's id"),
-            "content": text("The whole new text, in Markdown; instead of operations"),
-            "operations": {
-                "type": "array",
-                "description": "What is replaced, one after the other",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "find": text("A text that stands in the note exactly once"),
-                        "replace": text("What stands there then; empty takes it away"),
-                    },
-                    "required": ["find", "replace"],
-                },
-            },
-            "title": text("Another title"),
-        },
-        required=("note_id",),
-        run="notes.replace",
-        **_NOTES,
-    ),
+    *own_rows.ROWS,
     Row(
         name="view_skill",
         category="skills",

@@ -1,9 +1,7 @@
 """Skills: read and searched, those that the person may use and that are switched on; made and changed where the person may."""
 
 import re
-from typing import Any, Final, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any, Final
 
 from open_webui.errors import BadRequest, NotFound
 from open_webui.models import skills
@@ -11,14 +9,13 @@ from open_webui.models.skills import Skill
 from open_webui.schemas.skills import Operations, SkillForm
 from open_webui.services import skill_files, skill_limits
 from open_webui.services import skills as kept
-from open_webui.services.builtin.row import Use
+from open_webui.services.builtin.row import Use, formed
 
 # Lines that are found, and characters of each.
 _MOST_LINES: Final = 200
 _LONGEST_LINE: Final = 300
 GONE: Final = "There is no such skill, or it is not one that may be used."
 BINARY: Final = "This file is no text."
-Form = TypeVar("Form", bound=BaseModel)
 
 
 async def _skill(use: Use) -> Skill:
@@ -89,7 +86,7 @@ async def grep(use: Use) -> dict[str, Any]:
 
 async def create(use: Use) -> dict[str, Any]:
     fields = ("id", "name", "content", "files", "commit_message")
-    form = _checked(SkillForm, {name: use.arguments[name] for name in fields if use.arguments.get(name) is not None})
+    form = formed(SkillForm, {name: use.arguments[name] for name in fields if use.arguments.get(name) is not None})
     made = await kept.create(use.deps, use.asked.principal, form)
     return {"id": made["id"], "name": made["name"], "version_id": made["version_id"]}
 
@@ -97,18 +94,8 @@ async def create(use: Use) -> dict[str, Any]:
 async def change(use: Use) -> dict[str, Any]:
     """Changes files, and nothing else of the skill."""
     skill_id = use.text("id", limit=300)
-    given = _checked(Operations, {name: use.arguments.get(name) for name in ("operations", "commit_message")})
+    given = formed(Operations, {name: use.arguments.get(name) for name in ("operations", "commit_message")})
     row = await kept.change_files(
         use.deps, use.asked.principal, skill_id, given.operations, message=given.commit_message
     )
     return {"id": row.id, "version_id": row.version_id, "files": list(skill_files.stored("", row.files))}
-
-
-def _checked(model: type[Form], given: dict[str, Any]) -> Form:
-    """What a model wrote, as forms of pages are checked. Raises BadRequest."""
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadRequest(f"'{where}': {first['msg']}.") from None

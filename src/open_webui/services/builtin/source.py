@@ -17,6 +17,16 @@ def is_on(feature: str, asked: Asked) -> bool:
     return feature in asked.features and not (isinstance(capabilities, dict) and capabilities.get(feature) is False)
 
 
+def _belongs(row: Row, asked: Asked) -> bool:
+    """Whether a tool belongs into such a chat."""
+    # What is the asker's alone is no business of a chat's owner, who would read it in the answer.
+    if row.private and not asked.is_own:
+        return False
+    if row.with_skills and not asked.skills:
+        return False
+    return not (row.stored and asked.chat_id is None) and not (row.by_page and not asked.session_id)
+
+
 class BuiltIns:
     """`tools.port.ToolSource` of the tools that nobody has to make."""
 
@@ -35,11 +45,7 @@ class BuiltIns:
         chosen = asked.meta.get("builtinTools")
         if isinstance(chosen, dict) and chosen.get(row.category) is False:
             return False
-        if row.with_skills and not asked.skills:
-            return False
-        if row.feature is not None and not is_on(row.feature, asked):
-            return False
-        if row.stored and asked.chat_id is None:
+        if not _belongs(row, asked) or (row.feature is not None and not is_on(row.feature, asked)):
             return False
         if row.setting is not None and not self._deps.config[row.setting]:
             return False

@@ -29,8 +29,9 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _MOST_MEDIA: Final = 24 * 2**20
 _LEFT_OUT: Final = "Something was left out, since the result is too large."
 _DATA: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
-# Categories of built-in tools that change nothing, and those that need a page.
-_READING: Final = frozenset({"time", "chats", "knowledge", "web_search"})
+# Categories of built-in tools that change nothing, tools of others that don't, and categories that need a page.
+_READING: Final = frozenset({"time", "chats", "knowledge", "web_search", "channels"})
+_READERS: Final = frozenset({"search_calendar_events", "list_automations"})
 _ON_PAGES: Final = {"builtinTools": {"asking": False}}
 
 
@@ -60,7 +61,8 @@ class OwnTools:
         categories = {row.name: row.category for row in ROWS}
         for name, tool in (await self._built_in()).items():
             category = categories[name]
-            hints = {"readOnlyHint": category in _READING, "openWorldHint": category == "web_search"}
+            reads = category in _READING or name in _READERS
+            hints = {"readOnlyHint": reads, "openWorldHint": category == "web_search"}
             _add(found, tool.definition, annotations=hints)
         for tool in (await self._of_servers()).values():
             _add(found, tool.definition)
