@@ -57,6 +57,7 @@ from open_webui.services.note_documents import NoteJobs
 from open_webui.services.notifications import Notifier
 from open_webui.services.processes import Lease, check_secret
 from open_webui.services.reindexing import Reindexing
+from open_webui.services.reminders import Reminders
 from open_webui.services.schedule import Schedule
 from open_webui.services.staging import leftovers, remove_leftovers
 from open_webui.storage import open_store
@@ -100,8 +101,9 @@ class State:
     indexing: Indexing
     # Documents made anew.
     reindexing: Reindexing
-    # Automations at their time.
+    # Automations at their time, and reminders of events.
     schedule: Schedule
+    reminders: Reminders
     # The processes that read files; none runs before it is needed.
     readers: Readers
     # The process that reads plugins; as those.
@@ -400,15 +402,9 @@ async def _open_models(state: State, stack: AsyncExitStack) -> None:
     if cache is not None:
         stack.push_async_callback(cache.close)
     state.catalogue = Catalogue(
-        settings,
-        state.config,
-        state.database,
-        state.http,
-        state.local_models,
-        bus=state.bus,
-        cache=cache,
+        settings, state.config, state.database, state.http, state.local_models, bus=state.bus, cache=cache,
         word_seconds=word_seconds,
-    )
+    )  # fmt: skip
     state.catalogue.has_pipes(lambda: _pipes(state))
     stack.push_async_callback(state.catalogue.close)
     await state.catalogue.open()
@@ -431,6 +427,7 @@ def _make_jobs(state: State, parts: ChatParts) -> None:
     state.ingestion.stored = state.indexing.enqueue
     state.reindexing = Reindexing(state.database, state.jobs, state.ingestion, state.indexing)
     state.schedule = Schedule(state, state.jobs, Scheduled(parts.starter, parts.running))
+    state.reminders = Reminders(state, state.jobs)
 
 
 @asynccontextmanager
@@ -487,7 +484,8 @@ async def open_state(settings: Settings, emitter: Messenger) -> AsyncIterator[St
         known = (
             leftovers(state.database), files, following, state.ingestion.kind, state.indexing.kind, state.indexing.tidying,
             state.reindexing.marking, state.reindexing.kind, state.reindexing.remembering, *state.note_jobs.kinds,
-            *state.schedule.kinds, state.notifier.kind, state.event_webhooks.kind, *_of_channels(state, parts),
+            *state.schedule.kinds, state.reminders.kind, state.notifier.kind, state.event_webhooks.kind,
+            *_of_channels(state, parts),
         )  # fmt: skip
         runner = Runner(state.jobs, known)
         stack.push_async_callback(runner.close)

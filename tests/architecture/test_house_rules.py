@@ -55,6 +55,7 @@ CATCH_ALL = {
     "open_webui/chat/service.py": "task runner: a database that is away must not end the sweep for lost answers",
     "open_webui/services/mcp_endpoint/own_tools.py": "a tool is other people's code: what it raises is for the client to hear",
     "open_webui/services/note_documents.py": "task runner: a note whose text can't be made must not keep others from theirs",
+    "open_webui/services/reminders.py": "task runner: an event that can't be told must not keep others from theirs",
     "open_webui/services/processes.py": "task runner: a lease is renewed whatever the database raises",
     "open_webui/chat/starter.py": "task runner: an end that can't be stored, and what follows an answer",
     "open_webui/chat/tools.py": "a tool is other people's code: what it raises is an answer to the model",

@@ -71,7 +71,7 @@ _APART = {"blob", "usage", "usage_day", "revoked_token", "generation", "process"
 # The last is the matrix' own job, which runs when an administrator retries it.
 _BY_ITSELF = {
     "pictures_moved", "keep files", "remove leftovers", "tidy vectors", "make texts of notes that were left",
-    "work of the matrix",
+    "work of the matrix", "remind of events",
 }  # fmt: skip
 # What an automation waits for is noted with the automation; what it asks is its owner's chat.
 _BY_ITSELF |= {"automation is due", "run automation", "wake automations"}
@@ -380,6 +380,8 @@ async def make_calendars(world: World) -> Ids:
     event = {
         "calendar_id": made["id"], "title": f"{MARK} event", "start_at": 1_795_200_000_000_000_000,
         "rrule": "FREQ=DAILY", "attendees": [{"user_id": world.owner.id}, {"user_id": world.reader.id}],
+        # A reminder would be noted in its row.
+        "meta": {"alert_minutes": -1},
     }  # fmt: skip
     return {
         "calendar": made["id"],

@@ -74,6 +74,10 @@ AUTOMATION = {
 }  # fmt: skip
 NOVEMBER = {"start": "2026-11-01T00:00:00Z", "end": "2026-12-13T00:00:00Z"}
 EVENT = {"calendar_id": "$calendar", "title": "taken", "start_at": 1_795_200_000_000_000_000}
+CALENDAR_FILE = (
+    "file", "mine.ics",
+    "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:taken\nSUMMARY:taken\nDTSTART:20261120T090000Z\nEND:VEVENT\nEND:VCALENDAR\n",
+)  # fmt: skip
 NOTIFICATIONS = "/api/v1/notifications/targets"
 CHANNELS = "/api/v1/channels"
 PRIVATE_CHANNEL = {"name": "mine", "type": "group"}
@@ -539,9 +543,12 @@ DOORS: dict[str, list[Case]] = {
         Case({"title": "taken"}, turn=1), Case({"attendees": [{"user_id": "$stranger"}]}, turn=1),
     ],
     f"DELETE {CALENDARS}/events/{{event_id}}/delete": [LAST],
+    f"GET {CALENDARS}/events/{{event_id}}/export": [CASE],
     # Those who are invited may say whether they come.
     f"POST {CALENDARS}/events/{{event_id}}/rsvp": [Case({"status": "accepted"}, writer="no")],
     f"GET {CALENDARS}/{{calendar_id}}": [CASE],
+    f"GET {CALENDARS}/{{calendar_id}}/export": [CASE],
+    f"POST {CALENDARS}/{{calendar_id}}/import": [Case(form={}, sends=CALENDAR_FILE, turn=1)],
     f"POST {CALENDARS}/{{calendar_id}}/update": [Case({"name": "taken"}, turn=1)],
     f"POST {CALENDARS}/{{calendar_id}}/access/update": [Case(GRANTS, turn=1)],
     # One's own default.

@@ -1,6 +1,7 @@
 """The queue: puts jobs in, cancels and retries them. What runs them is told after the commit, in every process."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -74,6 +75,14 @@ class Queue:
             return None
         unit.after_commit(partial(self._announce, None))
         return job.id
+
+    async def bring_forward(self, unit: UnitOfWork, kind: Kind[Any], run_at: float) -> None:
+        """Has a job that comes by itself come at this time, if it would come later. It does once the unit has committed.
+
+        run_at: in seconds since 1970 by the database's clock.
+        """
+        if await jobs.bring_forward(unit.connection, kind.name, math.ceil(run_at * 1000)):
+            unit.after_commit(partial(self._announce, None))
 
     async def cancel(self, job_id: str, *, seconds: float = 0.0) -> Job:
         """Cancels a job that waits, or has the process stop that runs it, and waits for that for so many seconds at most.

@@ -46,7 +46,13 @@ calendar_event = sa.Table(
     Column("is_cancelled", sa.Boolean, nullable=False, server_default=sa.false()),
     Column("created_at", Nanoseconds, nullable=False),
     Column("updated_at", Nanoseconds, nullable=False),
+    # What it is called in the file that it came from; nothing for one that was made here.
+    Column("uid", sa.Text),
+    # When the next reminder comes; 0 where that is to be found out, nothing where none comes any more.
+    Column("alert_at", Nanoseconds),
     sa.Index("ix_calendar_event_calendar_id", "calendar_id", "until_at"),
+    sa.Index("ix_calendar_event_uid", "calendar_id", "uid"),
+    sa.Index("ix_calendar_event_alert_at", "alert_at"),
     sa.Index("ix_calendar_event_user_id", "user_id"),
 )
 

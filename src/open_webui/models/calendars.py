@@ -60,7 +60,9 @@ class Attendee(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands in a calendar. zone: in which it repeats. until_at: after that it takes place no more."""
+    """What stands in a calendar. zone: in which it repeats. until_at: after that it takes place no more. uid: its name in the
+    file that it came from. alert_at: when its next reminder comes, 0 where that is to be found out.
+    """
 
     id: str
     calendar_id: str
@@ -81,6 +83,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: int
     zone: str | None
     until_at: int
+    uid: str | None
+    alert_at: int | None
     # Who made it, for lists that show it.
     maker_name: str
     maker_role: Role
@@ -245,9 +249,17 @@ class _Events(Repository[Event]):
         total = await connection.scalar(sa.select(sa.func.count()).select_from(event).where(*where))
         return Found(items, int(total or 0))
 
-    async def of_calendar(self, connection: AsyncConnection, calendar_id: str, most: int) -> list[Event]:
-        """All that stands in a calendar, for who has looked whether it may be read."""
-        query = self._select(event.c.calendar_id == calendar_id).order_by(event.c.start_at, event.c.id)
+    async def of_calendar(
+        self, connection: AsyncConnection, calendar_id: str, most: int, after: tuple[int, str] | None = None
+    ) -> list[Event]:
+        """What stands in a calendar, by its beginning, for who has looked whether it may be read.
+
+        after: only what comes behind the event with this beginning and id.
+        """
+        where = [event.c.calendar_id == calendar_id]
+        if after is not None:
+            where.append(sa.tuple_(event.c.start_at, event.c.id) > sa.tuple_(*after))
+        query = self._select(*where).order_by(event.c.start_at, event.c.id)
         return await self._rows(connection, query.limit(most))
 
     async def begins(self, connection: AsyncConnection, principal: Principal, ids: Collection[str]) -> dict[str, int]:

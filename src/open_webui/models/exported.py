@@ -174,7 +174,7 @@ KEPT: Final[Mapping[str, Kept]] = {
     "calendar": _kept(_calendar, f"id user_id name color is_default data meta {_TIMES}", own=_by(_calendar.c.user_id)),
     "calendar_event": _kept(
         _event,
-        "id calendar_id user_id title description start_at end_at all_day rrule zone until_at color location data meta"
+        "id calendar_id user_id title description start_at end_at all_day rrule zone until_at uid color location data meta"
         f" is_cancelled {_TIMES}",
         own=_of(_event.c.calendar_id, _calendar),
         at_once=50,

@@ -180,6 +180,16 @@ async def change(connection: AsyncConnection, job: Job, **values: Any) -> bool:
         raise Conflict(BUSY) from None
 
 
+async def bring_forward(connection: AsyncConnection, key: str, due: int) -> bool:
+    """Has the job about this come at another time, if it waits for a later one. Whether it did.
+
+    Until the caller's unit ends, its last look (Run.hold) waits: a job that runs sees what that unit stored.
+    """
+    await connection.scalar(sa.select(t.c.id).where(t.c.live_key == key).with_for_update(read=True, key_share=True))
+    later = sa.and_(t.c.live_key == key, t.c.state == "waiting", t.c.due_at > due)
+    return await connection.scalar(t.update().where(later).values(due_at=due).returning(t.c.id)) is not None
+
+
 async def delete(connection: AsyncConnection, job: Job) -> bool:
     """Removes a job if it still is in this state and attempt."""
     unchanged = sa.and_(t.c.id == job.id, t.c.attempts == job.attempts, t.c.state == job.state)

@@ -1,6 +1,6 @@
 """Where people want to be told that something has happened: one row for a person and a name."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.models import tables
-from open_webui.models.base import inserting, now
+from open_webui.models.base import among, inserting, now
 
 t = tables.notification_target
 
@@ -46,6 +46,12 @@ def _mine(user_id: str, target_id: str) -> "sa.ColumnElement[bool]":
 async def of_user(connection: AsyncConnection, user_id: str) -> list[Target]:
     """All of somebody, in the order of their names."""
     query = sa.select(*_COLUMNS).where(t.c.user_id == user_id).order_by(t.c.id)
+    return [_row(row) for row in await connection.execute(query)]
+
+
+async def of_people(connection: AsyncConnection, user_ids: Collection[str]) -> list[Target]:
+    """All of some people, in the order of their names."""
+    query = sa.select(*_COLUMNS).where(among(t.c.user_id, user_ids)).order_by(t.c.user_id, t.c.id)
     return [_row(row) for row in await connection.execute(query)]
 
 

@@ -11,7 +11,9 @@ from open_webui.models.grants import GrantTriple
 from open_webui.moving_in.move import Move, Part
 from open_webui.moving_in.rows import Left, Row
 from open_webui.schemas.calendars import MAX_ATTENDEES, MAX_DOCUMENT, MAX_NOTE, MAX_TEXT, MAX_TITLE
-from open_webui.services.calendars import MAX_CALENDARS, MAX_EVENTS, until_of
+from open_webui.services.calendar_reading import MAX_UID
+from open_webui.services.calendars import MAX_CALENDARS, MAX_EVENTS
+from open_webui.services.event_times import until_of
 from open_webui.utils.recurring import FIRST, LAST, MAX_RULE, is_zone
 
 _MAX_COLOR: Final = 50
@@ -89,6 +91,10 @@ async def event(move: Move, row: Row) -> Event:
         "data": row.object("data", MAX_DOCUMENT),
         "meta": row.object("meta", MAX_DOCUMENT),
         "is_cancelled": row.flag("is_cancelled"),
+        # Of an archive; the other server keeps none.
+        "uid": row.text("uid", MAX_UID) or None,
+        # To be found out by a server that runs (services/reminders.py).
+        "alert_at": 0,
     }
     values |= row.moments(move.at) | await _repeating(move, row, start, values["end_at"], owner)
     return Event(values, await _attendees(move, row, event_id))

@@ -1,14 +1,17 @@
 """Calendars, and what stands in them."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
+from urllib.parse import quote
 
-from fastapi import Path, Query
+from fastapi import Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from open_webui import constants
 from open_webui.access.policy import USER
 from open_webui.deps import AppState, Caller
 from open_webui.models.calendars import Attendee, Calendar
 from open_webui.models.repository import MAX_OFFSET
+from open_webui.routers.files import SAFE
 from open_webui.routing import allow, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.calendars import (
@@ -19,8 +22,9 @@ from open_webui.schemas.calendars import (
     EventUpdateForm,
     RSVPForm,
 )
-from open_webui.schemas.replies.shape import Shape
-from open_webui.services import calendars
+from open_webui.schemas.replies.shape import Media, Shape
+from open_webui.services import calendar_export, calendar_import, calendars
+from open_webui.utils.pieces import begun
 
 router = new_router(prefix="/api/v1/calendars", tag="calendars")
 LIST, READ, WRITE = (USER.on("calendar", action) for action in ("list", "read", "write"))
@@ -31,6 +35,29 @@ Ids = Annotated[str | None, Query(max_length=20_000)]
 Text = Annotated[str | None, Query(max_length=500)]
 Skip = Annotated[int, Query(ge=0, le=MAX_OFFSET)]
 Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+CALENDAR: Final = "text/calendar; charset=utf-8"
+FILE: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "text/calendar": {"schema": {"type": "string"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            },
+        },
+    }
+}
+
+
+def _file(name: str) -> dict[str, str]:
+    """Headers of a file of this name."""
+    return SAFE | {"content-disposition": f"attachment; filename*=UTF-8''{quote(name[:100], safe='')}.ics"}
 
 
 @router.get("/")
@@ -117,6 +144,16 @@ async def rsvp(
     return await calendars.answer(state, caller, event_id, form.status)
 
 
+@router.get("/events/{event_id}/export")
+@allow(READ)
+async def export_event(
+    state: AppState, caller: Caller, event_id: EventId
+) -> "Annotated[Response, Media('text/calendar')]":
+    """One event as a file (iCalendar) that other calendars read."""
+    name, data = await calendar_export.of_event(state, caller, event_id)
+    return Response(data, headers=_file(name), media_type=CALENDAR)
+
+
 @router.get("/{calendar_id}")
 @allow(READ)
 async def get(
@@ -124,6 +161,26 @@ async def get(
 ) -> "Annotated[Calendar, Shape(replies.calendars.Calendar)]":
     """One calendar."""
     return await calendars.get(state, caller, calendar_id)
+
+
+@router.get("/{calendar_id}/export")
+@allow(READ)
+async def export(
+    state: AppState, caller: Caller, calendar_id: CalendarId
+) -> "Annotated[Response, Media('text/calendar')]":
+    """All that stands in a calendar, as a file (iCalendar) that other calendars read."""
+    name, pieces = await calendar_export.of_calendar(state, caller, calendar_id)
+    return StreamingResponse(await begun(pieces), headers=_file(name), media_type=CALENDAR)
+
+
+@router.post("/{calendar_id}/import", openapi_extra=FILE)
+@allow(WRITE)
+async def import_file(
+    request: Request, state: AppState, caller: Caller, calendar_id: CalendarId
+) -> "Annotated[calendar_import.Report, Shape(replies.calendars.ImportReport)]":
+    """Takes the events of a file (iCalendar): the body, or the field `file` of a form. Those that are there are changed."""
+    kind = request.headers.get("content-type", "")
+    return await calendar_import.take(state, caller, calendar_id, kind, request.stream())
 
 
 @router.post("/{calendar_id}/update")

@@ -2,10 +2,11 @@
 
 import asyncio
 import datetime as dt
+import itertools
 import re
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from pydantic import BaseModel
@@ -21,38 +22,44 @@ from open_webui.models.grants import Action
 from open_webui.principal import Principal
 from open_webui.schemas.calendars import AttendeeForm, CalendarForm, CalendarUpdateForm, EventForm, EventUpdateForm
 from open_webui.services import automations, granted
-from open_webui.services.deps import Deps
+from open_webui.services.deps import Deps as ServiceDeps
+from open_webui.services.event_times import DAY, Timing, times_of, timing_of, until_of
+from open_webui.services.reminders import Reminders, alert_of
 from open_webui.utils import recurring
-from open_webui.utils.recurring import LAST, NEVER, SECOND
 
 Wire = dict[str, Any]
 MAX_CALENDARS: Final = 100
 MAX_EVENTS: Final = 20_000
-# Of one answer: events, times of one that repeats, and days.
+# Of one answer: events, runs of automations, and days.
 MAX_LISTED: Final = 1_000
-MAX_TIMES: Final = 1_000
 MAX_DAYS: Final = 400
 # Of one answer, as it is sent: an event that repeats is in it as a whole with each of its times.
 MAX_BYTES: Final = 8 * 1024 * 1024
-# Steps for one event of a list, and seconds for all of them (utils/recurring.py).
-STEPS: Final = 20_000
+# Seconds for the times of all events of a list (utils/recurring.py).
 SECONDS: Final = 2.0
-DAY: Final = 86_400 * SECOND
 NO_CALENDAR: Final = "Calendar not found"
 NO_EVENT: Final = "Event not found"
 NOT_INVITED: Final = "Not an attendee of this event"
 IS_DEFAULT: Final = "Your default calendar can't be removed. Make another one the default first."
 BAD_DATE: Final = "Dates should be written as in ISO 8601, such as 2026-04-01T00:00:00."
 LONG: Final = f"At most {MAX_DAYS} days can be asked for at once."
-ENDS_FIRST: Final = "An event should not end before it begins."
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 # What an event must have: null says nothing of it.
 _NEEDED: Final = frozenset({"calendar_id", "title", "start_at", "all_day", "is_cancelled"})
+# What says when it takes place, and when it is reminded of.
+_TIMED: Final = frozenset({"rrule", "start_at", "end_at", "data", "meta", "is_cancelled"})
 # What the wire doesn't tell.
-_INSIDE: Final = ("zone", "until_at", "maker_name", "maker_role", "maker_email")
+_INSIDE: Final = ("zone", "until_at", "uid", "alert_at", "maker_name", "maker_role", "maker_email")
 
 
-def check(deps: Deps, principal: Principal) -> None:
+class Deps(ServiceDeps, Protocol):
+    """What it needs of the state."""
+
+    @property
+    def reminders(self) -> Reminders: ...
+
+
+def check(deps: ServiceDeps, principal: Principal) -> None:
     """Raises Forbidden where calendars are off, for all or for this person."""
     if not deps.config["calendar.enable"] or not principal.may(PERMISSION):
         raise Forbidden(constants.UNAUTHORIZED, status=403)
@@ -95,9 +102,10 @@ async def _default(connection: AsyncConnection, principal: Principal) -> str:
     return found
 
 
-async def _require(
+async def require(
     connection: AsyncConnection, principal: Principal, calendar_id: str, action: Action = "read", *, lock: bool = False
 ) -> Calendar:
+    """A calendar that somebody may read or write. Raises NotFound, Forbidden."""
     try:
         return await repository.require(connection, principal, calendar_id, action, lock=lock)
     except NotFound:
@@ -110,7 +118,7 @@ async def get(deps: Deps, principal: Principal, calendar_id: str) -> Calendar:
     if calendar_id == automations.CALENDAR_ID and automations.may(deps, principal):
         return automations.calendar(principal, time.time_ns())
     async with deps.database.read() as connection:
-        return _shown(await _require(connection, principal, calendar_id), principal)
+        return _shown(await require(connection, principal, calendar_id), principal)
 
 
 async def create(deps: Deps, principal: Principal, form: CalendarForm) -> Calendar:
@@ -125,7 +133,7 @@ async def create(deps: Deps, principal: Principal, form: CalendarForm) -> Calend
         made = await repository.create(connection, principal.id, values)
         assert made is not None  # a new id
         await repository.set_grants(connection, principal, made.id, form.access_grants or (), strict=False)
-        return await _require(connection, principal, made.id)
+        return await require(connection, principal, made.id)
 
 
 async def update(deps: Deps, principal: Principal, calendar_id: str, form: CalendarUpdateForm) -> Calendar:
@@ -133,16 +141,16 @@ async def update(deps: Deps, principal: Principal, calendar_id: str, form: Calen
     check(deps, principal)
     values = form.model_dump(exclude_none=True)
     async with deps.database.write() as unit:
-        await _require(unit.connection, principal, calendar_id, "write", lock=True)
+        await require(unit.connection, principal, calendar_id, "write", lock=True)
         await repository.change(unit.connection, calendar_id, values)
-        return _shown(await _require(unit.connection, principal, calendar_id), principal)
+        return _shown(await require(unit.connection, principal, calendar_id), principal)
 
 
 async def set_access(deps: Deps, principal: Principal, calendar_id: str, given: granted.Given) -> Calendar:
     """Replaces the grants on a calendar."""
     check(deps, principal)
     async with deps.database.write() as unit:
-        await _require(unit.connection, principal, calendar_id, "write", lock=True)
+        await require(unit.connection, principal, calendar_id, "write", lock=True)
         await repository.set_grants(unit.connection, principal, calendar_id, given, strict=True)
         found = await repository.get(unit.connection, calendar_id)
         assert found is not None  # its row is held
@@ -157,14 +165,14 @@ async def set_default(deps: Deps, principal: Principal, calendar_id: str) -> Cal
         if await repository.get_own(unit.connection, principal.id, calendar_id) is None:
             raise NotFound(NO_CALENDAR)
         await calendars.set_default(unit.connection, principal.id, calendar_id)
-        return await _require(unit.connection, principal, calendar_id)
+        return await require(unit.connection, principal, calendar_id)
 
 
 async def delete(deps: Deps, principal: Principal, calendar_id: str) -> bool:
     """Removes a calendar with all that stands in it."""
     check(deps, principal)
     async with deps.database.write() as unit:
-        row = await _require(unit.connection, principal, calendar_id, "write", lock=True)
+        row = await require(unit.connection, principal, calendar_id, "write", lock=True)
         if row.is_default:
             raise BadRequest(IS_DEFAULT)
         await repository.delete(unit.connection, [calendar_id])
@@ -238,12 +246,15 @@ def _between(
     """What takes place, by its time. found: the more important first. In a thread."""
     times = _times(found, start, end)
     runs = automations.shown_events(due, principal, start, end, time.time_ns()) if due else []
-    places: list[tuple[bool, int, str, Wire]] = [(False, told["start_at"], told["id"], told) for told in runs]
+    runs.sort(key=lambda told: (told["start_at"], told["id"]))
+    places: list[tuple[bool, int, str, Wire]] = []
     for event in found:
         told, others = listed_as(event, principal), event.user_id != principal.id
         places += [(others, at, event.id, told) for at in times[event.id]]
     places.sort(key=lambda place: place[:3])
-    out = within((_at(told, at) for _, at, _, told in places[: 2 * MAX_LISTED]), MAX_BYTES)
+    # Apart: however often automations run, they push nothing out of the list that people have put in.
+    events = (_at(told, at) for _, at, _, told in places[: 2 * MAX_LISTED])
+    out = within(itertools.chain(events, runs[:MAX_LISTED]), MAX_BYTES)
     return sorted(out, key=lambda told: (told["start_at"], told["id"]))
 
 
@@ -290,21 +301,6 @@ def _times(found: Iterable[Event], start: int, end: int) -> dict[str, list[int]]
     return out
 
 
-def times_of(event: Event, start: int, end: int) -> list[int]:
-    """When an event that repeats takes place in a span of time. Raises BadRequest. In a thread."""
-    length = max((event.end_at or event.start_at) - event.start_at, 0)
-    part = event.start_at % SECOND
-    left_out = (event.data or {}).get("exdates")
-    skipped = {at for at in left_out if isinstance(at, int)} if isinstance(left_out, list) else set()
-
-    def work() -> list[int]:
-        rule = msgspec.structs.replace(recurring.parse(event.rrule or ""), start=None, zone=None)
-        return recurring.between(rule, event.start_at, event.zone, start - length, end, MAX_TIMES)
-
-    times = [at + part for at in recurring.bounded(work, STEPS)]
-    return [at for at in times if at not in skipped and (at + length > start or at >= start) and at < end]
-
-
 async def search(
     deps: Deps,
     principal: Principal,
@@ -346,26 +342,6 @@ async def zone_of(deps: Deps, principal: Principal) -> str | None:
         return await calendars.zone_of(connection, principal.id)
 
 
-async def until_of(rrule: str | None, start: int, end: int | None, zone: str | None) -> int:
-    """After which time something takes place no more. Raises BadRequest for a rule that can't be used, and for an end before
-    the beginning.
-    """
-    last = start if end is None else end
-    if last < start:
-        raise BadRequest(ENDS_FIRST)
-    if not rrule:
-        return last
-    return await asyncio.to_thread(recurring.bounded, lambda: _last(rrule, start, zone, last - start))
-
-
-def _last(rrule: str, start: int, zone: str | None, length: int) -> int:
-    rule = msgspec.structs.replace(recurring.parse(rrule), start=None, zone=None)
-    # Whether it is ever due is found out now rather than whenever somebody looks.
-    recurring.between(rule, start, zone, start, LAST, 1)
-    last = recurring.ends(rule, start, zone)
-    return NEVER if last == NEVER else min(last + length + DAY, NEVER)
-
-
 async def _named(connection: AsyncConnection, principal: Principal, given: Sequence[AttendeeForm]) -> dict[str, Wire]:
     """Who is invited, by their ids. Raises BadRequest for nobody, Forbidden where one may invite no people."""
     wanted = {one.user_id: {"status": one.status, "meta": one.meta} for one in given}
@@ -384,17 +360,21 @@ async def create_event(deps: Deps, principal: Principal, form: EventForm, zone: 
     values = form.model_dump(exclude={"attendees"})
     async with deps.database.read() as connection:
         zone = zone or await calendars.zone_of(connection, principal.id)
+        now = await deps.reminders.now(connection)
     until = await until_of(form.rrule, form.start_at, form.end_at, zone)
-    values |= {"rrule": form.rrule or None, "zone": zone, "until_at": until}
+    timing = Timing(form.start_at, form.rrule or None, zone, form.data, form.meta, is_cancelled=False)
+    alert_at = await alert_of(timing, now)
+    values |= {"rrule": timing.rrule, "zone": zone, "until_at": until, "alert_at": alert_at}
     async with deps.database.write() as unit:
         connection = unit.connection
-        await _require(connection, principal, form.calendar_id, "write", lock=True)
+        await require(connection, principal, form.calendar_id, "write", lock=True)
         if await calendars.count_events(connection, form.calendar_id) >= MAX_EVENTS:
             raise BadRequest(f"This calendar has {MAX_EVENTS:,} events already. Remove some first.")
         made = await calendars.events.create(connection, principal.id, values, row_id=new_id())
         assert made is not None  # a new id
         if form.attendees:
             await calendars.invite(connection, made.id, await _named(connection, principal, form.attendees))
+        await deps.reminders.wait_for(unit, alert_at)
         return wire(await _stored(connection, made.id))
 
 
@@ -426,24 +406,30 @@ async def update_event(deps: Deps, principal: Principal, event_id: str, form: Ev
     values = _given(form)
     async with deps.database.read() as connection:
         seen = await calendars.events.get_for(connection, principal, event_id)
+        now = await deps.reminders.now(connection)
     if seen is None:
         raise NotFound(NO_EVENT)
-    timing = {name: values.get(name, getattr(seen, name)) for name in ("rrule", "start_at", "end_at")}
-    until = await until_of(timing["rrule"], timing["start_at"], timing["end_at"], seen.zone)
+    moved = msgspec.structs.replace(seen, **{name: values[name] for name in _TIMED & values.keys()})
+    moved = msgspec.structs.replace(moved, rrule=moved.rrule or None)
+    until = await until_of(moved.rrule, moved.start_at, moved.end_at, seen.zone)
+    same = timing_of(moved).alerts_as(timing_of(seen))
+    alert_at = None if same else await alert_of(timing_of(moved), now)
     async with deps.database.write() as unit:
         connection = unit.connection
         row = await _writable(connection, principal, event_id)
-        if any(getattr(row, name) != getattr(seen, name) for name in timing):
+        if any(getattr(row, name) != getattr(seen, name) for name in _TIMED):
             raise BadRequest("Somebody else moved this event at the same time. Reload and try again.", status=409)
         target = values.get("calendar_id", row.calendar_id)
         if target != row.calendar_id:
-            await _require(connection, principal, target, "write", lock=True)
+            await require(connection, principal, target, "write", lock=True)
             if await calendars.count_events(connection, target) >= MAX_EVENTS:
                 raise BadRequest(f"That calendar has {MAX_EVENTS:,} events already.")
-        values |= {"until_at": until, "rrule": timing["rrule"] or None}
+        # A reminder that was told meanwhile stays told.
+        values |= {"until_at": until, "rrule": moved.rrule, "alert_at": row.alert_at if same else alert_at}
         await calendars.events.change(connection, event_id, values)
         if form.attendees is not None:
             await calendars.invite(connection, event_id, await _named(connection, principal, form.attendees))
+        await deps.reminders.wait_for(unit, values["alert_at"])
         return wire(await _stored(connection, event_id))
 
 

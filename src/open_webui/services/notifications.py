@@ -6,7 +6,7 @@ is gone get nothing.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -62,6 +62,7 @@ TOO_SOON: Final = f"It was tried out a moment ago. Try again in {TEST_SECONDS} s
 IN_LINE: Final = (
     f"{MOST_JOBS} notifications of yours wait to be sent, which is the most. Try again when some of them are sent."
 )
+DROPPED: Final = "too many notifications of one person wait: some are not sent"
 OTHERS_MAIL: Final = "E-mail goes to the address of your account, and to no other."
 
 
@@ -74,9 +75,11 @@ class Notifies(msgspec.Struct, frozen=True):
     title: str
 
 
+REMINDER: Final = "calendar.reminder"
 EVENTS: Final = (
     Notifies("chat.finished", "Chat finished", "An answer in one of your chats is complete.", "Answered: {}"),
     Notifies("chat.failed", "Chat failed", "An answer in one of your chats failed.", "Failed: {}"),
+    Notifies(REMINDER, "Calendar reminder", "An event of a calendar is about to begin.", "{}"),
 )
 BY_NAME: Final[Mapping[str, Notifies]] = {row.event: row for row in EVENTS}
 
@@ -376,6 +379,21 @@ class Notifier:
         if self._task is None or self._task.done():
             self._task = supervise("notifications", self._store)
 
+    async def put_in(self, unit: UnitOfWork, people: Sequence[Principal], message: Message) -> None:
+        """Has some people told of an event of EVENTS, where they want to be, with the caller's unit of work."""
+        who = {one.id: one for one in people if may(self._deps.config, one)}
+        wanted: dict[str, list[Target]] = {}
+        for target in await targets.of_people(unit.connection, who.keys()):
+            away = target.delivery == "always" or not self._deps.emitter.is_connected(target.user_id)
+            if target.enabled and away and message.event in target.events:
+                wanted.setdefault(target.user_id, []).append(target)
+        for user_id in sorted(wanted):
+            keys = await _free_keys(unit.connection, user_id)
+            for target, key in zip(wanted[user_id], keys, strict=False):
+                await self._deps.jobs.enqueue(unit, self.kind, Sending(user_id, target.id, message), key=key)
+            if len(keys) < len(wanted[user_id]):
+                log.warning(DROPPED, user=user_id, most=MOST_JOBS)
+
     async def send_to(
         self, principal: Principal, target_id: str, title: str, text: str, *, event: str = "notify"
     ) -> str:
@@ -425,9 +443,7 @@ class Notifier:
             for target, key in zip(mine, keys, strict=False):
                 await self._deps.jobs.enqueue(unit, self.kind, Sending(principal.id, target.id, message), key=key)
         if len(keys) < len(mine):
-            log.warning(
-                "too many notifications of one person wait: some are not sent", user=principal.id, most=MOST_JOBS
-            )
+            log.warning(DROPPED, user=principal.id, most=MOST_JOBS)
 
     async def _send(self, run: Run, sending: Sending) -> None:
         """One try. What has changed since it was put in counts."""

@@ -1,7 +1,9 @@
 """Calendars over the API, as they are recorded; who may read and change them; and what repeats."""
 
 import asyncio
+import datetime as dt
 import json
+import time
 from typing import Any, Final
 
 import pytest
@@ -9,6 +11,7 @@ import sqlalchemy as sa
 
 from open_webui.models import calendars as stored
 from open_webui.models import tables
+from open_webui.services import automations, event_times
 from open_webui.services import calendars as service
 from open_webui.utils.recurring import SECOND
 from tests.open_webui.plugins.test_tools import count, say
@@ -277,7 +280,7 @@ class TestMuchAtOnce:
     async def test_bytes(self, admin: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
         mine = await calendar(admin)
         one = await event(admin, mine["id"], rrule="FREQ=MINUTELY", description="x" * 1_000)
-        assert len(await listed(admin)) == service.MAX_TIMES
+        assert len(await listed(admin)) == event_times.MAX_TIMES
         monkeypatch.setattr(service, "MAX_BYTES", 10_000)
         found = await listed(admin)
         assert [row["start_at"] for row in found] == [AT + n * 60 * SECOND for n in range(len(found))]
@@ -308,6 +311,23 @@ class TestMuchAtOnce:
         for one in many:
             await say(user, "POST", f"{EVENTS}/{one['id']}/rsvp", {"status": "declined"})
         assert [row["id"] for row in await listed(user)] == [own["id"]]
+
+    async def test_automations_push_nothing_out(self, admin: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However often they run, and however early: what people have put in is there."""
+        mine, day = await calendar(admin), time.time_ns() // (24 * HOUR) * 24 * HOUR + 48 * HOUR
+        last = await event(admin, mine["id"], start_at=day + 40 * HOUR, end_at=None)
+        for _ in range(3):
+            form = {"name": "Often", "data": {"prompt": "x", "model_id": "echo", "rrule": "RRULE:FREQ=MINUTELY"}}
+            assert (await say(admin, "POST", "/api/v1/automations/create", form))[0] == 200
+        when = [dt.datetime.fromtimestamp((day + hours * HOUR) // SECOND, dt.UTC) for hours in (0, 48)]
+        asked = "start={:%Y-%m-%dT%H:%M:%S}&end={:%Y-%m-%dT%H:%M:%S}".format(*when)
+        monkeypatch.setattr(service, "MAX_LISTED", 50)
+        found = await listed(admin, asked)
+        assert [row["calendar_id"] for row in found] == [automations.CALENDAR_ID] * 50 + [mine["id"]]
+        assert found[-1]["id"] == last["id"]
+        # Of what is too much in bytes, events are there first, too.
+        monkeypatch.setattr(service, "MAX_BYTES", 10)
+        assert [row["id"] for row in await listed(admin, asked)] == [last["id"]]
 
     async def test_without_time_what_repeats_is_left_out(self, admin: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
         mine = await calendar(admin)

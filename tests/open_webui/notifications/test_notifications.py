@@ -95,7 +95,10 @@ async def until(true: Callable[[], Awaitable[bool]]) -> None:
 @BOTH
 async def test_the_life_of_a_target(live: Live, user: Actor) -> None:
     status, events = await say(user, "GET", f"{PLACE}/events")
-    assert (status, [e["event"] for e in events["events"]]) == (200, ["chat.finished", "chat.failed"])
+    assert (status, [e["event"] for e in events["events"]]) == (
+        200,
+        ["chat.finished", "chat.failed", "calendar.reminder"],
+    )
     made = await make(user, events=["chat.finished", "chat.finished"], delivery="always")
     assert list(made) == FIELDS
     assert (made["id"], made["is_default"], made["events"]) == ("webhook", True, ["chat.finished"])

@@ -62,5 +62,27 @@ class EventsFound(TypedDict):
     total: int
 
 
+class LeftOut(TypedDict):
+    """What was not taken from a file, and why. line: of the file, where a line that was folded is one."""
+
+    uid: str
+    title: str
+    line: int
+    reason: str
+
+
+class ImportReport(TypedDict):
+    """What came of a file: events that are new, were changed, or are as the file has them; changed times that the file has no
+    more; and what was left out, with the first hundred reasons.
+    """
+
+    taken: int
+    updated: int
+    unchanged: int
+    removed: int
+    skipped: int
+    reasons: list[LeftOut]
+
+
 class Done(TypedDict):
     status: bool
