@@ -43,6 +43,7 @@ from open_webui.plugins.sources import Sources
 from open_webui.principal import Principal
 from open_webui.retrieval.parsing.readers import Readers
 from open_webui.services import accounts, intake
+from open_webui.services.apps.delivery import kind as app_notices
 from open_webui.services.attempts import SharedSignInAttempts, SignInAttempts
 from open_webui.services.channels.channels import removing
 from open_webui.services.chats import serve_changes
@@ -421,9 +422,10 @@ async def _open_models(state: State, stack: AsyncExitStack) -> None:
     await state.event_webhooks.open()
 
 
-def _of_channels(state: State, parts: ChatParts) -> tuple[Kind[Any], Kind[Any]]:
+def _of_channels(state: State, parts: ChatParts) -> tuple[Kind[Any], ...]:
     """What is done for channels in the background."""
-    return removing(state.database), ChannelAnswers(state, parts.services, state.catalogue).kind()
+    answers = ChannelAnswers(state, parts.services, state.catalogue)
+    return removing(state.database), answers.kind(), app_notices(state)
 
 
 def _make_jobs(state: State, parts: ChatParts) -> None:
@@ -484,7 +486,7 @@ async def open_state(settings: Settings, emitter: Messenger) -> AsyncIterator[St
         files = keeping_files(state, state.catalogue.changed)
         following = parts.following(state.identifier.account)
         _make_jobs(state, parts)
-        known = (
+        known: tuple[Kind[Any], ...] = (
             leftovers(state.database), files, following, state.ingestion.kind, state.indexing.kind, state.indexing.tidying,
             state.reindexing.marking, state.reindexing.kind, state.reindexing.remembering, *state.note_jobs.kinds,
             *state.schedule.kinds, state.notifier.kind, state.event_webhooks.kind, *_of_channels(state, parts),
