@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from open_webui.models import apps as rows
 from open_webui.services import attempts
@@ -224,7 +225,7 @@ async def test_an_answer_by_somebody_else(live: Live, admin: Actor, user: Actor,
     await write(user, where, mention(made))
     await told(live)
     program.signs = True
-    program.private = type(program.private).generate()
+    program.private = ed25519.Ed25519PrivateKey.generate()
     await write(user, where, mention(made))
     await told(live)
     assert {m["app_id"] for m in await messages(user, where, 2)} == {None}
