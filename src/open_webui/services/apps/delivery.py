@@ -62,7 +62,9 @@ async def _tell(deps: Deps, run: Run, notice: Notice) -> None:
             "The app's key can't be read any more: the server's secret key has changed. Connect it again."
         ) from None
     try:
-        reply = await calls.tell(at, notice.id, event(found, notice.id, notice.type) | {"user": found.message.author})
+        reply = await calls.tell(
+            at, notice.id, what_is_told(found, notice.id, notice.type) | {"user": found.message.author}
+        )
     except Failed as error:
         if error.final:
             raise GiveUp(str(error)) from error
@@ -88,7 +90,7 @@ async def _look(deps: Deps, notice: Notice) -> Found | None:
     return Found(app, channel, message) if app.may(MENTIONS if notice.type == "mention" else MESSAGES) else None
 
 
-def event(found: Found, event_id: str, kind: str) -> Wire:
+def what_is_told(found: Found, event_id: str, kind: str) -> Wire:
     """What an app is told: as much of the channel as it may know."""
     channel, message = found.channel, found.message
     details = {"name": channel.name, "description": channel.description} if found.app.may(DETAILS) else {}

@@ -11,7 +11,7 @@ from open_webui.schemas.apps import AppInteractionForm
 from open_webui.services.apps import calls
 from open_webui.services.apps.apps import UNKNOWN, is_on, target
 from open_webui.services.apps.calls import Failed, Reply
-from open_webui.services.apps.delivery import WRITE, Found, event, plain, put
+from open_webui.services.apps.delivery import WRITE, Found, plain, put, what_is_told
 from open_webui.services.channels.telling import READ_ONLY, Deps, Wire, check, may_write, opened
 
 NO_MESSAGE: Final = "This message is not there any more."
@@ -26,7 +26,7 @@ async def press(deps: Deps, principal: Principal, app_id: str, form: AppInteract
     found = await _look(deps, principal, app_id, form)
     await deps.attempts.press_button(principal.id)
     request_id = new_id()
-    told = event(found, request_id, "interaction") | {"user": principal.public(), "action_id": form.action_id}
+    told = what_is_told(found, request_id, "interaction") | {"user": principal.public(), "action_id": form.action_id}
     try:
         reply = await calls.tell(target(deps, found.app), request_id, told)
     except Failed as error:
