@@ -12,7 +12,7 @@ from open_webui.access.api_keys import Sealer
 from open_webui.access.identify import Identifier
 from open_webui.access.passwords import Passwords
 from open_webui.access.tokens import Tokens, fingerprint, secret_key
-from open_webui.chat.channel_answers import ChannelAnswers
+from open_webui.chat import channel_jobs
 from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.registry import RunningAnswers
 from open_webui.chat.scheduled import Scheduled
@@ -44,7 +44,6 @@ from open_webui.principal import Principal
 from open_webui.retrieval.parsing.readers import Readers
 from open_webui.services import accounts, intake
 from open_webui.services.attempts import SharedSignInAttempts, SignInAttempts
-from open_webui.services.channels.channels import removing
 from open_webui.services.chats import serve_changes
 from open_webui.services.event_names import Happened
 from open_webui.services.event_webhooks import EventWebhooks
@@ -417,11 +416,6 @@ async def _open_models(state: State, stack: AsyncExitStack) -> None:
     await state.event_webhooks.open()
 
 
-def _of_channels(state: State, parts: ChatParts) -> tuple[Kind[Any], Kind[Any]]:
-    """What is done for channels in the background."""
-    return removing(state.database), ChannelAnswers(state, parts.services, state.catalogue).kind()
-
-
 def _make_jobs(state: State, parts: ChatParts) -> None:
     state.indexing = Indexing(state.database, state.jobs, LazyEngines(lambda: state.retrieval))
     state.ingestion.stored = state.indexing.enqueue
@@ -481,11 +475,11 @@ async def open_state(settings: Settings, emitter: Messenger) -> AsyncIterator[St
         files = keeping_files(state, state.catalogue.changed)
         following = parts.following(state.identifier.account)
         _make_jobs(state, parts)
-        known = (
+        of_channels = channel_jobs.kinds(state, parts.services, state.catalogue)
+        known: tuple[Kind[Any], ...] = (
             leftovers(state.database), files, following, state.ingestion.kind, state.indexing.kind, state.indexing.tidying,
             state.reindexing.marking, state.reindexing.kind, state.reindexing.remembering, *state.note_jobs.kinds,
-            *state.schedule.kinds, state.reminders.kind, state.notifier.kind, state.event_webhooks.kind,
-            *_of_channels(state, parts),
+            *state.schedule.kinds, state.reminders.kind, state.notifier.kind, state.event_webhooks.kind, *of_channels,
         )  # fmt: skip
         runner = Runner(state.jobs, known)
         stack.push_async_callback(runner.close)

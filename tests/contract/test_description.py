@@ -237,6 +237,14 @@ UNSEEN: Final = {
     "POST /api/v1/channels/webhooks/{webhook_id}/{token}": (
         "its token is not known here: tests/open_webui/channels/test_webhooks.py knows one"
     ),
+    **dict.fromkeys(
+        (
+            "POST /api/v1/apps/manifest/preview",
+            "DELETE /api/v1/apps/{app_id}",
+            *(f"POST /api/v1/apps/{{app_id}}/{door}" for door in ("connect", "interactions")),
+        ),
+        "no app answers here: tests/open_webui/apps has one",
+    ),
     "POST /mcp": "it is off here: tests/open_webui/tools/test_mcp_endpoint.py has it on",
     "POST /api/v1/chats/{id}/messages/{message_id}/resolve": "no call of a tool waits for anybody here",
     "POST /api/v1/llamaforge/models/{name}/cancel": "nothing is going on that could be stopped",

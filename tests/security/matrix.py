@@ -14,6 +14,7 @@ from typing import Any, Literal
 import httpx
 import msgspec
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from open_webui.access.policy import Policy
 from open_webui.jobs.kinds import Kind, Run
@@ -194,7 +195,7 @@ PARAMETERS: dict[str, str] = {
     "file_name": "any.txt", "memory_id": "$memory", "version_id": "$note_version", "calendar_id": "$calendar",
     "event_id": "$event", "server_id": "none", "pipeline_id": "none",
     "target_id": "$notification", "webhook_id": "none",
-    "token": "none",
+    "token": "none", "channel_id": "$channel", "app_id": "$app",
 }  # fmt: skip
 
 
@@ -424,7 +425,22 @@ async def make_channels(world: World) -> Ids:
     webhook = (await ok(world.owner, "POST", f"{path}/webhooks/create", {"name": f"{MARK} hook"}))["id"]
     private = {"name": f"{MARK} group {number}", "type": "group"}
     group = (await ok(world.owner, "POST", "/api/v1/channels/create", private))["id"]
-    return {"channel": channel, "channel_message": message, "webhook": webhook, "channel_group": group}
+    app = await make_app(world, number)
+    await ok(world.owner, "POST", f"{path}/apps", {"app_id": app})
+    return {"channel": channel, "channel_message": message, "webhook": webhook, "channel_group": group, "app": app}
+
+
+async def make_app(world: World, number: int) -> str:
+    """An app for everybody, which is told nothing."""
+    key = ed25519.Ed25519PrivateKey.generate().public_key().public_bytes_raw().hex()
+    manifest = {"id": "app", "name": "App", "public_key": key, "requested_scopes": []}
+    form = {
+        "manifest": manifest, "url": "https://example.com/app", "api_key": "k", "slug": f"app-{number}",
+        "granted_scopes": [], "access_grants": [granted("*")],
+    }  # fmt: skip
+    made = await ok(world.admin, "POST", "/api/v1/apps", form)
+    await ok(world.admin, "PATCH", f"/api/v1/apps/{made['id']}", {"is_active": True})
+    return str(made["id"])
 
 
 async def make_functions(world: World) -> Ids:
@@ -539,6 +555,7 @@ async def settle_permissions(live: Live, upstream: Upstream) -> None:
             "auth.enable_api_keys": True,
             "ui.enable_user_webhooks": True,
             "channels.enable": True,
+            "apps.enable": True,
             "ollama.base_urls": [upstream.url],
             "ollama.api_configs": {"0": {"prefix_id": "oll"}},
         }
@@ -637,6 +654,7 @@ def _child_of(name: str, row: tuple[Any, ...] | None, rows: Rows, caller: str) -
         "channel_member": "channel_id",
         "channel_message": "channel_id",
         "channel_webhook": "channel_id",
+        "channel_app": "channel_id",
         "channel_file": "channel_id",
         "feedback_snapshot": "feedback_id",
         "calendar_event_attendee": "event_id",

@@ -84,6 +84,7 @@ PRIVATE_CHANNEL = {"name": "mine", "type": "group"}
 A_MESSAGE = {"message_id": "$channel_message"}
 A_GROUP = {"id": "$channel_group"}
 A_WEBHOOK = {"webhook_id": "$webhook"}
+AN_APP = {"app_id": "$app"}
 # Nobody else is in it.
 OUTSIDE: dict[str, Outcome] = {"writer": "no", "reader": "no", "admin": "no"}
 SKILL = {"name": "taken", "content": "taken"}
@@ -487,6 +488,11 @@ DOORS: dict[str, list[Case]] = {
         Case({"name": "taken"}, path=A_GROUP | A_WEBHOOK, reader="no", **NOBODY),
     ],
     f"DELETE {CHANNELS}/{{id}}/webhooks/{{webhook_id}}/delete": [Case(path=A_WEBHOOK, turn=1)],
+    f"GET {CHANNELS}/{{channel_id}}/apps": [CASE, Case(path={"channel_id": "$channel_group"}, **OUTSIDE)],
+    f"POST {CHANNELS}/{{channel_id}}/apps": [
+        Case(AN_APP), Case(AN_APP, path={"channel_id": "$channel_group"}, **OUTSIDE),
+    ],
+    f"DELETE {CHANNELS}/{{channel_id}}/apps/{{app_id}}": [Case(turn=1)],
     f"DELETE {CHANNELS}/{{id}}/delete": [LAST],
     # Ratings: nobody else sees them but admins, who remove them, too
     f"POST {RATINGS}/feedback": [
@@ -689,6 +695,14 @@ WITHOUT_RESOURCE: dict[str, str] = {
     ),
     f"GET {CHANNELS}/webhooks/{{webhook_id}}/profile/image": "pictures are for everybody who was let in",
     f"POST {CHANNELS}/webhooks/{{webhook_id}}/{{token}}": "the token is the right; tests/open_webui/channels/test_webhooks.py",
+    **dict.fromkeys(
+        (
+            *(f"{method} /api/v1/apps/{{app_id}}" for method in ("GET", "PATCH", "DELETE")),
+            "POST /api/v1/apps/{app_id}/connect",
+        ),
+        "apps belong to the server, and to its admins",
+    ),
+    "POST /api/v1/apps/{app_id}/interactions": "its app has to answer; tests/open_webui/apps has who may press, and who may not",
     "GET /api/v1/users/{user_id}/active": "presence is for everybody who was let in",
     "GET /api/v1/users/{user_id}/profile/image": "pictures are for everybody who was let in",
     "GET /api/v1/users/{user_id}/oauth/sessions": "nobody has signed in by another site here",

@@ -136,6 +136,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("folders.max_file_count", str, "", ("FOLDER_MAX_FILE_COUNT",)),
     flag("channels.enable", "ENABLE_CHANNELS", False),
     Setting("channels.model_response_mode", str, "thread", ("CHANNEL_MODEL_RESPONSE_MODE",)),
+    flag("apps.enable", "ENABLE_APPS", False),
     *memories.SETTINGS,
     *subagents.SETTINGS,
     *calendars.SETTINGS,

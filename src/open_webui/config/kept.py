@@ -11,9 +11,6 @@ from open_webui.config.setting import Setting
 
 # By what must come first, as it stands in a sentence: the keys and their defaults.
 TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
-    "apps": {
-        "apps.enable": False,
-    },
     "speech": {
         "audio.realtime.auth_type": "api_key",
         "audio.realtime.enabled": False,

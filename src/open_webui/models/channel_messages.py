@@ -57,11 +57,17 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     latest_reply_at: int | None = None
     quote: "Message | None" = None
 
+    @property
+    def app_id(self) -> str | None:
+        """The id of the app that wrote it."""
+        app = _signed(self.meta, "app")
+        return None if app is None else str(app["id"])
+
     def plain(self, data: Any) -> Wire:
         """The message's own fields, as the wire has them."""
         head = {name: getattr(self, name) for name in _HEAD}
         return {
-            "id": head["id"], "user_id": head["user_id"], "app_id": None, "channel_id": head["channel_id"],
+            "id": head["id"], "user_id": head["user_id"], "app_id": self.app_id, "channel_id": head["channel_id"],
             "reply_to_id": head["reply_to_id"], "parent_id": head["parent_id"], "is_pinned": head["is_pinned"],
             "pinned_by": head["pinned_by"], "pinned_at": head["pinned_at"], "content": head["content"], "data": data,
             "meta": self.meta, "created_at": head["created_at"], "updated_at": head["updated_at"],
@@ -133,10 +139,15 @@ def _message(row: Sequence[Any], quote: Message | None = None) -> Message:
 def _author(user_id: str | None, name: str | None, role: str | None, meta: Wire | None) -> Wire:
     if user_id is not None:
         return {"id": user_id, "name": name, "role": role}
-    webhook = (meta or {}).get("webhook")
-    if isinstance(webhook, dict):
-        return {"id": str(webhook.get("id", "")), "name": str(webhook.get("name", "")), "role": "webhook"}
-    return dict(GONE)
+    return _signed(meta, "webhook") or _signed(meta, "app") or dict(GONE)
+
+
+def _signed(meta: Wire | None, kind: str) -> Wire | None:
+    """The webhook or the app that wrote a message, as people see it."""
+    found = (meta or {}).get(kind)
+    if not isinstance(found, dict):
+        return None
+    return {"id": str(found.get("id", "")), "name": str(found.get("name", "")), "role": kind}
 
 
 async def _found(

@@ -2,7 +2,19 @@
 
 from typing import Any, Final
 
-from open_webui.models import calendars, channels, folders, knowledge, models, notes, prompts, shares, skills, tools
+from open_webui.models import (
+    apps,
+    calendars,
+    channels,
+    folders,
+    knowledge,
+    models,
+    notes,
+    prompts,
+    shares,
+    skills,
+    tools,
+)
 from open_webui.models.resource import Resource
 
 ALL: Final[tuple[Resource[Any], ...]] = (
@@ -16,4 +28,5 @@ ALL: Final[tuple[Resource[Any], ...]] = (
     calendars.repository,
     notes.repository,
     channels.repository,
+    apps.repository,
 )

@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from open_webui.models.app_tables import app, channel_app
 from open_webui.models.base import Json, RowNumber, Seconds, metadata, owner
 from open_webui.models.calendar_tables import (
     automation,
@@ -38,7 +39,8 @@ from open_webui.models.skill_tables import skill, skill_file
 Column = sa.Column
 TRUE, FALSE = sa.true(), sa.false()
 __all__ = [
-    "automation", "automation_run", "calendar", "calendar_event", "calendar_event_attendee", "channel", "channel_file",
+    "app", "automation", "automation_run", "calendar", "calendar_event", "calendar_event_attendee", "channel", "channel_app",
+    "channel_file",
     "channel_member", "channel_message", "channel_reaction", "channel_webhook", "chunk", "document", "document_vectors",
     "embedding_model", "event_webhook", "feedback", "feedback_snapshot", "function", "knowledge", "knowledge_directory",
     "knowledge_file", "memory", "note", "note_chat", "note_update", "notification_target", "pinned_note", "prompt", "skill",

@@ -25,7 +25,6 @@ class Empty(msgspec.Struct, frozen=True):
 
 # The beginnings of addresses that the wire has and this server has not, and what stands in the sentence about each.
 ABSENT: Final[tuple[tuple[str, str], ...]] = (
-    ("/api/v1/apps", "Apps are"),
     ("/api/v1/audio", "Speech is"),
     ("/api/v1/auths/admin/config/ldap", "Sign-in by LDAP is"),
     ("/api/v1/auths/admin/config/oauth", "Sign-in by another site is"),

@@ -22,6 +22,8 @@ PER_ADDRESS = 60
 # Messages of one webhook, and what one address asks of all of them, right or wrong.
 PER_WEBHOOK = 180
 PER_CALLER = 300
+# Buttons of apps' messages that one person presses: each press is a request of the server's.
+PER_BUTTONS = 60
 # Attackers choose keys (e-mail addresses), so their number is bounded; the longest untouched leaves first.
 MAX_KEYS = 20_000
 # Of having all of one's memories indexed anew, which is work for the server and for whoever makes vectors.
@@ -38,6 +40,7 @@ _LIMITS: Final = {
     "export": PER_EXPORT,
     "webhook": PER_WEBHOOK,
     "webhooks": PER_CALLER,
+    "buttons": PER_BUTTONS,
 }
 
 
@@ -116,6 +119,9 @@ class SignInAttempts:
 
     async def export(self, user_id: str) -> None:
         await self._take(("export", user_id))
+
+    async def press_button(self, user_id: str) -> None:
+        await self._take(("buttons", user_id))
 
     async def find_webhook(self, address: str) -> None:
         """Somebody tries a token."""

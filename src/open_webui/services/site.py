@@ -20,7 +20,7 @@ Level = Literal["anonymous", "pending", "user"]
 ABSENT: Final = (
     "slim auth_trusted_header enable_signup_password_confirmation enable_ldap enable_version_update_check"
     " enable_pyodide_file_persistence enable_easter_eggs"
-    " enable_encrypted_channels enable_apps enable_context_compaction"
+    " enable_encrypted_channels enable_context_compaction"
     " enable_image_generation enable_community_sharing"
     " enable_google_drive_integration enable_onedrive_integration"
 ).split()
@@ -32,6 +32,7 @@ SWITCHED: Final = {
     "enable_direct_integrations": "direct.integrations.enable",
     "enable_folders": "folders.enable",
     "enable_channels": "channels.enable",
+    "enable_apps": "apps.enable",
     "enable_memories": "memories.enable",
     "enable_subagents": "subagents.enable",
     "enable_notes": "notes.enable",

@@ -321,6 +321,7 @@ def test_all_tables_have_a_place() -> None:
         "knowledge_connection": "sealed with this server's secret",
         "notification_target": "sealed with this server's secret",
         "event_webhook": "sealed with this server's secret",
+        "app": "sealed with this server's secret", "channel_app": "with the apps",
         "note_update": "in the notes",
         "note_chat": "which chat is about a note: made anew",
         "channel_message": "as message", "channel_reaction": "as message_reaction",

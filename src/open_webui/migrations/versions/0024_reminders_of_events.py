@@ -1,6 +1,6 @@
 """Events of calendars: what they are called in files, and when those whom they concern are reminded.
 
-Revision: 0024, after 0022.
+Revision: 0024, after 0023.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "0024"
-down_revision: str | None = "0022"
+down_revision: str | None = "0023"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

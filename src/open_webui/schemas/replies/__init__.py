@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from open_webui.schemas.replies import (
         analytics,
+        apps,
         automations,
         calendars,
         channels,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     __all__ = [
         "analytics",
+        "apps",
         "automations",
         "calendars",
         "channels",

@@ -14,6 +14,7 @@ from open_webui.services.channels.telling import Change
 
 # As pages write it: what is mentioned, its id, and how it is called.
 _MENTION: Final = re.compile(r"<@M:([^|>\x00-\x1f]{1,255})(?:\|[^>]{0,300})?>")
+_APP: Final = re.compile(r"<@A:([^|>\x00-\x1f]{1,255})(?:\|[^>]{0,300})?>")
 # Models that one message asks, and answers that somebody waits for in all channels.
 MOST_MODELS: Final = 3
 MOST_WAITING: Final = 4
@@ -34,6 +35,11 @@ class Question(msgspec.Struct, frozen=True):
 def models_in(text: str) -> list[str]:
     """The ids of the models that a text mentions, each once."""
     return list(dict.fromkeys(found[1] for found in _MENTION.finditer(text)))[:MOST_MODELS]
+
+
+def apps_in(text: str) -> frozenset[str]:
+    """The ids of the apps that a text mentions."""
+    return frozenset(found[1] for found in _APP.finditer(text))
 
 
 def plain(text: str) -> str:

@@ -10,6 +10,7 @@ from open_webui.models.base import new_id
 from open_webui.models.channel_messages import Message
 from open_webui.principal import Principal
 from open_webui.schemas.channels import MessageForm
+from open_webui.services.apps import notices
 from open_webui.services.channels import mentions
 from open_webui.services.channels.telling import Change, Deps, Wire, author, check, is_manager, opened
 
@@ -19,7 +20,8 @@ NO_PARENT: Final = "The message that you answer is not in this channel any more.
 TOO_MANY_REACTIONS: Final = "A message can have {} different reactions. Choose one that is there."
 MOST_REACTIONS: Final = 50
 # What the server says of a message itself, and no client.
-SERVERS: Final = frozenset({"model_id", "model_name", "webhook", "done", "error"})
+SERVERS: Final = frozenset({"model_id", "model_name", "webhook", "app", "done", "error"})
+SERVERS_DATA: Final = frozenset({"output", "app"})
 PER_PAGE: Final = 50
 
 
@@ -122,11 +124,11 @@ def _own(given: Wire | None) -> Wire | None:
 
 
 def _data(given: Wire | None) -> Wire | None:
-    return None if given is None else {name: value for name, value in given.items() if name != "output"}
+    return None if given is None else {name: value for name, value in given.items() if name not in SERVERS_DATA}
 
 
 async def post(deps: Deps, principal: Principal, channel_id: str, form: MessageForm) -> Wire:
-    """A new message; models that it mentions are asked. Raises NotFound, Forbidden, BadRequest."""
+    """A new message; models that it mentions are asked, apps are told. Raises NotFound, Forbidden, BadRequest."""
     check(deps, principal)
     if not form.content.strip() and not (form.data or {}).get("files"):
         raise BadRequest(NOTHING_SAID)
@@ -140,6 +142,7 @@ async def post(deps: Deps, principal: Principal, channel_id: str, form: MessageF
         await _link_files(change, principal, message.id, values)
         await channels.set_member(unit.connection, channel_id, principal.id, {"last_read_at": message.created_at})
         await mentions.ask(change, principal, message)
+        await notices.put_in(change, principal, message)
     return message.stored()
 
 
