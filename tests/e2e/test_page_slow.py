@@ -128,6 +128,7 @@ async def test_a_form_stays_until_the_server_has_answered(visit: Visit) -> None:
         await route.fulfill(json={"text": "Good morning, Bob.", "files": []})
 
     await page.route(re.compile(r"/api/v1/tools/$"), tools)
+
     async def completed(route: Route) -> None:
         await route.fulfill(json={"values": []})
 

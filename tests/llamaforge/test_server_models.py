@@ -174,7 +174,10 @@ def test_a_model_whose_entry_is_wrong_about_it_answers_all_the_same(http, file, 
 
 def test_the_server_says_how_long_models_stay(file, monkeypatch):
     monkeypatch.setattr(residence, "TICK", 0.02)
-    with ApiServer(LlamaForge(file), port=0, idle_seconds=0.2) as server, httpx.Client(base_url=server.url, timeout=60) as http:
+    with (
+        ApiServer(LlamaForge(file), port=0, idle_seconds=0.2) as server,
+        httpx.Client(base_url=server.url, timeout=60) as http,
+    ):
         begun = time.monotonic()
         assert ask(http).status_code == 200
         until(lambda: "doctor" not in running(http))
