@@ -10,6 +10,7 @@ from open_webui.schemas.calendars import MAX_TEXT, EventForm, EventUpdateForm
 from open_webui.services import automations, calendars
 from open_webui.services.builtin.row import Use, formed
 from open_webui.services.builtin.times import HOUR, MINUTE, Moment, Times
+from open_webui.services.event_times import DAY, MAX_ALERT
 
 UNKNOWN: Final = "There is no such event. search_calendar_events tells the ids."
 READ_ONLY: Final = "The person may not change this event."
@@ -19,7 +20,6 @@ NO_CALENDAR: Final = (
 BACKWARDS: Final = "'end' should be after 'start'."
 NO_TIME: Final = "Give 'start' with its time of day, or say that the event goes on all day."
 NOTHING: Final = "Say what is to change."
-MAX_REMINDER: Final = 40_320
 # Calendars that are named, and characters of a description in a list.
 _MOST_CALENDARS: Final = 50
 _SHOWN: Final = 500
@@ -60,7 +60,7 @@ async def search(use: Use) -> dict[str, Any]:
 
 def _span(times: Times, first: Moment | None, last: Moment | None) -> tuple[int, int]:
     """From when to when is looked. An end that is a date has that day in it. Raises BadRequest."""
-    most = calendars.MAX_DAYS * calendars.DAY
+    most = calendars.MAX_DAYS * DAY
     end = None if last is None else times.last_minute(last.at) + MINUTE if last.is_day else last.at
     start = time.time_ns() if first is None else first.at
     if first is None and end is not None and end <= start:
@@ -152,7 +152,7 @@ def _texts(use: Use) -> dict[str, Any]:
 
 
 def _reminder(use: Use) -> dict[str, Any]:
-    return {"alert_minutes": use.number("reminder_minutes", 10, most=MAX_REMINDER)}
+    return {"alert_minutes": use.number("reminder_minutes", 10, most=MAX_ALERT)}
 
 
 async def _get(use: Use) -> dict[str, Any]:

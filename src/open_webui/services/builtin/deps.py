@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from open_webui.services.code.running import Code
     from open_webui.services.note_documents import NoteJobs
     from open_webui.services.notifications import Notifier
+    from open_webui.services.reminders import Reminders
     from open_webui.services.schedule import Schedule
 
 
@@ -22,6 +23,9 @@ class Deps(LibraryDeps, Protocol):
 
     @property
     def library(self) -> Library: ...
+
+    @property
+    def reminders(self) -> "Reminders": ...
 
     @property
     def schedule(self) -> "Schedule": ...
