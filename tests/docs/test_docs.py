@@ -154,7 +154,7 @@ def test_functions_that_are_named_exist() -> None:
 def test_every_event_is_explained() -> None:
     """Socket events of both directions are in the tables of the page on the real-time layer."""
     page = DOCS / "architecture" / "real_time_layer.md"
-    told = re.compile(r"(?:event|ordered|news|ChatEvent)\([^\"()]*\"([a-z]+(?::[a-z_]+)*)\"")
+    told = re.compile(r"(?:event|ordered|news|ChatEvent)\([^\"()\[]*\"([a-z]+(?::[a-z_]+)*)\"")
     sent = {
         name
         for path in (ROOT / "src" / "open_webui").rglob("*.py")
