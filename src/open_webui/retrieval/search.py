@@ -35,8 +35,10 @@ DEPTH_FOR_EACH: Final = 4
 RERANKED_FOR_EACH: Final = 5
 MOST_RERANKED: Final = 50
 MOST_QUERIES: Final = 8
-# How often is looked, where documents change meanwhile.
-TRIES: Final = 3
+# How often is looked, where documents are made anew meanwhile, one after the other; and where there are so many of them that it
+# is not known whether any was.
+TRIES: Final = 10
+TRIES_OF_MANY: Final = 3
 
 
 class Reranker(Protocol):
@@ -169,7 +171,7 @@ async def search(
     async with deps.database.look() as connection:
         reach = await scopes.resolve(connection, principal, scope)
         model = await vectors.active(connection)
-    for _ in range(TRIES):
+    for number in range(1, TRIES + 1):
         if reach.is_empty:
             return []
         trace.stages, trace.notes = [], []
@@ -177,7 +179,9 @@ async def search(
         looked = await _look(deps, asked, model, before, max(DEPTH, DEPTH_FOR_EACH * wanted), trace)
         reach, rows = await _read(deps, principal, scope, looked)
         # A document that was made anew meanwhile has other chunks than those that were found.
-        if reach == before:
+        if not (
+            _lost(before, reach, looked, rows) or (before.few is None and before != reach and number < TRIES_OF_MANY)
+        ):
             break
     trace.read = rows
     ranked = _rank(deps.config, looked, rows, trace)
@@ -186,6 +190,13 @@ async def search(
     threshold = deps.config["rag.relevance_threshold"]
     found = [each for each in ranked if each.score >= threshold] if threshold > 0 else ranked
     return [each.found() for each in _spread(found, wanted)]
+
+
+def _lost(before: Reach, now: Reach, looked: Sequence[_Looked], rows: dict[int, Row]) -> bool:
+    """Whether documents in which was looked are not there any more, or what was found in them is not."""
+    if before.few is not None and now.few is not None:
+        return not before.few.keys() <= now.few.keys()
+    return any(n not in rows for each in looked for n in each.words.numbers)
 
 
 # Looking

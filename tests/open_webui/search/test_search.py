@@ -12,7 +12,7 @@ from open_webui.models import documents, lexical, tables, vectors
 from open_webui.models.lexical import Frequencies, Term
 from open_webui.models.scopes import Scope
 from open_webui.principal import Principal
-from open_webui.retrieval.search import Found, SearchDeps, Trace, search
+from open_webui.retrieval.search import TRIES_OF_MANY, Found, SearchDeps, Trace, search
 from open_webui.retrieval.vector.packed import PackedIndex
 from tests.support import library
 from tests.support.fake_embedder import FakeEmbedder, FakeReranker
@@ -205,9 +205,10 @@ async def test_the_number_of_all_chunks_is_known(world: World, monkeypatch: pyte
         assert await total() == 9
 
 
+@pytest.mark.parametrize("times", [1, 5])
 @pytest.mark.parametrize("scope", [{"knowledge": ("animals",)}, {"files": ("quokka.md",)}])
 async def test_what_is_made_anew_meanwhile_is_found(
-    world: World, scope: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    world: World, scope: dict[str, Any], times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked = 0
     candidates = lexical.candidates
@@ -216,14 +217,32 @@ async def test_what_is_made_anew_meanwhile_is_found(
         nonlocal looked
         looked += 1
         found = await candidates(*given)
-        if looked == 1:
+        if looked <= times:
             async with world.database.write() as unit:
-                await library.document(unit.connection, ["The quokka smiles again."], file_id="quokka.md")
+                await library.document(unit.connection, [f"The quokka smiles for time {looked}."], file_id="quokka.md")
         return found
 
     monkeypatch.setattr(lexical, "candidates", late)
-    assert "The quokka smiles again." in await world.texts(ANN, "Does the quokka smile?", **scope)
-    assert looked == 2
+    assert f"The quokka smiles for time {times}." in await world.texts(ANN, "Does the quokka smile?", **scope)
+    assert looked == times + 1
+
+
+async def test_what_comes_meanwhile_has_nobody_look_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+    candidates = lexical.candidates
+
+    async def late(*given: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        async with world.database.write() as unit:
+            await library.file(unit.connection, "ann", f"new{looked}.md", ["A new animal."])
+            await library.fill(unit.connection, "animals", [f"new{looked}.md"])
+        return await candidates(*given)
+
+    monkeypatch.setattr(lexical, "candidates", late)
+    assert await world.texts(ANN, "quokka", knowledge=("animals",), limit=1) == ["The quokka is a small wallaby."]
+    # Of many documents it is not known that none has gone.
+    assert looked in {1, TRIES_OF_MANY}
 
 
 async def test_what_comes_is_found_at_once(world: World) -> None:
