@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from open_webui.access.policy import Policy
 from open_webui.jobs.kinds import Kind, Run
-from open_webui.models import resources, tables
+from open_webui.models import apps, resources, tables
 from open_webui.models.base import metadata
 from open_webui.printing import Declared
 from open_webui.services.attempts import _digest
@@ -440,6 +440,12 @@ async def make_app(world: World, number: int) -> str:
     }  # fmt: skip
     made = await ok(world.admin, "POST", "/api/v1/apps", form)
     await ok(world.admin, "PATCH", f"/api/v1/apps/{made['id']}", {"is_active": True})
+    # Where it is asked it is refused, as no test reaches the Internet.
+    async with world.live.app.state.oui.database.write() as unit:
+        row = await apps.repository.get(unit.connection, made["id"])
+        await apps.repository.change(
+            unit.connection, made["id"], {"data": row.data | {"url": "https://127.0.0.1:9/app"}}
+        )
     return str(made["id"])
 
 

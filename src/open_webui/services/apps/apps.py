@@ -211,7 +211,7 @@ async def connect(deps: Deps, principal: Principal, app_id: str, form: AppConnec
     try:
         await calls.tell(at, request_id := new_id(), {"type": "connect", "id": request_id, "app": about(app)})
     except Failed as error:
-        if form.api_key is None:
+        if form.api_key is None and app.connection_status != "disconnected":
             async with deps.database.write() as unit:
                 await apps.repository.change(
                     unit.connection, app_id, {"connection_status": "disconnected"}, touch=False
