@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from open_webui.models import apps as rows
 from open_webui.services import attempts
-from open_webui.services.apps import calls, delivery, interactions, invitations, notices
+from open_webui.services.apps import calls, delivery, interactions, invitations
+from open_webui.services.channels import app_notices as notices
 from tests.open_webui.apps.conftest import (
     CHANNELS,
     EVERYBODY,

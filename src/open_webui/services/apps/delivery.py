@@ -13,11 +13,12 @@ from open_webui.models import apps, channel_messages, channels
 from open_webui.models.apps import App
 from open_webui.models.channel_messages import Message
 from open_webui.models.channels import Channel
-from open_webui.services.apps import calls, notices
+from open_webui.services.apps import calls
 from open_webui.services.apps.apps import about, is_on, target
 from open_webui.services.apps.calls import Failed, Reply
-from open_webui.services.apps.notices import MENTIONS, MESSAGES, Notice
+from open_webui.services.channels import app_notices as notices
 from open_webui.services.channels import telling
+from open_webui.services.channels.app_notices import MENTIONS, MESSAGES, Notice
 from open_webui.services.channels.messages import add
 from open_webui.services.channels.telling import Change, Deps, Wire
 

@@ -10,7 +10,7 @@ from open_webui.models.base import new_id
 from open_webui.models.channel_messages import Message
 from open_webui.principal import Principal
 from open_webui.schemas.channels import MessageForm
-from open_webui.services.apps import notices
+from open_webui.services.channels import app_notices as notices
 from open_webui.services.channels import mentions
 from open_webui.services.channels.telling import Change, Deps, Wire, author, check, is_manager, opened
 
