@@ -11,6 +11,8 @@
 
 import asyncio
 import contextlib
+import functools
+import gc
 import inspect
 import itertools
 import os
@@ -25,12 +27,12 @@ import hypothesis
 import pytest
 from argon2 import PasswordHasher
 
-from open_webui.access import passwords
+from open_webui.access import passwords, tokens
 from open_webui.env import Settings
 from open_webui.migrations.runner import migrate
 from open_webui.services import note_documents
 from tests.support import live as live_module
-from tests.support import network, pgbouncer, postgres, redis
+from tests.support import network, pgbouncer, postgres, redis, statements
 from tests.support.live import Actor, Live
 from tests.support.s3 import S3Server, Wire, wire_to
 from tests.support.server import SECRET, Server
@@ -53,6 +55,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # None of them is kept: the folder may be another account's.
     hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
     hypothesis.settings.load_profile("fixed")
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: the collector of garbage need not walk through ten thousands of tests each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +90,17 @@ def notes_left_alone() -> Iterator[None]:
     """No job makes texts of notes amid a test because an application in the tests' own process has started."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(note_documents, "FIRST_SECONDS", 900.0)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled_once() -> Iterator[None]:
+    """Statements are compiled once for all applications of a run, and the key's fingerprint is made once: each test has an
+    application of its own, which would do both anew.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        statements.share(patch)
+        patch.setattr(tokens, "fingerprint", functools.cache(tokens.fingerprint))
         yield
 
 
@@ -248,7 +267,7 @@ async def make_live(settings: Settings) -> AsyncIterator[Callable[..., Awaitable
         async def make(**changes: Any) -> Live:
             if settings.database_url.startswith("sqlite"):
                 await stack.aclose()
-            changed = Settings(_env_file=None, **(settings.model_dump() | changes))
+            changed = Settings(_env_file=None, **(settings.model_dump() | changes)) if changes else settings
             return await stack.enter_async_context(live_module.serve(changed))
 
         yield make

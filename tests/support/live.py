@@ -4,6 +4,7 @@ for a client, and a test can look inside through `Live.app`.
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from open_webui.socket.frames import FrameProtocol
 from tests.support.replies import CheckedReplies
 
 PASSWORD = "correct horse battery"
+# Nothing here speaks TLS, and reading the certificates of the world takes longer than most tests.
+_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,8 @@ class Live:
     def client(self, token: str | None = None, **options: Any) -> httpx.AsyncClient:
         """A client that speaks with this token, or with none. It keeps cookies as a browser does."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        # verify: nothing here speaks TLS, and reading the certificates of the world takes longer than most tests.
         return httpx.AsyncClient(
-            base_url=self.url, headers=headers, timeout=30, trust_env=False, verify=False, **options
+            base_url=self.url, headers=headers, timeout=30, trust_env=False, verify=_NO_CERTIFICATES, **options
         )
 
 

@@ -9,9 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.process import clean_environment, die_with_parent, free_port
+from tests.support.starter import Started, Starter
 
 START_SECONDS = 30
 SECRET = "a secret that is long enough for tests"
+# What an interpreter, its libraries or an import reads before the server does.
+_READ_EARLY = ("PYTHON", "LD_", "MALLOC_", "UV_")
+_starter = Starter()
+Process = subprocess.Popen[bytes] | Started
 
 
 class Server:
@@ -21,6 +26,8 @@ class Server:
         """`folder` takes the data (in `data/`), the log and the working directory, where no `.env` lies."""
         # What is run; another one brings the same commands.
         self.module = "open_webui.cli"
+        # Whether its start is that of a program, with all imports: for tests of starts, and of memory.
+        self.from_nothing = False
         self.folder = folder
         self.port = free_port()
         self.log_path = folder / "server.log"
@@ -31,7 +38,7 @@ class Server:
             "WEBUI_SECRET_KEY": SECRET,
             **(environment or {}),
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def url(self) -> str:
@@ -47,16 +54,23 @@ class Server:
         assert self._process is not None, "the server was not started"
         return self._process.pid
 
-    def launch(self, *arguments: str) -> "subprocess.Popen[bytes]":
+    def launch(self, *arguments: str) -> Process:
         """Starts the process and returns at once."""
         assert self._process is None or self._process.poll() is not None, "the server runs already"
+        environment = clean_environment(self.environment)
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module, *(arguments or ("serve",))],
-                cwd=self.folder, env=clean_environment(self.environment), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
-            )  # fmt: skip
+            if arguments or self.from_nothing or self.module != "open_webui.cli" or self._reads_early():
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", self.module, *(arguments or ("serve",))],
+                    cwd=self.folder, env=environment, stdin=subprocess.DEVNULL,
+                    stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
+                )  # fmt: skip
+            else:
+                self._process = _starter.start(["serve"], self.folder, environment, log.fileno())
         return self._process
+
+    def _reads_early(self) -> bool:
+        return any(name.startswith(_READ_EARLY) for name in self.environment)
 
     def start(self) -> "Server":
         """Starts it and waits until /health answers. Raises RuntimeError with its log when it does not."""

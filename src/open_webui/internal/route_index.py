@@ -1,6 +1,7 @@
 """Finds the few routes that a path may belong to, so that a request is not compared with all of several hundred."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from starlette.routing import BaseRoute, Match, NoMatchFound
@@ -19,10 +20,11 @@ class RouteIndex(BaseRoute):
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
         """routes: in the order in which they are tried. Those that have no path are left to the list."""
-        fixed = [(_literal(path), route) for route in routes if (path := getattr(route, "path", None)) is not None]
-        self._groups: dict[tuple[str, ...], Sequence[BaseRoute]] = {
-            key: tuple(route for own, route in fixed if own == key[: len(own)]) for key, _ in fixed
-        }
+        fixed: dict[tuple[str, ...], list[tuple[int, BaseRoute]]] = {}
+        for place, route in enumerate(routes):
+            if (path := getattr(route, "path", None)) is not None:
+                fixed.setdefault(_literal(path), []).append((place, route))
+        self._groups: dict[tuple[str, ...], Sequence[BaseRoute]] = {key: _in_order(fixed, key) for key in fixed}
 
     def candidates(self, path: str) -> Sequence[BaseRoute]:
         """Every route that may match a path, in order. path: as the server has decoded it, with a leading slash."""
@@ -59,3 +61,11 @@ def _literal(path: str) -> tuple[str, ...]:
     head, parameter, _ = path.partition("{")
     segments = head.split("/")[1:]
     return tuple((segments[:-1] if parameter else segments)[:_DEPTH])
+
+
+def _in_order(
+    fixed: Mapping[tuple[str, ...], list[tuple[int, BaseRoute]]], key: tuple[str, ...]
+) -> Sequence[BaseRoute]:
+    """The routes of a key and of all that it begins with, by their places."""
+    found = [placed for length in range(len(key) + 1) for placed in fixed.get(key[:length], ())]
+    return tuple(route for _, route in sorted(found, key=itemgetter(0)))
