@@ -1,26 +1,36 @@
-"""A browser for each test, the complaints of its pages, and the official frontend's build as a client to test with."""
+"""A browser for all tests of a process, the complaints of its pages, and the official frontend's build as a client."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests.support import browser as browsers
 from tests.support import official_frontend as official
 from tests.support.browser import Complaints
-from tests.support.page import EMAIL, Visit, sign_up
+from tests.support.page import EMAIL, PASSWORD, Visit
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with browsers.launch() as started:
-        yield started
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browsers_kept() -> AsyncIterator[browsers.Kept]:
+    async with browsers.keep() as kept:
+        yield kept
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(browsers_kept: browsers.Kept) -> AsyncIterator[Browser]:
+    """A running browser without any page."""
+    started = await browsers_kept.browser()
+    yield started
+    for context in started.contexts:
+        await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def complaints() -> AsyncIterator[Complaints]:
     """Every console error, uncaught exception and refused request that the test did not expect fails it."""
     heard = Complaints()
@@ -28,13 +38,14 @@ async def complaints() -> AsyncIterator[Complaints]:
     assert heard.faults == []
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def visit(browser: Browser, server: Server, upstream: Upstream, complaints: Complaints) -> AsyncIterator[Visit]:
     context = await browser.new_context(
         viewport={"width": 1280, "height": 820}, permissions=["clipboard-read", "clipboard-write"]
     )
+    form = {"name": "Ada Lovelace", "email": EMAIL, "password": PASSWORD}
+    assert (await context.request.post(f"{server.url}/api/v1/auths/signup", data=form)).ok
     page = await browsers.open_page(context, complaints, server.url)
-    await sign_up(page, "Ada Lovelace", EMAIL)
     await expect(page.get_by_role("heading", name="Hello, Ada")).to_be_visible()
     yield Visit(page, context, server, upstream, complaints)
     await context.close()

@@ -8,7 +8,11 @@ from tests.support.browser import Complaints
 from tests.support.live import PASSWORD
 from tests.support.server import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 
 
 @pytest.fixture

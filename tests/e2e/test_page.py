@@ -14,7 +14,11 @@ from tests.support.pictures import picture, pictured
 from tests.support.script import fixed_text
 
 # One database is enough here: what differs between them has its own tests, and a browser is slow.
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 MARKDOWN = """# A title
 
 See [the manual](https://example.com/manual) and **this**:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, expect
 
 from tests.support import browser as browsers
@@ -15,7 +16,11 @@ from tests.support.server import Server
 from tests.support.upstream import Upstream
 
 # One database is enough here, as for the other tests of the page.
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Office:
         return await browsers.open_page(await self.browser.new_context(), self.complaints, self.server.url)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def office(
     browser: Browser, make_server: Callable[..., Server], database_url: str, complaints: Complaints
 ) -> AsyncIterator[Office]:

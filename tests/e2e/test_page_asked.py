@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from tests.e2e.test_page_tools import DIALOG, answered, shot, switch_on
@@ -17,6 +18,7 @@ from tests.support.upstream import Upstream
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(180),
     pytest.mark.xdist_group("mcp"),
     pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
@@ -40,7 +42,7 @@ def everything() -> Iterator[Everything]:
         yield found
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def own() -> AsyncIterator[ToolServer]:
     async with open_tool_server() as found:
         found.page = "*"

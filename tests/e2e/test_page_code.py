@@ -11,6 +11,7 @@ from tests.support.script import Finish, Text, ToolCall
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(180),
     pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
 ]

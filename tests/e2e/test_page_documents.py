@@ -11,7 +11,11 @@ from tests.support import browser as browsers
 from tests.support.documents import pdf
 from tests.support.page import BOB, PASSWORD, Visit, answer, running, settings, sign_in
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 FERRY = "# Timetable\n\nThe yellow ferry sails at noon.\n"
 BAKERY = "# Bakery\n\nRye bread is baked on Tuesdays.\n"
 

@@ -8,7 +8,11 @@ from tests.e2e.test_page_several import ask_others
 from tests.e2e.test_page_tools import shot
 from tests.support.page import Visit, running, settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 
 
 async def test_an_answer_is_rated_and_seen_on_the_leaderboard(visit: Visit) -> None:

@@ -9,7 +9,11 @@ from playwright.async_api import Page, expect
 
 from tests.support.page import Visit, menu, settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 
 
 async def exported(page: Page, kind: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.support import browser as browsers
@@ -18,6 +19,7 @@ from tests.support.upstream import Upstream
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(120),
     pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
 ]
@@ -36,7 +38,7 @@ class Machine:
         await self.page.get_by_role("tab", name=name, exact=True).click()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def machine(
     browser: Browser,
     make_server: Callable[..., Server],

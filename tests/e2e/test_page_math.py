@@ -13,7 +13,11 @@ from tests.support.page import EMAIL, answer, running, sign_up
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 ANSWER = r"""The roots of $ax^2 + bx + c = 0$ are, for \(a \neq 0\):
 
 \[

@@ -12,6 +12,7 @@ from tests.support.page import Visit
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(120),
     pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
 ]

@@ -12,7 +12,11 @@ from tests.support.browser import Complaints
 from tests.support.page import EMAIL, sign_up
 from tests.support.server import Server
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 FIELDS = (
     "content output statusHistory sources files followUps error meta model modelName models usage timestamp childrenIds done"
     " embeds code_executions annotation info merged user feedbackId"

@@ -5,7 +5,11 @@ from playwright.async_api import Page, expect
 
 from tests.support.page import Visit, menu
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 
 
 async def chats(visit: Visit, *titles: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.support import browser as browsers
@@ -14,7 +15,11 @@ from tests.support.page import BOB, EMAIL, PASSWORD, settings, sign_in, sign_up
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Office:
         return page
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def office(
     browser: Browser, make_server: Callable[..., Server], database_url: str, upstream: Upstream, complaints: Complaints
 ) -> AsyncIterator[Office]:

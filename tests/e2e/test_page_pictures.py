@@ -9,7 +9,11 @@ from tests.support import browser as browsers
 from tests.support.page import Visit, answer, running
 from tests.support.pictures import picture, png
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 HAND_OVER = """([how, name, kind, bytes]) => {
     const data = new DataTransfer();
     data.items.add(new File([Uint8Array.from(atob(bytes), (each) => each.charCodeAt(0))], name, { type: kind }));

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Route, expect
 
 from tests.support.page import Visit, settings
@@ -13,10 +14,14 @@ from tests.support.pipelines_server import KEY, PipelinesServer, open_pipelines_
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def pipelines() -> AsyncIterator[PipelinesServer]:
     async with open_pipelines_server() as found:
         yield found

@@ -13,6 +13,7 @@ from tests.support.page import BOB, PASSWORD, Visit, answer, settings, sign_in
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(180),
     pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
 ]

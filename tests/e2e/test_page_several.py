@@ -9,7 +9,11 @@ from tests.support import browser as browsers
 from tests.support.page import Visit, running
 from tests.support.script import fixed_text
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 
 
 async def ask_others(page: Page, *models: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.support import browser as browsers
@@ -13,7 +14,11 @@ from tests.support.page import BOB, EMAIL, PASSWORD, answer, sign_in, sign_up
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 MESSAGES = {
     "q": {"id": "q", "role": "user", "content": "What?", "parentId": None, "childrenIds": ["a"]},
     "a": {"id": "a", "role": "assistant", "model": "echo", "content": "Shared words", "parentId": "q", "done": True},
@@ -43,7 +48,7 @@ class Sharing:
         return await self.page.get_by_label("Link", exact=True).input_value()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def sharing(
     browser: Browser, server: Server, upstream: Upstream, complaints: Complaints
 ) -> AsyncIterator[Sharing]:

@@ -14,6 +14,7 @@ from tests.support.terminal_server import open_terminal_server
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.timeout(180),
     pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
 ]

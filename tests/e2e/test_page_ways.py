@@ -8,7 +8,11 @@ from playwright.async_api import Page, expect
 
 from tests.support.page import LOST, Visit, answer, running, settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True),
+]
 SWITCH = "Temporary chat"
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, Playwright, Request, async_playwright, expect
 
 # Nothing that asks the network by itself, and nothing that needs rights which a container has not.
 QUIET = (
@@ -40,12 +40,37 @@ def executable() -> str:
 
 @contextlib.asynccontextmanager
 async def launch() -> AsyncIterator[Browser]:
+    async with keep() as kept:
+        yield await kept.browser()
+
+
+class Kept:
+    """A browser that several tests use one after the other, in contexts of their own: its start takes a second."""
+
+    def __init__(self, driver: Playwright) -> None:
+        self._driver = driver
+        self._browser: Browser | None = None
+
+    async def browser(self) -> Browser:
+        """The one that runs; another, where a test has ended it."""
+        if self._browser is None or not self._browser.is_connected():
+            self._browser = await self._driver.chromium.launch(executable_path=executable(), args=list(QUIET))
+        return self._browser
+
+    async def close(self) -> None:
+        if self._browser is not None:
+            await self._browser.close()
+
+
+@contextlib.asynccontextmanager
+async def keep() -> AsyncIterator[Kept]:
+    """For browsers of the running event loop."""
     async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=executable(), args=list(QUIET))
+        kept = Kept(driver)
         try:
-            yield browser
+            yield kept
         finally:
-            await browser.close()
+            await kept.close()
 
 
 @dataclass

@@ -30,7 +30,8 @@ class Started:
         """told: says the process' number, and its exit status when it has ended."""
         self.args = args
         self.returncode: int | None = None
-        self._told = told.makefile("rb", buffering=0)
+        with told:
+            self._told = told.makefile("rb", buffering=0)
         self.pid = int(self._told.readline())
 
     def poll(self) -> int | None:
@@ -83,11 +84,18 @@ class Starter:
         mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         kept = {name: value for name, value in environment.items() if name in {"PATH", "HOME", "PYTHONPATH"}}
         with its:
-            subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-P", "-u", __file__, str(its.fileno())], pass_fds=[its.fileno()], env=kept,
                 stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent,
             )  # fmt: skip
+        atexit.register(_end, mine, process)
         return mine
+
+
+def _end(control: socket.socket, process: "subprocess.Popen[bytes]") -> None:
+    control.close()
+    process.kill()
+    process.wait()
 
 
 def _die_with_parent() -> None:
@@ -127,7 +135,7 @@ def _run(main: Any, order: dict[str, Any], log: int) -> int:
         main()
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - as the interpreter ends a program
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
         status = 1
     threading._shutdown()  # type: ignore[attr-defined]

@@ -44,8 +44,6 @@ def share(patch: pytest.MonkeyPatch) -> None:
 
     def create(url: Any, **options: Any) -> Any:
         given = options.pop("execution_options", {})
-        return create_async_engine(
-            url, execution_options={"compiled_cache": kinds[url.drivername], **given}, **options
-        )
+        return create_async_engine(url, execution_options={"compiled_cache": kinds[url.drivername], **given}, **options)
 
     patch.setattr(db, "create_async_engine", create)

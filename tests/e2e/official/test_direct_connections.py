@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import expect
 
@@ -14,7 +15,7 @@ from tests.support.browser import Complaints
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
 CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "*", "Access-Control-Allow-Methods": "*"}
 WORDS = ("It ", "is ", "Grüße ", "from ", "home.")
 
@@ -55,7 +56,7 @@ async def allow(_request: web.Request) -> web.Response:
     return web.Response(headers=CORS)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def provider() -> AsyncIterator[Provider]:
     made, app = Provider(), web.Application()
     app.router.add_get("/v1/models", made.models)
