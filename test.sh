@@ -14,21 +14,27 @@ cd -- "$(dirname -- "$0")"
 main() {
     need_system_packages
     venv_ready test || venv_install test
-    clients_ready || clients_install
     need_browser
-    .venv/bin/python -m tests.support.official_frontend >/dev/null
-    .venv/bin/python -m tests.support.mcp_server >/dev/null
-    .venv/bin/python -m tests.support.real_model >/dev/null
-    .venv/bin/python -m tests.support.real_embedder >/dev/null
-
-    local failed=0
+    counterparts & # one core fetches them while another checks
+    local fetching=$! failed=0
     check ruff check . || failed=1
     check ruff format --check --quiet . || failed=1
     check lint-imports --no-logo || failed=1
     check mypy || failed=1
+    wait "$fetching"
     echo "== pytest" # a worker that dies ends the run: with loadgroup xdist would wait for its tests for ever
     .venv/bin/python -m pytest -q -n "${OUI_TEST_WORKERS:-2}" --dist loadgroup --max-worker-restart 0 "$@" || failed=1
     exit "$failed"
+}
+
+# What tests talk to. In a fresh clone the tests are read once: each worker would compile all of them for itself.
+counterparts() {
+    clients_ready || clients_install
+    .venv/bin/python -m tests.support.official_frontend >/dev/null
+    .venv/bin/python -m tests.support.mcp_server >/dev/null
+    .venv/bin/python -m tests.support.real_model >/dev/null
+    .venv/bin/python -m tests.support.real_embedder >/dev/null
+    [ -d tests/__pycache__ ] || .venv/bin/python -m pytest -q --collect-only >/dev/null || true # it says below what it can't read
 }
 
 # Clients of `llamaforge serve` for tests/clients/test_serve.py, in an environment of their own: some want another openai.
@@ -40,8 +46,9 @@ clients_install() {
     echo "Installing other people's clients into .venv-clients (once; about a minute) ..." >&2
     rm -rf .venv-clients
     .venv/bin/python -m venv .venv-clients
+    # What is compiled when it is imported is a tenth of it.
     .venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes \
-        --root-user-action=ignore -r tests/clients/requirements.txt
+        --no-compile --root-user-action=ignore -r tests/clients/requirements.txt
     cp tests/clients/requirements.txt .venv-clients/lock.txt
 }
 
