@@ -1,11 +1,13 @@
 """Who calls a provider: nobody but the gate."""
 
 import ast
+from collections.abc import Iterable
 
 import pytest
 
-from tests.architecture.test_house_rules import SERVER, name, tree
+from tests.architecture.test_house_rules import SERVER, name, nodes
 
+pytestmark = pytest.mark.xdist_group("sources")
 # What a connection offers besides listing its models.
 CALLS = {"open", "embed", "load", "send", "call", "json"}
 # What connections are called, wherever they are: the only ways to one are a target and the catalogue.
@@ -19,11 +21,11 @@ MAY_FIND = {"open_webui/routers/openai.py", "open_webui/routers/ollama.py", "ope
 TRANSPORT = "open_webui.connections.transport"
 
 
-def called_connections(module: ast.Module) -> list[str]:
+def called_connections(module: Iterable[ast.AST]) -> list[str]:
     """The calls of what looks like a connection, as they are written."""
     return [
         ast.unparse(node.func)
-        for node in ast.walk(module)
+        for node in module
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in CALLS
@@ -43,8 +45,8 @@ def _last_name(node: ast.expr) -> str | None:
     return None
 
 
-def outside() -> list[tuple[str, ast.Module]]:
-    return [(name(f), tree(f)) for f in SERVER if not name(f).startswith(INSIDE)]
+def outside() -> list[tuple[str, tuple[ast.AST, ...]]]:
+    return [(name(f), nodes(f)) for f in SERVER if not name(f).startswith(INSIDE)]
 
 
 def test_only_the_gate_calls_connections() -> None:
@@ -55,7 +57,7 @@ def test_connections_are_found_in_named_places_only() -> None:
     found = {
         place
         for place, module in outside()
-        for node in ast.walk(module)
+        for node in module
         if isinstance(node, ast.Call)
         and (node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")) in FINDERS
     }
@@ -66,7 +68,7 @@ def test_requests_to_providers_are_made_by_connections_only() -> None:
     found = {
         f"{place}: {alias.name}"
         for place, module in outside()
-        for node in ast.walk(module)
+        for node in module
         if isinstance(node, ast.ImportFrom) and node.module == TRANSPORT
         for alias in node.names
         if alias.name == "request"
@@ -92,4 +94,4 @@ def test_requests_to_providers_are_made_by_connections_only() -> None:
     ],
 )
 def test_what_the_rule_sees(code: str, hit: bool) -> None:
-    assert bool(called_connections(ast.parse(code))) is hit
+    assert bool(called_connections(ast.walk(ast.parse(code)))) is hit

@@ -1,6 +1,7 @@
 """House rules that no linter knows: where SQL, outgoing HTTP and catch-all excepts may stand, and how long things grow."""
 
 import ast
+import functools
 import os
 import re
 import subprocess
@@ -15,6 +16,8 @@ SRC = ROOT / "src"
 FILES = sorted(SRC.rglob("*.py"))
 SERVER = [f for f in FILES if f.is_relative_to(SRC / "open_webui")]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+# In one process, which reads the sources once.
+pytestmark = pytest.mark.xdist_group("sources")
 
 MAX_FILE = 500
 MAX_FUNCTION = 60
@@ -114,12 +117,19 @@ def name(path: Path) -> str:
     return path.relative_to(SRC).as_posix()
 
 
+@functools.cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
+@functools.cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All of a module, in the order of `ast.walk`."""
+    return tuple(ast.walk(tree(path)))
+
+
 def functions(path: Path) -> Iterator[Function]:
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -133,6 +143,7 @@ def length(function: Function) -> int:
     return (function.end_lineno or function.lineno) - first.lineno + 1
 
 
+@functools.cache
 def callee(call: ast.Call) -> str:
     return ast.unparse(call.func)
 
@@ -181,7 +192,7 @@ def test_sql_is_written_in_repositories_only() -> None:
     for path in SERVER:
         if path.relative_to(SRC / "open_webui").parts[0] in SQL_ROOMS:
             continue
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             if (
                 isinstance(node, ast.Attribute)
                 and ast.unparse(node.value) in {"sa", "sqlalchemy"}
@@ -198,7 +209,7 @@ def test_tables_are_read_by_repositories_only() -> None:
     for path in SERVER:
         if path.relative_to(SRC / "open_webui").parts[0] in SQL_ROOMS:
             continue
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ImportFrom):
                 imported = {f"{node.module}.{a.name}" for a in node.names} | {node.module}
                 if "open_webui.models.tables" in imported:
@@ -211,7 +222,7 @@ def test_clients_are_made_in_named_places_only() -> None:
     found = {
         f"{name(path)}: {callee(node)}"
         for path in SERVER
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and callee(node).rpartition(".")[2] in makers and name(path) not in CLIENTS
     }
     assert found == set()
@@ -220,7 +231,7 @@ def test_clients_are_made_in_named_places_only() -> None:
 def test_everything_is_caught_in_named_places_only() -> None:
     found = set()
     for path in FILES:
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ExceptHandler):
                 caught = ast.unparse(node.type) if node.type else "BaseException"
                 if caught in {"Exception", "BaseException"}:
@@ -238,7 +249,7 @@ def test_long_lived_tasks_are_supervised() -> None:
     found = set()
     for path in SERVER:
         endless = {d.name for d in functions(path) if is_endless(d)}
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             if not isinstance(node, ast.Call) or callee(node).rpartition(".")[2] not in {
                 "create_task",
                 "ensure_future",
@@ -254,7 +265,7 @@ def test_the_server_speaks_through_its_log() -> None:
     found = [
         f"{name(path)}:{node.lineno}"
         for path in FILES
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and callee(node) in {"print", "pprint"} and name(path) not in SPEAK
     ]
     assert found == []

@@ -3,6 +3,11 @@
 import ast
 from pathlib import Path
 
+import pytest
+
+from tests.architecture.test_house_rules import nodes, tree
+
+pytestmark = pytest.mark.xdist_group("sources")
 SRC = Path(__file__).resolve().parents[2] / "src" / "open_webui"
 MODELS = sorted((SRC / "models").glob("*.py"))
 PROTECTED = {"chat", "message", "chat_tag", "shared_chat"}
@@ -65,7 +70,7 @@ def statements_of(module: ast.Module, names: dict[str, str]) -> set[str]:
 
 def writers(path: Path) -> dict[str, bool]:
     """The functions of a repository that write to what is protected, and whether they ask for a locked chat."""
-    module = ast.parse(path.read_text(encoding="utf-8"))
+    module = tree(path)
     names = tables_of(module)
     statements = statements_of(module, names)
     out = {}
@@ -87,7 +92,7 @@ def test_locked_chats_are_made_where_they_are_locked() -> None:
     found = {
         path.relative_to(SRC).as_posix()
         for path in SRC.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes(path)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in LOCKED | {"locked_row_of"}
     }
     assert found <= MAKERS

@@ -8,8 +8,11 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.architecture.test_house_rules import ROOT, SERVER, SRC
+import pytest
 
+from tests.architecture.test_house_rules import ROOT, SERVER, SRC, tree
+
+pytestmark = pytest.mark.xdist_group("sources")
 PAGE = ROOT / "docs" / "architecture" / "scaling.md"
 _HOLDERS = {"dict", "set", "list", "OrderedDict", "Counter", "deque", "defaultdict"}
 _HOLDERS |= {"WeakSet", "WeakKeyDictionary", "WeakValueDictionary"}
@@ -57,7 +60,7 @@ def test_what_is_kept_in_memory_is_known() -> None:
     found = set()
     for file in SERVER:
         place = file.relative_to(SRC / "open_webui").as_posix()
-        found |= {(place, name) for name in _holders(ast.parse(file.read_text()))}
+        found |= {(place, name) for name in _holders(tree(file))}
     listed: set[tuple[str, str]] = set()
     section = PAGE.read_text().partition("## What is kept in memory")[2].partition("\n## ")[0]
     for place, names in re.findall(r"`([\w/]+\.py)`((?: `\w+`)+)", section):
