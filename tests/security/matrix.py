@@ -4,6 +4,7 @@ A resource joins by an entry of MAKERS (how its owner makes one) and by a case o
 """
 
 import asyncio
+import functools
 import itertools
 import re
 import time
@@ -594,19 +595,29 @@ def _shown(column: "sa.Column[Any]", dialect: str) -> "sa.ColumnElement[Any]":
     return sa.func.hex(column) if dialect == "sqlite" and isinstance(column.type, sa.LargeBinary) else column
 
 
+@functools.cache
+def _reads(dialect: str) -> list[tuple[str, str, list[int]]]:
+    """For each table its name, the statement that reads it, and the places of its key. They are made hundreds of times a test."""
+    out = []
+    for table in metadata.sorted_tables:
+        if table.name in _APART:
+            continue
+        columns = [c for c in table.columns if c.name not in _NOTED.get(table.name, ())]
+        read = sa.select(*(sa.cast(_shown(c, dialect), sa.Text) for c in columns))
+        text = str(read.compile(dialect=sa.dialects.registry.load(dialect)()))
+        out.append((table.name, text, [i for i, c in enumerate(columns) if c.primary_key]))
+    return out
+
+
 async def rows_of(live: Live) -> Rows:
     """Every row of every table, but for what the server notes about callers by itself."""
     out: Rows = {}
     async with live.app.state.oui.database.read() as connection:
-        for table in metadata.sorted_tables:
-            if table.name in _APART:
-                continue
-            columns = [c for c in table.columns if c.name not in _NOTED.get(table.name, ())]
-            raw = sa.select(*(sa.cast(_shown(c, connection.dialect.name), sa.Text) for c in columns))
-            at = [i for i, c in enumerate(columns) if c.primary_key]
+        for name, read, at in _reads(connection.dialect.name):
             # What the server does by itself in the background notes when it is done.
-            found = (tuple(row) for row in await connection.execute(raw) if not _BY_ITSELF.intersection(row))
-            out[table.name] = {tuple(row[i] for i in at): row for row in found}
+            found = await connection.exec_driver_sql(read)
+            rows = (tuple(row) for row in found if not _BY_ITSELF.intersection(row))
+            out[name] = {tuple(row[i] for i in at): row for row in rows}
     return out
 
 
