@@ -479,12 +479,11 @@ async def open_state(settings: Settings, emitter: Messenger) -> AsyncIterator[St
         files = keeping_files(state, state.catalogue.changed)
         following = parts.following(state.identifier.account)
         _make_jobs(state, parts)
-        of_channels = channel_jobs.kinds(state, parts.services, state.catalogue)
+        of_chats = (state.background.kind, *channel_jobs.kinds(state, parts.services, state.catalogue))
         known: tuple[Kind[Any], ...] = (
             leftovers(state.database), files, following, state.ingestion.kind, state.indexing.kind, state.indexing.tidying,
             state.reindexing.marking, state.reindexing.kind, state.reindexing.remembering, *state.note_jobs.kinds,
-            *state.schedule.kinds, state.reminders.kind, state.notifier.kind, state.event_webhooks.kind, *of_channels,
-            state.background.kind,
+            *state.schedule.kinds, state.reminders.kind, state.notifier.kind, state.event_webhooks.kind, *of_chats,
         )  # fmt: skip
         runner = Runner(state.jobs, known)
         stack.push_async_callback(runner.close)
