@@ -13,6 +13,7 @@ from open_webui.access.identify import Identifier
 from open_webui.access.passwords import Passwords
 from open_webui.access.tokens import Tokens, fingerprint, secret_key
 from open_webui.chat import channel_jobs
+from open_webui.chat.background import Background
 from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.registry import RunningAnswers
 from open_webui.chat.scheduled import Scheduled
@@ -128,6 +129,8 @@ class State:
     starter: Starter
     gate: Gate
     streams: Streams
+    # Sub-agents that go on after their answer.
+    background: Background
     # Who wants to be told what happens: people of what is theirs, and addresses of administrators.
     notifier: Notifier
     event_webhooks: EventWebhooks
@@ -422,6 +425,7 @@ def _make_jobs(state: State, parts: ChatParts) -> None:
     state.reindexing = Reindexing(state.database, state.jobs, state.ingestion, state.indexing)
     state.schedule = Schedule(state, state.jobs, Scheduled(parts.starter, parts.running))
     state.reminders = Reminders(state, state.jobs)
+    parts.background = state.background = Background(state, state.jobs, parts.services, lambda: parts.starter.pipeline)
 
 
 @asynccontextmanager
@@ -475,11 +479,11 @@ async def open_state(settings: Settings, emitter: Messenger) -> AsyncIterator[St
         files = keeping_files(state, state.catalogue.changed)
         following = parts.following(state.identifier.account)
         _make_jobs(state, parts)
-        of_channels = channel_jobs.kinds(state, parts.services, state.catalogue)
+        of_chats = (state.background.kind, *channel_jobs.kinds(state, parts.services, state.catalogue))
         known: tuple[Kind[Any], ...] = (
             leftovers(state.database), files, following, state.ingestion.kind, state.indexing.kind, state.indexing.tidying,
             state.reindexing.marking, state.reindexing.kind, state.reindexing.remembering, *state.note_jobs.kinds,
-            *state.schedule.kinds, state.reminders.kind, state.notifier.kind, state.event_webhooks.kind, *of_channels,
+            *state.schedule.kinds, state.reminders.kind, state.notifier.kind, state.event_webhooks.kind, *of_chats,
         )  # fmt: skip
         runner = Runner(state.jobs, known)
         stack.push_async_callback(runner.close)

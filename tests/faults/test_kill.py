@@ -177,6 +177,38 @@ async def test_a_sub_agent_ends_with_its_process_and_the_answer_says_so(server: 
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_a_sub_agent_in_the_background_is_begun_anew(server: Server, upstream: Upstream) -> None:
+    upstream.rounds = [
+        [ToolCall("delegate_task", ('{"task": "Find the river.", "background": true}',), "c1"), Finish("tool_calls")],
+        [Text("I have begun."), Finish("stop")],
+    ]
+    upstream.rounds_of["Find the river."] = [[Text("I begin"), Gate(), Text("never heard"), Finish("stop")]]
+    async with at_page(server, new=True) as page:
+        await models_are_there(page)
+        address = "/api/v1/configs/subagents"
+        on = {"ENABLE_SUBAGENTS": True, "SUBAGENTS_BACKGROUND_ENABLED": True}
+        shown = (await page.http.get(address)).json()
+        assert (await page.http.post(address, json=shown | on)).status_code == 200
+        body = page.ask("rounds", "What is the river?")
+        chat_id = (await page.post(body))["chat_id"]
+        await page.until(lambda p: any(d.get("done") for d in p.data("chat:completion", body["id"])))
+        async with asyncio.timeout(20):
+            while len(upstream.chats) < 3:  # noqa: ASYNC110 - it is another thread's list
+                await asyncio.sleep(0.005)
+        server.kill()
+    upstream.rounds_of["Find the river."] = [[Text("The Danube."), Finish("stop")]]
+    upstream.release()
+    server.start()
+    async with at_page(server) as page:
+        await models_are_there(page)
+        async with asyncio.timeout(60):
+            while "The Danube." not in str((kept := await page.message(chat_id, body["id"]))["output"]):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert (kept["content"], kept["done"]) == ("I have begun.", True)
+        assert [item["type"] for item in kept["output"]].count("function_call_output") == 1
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_a_call_that_ran_is_on_record_before_the_model_hears_of_it(server: Server, upstream: Upstream) -> None:
     upstream.rounds = [
         [ToolCall("get_current_timestamp", ("{}",), "c1"), Finish("tool_calls")],

@@ -29,7 +29,7 @@ async def complete(running: RunningAnswer) -> None:
         done["title"] = ""
     else:
         await sender.event("chat:list", {"chat_id": running.turn.chat_id, "folder_id": running.turn.folder_id})
-        done["title"] = running.title
+        done["title"] = await running.titled()
     await sender.wait_for_reply()
     await sender.event("chat:completion", done)
 

@@ -69,7 +69,7 @@ async def answer(
     the end.
     """
     turn, context = running.turn, progress or AnswerProgress(running, services)
-    context.part = partial(_part, services, pipeline)
+    context.part = partial(part, services, pipeline)
     try:
         if turn.target.arena_id is not None:
             running.set(selectedModelId=turn.target.model_id)
@@ -94,7 +94,7 @@ async def answer(
     return True
 
 
-async def _part(services: Services, pipeline: Pipeline, running: RunningAnswer, parted: Parted) -> bool:
+async def part(services: Services, pipeline: Pipeline, running: RunningAnswer, parted: Parted) -> bool:
     """Runs a turn that is a part of another, by the same steps. See `answer`."""
     stages = tuple(stage for stage in pipeline.stages if stage not in parted.without)
     rounds = min(max(parted.max_rounds, 0), pipeline.max_rounds)

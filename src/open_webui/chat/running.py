@@ -5,7 +5,7 @@ those who watch, and stored with the next checkpoint of the journal.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
@@ -68,6 +68,8 @@ class RunningAnswer:
         self.is_complete = False
         # Gives the job that does what follows the answer, should this process end.
         self.followed_by: Callable[[], Job | None] = _nothing
+        # Reads what the chat is called by now.
+        self.read_title: Callable[[], Awaitable[str | None]] | None = None
         self._end: asyncio.Future[None] | None = None
         # Calls of tools that wait for the person: what they ask, and where the answer comes.
         self._questions: dict[str, tuple[str, asyncio.Future[Any]]] = {}
@@ -160,6 +162,12 @@ class RunningAnswer:
         """Waits until all that it says by now is stored; a while only, where the database is away."""
         if self.turn.row is not None:
             await asyncio.wait({self._store.store_now()}, timeout=KEPT_SECONDS)
+
+    async def titled(self) -> str:
+        """What the chat is called by now: somebody may have named it while the answer was written."""
+        if self.read_title is not None:
+            self.title = await self.read_title() or self.title
+        return self.title
 
     async def over(self) -> None:
         """Waits, once it has ended, until the end is stored or can't be."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from llamaforge.events.parts import Limits
 from open_webui.chat import recovery
 from open_webui.chat.aftermath import Following, Left
-from open_webui.chat.context.stage import Note, Services
+from open_webui.chat.context.stage import Background, Note, Services
 from open_webui.chat.delivery.streams import Streams
 from open_webui.chat.journal import FOLLOW_SECONDS, Journal
 from open_webui.chat.loop import Pipeline
@@ -64,6 +64,8 @@ class ChatParts:
         self.blobs = deps.blobs
         self.emitter = emitter
         self.bus = bus
+        # Works on after answers; set by who has the queue of jobs.
+        self.background: Background | None = None
         instance = bus.instance
         self.lease = Lease(settings, database, instance)
         self._sweeper: asyncio.Task[None] | None = None
@@ -87,6 +89,7 @@ class ChatParts:
             toolbox=toolbox,
             filters=filters,
             note=note,
+            background=lambda: self.background,
         )
         self.starter = Starter(
             storage=storage,

@@ -4,7 +4,10 @@ import asyncio
 import importlib
 import time
 from collections import Counter
+from functools import partial
 from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from open_webui.chat import endings, loop
 from open_webui.chat.aftermath import Aftermath
@@ -23,7 +26,7 @@ from open_webui.connections.base import Models, Target
 from open_webui.errors import Unavailable
 from open_webui.events import Audience, ChatEvent, Emitter
 from open_webui.internal.log import get_logger
-from open_webui.models import messages
+from open_webui.models import messages, turn_updates
 from open_webui.models.base import new_id
 from open_webui.principal import Principal
 from open_webui.services.deps import FileDeps
@@ -149,8 +152,19 @@ class Starter:
             title=title,
             pictures=Reader(self._files, turn.principal),
         )
+        running.read_title = partial(self._title_of, turn)
         entry = self._running.add(running)
         entry.task = asyncio.create_task(self._run(entry, first=first), name=f"answer {turn.message_id}")
+
+    async def _title_of(self, turn: Turn) -> str | None:
+        """What a chat is called; None for a temporary one, and where the database can't say it."""
+        if turn.is_temporary:
+            return None
+        try:
+            async with self._storage.database.read() as connection:
+                return await turn_updates.title_of(connection, turn.chat_id)
+        except (SQLAlchemyError, OSError):
+            return None
 
     async def _run(self, entry: RunningTask, *, first: bool) -> None:
         """An answer from its first event to its last, whatever happens to it."""

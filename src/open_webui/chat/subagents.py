@@ -14,7 +14,7 @@ import msgspec
 from llamaforge.events.parts import Limits
 from open_webui.chat.assemble import Answer, Item
 from open_webui.chat.context.affect import affect
-from open_webui.chat.context.stage import StageContext
+from open_webui.chat.context.stage import Background, StageContext
 from open_webui.chat.context.subagents import NAME
 from open_webui.chat.delivery.sender import AnswerSender
 from open_webui.chat.progress import AnswerProgress, Parted
@@ -45,6 +45,16 @@ DESCRIPTION: Final = (
     " once are worked on side by side. Use it for work with many steps, or for parts that don't depend on each other; do what"
     " takes a step or two yourself."
 )
+IN_BACKGROUND: Final = (
+    "Whether it goes on beside your answer and after it, which you need not wait for. The result comes into the conversation"
+    " when it is there. Nobody can be asked anything then. Only for what takes long, and what you can answer without"
+)
+CHECK: Final = "check_task"
+CHECK_DESCRIPTION: Final = (
+    "Tells how far the tasks are that were handed to sub-agents in the background in this chat, and what was found. Don't ask"
+    " again and again: the result comes by itself."
+)
+TASK_ID: Final = "The id of one task; left out, all of them"
 TASK: Final = "What is to be done, with all that has to be known for it"
 PROMPT: Final = (
     "You are a sub-agent. Another model has handed you one task and waits for what you find. Work on it by yourself, with the"
@@ -53,28 +63,32 @@ PROMPT: Final = (
 )
 TOO_MANY: Final = f"This answer has handed over {MOST} tasks, and may not hand over more. Go on with what is there."
 TOO_LONG: Final = f"The task is too long. It may have {LONGEST:,} characters."
+HANDED: Final = (
+    "The sub-agent works on it in the background as task {}. Go on without it: its result takes the place of this text in the"
+    " conversation when it is there. check_task tells how far it is."
+)
 CUT: Final = "\n\n[The sub-agent's answer was cut here. It had {:,} characters.]"
 UNFINISHED: Final = "The sub-agent did not finish: {}"
 SO_FAR: Final = "\n\nWhat it had said by then:\n\n{}"
 
 
 class Delegate:
-    """The tool, for one answer: `tools.port.Tool`."""
+    """The tool, for one answer: `tools.port.Tool`. background: what works on tasks after the answer, where it may."""
 
     seconds = SECONDS
 
-    def __init__(self, turn: Turn, context: StageContext) -> None:
+    def __init__(self, turn: Turn, context: StageContext, background: Background | None = None) -> None:
+        properties: dict[str, Any] = {"task": {"type": "string", "description": TASK}}
+        if background is not None:
+            properties["background"] = {"type": "boolean", "description": IN_BACKGROUND}
         self.definition: dict[str, Any] = {
             "name": NAME,
             "description": DESCRIPTION,
-            "parameters": {
-                "type": "object",
-                "properties": {"task": {"type": "string", "description": TASK}},
-                "required": ["task"],
-            },
+            "parameters": {"type": "object", "properties": properties, "required": ["task"]},
         }
         self._turn = turn
         self._context = context
+        self._background = background
         self._count = 0
 
     async def run(self, arguments: dict[str, Any], progress: Progress) -> ToolResult:
@@ -89,12 +103,17 @@ class Delegate:
         self._count += 1
         services, turn = self._context.services, self._turn
         steps = Steps(progress, task.strip())
+        call_id = calling.get()
+        if self._background is not None and call_id is not None and arguments.get("background") is True:
+            task_id = await self._background.hand_over(turn, task.strip(), call_id)
+            await steps.say("works in the background", always=True, done=True)
+            return ToolResult(text=HANDED.format(task_id))
         end = "stopped"
         await steps.say("waits for its turn", always=True)
         try:
             async with services.places.taken(turn.principal.id, services.config["subagents.max_concurrent"]):
                 await steps.say("begins", always=True)
-                result = await _work(turn, self._context, steps, task.strip())
+                result = await work(turn, self._context, steps, task.strip())
             end = "failed" if result.failed else "done"
             return result
         finally:
@@ -102,13 +121,32 @@ class Delegate:
             await steps.say(end, always=True, done=True)
 
 
+class CheckTask:
+    """The tool that tells how far tasks in the background are: `tools.port.Tool`."""
+
+    seconds = 60.0
+
+    def __init__(self, turn: Turn, background: Background) -> None:
+        self.definition: dict[str, Any] = {
+            "name": CHECK,
+            "description": CHECK_DESCRIPTION,
+            "parameters": {"type": "object", "properties": {"id": {"type": "string", "description": TASK_ID}}},
+        }
+        self._turn = turn
+        self._background = background
+
+    async def run(self, arguments: dict[str, Any], progress: Progress) -> ToolResult:  # noqa: ARG002
+        """See `tools.port.Tool`."""
+        task_id = arguments.get("id")
+        return ToolResult(text=await self._background.look(self._turn, task_id if isinstance(task_id, str) else None))
+
+
 class Steps:
     """What people see of one sub-agent: statuses of the answer that it works for."""
 
     def __init__(self, progress: Progress, task: str) -> None:
         self._progress = progress
-        first = " ".join(task.split())
-        self._name = first if len(first) <= _SHOWN else f"{first[:_SHOWN]}..."
+        self._task = task
         self._left = MOST_STEPS
 
     async def say(self, what: str, *, always: bool = False, done: bool = False) -> None:
@@ -116,11 +154,18 @@ class Steps:
         self._left -= 1
         if self._left < 0 and not always:
             return
-        about = {"action": NAME, "description": f'Sub-agent "{self._name}": {what}', "done": done}
-        await self._progress.add_status(about)
+        await self._progress.add_status(step(self._task, what, done=done))
 
 
-async def _work(turn: Turn, context: StageContext, steps: Steps, task: str) -> ToolResult:
+def step(task: str, what: str, *, done: bool) -> dict[str, Any]:
+    """A status that shows a step of the sub-agent that works on this task."""
+    first = " ".join(task.split())
+    name = first if len(first) <= _SHOWN else f"{first[:_SHOWN]}..."
+    return {"action": NAME, "description": f'Sub-agent "{name}": {what}', "done": done}
+
+
+async def work(turn: Turn, context: StageContext, steps: Steps, task: str) -> ToolResult:
+    """Has a sub-agent work on a task, as a part of a turn."""
     services = context.services
     heard = _Heard()
     part = _turn(turn, task, services.config["subagents.system_prompt"].strip() or PROMPT)

@@ -149,10 +149,6 @@ TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
         "memories.background_review.enable": False,
         "memories.review_interval_turns": 10,
     },
-    "sub-agents that go on after the answer": {
-        "subagents.background_enabled": False,
-        "subagents.max_async": 20,
-    },
 }
 # What those are whose default is None.
 NULLABLE: Final[Mapping[str, type]] = {
@@ -173,7 +169,6 @@ SWITCHES: Final = frozenset(
         "chat.tool_permissions.enable",
         "chat.tool_search.enable",
         "ldap.enable",
-        "subagents.background_enabled",
     }
 )
 # Keys, and beginnings of keys up to a dot, that are not kept at all, and why.

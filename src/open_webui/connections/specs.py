@@ -21,6 +21,17 @@ KEYS: Final = frozenset(
 MAX_CONNECTIONS: Final = 100
 # How the pages name sign-in by Entra ID.
 _ENTRA: Final = ("azure_ad", "microsoft_entra_id")
+# Ways to sign in that send no key. This server has none of them.
+_KEYLESS: Final = ("none", "session", "system_oauth")
+_NOT_DONE: Final[Mapping[tuple[str, Any], str]] = {
+    ("auth_type", "session"): "A person's session is never sent to a provider: choose another way to sign in",
+    ("auth_type", "system_oauth"): "Sign-in at a provider by a person's OAuth token is not part of this server yet",
+    ("forward_cookies", True): "A person's cookies are never sent to a provider",
+    (
+        "api_type",
+        "responses",
+    ): "Models are asked by chat completions here: the Responses API is not part of this server yet",
+}
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +120,7 @@ def build(kind: Kind, index: int, url: str, key: str, entry: Mapping[str, Any]) 
         kind=kind,
         index=index,
         url=url.strip().rstrip("/"),
-        key="" if entry.get("auth_type") == "none" else key.strip(),
+        key="" if entry.get("auth_type") in _KEYLESS else key.strip(),
         prefix=_text(entry.get("prefix_id")).strip().rstrip("."),
         model_ids=_texts(entry.get("model_ids")),
         tags=_texts([t.get("name") if isinstance(t, dict) else t for t in _list(entry.get("tags"))]),
@@ -120,6 +131,14 @@ def build(kind: Kind, index: int, url: str, key: str, entry: Mapping[str, Any]) 
         api_version=_text(entry.get("api_version")).strip(),
         entra=entry.get("auth_type") in _ENTRA,
     )
+
+
+def check_entries(configs: Mapping[str, Any]) -> None:
+    """Raises BadRequest naming what is set of a connection and not done: it would send something else than is meant."""
+    for place, entry in configs.items():
+        for name, value in entry.items() if isinstance(entry, dict) else ():
+            if isinstance(value, str | bool) and (name, value) in _NOT_DONE:
+                raise BadRequest(f"{_NOT_DONE[name, value]} (connection {place[:200]!r}). Nothing was saved.")
 
 
 def _text(value: Any) -> str:

@@ -40,7 +40,7 @@ from open_webui.models.jobs import Job
 log = get_logger(__name__)
 # Jobs at once in one process. Most kinds that have many at once wait for something else, a model or somebody's address, and
 # must leave room for the others.
-MAX_RUNS: Final = 48
+MAX_RUNS: Final = 64
 # Seconds that a job is a process's after a sign of life, and between two such signs.
 LEASE: Final = 20.0
 RENEW: Final = 5.0

@@ -191,6 +191,12 @@ async def readable(connection: AsyncConnection, principal: Principal, channel_id
     )
 
 
+async def muting(connection: AsyncConnection, channel_id: str, user_ids: Collection[str]) -> set[str]:
+    """Those of some people who want to hear nothing of a channel."""
+    muted = member.c.channel_id == channel_id, among(member.c.user_id, user_ids), member.c.is_channel_muted
+    return set(await connection.scalars(sa.select(member.c.user_id).where(*muted)))
+
+
 async def search(
     connection: AsyncConnection, principal: Principal, text: str, most: int
 ) -> list[tuple[str, str, str | None, str | None]]:

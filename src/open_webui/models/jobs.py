@@ -104,6 +104,13 @@ async def count_live(connection: AsyncConnection, prefix: str) -> int:
     return int(await connection.scalar(sa.select(sa.func.count()).where(mine)) or 0)
 
 
+async def live_with(connection: AsyncConnection, prefix: str, part: str = "") -> list[Job]:
+    """Jobs that wait or run whose key begins so and has this in it, in the order in which they were put in."""
+    fits = t.c.live_key.startswith(prefix, autoescape=True), t.c.live_key.contains(part, autoescape=True)
+    rows = await connection.execute(_all.where(*fits).order_by(t.c.created_at, t.c.id))
+    return [Job(*row) for row in rows]
+
+
 async def free_keys(connection: AsyncConnection, keys: Sequence[str]) -> list[str]:
     """Those of some keys that no job has which waits or runs, in their order."""
     taken = set(await connection.scalars(sa.select(t.c.live_key).where(among(t.c.live_key, keys))))

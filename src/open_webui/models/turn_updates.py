@@ -40,6 +40,15 @@ async def set_title(connection: AsyncConnection, held: LockedChat, title: str) -
     await connection.execute(chat.update().where(chat.c.n == held.n).values(title=clean(title)))
 
 
+_title = Prepared(sa.select(chat.c.title).where(chat.c.id == sa.bindparam("chat")))
+
+
+async def title_of(connection: AsyncConnection, chat_id: str) -> str | None:
+    """What a chat is called."""
+    row = await _title.first(connection, {"chat": chat_id})
+    return None if row is None else str(row[0])
+
+
 async def patch_body(connection: AsyncConnection, held: LockedChat, message_id: str, fields: dict[str, Any]) -> bool:
     """Sets further fields of an answer that is done.
 

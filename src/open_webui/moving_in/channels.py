@@ -243,10 +243,13 @@ async def _files(move: Move, channel_id: str, writer: str | None, value: Any) ->
 
 
 async def store_message(move: Move, made: Message) -> bool:
+    return (await store_messages(move, [made]))[0]
+
+
+async def store_messages(move: Move, made: list[Message]) -> list[bool]:
+    """In one transaction."""
     async with move.database.write() as unit:
-        if not await channel_messages.bring(unit.connection, made.values, made.files):
-            return False
-    return True
+        return [await channel_messages.bring(unit.connection, one.values, one.files) for one in made]
 
 
 async def reaction(move: Move, row: Row) -> dict[str, Any] | None:
@@ -280,10 +283,22 @@ _NEEDS: Final = ("id", "channel_id", "content")
 CHANNELS: Final = Part("channel", "channel", ("id", "name"), channel, store_channel, same=is_same)
 # What threads began with comes before what is in them.
 MESSAGES: Final = Part(
-    "message", "channel_message", _NEEDS, message, store_message, only=lambda row: row.raw("parent_id") is None
+    "message",
+    "channel_message",
+    _NEEDS,
+    message,
+    store_message,
+    only=lambda row: row.raw("parent_id") is None,
+    together=store_messages,
 )
 ANSWERS: Final = Part(
-    "message", "channel_message", _NEEDS, message, store_message, only=lambda row: row.raw("parent_id") is not None
+    "message",
+    "channel_message",
+    _NEEDS,
+    message,
+    store_message,
+    only=lambda row: row.raw("parent_id") is not None,
+    together=store_messages,
 )
 REACTIONS: Final = Part(
     "message_reaction", "channel_reaction", ("id", "message_id", "name"), reaction, store_reaction, has_ids=False

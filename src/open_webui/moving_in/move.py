@@ -163,6 +163,7 @@ class Part:
     clear: removes what an import that ended in the middle has left of some rows. owned: whether its rows are somebody's.
     only: which rows of the table it is about. has_ids: whether they have ids here; each of others is tried. same: whether a
     row whose id is here is that thing, by whose it is here; else that is its owner's to say.
+    together: stores several in one transaction, all or none.
     """
 
     table: str
@@ -178,6 +179,7 @@ class Part:
     only: Callable[[Row], bool] | None = None
     has_ids: bool = True
     same: "Callable[[Move, Row, str | None], bool] | None" = None
+    together: "Callable[[Move, list[Any]], Awaitable[list[bool]]] | None" = None
 
 
 def below(kind: str, column: str, *, same_owner: bool) -> Callable[[Move, Keys], Keys]:

@@ -1,11 +1,11 @@
-"""Runs an import, part by part. Each row is stored in a short transaction of its own, and one that is there is passed over: so
-the same command goes on where another was stopped, and a server may serve meanwhile.
+"""Runs an import, part by part. Each row, or some messages of channels together, is stored in a short transaction, and one that
+is there is passed over: so the same command goes on where another was stopped, and a server may serve meanwhile.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ log = get_logger(__name__)
 _BRIEF: Final = ("user_id", "parent_id", "parent_group_id", "role", "created_at", "is_primary")
 # SQLite has one writer: of the time that it takes, a server that runs gets this much more.
 _PAUSE: Final = 0.25
+_TOO_LARGE: Final = f"one of its values has more than {LARGEST:,} characters"
 NOT_ONE: Final = "{} is no database of Open WebUI: it has no table {}."
 NO_UPLOADS: Final = "No folder of uploads was named or found: files came as their texts. Name one with --uploads."
 NO_ADMIN: Final = "No administrator came along. Make one: `oui-backend users role EMAIL admin`."
@@ -191,6 +192,9 @@ async def _take(move: Move, part: Part) -> None:
         new = await _unknown(move, part, keys)
         for k in range(0, len(new), part.at_once):
             rows = await move.source.rows(part.table, part.key, new[k : k + part.at_once])
+            if part.together is not None and not move.dry_run:
+                await _together(move, part, part.together, rows)
+                continue
             for row in rows:
                 await _row(move, part, row)
 
@@ -242,11 +246,40 @@ def _is_same(move: Move, part: Part, row: Row, row_id: str, owner: str | None) -
     return not part.owned or owner == move.people.get(row.id("user_id") or row_id)
 
 
+async def _together(
+    move: Move, part: Part, store: "Callable[[Move, list[Any]], Awaitable[list[bool]]]", rows: list[Row]
+) -> None:
+    """Stores rows in one transaction; one by one where one of them can't be stored, which is found by that."""
+    ready, began = [], time.monotonic()
+    for row in rows:
+        try:
+            if row.flag(TOO_LARGE):
+                raise Left(_TOO_LARGE)
+            ready.append((row, await _converted(move, part, row)))
+        except (StartupError, StoreAway):
+            raise
+        except (Left, OuiError) as error:
+            why = error.detail if isinstance(error, OuiError) else str(error)
+            move.report.leave(part.table, row.text(part.key) or "?", why)
+    try:
+        stored = await store(move, [made for _, made in ready])
+    except (Left, OuiError, SQLAlchemyError, OverflowError) as error:
+        if isinstance(error, StartupError | StoreAway) or (isinstance(error, SQLAlchemyError) and is_away(error)):
+            raise
+        for row, _ in ready:
+            await _row(move, part, row)
+        return
+    for (row, _), is_new in zip(ready, stored, strict=True):
+        _note(move, part, row, row.text(part.key) or "?", stored=is_new)
+    if move.database.is_sqlite:
+        await asyncio.sleep((time.monotonic() - began) * _PAUSE)
+
+
 async def _row(move: Move, part: Part, row: Row) -> None:
     name, began = row.text(part.key) or "?", time.monotonic()
     try:
         if row.flag(TOO_LARGE):
-            raise Left(f"one of its values has more than {LARGEST:,} characters")
+            raise Left(_TOO_LARGE)
         made = await _converted(move, part, row)
         stored = made is not None if move.dry_run else await part.store(move, made)
     except Left as error:

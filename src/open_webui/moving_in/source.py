@@ -47,9 +47,18 @@ class Source(Protocol):
         ...
 
     async def select(
-        self, table: str, column: str, values: Sequence[str], *, limit: int, only: Collection[str] | None = None
+        self,
+        table: str,
+        column: str,
+        values: Sequence[str],
+        *,
+        limit: int,
+        only: Collection[str] | None = None,
+        newest: str | None = None,
     ) -> list[Row]:
-        """Rows whose column has one of the values, so many at most. only: some columns."""
+        """Rows whose column has one of the values, so many at most. only: some columns. newest: a column of times, whose
+        highest come first.
+        """
         ...
 
 
@@ -147,7 +156,14 @@ class SqliteSource:
         return await self._read(table, sorted(self.tables[table]), where, places)
 
     async def select(
-        self, table: str, column: str, values: Sequence[str], *, limit: int, only: Collection[str] | None = None
+        self,
+        table: str,
+        column: str,
+        values: Sequence[str],
+        *,
+        limit: int,
+        only: Collection[str] | None = None,
+        newest: str | None = None,
     ) -> list[Row]:
         if table not in self.tables or column not in self.tables[table]:
             return []
@@ -157,7 +173,8 @@ class SqliteSource:
         if (table, column) == ("chat_message", "chat_id") and not await self._is_indexed(table, column):
             # Their ids begin with the chat's, which the primary key finds.
             where, given = "id >= ? AND id < ? AND chat_id = ?", [f"{values[0]}-", f"{values[0]}.", values[0]]
-        return await self._read(table, columns, f"{where} ORDER BY rowid LIMIT {limit}", given)
+        order = f"{_quoted(newest)} DESC, rowid DESC" if newest in self.tables[table] else "rowid"
+        return await self._read(table, columns, f"{where} ORDER BY {order} LIMIT {limit}", given)
 
     async def _is_indexed(self, table: str, column: str) -> bool:
         if (table, column) not in self._indexed:
@@ -220,23 +237,33 @@ class PostgresSource:
         return [(row[0], Row(dict(zip(named, row, strict=True)))) for row in found]
 
     async def rows(self, table: str, key: str, places: Sequence[Key]) -> list[Row]:
-        return await self._read(table, sorted(self.tables[table]), key, [str(one) for one in places], len(places))
+        return await self._read(
+            table, sorted(self.tables[table]), key, [str(one) for one in places], f"LIMIT {len(places)}"
+        )
 
     async def select(
-        self, table: str, column: str, values: Sequence[str], *, limit: int, only: Collection[str] | None = None
+        self,
+        table: str,
+        column: str,
+        values: Sequence[str],
+        *,
+        limit: int,
+        only: Collection[str] | None = None,
+        newest: str | None = None,
     ) -> list[Row]:
         if table not in self.tables or column not in self.tables[table]:
             return []
         columns = sorted(self.tables[table] if only is None else self.tables[table] & set(only))
-        return await self._read(table, columns, column, values, limit)
+        order = f"ORDER BY {_quoted(newest)} DESC NULLS LAST " if newest in self.tables[table] else ""
+        return await self._read(table, columns, column, values, f"{order}LIMIT {limit}")
 
     async def _read(
-        self, table: str, columns: Sequence[str], column: str, values: Sequence[str], limit: int
+        self, table: str, columns: Sequence[str], column: str, values: Sequence[str], rest: str
     ) -> list[Row]:
         texts = [f"{_quoted(c)}::text" for c in columns]
         read = ", ".join(f"CASE WHEN length({c}) <= {LARGEST} THEN {c} END" for c in texts)
         large = " OR ".join(f"coalesce(length({c}), 0) > {LARGEST}" for c in texts)
-        where = f"{_quoted(column)} = ANY ($1) LIMIT {limit}"
+        where = f"{_quoted(column)} = ANY ($1) {rest}"
         statement = f"SELECT ({large}), {read} FROM {_quoted(table)} WHERE {where}"  # noqa: S608 - names, quoted
         return [_row(columns, row) for row in await self._all(statement, [list(values)])]
 

@@ -61,7 +61,8 @@ def parsed(form: Any, given: Mapping[str, Any]) -> Any:
 
 async def history(move: Move, row: Row, kind: str) -> list[tuple[Row, dict[str, Any]]]:
     """The newest versions that a thing has, the oldest first, with what each holds."""
-    found = await move.source.select(f"{kind}_history", f"{kind}_id", [row.need_id()], limit=10 * versions.KEPT)
+    table, column, most = f"{kind}_history", f"{kind}_id", 10 * versions.KEPT
+    found = await move.source.select(table, column, [row.need_id()], limit=most, newest="created_at")
     newest = sorted(found, key=lambda one: one.number("created_at") or 0)[-versions.KEPT :]
     out = []
     for one in newest:

@@ -230,7 +230,7 @@ async def subagents(state: AppState) -> "Annotated[dict[str, Any], Shape(replies
 async def set_subagents(
     form: Subagents, state: AppState
 ) -> "Annotated[dict[str, Any], Shape(replies.settings.SubagentsConfig)]":
-    """Sets how models hand tasks to sub-agents. Those that would go on after the answer can't be switched on yet."""
+    """Sets how models hand tasks to sub-agents."""
     await save(state, {SUBAGENTS[name]: getattr(form, name) for name in form.model_fields_set})
     return _shown(state, SUBAGENTS)
 

@@ -7,7 +7,7 @@ from fastapi import Path, Query, Request, Response
 from open_webui.access.policy import ADMIN, USER
 from open_webui.connections import profiles
 from open_webui.connections.openai import OpenAIConnection
-from open_webui.connections.specs import build, check_secret, check_url
+from open_webui.connections.specs import build, check_entries, check_secret, check_url
 from open_webui.constants import MAX_ID
 from open_webui.deps import AppState, Caller
 from open_webui.errors import BadRequest, Forbidden, NotFound, OuiError, ProviderError, UnknownModel
@@ -53,6 +53,7 @@ async def update_config(
 ) -> "Annotated[dict[str, Any], Shape(replies.connections.OpenAIConfig)]":
     """Replaces the connections; refused where the environment fixes them otherwise."""
     urls = [check_url(url) for url in form.OPENAI_API_BASE_URLS]
+    check_entries(form.OPENAI_API_CONFIGS)
     keys = [check_secret(key, "A key") for key in form.OPENAI_API_KEYS][: len(urls)]
     changes: dict[str, object] = {
         "openai.api_base_urls": urls,
@@ -70,6 +71,7 @@ async def update_config(
 async def verify(form: VerifyOpenAI, state: AppState) -> "Annotated[Any, Shape(replies.connections.ProvidersModels)]":
     """Asks an address for its models, to see whether it answers; nothing is stored."""
     entry = {k: v for k, v in (form.config or {}).items() if k != "model_ids"}
+    check_entries({"0": entry})
     spec = build("openai", 0, check_url(form.url), check_secret(form.key, "The key"), entry)
     return await list_provider_models(
         OpenAIConnection(state.http, spec, state.settings.aiohttp_client_timeout_model_list)

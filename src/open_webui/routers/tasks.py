@@ -71,9 +71,10 @@ async def chat_tasks(
 async def stop_chat(
     chat_id: str, state: AppState, caller: Caller
 ) -> "Annotated[dict[str, Any], Shape(replies.server.Told)]":
-    """Stops all answers of a chat; their text so far is stored when this returns."""
+    """Stops all answers of a chat, and the sub-agents that work for it; what they said is stored when this returns."""
     await state.running.check(caller, chat_id, write=True)
     stopped = await state.running.stop_chat(caller, chat_id)
+    stopped += await state.background.stop_chat(chat_id)
     if not stopped:
         return {"status": True, "message": "Nothing was being written."}
     return {"status": True, "message": f"Stopped: {', '.join(stopped)}."}

@@ -23,7 +23,7 @@ from open_webui.principal import Principal
 from open_webui.schemas.calendars import AttendeeForm, CalendarForm, CalendarUpdateForm, EventForm, EventUpdateForm
 from open_webui.services import automations, granted
 from open_webui.services.deps import Deps as ServiceDeps
-from open_webui.services.event_times import DAY, Timing, times_of, timing_of, until_of
+from open_webui.services.event_times import DAY, Timing, restored, times_of, timing_of, until_of
 from open_webui.services.reminders import Reminders, alert_of
 from open_webui.utils import recurring
 
@@ -414,6 +414,10 @@ async def update_event(deps: Deps, principal: Principal, event_id: str, form: Ev
     until = await until_of(moved.rrule, moved.start_at, moved.end_at, seen.zone)
     same = timing_of(moved).alerts_as(timing_of(seen))
     alert_at = None if same else await alert_of(timing_of(moved), now)
+    if same and seen.is_cancelled and not moved.is_cancelled:
+        back = await asyncio.to_thread(restored, timing_of(moved), seen.alert_at, now)
+    else:
+        back = seen.alert_at
     async with deps.database.write() as unit:
         connection = unit.connection
         row = await _writable(connection, principal, event_id)
@@ -425,7 +429,9 @@ async def update_event(deps: Deps, principal: Principal, event_id: str, form: Ev
             if await calendars.count_events(connection, target) >= MAX_EVENTS:
                 raise BadRequest(f"That calendar has {MAX_EVENTS:,} events already.")
         # A reminder that was told meanwhile stays told.
-        values |= {"until_at": until, "rrule": moved.rrule, "alert_at": row.alert_at if same else alert_at}
+        values |= {"until_at": until, "rrule": moved.rrule, "alert_at": alert_at}
+        if same:
+            values["alert_at"] = back if row.alert_at == seen.alert_at else row.alert_at
         await calendars.events.change(connection, event_id, values)
         if form.attendees is not None:
             await calendars.invite(connection, event_id, await _named(connection, principal, form.attendees))

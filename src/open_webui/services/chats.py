@@ -181,9 +181,7 @@ async def delete(deps: Deps, principal: Principal, chat_id: str) -> bool:
 
 async def delete_all(deps: Deps, principal: Principal) -> bool:
     """Removes all of one's chats."""
-    async with deps.database.write() as unit:
-        held = await chats.lock_all(unit.connection, principal.id)
-        await staging.remove(deps.database, unit, held)
+    await staging.remove_all(deps.database, principal.id)
     return True
 
 

@@ -88,9 +88,9 @@ class Timing(msgspec.Struct, frozen=True):
 
     @property
     def lead(self) -> int | None:
-        """How long before the beginning the reminder comes; None where there is none."""
+        """How long before the beginning the reminder comes; None where there is none. One that is called off keeps it."""
         minutes = (self.meta or {}).get("alert_minutes", USUAL_ALERT)
-        if self.is_cancelled or isinstance(minutes, bool) or not isinstance(minutes, int | float):
+        if isinstance(minutes, bool) or not isinstance(minutes, int | float):
             return None
         return int(minutes * MINUTE) if 0 <= minutes <= MAX_ALERT else None
 
@@ -140,6 +140,29 @@ class Alert(msgspec.Struct, frozen=True):
     following: int | None
 
 
+def _untold(timing: Timing, lead: int, now: int) -> int | None:
+    """When to look again at what is called off, and told of no time that is to come: at its beginning where its reminder would
+    have come by now, so that it is known, should it take place after all, that nobody was reminded.
+    """
+    start = first_from(timing, now + 1)
+    if start is None:
+        return None
+    return start - lead if start - lead > now else start
+
+
+def restored(timing: Timing, alert_at: int | None, now: int) -> int | None:
+    """When the next reminder comes of what was called off and takes place after all: what was told before stays told. In a
+    thread.
+
+    alert_at: as it was while it was called off.
+    """
+    lead = timing.lead
+    if lead is None or not alert_at:
+        return alert_at
+    start = first_from(timing, now + 1)
+    return start - lead if start == alert_at else alert_at
+
+
 def alert(timing: Timing, due_at: int, now: int) -> Alert:
     """What a reminder that was due is now. Of several that were missed one is told, the earliest that isn't too old. In a
     thread.
@@ -149,6 +172,8 @@ def alert(timing: Timing, due_at: int, now: int) -> Alert:
     lead = timing.lead
     if lead is None:
         return Alert(None, None)
+    if timing.is_cancelled:
+        return Alert(None, _untold(timing, lead, now))
     start = first_from(timing, max(due_at + lead, now - LATE) if due_at else now + 1)
     if start is None:
         return Alert(None, None)

@@ -76,10 +76,16 @@ class Notifies(msgspec.Struct, frozen=True):
 
 
 REMINDER: Final = "calendar.reminder"
+MENTION: Final = "channel.mention"
+RUN_FINISHED: Final = "automation.finished"
+RUN_FAILED: Final = "automation.failed"
 EVENTS: Final = (
     Notifies("chat.finished", "Chat finished", "An answer in one of your chats is complete.", "Answered: {}"),
     Notifies("chat.failed", "Chat failed", "An answer in one of your chats failed.", "Failed: {}"),
     Notifies(REMINDER, "Calendar reminder", "An event of a calendar is about to begin.", "{}"),
+    Notifies(MENTION, "Mentioned in a channel", "Somebody mentioned you in a channel.", "{}"),
+    Notifies(RUN_FINISHED, "Automation finished", "A run of one of your automations is complete.", "Done: {}"),
+    Notifies(RUN_FAILED, "Automation failed", "A run of one of your automations failed.", "Failed: {}"),
 )
 BY_NAME: Final[Mapping[str, Notifies]] = {row.event: row for row in EVENTS}
 

@@ -6,6 +6,7 @@ work, so that a time is taken once over all processes.
 """
 
 import asyncio
+import time
 import uuid
 from collections import Counter
 from typing import Final, Protocol
@@ -25,6 +26,7 @@ from open_webui.models import automations, jobs, messages
 from open_webui.models.automations import Automation
 from open_webui.models.base import new_id
 from open_webui.principal import Principal
+from open_webui.services.notifications import BY_NAME, MAX_TEXT, MAX_TITLE, RUN_FAILED, RUN_FINISHED, Message, Notifier
 from open_webui.utils import recurring
 from open_webui.utils.recurring import LAST, SECOND
 
@@ -89,6 +91,7 @@ class Deps(Protocol):
     config: Config
     identifier: Identifier
     emitter: Emitter
+    notifier: Notifier
 
 
 def anchor_of(row: Automation) -> int:
@@ -291,6 +294,24 @@ class Schedule:
             if chat_id is not None:
                 told["message_id"] = asking.answer_id
             unit.after_commit(lambda: self._deps.emitter.to_users([row.user_id], "automation:result", told))
+            await self._notify(unit, row, chat_id, error)
+
+    async def _notify(self, unit: UnitOfWork, row: Automation, chat_id: str | None, error: str | None) -> None:
+        """Has the owner told how a run ended, where they want to be."""
+        owner = await self._deps.identifier.account(row.user_id)
+        if owner is None:
+            return
+        event = BY_NAME[RUN_FINISHED if error is None else RUN_FAILED]
+        message = Message(
+            id=new_id(),
+            event=event.event,
+            title=event.title.format(row.name)[:MAX_TITLE],
+            text=(error or event.description)[:MAX_TEXT],
+            path="" if chat_id is None else f"/c/{chat_id}",
+            at=int(time.time()),
+            subject={"type": "automation", "id": row.id},
+        )
+        await self._deps.notifier.put_in(unit, [owner], message)
 
     async def _given_up(self, unit: UnitOfWork, asking: Asking, error: str) -> None:
         """A run that will not be tried again, with the reason."""

@@ -50,12 +50,14 @@ async def page(live: Live, user: Actor) -> AsyncIterator[Page]:
         yield opened
 
 
-async def called(live: Live, actor: Actor, name: str, /, meta: dict[str, Any] | None = None, **arguments: Any) -> Any:
-    """What a tool answers somebody, decoded."""
+async def called(
+    live: Live, actor: Actor, name: str, /, meta: dict[str, Any] | None = None, own: bool = True, **arguments: Any
+) -> Any:
+    """What a tool answers somebody, decoded; own: in a chat of theirs."""
     state = live.app.state.oui
     principal = await state.identify(actor.token)
     (row,) = [row for row in ROWS if row.name == name]
-    tool = BuiltIn(row, state, Asked(principal=principal, meta=meta or {}))
+    tool = BuiltIn(row, state, Asked(principal=principal, meta=meta or {}, is_own=own))
     given: ToolResult = await tool.run(arguments, Quiet())
     return json.loads(given.text)
 
@@ -118,6 +120,11 @@ async def test_another_error_is_no_refusal_of_tools(page: Page, upstream: Upstre
     [
         {"capabilities": {"builtin_tools": False}},
         {"builtinTools": dict.fromkeys(("time", "asking", "tasks", "chats", "knowledge", "notes", "calendar"), False)},
+        {
+            "builtinTools": dict.fromkeys(
+                ("time", "user_input", "tasks", "chats", "knowledge", "notes", "calendar"), False
+            )
+        },
     ],
 )
 async def test_a_models_settings_switch_them_off(
@@ -168,6 +175,34 @@ async def test_knowledge_is_found_and_read_by_its_reader_only(
     assert (await called(live, other, "grep_knowledge_files", pattern="papaya", file_id="f1"))["count"] == 0
     with pytest.raises(Exception, match="no such file"):
         await called(live, other, "view_knowledge_file", file_id="f1")
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_in_somebody_elses_chat_knowledge_is_what_comes_with_the_model(live: Live, user: Actor) -> None:
+    for name, text in (("f1", FRUIT), ("f2", RIVER)):
+        await put_file(live, user, name, text, name=f"{name}.txt")
+    await put_base(live, user, "nature", "f1")
+    await put_base(live, user, "secret", "f2")
+
+    async def found(name: str, **arguments: Any) -> Any:
+        meta = {"knowledge": [{"type": "collection", "id": "nature"}, {"type": "collection", "id": "gone"}]}
+        return await called(live, user, name, meta=meta, own=False, **arguments)
+
+    assert [base["id"] for base in await found("list_knowledge_bases")] == ["nature"]
+    assert [base["id"] for base in await found("search_knowledge_bases", query="SECRET")] == []
+    assert [base["id"] for base in await found("search_knowledge_bases", query="NATU")] == ["nature"]
+    assert [base["id"] for base in await found("query_knowledge_bases", query="Danube papaya")] == ["nature"]
+    assert [one["id"] for one in await found("search_knowledge_files", query="txt")] == ["f1"]
+    assert await found("search_knowledge_files", query="txt", knowledge_id="secret") == []
+    assert {hit["file_id"] for hit in await found("query_knowledge_files", query="Danube papaya")} == {"f1"}
+    assert await found("query_knowledge_files", query="Danube", knowledge_ids=["secret"]) == []
+    assert (await found("grep_knowledge_files", pattern="danube", case_insensitive=True))["count"] == 0
+    assert (await found("view_knowledge_file", file_id="f1"))["content"] == FRUIT
+    for tool, arguments in (("view_knowledge_file", {}), ("grep_knowledge_files", {"pattern": "Danube"})):
+        with pytest.raises(Exception, match="no such file"):
+            await found(tool, file_id="f2", **arguments)
+    # The same person, in a chat of their own and with a model that brings nothing.
+    assert {base["id"] for base in await called(live, user, "list_knowledge_bases")} == {"nature", "secret"}
 
 
 async def test_chats_are_found_and_read_by_their_owner_only(live: Live, page: Page, user: Actor, other: Actor) -> None:

@@ -15,6 +15,7 @@ from tests.support.script import Finish, Text, ToolCall
 from tests.support.upstream import Upstream
 
 # Of each kind, with a call that would tell or change something.
+KNOWLEDGE = {"knowledge": ("list_knowledge_bases", "{}")}
 KINDS: dict[str, tuple[str, str]] = {
     "memory": ("list_memories", "{}"),
     "notes": ("search_notes", '{"query": "a"}'),
@@ -56,13 +57,13 @@ def test_all_that_is_private_is_of_a_kind_that_is_tried_here() -> None:
     assert {row.name for row in ROWS if row.category in KINDS and not row.private} == set()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *KNOWLEDGE])
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 async def test_it_is_withheld_in_somebody_elses_chat(
     kind: str, live: Live, user: Actor, other: Actor, upstream: Upstream
 ) -> None:
     names = {row.name for row in ROWS if row.category == kind}
-    tool, arguments = KINDS[kind]
+    tool, arguments = (KINDS | KNOWLEDGE)[kind]
     async with open_page(user.client, user.token) as page, open_page(other.client, other.token) as guest:
         chat_id, answer_id = await shared(page, live, user, other)
         upstream.rounds = [[ToolCall(tool, (arguments,), "c1"), CALLED], [Text("So."), Finish("stop")]] * 2

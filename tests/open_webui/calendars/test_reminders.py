@@ -157,7 +157,7 @@ async def test_what_repeats(live: Live, clock: Clock, admin: Actor) -> None:
     url = f"{EVENTS}/{row['id']}/update"
     clock.at += HOUR
     for change, at in (
-        ({"is_cancelled": True}, None), ({"is_cancelled": False}, AT + 10 * DAY - 30 * MINUTE),
+        ({"is_cancelled": True}, AT + 10 * DAY - 30 * MINUTE), ({"is_cancelled": False}, AT + 10 * DAY - 30 * MINUTE),
         ({"meta": {"alert_minutes": -1}}, None), ({"meta": {"alert_minutes": 60}}, AT + 10 * DAY - HOUR),
         ({"start_at": AT + 20 * DAY}, AT + 20 * DAY - HOUR), ({"rrule": "FREQ=DAILY;UNTIL=20260101"}, None),
         ({"rrule": None}, None),
@@ -174,6 +174,29 @@ async def test_what_repeats(live: Live, clock: Clock, admin: Actor) -> None:
         return await due_at(live) > AT + 21 * DAY
 
     await until(has_been)
+
+
+async def test_called_off_and_back(live: Live, clock: Clock, admin: Actor) -> None:
+    """Of what takes place after all nobody is reminded twice; of what nobody was reminded of, they are."""
+    mine = (await calendar(admin))["id"]
+    clock.at = AT - DAY
+    rows = [await event(admin, mine, start_at=AT, end_at=None, meta={"alert_minutes": 30}) for _ in range(2)]
+    told, untold = ((f"{EVENTS}/{row['id']}/update", row["id"]) for row in rows)
+    assert (await say(admin, "POST", untold[0], {"is_cancelled": True}))[0] == 200
+    async with open_page(admin.client, admin.token) as page:
+        await reminded(live, clock, AT - 30 * MINUTE, rows[0], None)
+
+        async def looked_at() -> bool:
+            return await alert_at(live, untold[1]) == AT
+
+        await until(looked_at)
+        for url, row_id in (told, untold):
+            for change in ({"is_cancelled": True}, {"is_cancelled": False}):
+                assert (await say(admin, "POST", url, change))[0] == 200
+            if row_id == told[1]:
+                assert await alert_at(live, row_id) is None
+        await page.until(lambda seen: len(seen.data("calendar:alert")) == 2)
+        assert {one["id"] for one in page.data("calendar:alert")} == {told[1], untold[1]}
 
 
 @BOTH
@@ -343,6 +366,13 @@ def test_what_is_told() -> None:
     assert told(often, AT - lead, AT + HOUR) == Alert(AT + HOUR - LATE, AT + HOUR + 5 * MINUTE)
     for odd in ("FREQ=SOMETIMES", "FREQ=DAILY;BYMONTH=13"):
         assert told(timing(rrule=odd), AT - lead, AT - lead) == Alert(AT, None)
-    assert told(timing(is_cancelled=True), AT - lead, AT) == Alert(None, None)
+    off, off_daily = timing(is_cancelled=True), timing(rrule="FREQ=DAILY", is_cancelled=True)
+    assert told(off, AT - lead, AT) == Alert(None, None)
+    # What is called off is looked at again at its beginning: till then nobody was reminded of it.
+    assert told(off, AT - lead, AT - lead) == Alert(None, AT)
+    assert told(off_daily, AT, AT) == Alert(None, AT + DAY - lead)
+    back = event_times.restored
+    assert [back(timing(), at, AT - lead) for at in (AT, None, 0)] == [AT - lead, None, 0]
+    assert back(daily, AT + DAY - lead, AT - lead) == AT + DAY - lead
     assert event_times.first_alert(daily, AT) == AT + DAY - lead
     assert event_times.first_alert(timing(), AT) is None

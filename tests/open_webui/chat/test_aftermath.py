@@ -138,6 +138,9 @@ async def test_a_title_given_by_hand_stays_while_a_model_is_asked_for_one(
     assert side_questions(upstream) == 1
     upstream.release(40)
     await page.idle(chat_id)
+    # Pages take the chat's name from the last event.
+    (done,) = [data for data in page.data("chat:completion", body["id"]) if data.get("done")]
+    assert done["title"] == "By hand"
     assert (await page.stored(chat_id))["title"] == "By hand"
     assert page.data("chat:title") == []
     # The end of the answer tells the chat's title, too.

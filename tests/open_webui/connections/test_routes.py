@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from open_webui.connections.specs import build
 from tests.support.live import Actor, Live
 from tests.support.process import free_port
 from tests.support.upstream import Upstream
@@ -63,6 +64,29 @@ async def test_connections_that_can_not_be(admin: Actor, changes: dict[str, Any]
     reply = await admin.client.post("/openai/config/update", json=openai("http://127.0.0.1:9/v1") | changes)
     assert reply.status_code == status, reply.text
     assert (await admin.client.get("/openai/config")).json() == before
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"auth_type": "session"}, "session is never sent"), ({"auth_type": "system_oauth"}, "OAuth token"),
+        ({"forward_cookies": True}, "cookies are never sent"), ({"api_type": "responses"}, "Responses API"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+async def test_what_is_not_done_for_a_connection_is_refused_by_name(
+    admin: Actor, upstream: Upstream, entry: dict[str, Any], said: str
+) -> None:
+    before = (await admin.client.get("/openai/config")).json()
+    url = upstream.openai_url
+    given = openai(url, OPENAI_API_CONFIGS={"0": {"auth_type": "bearer", "forward_cookies": False} | entry})
+    reply = await admin.client.post("/openai/config/update", json=given)
+    assert (reply.status_code, said in reply.json()["detail"]) == (400, True)
+    reply = await admin.client.post("/openai/verify", json={"url": url, "key": "canary", "config": entry})
+    assert (reply.status_code, said in reply.json()["detail"]) == (400, True)
+    assert (await admin.client.get("/openai/config")).json() == before
+    # One that another server had set comes along with an import, and sends nobody's key.
+    assert "canary" not in str(build("openai", 0, url, "canary", {"auth_type": "session"}).headers_for(None))
 
 
 async def test_odd_settings_of_a_connection_do_no_harm(admin: Actor, upstream: Upstream) -> None:
@@ -158,9 +182,6 @@ async def test_settings_pages(admin: Actor, user: Actor) -> None:
     for path in ("connections", "code_execution", "subagents", "tool_servers", "terminal_servers", "models"):
         shown = (await get(f"/api/v1/configs/{path}")).json()
         assert (await post(f"/api/v1/configs/{path}", json=shown)).json() == shown, path
-    for path, form in (("subagents", {"ENABLE_SUBAGENTS": True, "SUBAGENTS_BACKGROUND_ENABLED": True}),):
-        reply = await post(f"/api/v1/configs/{path}", json=form)
-        assert (reply.status_code, "yet" in reply.json()["detail"]) == (400, True), path
     shown = {"visibility": {"a": True, "b": False}}
     assert (await post("/api/v1/configs/interface/visibility", json=shown)).json() == shown
     assert (await post("/api/v1/configs/interface/visibility", json={"visibility": {"a": [1]}})).status_code == 422

@@ -87,7 +87,8 @@ async def test_what_has_the_wrong_form(admin: Actor, params: dict[str, str]) -> 
 
 
 # These wait for a model, or for whatever is at somebody's address.
-WAITING = {"run automation", "answer in a channel", "tell an event", "send a notification", "download model"}
+WAITING = {"run automation", "answer in a channel", "tell an event", "send a notification", "download model",
+           "background sub-agent"}  # fmt: skip
 
 
 @pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)

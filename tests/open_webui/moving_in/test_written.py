@@ -5,11 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from open_webui.env import Settings
 from open_webui.errors import StartupError
 from open_webui.internal.db import open_database
-from open_webui.models import channel_messages, tables
+from open_webui.models import channel_messages, tables, versions
 from open_webui.moving_in import automations, calendars, channels, notes, runner
 from open_webui.moving_in.outcome import Report
 from tests.support import live as live_module
@@ -110,6 +111,59 @@ async def test_notes(settings: Settings, theirs: Sample, make_live: Any) -> None
         assert (await got(client, "/api/v1/notes/note-1"))["data"]["content"]["md"] == "black"
     async with await sign_in(live, ADA) as client:
         assert (await client.get("/api/v1/notes/note-1")).status_code == 404
+
+
+async def test_of_thousands_of_versions_the_newest_come(settings: Settings, f: Foreign, monkeypatch: Any) -> None:
+    """Wherever they lie in their table."""
+    monkeypatch.setattr(versions, "KEPT", 3)
+    ada = f.person("Ada", "admin")
+    f.add("model", id="tea", user_id=ada, base_model_id="m", name="Tea", params={}, meta={}, is_active=True)
+    for n in range(40):
+        f.add("model_history", id=f"v{n}", model_id="tea", snapshot={"name": f"Tea {n}"}, user_id=ada,
+              commit_message="c", created_at=AT + (n if n >= 3 else 100 + n))  # fmt: skip
+    await move(settings, f)
+    kept = {row.id for row in await rows(settings, "version")}
+    assert {"v0", "v1", "v2"} <= kept
+    assert not {f"v{n}" for n in range(3, 40)} & kept
+
+
+async def test_messages_are_stored_some_together_and_a_bad_one_goes_alone(
+    settings: Settings, f: Foreign, monkeypatch: Any
+) -> None:
+    ada = f.person("Ada", "admin")
+    f.add("channel", id="c", user_id=ada, name="Talk")
+    for n in range(120):
+        f.add(
+            "message",
+            id=f"m{n}",
+            user_id=ada,
+            channel_id="c",
+            content=f"said {n}",
+            created_at=NOW + n,
+            updated_at=NOW + n,
+        )
+        f.add("message", id=f"a{n}", user_id=ada, channel_id="c", parent_id=f"m{n}", content="so", created_at=NOW + n)
+    store, batches = channels.store_messages, []
+
+    async def counted(move: Any, made: list[channels.Message]) -> list[bool]:
+        batches.append(len(made))
+        if any(one.values["id"] == "m7" for one in made):
+            raise IntegrityError("insert", {}, Exception("no"))
+        return await store(move, made)
+
+    for part in (channels.MESSAGES, channels.ANSWERS):
+        monkeypatch.setattr(part.__class__, "__setattr__", object.__setattr__)
+        monkeypatch.setattr(part, "together", counted)
+    monkeypatch.setattr(channels, "store_messages", counted)
+    report = await move(settings, f)
+    assert (report.tables["message"].taken, left(report, "message")) == (239, {"the database refuses it": 1})
+    # One by one where something can't be stored, some fifty together elsewhere.
+    assert sum(count > 1 for count in batches) <= 8
+    found = {row.id: row for row in await rows(settings, "channel_message")}
+    assert len(found) == 239
+    assert (found["m0"].reply_count, found["a7"].parent_id) == (1, None)
+    # Again: all of them are there.
+    assert (await move(settings, f)).tables["message"].there == 239
 
 
 async def test_channels(settings: Settings, theirs: Sample, make_live: Any) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from aiosmtpd.smtp import SMTP
 
 from open_webui.env import Settings
-from open_webui.errors import TooManyRequests
+from open_webui.errors import OuiError, TooManyRequests
 from open_webui.internal import guarded_http
 from open_webui.jobs.kinds import GiveUp
 from open_webui.models import tables
@@ -97,7 +97,14 @@ async def test_the_life_of_a_target(live: Live, user: Actor) -> None:
     status, events = await say(user, "GET", f"{PLACE}/events")
     assert (status, [e["event"] for e in events["events"]]) == (
         200,
-        ["chat.finished", "chat.failed", "calendar.reminder"],
+        [
+            "chat.finished",
+            "chat.failed",
+            "calendar.reminder",
+            "channel.mention",
+            "automation.finished",
+            "automation.failed",
+        ],
     )
     made = await make(user, events=["chat.finished", "chat.finished"], delivery="always")
     assert list(made) == FIELDS
@@ -386,3 +393,73 @@ async def test_many_at_once_are_bounded(live: Live, user: Actor, monkeypatch: py
     for _ in range(3):
         state.notifier.tell(caller, "chat.finished", "t", "x")
     await until(lambda: _none(live))
+
+
+async def told(live: Live, user_id: str) -> list[notifications.Message]:
+    """What is put in for somebody; their targets' addresses don't answer."""
+    state = live.app.state.oui
+    found = [state.notifier.kind.read(row.payload) for row in await jobs(live) if row.kind == state.notifier.kind.name]
+    return [sending.message for sending in found if sending.user_id == user_id]
+
+
+@BOTH
+async def test_whoever_is_mentioned_in_a_channel_is_told(
+    live: Live, admin: Actor, user: Actor, other: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, who may read it, did not mute it, and is not looking; nobody else."""
+    monkeypatch.setattr(webhook_calls, "send", _refused)
+    await live.app.state.oui.save_config({"channels.enable": True})
+    for person in (admin, user, other):
+        await make(person, events=["channel.mention"])
+    everybody = [{"principal_type": "user", "principal_id": user.id, "permission": p} for p in ("read", "write")]
+    status, made = await say(admin, "POST", "/api/v1/channels/create", {"name": "general", "access_grants": everybody})
+    assert status == 200, made
+    path = f"/api/v1/channels/{made['id']}"
+    names = " ".join(f"<@U:{who}|N>" for who in (user.id, user.id, other.id, admin.id, "nobody"))
+    assert (await say(admin, "POST", f"{path}/messages/post", {"content": f"Look: {names}"}))[0] == 200
+    (message,) = await told(live, user.id)
+    assert (message.event, message.title) == ("channel.mention", f"{admin.name} mentioned you in general")
+    assert message.text.startswith("Look: @N @N")
+    assert message.path == f"/channels/{made['id']}"
+    assert [await told(live, other.id), await told(live, admin.id)] == [[], []]
+    # Who looks at a page, or muted the channel, is not told; nor by a change.
+    text = {"content": f"<@U:{user.id}|N> again"}
+    async with open_page(user.client, user.token):
+        assert (await say(admin, "POST", f"{path}/messages/post", text))[0] == 200
+    muted = await say(user, "POST", f"{path}/members/mute", {"is_channel_muted": True})
+    assert muted[0] == 200, muted
+    assert not live.app.state.oui.emitter.is_connected(user.id)
+    assert (await say(admin, "POST", f"{path}/messages/post", text))[0] == 200
+    assert len(await told(live, user.id)) == 1
+
+
+async def _refused(*_: Any) -> None:
+    raise OuiError("away", status=503)
+
+
+async def test_whose_automation_has_run_is_told(
+    live: Live, user: Actor, other: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_calls, "send", _refused)
+    for person in (user, other):
+        await make(person, events=["automation.finished", "automation.failed"])
+    state = live.app.state.oui
+    features = state.config["user.permissions"]["features"] | {"automations": True}
+    await state.save_config({
+        "automations.enable": True, "user.permissions": state.config["user.permissions"] | {"features": features},
+    })  # fmt: skip
+    for model in ("echo", "error400"):
+        form = {"name": f"Ask {model}", "data": {"prompt": "Hi", "model_id": model, "rrule": "RRULE:FREQ=DAILY"}}
+        status, made = await say(user, "POST", "/api/v1/automations/create", form)
+        assert status == 200, made
+        assert (await say(user, "POST", f"/api/v1/automations/{made['id']}/run"))[0] == 200
+
+    async def both() -> bool:
+        return len(await told(live, user.id)) == 2
+
+    await until(both)
+    found = {message.event: message for message in await told(live, user.id)}
+    assert found["automation.finished"].title == "Done: Ask echo"
+    assert found["automation.finished"].path.startswith("/c/")
+    assert found["automation.failed"].title == "Failed: Ask error400"
+    assert await told(live, other.id) == []

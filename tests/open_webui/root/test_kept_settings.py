@@ -37,7 +37,7 @@ def test_what_is_kept_has_a_default_that_it_may_be_stored_with() -> None:
 
 
 def test_a_part_that_comes_declares_its_settings_and_they_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = "subagents.background_enabled"
+    key = "chat.tool_search.enable"
     monkeypatch.setattr("open_webui.config._DECLARED", {key: BY_KEY[key]})
     assert effect(key) == "acts"
     assert refusal(key, True) is None
@@ -73,15 +73,16 @@ async def test_what_is_not_taken_is_named_with_the_reason(admin: Actor) -> None:
     given = {
         "oauth": {"client_id": "x", "client_secret": "canary"}, "auth.mfa.enable": True, "x": {"y": 1, "z": {}},
         "subagents": {"background_enabled": True, "max_async": 3}, "channels.encryption.enable": False,
+        "chat.tool_search.enable": True,
     }  # fmt: skip
     reply = await admin.client.post(IMPORT, json={"config": given})
     assert reply.status_code == 200
     refused = reply.json()["refused"]
     assert sorted(refused) == [
         "auth.mfa.enable",
+        "chat.tool_search.enable",
         "oauth.client_id",
         "oauth.client_secret",
-        "subagents.background_enabled",
         "x.y",
         "x.z",
     ]
@@ -91,7 +92,7 @@ async def test_what_is_not_taken_is_named_with_the_reason(admin: Actor) -> None:
     assert "canary" not in reply.text
     shown = (await admin.client.get(EXPORT)).json()
     shown = [shown[name] for name in ("auth.mfa.enable", "subagents.background_enabled", "subagents.max_async")]
-    assert shown == [False, False, 3]
+    assert shown == [False, True, 3]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +149,7 @@ async def test_the_pages_about_chats_and_subagents_keep_what_is_set(admin: Actor
         assert (await admin.client.post(CHATS, json=given | bad)).status_code == 422, bad
     about = (await admin.client.get(SUBAGENTS)).json() | {
         "SUBAGENTS_MAX_CONCURRENT": 7,
+        "SUBAGENTS_BACKGROUND_ENABLED": True,
         "SUBAGENTS_SYSTEM_PROMPT": "Be brief.",
     }
     assert (await admin.client.post(SUBAGENTS, json=about)).json() == about

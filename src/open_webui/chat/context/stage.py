@@ -56,6 +56,26 @@ def _unheard(_happened: Happened, _actor: Principal | None) -> None:
     """Nobody listens."""
 
 
+class Background(Protocol):
+    """Has sub-agents work on after the answer that handed their tasks over (chat.background.Background is one)."""
+
+    def takes(self, turn: Turn) -> bool:
+        """Whether an answer may hand such tasks over."""
+        ...
+
+    async def hand_over(self, turn: Turn, task: str, call_id: str) -> str:
+        """Has a task worked on, and gives its id. Raises TooManyRequests, Unavailable."""
+        ...
+
+    async def look(self, turn: Turn, task_id: str | None) -> str:
+        """How far the tasks of a chat are, or one of them: for the model."""
+        ...
+
+
+def _nobody() -> None:
+    return None
+
+
 class Services(msgspec.Struct, frozen=True, kw_only=True):
     """What of the server stages and finishers may work with. emitter: asks pages. library, toolbox, filters: give its
     documents, tools and filters, which are opened then. note: hears what happens.
@@ -69,6 +89,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     toolbox: "Callable[[], Toolbox]"
     filters: "Callable[[], Filters]"
     note: Note = _unheard
+    # Works on tasks after the answer that handed them over.
+    background: "Callable[[], Background | None]" = _nobody
     # Of the sub-agents of this process.
     places: Places = msgspec.field(default_factory=Places)
 

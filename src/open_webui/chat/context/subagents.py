@@ -26,8 +26,12 @@ async def subagents(turn: Turn, draft: Draft, context: StageContext) -> Draft:
         return draft
     # Not needed to start.
     module: Any = importlib.import_module("open_webui.chat.subagents")
-    tools = {**draft.tools, NAME: module.Delegate(turn, context)}
-    return msgspec.structs.replace(draft, tools=tools, offered=draft.offered | {NAME})
+    background = context.services.background()
+    if background is None or not background.takes(turn):
+        own = {NAME: module.Delegate(turn, context)}
+    else:
+        own = {NAME: module.Delegate(turn, context, background), module.CHECK: module.CheckTask(turn, background)}
+    return msgspec.structs.replace(draft, tools={**draft.tools, **own}, offered=draft.offered.union(own))
 
 
 def _is_off(meta: dict[str, Any]) -> bool:

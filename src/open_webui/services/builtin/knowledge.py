@@ -25,10 +25,32 @@ _NO_FILE: Final = "There is no such file, it is not yours to read, or its text i
 
 async def _bases(use: Use, words: str | None = None) -> Sequence[Knowledge]:
     count, skip = use.number("count", 10, least=1), use.number("skip", 0, most=10_000)
+    if not use.asked.is_own:
+        return [base for base in await _with_model(use) if _fits(base, words)][skip : skip + count]
     query = Query(text=words, size=count + skip)
     async with use.deps.database.read() as connection:
         page = await knowledge.page(connection, use.asked.principal, query)
     return page.items[skip:]
+
+
+async def _with_model(use: Use) -> list[Knowledge]:
+    """The bases that come with the model and that the person may read: all that is shown in somebody else's chat."""
+    principal = use.asked.principal
+    async with use.deps.database.read() as connection:
+        found = [await knowledge.repository.get_for(connection, principal, one) for one in use.brought[:_MOST_BASES]]
+    return [base for base in found if base is not None]
+
+
+def _fits(base: Knowledge, words: str | None) -> bool:
+    return not words or words.casefold() in f"{base.name}\n{base.description}".casefold()
+
+
+async def _check_file(use: Use, file_id: str) -> None:
+    """Raises NotFound for a file that does not come with the model, in somebody else's chat."""
+    if use.asked.is_own or file_id in use.brought:
+        return
+    if not await use.deps.library.bases_of({file_id}, use.brought):
+        raise NotFound(_NO_FILE)
 
 
 async def list_bases(use: Use) -> list[dict[str, Any]]:
@@ -45,10 +67,8 @@ def _base(base: Knowledge) -> dict[str, Any]:
 
 async def _all_ids(use: Use) -> tuple[str, ...]:
     """Those with the model, where there are any; else all that the person may read."""
-    known = use.asked.meta.get("knowledge")
-    brought = [entry.get("id") for entry in known if isinstance(entry, dict)] if isinstance(known, list) else []
-    if ids := tuple(i for i in brought if isinstance(i, str)):
-        return ids
+    if use.brought or not use.asked.is_own:
+        return use.brought
     async with use.deps.database.read() as connection:
         page = await knowledge.page(connection, use.asked.principal, Query(size=_MOST_BASES))
     return tuple(base.id for base in page.items)
@@ -74,7 +94,10 @@ async def query(use: Use) -> list[dict[str, Any]]:
     named = use.arguments.get("knowledge_ids")
     if named is not None and not (isinstance(named, list) and all(isinstance(i, str) for i in named)):
         raise BadRequest("'knowledge_ids' should be a list of ids.")
-    found = await _found(use, tuple(named[:_MOST_BASES]) if named else await _all_ids(use))
+    ids = tuple(named[:_MOST_BASES]) if named else await _all_ids(use)
+    if not use.asked.is_own:
+        ids = tuple(one for one in ids if one in use.brought)
+    found = await _found(use, ids) if ids else []
     return await tell(use, found)
 
 
@@ -104,17 +127,25 @@ async def search_files(use: Use) -> list[dict[str, Any]]:
     query = Query(text=use.text("query"), size=count + skip)
     within = use.arguments.get("knowledge_id")
     principal = use.asked.principal
+    places: list[str | None] = [within if isinstance(within, str) and within else None]
+    if not use.asked.is_own:
+        bases = [base.id for base in await _with_model(use)]
+        places = [one for one in bases if places == [None] or one in places]
+    files: list[Any] = []
     async with use.deps.database.read() as connection:
-        if isinstance(within, str) and within:
-            await knowledge.repository.require(connection, principal, within)
-            page = await knowledge_files.page(connection, principal, within, query, ())
-        else:
-            page = await knowledge_files.search(connection, principal, query)
-    return [{"id": one.id, "name": one.filename, "knowledge_id": one.knowledge_id} for one in page.items[skip:]]
+        for place in places:
+            if place is not None:
+                await knowledge.repository.require(connection, principal, place)
+                files += (await knowledge_files.page(connection, principal, place, query, ())).items
+            else:
+                files += (await knowledge_files.search(connection, principal, query)).items
+    shown = files[skip : skip + count]
+    return [{"id": one.id, "name": one.filename, "knowledge_id": one.knowledge_id} for one in shown]
 
 
 async def view(use: Use) -> dict[str, Any]:
     file_id = use.text("file_id", limit=200)
+    await _check_file(use, file_id)
     texts = await _texts(use, Scope(files=(file_id,)))
     if not texts:
         raise NotFound(_NO_FILE)
@@ -147,7 +178,11 @@ async def grep(use: Use) -> Any:
     ignore = use.flag("case_insensitive", default=True)
     # Plain texts: what a model writes as a pattern must not keep the server busy.
     wanted = [part.casefold() if ignore else part for part in pattern.split("|") if part]
-    scope = Scope(files=(file_id,)) if isinstance(file_id, str) and file_id else Scope(knowledge=await _all_ids(use))
+    if isinstance(file_id, str) and file_id:
+        await _check_file(use, file_id)
+        scope = Scope(files=(file_id,))
+    else:
+        scope = Scope(knowledge=await _all_ids(use))
     hits: list[dict[str, Any]] = []
     count = 0
     for whole in (await _texts(use, scope))[:_MOST_FILES]:

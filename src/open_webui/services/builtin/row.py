@@ -33,6 +33,11 @@ class Use(msgspec.Struct, frozen=True):
         found: Caller = self.deps.emitter
         return found
 
+    @property
+    def brought(self) -> tuple[str, ...]:
+        """Ids of the knowledge that comes with the model."""
+        return brought(self.asked)
+
     def text(self, name: str, *, limit: int = 2_000) -> str:
         """A text that has to be there. Raises BadRequest."""
         value = self.arguments.get(name)
@@ -57,6 +62,13 @@ class Use(msgspec.Struct, frozen=True):
         return value if isinstance(value, bool) else default
 
 
+def brought(asked: Asked) -> tuple[str, ...]:
+    """Ids of the knowledge that comes with an answer's model."""
+    known = asked.meta.get("knowledge")
+    ids = [entry.get("id") for entry in known if isinstance(entry, dict)] if isinstance(known, list) else []
+    return tuple(one for one in ids if isinstance(one, str))
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A tool. category: the model's settings switch categories off. parameters: JSON Schema of each, by name.
 
@@ -64,7 +76,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     question. setting: it is offered only where this setting is on. on_demand: it is offered only where an answer needs it.
     stored: it is not offered in temporary chats. with_skills: it is offered only where there are skills. private: what it finds
     or changes is the asker's alone, so it is not offered in somebody else's chat. by_page: it is offered only where a person's
-    page asked, and not in the runs of automations. run: the module of this package and the function in it, which takes the Use
+    page asked, and not in the runs of automations. brought: in somebody else's chat it finds only what comes with the model, and
+    is not offered where nothing does. run: the module of this package and the function in it, which takes the Use
     and answers something that becomes JSON, or a ToolResult; imported when it is called.
     """
 
@@ -83,6 +96,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     with_skills: bool = False
     private: bool = False
     by_page: bool = False
+    brought: bool = False
 
 
 class BuiltIn:

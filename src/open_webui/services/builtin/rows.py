@@ -25,7 +25,7 @@ ROWS: Final = (
     ),
     Row(
         name="ask_user",
-        category="asking",
+        category="user_input",
         description=(
             "Asks the person something that you need to know before you go on, with options to choose from where there are"
             " some. Put the best option first. Don't ask what you can find out yourself."
@@ -132,6 +132,7 @@ ROWS: Final = (
     Row(
         name="list_knowledge_bases",
         category="knowledge",
+        brought=True,
         description="Lists the knowledge bases that the person may read.",
         parameters={"count": _COUNT, "skip": _SKIP},
         run="knowledge.list_bases",
@@ -139,6 +140,7 @@ ROWS: Final = (
     Row(
         name="search_knowledge_bases",
         category="knowledge",
+        brought=True,
         description="Finds knowledge bases by a part of their name or description.",
         parameters={"query": text("A part of the name or description"), "count": _COUNT, "skip": _SKIP},
         required=("query",),
@@ -147,6 +149,7 @@ ROWS: Final = (
     Row(
         name="query_knowledge_bases",
         category="knowledge",
+        brought=True,
         description="Finds the knowledge bases whose files fit a question best.",
         parameters={"query": text("The question"), "count": _COUNT},
         required=("query",),
@@ -155,6 +158,7 @@ ROWS: Final = (
     Row(
         name="search_knowledge_files",
         category="knowledge",
+        brought=True,
         description="Finds files in knowledge bases by a part of their name.",
         parameters={
             "query": text("A part of the file's name"),
@@ -168,6 +172,7 @@ ROWS: Final = (
     Row(
         name="query_knowledge_files",
         category="knowledge",
+        brought=True,
         description=(
             "Finds the passages in files of knowledge bases that fit a question best. Cite a passage that you use by its"
             " `cite_as`."
@@ -187,6 +192,7 @@ ROWS: Final = (
     Row(
         name="grep_knowledge_files",
         category="knowledge",
+        brought=True,
         description="Finds the lines with a text in one file, or in the files of all knowledge bases.",
         parameters={
             "pattern": text("The text, taken literally; | separates several"),
@@ -200,6 +206,7 @@ ROWS: Final = (
     Row(
         name="view_knowledge_file",
         category="knowledge",
+        brought=True,
         description="Reads the text of a file, or a part of it.",
         parameters={
             "file_id": text("The file's id"),

@@ -1,14 +1,17 @@
 """Which built-in tools an answer gets."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from open_webui.services.builtin.row import BuiltIn, Row
+from open_webui.services.builtin.row import BuiltIn, Row, brought
 from open_webui.services.builtin.rows import ROWS
 from open_webui.tools.port import Asked, Tool
 
 if TYPE_CHECKING:
     from open_webui.services.builtin.deps import Deps
+
+# Names that categories had, which may be stored with models.
+FORMER: Final = {"user_input": "asking"}
 
 
 def is_on(feature: str, asked: Asked) -> bool:
@@ -17,10 +20,15 @@ def is_on(feature: str, asked: Asked) -> bool:
     return feature in asked.features and not (isinstance(capabilities, dict) and capabilities.get(feature) is False)
 
 
+def _names(category: str) -> tuple[str, ...]:
+    """By which names a model's settings switch a category off."""
+    return (category, FORMER[category]) if category in FORMER else (category,)
+
+
 def _belongs(row: Row, asked: Asked) -> bool:
     """Whether a tool belongs into such a chat."""
     # What is the asker's alone is no business of a chat's owner, who would read it in the answer.
-    if row.private and not asked.is_own:
+    if not asked.is_own and (row.private or (row.brought and not brought(asked))):
         return False
     if row.with_skills and not asked.skills:
         return False
@@ -43,7 +51,7 @@ class BuiltIns:
         if row.on_demand or not asked.wants_builtin:
             return row.name in asked.needed
         chosen = asked.meta.get("builtinTools")
-        if isinstance(chosen, dict) and chosen.get(row.category) is False:
+        if isinstance(chosen, dict) and any(chosen.get(name) is False for name in _names(row.category)):
             return False
         if not _belongs(row, asked) or (row.feature is not None and not is_on(row.feature, asked)):
             return False

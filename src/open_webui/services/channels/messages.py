@@ -128,7 +128,7 @@ def _data(given: Wire | None) -> Wire | None:
 
 
 async def post(deps: Deps, principal: Principal, channel_id: str, form: MessageForm) -> Wire:
-    """A new message; models that it mentions are asked, apps are told. Raises NotFound, Forbidden, BadRequest."""
+    """A new message; models that it mentions are asked, people and apps are told. Raises NotFound, Forbidden, BadRequest."""
     check(deps, principal)
     if not form.content.strip() and not (form.data or {}).get("files"):
         raise BadRequest(NOTHING_SAID)
@@ -142,6 +142,7 @@ async def post(deps: Deps, principal: Principal, channel_id: str, form: MessageF
         await _link_files(change, principal, message.id, values)
         await channels.set_member(unit.connection, channel_id, principal.id, {"last_read_at": message.created_at})
         await mentions.ask(change, principal, message)
+        await mentions.tell(change, principal, message)
         await notices.put_in(change, principal, message)
     return message.stored()
 

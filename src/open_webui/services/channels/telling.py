@@ -16,6 +16,7 @@ from open_webui.models.channel_messages import Message
 from open_webui.models.channels import PERMISSION, Channel
 from open_webui.principal import Principal
 from open_webui.services.deps import Deps as ServiceDeps
+from open_webui.services.notifications import Notifier
 
 Wire = dict[str, Any]
 OFF: Final = "Channels are switched off on this server. An administrator can switch them on."
@@ -24,9 +25,10 @@ MANAGED: Final = "Only whoever manages this channel may do this."
 
 
 class Deps(ServiceDeps, Protocol):
-    """What it needs of the state. jobs: work that outlives a request."""
+    """What it needs of the state. jobs: work that outlives a request. notifier: tells people elsewhere."""
 
     jobs: Queue
+    notifier: Notifier
 
 
 def is_on(deps: Deps, principal: Principal) -> bool:

@@ -32,7 +32,7 @@ _DATA: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
 # Categories of built-in tools that change nothing, tools of others that don't, and categories that need a page.
 _READING: Final = frozenset({"time", "chats", "knowledge", "web_search", "channels"})
 _READERS: Final = frozenset({"search_calendar_events", "list_automations"})
-_ON_PAGES: Final = {"builtinTools": {"asking": False}}
+_ON_PAGES: Final = {"builtinTools": {"user_input": False}}
 
 
 class Deps(BuiltInDeps, Protocol):
