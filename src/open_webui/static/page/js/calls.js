@@ -69,6 +69,27 @@ export const knowledge = {
   removeFile: (baseId, fileId) => post(`/api/v1/knowledge/${id(baseId)}/file/remove`, { file_id: fileId }),
 };
 
+const note = (noteId, what = '') => `/api/v1/notes/${id(noteId)}${what}`;
+const noteVersion = (noteId, version) => get(note(noteId, `/history/${id(version)}`)).then(({ snapshot }) => snapshot.content?.md ?? '');
+
+export const notes = {
+  search: (text, view, page, signal) => get(`/api/v1/notes/search?${new URLSearchParams({ query: text, view_option: view, page })}`, { signal }),
+  pinned: () => get('/api/v1/notes/pinned'),
+  create: (title) => post('/api/v1/notes/create', { title }),
+  get: (noteId) => get(note(noteId)),
+  rename: (noteId, title) => post(note(noteId, '/update'), { title }),
+  pin: (noteId) => post(note(noteId, '/pin')),
+  allow: (noteId, grants) => post(note(noteId, '/access/update'), { access_grants: grants }),
+  remove: (noteId) => remove(note(noteId, '/delete')),
+  chat: (noteId) => get(note(noteId, '/chat')),
+  history: (noteId, page) => get(note(noteId, `/history?page=${page}`)),
+  diff: async (noteId, from) => {
+    const [before, { data }] = await Promise.all([noteVersion(noteId, from), notes.get(noteId)]);
+    return { content_diff: before === data.content.md ? '' : diffOf(before, data.content.md).join('\n'), line_endings_only: false };
+  },
+  restore: (noteId, version) => post(note(noteId, `/history/${id(version)}/restore`)),
+};
+
 export const memories = {
   list: () => get('/api/v1/memories/'),
   search: (text) => post('/api/v1/memories/search', { query: text, limit: 100 }),

@@ -44,6 +44,16 @@ export function listenTo(name, listener) {
   socket?.on(name, listener);
 }
 
+// What the server answers; of an event that it answers with nothing, nothing is waited for. patience: in milliseconds.
+export function emit(name, data, patience) {
+  if (!socket?.connected) return Promise.reject(new Error('There is no live connection to the server.'));
+  if (patience) return socket.timeout(patience).emitWithAck(name, data);
+  socket.emit(name, data);
+  return Promise.resolve();
+}
+
+export const isConnected = () => socket?.connected === true;
+
 export function reconnect() {
   socket?.connect();
 }

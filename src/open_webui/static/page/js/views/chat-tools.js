@@ -1,7 +1,7 @@
 // What one does with a chat now and then: take it along as a file, give it tags, put it into a folder.
 import * as api from '../api.js';
 import { folders, tags } from '../calls.js';
-import { clear, failed, freshId, h, icon, iconButton, openDialog, promptDialog, toast } from '../dom.js';
+import { clear, failed, freshId, h, icon, iconButton, openDialog, promptDialog, saveFile, toast } from '../dom.js';
 import { asJson, asMarkdown, asText, fileName } from '../exports.js';
 import { inOrder } from '../order.js';
 import { modelName, state } from '../state.js';
@@ -17,7 +17,7 @@ export function openExport({ id }) {
   const save = (kind) => async () => {
     try {
       const chat = await api.chats.get(id);
-      download(fileName(chat.title, kind.ending), kind.write(chat, modelName), kind.type);
+      saveFile(fileName(chat.title, kind.ending), kind.write(chat, modelName), kind.type);
       dialog.close();
     } catch (error) {
       failed(error);
@@ -26,12 +26,6 @@ export function openExport({ id }) {
   const choice = (kind) => h('button.kind', { type: 'button', onclick: save(kind) }, icon('download'), h('span.row-main', {}, h('span', {}, kind.label), h('span.muted', {}, kind.detail)));
   const dialog = openDialog({ title: 'Export chat', className: 'dialog-small', content: h('div.kinds', {}, KINDS.map(choice)) });
   dialog.querySelector('.kind').focus();
-}
-
-function download(name, text, type) {
-  const address = URL.createObjectURL(new Blob([text], { type }));
-  h('a', { href: address, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
 // ---- tags ----------------------------------------------------------------------------------------------------------
