@@ -103,7 +103,7 @@ async def _in_the_list(page: Page) -> None:
     await expect(page.locator(".note-rows .icon").first).to_be_visible()
     await page.get_by_label("Search your notes").fill("bicycle")
     await expect(page.get_by_text("No note has this.")).to_be_visible()
-    await page.get_by_label("Search your notes").fill("second")
+    await page.get_by_label("Search your notes").fill("ferry")
     await page.get_by_label("Options for Ferry").click()
     await page.get_by_role("menuitem", name="Delete").click()
     await page.get_by_role("dialog").get_by_role("button", name="Delete").click()

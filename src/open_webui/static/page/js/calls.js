@@ -90,6 +90,38 @@ export const notes = {
   restore: (noteId, version) => post(note(noteId, `/history/${id(version)}/restore`)),
 };
 
+const channel = (channelId, what = '') => `/api/v1/channels/${id(channelId)}${what}`;
+const message = (channelId, messageId, what = '') => channel(channelId, `/messages/${id(messageId)}${what}`);
+
+export const channels = {
+  list: () => get('/api/v1/channels/'),
+  get: (channelId) => get(channel(channelId)),
+  create: (form) => post('/api/v1/channels/create', form),
+  update: (channelId, form) => post(channel(channelId, '/update'), form),
+  allow: (channelId, grants) => post(channel(channelId, '/access/update'), { access_grants: grants }),
+  remove: (channelId) => remove(channel(channelId, '/delete')),
+  members: (channelId, text, page) => get(channel(channelId, `/members?query=${id(text)}&page=${page}`)),
+  add: (channelId, people) => post(channel(channelId, '/update/members/add'), people),
+  drop: (channelId, userId) => post(channel(channelId, '/update/members/remove'), { user_ids: [userId] }),
+  mute: (channelId, on) => post(channel(channelId, '/members/mute'), { is_channel_muted: on }),
+  putAway: (channelId) => post(channel(channelId, '/members/active'), { is_active: false }),
+  // parentId: whose thread; null: what is in none. The newest first.
+  messages: (channelId, parentId, skip, limit) => get(channel(channelId, `/messages${parentId ? `/${id(parentId)}/thread` : ''}?skip=${skip}&limit=${limit}`)),
+  pinned: (channelId, page) => get(channel(channelId, `/messages/pinned?page=${page}`)),
+  data: (channelId, messageId) => get(message(channelId, messageId, '/data')),
+  say: (channelId, form) => post(channel(channelId, '/messages/post'), form),
+  change: (channelId, messageId, content) => post(message(channelId, messageId, '/update'), { content }),
+  unsay: (channelId, messageId) => remove(message(channelId, messageId, '/delete')),
+  pin: (channelId, messageId, on) => post(message(channelId, messageId, '/pin'), { is_pinned: on }),
+  react: (channelId, messageId, name, on) => post(message(channelId, messageId, `/reactions/${on ? 'add' : 'remove'}`), { name }),
+  // A file that nobody reads but people.
+  upload: (file) => {
+    const form = new FormData();
+    form.append('file', file);
+    return post('/api/v1/files/?process=false', form);
+  },
+};
+
 export const memories = {
   list: () => get('/api/v1/memories/'),
   search: (text) => post('/api/v1/memories/search', { query: text, limit: 100 }),

@@ -22,6 +22,7 @@ let other = null;
 const places = turns();
 const PLACES = {
   notes: async (id, actions) => (await part(import('./views/notes.js'))).openNotes(id, actions),
+  channels: async (id, actions) => (await part(import('./views/channel.js'))).openChannel(id, actions),
 };
 // What asks for a tool; loaded with the first question.
 let questions = null;
@@ -204,6 +205,7 @@ async function openPlace(name, id) {
   closeDialogsOfChat();
   show(next);
   set({ place: name, placeId: id, placeTitle: next.title });
+  next.shown?.();
 }
 
 function show(next) {
@@ -288,6 +290,7 @@ async function reconnected() {
   loadModels();
   if (talk.conversation.chatId) socket.emitChat(talk.conversation.chatId, 'join');
   talk.refetch();
+  other?.connected?.();
 }
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

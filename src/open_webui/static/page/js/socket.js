@@ -6,8 +6,8 @@ const HEARTBEAT_MS = 30_000;
 
 let socket = null;
 let heartbeat = 0;
-// What parts of the page listen to besides, by the event's name.
-const others = new Map();
+// What parts of the page listen to besides: [event, listener].
+const others = [];
 
 // handlers: {event(envelope), connected(), reconnected(), accessChanged()}
 export function connect({ token, config, handlers }) {
@@ -38,9 +38,9 @@ export function connect({ token, config, handlers }) {
   heartbeat = setInterval(() => socket?.connected && socket.emit('heartbeat', {}), config.features?.websocket_heartbeat_interval ?? HEARTBEAT_MS);
 }
 
-// From now on, one listener an event: also after the connection was made anew.
+// From now on: also after the connection was made anew.
 export function listenTo(name, listener) {
-  others.set(name, listener);
+  others.push([name, listener]);
   socket?.on(name, listener);
 }
 

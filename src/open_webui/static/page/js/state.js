@@ -12,6 +12,8 @@ export const state = {
   pinned: [],
   moreChats: false,
   folders: [],
+  // Null until they are loaded.
+  channels: null,
   tag: null,
   active: new Set(),
   chatId: null,

@@ -94,6 +94,7 @@ function listen() {
   heard('ydoc:awareness:update', (sync, told) => sync.heardAwareness(told));
   heard('ydoc:user:joined', (sync) => sync.heardJoined());
   heard('ydoc:user:left', (sync, told) => sync.heardLeft(told));
+  socket.listenTo('events:note', (now) => [...open].filter((sync) => sync.document === `note:${now?.id}` && !sync.left).forEach((sync) => sync.about(now)));
   socket.listenTo('connect', () => [...open].forEach((sync) => sync.connected()));
   socket.listenTo('disconnect', () => [...open].forEach((sync) => sync.disconnected()));
 }
@@ -141,7 +142,7 @@ async function openNote(noteId, navigate) {
   const kept = unsent.of(id).filter((each) => each.noteId === noteId);
   sync = new NoteSync({ Y, noteId, person: { id, name, color: colorOf(id) }, mayWrite: row.write_access, link: { emit: socket.emit, connected: socket.isConnected }, store: unsent, key: `note:${id}:${noteId}:${crypto.getRandomValues(new Uint32Array(1))[0]}`, kept, told });
   open.add(sync);
-  socket.listenTo('events:note', (now) => now?.id === noteId && isNow() && title.heard(now, row));
+  sync.about = title.heard;
   const more = iconButton('more', 'Options for this note', () => openMenu(more, menuOf(row, { navigate, isNow })), { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
   clear(place, h('p.muted', { role: 'status' }, 'Loading…'));
   const element = h('div.app-main', {}, h('header.topbar', {}, opener(), h('a.icon-button', { href: '/notes', 'data-route': true, 'aria-label': 'All notes', title: 'All notes' }, icon('left')), h('h1.visually-hidden', {}, row.title || 'Note'), h('div.spacer'), people, status, more), h('main.place.note', { id: 'main', tabindex: -1 }, bar, h('div.place-inner', {}, title, place)));

@@ -144,13 +144,13 @@ function shared(shareId) {
 }
 
 // Grants hold ids; people's names are asked for one by one, groups' are known.
-async function nameAll(chosen, names) {
+export async function nameAll(chosen, names) {
   const unknown = chosen.filter(({ principal_id: who }) => !names.has(who));
   const found = await Promise.all(unknown.map(({ principal_type: kind, principal_id: who }) => (kind === 'user' ? sharing.person(who).catch(() => null) : null)));
   unknown.forEach(({ principal_id: who }, index) => names.set(who, found[index]?.name ?? 'Somebody who is gone'));
 }
 
-function peopleChooser({ names, groups, chosen, change, writers = false }) {
+export function peopleChooser({ names, groups, chosen, change, writers = false }) {
   const list = h('ul.rows', { 'aria-label': 'They may read it' });
   const found = h('ul.rows', { 'aria-label': 'Found' });
   const note = h('p.muted', { role: 'status' });

@@ -11,6 +11,7 @@ let asked = 0;
 let refreshTimer = 0;
 let nav = null;
 let drawer = null;
+let rooms = null;
 let actions = null;
 let endSubscription = () => {};
 
@@ -19,6 +20,8 @@ export function createSidebar(given) {
   actions = given;
   nav = h('div.chat-list', { role: 'group', 'aria-label': 'Chats' });
   drawer = h('div.folders');
+  rooms = h('div.channels', { hidden: true });
+  if (hasPlace('channels')) part(import('./channel-list.js')).then(({ showChannels }) => showChannels(rooms)).catch(failed);
   endSubscription();
   endSubscription = watch(['chats', 'pinned', 'chatId', 'place', 'active', 'moreChats', 'folders', 'tag'], render);
   const options = iconButton('more', 'Folders and tags', () => listMenu(options), { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
@@ -41,7 +44,7 @@ export function createSidebar(given) {
       h('button.side-action', { type: 'button', onclick: actions.search }, icon('search'), h('span', {}, 'Search'), h('kbd', {}, 'Ctrl K')),
       hasPlace('notes') && h('a.side-action', { href: '/notes', 'data-route': true }, icon('file'), h('span', {}, 'Notes')),
     ),
-    h('nav.sidebar-scroll', { 'aria-label': 'Chats', onkeydown: walkList, onpointerdown: hold, ondragstart: drag, ondragover: allowDrop, ondrop: (event) => drop(event, null) }, drawer, nav),
+    h('nav.sidebar-scroll', { 'aria-label': 'Chats', onkeydown: walkList, onpointerdown: hold, ondragstart: drag, ondragover: allowDrop, ondrop: (event) => drop(event, null) }, rooms, drawer, nav),
     h('div.sidebar-foot', {}, account),
   );
 }
@@ -282,7 +285,7 @@ function release() {
 }
 
 function drag(event) {
-  const dragged = event.target.closest?.('.chat-row');
+  const dragged = event.target.closest?.('.chat-row:not(.channel-row)');
   if (!dragged) return;
   waiting ??= new Set();
   dragging = true;
