@@ -122,6 +122,18 @@ export const channels = {
   },
 };
 
+const target = (name, what = '') => `/api/v1/notifications/targets${name === null ? '' : `/${id(name)}`}${what}`;
+
+export const targets = {
+  events: () => get('/api/v1/notifications/events'),
+  list: () => get(target(null)),
+  create: (form) => post(target(null), form),
+  update: (name, changes) => put(target(name), changes),
+  makeDefault: (name) => put(target(name, '/default'), {}),
+  test: (name) => post(target(name, '/test')),
+  remove: (name) => remove(target(name)),
+};
+
 export const memories = {
   list: () => get('/api/v1/memories/'),
   search: (text) => post('/api/v1/memories/search', { query: text, limit: 100 }),

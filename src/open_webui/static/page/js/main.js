@@ -260,6 +260,7 @@ function receive(envelope, acknowledge) {
   }
   if (data.type === 'request:interaction:done') questions?.then(({ over }) => over(data.data?.interaction_id));
   if (data.type === 'notification') toast(String(data.data?.content ?? ''), data.data?.type === 'error' ? 'error' : 'info');
+  if (data.type === 'calendar:alert' && data.data) part(import('./views/reminder.js')).then(({ remind }) => remind(data.data)).catch(failed);
   if (data.type === 'chat:title' && chatId && typeof data.data === 'string') list.retitle(chatId, data.data);
   if (data.type === 'chat:active' && chatId) list.setActive(chatId, Boolean(data.data?.active));
   if (data.type === 'chat:list') {
