@@ -18,7 +18,7 @@ QUIET = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 )  # fmt: skip
 # How long a page may take to show what is expected, in milliseconds: the tests of other processors' seconds run beside it.
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=60_000)
 # How long pages may go on to ask when their silence is waited for.
 SILENCE_SECONDS = 60
 # The browser's own line for a refused request, which comes beside the line with its address; and what it says of a page that is
