@@ -5,7 +5,7 @@ import { button, clear, confirmDialog, failed, h, icon, iconButton, openDialog, 
 import { turns } from '../order.js';
 import { set, state } from '../state.js';
 import { channelsSoon, hear, isShown, seen } from './channel-list.js';
-import { opener, said, style } from './frame.js';
+import { opener, said, style, titles } from './frame.js';
 import { paged } from './paged.js';
 import { Room } from './room.js';
 
@@ -33,8 +33,13 @@ export async function openChannel(channelId, { navigate }) {
     thread.input?.focus();
   };
   const room = new Room(channel, null, { thread: (message) => openThread(message).catch(failed), left: () => {} });
-  const title = h('h1.place-title', {}, name);
-  const more = iconButton('more', 'Options for this channel', () => openMenu(more, menuOf(channel, { navigate, isNow })), { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
+  const title = titles(name);
+  const more = iconButton('more', 'Options for this channel', () => openMenu(more, menuOf(channel, { navigate, named })), { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
+  const named = (now) => {
+    name = now;
+    title.set(now);
+    if (isNow()) set({ placeTitle: now });
+  };
   const people = button(String(channel.user_count ?? ''), () => showPeople(channel).catch(failed), { 'aria-haspopup': 'dialog', 'aria-label': `People: ${channel.user_count ?? ''}`, 'data-small': true }, 'users');
   const look = () => {
     if (isShown(channelId)) seen(channelId);
@@ -56,9 +61,7 @@ export async function openChannel(channelId, { navigate }) {
     });
     const changed = now.write_access !== channel.write_access;
     Object.assign(channel, now);
-    name = nameOf(channel, state.user.id);
-    title.textContent = name;
-    if (isNow()) set({ placeTitle: name });
+    named(nameOf(channel, state.user.id));
     if (changed) navigate(location.pathname);
   };
   const again = () => {
@@ -70,7 +73,7 @@ export async function openChannel(channelId, { navigate }) {
   const deaf = hear(heard);
   const visible = () => document.visibilityState === 'visible' && look();
   document.addEventListener('visibilitychange', visible);
-  const element = h('div.app-main', {}, h('header.topbar', {}, opener(), title, channel.description && h('span.muted.channel-about', {}, channel.description), h('div.spacer'), people, more), h('main.place.channel', { id: 'main', tabindex: -1, onkeydown: (event) => event.key === 'Escape' && thread && !document.querySelector('[popover]:popover-open, dialog[open]') && close() }, room.element, beside));
+  const element = h('div.app-main', {}, h('header.topbar', {}, opener(), title.shown, channel.description && h('span.muted.channel-about', {}, channel.description), h('div.spacer'), people, more), h('main.place.channel', { id: 'main', tabindex: -1, onkeydown: (event) => event.key === 'Escape' && thread && !document.querySelector('[popover]:popover-open, dialog[open]') && close() }, title.heading, room.element, beside));
   await room.load();
   return {
     element,
@@ -90,13 +93,13 @@ export async function openChannel(channelId, { navigate }) {
 
 // ---- what one does with a channel ------------------------------------------------------------------------------------
 
-function menuOf(channel, { navigate, isNow }) {
+function menuOf(channel, { navigate, named }) {
   const guard = (work) => () => work().catch(failed);
   const group = channel.type === 'group';
   return [
     { label: 'Pinned messages', icon: 'pin', action: guard(() => showPinned(channel)) },
     { label: channel.is_channel_muted ? 'Tell me of new messages' : 'Mute', icon: 'bell', action: guard(() => mute(channel)) },
-    channel.is_manager && channel.type !== 'dm' && { label: 'Rename', icon: 'pencil', action: guard(() => rename(channel, isNow)) },
+    channel.is_manager && channel.type !== 'dm' && { label: 'Rename', icon: 'pencil', action: guard(() => rename(channel, named)) },
     channel.is_manager && channel.type === null && { label: 'Who may take part', icon: 'lock', action: guard(() => share(channel)) },
     channel.is_manager && group && { label: 'Add people', icon: 'plus', action: guard(() => addPeople(channel)) },
     null,
@@ -117,7 +120,7 @@ async function mute(channel) {
   toast(channel.is_channel_muted ? 'You are not told of new messages here.' : 'You are told of new messages here.');
 }
 
-async function rename(channel, isNow) {
+async function rename(channel, named) {
   const work = async (name) => {
     await channels.update(channel.id, { name, description: channel.description });
     return name;
@@ -126,9 +129,7 @@ async function rename(channel, isNow) {
   if (!name) return;
   channel.name = name;
   channelsSoon();
-  if (!isNow()) return;
-  document.querySelector('.place-title').textContent = name;
-  set({ placeTitle: name });
+  named(name);
 }
 
 async function share(channel) {

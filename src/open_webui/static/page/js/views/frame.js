@@ -4,6 +4,18 @@ import { isOpen, toggle } from './sidebar.js';
 
 export const opener = () => iconButton('menu', 'Show the chat list', () => toggle(true), { 'data-opens-sidebar': true, 'aria-controls': 'sidebar', 'aria-expanded': String(isOpen()) });
 
+// A name in the head, and as the heading of what stands below it.
+export function titles(text) {
+  const shown = h('p.place-title', { 'aria-hidden': 'true' });
+  const heading = h('h1.visually-hidden');
+  const set = (now) => {
+    shown.textContent = now;
+    heading.textContent = now;
+  };
+  set(text);
+  return { shown, heading, set };
+}
+
 const sheets = new Map();
 export function style(name) {
   if (!sheets.has(name)) {

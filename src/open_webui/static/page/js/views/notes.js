@@ -7,7 +7,7 @@ import { turns } from '../order.js';
 import { draft, unsent } from '../prefs.js';
 import * as socket from '../socket.js';
 import { set, state } from '../state.js';
-import { opener, said, style } from './frame.js';
+import { opener, said, style, titles } from './frame.js';
 import { openAccess } from './sharing.js';
 
 const PAGE = 30;
@@ -73,7 +73,8 @@ function openList(navigate) {
     );
   };
   const create = button('New note', () => newNote(navigate).catch(failed), { 'data-kind': 'primary' }, 'plus');
-  const element = h('div.app-main', {}, h('header.topbar', {}, opener(), h('h1.place-title', {}, 'Notes'), h('div.spacer'), create), h('main.place', { id: 'main', tabindex: -1 }, h('div.place-inner', {}, h('div.place-tools', {}, search, view), rows, note, more)));
+  const { shown, heading } = titles('Notes');
+  const element = h('div.app-main', {}, h('header.topbar', {}, opener(), shown, h('div.spacer'), create), h('main.place', { id: 'main', tabindex: -1 }, heading, h('div.place-inner', {}, h('div.place-tools', {}, search, view), rows, note, more)));
   again();
   return { element, title: 'Notes', leave: () => clearTimeout(timer) };
 }
@@ -145,7 +146,7 @@ async function openNote(noteId, navigate) {
   sync.about = title.heard;
   const more = iconButton('more', 'Options for this note', () => openMenu(more, menuOf(row, { navigate, isNow })), { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
   clear(place, h('p.muted', { role: 'status' }, 'Loading…'));
-  const element = h('div.app-main', {}, h('header.topbar', {}, opener(), h('a.icon-button', { href: '/notes', 'data-route': true, 'aria-label': 'All notes', title: 'All notes' }, icon('left')), h('h1.visually-hidden', {}, row.title || 'Note'), h('div.spacer'), people, status, more), h('main.place.note', { id: 'main', tabindex: -1 }, bar, h('div.place-inner', {}, title, place)));
+  const element = h('div.app-main', {}, h('header.topbar', {}, opener(), h('a.icon-button', { href: '/notes', 'data-route': true, 'aria-label': 'All notes', title: 'All notes' }, icon('left')), h('div.spacer'), people, status, more), h('main.place.note', { id: 'main', tabindex: -1 }, h('h1.visually-hidden', {}, row.title || 'Note'), bar, h('div.place-inner', {}, title, place)));
   told.state(socket.isConnected() ? 'saved' : 'offline');
   return {
     element,
