@@ -10,7 +10,7 @@ from playwright.async_api import Browser, expect
 from tests.support import browser as browsers
 from tests.support import official_frontend as official
 from tests.support.browser import Complaints
-from tests.support.page import EMAIL, PASSWORD, Visit
+from tests.support.page import BOB, EMAIL, PASSWORD, Pair, Visit, signed_up
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 
@@ -43,12 +43,29 @@ async def visit(browser: Browser, server: Server, upstream: Upstream, complaints
     context = await browser.new_context(
         viewport={"width": 1280, "height": 820}, permissions=["clipboard-read", "clipboard-write"]
     )
-    form = {"name": "Ada Lovelace", "email": EMAIL, "password": PASSWORD}
-    assert (await context.request.post(f"{server.url}/api/v1/auths/signup", data=form)).ok
+    await signed_up(context, server, "Ada Lovelace", EMAIL)
     page = await browsers.open_page(context, complaints, server.url)
     await expect(page.get_by_role("heading", name="Hello, Ada")).to_be_visible()
     yield Visit(page, context, server, upstream, complaints)
     await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def pair(browser: Browser, server: Server, upstream: Upstream, complaints: Complaints) -> AsyncIterator[Pair]:
+    """Ada, the administrator, and Bob, each in a browser of their own, at the same server."""
+    del upstream
+    ada, bob = [await browser.new_context(viewport={"width": 1280, "height": 820}) for _ in range(2)]
+    await signed_up(ada, server, "Ada Lovelace", EMAIL)
+    person = {"name": "Bob Byte", "email": BOB, "password": PASSWORD, "role": "user"}
+    assert (await ada.request.post(f"{server.url}/api/v1/auths/add", data=person)).ok
+    given = {"email": BOB, "password": PASSWORD}
+    assert (await bob.request.post(f"{server.url}/api/v1/auths/signin", data=given)).ok
+    pages = [await browsers.open_page(each, complaints, server.url) for each in (ada, bob)]
+    for page in pages:
+        await expect(page.get_by_label("Your message")).to_be_visible()
+    yield Pair(*pages, server, complaints)
+    for each in (ada, bob):
+        await each.close()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.async_api import APIRequestContext, Browser, BrowserContext, Locator, Page, expect
 
 from tests.support import browser as browsers
 from tests.support.browser import Complaints
@@ -269,6 +269,31 @@ async def documents_attached(page: Page) -> None:
     await expect(page.locator("[data-state=failed]")).to_be_visible(timeout=60_000)
 
 
+async def note(page: Page) -> None:
+    await expect(page.get_by_role("textbox", name="Text of the note")).to_contain_text("A title")
+
+
+async def thread(page: Page) -> None:
+    await page.get_by_role("button", name="1 answer").click()
+    await expect(page.get_by_label("Your answer")).to_be_visible()
+
+
+async def reactions(page: Page) -> None:
+    await page.locator(".said").first.hover()
+    if await page.get_by_label("React to Ada").first.is_visible():
+        await page.get_by_label("React to Ada").first.click()
+    else:
+        await page.get_by_label("Options for the message of Ada").first.click()
+        await page.get_by_role("menuitem", name="React").click()
+    await expect(page.get_by_role("menuitemcheckbox", name="heart")).to_be_visible()
+
+
+async def new_channel(page: Page) -> None:
+    await show_list(page)
+    await page.get_by_role("button", name="New channel").click()
+    await expect(page.get_by_role("dialog", name="New channel")).to_be_visible()
+
+
 async def diagrams(page: Page) -> None:
     await expect(page.get_by_role("group", name="Diagram")).to_be_visible()
     await expect(page.get_by_text("This diagram can’t be drawn")).to_be_visible()
@@ -414,6 +439,12 @@ VIEWS = {
     "knowledge base, shared": View(steps=knowledge_shared),
     "own model": View(steps=own_model),
     "tool, written": View(steps=tool_written, dirty=True),
+    "notes": View("/notes"),
+    "note": View("/notes/one", note),
+    "channel": View("/channels/one"),
+    "channel, thread": View("/channels/one", thread),
+    "channel, reactions": View("/channels/one", reactions),
+    "new channel": View(steps=new_channel),
     "documentation": View("/static/manual.html?README.md", signed_in=False),
     **{
         f"settings, {name}": tab(name)
@@ -425,6 +456,7 @@ VIEWS = {
             "Tools",
             "Own models",
             "Prompts",
+            "Notifications",
             "Archived chats",
             "Your data",
             "Connections",
@@ -474,6 +506,8 @@ async def office(
         OPENAI_API_KEYS="sk-1",
         ENABLE_SIGNUP="true",
         ENABLE_API_KEYS="true",
+        ENABLE_CHANNELS="true",
+        ENABLE_USER_WEBHOOKS="true",
     ).start()
     # What moves is half transparent for a moment, and has another contrast then.
     contexts = {
@@ -514,10 +548,29 @@ async def office(
     ids["/s/rich"] = f"/s/{shared['share_id']}"
     anyone = {"access_grants": [{"principal_type": "anyone", "principal_id": "*", "permission": "read"}]}
     assert (await request.post(f"{server.url}/api/v1/chats/shared/{rich}/access/update", data=anyone)).ok
+    ids |= await places(request, server)
     await page.close()
     yield Office(server, contexts, ids)
     for context in contexts.values():
         await context.close()
+
+
+async def places(request: APIRequestContext, server: Server) -> dict[str, str]:
+    """A note, and a channel with a thread; and a place where notifications go. The addresses of the two."""
+
+    async def post(path: str, data: dict[str, Any]) -> Any:
+        reply = await request.post(f"{server.url}/api/v1{path}", data=data)
+        assert reply.ok, await reply.text()
+        return await reply.json()
+
+    note = await post("/notes/create", {"title": "One", "data": {"content": {"md": MARKDOWN}}})
+    channel = await post("/channels/create", {"name": "harbour", "description": "About ships"})
+    said = f"/channels/{channel['id']}/messages"
+    first = await post(f"{said}/post", {"content": "When does it *sail*?"})
+    await post(f"{said}/post", {"content": "At noon.", "parent_id": first["id"]})
+    await post(f"{said}/{first['id']}/reactions/add", {"name": "heart"})
+    await post("/notifications/targets", {"id": "here", "type": "page", "events": ["chat.failed"]})
+    return {"/notes/one": f"/notes/{note['id']}", "/channels/one": f"/channels/{channel['id']}"}
 
 
 async def check(page: Page, name: str, size: str) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.support.page import Visit, menu, settings
+from tests.support.pictures import png
 
 pytestmark = [
     pytest.mark.e2e,
@@ -58,6 +59,13 @@ async def test_a_chat_is_saved_in_three_forms_and_comes_in_again(visit: Visit) -
     await expect(page.get_by_role("button", name="Import chats")).to_be_focused()
     await page.keyboard.press("Escape")
     await expect(page.locator(".chat-title")).to_have_text(["Out: and in?"] * 2)
+    # A picture goes along in the file.
+    picture = {"name": "a.png", "mimeType": "image/png", "buffer": png(1, 3_000)}
+    await page.locator(".composer input[type=file]").set_input_files(picture)
+    await visit.chat("And this", "echo")
+    _, text = await exported(page, "JSON")
+    assert "data:image/png;base64," in text
+    assert "/api/v1/files/" not in text
 
 
 async def test_an_import_says_what_was_repaired_and_what_is_no_export(visit: Visit) -> None:

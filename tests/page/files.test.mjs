@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { asJson, asMarkdown, asText, fileName } from '../../src/open_webui/static/page/js/exports.js';
+import { asJson, asMarkdown, asText, fileName, withFiles } from '../../src/open_webui/static/page/js/exports.js';
 import { readExport } from '../../src/open_webui/static/page/js/imports.js';
 
 const history = {
@@ -76,4 +76,19 @@ test('a chat of ChatGPT: nodes without words are left out, and the tree holds', 
 test('a chat of ChatGPT whose nodes go in a circle', () => {
   const mapping = Object.fromEntries([node('a', 'b', 'system', ['']), node('b', 'a', 'system', ['']), node('q', 'a', 'user', ['Hi'])]);
   assert.equal(readExport(JSON.stringify([{ mapping, current_node: 'nowhere' }])).chats[0].chat.history.messages.q.parentId, null);
+});
+
+test('an export has its pictures and files in it, each read once', async () => {
+  const [one, two, gone] = ['1', '2', '3'].map((n) => `00000000-0000-4000-8000-00000000000${n}`);
+  const address = (id) => `/api/v1/files/${id}/content`;
+  const asked = [];
+  const given = { title: 'T', files: [{ type: 'file', id: two, url: two, name: 'a.txt' }], messages: [{ content: `![x](${address(one)}) https://other.example${address(one)}`, files: [{ type: 'image', url: address(one) }, { type: 'image', url: gone }] }], n: 1, none: null };
+  const { chat, lost } = await withFiles(given, async (id) => {
+    asked.push(id);
+    return id === gone ? null : `data:x;base64,${id.at(-1)}`;
+  });
+  assert.deepEqual(asked, [two, one, gone]);
+  assert.equal(lost, 1);
+  assert.deepEqual(chat, { title: 'T', files: [{ type: 'file', id: two, url: 'data:x;base64,2', name: 'a.txt' }], messages: [{ content: `![x](data:x;base64,1) https://other.example${address(one)}`, files: [{ type: 'image', url: 'data:x;base64,1' }, { type: 'image', url: gone }] }], n: 1, none: null });
+  assert.equal(given.files[0].url, two);
 });

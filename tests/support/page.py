@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from playwright.async_api import BrowserContext, Locator, Page, expect
 
@@ -56,6 +57,12 @@ async def sign_up(page: Page, name: str, email: str) -> None:
     await page.keyboard.press("Enter")
 
 
+async def signed_up(context: BrowserContext, server: Server, name: str, email: str) -> None:
+    """A browser in which somebody has an account and is signed in, before it shows a page."""
+    form = {"name": name, "email": email, "password": PASSWORD}
+    assert (await context.request.post(f"{server.url}/api/v1/auths/signup", data=form)).ok
+
+
 async def menu(page: Page, item: str) -> None:
     """One item of the menu of the open chat."""
     await page.locator(".topbar").get_by_label("Options for this chat").click()
@@ -96,3 +103,20 @@ class Visit:
         await expect(running(self.page)).to_have_count(0)
         await expect(self.page).to_have_url(re.compile("/c/"))
         await expect(self.page.get_by_label("Copy answer").last).to_be_attached()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two people in two browsers: an administrator and somebody else."""
+
+    ada: Page
+    bob: Page
+    server: Server
+    complaints: Complaints
+
+    async def api(self, page: Page, path: str, **body: Any) -> Any:
+        """What the server answers to one of them; a POST where there is a body."""
+        request, url = page.context.request, f"{self.server.url}/api/v1{path}"
+        reply = await (request.post(url, data=body) if body else request.get(url))
+        assert reply.ok, await reply.text()
+        return await reply.json()

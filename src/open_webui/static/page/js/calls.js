@@ -69,6 +69,71 @@ export const knowledge = {
   removeFile: (baseId, fileId) => post(`/api/v1/knowledge/${id(baseId)}/file/remove`, { file_id: fileId }),
 };
 
+const note = (noteId, what = '') => `/api/v1/notes/${id(noteId)}${what}`;
+const noteVersion = (noteId, version) => get(note(noteId, `/history/${id(version)}`)).then(({ snapshot }) => snapshot.content?.md ?? '');
+
+export const notes = {
+  search: (text, view, page, signal) => get(`/api/v1/notes/search?${new URLSearchParams({ query: text, view_option: view, page })}`, { signal }),
+  pinned: () => get('/api/v1/notes/pinned'),
+  create: (title) => post('/api/v1/notes/create', { title }),
+  get: (noteId) => get(note(noteId)),
+  rename: (noteId, title) => post(note(noteId, '/update'), { title }),
+  pin: (noteId) => post(note(noteId, '/pin')),
+  allow: (noteId, grants) => post(note(noteId, '/access/update'), { access_grants: grants }),
+  remove: (noteId) => remove(note(noteId, '/delete')),
+  chat: (noteId) => get(note(noteId, '/chat')),
+  history: (noteId, page) => get(note(noteId, `/history?page=${page}`)),
+  diff: async (noteId, from) => {
+    const [before, { data }] = await Promise.all([noteVersion(noteId, from), notes.get(noteId)]);
+    return { content_diff: before === data.content.md ? '' : diffOf(before, data.content.md).join('\n'), line_endings_only: false };
+  },
+  restore: (noteId, version) => post(note(noteId, `/history/${id(version)}/restore`)),
+};
+
+const channel = (channelId, what = '') => `/api/v1/channels/${id(channelId)}${what}`;
+const message = (channelId, messageId, what = '') => channel(channelId, `/messages/${id(messageId)}${what}`);
+
+export const channels = {
+  list: () => get('/api/v1/channels/'),
+  get: (channelId) => get(channel(channelId)),
+  create: (form) => post('/api/v1/channels/create', form),
+  update: (channelId, form) => post(channel(channelId, '/update'), form),
+  allow: (channelId, grants) => post(channel(channelId, '/access/update'), { access_grants: grants }),
+  remove: (channelId) => remove(channel(channelId, '/delete')),
+  members: (channelId, text, page) => get(channel(channelId, `/members?query=${id(text)}&page=${page}`)),
+  add: (channelId, people) => post(channel(channelId, '/update/members/add'), people),
+  drop: (channelId, userId) => post(channel(channelId, '/update/members/remove'), { user_ids: [userId] }),
+  mute: (channelId, on) => post(channel(channelId, '/members/mute'), { is_channel_muted: on }),
+  putAway: (channelId) => post(channel(channelId, '/members/active'), { is_active: false }),
+  // parentId: whose thread; null: what is in none. The newest first.
+  messages: (channelId, parentId, skip, limit) => get(channel(channelId, `/messages${parentId ? `/${id(parentId)}/thread` : ''}?skip=${skip}&limit=${limit}`)),
+  pinned: (channelId, page) => get(channel(channelId, `/messages/pinned?page=${page}`)),
+  data: (channelId, messageId) => get(message(channelId, messageId, '/data')),
+  say: (channelId, form) => post(channel(channelId, '/messages/post'), form),
+  change: (channelId, messageId, content) => post(message(channelId, messageId, '/update'), { content }),
+  unsay: (channelId, messageId) => remove(message(channelId, messageId, '/delete')),
+  pin: (channelId, messageId, on) => post(message(channelId, messageId, '/pin'), { is_pinned: on }),
+  react: (channelId, messageId, name, on) => post(message(channelId, messageId, `/reactions/${on ? 'add' : 'remove'}`), { name }),
+  // A file that nobody reads but people.
+  upload: (file) => {
+    const form = new FormData();
+    form.append('file', file);
+    return post('/api/v1/files/?process=false', form);
+  },
+};
+
+const target = (name, what = '') => `/api/v1/notifications/targets${name === null ? '' : `/${id(name)}`}${what}`;
+
+export const targets = {
+  events: () => get('/api/v1/notifications/events'),
+  list: () => get(target(null)),
+  create: (form) => post(target(null), form),
+  update: (name, changes) => put(target(name), changes),
+  makeDefault: (name) => put(target(name, '/default'), {}),
+  test: (name) => post(target(name, '/test')),
+  remove: (name) => remove(target(name)),
+};
+
 export const memories = {
   list: () => get('/api/v1/memories/'),
   search: (text) => post('/api/v1/memories/search', { query: text, limit: 100 }),

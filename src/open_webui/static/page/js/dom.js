@@ -94,6 +94,12 @@ export async function part(loading) {
   }
 }
 
+export function saveFile(name, text, type) {
+  const address = URL.createObjectURL(new Blob([text], { type }));
+  h('a', { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
 // ---- clipboard -----------------------------------------------------------------------------------------------------
 
 export async function copy(text) {

@@ -1,11 +1,12 @@
 // Starts the page: configuration, session, then what the address names. Everything that connects the parts is here.
 import * as api from './api.js';
 import * as talk from './conversation.js';
-import { announce, clear, failed, h, overlayOpen, part, toast } from './dom.js';
+import { announce, clear, closeDialogsOfChat, failed, h, overlayOpen, part, toast } from './dom.js';
 import { forgetOwnParams } from './own.js';
-import { draft, sidebar as rememberedSidebar } from './prefs.js';
+import { draft, sidebar as rememberedSidebar, unsent } from './prefs.js';
+import { turns } from './order.js';
 import * as socket from './socket.js';
-import { isAdmin, set, state, unwatchAll } from './state.js';
+import { hasPlace, isAdmin, set, state, unwatchAll, watch } from './state.js';
 import { createChatView, forgetSettledModel } from './views/chat.js';
 import { settleModel } from './views/models.js';
 import { openSearch } from './views/search.js';
@@ -16,6 +17,13 @@ const root = document.getElementById('app');
 const tabs = 'BroadcastChannel' in window ? new BroadcastChannel('session') : null;
 let token = null;
 let view = null;
+// What stands in its place: notes, or a channel. {element, leave()}
+let other = null;
+const places = turns();
+const PLACES = {
+  notes: async (id, actions) => (await part(import('./views/notes.js'))).openNotes(id, actions),
+  channels: async (id, actions) => (await part(import('./views/channel.js'))).openChannel(id, actions),
+};
 // What asks for a tool; loaded with the first question.
 let questions = null;
 let leavePending = () => {};
@@ -68,6 +76,7 @@ async function signedIn(session) {
 function leave() {
   socket.disconnect();
   unwatchAll();
+  leavePlace();
   view = null;
   talk.forget();
   forgetOwnParams();
@@ -121,6 +130,7 @@ function showApp() {
   const aside = list.createSidebar(actions);
   clear(root, aside, h('div.scrim', { onclick: () => list.toggle(false) }), view.element);
   aside.inert = !list.isOpen();
+  watch(['placeTitle'], () => state.placeTitle && (document.title = `${state.placeTitle} · ${state.config.name}`));
   socket.connect({ token: () => token, config: state.config, handlers: { event: receive, connected, reconnected, accessChanged } });
   // With the connection, so that no change falls between list and events; without one, a moment later.
   list.refreshSoon();
@@ -176,7 +186,51 @@ function navigate(address) {
   route();
 }
 
+// Notes or channels, in the place of the chat, which stays as it is behind them.
+async function openPlace(name, id) {
+  const isNow = places.begin();
+  let next;
+  try {
+    next = await PLACES[name](id, { navigate });
+  } catch (error) {
+    if (!isNow()) return;
+    failed(error);
+    navigate(name === 'notes' && id ? '/notes' : '/');
+    return;
+  }
+  if (!isNow() || !view) {
+    next.leave();
+    return;
+  }
+  closeDialogsOfChat();
+  show(next);
+  set({ place: name, placeId: id, placeTitle: next.title });
+  next.shown?.();
+}
+
+function show(next) {
+  const before = other;
+  (before?.element ?? view.element).replaceWith((next ?? view).element);
+  other = next;
+  before?.leave();
+}
+
+function leavePlace() {
+  places.begin();
+  if (!other) return;
+  if (view) show(null);
+  set({ place: null, placeId: null, placeTitle: null });
+  view?.showHead();
+}
+
 function route() {
+  const [, place, placeId] = /^\/(\w+)(?:\/([^/]+))?$/.exec(location.pathname) ?? [];
+  if (Object.hasOwn(PLACES, place ?? '') && hasPlace(place)) {
+    list.closeIfNarrow();
+    openPlace(place, placeId && decodeURIComponent(placeId));
+    return;
+  }
+  leavePlace();
   const chat = /^\/c\/([^/]+)$/.exec(location.pathname);
   list.closeIfNarrow();
   if (chat) {
@@ -206,6 +260,7 @@ function receive(envelope, acknowledge) {
   }
   if (data.type === 'request:interaction:done') questions?.then(({ over }) => over(data.data?.interaction_id));
   if (data.type === 'notification') toast(String(data.data?.content ?? ''), data.data?.type === 'error' ? 'error' : 'info');
+  if (data.type === 'calendar:alert' && data.data) part(import('./views/reminder.js')).then(({ remind }) => remind(data.data)).catch(failed);
   if (data.type === 'chat:title' && chatId && typeof data.data === 'string') list.retitle(chatId, data.data);
   if (data.type === 'chat:active' && chatId) list.setActive(chatId, Boolean(data.data?.active));
   if (data.type === 'chat:list') {
@@ -220,6 +275,8 @@ function receive(envelope, acknowledge) {
 function connected() {
   list.refresh();
   talk.refetch();
+  const kept = unsent.of(state.user.id);
+  if (kept.length) part(import('./note-sync.js')).then(({ sendKept }) => sendKept(kept, { link: socket, store: unsent, refused: (why) => toast(`What was written in a note could not be stored: ${why}`, 'error') })).catch(failed);
 }
 
 async function reconnected() {
@@ -234,6 +291,7 @@ async function reconnected() {
   loadModels();
   if (talk.conversation.chatId) socket.emitChat(talk.conversation.chatId, 'join');
   talk.refetch();
+  other?.connected?.();
 }
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

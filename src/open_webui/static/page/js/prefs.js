@@ -58,3 +58,10 @@ export const draft = {
   get: (chatId) => session.getItem(`draft:${chatId ?? 'new'}`) ?? '',
   set: (chatId, text) => (text ? session.setItem(`draft:${chatId ?? 'new'}`, text) : session.removeItem(`draft:${chatId ?? 'new'}`)),
 };
+
+// What was written into notes and is not known to be stored, by note:PERSON:NOTE:TAB; it survives the tab.
+export const unsent = {
+  get: (key) => lasting.getItem(key) ?? '',
+  set: (key, text) => (text ? lasting.setItem(key, text) : lasting.removeItem(key)),
+  of: (userId) => Object.keys(lasting).filter((key) => key.startsWith(`note:${userId}:`)).map((key) => ({ key, noteId: key.split(':')[2], text: lasting.getItem(key) })),
+};

@@ -6,8 +6,8 @@ const HEARTBEAT_MS = 30_000;
 
 let socket = null;
 let heartbeat = 0;
-// What parts of the page listen to besides, by the event's name.
-const others = new Map();
+// What parts of the page listen to besides: [event, listener].
+const others = [];
 
 // handlers: {event(envelope), connected(), reconnected(), accessChanged()}
 export function connect({ token, config, handlers }) {
@@ -38,11 +38,21 @@ export function connect({ token, config, handlers }) {
   heartbeat = setInterval(() => socket?.connected && socket.emit('heartbeat', {}), config.features?.websocket_heartbeat_interval ?? HEARTBEAT_MS);
 }
 
-// From now on, one listener an event: also after the connection was made anew.
+// From now on: also after the connection was made anew.
 export function listenTo(name, listener) {
-  others.set(name, listener);
+  others.push([name, listener]);
   socket?.on(name, listener);
 }
+
+// What the server answers; of an event that it answers with nothing, nothing is waited for. patience: in milliseconds.
+export function emit(name, data, patience) {
+  if (!socket?.connected) return Promise.reject(new Error('There is no live connection to the server.'));
+  if (patience) return socket.timeout(patience).emitWithAck(name, data);
+  socket.emit(name, data);
+  return Promise.resolve();
+}
+
+export const isConnected = () => socket?.connected === true;
 
 export function reconnect() {
   socket?.connect();

@@ -12,9 +12,15 @@ export const state = {
   pinned: [],
   moreChats: false,
   folders: [],
+  // Null until they are loaded.
+  channels: null,
   tag: null,
   active: new Set(),
   chatId: null,
+  // Beside chats: notes or channels, with which is open, and what it is called. Null: the chats.
+  place: null,
+  placeId: null,
+  placeTitle: null,
   connected: false,
   // What models may call, and what takes part in answers. Null until they are loaded.
   tools: null,
@@ -74,5 +80,8 @@ export function may(name) {
   const [section, permission] = name.split('.');
   return isAdmin() || state.user?.permissions?.[section]?.[permission] !== false;
 }
+
+// Whether notes or channels are there for this person.
+export const hasPlace = (name) => state.config.features?.[`enable_${name}`] === true && may(`features.${name}`);
 
 export const isAdmin = () => state.user?.role === 'admin';

@@ -1,23 +1,42 @@
 // What one does with a chat now and then: take it along as a file, give it tags, put it into a folder.
 import * as api from '../api.js';
 import { folders, tags } from '../calls.js';
-import { clear, failed, freshId, h, icon, iconButton, openDialog, promptDialog, toast } from '../dom.js';
-import { asJson, asMarkdown, asText, fileName } from '../exports.js';
+import { clear, failed, freshId, h, icon, iconButton, openDialog, promptDialog, saveFile, toast } from '../dom.js';
+import { asJson, asMarkdown, asText, fileName, withFiles } from '../exports.js';
 import { inOrder } from '../order.js';
 import { modelName, state } from '../state.js';
 import { filterBy, foldersChanged, putInto, refreshSoon } from './sidebar.js';
 
+// A file of this server as a data: URL; null where it is gone, or not for this person.
+async function dataOf(fileId) {
+  const reply = await fetch(`/api/v1/files/${api.id(fileId)}/content`, { credentials: 'same-origin' }).catch(() => null);
+  if (!reply?.ok) return null;
+  const blob = await reply.blob();
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(new Error('A file of this chat could not be read.'));
+    reader.readAsDataURL(blob);
+  });
+}
+
+async function whole(given) {
+  const { chat, lost } = await withFiles(given, dataOf);
+  if (lost) toast(`${lost} of its files could not be had and ${lost === 1 ? 'is' : 'are'} not in it.`, 'error');
+  return asJson(chat);
+}
+
 const KINDS = [
   { label: 'Markdown', detail: 'The shown branch, to read and to edit.', ending: 'md', type: 'text/markdown', write: asMarkdown },
   { label: 'Plain text', detail: 'The shown branch, without marks.', ending: 'txt', type: 'text/plain', write: asText },
-  { label: 'JSON', detail: 'All of it, with its branches, to be imported again. Its pictures stay on this server.', ending: 'json', type: 'application/json', write: asJson },
+  { label: 'JSON', detail: 'All of it, with its branches, pictures and files, to be imported again.', ending: 'json', type: 'application/json', write: whole },
 ];
 
 export function openExport({ id }) {
   const save = (kind) => async () => {
     try {
       const chat = await api.chats.get(id);
-      download(fileName(chat.title, kind.ending), kind.write(chat, modelName), kind.type);
+      saveFile(fileName(chat.title, kind.ending), await kind.write(chat, modelName), kind.type);
       dialog.close();
     } catch (error) {
       failed(error);
@@ -26,12 +45,6 @@ export function openExport({ id }) {
   const choice = (kind) => h('button.kind', { type: 'button', onclick: save(kind) }, icon('download'), h('span.row-main', {}, h('span', {}, kind.label), h('span.muted', {}, kind.detail)));
   const dialog = openDialog({ title: 'Export chat', className: 'dialog-small', content: h('div.kinds', {}, KINDS.map(choice)) });
   dialog.querySelector('.kind').focus();
-}
-
-function download(name, text, type) {
-  const address = URL.createObjectURL(new Blob([text], { type }));
-  h('a', { href: address, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
 // ---- tags ----------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ export function createChatView(actions) {
     const said = conversation.temporary ? 'Temporary chat: nothing of it is stored, and it is gone when you leave it.' : 'Models make mistakes. Check what matters.';
     if (finePrint.textContent !== said) finePrint.textContent = said;
     title.textContent = conversation.title || 'New chat';
-    document.title = conversation.title ? `${conversation.title} · ${state.config.name}` : state.config.name;
+    if (main.isConnected) document.title = conversation.title ? `${conversation.title} · ${state.config.name}` : state.config.name;
     showTasks(tasks, conversation.tasks);
     composer.setBusy(running);
     composer.keep(conversation.files);
@@ -145,7 +145,7 @@ export function createChatView(actions) {
   watch(['tools', 'functions', 'skills', 'modelId', 'models'], () => composer.offerTools(conversation.chosen));
   // The models may be loaded after the chat: answers get their names then, and the chat its model.
   watch(['models'], () => !thread.element.hidden && showAll());
-  return { element, composer, thread };
+  return { element, composer, thread, showHead };
 }
 
 // An open chat goes on with the model it was led with, where that is still there.

@@ -94,8 +94,8 @@ export async function openSharing({ id }, actions) {
 }
 
 // Who may read something else than a chat, with the grants on it now. everybody: the permission that sharing with all needs.
-// allow(grants): has the server store them.
-export async function openAccess({ title, lead, everybody, grants, allow }) {
+// alone: who sees what is shared with nobody. writers: whether people may be let write. allow(grants): has the server store them.
+export async function openAccess({ title, lead, alone = 'And administrators.', writers = false, everybody, grants, allow }) {
   const groups = await sharing.groups();
   const names = new Map(groups.map((group) => [group.id, group.name]));
   let chosen = grants.filter(isChosen);
@@ -120,11 +120,11 @@ export async function openAccess({ title, lead, everybody, grants, allow }) {
       draw();
     });
   const offered = [
-    { id: 'me', label: 'Only me', detail: 'And administrators.' },
+    { id: 'me', label: 'Only me', detail: alone },
     { id: 'chosen', label: 'Chosen people and groups', detail: lead },
     ...(may(everybody) || current === 'everybody' ? [{ id: 'everybody', label: 'Everybody with an account', detail: lead }] : []),
   ];
-  people.append(peopleChooser({ names, groups, chosen: () => chosen, change: (pick) => set('chosen', pick) }).element);
+  people.append(peopleChooser({ names, groups, chosen: () => chosen, change: (pick) => set('chosen', pick), writers }).element);
   // Choosing shows the list first: nobody is on it yet.
   openDialog({ title, content: [h('div.audiences', { role: 'radiogroup', 'aria-label': 'Who may read it' }, offered.map((each) => audience(each, radios, () => set(each.id)))), people] });
   draw();
@@ -144,13 +144,13 @@ function shared(shareId) {
 }
 
 // Grants hold ids; people's names are asked for one by one, groups' are known.
-async function nameAll(chosen, names) {
+export async function nameAll(chosen, names) {
   const unknown = chosen.filter(({ principal_id: who }) => !names.has(who));
   const found = await Promise.all(unknown.map(({ principal_type: kind, principal_id: who }) => (kind === 'user' ? sharing.person(who).catch(() => null) : null)));
   unknown.forEach(({ principal_id: who }, index) => names.set(who, found[index]?.name ?? 'Somebody who is gone'));
 }
 
-function peopleChooser({ names, groups, chosen, change }) {
+export function peopleChooser({ names, groups, chosen, change, writers = false }) {
   const list = h('ul.rows', { 'aria-label': 'They may read it' });
   const found = h('ul.rows', { 'aria-label': 'Found' });
   const note = h('p.muted', { role: 'status' });
@@ -164,11 +164,17 @@ function peopleChooser({ names, groups, chosen, change }) {
           'li.row',
           {},
           icon(grant.principal_type === 'group' ? 'users' : 'user'),
-          h('span.row-main', {}, h('span', {}, names.get(grant.principal_id)), grant.permission === 'write' && h('span.muted', {}, 'May also write')),
+          h('span.row-main', {}, h('span', {}, names.get(grant.principal_id)), !writers && grant.permission === 'write' && h('span.muted', {}, 'May also write')),
+          writers && level(grant),
           iconButton('close', `Take ${names.get(grant.principal_id)} off the list`, () => set((all) => all.filter((each) => each.principal_id !== grant.principal_id))),
         ),
       ),
     );
+  // Who may write may read; one grant says both.
+  const level = (grant) => {
+    const control = h('select', { 'aria-label': `What ${names.get(grant.principal_id)} may do`, onchange: () => set((all) => all.map((each) => (each.principal_id === grant.principal_id ? { ...each, permission: control.value } : each))) }, [['read', 'May read'], ['write', 'May write']].map(([value, label]) => h('option', { value, selected: value === grant.permission }, label)));
+    return control;
+  };
   const set = async (pick) => {
     await change(pick);
     draw();

@@ -2,7 +2,7 @@
 import * as api from '../api.js';
 import { clear, confirmDialog, failed, h, icon, iconButton, logo, openMenu, part, promptDialog, toast } from '../dom.js';
 import { sidebar as remembered, theme } from '../prefs.js';
-import { may, set, state, watch } from '../state.js';
+import { hasPlace, may, set, state, watch } from '../state.js';
 
 const PAGE = 60;
 let loadedPages = 0;
@@ -11,6 +11,7 @@ let asked = 0;
 let refreshTimer = 0;
 let nav = null;
 let drawer = null;
+let rooms = null;
 let actions = null;
 let endSubscription = () => {};
 
@@ -19,8 +20,10 @@ export function createSidebar(given) {
   actions = given;
   nav = h('div.chat-list', { role: 'group', 'aria-label': 'Chats' });
   drawer = h('div.folders');
+  rooms = h('div.channels', { hidden: true });
+  if (hasPlace('channels')) part(import('./channel-list.js')).then(({ showChannels }) => showChannels(rooms)).catch(failed);
   endSubscription();
-  endSubscription = watch(['chats', 'pinned', 'chatId', 'active', 'moreChats', 'folders', 'tag'], render);
+  endSubscription = watch(['chats', 'pinned', 'chatId', 'place', 'active', 'moreChats', 'folders', 'tag'], render);
   const options = iconButton('more', 'Folders and tags', () => listMenu(options), { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
   const account = h(
     'button.account',
@@ -39,8 +42,9 @@ export function createSidebar(given) {
       {},
       h('div.side-pair', {}, h('button.side-action', { type: 'button', onclick: actions.newChat }, icon('compose'), h('span', {}, 'New chat')), options),
       h('button.side-action', { type: 'button', onclick: actions.search }, icon('search'), h('span', {}, 'Search'), h('kbd', {}, 'Ctrl K')),
+      hasPlace('notes') && h('a.side-action', { href: '/notes', 'data-route': true }, icon('file'), h('span', {}, 'Notes')),
     ),
-    h('nav.sidebar-scroll', { 'aria-label': 'Chats', onkeydown: walkList, onpointerdown: hold, ondragstart: drag, ondragover: allowDrop, ondrop: (event) => drop(event, null) }, drawer, nav),
+    h('nav.sidebar-scroll', { 'aria-label': 'Chats', onkeydown: walkList, onpointerdown: hold, ondragstart: drag, ondragover: allowDrop, ondrop: (event) => drop(event, null) }, rooms, drawer, nav),
     h('div.sidebar-foot', {}, account),
   );
 }
@@ -223,7 +227,7 @@ function showFolders() {
 }
 
 export function row(chat, pinned) {
-  const current = chat.id === state.chatId;
+  const current = chat.id === state.chatId && !state.place;
   const running = state.active.has(chat.id);
   const unread = !current && !running && chat.last_read_at !== null && chat.updated_at > (chat.last_read_at ?? 0);
   const more = iconButton('more', `Options for ${chat.title}`, () => rowMenu(more, chat, pinned), { 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
@@ -281,7 +285,7 @@ function release() {
 }
 
 function drag(event) {
-  const dragged = event.target.closest?.('.chat-row');
+  const dragged = event.target.closest?.('.chat-row:not(.channel-row)');
   if (!dragged) return;
   waiting ??= new Set();
   dragging = true;
