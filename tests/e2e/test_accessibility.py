@@ -578,6 +578,8 @@ async def check(page: Page, name: str, size: str) -> list[str]:
     await expect(page.get_by_text(re.compile("^Loading")).locator("visible=true")).to_have_count(0)
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE)
+    # axe looks what lies on top to tell whether a dialog is open, and finds what has been painted.
+    await page.evaluate(SETTLED)
     wrong = await violations(page, f"{name}, {size}", {})
     await page.evaluate("document.documentElement.dataset.theme = 'dark'")
     # A colour that is inherited moves once its parent's has.
