@@ -57,6 +57,7 @@ DIAGRAMS = "So it goes:\n\n```mermaid\ngraph TD\n  A[Ask] --> B{Known?}\n```\n\n
 SETTLED = """async () => {
     const moving = () => document.getAnimations().filter((each) => each.playState !== "finished");
     for (let all; (all = moving()).length; ) await Promise.allSettled(all.map((each) => each.finished));
+    for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
 }"""
 THOUGHT = {"type": "reasoning", "id": "r", "duration": 3, "content": [{"type": "output_text", "text": "Hm."}]}
 CALL = {"type": "function_call", "id": "f", "call_id": "c", "name": "lookup", "arguments": '{"q": "x"}'}
