@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from open_webui.services.code.running import Code
     from open_webui.services.leaderboard import Leaderboard
     from open_webui.services.library import Library
+    from open_webui.services.oauth.sign_in import ProviderSignIn
     from open_webui.services.plugin_events import EventFunctions
     from open_webui.services.plugin_filters import Filters
     from open_webui.services.retrieval import Retrieval
@@ -253,6 +254,17 @@ class State:
 
             self._tool_servers = ToolServers(self)
         return self._tool_servers
+
+    _provider_sign_in: "ProviderSignIn | None" = None
+
+    @property
+    def provider_sign_in(self) -> "ProviderSignIn":
+        """Signing in by other sites: made when somebody does."""
+        if self._provider_sign_in is None:
+            from open_webui.services.oauth.sign_in import ProviderSignIn  # noqa: PLC0415 - not needed to start
+
+            self._provider_sign_in = ProviderSignIn(self)
+        return self._provider_sign_in
 
     _terminals: "Terminals | None" = None
 
