@@ -1,4 +1,4 @@
-"""The strict provider of OpenID (npm `oidc-provider`), started for a test; see tests/support/mcp_server.py for how it comes here."""
+"""The strict provider of OpenID (npm `oidc-provider`), started for a test; tests/support/mcp_server.py brings it here."""
 
 import contextlib
 import os
@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 
 from tests.support import mcp_server
-from tests.support.process import free_port
 
 PROGRAM = mcp_server.WANTED / "oidc-provider.mjs"
 CLIENT, SECRET = "oui", "a-secret-of-tests"
@@ -35,10 +34,9 @@ class StrictProvider:
 
 
 @contextmanager
-def strict_provider(base: str) -> Iterator[StrictProvider]:
-    """One for a server at this address."""
+def strict_provider(port: int, base: str) -> Iterator[StrictProvider]:
+    """One at this port, for a server at this address."""
     node, _ = mcp_server.conformance()
-    port = free_port()
     # Modules are looked for beside the program.
     program = mcp_server.CACHE / PROGRAM.name
     program.write_bytes(PROGRAM.read_bytes())

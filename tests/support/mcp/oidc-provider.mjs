@@ -20,6 +20,8 @@ const provider = new Provider(issuer, {
     devInteractions: { enabled: false }, backchannelLogout: { enabled: true }, rpInitiatedLogout: { enabled: true },
     introspection: { enabled: true },
   },
+  // It asks no loopback address by itself.
+  fetch: (url, options) => globalThis.fetch(url, { ...options, dispatcher: undefined }),
   findAccount: (_ctx, id) => ({ accountId: id, claims: () => people.get(id) ?? { sub: id } }),
   interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
   loadExistingGrant: async (ctx) => {

@@ -132,7 +132,7 @@ def _check_issuer(claims: Mapping[str, Any], metadata: Metadata) -> None:
     expected = metadata.issuer
     if TENANT in expected and isinstance(tenant, str) and tenant.replace("-", "").isalnum():
         expected = expected.replace(TENANT, tenant)
-    if claims.get("iss") != expected:
+    if TENANT in expected or claims.get("iss") != expected:
         raise _refuse(f"it is of another issuer ({str(claims.get('iss'))[:200]!r}, not {expected[:200]!r})")
 
 

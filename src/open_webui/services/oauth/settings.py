@@ -48,6 +48,9 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 # Settings are stored here whatever the other server's switch for that says.
 STORED: Final[Mapping[str, Any]] = {"ENABLE_OAUTH_PERSISTENT_CONFIG": True}
+# For the description of the reply: those shown as they are, and lists, which are texts on the page.
+PLAIN: Final[Mapping[str, str]] = {name: key for name, key in SETTINGS.items() if BY_KEY[key].type is not list}
+TEXTS: Final[Mapping[str, Any]] = {name: "" for name in SETTINGS if name not in PLAIN} | STORED
 METHODS: Final = frozenset({"none", "client_secret_post", "client_secret_basic"})
 _PLACES: Final = ("OPENID_PROVIDER_URL", "OPENID_REDIRECT_URI", "OPENID_END_SESSION_ENDPOINT")
 
