@@ -23,7 +23,7 @@ SESSION = msgspec.structs.replace(PENDING, session_only=True)
 
 
 @router.get("/identities")
-@allow(SESSION)
+@allow(SESSION.on("identity", "list"))
 async def identities(
     state: AppState, caller: Caller
 ) -> "Annotated[list[dict[str, Any]], Shape(list[replies.people.Identity])]":
@@ -44,7 +44,7 @@ async def link(
 
 
 @router.delete("/identities/{identity_id}")
-@allow(SESSION)
+@allow(SESSION.on("identity", "delete"))
 async def unlink(identity_id: str, state: AppState, caller: Caller) -> bool:
     """Takes one away. The last way in stays."""
     await own.unlink(state, caller, identity_id)
@@ -97,7 +97,7 @@ users = new_router(prefix="/api/v1/users", tag="users")
 
 
 @users.get("/{user_id}/oauth/sessions")
-@allow(ADMIN.on("user", "read"))
+@allow(ADMIN)
 async def oauth_sessions(
     user_id: str, state: AppState
 ) -> "Annotated[list[dict[str, Any]], Shape(list[replies.people.ProviderSession])]":

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from open_webui.access.oauth.providers import FEISHU, GITHUB, Provider
+from open_webui.access.oauth.providers import Provider
 from open_webui.internal import oauth as http
 from open_webui.internal.oauth import SignInFailed, is_address
 
@@ -41,6 +41,19 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     names_itself: bool = False
 
 
+# Of sites that speak OAuth without OpenID's discovery.
+GITHUB: Final = Metadata(
+    authorization_endpoint="https://github.com/login/oauth/authorize",
+    token_endpoint="https://github.com/login/oauth/access_token",
+    userinfo_endpoint="https://api.github.com/user",
+)
+FEISHU: Final = Metadata(
+    authorization_endpoint="https://accounts.feishu.cn/open-apis/authen/v1/authorize",
+    token_endpoint="https://open.feishu.cn/open-apis/authen/v2/oauth/token",
+    userinfo_endpoint="https://open.feishu.cn/open-apis/authen/v1/user_info",
+)
+
+
 class _Kept(msgspec.Struct):
     """What is known of one provider. failed: why the last look brought nothing."""
 
@@ -62,9 +75,9 @@ class Discovery:
     async def metadata(self, provider: Provider) -> Metadata:
         """What a provider says of itself. Raises SignInFailed."""
         if provider.kind == "github":
-            return Metadata(**GITHUB)
+            return GITHUB
         if provider.kind == "feishu":
-            return Metadata(**FEISHU)
+            return FEISHU
         async with self._lock(provider):
             kept = self._of(provider)
             if kept.metadata is None or _age(kept.looked_at) > GOOD_SECONDS:

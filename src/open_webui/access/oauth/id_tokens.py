@@ -84,10 +84,9 @@ def _signed_by(token: str, key: dict[str, Any], algorithm: str) -> dict[str, Any
         if key["kty"] == "RSA" and _bits(key.get("n")) < LEAST_RSA_BITS:
             return None
         public = {name: value for name, value in key.items() if name in {"kty", "n", "e", "crv", "x", "y"}}
-        claims = jwt.decode(token, jwk.import_key(public), registry=registry).claims
+        return jwt.decode(token, jwk.import_key(public), registry=registry).claims
     except (JoseError, ValueError, TypeError):
         return None
-    return claims if isinstance(claims, dict) else None
 
 
 def _bits(modulus: Any) -> int:
@@ -148,17 +147,20 @@ def _check_audience(claims: Mapping[str, Any], client_id: str) -> None:
 
 def _check_times(claims: Mapping[str, Any]) -> None:
     now = time.time()
-    until, since, after = (claims.get(name) for name in ("exp", "iat", "nbf"))
-    if not _is_time(until) or until + LEEWAY <= now:
+    until, since = _time(claims.get("exp")), _time(claims.get("iat"))
+    if until is None or until + LEEWAY <= now:
         raise _refuse("it has ended (exp). Are the clocks right?")
-    if not _is_time(since) or since - LEEWAY > now:
+    if since is None or since - LEEWAY > now:
         raise _refuse("it is of later (iat). Are the clocks right?")
-    if after is not None and (not _is_time(after) or after - LEEWAY > now):
+    after = _time(claims.get("nbf", now))
+    if after is None or after - LEEWAY > now:
         raise _refuse("it is of later (nbf). Are the clocks right?")
 
 
-def _is_time(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**53
+def _time(value: Any) -> float | None:
+    """Seconds since the epoch; None for what is no time."""
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**53
+    return float(value) if fits else None
 
 
 def check_logout(claims: Mapping[str, Any], metadata: Metadata, client_id: str) -> tuple[str, str, str]:
@@ -167,8 +169,8 @@ def check_logout(claims: Mapping[str, Any], metadata: Metadata, client_id: str) 
     """
     _check_issuer(claims, metadata)
     _check_audience(claims, client_id)
-    since = claims.get("iat")
-    if not _is_time(since) or not -LEEWAY <= time.time() - since <= LOGOUT_SECONDS:
+    since = _time(claims.get("iat"))
+    if since is None or not -LEEWAY <= time.time() - since <= LOGOUT_SECONDS:
         raise _refuse("it is too old, or of later (iat)")
     if "exp" in claims:
         _check_times(claims)
@@ -180,4 +182,4 @@ def check_logout(claims: Mapping[str, Any], metadata: Metadata, client_id: str) 
         raise _refuse("it has no id (jti)")
     if not (is_subject(subject) or is_subject(sid)):
         raise _refuse("it does not say who signed out")
-    return subject if is_subject(subject) else "", sid if is_subject(sid) else "", jti
+    return str(subject) if is_subject(subject) else "", str(sid) if is_subject(sid) else "", jti

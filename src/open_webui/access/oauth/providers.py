@@ -12,17 +12,6 @@ from open_webui.internal.oauth import SECONDS, Method
 
 GOOGLE: Final = "https://accounts.google.com/.well-known/openid-configuration"
 WELL_KNOWN: Final = "/.well-known/openid-configuration"
-# Of sites that speak OAuth without OpenID's discovery.
-GITHUB: Final = {
-    "authorization_endpoint": "https://github.com/login/oauth/authorize",
-    "token_endpoint": "https://github.com/login/oauth/access_token",
-    "userinfo_endpoint": "https://api.github.com/user",
-}
-FEISHU: Final = {
-    "authorization_endpoint": "https://accounts.feishu.cn/open-apis/authen/v1/authorize",
-    "token_endpoint": "https://open.feishu.cn/open-apis/authen/v2/oauth/token",
-    "userinfo_endpoint": "https://open.feishu.cn/open-apis/authen/v1/user_info",
-}
 # Tenants of Microsoft's that let in people of any organisation.
 ANY_TENANT: Final = frozenset({"", "common", "organizations", "consumers"})
 MOST_SECONDS: Final = 60.0

@@ -86,8 +86,8 @@ def _take_over() -> None:
                 row = {"provider": provider, "subject": subject, "email": email, "created_at": at, "last_used_at": at}
                 made.append(row | {"id": str(uuid.uuid4()), "user_id": user_id, "claims_digest": ""})
     if made:
-        columns = [sa.column(name) for name in made[0]]
-        op.bulk_insert(sa.table("identity", *columns), made)  # type: ignore[arg-type]  # alembic's stub wants Table
+        columns: list[sa.Column[Any]] = [sa.Column(name) for name in made[0]]
+        op.bulk_insert(sa.Table("identity", sa.MetaData(), *columns), made)
 
 
 def _subjects(text: str | None) -> Iterator[tuple[str, str]]:
