@@ -102,20 +102,21 @@ async def redeem(provider: Provider, discovery: Discovery, flow: Flow, code: str
         said = str(made.get("error_description") or made.get("error") or "")[:300]
         raise SignInFailed(f"{provider.label} gave no token. {said}".strip())
     again = made.get("refresh_token")
-    tokens = {
-        "access_token": access,
-        "refresh_token": again if isinstance(again, str) and http.is_token(again) else "",
-        "expires_in": int(lasts) if isinstance(lasts, int | float) else None,
-    }
+    tokens = Brought(
+        claims={},
+        access_token=access,
+        refresh_token=again if isinstance(again, str) and http.is_token(again) else "",
+        expires_in=int(lasts) if isinstance(lasts, int | float) else None,
+    )
     if provider.kind == "github":
-        return Brought(claims=await _of_github(provider, metadata, access), **tokens)
+        return msgspec.structs.replace(tokens, claims=await _of_github(provider, metadata, access))
     if provider.kind == "feishu":
-        return Brought(claims=await _of_feishu(provider, metadata, access), **tokens)
+        return msgspec.structs.replace(tokens, claims=await _of_feishu(provider, metadata, access))
     id_token = made.get("id_token")
     if not isinstance(id_token, str):
         raise SignInFailed(f"{provider.label} gave no id_token. Is 'openid' among the scopes?")
     claims = await _of_openid(provider, discovery, flow.nonce, id_token, access)
-    return Brought(claims=claims, id_token=id_token, **tokens)
+    return msgspec.structs.replace(tokens, claims=claims, id_token=id_token)
 
 
 def method(provider: Provider, metadata: Metadata) -> Method:
