@@ -90,23 +90,19 @@ class State:
     # News to and from the other processes that share the database. Opened by who has this state, once everybody has said
     # what they want to hear.
     bus: Bus
-    # Work in the background, once over all processes.
+    # Work in the background, once over all processes; texts of notes are made of their documents so.
     jobs: Queue
-    # Makes texts of notes of what is written into their documents.
     note_jobs: NoteJobs
     blobs: BlobStore
-    # Takes the text out of files.
+    # The text of files, vectors for documents, and documents made anew.
     ingestion: Ingestion
-    # Vectors for documents.
     indexing: Indexing
-    # Documents made anew.
     reindexing: Reindexing
     # Automations at their time, and reminders of events.
     schedule: Schedule
     reminders: Reminders
-    # The processes that read files; none runs before it is needed.
+    # The processes that read files and plugins; none runs before it is needed.
     readers: Readers
-    # The process that reads plugins; as those.
     sources: Sources
     http: aiohttp.ClientSession
     passwords: Passwords

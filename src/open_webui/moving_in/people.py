@@ -171,7 +171,7 @@ def _identities(oauth: Any) -> Iterator[tuple[str, str]]:
         if isinstance(subject, int) and not isinstance(subject, bool):
             subject = str(subject)
         if is_subject(subject) and is_subject(provider):
-            yield provider, subject
+            yield str(provider), str(subject)
 
 
 async def store_person(move: Move, made: Person | None) -> bool:

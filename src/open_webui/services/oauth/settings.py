@@ -47,21 +47,21 @@ SETTINGS: Final[Mapping[str, str]] = {
     "OAUTH_REFRESH_TOKEN_INCLUDE_SCOPE": "oauth.refresh_token.include_scope",
 }
 # Settings are stored here whatever the other server's switch for that says.
-STORED: Final[Mapping[str, Any]] = {"ENABLE_OAUTH_PERSISTENT_CONFIG": True}
+STORED: Final[dict[str, Any]] = {"ENABLE_OAUTH_PERSISTENT_CONFIG": True}
 # For the description of the reply: those shown as they are, and lists, which are texts on the page.
 PLAIN: Final[Mapping[str, str]] = {name: key for name, key in SETTINGS.items() if BY_KEY[key].type is not list}
-TEXTS: Final[Mapping[str, Any]] = {name: "" for name in SETTINGS if name not in PLAIN} | STORED
+TEXTS: Final[Mapping[str, Any]] = {**{name: "" for name in SETTINGS if name not in PLAIN}, **STORED}
 METHODS: Final = frozenset({"none", "client_secret_post", "client_secret_basic"})
 _PLACES: Final = ("OPENID_PROVIDER_URL", "OPENID_REDIRECT_URI", "OPENID_END_SESSION_ENDPOINT")
 
 
 def wire(config: Config) -> dict[str, Any]:
     """The page's object, with the values in force; lists as texts with commas."""
-    out = {}
+    out: dict[str, Any] = dict(STORED)
     for name, key in SETTINGS.items():
         value = config[key]
         out[name] = ",".join(value) if isinstance(value, list) else value
-    return out | STORED
+    return out
 
 
 def changes(form: OAuthConfig) -> dict[str, object]:
