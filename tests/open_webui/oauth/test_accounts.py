@@ -1,13 +1,15 @@
 """Accounts and identities: joined, linked, taken away, with roles and groups that follow the provider."""
 
 import asyncio
+import io
+import zipfile
 from typing import Any
 
 import pytest
 
 from open_webui.models import accounts, identities, users
 from tests.open_webui.oauth.conftest import Serve
-from tests.support.fake_oidc import FakeProvider, at_provider, make, problem, sign_in, signed, there, who
+from tests.support.fake_oidc import SECRET, FakeProvider, at_provider, make, problem, sign_in, signed, there, who
 from tests.support.live import Actor, Live, sign_up
 
 SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
@@ -221,4 +223,29 @@ async def test_a_providers_tokens_can_be_taken_away(
     # The session itself goes on.
     assert (await who(browser))["id"] == mine["id"]
     assert (await there(browser)).startswith("/oauth/oidc/callback")
+    await browser.aclose()
+
+
+@SQLITE
+async def test_an_export_says_where_one_signs_in_and_no_more(serve: Serve, provider: FakeProvider) -> None:
+    live = await serve(DEFAULT_USER_ROLE="user")
+    browser = await make(live, provider, sub="eva")
+    reply = await browser.get("/api/v1/users/user/export")
+    with zipfile.ZipFile(io.BytesIO(reply.content)) as archive:
+        text = b"".join(archive.read(name) for name in archive.namelist())
+    assert b'"oidc":{"sub":"eva"}' in text
+    for secret in (b"access-", b"eyJ", SECRET.encode()):
+        assert secret not in text, secret
+    await browser.aclose()
+
+
+@SQLITE
+async def test_a_key_begins_and_ends_no_sign_in(serve: Serve, provider: FakeProvider) -> None:
+    live = await serve(ENABLE_API_KEYS="true")
+    browser = await make(live, provider, sub="eva")
+    key = (await browser.post("/api/v1/auths/api_key", headers={"origin": live.url})).json()["api_key"]
+    (mine,) = (await browser.get(OWN)).json()
+    async with live.client(key) as program:
+        for method, path in (("GET", OWN), ("POST", f"{OWN}/oidc/link"), ("DELETE", f"{OWN}/{mine['id']}")):
+            assert (await program.request(method, path)).status_code == 403, path
     await browser.aclose()
