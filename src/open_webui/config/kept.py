@@ -149,6 +149,9 @@ TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
         "memories.background_review.enable": False,
         "memories.review_interval_turns": 10,
     },
+    "tokens of other sites made anew": {
+        "oauth.refresh_token.include_scope": False,
+    },
     "sub-agents that go on after the answer": {
         "subagents.background_enabled": False,
         "subagents.max_async": 20,

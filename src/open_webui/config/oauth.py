@@ -58,7 +58,6 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     flag("oauth.update_name_on_login", "OAUTH_UPDATE_NAME_ON_LOGIN", False),
     flag("oauth.update_picture_on_login", "OAUTH_UPDATE_PICTURE_ON_LOGIN", False),
     flag("oauth.token_exchange.enable", "ENABLE_OAUTH_TOKEN_EXCHANGE", False),
-    flag("oauth.refresh_token.include_scope", "OAUTH_REFRESH_TOKEN_INCLUDE_SCOPE", False),
     *_known("google", "openid email profile", prefix="GOOGLE"),
     *_known("microsoft", "openid email profile", prefix="MICROSOFT"),
     _text("microsoft.tenant_id", "MICROSOFT_CLIENT_TENANT_ID"),
