@@ -58,7 +58,7 @@ REASONS: Final = {
     ),
     "POST /api/v1/chats/{id}/clone/shared": "A copy has no `share_mode`: it is not shared.",
     "POST /api/v1/chats/{id}/fork": "`chat.messages` is empty, and questions have no `done`.",
-    "GET /api/v1/configs/export": "Settings of sign-in by another site are not stored. Without Ollama no address of it is set.",
+    "GET /api/v1/configs/export": "Settings of sign-in by other sites are stored, too. Without Ollama no address of it is set.",
     "POST /api/v1/configs/import": "The same; what was not taken is named under `refused`.",
     "GET /oauth/clients/{client_id}/callback": "403 and a sentence: nobody signs in there now. Recorded: 404.",
     "POST /api/v1/retrieval/query/collection": "`embedding_config` is there where vectors found a piece; words find it, too.",

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from open_webui.services.code.running import Code
     from open_webui.services.leaderboard import Leaderboard
     from open_webui.services.library import Library
+    from open_webui.services.oauth.sign_in import ProviderSignIn
     from open_webui.services.plugin_events import EventFunctions
     from open_webui.services.plugin_filters import Filters
     from open_webui.services.retrieval import Retrieval
@@ -90,23 +91,19 @@ class State:
     # News to and from the other processes that share the database. Opened by who has this state, once everybody has said
     # what they want to hear.
     bus: Bus
-    # Work in the background, once over all processes.
+    # Work in the background, once over all processes; texts of notes are made of their documents so.
     jobs: Queue
-    # Makes texts of notes of what is written into their documents.
     note_jobs: NoteJobs
     blobs: BlobStore
-    # Takes the text out of files.
+    # The text of files, vectors for documents, and documents made anew.
     ingestion: Ingestion
-    # Vectors for documents.
     indexing: Indexing
-    # Documents made anew.
     reindexing: Reindexing
     # Automations at their time, and reminders of events.
     schedule: Schedule
     reminders: Reminders
-    # The processes that read files; none runs before it is needed.
+    # The processes that read files and plugins; none runs before it is needed.
     readers: Readers
-    # The process that reads plugins; as those.
     sources: Sources
     http: aiohttp.ClientSession
     passwords: Passwords
@@ -256,6 +253,17 @@ class State:
 
             self._tool_servers = ToolServers(self)
         return self._tool_servers
+
+    _provider_sign_in: "ProviderSignIn | None" = None
+
+    @property
+    def provider_sign_in(self) -> "ProviderSignIn":
+        """Signing in by other sites: made when somebody does."""
+        if self._provider_sign_in is None:
+            from open_webui.services.oauth.sign_in import ProviderSignIn  # noqa: PLC0415 - not needed to start
+
+            self._provider_sign_in = ProviderSignIn(self)
+        return self._provider_sign_in
 
     _terminals: "Terminals | None" = None
 

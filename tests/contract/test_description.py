@@ -68,6 +68,7 @@ CALLS: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/api/v1/auths/update/profile", {"name": "Admin One", "profile_image_url": ""}),
     ("POST", "/api/v1/auths/update/timezone", {"timezone": "Europe/Paris"}),
     ("POST", "/api/v1/auths/admin/config", "="),
+    ("POST", "/api/v1/auths/admin/config/oauth", "="),
     ("POST", "/api/v1/users/default/permissions", "="),
     ("POST", "/api/v1/users/user/settings/update", {"ui": {"theme": "dark"}}),
     ("POST", "/api/v1/users/user/info/update", {"a": 1}),
@@ -201,6 +202,19 @@ UNSEEN: Final = {
             "GET /oauth/clients/{client_id}/callback",
         ),
         "there is no server to sign in at here: tests/open_webui/tools/test_sign_in.py has one",
+    ),
+    **dict.fromkeys(
+        (
+            "GET /oauth/{provider}/login",
+            "GET /oauth/{provider}/callback",
+            "POST /oauth/backchannel-logout",
+            "POST /api/v1/auths/oauth/{provider}/token/exchange",
+            "POST /api/v1/auths/identities/{provider}/link",
+            "POST /api/v1/auths/admin/sign-ins/explain",
+            "DELETE /api/v1/auths/oauth/sessions/{provider}",
+            "GET /api/v1/users/{user_id}/oauth/sessions",
+        ),
+        "there is no provider to sign in by here: tests/open_webui/oauth has one",
     ),
     **dict.fromkeys(
         (f"POST /api/v1/{kind}/load/url" for kind in ("tools", "functions")),

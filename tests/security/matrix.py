@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from open_webui.access.policy import Policy
 from open_webui.jobs.kinds import Kind, Run
-from open_webui.models import apps, resources, tables
+from open_webui.models import apps, identities, resources, tables
 from open_webui.models.base import metadata
 from open_webui.printing import Declared
 from open_webui.services.attempts import _digest
@@ -196,6 +196,7 @@ PARAMETERS: dict[str, str] = {
     "file_name": "any.txt", "memory_id": "$memory", "version_id": "$note_version", "calendar_id": "$calendar",
     "event_id": "$event", "server_id": "none", "pipeline_id": "none",
     "target_id": "$notification", "webhook_id": "none",
+    "provider": "none", "identity_id": "$identity",
     "token": "none", "channel_id": "$channel", "app_id": "$app",
 }  # fmt: skip
 
@@ -505,6 +506,15 @@ async def make_notifications(world: World) -> Ids:
     return {"notification": (await ok(world.owner, "POST", "/api/v1/notifications/targets", form))["id"]}
 
 
+async def make_identities(world: World) -> Ids:
+    """By which other site the victim signs in."""
+    state = world.live.app.state.oui
+    async with state.database.write() as unit:
+        await identities.add(unit.connection, world.owner.id, "oidc", f"{MARK} {next(_numbers)}", MARK)
+        found = await identities.of_user(unit.connection, world.owner.id)
+    return {"identity": found[-1].id}
+
+
 async def make_files(world: World) -> Ids:
     """A file that is in a knowledge base, which others may read and change, and one that is not."""
     ids: Ids = {}
@@ -546,6 +556,7 @@ MAKERS: dict[tuple[str, ...], Callable[[World], Awaitable[Ids]]] = {
     ("file",): make_files, ("feedback",): make_feedback, ("memory",): make_memories,
     ("calendar",): make_calendars,
     ("notification",): make_notifications,
+    ("identity",): make_identities,
     ("automation",): make_automations,
     ("local_model",): make_local_models, ("job",): make_jobs,
 }  # fmt: skip

@@ -511,6 +511,9 @@ DOORS: dict[str, list[Case]] = {
     f"PUT {NOTIFICATIONS}/{{target_id}}/default": [OWNERS],
     f"POST {NOTIFICATIONS}/{{target_id}}/test": [OWNERS],
     f"DELETE {NOTIFICATIONS}/{{target_id}}": [OWNERS_LAST],
+    # By which other sites people sign in: their own alone
+    "GET /api/v1/auths/identities": [LIST],
+    "DELETE /api/v1/auths/identities/{identity_id}": [OWNERS_LAST],
     # Memories: their owner's alone
     f"GET {MEMORIES}/": [LIST],
     f"POST {MEMORIES}/add": [

@@ -1,5 +1,6 @@
 """What each kind of caller gets from every route about accounts, people and groups."""
 
+import re
 from typing import Any
 
 import httpx
@@ -27,6 +28,13 @@ ROWS: list[tuple[str, str, Any, int, int, int, int]] = [
     ("GET", f"{A}admin/config/ldap", None, 401, 401, 401, 200),
     ("GET", f"{A}admin/config/ldap/server", None, 401, 401, 401, 200),
     ("GET", f"{A}admin/config/oauth", None, 401, 401, 401, 200),
+    ("POST", f"{A}admin/config/oauth", {}, 401, 401, 401, 200),
+    ("GET", f"{A}admin/sign-ins", None, 401, 401, 401, 200),
+    ("POST", f"{A}admin/sign-ins/explain", {}, 401, 401, 401, 400),
+    ("GET", f"{A}identities", None, 401, 200, 200, 200),
+    ("POST", f"{A}identities/none/link", None, 401, 404, 404, 404),
+    ("DELETE", f"{A}identities/none", None, 401, 404, 404, 404),
+    ("DELETE", f"{A}oauth/sessions/none", None, 401, 401, 404, 404),
     ("GET", f"{P}users/", None, 401, 401, 401, 200),
     ("GET", f"{P}users/all", None, 401, 401, 401, 200),
     ("GET", f"{P}users/search", None, 401, 401, 200, 200),
@@ -95,11 +103,18 @@ async def test_each_caller_gets_what_the_table_says(
 
 
 def test_the_table_knows_every_route() -> None:
-    from open_webui.routers import auths, groups, users
+    from open_webui.routers import auths, groups, identities, users
 
     declared = {
-        (method, route.path.replace("{user_id}", "OTHER").replace("{group_id}", "nope"))  # type: ignore[attr-defined]
-        for router in (auths.router, users.router, groups.router)
+        (
+            method,
+            re.sub(
+                r"\{(provider|identity_id)[^}]*\}",
+                "none",
+                route.path.replace("{user_id}", "OTHER").replace("{group_id}", "nope"),
+            ),
+        )  # type: ignore[attr-defined]
+        for router in (auths.router, identities.router, identities.users, users.router, groups.router)
         for route in router.routes
         for method in route.methods  # type: ignore[attr-defined]
     }

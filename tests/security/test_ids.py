@@ -49,7 +49,7 @@ async def own_things(world: World) -> dict[str, str]:
         "memory_id": memory, "version_id": "none",
         "calendar_id": calendar,
         "event_id": event["id"],
-        "target_id": "none", "webhook_id": "none",
+        "target_id": "none", "webhook_id": "none", "provider": "none", "identity_id": "none",
         "channel": channel, "channel_id": channel, "app_id": "none", "token": "none",
         "server_id": "none", "pipeline_id": "none",
     }  # fmt: skip

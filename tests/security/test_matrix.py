@@ -17,7 +17,7 @@ from tests.support.live import Live
 from tests.support.upstream import Upstream
 
 # Parts of an address that name nobody's thing.
-PLAIN = {"url_idx", "kind", "path", "namespace", "job_id", "history_id", "message_id"}
+PLAIN = {"url_idx", "kind", "path", "namespace", "job_id", "provider", "history_id", "message_id"}
 
 
 @pytest.fixture

@@ -20,13 +20,16 @@ _PART = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d|w)")
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a verified token says. iat, exp: seconds since the epoch; exp is None for one that never ends."""
+    """What a verified token says. iat, exp: seconds since the epoch; exp is None for one that never ends. auth_method: how its
+    owner signed in.
+    """
 
     id: str
     jti: str
     session_stamp: str
     iat: int
     exp: int | None = None
+    auth_method: str = "password"
 
 
 def parse_duration(text: str) -> int | None:
@@ -96,9 +99,10 @@ class Tokens:
             session_stamp=stamp,
             iat=at,
             exp=None if lifetime is None else at + lifetime,
+            auth_method=auth_method,
         )
         payload = {k: v for k, v in msgspec.structs.asdict(claims).items() if v is not None}
-        payload |= {"typ": "session", "auth_method": auth_method, "auth_time": at, "mfa_verified": False}
+        payload |= {"typ": "session", "auth_time": at, "mfa_verified": False}
         return jwt.sign(payload, self._key), claims
 
     def verify(self, token: str) -> Claims | None:

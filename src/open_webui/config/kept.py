@@ -149,6 +149,9 @@ TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
         "memories.background_review.enable": False,
         "memories.review_interval_turns": 10,
     },
+    "tokens of other sites made anew": {
+        "oauth.refresh_token.include_scope": False,
+    },
 }
 # What those are whose default is None.
 NULLABLE: Final[Mapping[str, type]] = {
@@ -174,7 +177,6 @@ SWITCHES: Final = frozenset(
 # Keys, and beginnings of keys up to a dot, that are not kept at all, and why.
 REFUSED: Final[Mapping[str, str]] = {
     "ui": "earlier releases kept all settings that begin with it in this one value",
-    "oauth.": "sign-in by another site is not part of this server yet, and its settings are not stored",
 }
 PART: Final[Mapping[str, str]] = {key: part for part, keys in TABLE.items() for key in keys}
 

@@ -178,3 +178,11 @@ async def revoke(connection: AsyncConnection, jti: str, expires_at: int | None) 
     await connection.execute(revoked.delete().where(revoked.c.expires_at < now()))
     statement = inserting(connection, revoked).values(jti=jti, expires_at=_NEVER if expires_at is None else expires_at)
     await connection.execute(statement.on_conflict_do_nothing(index_elements=[revoked.c.jti]))
+
+
+async def spend(connection: AsyncConnection, name: str, expires_at: int) -> bool:
+    """Whether something that is good for one use, until then, is used for the first time, over all processes."""
+    await connection.execute(revoked.delete().where(revoked.c.expires_at < now()))
+    statement = inserting(connection, revoked).values(jti=name, expires_at=expires_at)
+    done = await connection.execute(statement.on_conflict_do_nothing(index_elements=[revoked.c.jti]))
+    return done.rowcount == 1

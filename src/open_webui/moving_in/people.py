@@ -1,15 +1,17 @@
 """Accounts, with the hashes of their passwords, and groups with their members."""
 
 import re
+from collections.abc import Iterator
 from datetime import date
 from typing import Any, Final
 
 import msgspec
 
+from open_webui.access.oauth.id_tokens import is_subject
 from open_webui.constants import MAX_EMAIL, MAX_NAME
 from open_webui.errors import BadRequest, StartupError
 from open_webui.models import accounts as credentials
-from open_webui.models import configs, file_uses, files, group_members, moved, users
+from open_webui.models import configs, file_uses, files, group_members, identities, moved, users
 from open_webui.models.files import NewFile
 from open_webui.models.users import DEFAULT_IMAGE
 from open_webui.moving_in.move import Move, Part, below
@@ -162,6 +164,16 @@ def _picture(row: Row, name: str) -> str | None:
         return None
 
 
+def _identities(oauth: Any) -> Iterator[tuple[str, str]]:
+    """Who somebody is at providers, as the other server has it in one column."""
+    for provider, said in oauth.items() if isinstance(oauth, dict) else ():
+        subject = said.get("sub") if isinstance(said, dict) else None
+        if isinstance(subject, int) and not isinstance(subject, bool):
+            subject = str(subject)
+        if is_subject(subject) and is_subject(provider):
+            yield str(provider), str(subject)
+
+
 async def store_person(move: Move, made: Person | None) -> bool:
     """False for an account that is here already."""
     if made is None:
@@ -181,6 +193,9 @@ async def store_person(move: Move, made: Person | None) -> bool:
         kept = [values[name] for name in _KEPT]
         await file_uses.link(connection, "settings_id", values["id"], values["id"], kept, new=True)
         await credentials.insert_credential(connection, values["id"], made.password_hash, active=made.is_on)
+        # Else whoever made up what is moved in could wait at an account for somebody of the provider.
+        for provider, subject in _identities(values["oauth"]) if move.trusted else ():
+            await identities.add(connection, values["id"], provider, subject, values["email"])
         if made.is_first:
             await configs.put(connection, move.admin.config.storable({accounts.SIGNUP: False}))
     return True

@@ -1,6 +1,5 @@
 """Signing up, in and out, one's own account and API key, and the settings about them."""
 
-import time
 from typing import Annotated, Any
 
 import msgspec
@@ -9,10 +8,10 @@ from fastapi import Request, Response
 from open_webui import constants
 from open_webui.access.permissions import tree
 from open_webui.access.policy import ADMIN, OPTIONAL, PENDING, PUBLIC, USER
-from open_webui.access.tokens import Claims
 from open_webui.deps import AppState, Caller
 from open_webui.errors import Forbidden, Unauthenticated
 from open_webui.internal.forwarded import may_be_rebound
+from open_webui.routers.sessions import address_of, base_url, flags, image_url, session_reply, with_cookie
 from open_webui.routing import TOKEN_COOKIE, Json, allow, credential, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.auths import (
@@ -20,7 +19,6 @@ from open_webui.schemas.auths import (
     AddUser,
     AdminConfig,
     Profile,
-    Session,
     SessionInfo,
     SignIn,
     SignUp,
@@ -30,14 +28,11 @@ from open_webui.schemas.auths import (
 )
 from open_webui.schemas.replies.shape import Like, Shape
 from open_webui.services import accounts, admin_config
-from open_webui.services.accounts import SignedIn
-from open_webui.state import State
+from open_webui.services.oauth import logout
 
 router = new_router(prefix="/api/v1/auths", tag="auths")
 # A person at a page, not a key. Those who wait to be let in have a session too.
 SESSION = msgspec.structs.replace(PENDING, session_only=True)
-# Browsers keep no cookie longer; a session without an end renews its cookie at each visit.
-LONGEST_COOKIE = 400 * 86_400
 
 
 @router.get("/")
@@ -67,7 +62,7 @@ async def session(
         gender=user.gender,
         date_of_birth=user.date_of_birth,
     )
-    return _with_cookie(Json(info), request, state, token, claims)
+    return with_cookie(Json(info), request, state, token, claims)
 
 
 @router.post("/signup")
@@ -76,9 +71,9 @@ async def sign_up(
     form: SignUp, request: Request, state: AppState
 ) -> "Annotated[Response, Shape(replies.people.SessionUser)]":
     """Makes an account, and signs in with it."""
-    address = _address(request)
+    address = address_of(request)
     strange = may_be_rebound(address, request.headers.get("host", ""))
-    return await _session_reply(request, state, await accounts.sign_up(state, form, address, may_be_first=not strange))
+    return await session_reply(request, state, await accounts.sign_up(state, form, address, may_be_first=not strange))
 
 
 @router.post("/signin")
@@ -87,19 +82,21 @@ async def sign_in(
     form: SignIn, request: Request, state: AppState
 ) -> "Annotated[Response, Shape(replies.people.SessionUser)]":
     """Signs in with an e-mail address and a password."""
-    return await _session_reply(request, state, await accounts.sign_in(state, form, _address(request)))
+    return await session_reply(request, state, await accounts.sign_in(state, form, address_of(request)))
 
 
 # Optional, so that the Origin of a cookie is checked and yet a stale session can be left.
 @router.post("/signout")
 @allow(OPTIONAL)
-async def sign_out(request: Request, state: AppState) -> "Annotated[Response, Shape(replies.server.Done)]":
-    """Ends the session, and takes its cookie away."""
+async def sign_out(request: Request, state: AppState) -> "Annotated[Response, Shape(replies.people.SignedOut)]":
+    """Ends the session, and takes its cookie away. redirect_url: where who came by another site signs out there, too."""
     token, _ = credential(request)
-    if token is not None:
-        await accounts.sign_out(state, token)
-    response = Json({"status": True})
-    response.delete_cookie(TOKEN_COOKIE, httponly=True, **_flags(request, state))
+    claims = await accounts.sign_out(state, token) if token is not None else None
+    way = None
+    if claims is not None and claims.auth_method == "oauth":
+        way = await logout.way_out(state, state.provider_sign_in, claims, base_url(request, state))
+    response = Json({"status": True} | ({} if way is None else {"redirect_url": way}))
+    response.delete_cookie(TOKEN_COOKIE, httponly=True, **flags(request, state))
     return response
 
 
@@ -114,7 +111,7 @@ async def add(form: AddUser, state: AppState, caller: Caller) -> AddedUser:
         name=user.name,
         role=user.role,
         email=user.email,
-        profile_image_url=_image_url(user.id),
+        profile_image_url=image_url(user.id),
         token=made.token,
     )
 
@@ -150,7 +147,7 @@ async def update_password(
     All sessions end; the page that asked goes on with a fresh cookie.
     """
     fresh = await accounts.change_password(state, caller.id, form)
-    return _with_cookie(Json(True), request, state, fresh.token, fresh.claims)
+    return with_cookie(Json(True), request, state, fresh.token, fresh.claims)
 
 
 @router.post("/api_key")
@@ -224,48 +221,3 @@ async def ldap_config() -> "Annotated[dict[str, bool], Shape(replies.settings.Ld
 async def ldap_server() -> "Annotated[dict[str, Any], Like(admin_config.LDAP_SERVER)]":
     """The LDAP server: none yet."""
     return admin_config.LDAP_SERVER
-
-
-@router.get("/admin/config/oauth")
-@allow(ADMIN)
-async def oauth_config() -> "Annotated[dict[str, Any], Like(admin_config.OAUTH)]":
-    """How people sign in by another site: not yet."""
-    return admin_config.OAUTH
-
-
-async def _session_reply(request: Request, state: State, signed_in: SignedIn) -> Response:
-    user, claims = signed_in.user, signed_in.claims
-    principal = await state.identify(signed_in.token)
-    reply = Session(
-        id=user.id,
-        name=user.name,
-        role=user.role,
-        email=user.email,
-        profile_image_url=_image_url(user.id),
-        token=signed_in.token,
-        expires_at=claims.exp,
-        permissions=tree(principal.permissions if principal is not None else frozenset()),
-    )
-    return _with_cookie(Json(reply), request, state, signed_in.token, claims)
-
-
-def _image_url(user_id: str) -> str:
-    return f"/api/v1/users/{user_id}/profile/image"
-
-
-def _address(request: Request) -> str:
-    """Where the client is; behind a listed proxy what that says (see internal/forwarded.py)."""
-    return request.client.host if request.client is not None else ""
-
-
-def _with_cookie(response: Response, request: Request, state: State, token: str, claims: Claims) -> Response:
-    left = LONGEST_COOKIE if claims.exp is None else max(0, claims.exp - int(time.time()))
-    response.set_cookie(TOKEN_COOKIE, token, max_age=min(left, LONGEST_COOKIE), httponly=True, **_flags(request, state))
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def _flags(request: Request, state: State) -> dict[str, Any]:
-    settings = state.settings
-    secure = settings.webui_auth_cookie_secure or request.url.scheme == "https"
-    return {"secure": secure, "samesite": settings.webui_auth_cookie_same_site, "path": "/"}

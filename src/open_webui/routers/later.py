@@ -27,10 +27,8 @@ class Empty(msgspec.Struct, frozen=True):
 ABSENT: Final[tuple[tuple[str, str], ...]] = (
     ("/api/v1/audio", "Speech is"),
     ("/api/v1/auths/admin/config/ldap", "Sign-in by LDAP is"),
-    ("/api/v1/auths/admin/config/oauth", "Sign-in by another site is"),
     ("/api/v1/auths/ldap", "Sign-in by LDAP is"),
     ("/api/v1/auths/mfa", "A second factor at sign-in is"),
-    ("/api/v1/auths/oauth", "Sign-in by another site is"),
     ("/api/v1/images", "Making pictures is"),
     ("/api/v1/scim", "SCIM is"),
 )

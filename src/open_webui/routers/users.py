@@ -1,6 +1,6 @@
 """People: lists and changes for admins, settings and state for oneself, what others may know."""
 
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -258,13 +258,6 @@ async def user_groups(user_id: str, state: AppState) -> list[Group]:
     """The groups that somebody is in."""
     async with state.database.read() as connection:
         return await groups.of_user(connection, user_id)
-
-
-@router.get("/{user_id}/oauth/sessions")
-@allow(ADMIN)
-async def oauth_sessions() -> NoReturn:
-    """Nobody signs in here by another site, so nobody has a session there; the wire answers that with a refusal."""
-    raise BadRequest(constants.NOT_FOUND)
 
 
 @router.get("/{user_id}/preview")

@@ -27,6 +27,7 @@ from open_webui.services.deps import AccountDeps, Deps
 from open_webui.services.files import PICTURE_BAD, check_picture
 from open_webui.utils import addresses
 from open_webui.utils.data_urls import LEAST
+from open_webui.utils.emails import is_email
 from open_webui.utils.pictures import from_data_url
 
 log = get_logger(__name__)
@@ -34,7 +35,6 @@ SIGNUP = "ui.enable_signup"
 DEFAULT_ROLE = "ui.default_user_role"
 LIFETIME = "auth.jwt_expiry"
 FOUR_WEEKS = 28 * 86_400
-_EMAIL = re.compile(r"[^@\s\"<>\x00-\x1f\x7f]{1,64}@[^@\s\"<>.\x00-\x1f\x7f]+(\.[^@\s\"<>.\x00-\x1f\x7f]+)+")
 _GRAVATAR = re.compile(r"https://(www\.|secure\.)?gravatar\.com/avatar/[0-9a-f]{32,64}(\?[\w=&%.-]{0,200})?")
 # Where a profile shows the picture from; a page that posts it back means "as it is".
 _OWN_IMAGE = re.compile(r"(https?://[^/]+)?/api/v1/users/[^/]+/profile/image(\?.*)?")
@@ -82,15 +82,16 @@ async def sign_up(deps: Deps, form: SignUp, address: str, *, may_be_first: bool 
             if not may_be_first:
                 raise Forbidden(FROM_ELSEWHERE, status=403)
             values["role"] = "admin"
-            await _close_sign_up(deps, unit)
+            await close_sign_up(deps, unit)
         else:
             values["role"] = await _later_role(deps, unit)
-        stamp = await _insert(unit, values, password_hash, own=own)
-        await _join_default_group(deps, unit, values["id"])
-    return await _open_session(deps, values["id"], stamp)
+        stamp = await insert(unit, values, password_hash, own=own)
+        await join_default_group(deps, unit, values["id"])
+    return await open_session(deps, values["id"], stamp)
 
 
-async def _close_sign_up(deps: AccountDeps, unit: UnitOfWork) -> None:
+async def close_sign_up(deps: AccountDeps, unit: UnitOfWork) -> None:
+    """To be called where the first account is made."""
     await configs.put(unit.connection, deps.config.storable({SIGNUP: False}))
     unit.after_commit(deps.config_changed)
 
@@ -118,15 +119,17 @@ async def _keep_picture(deps: Deps, values: dict[str, Any]) -> list[NewFile]:
     return [file]
 
 
-async def _insert(
+async def insert(
     unit: UnitOfWork,
     values: Mapping[str, Any],
-    password_hash: str,
+    password_hash: str | None,
     *,
     own: Sequence[NewFile] = (),
     writer_id: str | None = None,
 ) -> str:
-    """A person's rows. own: the files of their picture. writer_id: who makes the account, if not that person."""
+    """A person's rows; returns the session stamp. password_hash: None for who signs in by another site. own: the files of their
+    picture. writer_id: who makes the account, if not that person.
+    """
     if not await users.insert(unit.connection, values):
         raise BadRequest(constants.EMAIL_TAKEN)
     user_id, url = values["id"], values["profile_image_url"]
@@ -136,7 +139,8 @@ async def _insert(
     return await accounts.insert_credential(unit.connection, values["id"], password_hash)
 
 
-async def _join_default_group(deps: AccountDeps, unit: UnitOfWork, user_id: str) -> None:
+async def join_default_group(deps: AccountDeps, unit: UnitOfWork, user_id: str) -> None:
+    """Puts a new person where an admin wants new people to be."""
     group_id = deps.config["ui.default_group_id"]
     if group_id and await groups.repository.get(unit.connection, group_id) is not None:
         await group_members.add(unit.connection, group_id, [user_id])
@@ -145,7 +149,7 @@ async def _join_default_group(deps: AccountDeps, unit: UnitOfWork, user_id: str)
 async def add(deps: Deps, actor: Principal, form: AddUser) -> SignedIn:
     """An account made by an admin, signed in."""
     user_id, stamp = await create(deps, actor, form)
-    return await _open_session(deps, user_id, stamp)
+    return await open_session(deps, user_id, stamp)
 
 
 async def create(deps: AccountDeps, actor: Principal, form: AddUser) -> tuple[str, str]:
@@ -153,8 +157,8 @@ async def create(deps: AccountDeps, actor: Principal, form: AddUser) -> tuple[st
     values = _new_person(form, form.role or "pending")
     password_hash = await _hash(deps, form.password)
     async with deps.database.write() as unit:
-        stamp = await _insert(unit, values, password_hash, writer_id=actor.id)
-        await _join_default_group(deps, unit, values["id"])
+        stamp = await insert(unit, values, password_hash, writer_id=actor.id)
+        await join_default_group(deps, unit, values["id"])
     return values["id"], stamp
 
 
@@ -165,8 +169,8 @@ async def create_first_admin(deps: AccountDeps, form: SignUp) -> bool:
     async with deps.database.write() as unit:
         if not await accounts.claim_first_admin(unit.connection, values["id"]):
             return False
-        await _insert(unit, values, password_hash)
-        await _close_sign_up(deps, unit)
+        await insert(unit, values, password_hash)
+        await close_sign_up(deps, unit)
     return True
 
 
@@ -206,7 +210,7 @@ async def sign_in(deps: Deps, form: SignIn, address: str) -> SignedIn:
         if better is not None:
             await accounts.replace_hash(unit.connection, found.user_id, stored, better)
         await users.touch(unit.connection, found.user_id)
-    return await _open_session(deps, found.user_id, found.session_stamp)
+    return await open_session(deps, found.user_id, found.session_stamp)
 
 
 def lifetime(deps: Deps) -> int | None:
@@ -218,19 +222,20 @@ def lifetime(deps: Deps) -> int | None:
         return FOUR_WEEKS
 
 
-async def _open_session(deps: Deps, user_id: str, stamp: str) -> SignedIn:
+async def open_session(deps: Deps, user_id: str, stamp: str) -> SignedIn:
     token, claims = deps.tokens.issue(user_id, stamp, lifetime(deps))
     return SignedIn(await get(deps, user_id), token, claims)
 
 
-async def sign_out(deps: Deps, token: str) -> None:
-    """Ends the session of a token; anything else is nothing to end."""
+async def sign_out(deps: Deps, token: str) -> Claims | None:
+    """Ends the session of a token, and returns what it said; anything else is nothing to end."""
     claims = deps.tokens.verify(token)
     if claims is None:
-        return
+        return None
     async with deps.database.write() as unit:
         await accounts.revoke(unit.connection, claims.jti, claims.exp)
         unit.after_commit(partial(deps.identifier.forget, claims.id))
+    return claims
 
 
 # One's own account
@@ -281,7 +286,7 @@ async def change_password(deps: Deps, user_id: str, form: UpdatePassword) -> Sig
     if stamp is None:
         # An administrator has set another one meanwhile.
         raise BadRequest(PASSWORD_WRONG)
-    return await _open_session(deps, user_id, stamp)
+    return await open_session(deps, user_id, stamp)
 
 
 async def _hash(deps: AccountDeps, password: str) -> str:
@@ -397,8 +402,7 @@ def check_environment(config: Config) -> None:
 
 def valid_email(email: str) -> str:
     """The same address. Raises BadRequest for what is none."""
-    # A terminal that shows it obeys some of the signs that can't be printed.
-    if _EMAIL.fullmatch(email) is None or not email.isprintable():
+    if not is_email(email):
         raise BadRequest(constants.BAD_EMAIL)
     return email
 

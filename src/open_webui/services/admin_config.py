@@ -55,7 +55,7 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 # What is told when settings were changed, beside them.
 SAVED: Final[Mapping[str, Any]] = {"sessions_revoked": False}
-# Sign-in by a directory or another site does not exist yet; the pages that would set it up see it off and empty.
+# Sign-in by a directory does not exist yet; the page that would set it up sees it off and empty.
 LDAP_SERVER: Final[dict[str, Any]] = {
     "label": "LDAP Server",
     "host": "localhost",
@@ -74,43 +74,6 @@ LDAP_SERVER: Final[dict[str, Any]] = {
     "enable_group_management": False,
     "enable_group_creation": False,
     "attribute_for_groups": "memberOf",
-}
-OAUTH: Final[dict[str, Any]] = {
-    "ENABLE_OAUTH": False,
-    "ENABLE_OAUTH_SIGNUP": False,
-    "OAUTH_MERGE_ACCOUNTS_BY_EMAIL": False,
-    "OAUTH_AUTO_REDIRECT": False,
-    "OAUTH_ALLOWED_DOMAINS": "*",
-    "OAUTH_BLOCKED_GROUPS": "[]",
-    "ENABLE_OAUTH_ROLE_MANAGEMENT": False,
-    "OAUTH_ROLES_CLAIM": "roles",
-    "OAUTH_ADMIN_ROLES": "admin",
-    "OAUTH_ALLOWED_ROLES": "user,admin",
-    "ENABLE_OAUTH_GROUP_MANAGEMENT": False,
-    "ENABLE_OAUTH_GROUP_CREATION": False,
-    "OAUTH_GROUP_CLAIM": "groups",
-    "OAUTH_GROUP_DEFAULT_SHARE": True,
-    "OAUTH_PROVIDER_NAME": "SSO",
-    "OPENID_PROVIDER_URL": "",
-    "OAUTH_CLIENT_ID": "",
-    "OAUTH_CLIENT_SECRET": "",
-    "OPENID_REDIRECT_URI": "",
-    "OAUTH_SCOPES": "openid email profile",
-    "OAUTH_CODE_CHALLENGE_METHOD": None,
-    "OAUTH_TOKEN_ENDPOINT_AUTH_METHOD": None,
-    "OPENID_END_SESSION_ENDPOINT": "",
-    "OAUTH_TIMEOUT": "",
-    "OAUTH_CLIENT_TIMEOUT": "",
-    "OAUTH_EMAIL_CLAIM": "email",
-    "OAUTH_USERNAME_CLAIM": "name",
-    "OAUTH_PICTURE_CLAIM": "picture",
-    "OAUTH_SUB_CLAIM": None,
-    "OAUTH_AUDIENCE": "",
-    "OAUTH_UPDATE_EMAIL_ON_LOGIN": False,
-    "OAUTH_UPDATE_NAME_ON_LOGIN": False,
-    "OAUTH_UPDATE_PICTURE_ON_LOGIN": False,
-    "OAUTH_REFRESH_TOKEN_INCLUDE_SCOPE": False,
-    "ENABLE_OAUTH_PERSISTENT_CONFIG": False,
 }
 
 

@@ -30,6 +30,9 @@ MAX_KEYS = 20_000
 PER_INDEX = 3
 # Of putting all that one has into one file.
 PER_EXPORT = 3
+# Of ways back from a provider, for an address: an office behind one signs in in the morning. And of words on sign-outs.
+PER_RETURN = 300
+PER_LOGOUT = 600
 # What is counted, each with a key: a place, an account from a place, an account, an account's password, an account's index.
 _LIMITS: Final = {
     "place": PER_ADDRESS,
@@ -41,6 +44,8 @@ _LIMITS: Final = {
     "webhook": PER_WEBHOOK,
     "webhooks": PER_CALLER,
     "buttons": PER_BUTTONS,
+    "returns": PER_RETURN,
+    "logouts": PER_LOGOUT,
 }
 
 
@@ -130,6 +135,14 @@ class SignInAttempts:
     async def use_webhook(self, webhook_id: str) -> None:
         """Its token was right."""
         await self._take(("webhook", webhook_id))
+
+    async def come_back(self, address: str) -> None:
+        """Somebody begins to sign in by a provider, or comes back from one."""
+        await self._take(("returns", household(address)))
+
+    async def hear_logout(self, address: str) -> None:
+        """A provider, or who pretends to be one, says that somebody signed out."""
+        await self._take(("logouts", household(address)))
 
     async def _take(self, *tries: tuple[str, str]) -> None:
         """Counts each kind and key in turn. What comes behind a refused one does not count."""

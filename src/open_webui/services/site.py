@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 
 from open_webui import constants
+from open_webui.access.oauth.providers import providers
 from open_webui.config import Config
 from open_webui.config.code import shown
 from open_webui.env import Settings
@@ -125,7 +126,10 @@ class Site:
             "version": constants.WIRE_VERSION,
             "default_locale": config["ui.default_locale"],
             "i18n": config["ui.i18n"],
-            "oauth": {"providers": {}, "auto_redirect": False},
+            "oauth": {
+                "providers": {one.id: one.label for one in providers(config).values()},
+                "auto_redirect": config["oauth.auto_redirect"],
+            },
             "features": self._features(level, onboarding),
         }
         if level == "pending":

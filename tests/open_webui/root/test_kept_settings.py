@@ -71,7 +71,7 @@ async def test_a_file_of_open_webui_is_taken_and_given_back(admin: Actor) -> Non
 
 async def test_what_is_not_taken_is_named_with_the_reason(admin: Actor) -> None:
     given = {
-        "oauth": {"client_id": "x", "client_secret": "canary"}, "auth.mfa.enable": True, "x": {"y": 1, "z": {}},
+        "oauth": {"client_idea": "canary"}, "auth.mfa.enable": True, "x": {"y": 1, "z": {}},
         "subagents": {"background_enabled": True, "max_async": 3}, "channels.encryption.enable": False,
         "chat.tool_search.enable": True,
     }  # fmt: skip
@@ -81,12 +81,11 @@ async def test_what_is_not_taken_is_named_with_the_reason(admin: Actor) -> None:
     assert sorted(refused) == [
         "auth.mfa.enable",
         "chat.tool_search.enable",
-        "oauth.client_id",
-        "oauth.client_secret",
+        "oauth.client_idea",
         "x.y",
         "x.z",
     ]
-    assert "sign-in by another site" in refused["oauth.client_id"]
+    assert "no such setting" in refused["oauth.client_idea"]
     assert "can't be switched on" in refused["auth.mfa.enable"]
     assert "no such setting" in refused["x.y"]
     assert "canary" not in reply.text

@@ -49,6 +49,91 @@ class UserProfile(TypedDict):
     profile_image_url: str
 
 
+class SignedOut(TypedDict):
+    """redirect_url: where who came by another site signs out there, too."""
+
+    status: bool
+    redirect_url: NotRequired[str]
+
+
+class LogoutRefused(TypedDict):
+    """Nothing where it was taken."""
+
+    error: NotRequired[str]
+    error_description: NotRequired[str]
+
+
+class Identity(TypedDict):
+    """By which other site somebody signs in. removable: it is not the only way in."""
+
+    id: str
+    provider: str
+    label: str
+    email: str | None
+    created_at: int
+    last_used_at: int
+    removable: bool
+
+
+class WayThere(TypedDict):
+    url: str
+
+
+class Step(TypedDict):
+    """What one rule made of a sign-in."""
+
+    rule: str
+    outcome: str
+
+
+class SignIn(TypedDict):
+    """What came of a sign-in by another site."""
+
+    n: int
+    provider: str
+    user_id: str | None
+    email: str | None
+    allowed: bool
+    reason: str
+    claims: Object
+    steps: list[Step]
+    created_at: int
+
+
+class GroupChanges(TypedDict):
+    join: list[str]
+    leave: list[str]
+    make: list[str]
+
+
+class Explained(TypedDict):
+    """What the rules make of claims. action: sign_in, sign_up, merge or refuse."""
+
+    provider: str
+    allowed: bool
+    action: str
+    reason: str
+    user_id: str | None
+    email: str | None
+    email_verified: bool | None
+    name: str
+    role: str | None
+    groups: GroupChanges
+    steps: list[Step]
+    claims: Object
+
+
+class ProviderSession(TypedDict):
+    """A session that another site began."""
+
+    id: str
+    provider: str
+    user_id: str
+    expires_at: int
+    created_at: int
+    updated_at: int
+
+
 class ApiKey(TypedDict):
     api_key: NotRequired[str | None]
 

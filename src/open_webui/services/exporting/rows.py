@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from open_webui.access.api_keys import Sealer
 from open_webui.config import BY_KEY
 from open_webui.errors import BadRequest
-from open_webui.models import exported, skills, tags
+from open_webui.models import exported, identities, skills, tags
 from open_webui.models.base import decode_json
 from open_webui.models.chat_rows import ChatRow
 from open_webui.services import plugins, skill_files
@@ -113,6 +113,10 @@ async def _as_it_is(_export: Export, _table: str, row: Row) -> Row | None:
 
 async def _person(export: Export, _table: str, row: Row) -> Row | None:
     row["is_primary"] = row["id"] == export.primary
+    own = await identities.of_user(export.connection, row["id"])
+    if own:
+        # One of each provider has room there: the oldest.
+        row["oauth"] = {one.provider: {"sub": one.subject} for one in reversed(own)}
     settings = row["settings"] if isinstance(row["settings"], dict) else {}
     if not export.secrets:
         row["settings"] = _without_keys(settings) if settings else row["settings"]

@@ -67,6 +67,10 @@ export const auth = {
   signIn: (email, password) => post('/api/v1/auths/signin', { email, password }, { probe: false }),
   signUp: (name, email, password) => post('/api/v1/auths/signup', { name, email, password, profile_image_url: '/user.png' }, { probe: false }),
   signOut: () => post('/api/v1/auths/signout', undefined, { probe: false }),
+  // By which other sites one signs in.
+  identities: () => get('/api/v1/auths/identities'),
+  linkIdentity: (provider) => post(`/api/v1/auths/identities/${id(provider)}/link`),
+  unlinkIdentity: (identity) => call('DELETE', `/api/v1/auths/identities/${id(identity)}`),
   updateProfile: (name, image) => post('/api/v1/auths/update/profile', { name, profile_image_url: image || '/user.png' }),
   updatePassword: (password, next) => post('/api/v1/auths/update/password', { password, new_password: next }),
   admin: () => get('/api/v1/auths/admin/config'),

@@ -85,9 +85,10 @@ function leave() {
 }
 
 async function signOut() {
-  await api.auth.signOut().catch(failed);
+  const said = await api.auth.signOut().catch(failed);
   tabs?.postMessage('changed');
-  location.assign('/');
+  // Who came by another site signs out there, too.
+  location.assign(said?.redirect_url ?? '/');
 }
 
 function showUnreachable(error) {

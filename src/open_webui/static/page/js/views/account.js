@@ -3,12 +3,13 @@ import * as api from '../api.js';
 import { apiKeys } from '../calls.js';
 import { button, clear, confirmDialog, copyWithTick, failed, h, iconButton, toast } from '../dom.js';
 import { isAdmin, set, state } from '../state.js';
+import { providerName } from './auth.js';
 import { labelled, section, submit } from './settings.js';
 
 const SIDE = 256;
 
 export async function accountTab() {
-  return [section('Profile', null, profile()), state.config.features?.enable_password_change_form !== false && password(), mayHoldKeys() && (await keys())].filter(Boolean);
+  return [section('Profile', null, profile()), state.config.features?.enable_password_change_form !== false && password(), await otherSites(), mayHoldKeys() && (await keys())].filter(Boolean);
 }
 
 function profile() {
@@ -67,6 +68,27 @@ function password() {
     toast('Password changed.');
   };
   return section('Password', 'Changing it signs you out on other devices and ends your API key.', form);
+}
+
+// The sites by which one signs in: linked, and taken away unless it is the only way in.
+async function otherSites() {
+  const known = Object.entries(state.config.oauth?.providers ?? {});
+  const list = h('div.report');
+  const draw = async () => {
+    const mine = await api.auth.identities();
+    clear(list, mine.map((one) => h('div.inline-form', {}, h('span', {}, `${providerName(one.provider, one.label)}${one.email ? ` (${one.email})` : ''}`), one.removable && button('Unlink', () => drop(one).catch(failed), { 'aria-label': `Unlink ${providerName(one.provider, one.label)}` }))));
+    return mine.length;
+  };
+  const drop = async (one) => {
+    if (!(await confirmDialog({ title: 'Unlink this sign-in?', text: 'It opens your account no more, and the sessions that it began end.', action: 'Unlink' }))) return;
+    await api.auth.unlinkIdentity(one.id);
+    await draw();
+  };
+  const link = async (provider) => location.assign((await api.auth.linkIdentity(provider)).url);
+  const count = await draw().catch(() => 0);
+  if (!known.length && !count) return null;
+  const ways = known.map(([provider, label]) => button(`Link ${providerName(provider, label)}`, () => link(provider).catch(failed)));
+  return section('Sign-in by other sites', 'Each of these opens your account.', list, h('div.dialog-actions', {}, ways));
 }
 
 const mayHoldKeys = () => state.config.features?.enable_api_keys === true && (isAdmin() || state.user.permissions?.features?.api_keys === true);

@@ -7,6 +7,27 @@ function field(label, props) {
   return h('label.field', { htmlFor: id }, h('span', {}, label), h('input', { id, required: true, ...props }));
 }
 
+// Why a sign-in by another site failed: the server left it for this page, once.
+function takeProblem() {
+  const [, value] = document.cookie.match(/(?:^|; )sign_in_problem=([^;]*)/) ?? [];
+  document.cookie = 'sign_in_problem=; path=/; max-age=0';
+  try {
+    return value ? decodeURIComponent(value) : '';
+  } catch {
+    return '';
+  }
+}
+
+const NAMES = { google: 'Google', microsoft: 'Microsoft', github: 'GitHub', feishu: 'Feishu' };
+export const providerName = (provider, label) => NAMES[provider] ?? (label || provider);
+
+// The sites by which people sign in here, a button each.
+function providers(config) {
+  const found = Object.entries(config.oauth?.providers ?? {});
+  const go = (provider) => location.assign(`/oauth/${api.id(provider)}/login`);
+  return found.length ? h('div.form', { role: 'group', 'aria-label': 'Sign in by another site' }, found.map(([provider, label]) => h('button.button', { type: 'button', onclick: () => go(provider) }, `Continue with ${providerName(provider, label)}`))) : null;
+}
+
 function card(name, title, lead, ...content) {
   return h('main.auth', { id: 'main', tabindex: -1 }, h('section.auth-card', {}, h('div.brand', {}, logo(), h('span', {}, name)), h('h1', {}, title), lead && h('p.lead', {}, lead), content));
 }
@@ -14,7 +35,8 @@ function card(name, title, lead, ...content) {
 // Shows the form; `done(session)` gets the session the server answered with.
 export function showSignIn(root, config, done, { signUp = Boolean(config.onboarding), reason = 'Sign in to go on with your chats.' } = {}) {
   const first = Boolean(config.onboarding);
-  const problem = h('p.form-problem', { role: 'alert', hidden: true });
+  const failed = takeProblem();
+  const problem = h('p.form-problem', { role: 'alert', hidden: !failed }, failed);
   const submit = h('button.button', { 'data-kind': 'primary' }, first ? 'Create the first account' : signUp ? 'Create account' : 'Sign in');
   const fields = [
     signUp && field('Name', { name: 'name', autocomplete: 'name', maxlength: 100 }),
@@ -29,8 +51,9 @@ export function showSignIn(root, config, done, { signUp = Boolean(config.onboard
   const other = !first && config.features?.enable_signup
     ? h('p.auth-switch', {}, signUp ? 'Already have an account? ' : 'No account yet? ', h('button.text-button', { type: 'button', onclick: () => showSignIn(root, config, done, { signUp: !signUp, reason }) }, signUp ? 'Sign in' : 'Sign up'))
     : null;
+  const buttons = providers(config);
   const noForm = config.features?.enable_login_form === false && !signUp;
-  clear(root, card(config.name, title, lead, noForm ? h('p', {}, 'Signing in with a password is switched off here.') : form, other));
+  clear(root, card(config.name, title, lead, noForm ? [problem, buttons ? null : h('p', {}, 'Signing in with a password is switched off here.')] : form, buttons, other));
   form.querySelector('input')?.focus();
 }
 
