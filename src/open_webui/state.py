@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -139,27 +140,19 @@ class State:
     # Has the rows of a chat's messages hold what its running answers are by now.
     store_running: Callable[[str], Awaitable[None]]
 
-    _library: "Library | None" = None
-
-    @property
+    @cached_property
     def library(self) -> "Library":
         """The documents of the server: made when somebody asks for one."""
-        if self._library is None:
-            from open_webui.services.library import Library  # noqa: PLC0415 - not needed to start
+        from open_webui.services.library import Library  # noqa: PLC0415 - not needed to start
 
-            self._library = Library(self)
-        return self._library
+        return Library(self)
 
-    _filters: "Filters | None" = None
-
-    @property
+    @cached_property
     def filters(self) -> "Filters":
         """The filters of answers: made when an answer has some."""
-        if self._filters is None:
-            from open_webui.services.plugin_filters import Filters  # noqa: PLC0415 - not needed to start
+        from open_webui.services.plugin_filters import Filters  # noqa: PLC0415 - not needed to start
 
-            self._filters = Filters(self)
-        return self._filters
+        return Filters(self)
 
     _toolbox: "Toolbox | None" = None
 
@@ -232,16 +225,12 @@ class State:
             self._code = Code(self)
         return self._code
 
-    _leaderboard: "Leaderboard | None" = None
-
-    @property
+    @cached_property
     def leaderboard(self) -> "Leaderboard":
         """How models were rated: counted when an administrator looks."""
-        if self._leaderboard is None:
-            from open_webui.services.leaderboard import Leaderboard  # noqa: PLC0415 - not needed to start
+        from open_webui.services.leaderboard import Leaderboard  # noqa: PLC0415 - not needed to start
 
-            self._leaderboard = Leaderboard(self)
-        return self._leaderboard
+        return Leaderboard(self)
 
     _tool_servers: "ToolServers | None" = None
 
@@ -254,16 +243,12 @@ class State:
             self._tool_servers = ToolServers(self)
         return self._tool_servers
 
-    _provider_sign_in: "ProviderSignIn | None" = None
-
-    @property
+    @cached_property
     def provider_sign_in(self) -> "ProviderSignIn":
         """Signing in by other sites: made when somebody does."""
-        if self._provider_sign_in is None:
-            from open_webui.services.oauth.sign_in import ProviderSignIn  # noqa: PLC0415 - not needed to start
+        from open_webui.services.oauth.sign_in import ProviderSignIn  # noqa: PLC0415 - not needed to start
 
-            self._provider_sign_in = ProviderSignIn(self)
-        return self._provider_sign_in
+        return ProviderSignIn(self)
 
     _terminals: "Terminals | None" = None
 
@@ -291,8 +276,8 @@ class State:
             await self._terminals.close()
         if self._tool_servers is not None:
             await self._tool_servers.close()
-        if self._library is not None:
-            await self._library.close()
+        if "library" in vars(self):
+            await self.library.close()
 
     async def ask_model(self, principal: Principal, body: dict[str, Any]) -> Any:
         """See `services.facades.use.Deps`."""

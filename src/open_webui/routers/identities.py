@@ -62,7 +62,7 @@ async def forget_tokens(provider: str, state: AppState, caller: Caller) -> bool:
 @allow(ADMIN)
 async def oauth_config(
     state: AppState,
-) -> "Annotated[dict[str, Any], Shape(replies.settings.shown('OAuthConfig', settings.PLAIN, settings.TEXTS))]":
+) -> "Annotated[dict[str, Any], Shape(replies.settings.shown('OAuthSettings', settings.PLAIN, settings.TEXTS))]":
     """How people sign in by other sites."""
     return settings.wire(state.config)
 
@@ -71,7 +71,7 @@ async def oauth_config(
 @allow(ADMIN)
 async def save_oauth_config(
     form: OAuthConfig, state: AppState
-) -> "Annotated[dict[str, Any], Shape(replies.settings.shown('OAuthConfig', settings.PLAIN, settings.TEXTS))]":
+) -> "Annotated[dict[str, Any], Shape(replies.settings.shown('SavedOAuthSettings', settings.PLAIN, settings.TEXTS))]":
     """Changes that; what is left out stays."""
     await state.save_config(settings.changes(form))
     return settings.wire(state.config)
