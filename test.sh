@@ -69,7 +69,7 @@ need_system_packages() {
     command -v curl >/dev/null || missing+=(curl)
     command -v plantuml >/dev/null || missing+=(plantuml)
     command -v dot >/dev/null || missing+=(graphviz)
-    has_chromium || on_ubuntu || missing+=(chromium)
+    has_chromium || on_ubuntu || missing+=(chromium-headless-shell)
     command -v tesseract >/dev/null || missing+=(tesseract-ocr tesseract-ocr-eng)
     command -v systemd-analyze >/dev/null || missing+=(systemd)
     # Debian keeps servers where only root's path leads. The tests start their own: what comes with the package stays off.
@@ -99,7 +99,7 @@ as_root() {
 }
 
 has_chromium() {
-    [ -n "${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null
+    [ -n "${CHROMIUM:-}" ] || command -v chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable >/dev/null
 }
 
 on_ubuntu() { # its chromium package is a snap, which containers can't run

@@ -25,6 +25,7 @@ from typing import Any
 import httpx
 import hypothesis
 import pytest
+from _pytest.nodeid import NodeId
 from argon2 import PasswordHasher
 
 from open_webui.access import passwords, tokens
@@ -55,6 +56,17 @@ def pytest_configure(config: pytest.Config) -> None:
     # None of them is kept: the folder may be another account's.
     hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
     hypothesis.settings.load_profile("fixed")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of a group run in one process. Of itself xdist 3.8 writes the group to where pytest 9.2 does not look for a name."""
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        names = sorted({str(mark.args[0]) for mark in item.iter_markers("xdist_group")})
+        if names and not item.nodeid.endswith(group := f"@{'_'.join(names)}"):
+            item._id = NodeId.parse(item.nodeid + group)  # type: ignore[attr-defined]
 
 
 def pytest_collection_finish() -> None:
