@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,15 +42,19 @@ def strict_provider(port: int, base: str) -> Iterator[StrictProvider]:
     program = mcp_server.CACHE / PROGRAM.name
     program.write_bytes(PROGRAM.read_bytes())
     places = [f"{base}/oauth/oidc/callback", f"{base}/oauth/backchannel-logout", f"{base}/auth"]
+    said = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
     process = subprocess.Popen(
         [node, str(program), str(port), *places],
         env={"PATH": os.environ["PATH"], "NODE_NO_WARNINGS": "1"},
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
     )  # fmt: skip
     try:
         for _ in range(1_000):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 break
+            if process.poll() is not None:
+                said.seek(0)
+                raise RuntimeError(f"The provider does not start: {said.read().decode(errors='replace')}")
             time.sleep(0.02)
         else:
             raise TimeoutError("The provider does not come up.")
@@ -57,3 +62,4 @@ def strict_provider(port: int, base: str) -> Iterator[StrictProvider]:
     finally:
         process.kill()
         process.wait()
+        said.close()
