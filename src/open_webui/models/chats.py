@@ -133,14 +133,9 @@ Which = Literal["all", "active", "archived", "unread", "shared"]
 
 
 async def lock_all(
-    connection: AsyncConnection,
-    user_id: str,
-    which: Which = "all",
-    folder_ids: Sequence[str] | None = None,
-    *,
-    ids: Sequence[str] | None = None,
+    connection: AsyncConnection, user_id: str, which: Which = "all", folder_ids: Sequence[str] | None = None
 ) -> LockedChats:
-    """A user's chats, or those of a kind, in some folders, or with these ids, held in the order of their ids.
+    """A user's chats, or those of a kind, or in some folders, held in the order of their ids.
 
     Whoever holds several chats takes them in this order; otherwise two could wait for each other.
     """
@@ -155,14 +150,7 @@ async def lock_all(
     wanted = mine.order_by(t.c.id).with_for_update(key_share=True)
     if folder_ids is not None:
         wanted = wanted.where(among(t.c.folder_id, folder_ids))
-    if ids is not None:
-        wanted = wanted.where(among(t.c.id, ids))
     return LockedChats(user_id, tuple(await connection.scalars(wanted)))
-
-
-async def ids_of(connection: AsyncConnection, user_id: str) -> list[str]:
-    """The ids of a user's chats, in order."""
-    return list(await connection.scalars(sa.select(t.c.id).where(t.c.user_id == user_id, visible).order_by(t.c.id)))
 
 
 async def create(

@@ -181,7 +181,9 @@ async def delete(deps: Deps, principal: Principal, chat_id: str) -> bool:
 
 async def delete_all(deps: Deps, principal: Principal) -> bool:
     """Removes all of one's chats."""
-    await staging.remove_all(deps.database, principal.id)
+    async with deps.database.write() as unit:
+        held = await chats.lock_all(unit.connection, principal.id)
+        await staging.remove(deps.database, unit, held)
     return True
 
 

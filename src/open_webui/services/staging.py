@@ -30,9 +30,8 @@ log = get_logger(__name__)
 # What one unit writes at most, but for one message that is larger alone: some 0.1 s of SQLite's writer.
 MAX_ROWS: Final = 1_000
 MAX_CHARS: Final = 1_000_000
-# Chats that are removed at once, if they are small; that are hidden at once.
+# Chats that are removed at once, if they are small.
 MAX_FEW: Final = 100
-MAX_HIDDEN: Final = 500
 # Who makes or removes chats is at work on what is hidden for less long.
 LEFT_OVER_SECONDS: Final = 3_600
 LOOK_SECONDS: Final = 600
@@ -212,25 +211,6 @@ async def remove(database: Database, unit: UnitOfWork, held: LockedChats, heir: 
             return
     await chats.hide(unit.connection, held, heir)
     unit.after_commit(partial(remove_hidden, database, held.ids))
-
-
-async def remove_all(database: Database, user_id: str) -> None:
-    """Removes all chats that a person has. Of many, all are hidden first, some in each unit: others write in between."""
-    async with database.read() as connection:
-        ids = await chats.ids_of(connection, user_id)
-    if len(ids) <= MAX_FEW:
-        async with database.write() as unit:
-            await remove(database, unit, await chats.lock_all(unit.connection, user_id, ids=ids))
-        return
-    gone: list[str] = []
-    try:
-        for k in range(0, len(ids), MAX_HIDDEN):
-            async with database.write() as unit:
-                held = await chats.lock_all(unit.connection, user_id, ids=ids[k : k + MAX_HIDDEN])
-                await chats.hide(unit.connection, held)
-            gone += held.ids
-    finally:
-        await to_the_end(remove_hidden(database, gone))
 
 
 async def remove_hidden(database: Database, chat_ids: Sequence[str]) -> None:

@@ -466,31 +466,3 @@ async def test_many_chats_are_removed_by_few_statements(live: Live, user: Actor)
     async with live.app.state.oui.database.read() as connection:
         for table in (tables.chat, tables.tag):
             assert await connection.scalar(sa.select(sa.func.count()).select_from(table)) == 0
-
-
-async def test_all_chats_of_many_go_in_portions_and_nobody_elses(
-    live: Live, user: Actor, other: Actor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No unit holds all of them, and others write in between."""
-    chat = {"title": "One", "history": {"messages": {}, "currentId": None}}
-    for person, count in ((user, 130), (other, 2)):
-        many = [{"chat": chat} for _ in range(count)]
-        assert (await person.client.post("/api/v1/chats/import", json={"chats": many})).status_code == 200
-    monkeypatch.setattr(staging, "MAX_HIDDEN", 50)
-    hide, sizes, between = chats.hide, [], []
-
-    async def counted(connection: Any, held: Any, heir: str | None = None) -> None:
-        if not sizes:
-            # Waits for its turn, behind this unit and before the next one.
-            between.append(asyncio.create_task(other.client.post("/api/v1/chats/new", json={"chat": chat})))
-        sizes.append(len(held.ids))
-        await hide(connection, held, heir)
-
-    monkeypatch.setattr(chats, "hide", counted)
-    assert (await user.client.delete("/api/v1/chats/")).json() is True
-    assert sizes == [50, 50, 30]
-    assert (await between[0]).status_code == 200
-    assert (await user.client.get("/api/v1/chats/")).json() == []
-    assert len((await other.client.get("/api/v1/chats/")).json()) == 3
-    async with live.app.state.oui.database.read() as connection:
-        assert await connection.scalar(sa.select(sa.func.count()).select_from(tables.chat)) == 3
