@@ -237,7 +237,9 @@ class PostgresSource:
         return [(row[0], Row(dict(zip(named, row, strict=True)))) for row in found]
 
     async def rows(self, table: str, key: str, places: Sequence[Key]) -> list[Row]:
-        return await self._read(table, sorted(self.tables[table]), key, [str(one) for one in places], len(places))
+        return await self._read(
+            table, sorted(self.tables[table]), key, [str(one) for one in places], f"LIMIT {len(places)}"
+        )
 
     async def select(
         self,
