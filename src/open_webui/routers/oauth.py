@@ -23,6 +23,8 @@ router = new_router(tag="auths")
 # Begins of names: a sign-in under way, one cookie each, so that two tabs don't disturb each other.
 FLOW_COOKIE: Final = "sign_in_"
 MAX_FLOWS: Final = 5
+# What a provider sends back with a person.
+SENT_BACK: Final = frozenset({"code", "state", "iss", "error", "error_description"})
 # Why a sign-in failed, for the page to show: nobody else can set it, as they could an address.
 PROBLEM_COOKIE: Final = "sign_in_problem"
 # Pages of Open WebUI read the new session's token in the address /auth, where it is readable for so many seconds.
@@ -68,7 +70,7 @@ async def callback(
 @allow(PUBLIC)
 async def old_callback(provider: str, request: Request) -> "Annotated[Response, Media('text/html', also=(302,))]":
     """Where people come back to whose provider knows the address of earlier releases."""
-    query = urlencode(list(request.query_params.multi_items()))
+    query = urlencode([(name, value) for name, value in request.query_params.multi_items() if name in SENT_BACK])
     return RedirectResponse(f"/oauth/{quote(provider, safe='')}/callback?{query}", status_code=302)
 
 
