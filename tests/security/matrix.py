@@ -107,7 +107,8 @@ class Case:
 
     def expected(self, role: Role, policy: Policy) -> Outcome:
         if role == "pending":
-            return "no"
+            # What is somebody's own is theirs also while they wait, where the policy says so.
+            return "own" if policy.level == "pending" and self.stranger == "own" else "no"
         given: Outcome | None = getattr(self, role)
         if given is not None:
             return given
