@@ -17,7 +17,6 @@ import inspect
 import itertools
 import os
 import shutil
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,11 @@ from argon2 import PasswordHasher
 
 from open_webui.access import passwords, tokens
 from open_webui.env import Settings
+from open_webui.internal.child import spawn
 from open_webui.migrations.runner import migrate
 from open_webui.services import note_documents
+from tests.support import forked, network, pgbouncer, postgres, redis, statements, template
 from tests.support import live as live_module
-from tests.support import network, pgbouncer, postgres, redis, statements
 from tests.support.live import Actor, Live
 from tests.support.s3 import S3Server, Wire, wire_to
 from tests.support.server import SECRET, Server
@@ -42,6 +42,7 @@ from tests.support.upstream import Upstream
 _PREFIXES = ("AWS_", "OPENAI_", "OLLAMA_", "WEBUI_", "ENABLE_", "TASK_", "DEFAULT_")
 _numbers = itertools.count(1)
 _HASHER = passwords._hasher
+_COMMAND = spawn.command
 DATABASES = ("sqlite", "postgresql")
 
 
@@ -116,6 +117,20 @@ def compiled_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def children_forked() -> Iterator[None]:
+    """Child processes of an application in the tests' own process are forks of one that has their modules."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spawn, "command", forked.commands(_COMMAND))
+        yield
+
+
+@pytest.fixture
+def children_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Child processes as the product starts them, for tests about what they import."""
+    monkeypatch.setattr(spawn, "command", _COMMAND)
+
+
 @pytest.fixture
 def real_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parameters of the product, for tests about them."""
@@ -139,13 +154,9 @@ def redis_server() -> Iterator[redis.Redis]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sqlite_template() -> Path:
     """A migrated SQLite file to copy."""
-    path = tmp_path_factory.mktemp("template") / "template.db"
-    asyncio.run(migrate(_settings(path.parent, f"sqlite:///{path}")))
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return path
+    return template.migrated()
 
 
 @pytest.fixture(scope="session")
@@ -228,9 +239,17 @@ def _run_apart(work: Awaitable[None]) -> None:
         loop.run_until_complete(run())
 
 
-def _settings(folder: Path, database_url: str, **changes: Any) -> Settings:
-    given: dict[str, Any] = {"data_dir": folder / "data", "database_url": database_url, "webui_secret_key": SECRET}
-    return Settings(_env_file=None, **(given | {"env": "test"} | changes))
+def _settings(folder: Path, database_url: str) -> Settings:
+    given: dict[str, Any] = {"data_dir": folder / "data", "database_url": database_url}
+    if any(name.lower() in Settings.model_fields for name in os.environ):
+        return Settings(_env_file=None, webui_secret_key=SECRET, env="test", **given)  # type: ignore[arg-type]
+    return _usual_settings().model_copy(update=given)
+
+
+@functools.cache
+def _usual_settings() -> Settings:
+    """Where no test has put a setting into the environment; to read all of them takes some 20 ms."""
+    return Settings(_env_file=None, webui_secret_key=SECRET, env="test")  # type: ignore[arg-type]
 
 
 @pytest.fixture

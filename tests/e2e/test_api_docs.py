@@ -31,30 +31,31 @@ async def try_out(page: Page, operation: str) -> str:
     return (await status.inner_text()).split()[0]
 
 
-@pytest.mark.parametrize("credential", ["token", "api_key"])
-async def test_a_call_is_tried(developed: Server, browser: Browser, complaints: Complaints, credential: str) -> None:
+async def test_calls_are_tried_with_either_credential(
+    developed: Server, browser: Browser, complaints: Complaints
+) -> None:
     context = await browser.new_context()
     # The account is made beside the page, which has no cookie of it then.
     form = {"name": "Dev", "email": "dev@example.com", "password": PASSWORD}
     reply = await context.request.post(f"{developed.url}/api/v1/auths/signup", data=form)
     made = await reply.json()
-    if credential == "api_key":
-        own = {"Authorization": f"Bearer {made['token']}", "Content-Type": "application/json"}
-        made |= await (await context.request.post(f"{developed.url}/api/v1/auths/api_key", headers=own)).json()
+    own = {"Authorization": f"Bearer {made['token']}", "Content-Type": "application/json"}
+    made |= await (await context.request.post(f"{developed.url}/api/v1/auths/api_key", headers=own)).json()
     await context.clear_cookies()
-    page = await browsers.open_page(context, complaints, f"{developed.url}/docs")
     foreign: list[str] = []
-    page.on("request", lambda r: None if r.url.startswith((developed.url, "data:")) else foreign.append(r.url))
-    await page.reload()
+    context.on("request", lambda r: None if r.url.startswith((developed.url, "data:")) else foreign.append(r.url))
+    page = await browsers.open_page(context, complaints, f"{developed.url}/docs")
     await page.locator("#operations-tag-users").click()
 
     complaints.expect("401")
     assert await try_out(page, "get_api_v1_users_permissions") == "401"
-
-    await page.locator(".auth-wrapper").get_by_role("button", name="Authorize").click()
-    await page.locator("#auth-bearer-value").fill(made[credential])
-    await page.get_by_role("button", name="Apply credentials").first.click()
-    await page.locator(".btn-done").first.click()
-    assert await try_out(page, "get_api_v1_users_groups") == "200"
+    for credential, operation in (("token", "get_api_v1_users_groups"), ("api_key", "get_api_v1_users_user_settings")):
+        await page.locator(".auth-wrapper").get_by_role("button", name="Authorize").click()
+        if credential == "api_key":
+            await page.get_by_role("button", name="Remove authorization").first.click()
+        await page.locator("#auth-bearer-value").fill(made[credential])
+        await page.get_by_role("button", name="Apply credentials").first.click()
+        await page.locator(".btn-done").first.click()
+        assert await try_out(page, operation) == "200"
     assert foreign == []
     await context.close()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.support import template
 from tests.support.process import clean_environment, die_with_parent, free_port
 from tests.support.starter import Started, Starter
 
@@ -26,7 +27,8 @@ class Server:
         """`folder` takes the data (in `data/`), the log and the working directory, where no `.env` lies."""
         # What is run; another one brings the same commands.
         self.module = "open_webui.cli"
-        # Whether its start is that of a program, with all imports: for tests of starts, and of memory.
+        # Whether its start is that of a program, with all imports, and a database of its own is made by migrations: for tests
+        # of starts, and of memory.
         self.from_nothing = False
         self.folder = folder
         self.port = free_port()
@@ -59,18 +61,20 @@ class Server:
         assert self._process is None or self._process.poll() is not None, "the server runs already"
         environment = clean_environment(self.environment)
         with self.log_path.open("ab") as log:
-            if arguments or self.from_nothing or self.module != "open_webui.cli" or self._reads_early():
+            if arguments or self.from_nothing or self._reads_early():
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", self.module, *(arguments or ("serve",))],
                     cwd=self.folder, env=environment, stdin=subprocess.DEVNULL,
                     stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
                 )  # fmt: skip
             else:
-                self._process = _starter.start(["serve"], self.folder, environment, log.fileno())
+                if "DATABASE_URL" not in environment:
+                    template.put(Path(environment["DATA_DIR"]))
+                self._process = _starter.start(self.module, ["serve"], self.folder, environment, log.fileno())
         return self._process
 
     def _reads_early(self) -> bool:
-        return any(name.startswith(_READ_EARLY) for name in self.environment)
+        return any(name.startswith(_READ_EARLY) and name != "PYTHONPATH" for name in self.environment)
 
     def start(self) -> "Server":
         """Starts it and waits until /health answers. Raises RuntimeError with its log when it does not."""

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -18,6 +19,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.support import forked
 
 _PR_SET_PDEATHSIG = 1
 _MOST = 1 << 20
@@ -70,22 +73,25 @@ class Starter:
     def __init__(self) -> None:
         self._control: socket.socket | None = None
 
-    def start(self, arguments: list[str], folder: Path, environment: Mapping[str, str], log: int) -> Started:
-        """`python -m open_webui.cli` with these arguments in this folder. log: a file to write to."""
+    def start(
+        self, module: str, arguments: list[str], folder: Path, environment: Mapping[str, str], log: int
+    ) -> Started:
+        """`python -m MODULE` with these arguments in this folder. log: a file to write to."""
         if self._control is None:
             self._control = self._begin(environment)
         mine, its = socket.socketpair()
         with its:
-            order = {"arguments": arguments, "folder": str(folder), "environment": dict(environment)}
+            order = {"module": module, "arguments": arguments, "folder": str(folder), "environment": dict(environment)}
             socket.send_fds(self._control, [json.dumps(order).encode()], [log, its.fileno()])
-        return Started(mine, ["open_webui.cli", *arguments])
+        return Started(mine, [module, *arguments])
 
     def _begin(self, environment: Mapping[str, str]) -> socket.socket:
         mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         kept = {name: value for name, value in environment.items() if name in {"PATH", "HOME", "PYTHONPATH"}}
         with its:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-u", __file__, str(its.fileno())], pass_fds=[its.fileno()], env=kept,
+                [sys.executable, "-P", "-u", "-m", "tests.support.starter", str(its.fileno()), json.dumps(forked.listening())],
+                pass_fds=[its.fileno()], env=kept | {"PYTHONPATH": os.pathsep.join(sys.path)},
                 stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent,
             )  # fmt: skip
         atexit.register(_end, mine, process)
@@ -104,8 +110,8 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _preload() -> Any:
-    """The modules of a server, as `serve` imports them. Returns the command's function."""
+def _preload() -> None:
+    """Imports the modules of a server, as `serve` does."""
     from open_webui.internal.lean_imports import lean
 
     with lean():
@@ -113,13 +119,15 @@ def _preload() -> Any:
         import open_webui.main
         import open_webui.serving
         import open_webui.socket.frames
-        import open_webui.socket.incoming  # noqa: F401
-    from open_webui.cli import main
+        import open_webui.socket.incoming
+    import open_webui.cli  # noqa: F401
+    from open_webui.internal.child import spawn
 
-    return main
+    sockets = json.loads(sys.argv[2])
+    spawn.command = forked.commands(spawn.command, lambda: sockets)
 
 
-def _run(main: Any, order: dict[str, Any], log: int) -> int:
+def _run(order: dict[str, Any], log: int) -> int:
     """Becomes the server, in a child. Returns its exit status."""
     _die_with_parent()
     os.environ.clear()
@@ -130,9 +138,12 @@ def _run(main: Any, order: dict[str, Any], log: int) -> int:
     os.dup2(log, 2)
     os.closerange(3, 64)
     sys.argv = ["oui-backend", *order["arguments"]]
+    sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(":") if path and path not in sys.path]
+    # It is run as a program is, though it has been imported.
+    sys.modules.pop(order["module"], None)
     status = 0
     try:
-        main()
+        runpy.run_module(order["module"], run_name="__main__")
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:  # noqa: BLE001 - as the interpreter ends a program
@@ -145,7 +156,7 @@ def _run(main: Any, order: dict[str, Any], log: int) -> int:
 
 def _serve(control: socket.socket) -> None:
     """Starts what is asked for, and tells how each has ended."""
-    main = _preload()
+    _preload()
     wake, woken = socket.socketpair()
     wake.setblocking(False)
     woken.setblocking(False)
@@ -163,7 +174,7 @@ def _serve(control: socket.socket) -> None:
             if pid == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                os._exit(_run(main, json.loads(data), log))
+                os._exit(_run(json.loads(data), log))
             os.close(log)
             children[pid] = socket.socket(fileno=told)
             children[pid].sendall(f"{pid}\n".encode())

@@ -68,4 +68,5 @@ def _in_order(
 ) -> Sequence[BaseRoute]:
     """The routes of a key and of all that it begins with, by their places."""
     found = [placed for length in range(len(key) + 1) for placed in fixed.get(key[:length], ())]
-    return tuple(route for _, route in sorted(found, key=itemgetter(0)))
+    found.sort(key=itemgetter(0))
+    return tuple([route for _, route in found])

@@ -164,6 +164,7 @@ async def test_an_encrypted_pdf_says_so(readers: Readers) -> None:
     assert "is encrypted" in await refusal(readers, locked, "a.pdf")
 
 
+@pytest.mark.usefixtures("children_from_nothing")
 async def test_without_the_extra_a_document_says_how_to_install_it(
     readers: Readers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

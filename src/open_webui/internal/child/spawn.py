@@ -38,7 +38,7 @@ async def spawn(
     own |= {"PYTHONPATH": _import_path(), PARENT: str(os.getpid())}
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", module),
+            *command(module),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -52,6 +52,11 @@ async def spawn(
     reading = asyncio.create_task(_read_errors(process.stderr, errors), name=f"stderr of {module}")
     reading.add_done_callback(lambda task: task.cancelled() or task.exception())
     return process
+
+
+def command(module: str) -> tuple[str, ...]:
+    """What runs a module, without the working directory in its path."""
+    return sys.executable, "-P", "-m", module
 
 
 async def _read_errors(stream: asyncio.StreamReader, errors: deque[str]) -> None:
