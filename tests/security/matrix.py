@@ -27,6 +27,7 @@ from tests.support import live as people
 from tests.support.live import Actor, Live
 from tests.support.pictures import data_url, png
 from tests.support.put_files import put_file
+from tests.support.unchanged import mark
 from tests.support.upstream import Upstream
 
 # In every text of the victim: it is nobody else's to see.
@@ -623,14 +624,20 @@ def _reads(dialect: str, names: tuple[str, ...]) -> list[tuple[str, str, list[in
 
 
 async def rows_of(live: Live) -> Rows:
-    """Every row of every table, but for what the server notes about callers by itself."""
+    """Every row of every table, but for what the server notes about callers by itself. To be looked at only."""
     out: Rows = {}
     async with live.app.state.oui.database.read() as connection:
+        key = await mark(connection), tuple(metadata.tables)
+        seen: tuple[Any, Rows] | None = getattr(live.app.state, "rows_seen", None)
+        if seen is not None and seen[0] == key:
+            return seen[1]
         for name, read, at in _reads(connection.dialect.name, tuple(metadata.tables)):
             # What the server does by itself in the background notes when it is done.
             found = await connection.exec_driver_sql(read)
             rows = (tuple(row) for row in found if not _BY_ITSELF.intersection(row))
             out[name] = {tuple(row[i] for i in at): row for row in rows}
+    # What was written while it was read has another mark.
+    live.app.state.rows_seen = key, out
     return out
 
 
