@@ -514,6 +514,12 @@ DOORS: dict[str, list[Case]] = {
     # By which other sites people sign in: their own alone
     "GET /api/v1/auths/identities": [LIST],
     "DELETE /api/v1/auths/identities/{identity_id}": [OWNERS_LAST],
+    # Keys for programs, and where people are signed in: the same
+    "GET /api/v1/auths/keys": [LIST],
+    "POST /api/v1/auths/keys/{key_id}/rotate": [Case({}, writer="no")],
+    "DELETE /api/v1/auths/keys/{key_id}": [OWNERS_LAST],
+    "GET /api/v1/auths/sessions": [LIST],
+    "DELETE /api/v1/auths/sessions/{session_id}": [OWNERS_LAST],
     # Memories: their owner's alone
     f"GET {MEMORIES}/": [LIST],
     f"POST {MEMORIES}/add": [
