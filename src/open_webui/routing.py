@@ -35,8 +35,6 @@ MAX_PUBLIC_BODY: Final = 64 * 1024
 _SIMPLE_TYPES: Final = frozenset({"text/plain", "application/x-www-form-urlencoded"})
 _encode = msgspec.json.encode
 Handler = Callable[..., Awaitable[Any]]
-# The tags of all routes: what API keys may be kept to.
-SCOPES: Final[set[str]] = set()
 _REQUEST: Final = "request"
 
 
@@ -210,8 +208,6 @@ def note(request: Request, happens: Row, response: Response) -> None:
 
 def new_router(prefix: str = "", tag: str = "") -> APIRouter:
     """A router whose routes need a policy each. tag: the scope that an API key needs for them."""
-    if tag:
-        SCOPES.add(tag)
     return APIRouter(prefix=prefix, tags=[tag] if tag else None, route_class=PolicyRoute)
 
 

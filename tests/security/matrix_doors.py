@@ -696,6 +696,14 @@ DOORS: dict[str, list[Case]] = {
 WITHOUT_RESOURCE: dict[str, str] = {
     **dict.fromkeys(
         (
+            *(f"{method} /api/v1/auths/service-accounts/{{user_id}}/keys" for method in ("GET", "POST")),
+            f"GET {USERS}/{{user_id}}/sessions",
+            f"DELETE {USERS}/{{user_id}}/sessions/{{session_id}}",
+        ),
+        "administrators alone: tests/security/test_keys_with_limits.py, tests/security/test_own_sessions.py",
+    ),
+    **dict.fromkeys(
+        (
             *(f"{method} {BASES}/external/connections/{{id}}" for method in ("GET", "PATCH", "DELETE")),
             *(f"POST {BASES}/external/connections/{{id}}/{test}" for test in ("test", "retrieve-test")),
             f"PATCH {BASES}/external/source/{{id}}",

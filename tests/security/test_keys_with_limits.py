@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from open_webui.access.api_keys import key_hash
 from open_webui.access.policy import policy_of
 from open_webui.models import accounts, tables
-from open_webui.routing import SCOPES, PolicyRoute
+from open_webui.routing import PolicyRoute
 from open_webui.services import api_keys
 from tests.support.live import PASSWORD, Actor, Live
 from tests.support.upstream import Upstream
@@ -182,7 +182,7 @@ async def test_every_route_that_is_not_for_all_has_a_scope(live: Live) -> None:
     policies = [(route, policy_of(route.endpoint)) for route in routes]
     without = [route.path for route, policy in policies if policy and policy.level != "public" and not route.tags]
     assert (len(routes) > 400, without) == (True, [])
-    assert {str(route.tags[0]) for route in routes if route.tags} <= SCOPES
+    assert {str(route.tags[0]) for route in routes if route.tags} <= live.app.state.scopes
 
 
 @SQLITE

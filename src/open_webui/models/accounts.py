@@ -93,7 +93,7 @@ async def identity(connection: AsyncConnection, user_id: str, jti: str) -> Ident
 
 
 _HASH: "sa.BindParameter[str]" = sa.bindparam("hash")
-_of_key = Prepared(
+_keys = (
     sa.select(
         key.c.id,
         sa.cast(key.c.scopes, sa.Text),
@@ -116,13 +116,16 @@ _of_key = Prepared(
     .select_from(key)
     .join(user, user.c.id == key.c.user_id)
     .join(credential, credential.c.user_id == user.c.id)
-    .where(sa.or_(key.c.hash == _HASH, key.c.former_hash == _HASH))
 )
+_of_key = Prepared(_keys.where(key.c.hash == _HASH))
+_of_former_key = Prepared(_keys.where(key.c.former_hash == _HASH))
 
 
 async def identity_of_key(connection: AsyncConnection, key_hash: str) -> tuple[str, Identity, Key] | None:
     """Whose an API key is, what it may rest on, and what it is kept to; None for a key of nobody."""
-    row = await _of_key.first(connection, {"hash": key_hash})
+    given = {"hash": key_hash}
+    # Hardly a key was changed a moment ago: the second look costs the others nothing.
+    row = await _of_key.first(connection, given) or await _of_former_key.first(connection, given)
     if row is None:
         return None
     own = len(Key.__struct_fields__)

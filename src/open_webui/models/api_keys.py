@@ -58,27 +58,34 @@ async def put(connection: AsyncConnection, user_id: str, key_hash: str, sealed: 
     """Stores the key that the account's owner is shown again, in place of the one they had."""
     at = now()
     statement = inserting(connection, t).values(
-        id=new_id(), hash=key_hash, user_id=user_id, sealed=sealed, created_at=at, updated_at=at
+        id=new_id(), hash=key_hash, user_id=user_id, shown_to=user_id, sealed=sealed, created_at=at, updated_at=at
     )
     new = statement.excluded
     await connection.execute(
         statement.on_conflict_do_update(
-            index_elements=[t.c.user_id],
-            index_where=sa.text("sealed IS NOT NULL"),
-            set_={"hash": new.hash, "sealed": new.sealed, "created_at": at, "updated_at": at, "last_used_at": None},
+            index_elements=[t.c.shown_to],
+            set_={
+                "hash": new.hash,
+                "sealed": new.sealed,
+                "former_hash": None,
+                "former_until": None,
+                "last_used_at": None,
+                "created_at": at,
+                "updated_at": at,
+            },
         )
     )
 
 
 async def shown(connection: AsyncConnection, user_id: str) -> ApiKey | None:
     """The one that its owner is shown again."""
-    query = sa.select(*_columns).where(t.c.user_id == user_id, t.c.sealed.is_not(None))
+    query = sa.select(*_columns).where(t.c.shown_to == user_id)
     row = (await connection.execute(query)).first()
     return None if row is None else ApiKey(*row)
 
 
 async def delete_shown(connection: AsyncConnection, user_id: str) -> bool:
-    done = await connection.execute(t.delete().where(t.c.user_id == user_id, t.c.sealed.is_not(None)))
+    done = await connection.execute(t.delete().where(t.c.shown_to == user_id))
     return done.rowcount == 1
 
 

@@ -16,7 +16,9 @@ api_key = sa.Table(
     # The secret before the last change of it, which is good until then.
     Column("former_hash", sa.Text, unique=True),
     Column("former_until", Seconds),
-    # The key itself, sealed (access/api_keys.py): of the one that the wire shows again to its owner. Null for all others.
+    # The one that the wire shows again to its owner: whose it is, and the key itself, sealed (access/api_keys.py). Null for
+    # all others.
+    Column("shown_to", sa.Text, unique=True),
     Column("sealed", sa.Text),
     Column("name", sa.Text, nullable=False, server_default=""),
     Column("scopes", Json),
@@ -27,13 +29,6 @@ api_key = sa.Table(
     Column("created_at", Seconds, nullable=False),
     Column("updated_at", Seconds, nullable=False),
     sa.Index("ix_api_key_user_id", "user_id"),
-    sa.Index(
-        "uq_api_key_shown",
-        "user_id",
-        unique=True,
-        sqlite_where=sa.text("sealed IS NOT NULL"),
-        postgresql_where=sa.text("sealed IS NOT NULL"),
-    ),
 )
 
 # What is shown of sessions. Whether one is good stands in its token, in `credential` and in `revoked_token`.

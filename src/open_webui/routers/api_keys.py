@@ -8,7 +8,7 @@ from fastapi import Path, Response
 from open_webui.access.policy import ADMIN, PENDING
 from open_webui.constants import MAX_ID
 from open_webui.deps import AppState, Caller
-from open_webui.routing import SCOPES, Json, allow, new_router
+from open_webui.routing import FromRequest, Json, allow, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.keys import NewKeyForm, RotateForm, ServiceAccountForm
 from open_webui.schemas.replies.shape import Shape
@@ -20,23 +20,27 @@ SESSION = msgspec.structs.replace(PENDING, session_only=True)
 ADMINS_SESSION = msgspec.structs.replace(ADMIN, session_only=True)
 KeyId = Annotated[str, Path(max_length=MAX_ID)]
 UserId = Annotated[str, Path(max_length=MAX_ID)]
+# The tags of all routes: what keys may be kept to.
+Scopes = Annotated[frozenset[str], FromRequest(lambda request: request.app.state.scopes)]
 _SECRET: Final = {"Cache-Control": "no-store"}
 
 
 @router.get("/keys")
 @allow(SESSION.on("api_key", "list"))
-async def keys(state: AppState, caller: Caller) -> "Annotated[dict[str, Any], Shape(replies.keys.Keys)]":
+async def keys(
+    state: AppState, caller: Caller, scopes: Scopes
+) -> "Annotated[dict[str, Any], Shape(replies.keys.Keys)]":
     """One's API keys without their secrets, the scopes that there are, and how many keys one may have."""
-    return {"items": await api_keys.listed(state, caller), "scopes": sorted(SCOPES), "most": api_keys.MOST}
+    return {"items": await api_keys.listed(state, caller), "scopes": sorted(scopes), "most": api_keys.MOST}
 
 
 @router.post("/keys")
 @allow(SESSION)
 async def create(
-    form: NewKeyForm, state: AppState, caller: Caller
+    form: NewKeyForm, state: AppState, caller: Caller, scopes: Scopes
 ) -> "Annotated[Response, Shape(replies.keys.MadeKey)]":
     """Makes an API key. Its secret is in this reply and nowhere else."""
-    return Json(await api_keys.create(state, caller, form, SCOPES), headers=_SECRET)
+    return Json(await api_keys.create(state, caller, form, scopes), headers=_SECRET)
 
 
 @router.post("/keys/{key_id}/rotate")
@@ -89,7 +93,7 @@ async def keys_of(
 @router.post("/service-accounts/{user_id}/keys")
 @allow(ADMINS_SESSION)
 async def create_for(
-    user_id: UserId, form: NewKeyForm, state: AppState, caller: Caller
+    user_id: UserId, form: NewKeyForm, state: AppState, caller: Caller, scopes: Scopes
 ) -> "Annotated[Response, Shape(replies.keys.MadeKey)]":
     """Makes a key for a service account."""
-    return Json(await api_keys.create_for(state, caller, user_id, form, SCOPES), headers=_SECRET)
+    return Json(await api_keys.create_for(state, caller, user_id, form, scopes), headers=_SECRET)

@@ -49,6 +49,7 @@ def _keys() -> None:
         sa.Column("hash", sa.Text(), nullable=False),
         sa.Column("former_hash", sa.Text(), nullable=True),
         sa.Column("former_until", sa.BigInteger(), nullable=True),
+        sa.Column("shown_to", sa.Text(), nullable=True),
         sa.Column("sealed", sa.Text(), nullable=True),
         sa.Column("name", sa.Text(), server_default="", nullable=False),
         sa.Column("scopes", sa.JSON(none_as_null=True), nullable=True),
@@ -62,15 +63,14 @@ def _keys() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_key")),
         sa.UniqueConstraint("hash", name=op.f("uq_api_key_hash")),
         sa.UniqueConstraint("former_hash", name=op.f("uq_api_key_former_hash")),
+        sa.UniqueConstraint("shown_to", name=op.f("uq_api_key_shown_to")),
     )
     op.create_index("ix_api_key_user_id", "api_key", ["user_id"])
-    only = sa.text("sealed IS NOT NULL")
-    op.create_index("uq_api_key_shown", "api_key", ["user_id"], unique=True, sqlite_where=only, postgresql_where=only)
     if rows:
         op.bulk_insert(
             made,
             [
-                {"id": str(uuid.uuid4()), "user_id": row.user_id, "hash": row.hash, "sealed": row.sealed,
+                {"id": str(uuid.uuid4()), "user_id": row.user_id, "shown_to": row.user_id, "hash": row.hash, "sealed": row.sealed,
                  "created_at": row.created_at, "updated_at": row.created_at}
                 for row in rows
             ],
