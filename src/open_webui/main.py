@@ -80,6 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings.is_dev:
         app.router.routes.extend(import_module("open_webui.routers.api_docs").router.routes)
     app.mount(PATH, sockets.app)
+    app.state.scopes = frozenset(str(tag) for router in ROUTERS for tag in router.tags)
     app.state.sockets = sockets
     app.state.turns = turns
     app.state.pages = pages.Pages(settings)

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path, get_name
 
 from open_webui import constants
-from open_webui.access.api_keys import check_endpoint
+from open_webui.access.api_keys import check_key
 from open_webui.access.policy import Policy, declare, policy_of
 from open_webui.errors import BadRequest, Forbidden, OuiError, Unauthenticated
 from open_webui.internal.forwarded import is_own_origin
@@ -180,11 +180,12 @@ class PolicyRoute(APIRoute):
         policy = policy_of(self.endpoint)
         if policy is None:
             raise TypeError("unreachable: checked by __init__")
+        scope = str(self.tags[0]) if self.tags else ""
         happens = next((row for m in self.methods or () if (row := BY_ROUTE.get((m, self.path))) is not None), None)
 
         async def handler(request: Request) -> Response:
             fast = FastRequest(request.scope, request.receive)
-            fast.state.principal = await authorize(policy, fast)
+            fast.state.principal = await authorize(policy, fast, scope)
             if fast.state.principal is None and fast.method not in _SAFE_METHODS:
                 await fast.read_small(MAX_PUBLIC_BODY)
             if policy.keeps_files and fast.state.principal is not None:
@@ -206,7 +207,7 @@ def note(request: Request, happens: Row, response: Response) -> None:
 
 
 def new_router(prefix: str = "", tag: str = "") -> APIRouter:
-    """A router whose routes need a policy each."""
+    """A router whose routes need a policy each. tag: the scope that an API key needs for them."""
     return APIRouter(prefix=prefix, tags=[tag] if tag else None, route_class=PolicyRoute)
 
 
@@ -247,8 +248,10 @@ async def _watch(request: Request, task: "asyncio.Task[Any]") -> None:
     task.cancel()
 
 
-async def authorize(policy: Policy, request: Request) -> Principal | None:
-    """Identifies the caller and checks the policy. Raises Unauthenticated or Forbidden."""
+async def authorize(policy: Policy, request: Request, scope: str) -> Principal | None:
+    """Identifies the caller and checks the policy, and whether an API key is for this. scope: what it needs. Raises
+    Unauthenticated or Forbidden.
+    """
     if policy.level == "public":
         return None
     state: State = request.app.state.oui
@@ -261,10 +264,27 @@ async def authorize(policy: Policy, request: Request) -> Principal | None:
         principal = await state.identify(token)
         if principal is None and policy.level != "optional":
             raise Unauthenticated(constants.UNAUTHORIZED)
-        if principal is not None and principal.via == "api_key":
-            check_endpoint(request.url.path, state.config)
+        if principal is not None:
+            _note_use(principal, token, request, scope)
     policy.check(principal)
     return principal
+
+
+def _note_use(principal: Principal, token: str, request: Request, scope: str) -> None:
+    """Refuses what an API key is not for, and notes the use of a credential. Raises Forbidden."""
+    state: State = request.app.state.oui
+    key = principal.key
+    if key is not None:
+        check_key(key, scope, address_of(request), request.url.path, state.config)
+        if state.uses.is_due(key.id):
+            state.uses.note_key(key.id)
+    elif state.uses.is_due(principal.session) and (claims := state.tokens.verify(token)) is not None:
+        state.uses.note_session(claims, address_of(request), request.headers.get("user-agent", ""))
+
+
+def address_of(request: Request) -> str:
+    """Where the client is; behind a listed proxy what that says (see internal/forwarded.py)."""
+    return request.client.host if request.client is not None else ""
 
 
 def credential(request: Request) -> tuple[str | None, bool]:

@@ -13,6 +13,7 @@ from open_webui.access.api_keys import Sealer
 from open_webui.access.identify import Identifier
 from open_webui.access.passwords import Passwords
 from open_webui.access.tokens import Tokens, fingerprint, secret_key
+from open_webui.access.uses import Uses
 from open_webui.chat import channel_jobs
 from open_webui.chat.background import Background
 from open_webui.chat.delivery.streams import Streams
@@ -110,6 +111,7 @@ class State:
     passwords: Passwords
     tokens: Tokens
     identifier: Identifier
+    uses: Uses
     sealer: Sealer
     attempts: SignInAttempts
     started_at: float
@@ -373,6 +375,8 @@ async def _open_accounts(state: State, stack: AsyncExitStack) -> None:
     state.tokens = Tokens(secret)
     state.identifier = Identifier(state.database, state.tokens, state.config, state.bus)
     stack.push_async_callback(state.identifier.close)
+    state.uses = Uses(state.database)
+    stack.push_async_callback(state.uses.close)
     state.sealer = Sealer(secret)
     state.attempts = SignInAttempts() if state.database.is_sqlite else SharedSignInAttempts(state.database)
     accounts.check_environment(state.config)

@@ -114,6 +114,11 @@ CALLS: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/api/v1/auths/api_key", None),
     ("GET", "/api/v1/auths/api_key", None),
     ("DELETE", "/api/v1/auths/api_key", None),
+    ("GET", "/api/v1/auths/keys", None),
+    ("POST", "/api/v1/auths/keys", {"name": "a program", "scopes": ["notes"]}),
+    ("GET", "/api/v1/auths/service-accounts", None),
+    ("POST", "/api/v1/auths/service-accounts", {"name": "Nightly"}),
+    ("GET", "/api/v1/auths/sessions", None),
     ("POST", "/api/tasks/stop/nothing", None),
     *((("DELETE" if name in {"delete", "push"} else "POST"), f"/ollama/api/{name}{place}", NAMED)
       for name in ("pull", "create", "push", "copy", "delete") for place in ("", "/0")),
@@ -215,6 +220,23 @@ UNSEEN: Final = {
             "GET /api/v1/users/{user_id}/oauth/sessions",
         ),
         "there is no provider to sign in by here: tests/open_webui/oauth has one",
+    ),
+    **dict.fromkeys(
+        (
+            "POST /api/v1/auths/keys/{key_id}/rotate",
+            "DELETE /api/v1/auths/keys/{key_id}",
+            "GET /api/v1/auths/service-accounts/{user_id}/keys",
+            "POST /api/v1/auths/service-accounts/{user_id}/keys",
+        ),
+        "their ids are not known here: tests/security/test_keys_with_limits.py knows them",
+    ),
+    **dict.fromkeys(
+        (
+            "DELETE /api/v1/auths/sessions",
+            "DELETE /api/v1/auths/sessions/{session_id}",
+            "DELETE /api/v1/users/{user_id}/sessions/{session_id}",
+        ),
+        "they end what asks here: tests/security/test_own_sessions.py ends others",
     ),
     **dict.fromkeys(
         (f"POST /api/v1/{kind}/load/url" for kind in ("tools", "functions")),

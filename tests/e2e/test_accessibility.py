@@ -453,6 +453,8 @@ VIEWS = {
             "General",
             "Answers",
             "Account",
+            "Keys",
+            "Sessions",
             "Knowledge",
             "Tools",
             "Own models",

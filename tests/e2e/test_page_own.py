@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.support import browser as browsers
 from tests.support.browser import Complaints
-from tests.support.page import EMAIL, settings, sign_up
+from tests.support.page import EMAIL, PASSWORD, settings, sign_up
 from tests.support.pictures import png
 from tests.support.server import Server
 
@@ -69,6 +69,40 @@ async def test_a_key_is_made_shown_once_replaced_and_deleted(page: Page) -> None
     await page.get_by_role("button", name="Delete", exact=True).click()
     await expect(page.get_by_text("You have no key.")).to_be_visible()
     assert await refused(page, second) == 401
+
+
+async def test_keys_with_limits_and_sessions(page: Page) -> None:
+    await page.get_by_role("tab", name="Keys").click()
+    await page.get_by_label("Name", exact=True).fill("Build server")
+    await page.get_by_text("Only for some things").click()
+    await page.get_by_label("notes", exact=True).check()
+    await page.get_by_role("button", name="Make the key").click()
+    field = page.get_by_label("The new key")
+    first = await field.input_value()
+    assert await refused(page, first) == 403
+    await expect(page.locator(".settings-panel .row")).to_contain_text("for notes")
+    await page.get_by_label("New secret for Build server").click()
+    await page.get_by_role("button", name="Make it", exact=True).click()
+    await expect(field).not_to_have_value(first)
+    assert await refused(page, first) == 401
+    await page.get_by_label("Revoke Build server").click()
+    await page.get_by_role("button", name="Revoke", exact=True).click()
+    await expect(page.get_by_text("None yet.")).to_be_visible()
+    await page.get_by_role("tab", name="Sessions").click()
+    rows = page.locator(".settings-panel .row")
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("(this one)")
+    async with httpx.AsyncClient(trust_env=False, base_url=page.url.split("/c/")[0].rstrip("/")) as client:
+        form = {"email": EMAIL, "password": PASSWORD}
+        token = (await client.post("/api/v1/auths/signin", json=form)).json()["token"]
+        client.cookies.clear()
+        signed = {"Authorization": f"Bearer {token}"}
+        assert (await client.get("/api/models", headers=signed)).status_code == 200
+        await page.get_by_role("button", name="Sign out everywhere else").click()
+        await page.get_by_role("button", name="Sign out", exact=True).click()
+        await expect(page.get_by_text("You are signed in here alone.")).to_be_visible()
+        assert (await client.get("/api/models", headers=signed)).status_code == 401
+    await expect(rows).to_have_count(1)
 
 
 async def test_a_picture_is_chosen_and_taken_away(page: Page) -> None:

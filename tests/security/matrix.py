@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from open_webui.access.policy import Policy
 from open_webui.jobs.kinds import Kind, Run
-from open_webui.models import apps, identities, resources, tables
+from open_webui.models import accounts, apps, identities, resources, tables
 from open_webui.models.base import metadata
 from open_webui.printing import Declared
 from open_webui.services.attempts import _digest
@@ -198,7 +198,7 @@ PARAMETERS: dict[str, str] = {
     "file_name": "any.txt", "memory_id": "$memory", "version_id": "$note_version", "calendar_id": "$calendar",
     "event_id": "$event", "server_id": "none", "pipeline_id": "none",
     "target_id": "$notification", "webhook_id": "none",
-    "provider": "none", "identity_id": "$identity",
+    "provider": "none", "identity_id": "$identity", "key_id": "$api_key", "session_id": "$session",
     "token": "none", "channel_id": "$channel", "app_id": "$app",
 }  # fmt: skip
 
@@ -517,6 +517,23 @@ async def make_identities(world: World) -> Ids:
     return {"identity": found[-1].id}
 
 
+async def make_keys(world: World) -> Ids:
+    """A key for programs of the victim's."""
+    return {"api_key": (await ok(world.owner, "POST", "/api/v1/auths/keys", {"name": MARK}))["id"]}
+
+
+async def make_sessions(world: World) -> Ids:
+    """Where the victim is signed in besides."""
+    state = world.live.app.state.oui
+    async with state.database.read() as connection:
+        found = await accounts.credential_of(connection, world.owner.id)
+    assert found is not None
+    _, claims = state.tokens.issue(world.owner.id, found.session_stamp, 10**6)
+    state.uses.note_session(claims, MARK, f"{MARK}/{next(_numbers)}")
+    await state.uses.flush()
+    return {"session": claims.jti}
+
+
 async def make_files(world: World) -> Ids:
     """A file that is in a knowledge base, which others may read and change, and one that is not."""
     ids: Ids = {}
@@ -559,6 +576,8 @@ MAKERS: dict[tuple[str, ...], Callable[[World], Awaitable[Ids]]] = {
     ("calendar",): make_calendars,
     ("notification",): make_notifications,
     ("identity",): make_identities,
+    ("api_key",): make_keys,
+    ("session",): make_sessions,
     ("automation",): make_automations,
     ("local_model",): make_local_models, ("job",): make_jobs,
 }  # fmt: skip

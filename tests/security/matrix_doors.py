@@ -514,6 +514,12 @@ DOORS: dict[str, list[Case]] = {
     # By which other sites people sign in: their own alone
     "GET /api/v1/auths/identities": [LIST],
     "DELETE /api/v1/auths/identities/{identity_id}": [OWNERS_LAST],
+    # Keys for programs, and where people are signed in: the same
+    "GET /api/v1/auths/keys": [LIST],
+    "POST /api/v1/auths/keys/{key_id}/rotate": [Case({}, writer="no")],
+    "DELETE /api/v1/auths/keys/{key_id}": [OWNERS_LAST],
+    "GET /api/v1/auths/sessions": [LIST],
+    "DELETE /api/v1/auths/sessions/{session_id}": [OWNERS_LAST],
     # Memories: their owner's alone
     f"GET {MEMORIES}/": [LIST],
     f"POST {MEMORIES}/add": [
@@ -688,6 +694,14 @@ DOORS: dict[str, list[Case]] = {
 
 # Doors with an id in their address that says of nobody's thing anything: each with the reason.
 WITHOUT_RESOURCE: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *(f"{method} /api/v1/auths/service-accounts/{{user_id}}/keys" for method in ("GET", "POST")),
+            f"GET {USERS}/{{user_id}}/sessions",
+            f"DELETE {USERS}/{{user_id}}/sessions/{{session_id}}",
+        ),
+        "administrators alone: tests/security/test_keys_with_limits.py, tests/security/test_own_sessions.py",
+    ),
     **dict.fromkeys(
         (
             *(f"{method} {BASES}/external/connections/{{id}}" for method in ("GET", "PATCH", "DELETE")),

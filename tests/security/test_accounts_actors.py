@@ -34,6 +34,16 @@ ROWS: list[tuple[str, str, Any, int, int, int, int]] = [
     ("GET", f"{A}identities", None, 401, 200, 200, 200),
     ("POST", f"{A}identities/none/link", None, 401, 404, 404, 404),
     ("DELETE", f"{A}identities/none", None, 401, 404, 404, 404),
+    ("GET", f"{A}keys", None, 401, 200, 200, 200),
+    ("POST", f"{A}keys", {}, 401, 422, 422, 422),
+    ("POST", f"{A}keys/none/rotate", {}, 401, 403, 403, 403),
+    ("DELETE", f"{A}keys/none", None, 401, 404, 404, 404),
+    ("GET", f"{A}service-accounts", None, 401, 401, 401, 200),
+    ("POST", f"{A}service-accounts", {}, 401, 401, 401, 422),
+    ("GET", f"{A}service-accounts/OTHER/keys", None, 401, 401, 401, 404),
+    ("POST", f"{A}service-accounts/OTHER/keys", {}, 401, 401, 401, 422),
+    ("GET", f"{A}sessions", None, 401, 200, 200, 200),
+    ("DELETE", f"{A}sessions/none", None, 401, 404, 404, 404),
     ("DELETE", f"{A}oauth/sessions/none", None, 401, 401, 404, 404),
     ("GET", f"{P}users/", None, 401, 401, 401, 200),
     ("GET", f"{P}users/all", None, 401, 401, 401, 200),
@@ -58,6 +68,8 @@ ROWS: list[tuple[str, str, Any, int, int, int, int]] = [
     ("GET", f"{P}users/OTHER/active", None, 401, 401, 200, 200),
     ("GET", f"{P}users/OTHER/groups", None, 401, 401, 401, 200),
     ("GET", f"{P}users/OTHER/oauth/sessions", None, 401, 401, 401, 400),
+    ("GET", f"{P}users/OTHER/sessions", None, 401, 401, 401, 200),
+    ("DELETE", f"{P}users/OTHER/sessions/none", None, 401, 401, 401, 404),
     ("GET", f"{P}users/OTHER/preview", None, 401, 401, 401, 200),
     ("GET", f"{P}users/OTHER/profile/image", None, 401, 401, 200, 200),
     ("POST", f"{P}users/OTHER/update", {"role": "user"}, 401, 401, 401, 200),
@@ -103,19 +115,23 @@ async def test_each_caller_gets_what_the_table_says(
 
 
 def test_the_table_knows_every_route() -> None:
-    from open_webui.routers import auths, groups, identities, users
+    from open_webui.routers import api_keys, auths, groups, identities, own_sessions, users
 
+    ours = (api_keys.router, own_sessions.router, own_sessions.users)
     declared = {
         (
             method,
             re.sub(
-                r"\{(provider|identity_id)[^}]*\}",
+                r"\{(provider|identity_id|key_id|session_id)[^}]*\}",
                 "none",
                 route.path.replace("{user_id}", "OTHER").replace("{group_id}", "nope"),
             ),
         )  # type: ignore[attr-defined]
-        for router in (auths.router, identities.router, identities.users, users.router, groups.router)
+        for router in (auths.router, identities.router, identities.users, *ours, users.router, groups.router)
         for route in router.routes
         for method in route.methods  # type: ignore[attr-defined]
     }
-    assert declared - {(row[0], row[1]) for row in ROWS} == {("POST", "/api/v1/auths/signout")}
+    assert declared - {(row[0], row[1]) for row in ROWS} == {
+        ("POST", "/api/v1/auths/signout"),
+        ("DELETE", "/api/v1/auths/sessions"),
+    }

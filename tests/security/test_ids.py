@@ -12,7 +12,7 @@ from tests.support.live import Live
 from tests.support.upstream import Upstream
 
 # What ends the caller's own session is told apart elsewhere.
-ENDS = {"/api/v1/auths/signout", "/api/v1/auths/update/password"}
+ENDS = {"/api/v1/auths/signout", "/api/v1/auths/update/password", "/api/v1/auths/sessions"}
 KINDS = ("chat", "hidden", "share", "answer", "folder", "user", "group", "model", "local", "key", "index", "memory",
          "calendar", "event", "automation", "channel", "channel_message")  # fmt: skip
 
@@ -50,6 +50,7 @@ async def own_things(world: World) -> dict[str, str]:
         "calendar_id": calendar,
         "event_id": event["id"],
         "target_id": "none", "webhook_id": "none", "provider": "none", "identity_id": "none",
+        "key_id": "none", "session_id": "none",
         "channel": channel, "channel_id": channel, "app_id": "none", "token": "none",
         "server_id": "none", "pipeline_id": "none",
     }  # fmt: skip

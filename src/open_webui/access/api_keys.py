@@ -1,14 +1,20 @@
-"""API keys: made, hashed for finding, sealed for showing again, and kept to the endpoints an admin allows."""
+"""API keys: made, hashed for finding, sealed for showing again, and kept to what an admin and their owner allow."""
 
 import base64
 import functools
 import hashlib
+import ipaddress
 import re
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from open_webui.config import Config
 from open_webui.errors import Forbidden
+from open_webui.internal.forwarded import plain
+from open_webui.models.accounts import Key
+from open_webui.principal import KeyLimits
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -16,6 +22,8 @@ if TYPE_CHECKING:
 PREFIX = "sk-"
 _SHAPE = re.compile(r"sk-[0-9a-f]{32}")
 _NONCE = 12
+NO_SCOPE: Final = "This API key may not be used here: it needs the scope '{}'."
+ELSEWHERE: Final = "This API key may not be used from the address {}."
 
 
 def new_key() -> str:
@@ -65,6 +73,37 @@ class Sealer:
             return self._aead.decrypt(data[:_NONCE], data[_NONCE:], user_id.encode()).decode()
         except (InvalidTag, ValueError):
             return None
+
+
+def limits_of(key: Key) -> KeyLimits:
+    """What a key's row keeps it to. Raises ValueError for a row that says nothing that is known."""
+    try:
+        scopes, models, addresses = (
+            None if text is None else msgspec.json.decode(text, type=list[str])
+            for text in (key.scopes, key.models, key.addresses)
+        )
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from None
+    return KeyLimits(
+        id=key.id,
+        scopes=None if scopes is None else frozenset(scopes),
+        models=None if models is None else frozenset(models),
+        networks=None if addresses is None else tuple(ipaddress.ip_network(one) for one in addresses),
+    )
+
+
+def check_key(limits: KeyLimits, scope: str, address: str, path: str, config: Config) -> None:
+    """Refuses what an API key is not for. scope: the tag of the route. address: where the client is. Raises Forbidden (403)."""
+    check_endpoint(path, config)
+    if limits.scopes is not None and scope not in limits.scopes:
+        raise Forbidden(NO_SCOPE.format(scope), status=403)
+    if limits.networks is not None and not _is_within(address, limits):
+        raise Forbidden(ELSEWHERE.format(address[:80] or "of this client"), status=403)
+
+
+def _is_within(address: str, limits: KeyLimits) -> bool:
+    known = plain(address)
+    return bool(known) and any(ipaddress.ip_address(known) in network for network in limits.networks or ())
 
 
 def check_endpoint(path: str, config: Config) -> None:

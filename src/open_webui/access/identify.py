@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from open_webui.access.api_keys import PREFIX, key_hash, looks_like_key
+from open_webui.access.api_keys import PREFIX, key_hash, limits_of, looks_like_key
 from open_webui.access.permissions import effective
 from open_webui.access.tokens import Tokens
 from open_webui.config import Config
@@ -16,7 +16,7 @@ from open_webui.internal.bus.port import Bus
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
 from open_webui.models import accounts, users
-from open_webui.principal import Principal, Via
+from open_webui.principal import KeyLimits, Principal
 
 log = get_logger(__name__)
 # R7: what another process revoked is seen within this many seconds, whatever the bus brings.
@@ -81,7 +81,7 @@ class Identifier:
             row = await accounts.identity(connection, user_id, "")
             if row is None or not row.active:
                 return None
-            return await _principal(connection, user_id, row, self._config, None)
+            return await _principal(connection, user_id, row, self._config)
 
     async def _by_session(self, token: str) -> Principal | None:
         claims = self._tokens.verify(token)
@@ -91,21 +91,35 @@ class Identifier:
             row = await accounts.identity(connection, claims.id, claims.jti)
             if row is None or not row.active or row.revoked or row.session_stamp != claims.session_stamp:
                 return None
-            principal = await _principal(connection, claims.id, row, self._config, claims.exp)
+            if row.service:
+                # However the token was come by: people have no way into it.
+                return None
+            principal = await _principal(
+                connection, claims.id, row, self._config, expires_at=claims.exp, session=claims.jti
+            )
         self._note_seen(principal.id, row.last_active_at)
         return principal
 
     async def _by_key(self, key: str) -> Principal | None:
-        """A key counts only while keys are enabled and its owner may have one."""
+        """A key counts only while keys are enabled and its owner may have one. A service account is made to have some."""
         if not self._config["auth.enable_api_keys"] or not looks_like_key(key):
             return None
         async with self._database.look() as connection:
             found = await accounts.identity_of_key(connection, key_hash(key))
             if found is None or not found[1].active:
                 return None
-            user_id, row = found
-            principal = await _principal(connection, user_id, row, self._config, None, "api_key")
-        if not principal.may(API_KEYS):
+            user_id, row, used = found
+            ends = [used.expires_at, used.former_until if used.is_former else None]
+            expires_at = min((end for end in ends if end is not None), default=None)
+            if (expires_at is not None and expires_at <= time.time()) or (used.is_former and used.former_until is None):
+                return None
+            try:
+                limits = limits_of(used)
+            except ValueError as error:
+                log.warning("an API key can't be used: what it is kept to can't be read", key=used.id, error=str(error))
+                return None
+            principal = await _principal(connection, user_id, row, self._config, expires_at=expires_at, key=limits)
+        if not row.service and not principal.may(API_KEYS):
             return None
         self._note_seen(user_id, row.last_active_at)
         return principal
@@ -203,8 +217,10 @@ async def _principal(
     user_id: str,
     row: accounts.Identity,
     config: Config,
-    expires_at: int | None,
-    via: Via = "session",
+    *,
+    expires_at: int | None = None,
+    session: str = "",
+    key: KeyLimits | None = None,
 ) -> Principal:
     permissions, groups = await _rights(connection, user_id, config)
     return Principal(
@@ -212,11 +228,13 @@ async def _principal(
         role=row.role,
         name=row.name,
         email=row.email,
-        via=via,
+        via="session" if key is None else "api_key",
         groups=groups,
         permissions=permissions,
         expires_at=expires_at,
         stamp=row.session_stamp,
+        session=session,
+        key=key,
     )
 
 

@@ -105,6 +105,17 @@ class Tokens:
         payload |= {"typ": "session", "auth_time": at, "mfa_verified": False}
         return jwt.sign(payload, self._key), claims
 
+    def renewed(self, token: str, stamp: str) -> tuple[str, Claims] | None:
+        """The session of a good token under another session stamp: a new token that says and lasts the same; None for a token
+        that is none of ours.
+        """
+        payload = jwt.verify(token, self._key)
+        if payload is None or self.verify(token) is None:
+            return None
+        fresh = jwt.sign({**payload, "session_stamp": stamp, "jti": secrets.token_hex(16)}, self._key)
+        claims = self.verify(fresh)
+        return None if claims is None else (fresh, claims)
+
     def verify(self, token: str) -> Claims | None:
         """The claims of a token that we signed and that has not ended; None for anything else."""
         payload = jwt.verify(token, self._key)

@@ -33,6 +33,8 @@ class Arena(msgspec.Struct, frozen=True, kw_only=True):
 
     def open_to(self, principal: Principal) -> bool:
         """Whether somebody may ask it at all; whether there is somebody to answer is another question."""
+        if not principal.may_ask(self.id):
+            return False
         return principal.is_admin or (principal.is_active and not self.audience.isdisjoint(audiences(principal)))
 
     def takes(self, model_id: str) -> bool:

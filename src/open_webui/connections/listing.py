@@ -45,10 +45,11 @@ class Listing:
 
     def _key(self, principal: Principal) -> Hashable:
         """All that a list depends on."""
+        models = None if principal.key is None else principal.key.models
         if principal.is_admin:
-            return "admin"
+            return "admin", models
         own = principal.id if principal.id in self._owners else None
-        return principal.is_active, own, audiences(principal) & self._named
+        return principal.is_active, own, audiences(principal) & self._named, models
 
     def _encode(self, principal: Principal) -> bytes:
         readable: Sequence[ModelProfile] = [

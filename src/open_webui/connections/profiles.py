@@ -40,6 +40,8 @@ class ModelProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     def readable(self, principal: Principal, *, bypass: bool) -> bool:
         """Whether the principal may use it: every row on the way down readable, and the base model opened at all."""
+        if not principal.may_ask(self.id):
+            return False
         if principal.is_admin:
             return True
         if not principal.is_active:

@@ -21,13 +21,41 @@ _NEVER = 2**53
 
 
 class Identity(msgspec.Struct, frozen=True):
+    """service: keys get into the account, people do not."""
+
     role: Role
     name: str
     email: str
     last_active_at: int
     active: bool
     session_stamp: str
+    service: bool
     revoked: bool
+
+
+class Key(msgspec.Struct, frozen=True):
+    """What an API key is kept to. scopes, models, addresses: lists as JSON, None for no limit. is_former: it is the secret
+    before the last change, which is good until `former_until`.
+    """
+
+    id: str
+    scopes: str | None
+    models: str | None
+    addresses: str | None
+    expires_at: int | None
+    last_used_at: int | None
+    former_until: int | None
+    is_former: bool
+
+
+class ServiceAccount(msgspec.Struct, frozen=True):
+    """An account that only keys get into."""
+
+    id: str
+    name: str
+    role: Role
+    last_active_at: int
+    created_at: int
 
 
 class Credential(msgspec.Struct, frozen=True):
@@ -50,6 +78,7 @@ _identity = Prepared(
         user.c.last_active_at,
         credential.c.active,
         credential.c.session_stamp,
+        credential.c.service,
         sa.exists().where(revoked.c.jti == sa.bindparam("jti")).label("revoked"),
     )
     .join(credential, credential.c.user_id == user.c.id)
@@ -63,8 +92,17 @@ async def identity(connection: AsyncConnection, user_id: str, jti: str) -> Ident
     return None if row is None else Identity(*row)
 
 
-_of_key = Prepared(
+_HASH: "sa.BindParameter[str]" = sa.bindparam("hash")
+_keys = (
     sa.select(
+        key.c.id,
+        sa.cast(key.c.scopes, sa.Text),
+        sa.cast(key.c.models, sa.Text),
+        sa.cast(key.c.addresses, sa.Text),
+        key.c.expires_at,
+        key.c.last_used_at,
+        key.c.former_until,
+        (key.c.hash != _HASH).label("is_former"),
         user.c.id,
         user.c.role,
         user.c.name,
@@ -72,19 +110,26 @@ _of_key = Prepared(
         user.c.last_active_at,
         credential.c.active,
         credential.c.session_stamp,
+        credential.c.service,
         sa.false().label("revoked"),
     )
     .select_from(key)
     .join(user, user.c.id == key.c.user_id)
     .join(credential, credential.c.user_id == user.c.id)
-    .where(key.c.hash == sa.bindparam("hash"))
 )
+_of_key = Prepared(_keys.where(key.c.hash == _HASH))
+_of_former_key = Prepared(_keys.where(key.c.former_hash == _HASH))
 
 
-async def identity_of_key(connection: AsyncConnection, key_hash: str) -> tuple[str, Identity] | None:
-    """Whose an API key is, and what it may rest on; None for a key of nobody."""
-    row = await _of_key.first(connection, {"hash": key_hash})
-    return None if row is None else (row[0], Identity(*tuple(row)[1:]))
+async def identity_of_key(connection: AsyncConnection, key_hash: str) -> tuple[str, Identity, Key] | None:
+    """Whose an API key is, what it may rest on, and what it is kept to; None for a key of nobody."""
+    given = {"hash": key_hash}
+    # Hardly a key was changed a moment ago: the second look costs the others nothing.
+    row = await _of_key.first(connection, given) or await _of_former_key.first(connection, given)
+    if row is None:
+        return None
+    own = len(Key.__struct_fields__)
+    return row[own], Identity(*row[own + 1 :]), Key(*row[:own])
 
 
 _own_groups = sa.select(member.c.group_id).where(member.c.user_id == sa.bindparam("user_id"))
@@ -116,14 +161,34 @@ async def claim_first_admin(connection: AsyncConnection, user_id: str) -> bool:
 
 
 async def insert_credential(
-    connection: AsyncConnection, user_id: str, password_hash: str | None, *, active: bool = True
+    connection: AsyncConnection,
+    user_id: str,
+    password_hash: str | None,
+    *,
+    active: bool = True,
+    service: bool = False,
 ) -> str:
-    """The credential of a new account. Returns its session stamp. active: whether one can sign in to it."""
+    """The credential of a new account. Returns its session stamp. active: whether one can sign in to it. service: only keys
+    get into it.
+    """
     stamp = secrets.token_hex(16)
-    await connection.execute(
-        credential.insert().values(user_id=user_id, password_hash=password_hash, active=active, session_stamp=stamp)
-    )
+    values = {"user_id": user_id, "password_hash": password_hash, "active": active, "session_stamp": stamp}
+    await connection.execute(credential.insert().values(**values, service=service))
     return stamp
+
+
+_services = (
+    sa.select(*(user.c[name] for name in ServiceAccount.__struct_fields__))
+    .join(credential, credential.c.user_id == user.c.id)
+    .where(credential.c.service)
+)
+
+
+async def services(connection: AsyncConnection, user_id: str | None = None) -> list[ServiceAccount]:
+    """The service accounts, by name; user_id: only this one, if it is one."""
+    query = _services.order_by(sa.func.lower(user.c.name), user.c.id)
+    rows = await connection.execute(query if user_id is None else query.where(user.c.id == user_id))
+    return [ServiceAccount(*row) for row in rows]
 
 
 _credential = sa.select(
@@ -147,9 +212,10 @@ async def set_password(
 ) -> str | None:
     """A new password ends all sessions. Returns the new session stamp.
 
-    instead_of: the hash that the old password was compared with; None is returned when it is another by now.
+    instead_of: the hash that the old password was compared with; None is returned when it is another by now, and for a
+    service account, which has none.
     """
-    mine = credential.update().where(credential.c.user_id == user_id)
+    mine = credential.update().where(credential.c.user_id == user_id, ~credential.c.service)
     if instead_of is not None:
         mine = mine.where(credential.c.password_hash == instead_of)
     stamp = secrets.token_hex(16)

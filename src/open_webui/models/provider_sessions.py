@@ -66,6 +66,11 @@ async def of_identity(connection: AsyncConnection, identity_id: str) -> list[Pro
     return [ProviderSession(*row) for row in rows]
 
 
+async def move(connection: AsyncConnection, jti: str, new_jti: str) -> None:
+    """A session goes on with another token."""
+    await connection.execute(t.update().where(t.c.jti == jti).values(jti=new_jti, updated_at=now()))
+
+
 async def remove(connection: AsyncConnection, jti: str) -> None:
     await connection.execute(t.delete().where(t.c.jti == jti))
 

@@ -30,6 +30,7 @@ from open_webui.models.document_tables import (
 )
 from open_webui.models.evaluation_tables import feedback, feedback_snapshot
 from open_webui.models.identity_tables import identity, provider_session, sign_in
+from open_webui.models.key_tables import api_key, session
 from open_webui.models.memory_tables import memory
 from open_webui.models.note_tables import note, note_chat, note_update, pinned_note
 from open_webui.models.notification_tables import event_webhook, notification_target
@@ -40,11 +41,12 @@ from open_webui.models.skill_tables import skill, skill_file
 Column = sa.Column
 TRUE, FALSE = sa.true(), sa.false()
 __all__ = [
-    "app", "automation", "automation_run", "calendar", "calendar_event", "calendar_event_attendee", "channel", "channel_app",
-    "channel_file", "channel_member", "channel_message", "channel_reaction", "channel_webhook", "chunk", "document",
-    "document_vectors", "embedding_model", "event_webhook", "feedback", "feedback_snapshot", "function", "identity",
-    "knowledge", "knowledge_directory", "knowledge_file", "memory", "note", "note_chat", "note_update", "notification_target",
-    "pinned_note", "prompt", "provider_session", "sign_in", "skill", "skill_file", "tool", "user_valves", "version",
+    "api_key", "app", "automation", "automation_run", "calendar", "calendar_event", "calendar_event_attendee", "channel",
+    "channel_app", "channel_file", "channel_member", "channel_message", "channel_reaction", "channel_webhook", "chunk",
+    "document", "document_vectors", "embedding_model", "event_webhook", "feedback", "feedback_snapshot", "function",
+    "identity", "knowledge", "knowledge_directory", "knowledge_file", "memory", "note", "note_chat", "note_update",
+    "notification_target", "pinned_note", "prompt", "provider_session", "session", "sign_in", "skill", "skill_file", "tool",
+    "user_valves", "version",
 ]  # fmt: skip
 
 config = sa.Table(
@@ -99,6 +101,8 @@ credential = sa.Table(
     Column("active", sa.Boolean, nullable=False, server_default=TRUE),
     # Part of every session token; a new value ends all sessions.
     Column("session_stamp", sa.Text, nullable=False),
+    # A service account: keys get into it, people do not.
+    Column("service", sa.Boolean, nullable=False, server_default=FALSE),
 )
 
 # Single sessions that signed out before their time.
@@ -117,17 +121,6 @@ attempt = sa.Table(
     Column("key", sa.Text, primary_key=True),
     Column("times", Json, nullable=False),
     Column("at", sa.Double, nullable=False),
-)
-
-# One key an account, as on the wire. Found by its SHA-256: 128 random bits need no slow hash. The key itself is kept
-# sealed (access/api_keys.py), because the owner's page shows it again whenever it is opened.
-api_key = sa.Table(
-    "api_key",
-    metadata,
-    Column("hash", sa.Text, primary_key=True),
-    Column("user_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), nullable=False, unique=True),
-    Column("sealed", sa.Text, nullable=False),
-    Column("created_at", Seconds, nullable=False),
 )
 
 # Sealed for the person. renewing_until: seconds until which one process makes them anew, so that no other does.

@@ -11,8 +11,8 @@ from open_webui.access.policy import ADMIN, OPTIONAL, PENDING, PUBLIC, USER
 from open_webui.deps import AppState, Caller
 from open_webui.errors import Forbidden, Unauthenticated
 from open_webui.internal.forwarded import may_be_rebound
-from open_webui.routers.sessions import address_of, base_url, flags, image_url, session_reply, with_cookie
-from open_webui.routing import TOKEN_COOKIE, Json, allow, credential, new_router
+from open_webui.routers.sessions import base_url, flags, image_url, session_reply, with_cookie
+from open_webui.routing import TOKEN_COOKIE, Json, address_of, allow, credential, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.auths import (
     AddedUser,

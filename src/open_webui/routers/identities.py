@@ -10,8 +10,8 @@ from open_webui.access.policy import ADMIN, PENDING, USER
 from open_webui.deps import AppState, Caller
 from open_webui.errors import BadRequest
 from open_webui.routers.oauth import keeping
-from open_webui.routers.sessions import address_of, base_url
-from open_webui.routing import Json, allow, new_router
+from open_webui.routers.sessions import base_url
+from open_webui.routing import Json, address_of, allow, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.oauth import Explain, OAuthConfig
 from open_webui.schemas.replies.shape import Shape

@@ -10,8 +10,8 @@ from open_webui.access.policy import OPTIONAL, PUBLIC
 from open_webui.deps import AppState, OptionalCaller
 from open_webui.errors import NotFound, OuiError
 from open_webui.internal.oauth import SignInFailed
-from open_webui.routers.sessions import address_of, base_url, flags, session_reply, with_cookie
-from open_webui.routing import TOKEN_COOKIE, Json, allow, new_router
+from open_webui.routers.sessions import base_url, flags, session_reply, with_cookie
+from open_webui.routing import TOKEN_COOKIE, Json, address_of, allow, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.oauth import TokenExchange
 from open_webui.schemas.replies.shape import Media, Shape

@@ -7,7 +7,7 @@ from fastapi import Request, Response
 
 from open_webui.access.permissions import tree
 from open_webui.access.tokens import Claims
-from open_webui.routing import TOKEN_COOKIE, Json
+from open_webui.routing import TOKEN_COOKIE, Json, address_of
 from open_webui.schemas.auths import Session
 from open_webui.services.accounts import SignedIn
 from open_webui.state import State
@@ -37,13 +37,10 @@ def image_url(user_id: str) -> str:
     return f"/api/v1/users/{user_id}/profile/image"
 
 
-def address_of(request: Request) -> str:
-    """Where the client is; behind a listed proxy what that says (see internal/forwarded.py)."""
-    return request.client.host if request.client is not None else ""
-
-
 def with_cookie(response: Response, request: Request, state: State, token: str, claims: Claims) -> Response:
-    """The reply that gives a browser its session."""
+    """The reply that gives a browser its session, which is listed from now on."""
+    if state.uses.is_due(claims.jti):
+        state.uses.note_session(claims, address_of(request), request.headers.get("user-agent", ""))
     left = LONGEST_COOKIE if claims.exp is None else max(0, claims.exp - int(time.time()))
     response.set_cookie(TOKEN_COOKIE, token, max_age=min(left, LONGEST_COOKIE), httponly=True, **flags(request, state))
     response.headers["Cache-Control"] = "no-store"

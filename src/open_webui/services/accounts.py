@@ -42,6 +42,7 @@ _HOST = re.compile(r"^https?://[^/]+")
 
 PASSWORD_WRONG = "The current password is not correct."
 PASSWORD_EMPTY = "The password can't be empty."
+NO_PASSWORD = "This is a service account: only API keys get into it."
 SWITCHED_OFF = "This account is switched off. An administrator of this server can switch it on."
 FROM_ELSEWHERE = (
     "The first account of this server can't be made under this name: a page of another site could do the same. Open the"
@@ -282,7 +283,7 @@ async def change_password(deps: Deps, user_id: str, form: UpdatePassword) -> Sig
         unit.after_commit(partial(deps.identifier.forget, user_id))
         stamp = await accounts.set_password(unit.connection, user_id, password_hash, instead_of=stored)
         if stamp is not None and not form.keep_api_keys:
-            await api_keys.delete(unit.connection, user_id)
+            await api_keys.delete_all(unit.connection, user_id)
     if stamp is None:
         # An administrator has set another one meanwhile.
         raise BadRequest(PASSWORD_WRONG)
@@ -316,9 +317,10 @@ async def update(deps: AccountDeps, actor: Principal, user_id: str, form: Update
         user = await users.update(unit.connection, user_id, values, writer_id=actor.id)
         await check_picture(unit.connection, "profile_id", user_id, values.get("profile_image_url"))
         if password_hash is not None:
-            await accounts.set_password(unit.connection, user_id, password_hash)
+            if await accounts.set_password(unit.connection, user_id, password_hash) is None:
+                raise BadRequest(NO_PASSWORD)
             # Whoever knew the old one may have made a key with it; its owner makes another once signed in.
-            await api_keys.delete(unit.connection, user_id)
+            await api_keys.delete_all(unit.connection, user_id)
     if user is None:
         raise BadRequest(constants.NOT_FOUND)
     return user
@@ -375,8 +377,9 @@ async def create_key(deps: Deps, principal: Principal) -> str:
 
 async def show_key(deps: Deps, user_id: str) -> str:
     async with deps.database.read() as connection:
-        found = await api_keys.of_user(connection, user_id)
-    key = deps.sealer.unseal(found.sealed, user_id) if found is not None else None
+        found = await api_keys.shown(connection, user_id)
+    sealed = None if found is None else found.sealed
+    key = None if sealed is None else deps.sealer.unseal(sealed, user_id)
     if key is None:
         raise NotFound("There is no API key to show. Create one.")
     return key
@@ -384,7 +387,7 @@ async def show_key(deps: Deps, user_id: str) -> str:
 
 async def delete_key(deps: Deps, user_id: str) -> bool:
     async with deps.database.write() as unit:
-        deleted = await api_keys.delete(unit.connection, user_id)
+        deleted = await api_keys.delete_shown(unit.connection, user_id)
         unit.after_commit(partial(deps.identifier.forget, user_id))
     return deleted
 

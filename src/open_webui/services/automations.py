@@ -41,6 +41,7 @@ TOO_MANY: Final = "You have {} automations already. Remove one first."
 TOO_OFTEN: Final = "This rule is due too often: there should be {} seconds at least between two times."
 NEVER_DUE: Final = "This rule is not due any more. Choose a time that is to come."
 RUNNING: Final = "This automation is being run already."
+KEPT_TO_MODELS: Final = "An API key that is kept to some models may not use automations, which ask models later."
 NO_CHANNELS: Final = "Automations answer in chats here, not in channels."
 CHANGED: Final = "Somebody else changed this automation at the same time. Reload and try again."
 _INSIDE: Final = ("anchor_at", "zone")
@@ -71,9 +72,13 @@ def may(deps: ServiceDeps, principal: Principal) -> bool:
 
 
 def check(deps: ServiceDeps, principal: Principal) -> None:
-    """Raises Forbidden where automations are off, for all or for this person."""
+    """Raises Forbidden where automations are off, for all or for this person. They ask models in the account's name, so a key
+    that is kept to some models has none.
+    """
     if not may(deps, principal):
         raise Forbidden(constants.UNAUTHORIZED, status=403)
+    if principal.key is not None and principal.key.models is not None:
+        raise Forbidden(KEPT_TO_MODELS, status=403)
 
 
 def _limit(text: Any) -> int:

@@ -12,6 +12,7 @@ from open_webui.access.api_keys import Sealer
 from open_webui.access.identify import Identifier
 from open_webui.access.passwords import Passwords
 from open_webui.access.tokens import Tokens
+from open_webui.access.uses import Uses
 from open_webui.config import Config
 from open_webui.connections.catalogue import Catalogue
 from open_webui.connections.gate import Gate
@@ -58,6 +59,7 @@ class Deps(AccountDeps, Protocol):
     """
 
     tokens: Tokens
+    uses: Uses
     sealer: Sealer
     attempts: SignInAttempts
     emitter: Emitter

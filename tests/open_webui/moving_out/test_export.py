@@ -328,6 +328,7 @@ def test_all_tables_have_a_place() -> None:
         "chat_message": "in the chats", "chat_tag": "in the chats", "version": "as histories, by kind",
         "skill_file": "in the skills", "user_valves": "in the settings of people", "feedback_snapshot": "in the ratings",
         "blob": "the files' bytes", "credential": "as auth",
+        "session": "sessions stay here",
         "identity": "in the people", "provider_session": "sessions stay here", "sign_in": "what somebody tried",
     }  # fmt: skip
     from open_webui.models import tables

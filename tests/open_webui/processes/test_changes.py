@@ -105,6 +105,13 @@ async def revoke(admin: Actor, user: Actor) -> Any:
     return await admin.client.post(f"/api/v1/users/{user.id}/sessions/revoke")
 
 
+async def end_one(admin: Actor, user: Actor) -> Any:
+    """An administrator ends one session of somebody's."""
+    at = f"/api/v1/users/{user.id}/sessions"
+    found = (await admin.client.get(at)).json()
+    return [await admin.client.delete(f"{at}/{one['id']}") for one in found][-1]
+
+
 async def demote(admin: Actor, user: Actor) -> Any:
     return await admin.client.post(f"/api/v1/users/{user.id}/update", json={"role": "pending"})
 
@@ -120,7 +127,9 @@ class TestAccess:
         monkeypatch.setattr("open_webui.socket.server.SWEEP_SECONDS", 60.0)
         monkeypatch.setattr("open_webui.access.identify.CACHE_SECONDS", 60.0)
 
-    @pytest.mark.parametrize("ending", [sign_out, change_password, revoke, demote, delete], ids=lambda e: e.__name__)
+    @pytest.mark.parametrize(
+        "ending", [sign_out, change_password, revoke, end_one, demote, delete], ids=lambda e: e.__name__
+    )
     async def test_requests_sockets_and_streams_end(
         self, admin: Actor, user: Actor, there: SimpleNamespace, upstream: Upstream, ending: Ending
     ) -> None:

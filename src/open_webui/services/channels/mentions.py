@@ -93,7 +93,8 @@ def plain(text: str) -> str:
 async def ask(change: Change, principal: Principal, message: Message) -> None:
     """Puts the questions to the models of a new message in, with the unit of work that stores it. Raises TooManyRequests."""
     kind = change.deps.jobs.kinds.get(KIND)
-    wanted = models_in(message.content)
+    # They answer in the account's name: what an API key is kept to counts here.
+    wanted = [model_id for model_id in models_in(message.content) if principal.may_ask(model_id)]
     if kind is None or not wanted:
         return
     theirs = f"answer:{principal.id}:"

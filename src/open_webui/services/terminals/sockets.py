@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from open_webui.access.api_keys import check_endpoint
+from open_webui.access.api_keys import check_key
 from open_webui.errors import NotFound, OuiError
 from open_webui.internal.forwarded import is_own_origin
 from open_webui.internal.log import get_logger
@@ -28,6 +28,8 @@ CONNECT_SECONDS: Final = 30.0
 # Seconds between two signs of life on both sides.
 PING_SECONDS: Final = 25.0
 MAX_TOKEN: Final = 4096
+# What an API key needs: the tag of the routes of terminals.
+SCOPE: Final = "terminals"
 # Bytes of a message from a server; those of a client are bounded as all sockets are.
 MAX_MESSAGE: Final = 2**20
 # Frames that a client may send at once, and each second after those: keys that are held down, and a mouse that moves.
@@ -106,8 +108,9 @@ async def _signed_in(terminals: Terminals, socket: WebSocket) -> tuple[str, Prin
     principal = await terminals.deps.identifier.identify(token) if 0 < len(token) <= MAX_TOKEN else None
     if principal is None or not principal.is_active:
         raise Refused(NOT_SIGNED_IN, "Sign in again.")
-    if principal.via == "api_key":
-        check_endpoint(socket.url.path, terminals.deps.config)
+    if principal.key is not None:
+        address = socket.client.host if socket.client is not None else ""
+        check_key(principal.key, SCOPE, address, socket.url.path, terminals.deps.config)
     return token, principal, chat_id
 
 

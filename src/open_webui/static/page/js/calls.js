@@ -147,6 +147,18 @@ export const apiKeys = {
   exists: () => get('/api/v1/auths/api_key').then(() => true, (error) => (error.status === 404 ? false : Promise.reject(error))),
   create: () => post('/api/v1/auths/api_key'),
   remove: () => remove('/api/v1/auths/api_key'),
+  // Those with names and limits.
+  all: () => get('/api/v1/auths/keys'),
+  add: (form) => post('/api/v1/auths/keys', form),
+  rotate: (key) => post(`/api/v1/auths/keys/${id(key)}/rotate`, {}),
+  revoke: (key) => remove(`/api/v1/auths/keys/${id(key)}`),
+};
+
+// Where one is signed in.
+export const sessions = {
+  all: () => get('/api/v1/auths/sessions'),
+  end: (session) => remove(`/api/v1/auths/sessions/${id(session)}`),
+  endOthers: () => remove('/api/v1/auths/sessions'),
 };
 
 // Names may hold slashes.

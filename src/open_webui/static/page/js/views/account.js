@@ -2,9 +2,9 @@
 import * as api from '../api.js';
 import { apiKeys } from '../calls.js';
 import { button, clear, confirmDialog, copyWithTick, failed, h, iconButton, toast } from '../dom.js';
-import { isAdmin, set, state } from '../state.js';
+import { set, state } from '../state.js';
 import { providerName } from './auth.js';
-import { labelled, section, submit } from './settings.js';
+import { labelled, mayHoldKeys, section, submit } from './settings.js';
 
 const SIDE = 256;
 
@@ -67,7 +67,7 @@ function password() {
     form.reset();
     toast('Password changed.');
   };
-  return section('Password', 'Changing it signs you out on other devices and ends your API key.', form);
+  return section('Password', 'Changing it signs you out on other devices and ends your API keys.', form);
 }
 
 // The sites by which one signs in: linked, and taken away unless it is the only way in.
@@ -90,8 +90,6 @@ async function otherSites() {
   const ways = known.map(([provider, label]) => button(`Link ${providerName(provider, label)}`, () => link(provider).catch(failed)));
   return section('Sign-in by other sites', 'Each of these opens your account.', list, h('div.dialog-actions', {}, ways));
 }
-
-const mayHoldKeys = () => state.config.features?.enable_api_keys === true && (isAdmin() || state.user.permissions?.features?.api_keys === true);
 
 async function keys() {
   const place = h('div.report', { role: 'status' });

@@ -12,6 +12,8 @@ export function openSettings(tab, actions) {
     { id: 'general', label: 'General', icon: 'settings', build: generalTab },
     { id: 'answers', label: 'Answers', icon: 'thought', build: async () => (await part(import('./params.js'))).answersTab() },
     { id: 'account', label: 'Account', icon: 'user', build: async () => (await part(import('./account.js'))).accountTab() },
+    ...(mayHoldKeys() ? [{ id: 'keys', label: 'Keys', icon: 'plug', build: async () => (await part(import('./access.js'))).keysTab() }] : []),
+    { id: 'sessions', label: 'Sessions', icon: 'screen', build: async () => (await part(import('./access.js'))).sessionsTab() },
     { id: 'knowledge', label: 'Knowledge', icon: 'books', build: async () => (await part(import('./knowledge.js'))).knowledgeTab() },
     ...(may('workspace.tools') || may('workspace.tools_import') ? [{ id: 'tools', label: 'Tools', icon: 'tool', build: async (given) => (await part(import('./plugins.js'))).pluginsTab('tools', given) }] : []),
     ...(state.config.features?.enable_direct_integrations === true && may('features.direct_tool_servers') ? [{ id: 'servers', label: 'Tool servers', icon: 'plug', build: async () => (await part(import('./own-servers.js'))).ownServersTab() }] : []),
@@ -80,6 +82,8 @@ export function openSettings(tab, actions) {
   select(first);
   controls[tabs.indexOf(first)].focus();
 }
+
+export const mayHoldKeys = () => state.config.features?.enable_api_keys === true && (isAdmin() || state.user.permissions?.features?.api_keys === true);
 
 export function section(title, lead, ...content) {
   return h('section.block', {}, h('h3', {}, title), lead && h('p.muted', {}, lead), content);

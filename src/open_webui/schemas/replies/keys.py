@@ -1,0 +1,58 @@
+"""API keys and sessions, as they go out."""
+
+from typing import TypedDict
+
+
+class Key(TypedDict):
+    """scopes, models, addresses: null for no limit. former_until: until when the secret before the last change is good.
+    shown_again: `GET /api/v1/auths/api_key` shows it.
+    """
+
+    id: str
+    user_id: str
+    name: str
+    scopes: list[str] | None
+    models: list[str] | None
+    addresses: list[str] | None
+    expires_at: int | None
+    last_used_at: int | None
+    former_until: int | None
+    shown_again: bool
+    created_at: int
+    updated_at: int
+
+
+class MadeKey(Key):
+    """api_key: the secret, which is shown this once."""
+
+    api_key: str
+
+
+class Keys(TypedDict):
+    """most: how many one may have."""
+
+    items: list[Key]
+    scopes: list[str]
+    most: int
+
+
+class ServiceAccount(TypedDict):
+    id: str
+    name: str
+    role: str
+    last_active_at: int
+    created_at: int
+
+
+class OwnSession(TypedDict):
+    """device: in plain words. first_address, last_address: where its first and last use came from."""
+
+    id: str
+    device: str
+    auth_method: str
+    first_address: str
+    last_address: str
+    created_at: int
+    last_used_at: int
+    expires_at: int | None
+    is_current: bool
