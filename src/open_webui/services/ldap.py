@@ -1,5 +1,6 @@
 """Signing in by a directory: the first one that knows the person decides, and what it says is settled as a provider's claims."""
 
+import unicodedata
 from typing import Any, Final
 
 from open_webui.access.ldap.directory import Person, ask
@@ -42,14 +43,20 @@ async def link(deps: Deps, form: LdapSignIn, address: str, caller: Principal) ->
 async def _settle(deps: Deps, form: LdapSignIn, address: str, caller: Principal | None) -> SignedIn | None:
     if not deps.config["ldap.enable"]:
         raise BadRequest(OFF)
-    await deps.attempts.sign_in(address, f"ldap {form.user.casefold()}")
     user = form.user.strip()
+    await deps.attempts.sign_in(address, f"ldap {counted(user)}")
     # A directory takes a bind without a password for one of nobody, and says yes.
     if not user or not form.password or "\x00" in user or "\x00" in form.password:
         raise BadRequest(WRONG)
     server, person = await _ask_each(servers(deps.config), user, form.password)
     brought = Brought(claims=claims(person))
     return await settling.settle(deps, of_directory(server), brought, caller)
+
+
+def counted(user: str) -> str:
+    """A name as tries are counted for it: directories take many spellings of one for the same (RFC 4518)."""
+    plain = unicodedata.normalize("NFKC", user)
+    return " ".join("".join(c for c in plain if unicodedata.category(c) != "Cf").casefold().split())
 
 
 async def _ask_each(known: list[Server], user: str, password: str) -> tuple[Server, Person]:

@@ -1,6 +1,7 @@
 """Signing in by a directory: a real OpenLDAP, with TLS, StartTLS and groups in groups."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.open_webui.ldap.conftest import Serve, enter, said, variables
 from tests.support.live import Live, sign_up
 from tests.support.slapd import BASE, GROUPS, PASSWORD, PEOPLE, Slapd
 
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "sign_in.md").read_text(encoding="utf-8")
 OWN = "/api/v1/auths/identities"
 
 
@@ -39,6 +41,9 @@ async def test_the_first_one_is_the_administrator_and_later_ones_wait(serve: Ser
         noted = (await ann.get("/api/v1/auths/admin/sign-ins")).json()
         assert (noted[0]["provider"], noted[0]["allowed"]) == ("ldap", True)
         assert PASSWORD not in str(noted)
+        asked = {"attempt": noted[0]["n"]}
+        explained = (await ann.post("/api/v1/auths/admin/sign-ins/explain", json=asked)).json()
+        assert (explained["provider"], explained["action"], explained["allowed"]) == ("ldap", "sign_in", True)
         assert (await ann.post("/api/v1/auths/signup", json={})).status_code == 422
     async with live.app.state.oui.database.read() as connection:
         (identity,) = await identities.of_user(connection, reply["id"])
@@ -47,6 +52,23 @@ async def test_the_first_one_is_the_administrator_and_later_ones_wait(serve: Ser
     assert (later["role"], later["email"] in {"cid@example.org", "cid@example.com"}) == ("pending", True)
     again = (await enter(live, " cid ")).json()
     assert again["id"] == later["id"]
+
+
+async def test_the_example_of_the_page_works(serve: Serve, slapd: Slapd) -> None:
+    example = PAGE.partition("## LDAP and Active Directory")[2].partition("```sh\n")[2].partition("```")[0]
+    given = dict(line.split("=", 1) for line in example.splitlines())
+    here = {
+        "LDAP_SERVER_HOST": "127.0.0.1",
+        "LDAP_SERVER_PORT": str(slapd.tls_port),
+        "LDAP_CA_CERT_FILE": str(slapd.ca),
+    }
+    assert here.keys() <= given.keys()
+    live = await serve(**given | here)
+    ann = (await enter(live, "ann")).json()
+    assert await groups_of(live, ann["id"]) == ["everybody", "staff", "west, sales"]
+    assert sorted(given.keys() - variables(slapd).keys()) == [
+        "ENABLE_LDAP_GROUP_CREATION", "ENABLE_LDAP_GROUP_MANAGEMENT", "LDAP_SERVER_LABEL"
+    ]  # fmt: skip
 
 
 async def test_nobody_learns_who_is_there(serve: Serve) -> None:
@@ -74,7 +96,9 @@ async def test_nobody_learns_who_is_there(serve: Serve) -> None:
 
 async def test_tries_are_counted(serve: Serve) -> None:
     live = await serve()
-    statuses = [(await enter(live, "Ann" if n % 2 else "ann", "wrong")).status_code for n in range(PER_ACCOUNT + 1)]
+    # Spellings that the directory takes for the same.
+    names = ("ann", "Ann", " ann", "\uff41nn", "an\u00adn")
+    statuses = [(await enter(live, names[n % len(names)], "wrong")).status_code for n in range(PER_ACCOUNT + 1)]
     assert statuses == [400] * PER_ACCOUNT + [429]
     assert (await enter(live, "ann")).status_code == 429, "also the right one"
 
