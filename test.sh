@@ -78,6 +78,7 @@ need_system_packages() {
     command -v caddy >/dev/null || services+=(caddy)
     command -v redis-server >/dev/null || services+=(redis-server)
     [ -x /usr/sbin/pgbouncer ] || services+=(pgbouncer)
+    [ -x /usr/sbin/slapd ] || services+=(slapd)
     [ ${#missing[@]} -eq 0 ] && [ ${#services[@]} -eq 0 ] && return
     install_packages "${missing[@]}" "${services[@]}"
     [ ${#services[@]} -eq 0 ] || [ ! -d /run/systemd/system ] || as_root systemctl disable --quiet --now "${services[@]}"

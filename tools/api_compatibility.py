@@ -17,7 +17,6 @@ PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "api_compatibility.
 # By method and path: what differs, and why.
 REASONS: Final = {
     "GET /api/v1/auths/": "A token ends when its session is signed out; recorded, it went on until it expired.",
-    "POST /api/v1/auths/ldap": "404: there is no sign-in by LDAP here yet. Recorded: 400, as where it is switched off.",
     "POST /api/v1/auths/mfa/challenge": "404: there is no second factor here yet. Recorded: 403.",
     "POST /api/chat/actions/{action_id}": "An action is found where the model offers it. Recorded: any that is switched on.",
     "POST /api/chat/completions": (

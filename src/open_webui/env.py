@@ -19,6 +19,7 @@ GOOD_SECRET = 16
 MAX_WORKERS = 128
 # Names that every server of buckets takes as they are, but for "." and "..".
 _PREFIX_PART = re.compile(r"(?!\.{1,2}$)[\w.!'()=+-]+", re.ASCII)
+_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,100}", re.ASCII)
 _COLLECTION_PREFIX = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
 
@@ -94,6 +95,13 @@ class Settings(BaseSettings):
     cors_allow_origin: str = ""
     # Proxies whose X-Forwarded-For is believed: addresses and networks, or "*" (see internal/forwarded.py).
     forwarded_allow_ips: str = ""
+    # Headers in which these proxies say who asks; "*" is believed nothing of the kind (see access/trusted_headers.py).
+    webui_auth_trusted_email_header: str = ""
+    webui_auth_trusted_name_header: str = ""
+    webui_auth_trusted_groups_header: str = ""
+    webui_auth_trusted_role_header: str = ""
+    # Where people go on when they sign out: where the proxy ends its own session.
+    webui_auth_signout_redirect_url: str = ""
     # Empty: a quarter of all that the system has files for.
     max_connections_per_address: int | None = Field(default=None, ge=1)
 
@@ -220,6 +228,28 @@ class Settings(BaseSettings):
         if level not in {"", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
             raise ValueError("must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL")
         return level
+
+    @field_validator(
+        "webui_auth_trusted_email_header",
+        "webui_auth_trusted_name_header",
+        "webui_auth_trusted_groups_header",
+        "webui_auth_trusted_role_header",
+    )
+    @classmethod
+    def _header(cls, value: str) -> str:
+        name = value.strip().lower()
+        if name and not _HEADER.fullmatch(name):
+            raise ValueError("must be the name of a header, as X-Auth-Email")
+        return name
+
+    @field_validator("webui_auth_signout_redirect_url")
+    @classmethod
+    def _way_out(cls, value: str) -> str:
+        place = value.strip()
+        own = place.startswith("/") and not place.startswith("//") and "\\" not in place
+        if place and not own and not re.fullmatch(r"https?://[^/\s\\]+\S*", place):
+            raise ValueError("must be an address, as https://sso.example.com/logout, or a path of this server")
+        return place
 
     @field_validator("storage_provider", "s3_addressing_style", mode="before")
     @classmethod

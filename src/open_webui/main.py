@@ -17,6 +17,7 @@ from open_webui.middleware import Around, Origins
 from open_webui.migrations.runner import migrate_apart
 from open_webui.routers import ROUTERS, pages
 from open_webui.routing import Json
+from open_webui.services import trusted_headers
 from open_webui.services.site import Site
 from open_webui.services.snapshot import remove_left_copy
 from open_webui.socket.presence import Presence
@@ -53,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         log.set_up(settings)
         _warn(settings)
+        trusted_headers.warn(settings)
         with lock_folder(settings):
             await migrate_apart(settings)
             remove_left_copy(settings)

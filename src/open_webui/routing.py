@@ -17,11 +17,13 @@ from starlette.routing import compile_path, get_name
 from open_webui import constants
 from open_webui.access.api_keys import check_key
 from open_webui.access.policy import Policy, declare, policy_of
+from open_webui.access.trusted_headers import said, trusted_headers
 from open_webui.errors import BadRequest, Forbidden, OuiError, Unauthenticated
 from open_webui.internal.forwarded import is_own_origin
 from open_webui.internal.lean_imports import without
 from open_webui.principal import Principal
 from open_webui.services import intake
+from open_webui.services import trusted_headers as by_proxy
 from open_webui.services.event_names import BY_ROUTE, Row, happened
 from open_webui.state import State
 from open_webui.utils.threads import let_others
@@ -261,7 +263,7 @@ async def authorize(policy: Policy, request: Request, scope: str) -> Principal |
         if from_cookie and request.method not in _SAFE_METHODS:
             check_origin(request, state)
             check_type(request)
-        principal = await state.identify(token)
+        principal = await _unless_another(request, state, token, await state.identify(token))
         if principal is None and policy.level != "optional":
             raise Unauthenticated(constants.UNAUTHORIZED)
         if principal is not None:
@@ -285,6 +287,18 @@ def _note_use(principal: Principal, token: str, request: Request, scope: str) ->
 def address_of(request: Request) -> str:
     """Where the client is; behind a listed proxy what that says (see internal/forwarded.py)."""
     return request.client.host if request.client is not None else ""
+
+
+async def _unless_another(request: Request, state: State, token: str, principal: Principal | None) -> Principal | None:
+    """The owner of a session, unless the proxy says that somebody else asks: then it ends."""
+    trusted = trusted_headers(state.settings)
+    if trusted is None or principal is None or principal.via != "session":
+        return principal
+    named = said(trusted, request.scope)
+    if named is None or not named.email or await by_proxy.is_same(state, named, principal):
+        return principal
+    await by_proxy.end(state, token)
+    return None
 
 
 def credential(request: Request) -> tuple[str | None, bool]:

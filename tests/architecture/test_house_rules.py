@@ -41,6 +41,8 @@ CLIENTS = {
     "open_webui/internal/guarded_http.py",
     # Of servers that an admin set up, in a process of its own.
     "open_webui/tools/mcp/client.py",
+    # Of directories that an admin set up.
+    "open_webui/internal/ldap/client.py",
 }
 # Where anything may be caught: a boundary beyond which somebody waits for an answer, or others must not suffer.
 CATCH_ALL = {

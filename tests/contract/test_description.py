@@ -69,6 +69,8 @@ CALLS: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/api/v1/auths/update/timezone", {"timezone": "Europe/Paris"}),
     ("POST", "/api/v1/auths/admin/config", "="),
     ("POST", "/api/v1/auths/admin/config/oauth", "="),
+    ("POST", "/api/v1/auths/admin/config/ldap", {"enable_ldap": False}),
+    ("POST", "/api/v1/auths/admin/config/ldap/server", "="),
     ("POST", "/api/v1/users/default/permissions", "="),
     ("POST", "/api/v1/users/user/settings/update", {"ui": {"theme": "dark"}}),
     ("POST", "/api/v1/users/user/info/update", {"a": 1}),
@@ -237,6 +239,10 @@ UNSEEN: Final = {
             "DELETE /api/v1/users/{user_id}/sessions/{session_id}",
         ),
         "they end what asks here: tests/security/test_own_sessions.py ends others",
+    ),
+    **dict.fromkeys(
+        ("POST /api/v1/auths/ldap", "POST /api/v1/auths/ldap/link"),
+        "there is no directory here: tests/open_webui/ldap has one",
     ),
     **dict.fromkeys(
         (f"POST /api/v1/{kind}/load/url" for kind in ("tools", "functions")),

@@ -27,6 +27,10 @@ ROWS: list[tuple[str, str, Any, int, int, int, int]] = [
     ("POST", f"{A}admin/config", {}, 401, 401, 401, 422),
     ("GET", f"{A}admin/config/ldap", None, 401, 401, 401, 200),
     ("GET", f"{A}admin/config/ldap/server", None, 401, 401, 401, 200),
+    ("POST", f"{A}admin/config/ldap", {}, 401, 401, 401, 200),
+    ("POST", f"{A}admin/config/ldap/server", {}, 401, 401, 401, 422),
+    ("POST", f"{A}ldap", {"user": "ann", "password": "x"}, 400, 400, 400, 400),
+    ("POST", f"{A}ldap/link", {"user": "ann", "password": "x"}, 401, 400, 400, 400),
     ("GET", f"{A}admin/config/oauth", None, 401, 401, 401, 200),
     ("POST", f"{A}admin/config/oauth", {}, 401, 401, 401, 200),
     ("GET", f"{A}admin/sign-ins", None, 401, 401, 401, 200),
@@ -115,7 +119,7 @@ async def test_each_caller_gets_what_the_table_says(
 
 
 def test_the_table_knows_every_route() -> None:
-    from open_webui.routers import api_keys, auths, groups, identities, own_sessions, users
+    from open_webui.routers import api_keys, auths, directories, groups, identities, own_sessions, users
 
     ours = (api_keys.router, own_sessions.router, own_sessions.users)
     declared = {
@@ -127,7 +131,15 @@ def test_the_table_knows_every_route() -> None:
                 route.path.replace("{user_id}", "OTHER").replace("{group_id}", "nope"),
             ),
         )  # type: ignore[attr-defined]
-        for router in (auths.router, identities.router, identities.users, *ours, users.router, groups.router)
+        for router in (
+            auths.router,
+            directories.router,
+            identities.router,
+            identities.users,
+            *ours,
+            users.router,
+            groups.router,
+        )
         for route in router.routes
         for method in route.methods  # type: ignore[attr-defined]
     }

@@ -44,6 +44,7 @@ OPEN = {
     "HEAD /ollama/",
     "HEAD /static/{path:path}",
     "HEAD /{path:path}",
+    "POST /api/v1/auths/ldap",
     "POST /api/v1/auths/signin",
     "POST /api/v1/auths/signout",
     "POST /api/v1/auths/signup",

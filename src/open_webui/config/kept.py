@@ -125,26 +125,6 @@ TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
         "images.edit.openai.api_version": "",
         "images.edit.size": "",
     },
-    "sign-in by LDAP": {
-        "ldap.enable": False,
-        "ldap.group.enable_creation": False,
-        "ldap.group.enable_management": False,
-        "ldap.server.app_dn": "",
-        "ldap.server.app_password": "",
-        "ldap.server.attribute_for_groups": "memberOf",
-        "ldap.server.attribute_for_mail": "mail",
-        "ldap.server.attribute_for_username": "uid",
-        "ldap.server.ca_cert_file": "",
-        "ldap.server.ciphers": "ALL",
-        "ldap.server.default_email_domain": "",
-        "ldap.server.host": "localhost",
-        "ldap.server.label": "LDAP Server",
-        "ldap.server.port": 389,
-        "ldap.server.search_filter": "",
-        "ldap.server.use_tls": True,
-        "ldap.server.users_dn": "",
-        "ldap.server.validate_cert": True,
-    },
     "memories": {
         "memories.background_review.enable": False,
         "memories.review_interval_turns": 10,
@@ -161,7 +141,7 @@ NULLABLE: Final[Mapping[str, type]] = {
     "chat.context_compaction.token_cap": int,
 }
 # Ends of the names of secrets.
-SECRET: Final = ("api_key", "api_auth", "app_password")
+SECRET: Final = ("api_key", "api_auth")
 # Switches that would promise protection, or an answer of another kind, that is not there: they stay off, and who switches
 # one on is told so.
 SWITCHES: Final = frozenset(
@@ -171,7 +151,6 @@ SWITCHES: Final = frozenset(
         "chat.context_compaction.enable",
         "chat.tool_permissions.enable",
         "chat.tool_search.enable",
-        "ldap.enable",
     }
 )
 # Keys, and beginnings of keys up to a dot, that are not kept at all, and why.

@@ -147,6 +147,8 @@ class BoundedHttp(HttpToolsProtocol):
             self._end()
             raise _HeadTooLarge
         self._proxies.apply(self.scope, believed=self._from_proxy)
+        # Read where a proxy may say who asks (access/trusted_headers.py).
+        self.scope["oui.from_proxy"] = self._from_proxy  # type: ignore[typeddict-unknown-key]
         if self._from_proxy:
             self._count(self.scope["client"][0] if self.scope["client"] else "")
             if self._refused:

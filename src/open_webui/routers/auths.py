@@ -8,6 +8,7 @@ from fastapi import Request, Response
 from open_webui import constants
 from open_webui.access.permissions import tree
 from open_webui.access.policy import ADMIN, OPTIONAL, PENDING, PUBLIC, USER
+from open_webui.access.trusted_headers import said, trusted_headers
 from open_webui.deps import AppState, Caller
 from open_webui.errors import Forbidden, Unauthenticated
 from open_webui.internal.forwarded import may_be_rebound
@@ -26,8 +27,9 @@ from open_webui.schemas.auths import (
     UpdateProfile,
     UpdateTimezone,
 )
-from open_webui.schemas.replies.shape import Like, Shape
+from open_webui.schemas.replies.shape import Shape
 from open_webui.services import accounts, admin_config
+from open_webui.services import trusted_headers as by_proxy
 from open_webui.services.oauth import logout
 
 router = new_router(prefix="/api/v1/auths", tag="auths")
@@ -71,6 +73,8 @@ async def sign_up(
     form: SignUp, request: Request, state: AppState
 ) -> "Annotated[Response, Shape(replies.people.SessionUser)]":
     """Makes an account, and signs in with it."""
+    if trusted_headers(state.settings) is not None:
+        raise Forbidden(by_proxy.BY_PROXY, status=403)
     address = address_of(request)
     strange = may_be_rebound(address, request.headers.get("host", ""))
     return await session_reply(request, state, await accounts.sign_up(state, form, address, may_be_first=not strange))
@@ -81,7 +85,11 @@ async def sign_up(
 async def sign_in(
     form: SignIn, request: Request, state: AppState
 ) -> "Annotated[Response, Shape(replies.people.SessionUser)]":
-    """Signs in with an e-mail address and a password."""
+    """Signs in with an e-mail address and a password; where a proxy says who asks, by its word, whatever the form has."""
+    trusted = trusted_headers(state.settings)
+    if trusted is not None:
+        signed_in = await by_proxy.sign_in(state, said(trusted, request.scope), address_of(request))
+        return await session_reply(request, state, signed_in)
     return await session_reply(request, state, await accounts.sign_in(state, form, address_of(request)))
 
 
@@ -89,12 +97,14 @@ async def sign_in(
 @router.post("/signout")
 @allow(OPTIONAL)
 async def sign_out(request: Request, state: AppState) -> "Annotated[Response, Shape(replies.people.SignedOut)]":
-    """Ends the session, and takes its cookie away. redirect_url: where who came by another site signs out there, too."""
+    """Ends the session, and takes its cookie away. redirect_url: where who came by another site, or
+    by a proxy, signs out there, too.
+    """
     token, _ = credential(request)
     claims = await accounts.sign_out(state, token) if token is not None else None
-    way = None
+    way = state.settings.webui_auth_signout_redirect_url or None
     if claims is not None and claims.auth_method == "oauth":
-        way = await logout.way_out(state, state.provider_sign_in, claims, base_url(request, state))
+        way = await logout.way_out(state, state.provider_sign_in, claims, base_url(request, state)) or way
     response = Json({"status": True} | ({} if way is None else {"redirect_url": way}))
     response.delete_cookie(TOKEN_COOKIE, httponly=True, **flags(request, state))
     return response
@@ -207,17 +217,3 @@ async def write_admin_config(
     """Changes general settings; what is left out stays."""
     await state.save_config(admin_config.changes(form))
     return admin_config.wire(state.config) | dict(admin_config.SAVED)
-
-
-@router.get("/admin/config/ldap")
-@allow(ADMIN)
-async def ldap_config() -> "Annotated[dict[str, bool], Shape(replies.settings.LdapSwitch)]":
-    """Whether people sign in by LDAP: not yet."""
-    return {"ENABLE_LDAP": False}
-
-
-@router.get("/admin/config/ldap/server")
-@allow(ADMIN)
-async def ldap_server() -> "Annotated[dict[str, Any], Like(admin_config.LDAP_SERVER)]":
-    """The LDAP server: none yet."""
-    return admin_config.LDAP_SERVER

@@ -22,6 +22,7 @@ Email = Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True, m
 Password = Annotated[str, StringConstraints(max_length=MAX_PASSWORD)]
 Picture = Annotated[str, StringConstraints(max_length=MAX_DATA_URL), Text]
 Bio = Annotated[str, StringConstraints(max_length=10_000), Text]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2_000), Text]
 Word = Annotated[str, StringConstraints(max_length=100), Text]
 Zone = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+\-/]{0,64}$")]
 # An empty date field of a page means no date.
@@ -44,6 +45,43 @@ class SignIn(Form):
 
     email: Email
     password: Password
+
+
+class LdapSignIn(Form):
+    model_config = ConfigDict(extra="ignore")
+
+    user: Annotated[str, StringConstraints(max_length=MAX_EMAIL)]
+    password: Password
+
+
+class LdapSwitch(Form):
+    model_config = ConfigDict(extra="ignore")
+
+    enable_ldap: bool | None = None
+
+
+class LdapServerConfig(Form):
+    """What the settings page posts: always all of it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    label: Line
+    host: Line
+    port: Annotated[int | None, Field(ge=1, le=65_535)] = None
+    attribute_for_mail: Line = "mail"
+    default_email_domain: Line = ""
+    attribute_for_username: Line = "uid"
+    app_dn: Line
+    app_dn_password: Password
+    search_base: Line
+    search_filters: Annotated[str, StringConstraints(max_length=10_000), Text] = ""
+    use_tls: bool = True
+    certificate_path: Line | None = None
+    validate_cert: bool = True
+    ciphers: Line | None = "ALL"
+    enable_group_management: bool = False
+    enable_group_creation: bool = False
+    attribute_for_groups: Line = "memberOf"
 
 
 class SignUp(Form):

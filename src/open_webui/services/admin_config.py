@@ -55,26 +55,6 @@ SETTINGS: Final[Mapping[str, str]] = {
 }
 # What is told when settings were changed, beside them.
 SAVED: Final[Mapping[str, Any]] = {"sessions_revoked": False}
-# Sign-in by a directory does not exist yet; the page that would set it up sees it off and empty.
-LDAP_SERVER: Final[dict[str, Any]] = {
-    "label": "LDAP Server",
-    "host": "localhost",
-    "port": 389,
-    "attribute_for_mail": "mail",
-    "default_email_domain": "",
-    "attribute_for_username": "uid",
-    "app_dn": "",
-    "app_dn_password": "",
-    "search_base": "",
-    "search_filters": "",
-    "use_tls": True,
-    "certificate_path": "",
-    "validate_cert": True,
-    "ciphers": "ALL",
-    "enable_group_management": False,
-    "enable_group_creation": False,
-    "attribute_for_groups": "memberOf",
-}
 
 
 def wire(config: Config) -> dict[str, Any]:

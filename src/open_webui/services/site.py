@@ -7,6 +7,7 @@ import msgspec
 
 from open_webui import constants
 from open_webui.access.oauth.providers import providers
+from open_webui.access.trusted_headers import trusted_headers
 from open_webui.config import Config
 from open_webui.config.code import shown
 from open_webui.env import Settings
@@ -19,7 +20,7 @@ Level = Literal["anonymous", "pending", "user"]
 
 # Features of the wire that this server doesn't have. Each leaves this list with the resource that brings it.
 ABSENT: Final = (
-    "slim auth_trusted_header enable_signup_password_confirmation enable_ldap enable_version_update_check"
+    "slim enable_signup_password_confirmation enable_version_update_check"
     " enable_pyodide_file_persistence enable_easter_eggs"
     " enable_encrypted_channels enable_context_compaction"
     " enable_image_generation enable_community_sharing"
@@ -52,7 +53,7 @@ SWITCHED: Final = {
     "enable_web_search_confirmation": "web.search.confirmation.enable",
 }
 # What somebody without a session is told, of the lists above.
-PUBLIC_ABSENT: Final = ("slim", "auth_trusted_header", "enable_signup_password_confirmation", "enable_ldap")
+PUBLIC_ABSENT: Final = ("slim", "enable_signup_password_confirmation")
 
 
 class Presence(Protocol):
@@ -143,6 +144,8 @@ class Site:
         features: dict[str, Any] = dict.fromkeys(PUBLIC_ABSENT, False)
         features |= {
             "auth": True,
+            "auth_trusted_header": trusted_headers(self._settings) is not None,
+            "enable_ldap": config["ldap.enable"],
             "enable_signup": onboarding or config["ui.enable_signup"],
             "enable_login_form": config["ui.enable_login_form"],
             "enable_websocket": self._settings.enable_websocket_support,

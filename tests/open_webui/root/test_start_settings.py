@@ -24,7 +24,7 @@ def test_the_list_names_nothing_that_is_there() -> None:
     assert NAMES & there == KEPT
     assert set(unused_variables.INSTEAD) <= NAMES
     assert set(unused_variables.INSTEAD.values()) <= there
-    assert {"ENABLE_LDAP", "WEBUI_AUTH", "SRC_LOG_LEVELS"} <= NAMES
+    assert {"ENABLE_OTEL", "WEBUI_AUTH", "SRC_LOG_LEVELS"} <= NAMES
 
 
 def test_what_is_only_kept_is_read_by_nothing() -> None:
@@ -38,10 +38,10 @@ def test_what_is_only_kept_is_read_by_nothing() -> None:
     [
         ({}, []),
         ({"PATH": "/bin", "OPENAI_API_KEY": "x", "MAIN_LOG_LEVEL": "DEBUG"}, []),
-        ({"WEBUI_AUTH": "false", "ENABLE_LDAP": "true"}, ["ENABLE_LDAP", "WEBUI_AUTH"]),
+        ({"WEBUI_AUTH": "false", "ENABLE_OTEL": "true"}, ["ENABLE_OTEL", "WEBUI_AUTH"]),
         ({"SRC_LOG_LEVELS": "{}"}, ["SRC_LOG_LEVELS (see LOG_LEVELS)"]),
         # What isn't here is off already, and an empty variable is none.
-        ({"ENABLE_LDAP": "False", "ENABLE_NOTES": "0", "WHISPER_MODEL": ""}, []),
+        ({"ENABLE_OTEL": "False", "ENABLE_NOTES": "0", "WHISPER_MODEL": ""}, []),
     ],
 )
 def test_variables_without_effect(environ: dict[str, str], named: list[str]) -> None:

@@ -1,6 +1,6 @@
 """The providers that the configuration has: any number at once, each by its own variables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -15,7 +15,10 @@ WELL_KNOWN: Final = "/.well-known/openid-configuration"
 # Tenants of Microsoft's that let in people of any organisation.
 ANY_TENANT: Final = frozenset({"", "common", "organizations", "consumers"})
 MOST_SECONDS: Final = 60.0
-Kind = Literal["openid", "github", "feishu"]
+# The last two bring claims of another kind: a directory's entry, and what a proxy writes into headers (see ways.py).
+Kind = Literal["openid", "github", "feishu", "ldap", "headers"]
+# What is written into the token of a session that it began.
+AUTH_METHODS: Final[Mapping[Kind, str]] = {"ldap": "ldap", "headers": "trusted_header"}
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,9 +29,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     label: str
     kind: Kind = "openid"
-    client_id: str
-    client_secret: str
-    scope: str
+    client_id: str = ""
+    client_secret: str = ""
+    scope: str = ""
     redirect_uri: str = ""
     discovery: str = ""
     method: Method | None = None
@@ -37,6 +40,15 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = SECONDS
     # Whether people of any organisation are let in, who say of themselves what they like.
     anybody: bool = False
+    # Whether groups follow what it says, and are made; of a directory and of a proxy, which have settings of their own for that.
+    maps_groups: bool = False
+    makes_groups: bool = False
+    # Whether it says the role, as this server calls it.
+    names_role: bool = False
+
+    @property
+    def auth_method(self) -> str:
+        return AUTH_METHODS.get(self.kind, "oauth")
 
     @property
     def local(self) -> str:

@@ -40,6 +40,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     name_claim: str
     picture_claim: str
     subject_claim: str
+    # Whether an address alone finds an account, and the claim of roles has one of this server's: a proxy's word.
+    trusts_addresses: bool = False
+    names_role: bool = False
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +93,31 @@ class Verdict(msgspec.Struct, kw_only=True):
         self.action, self.reason = "refuse", reason
 
 
-def rules(config: Config) -> Rules:
-    """Those in force."""
+def rules(config: Config, provider: Provider | None = None) -> Rules:
+    """Those in force; for a directory and a proxy those of theirs."""
+    given = _of_oauth(config)
+    if provider is None or provider.kind not in {"ldap", "headers"}:
+        return given
+    # Which of its people may come in is said where the directory or the proxy is set up.
+    return msgspec.structs.replace(
+        given,
+        may_sign_up=True,
+        domains=(EVERYTHING,),
+        maps_roles=False,
+        roles_claim="role",
+        maps_groups=provider.maps_groups,
+        makes_groups=provider.makes_groups,
+        groups_claim="groups",
+        email_claim="email",
+        name_claim="name",
+        picture_claim="",
+        subject_claim="sub",
+        trusts_addresses=provider.kind == "headers",
+        names_role=provider.names_role,
+    )
+
+
+def _of_oauth(config: Config) -> Rules:
     role = config["ui.default_user_role"]
 
     def names(key: str) -> tuple[str, ...]:
@@ -214,7 +240,10 @@ def _merge(given: Rules, facts: Facts, verdict: Verdict) -> None:
     taken = (
         "There is an account with this address already. Sign in to it as before, and link this sign-in in its settings."
     )
-    if not given.merges:
+    if given.trusts_addresses:
+        verdict.action = "merge"
+        verdict.note("account", "the account with this address is joined: the proxy says whose it is")
+    elif not given.merges:
         verdict.refuse("OAUTH_MERGE_ACCOUNTS_BY_EMAIL", taken)
     elif verdict.email_verified is not True:
         verdict.refuse("OAUTH_MERGE_ACCOUNTS_BY_EMAIL", f"{taken} (The provider does not vouch for the address.)")
@@ -247,7 +276,14 @@ def _domain(given: Rules, provider: Provider, claims: Mapping[str, Any], _f: Fac
 def _role(given: Rules, _p: Provider, claims: Mapping[str, Any], facts: Facts, verdict: Verdict) -> bool:
     if verdict.action == "link":
         return True
-    if not given.maps_roles:
+    said = value_at(claims, given.roles_claim) if given.names_role else None
+    if said is not None:
+        if said not in ROLES:
+            verdict.refuse(given.roles_claim, "The role that the proxy gives you is none of this server's.")
+            return False
+        verdict.role = said
+        verdict.note(given.roles_claim, f"the role is {verdict.role}")
+    elif not given.maps_roles:
         if verdict.action == "sign_up":
             verdict.role = given.default_role
             verdict.note("DEFAULT_USER_ROLE", f"the role is {verdict.role}")

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from open_webui.access.oauth import rules as rulebook
-from open_webui.access.oauth.providers import provider
 from open_webui.access.oauth.read_claims import shown
+from open_webui.access.oauth.ways import way_in
 from open_webui.errors import BadRequest, NotFound
 from open_webui.models import sign_ins, users
 from open_webui.models.sign_ins import SignInRow
@@ -35,8 +35,8 @@ async def explain(deps: Deps, provider_id: str, claims: dict[str, Any] | None, a
         if row is None:
             raise NotFound("There is no such sign-in, or it was too long ago.")
         provider_id, claims = row.provider, row.claims
-    chosen = provider(deps.config, provider_id)
-    given = rulebook.rules(deps.config)
+    chosen = way_in(deps.config, deps.settings, provider_id)
+    given = rulebook.rules(deps.config, chosen)
     async with deps.database.read() as connection:
         facts, user_id = await facts_of(deps, connection, chosen, claims or {}, None)
         is_first = not await users.any_exists(connection)

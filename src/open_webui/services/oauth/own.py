@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from open_webui.access.oauth.providers import providers
+from open_webui.access.oauth.ways import ways_in
 from open_webui.errors import BadRequest, NotFound
 from open_webui.models import identities, provider_sessions, tool_server_tokens, users
 from open_webui.models.identities import Identity
@@ -20,7 +20,7 @@ async def listed(deps: Deps, user_id: str) -> list[dict[str, Any]]:
     async with deps.database.read() as connection:
         found = await identities.of_user(connection, user_id)
         has_password = await identities.has_password(connection, user_id)
-    known = providers(deps.config)
+    known = ways_in(deps.config, deps.settings)
     return [
         {
             "id": one.id,
@@ -49,7 +49,7 @@ async def unlink(deps: Deps, principal: Principal, identity_id: str) -> None:
         if all(one.id != identity_id for one in found):
             raise NotFound
         has_password = await identities.has_password(unit.connection, principal.id)
-        if not has_password and not _others(found, identity_id, frozenset(providers(deps.config))):
+        if not has_password and not _others(found, identity_id, frozenset(ways_in(deps.config, deps.settings))):
             raise BadRequest(LAST)
         await end_all(deps, unit, await provider_sessions.of_identity(unit.connection, identity_id))
         await identities.remove(unit.connection, principal.id, identity_id)

@@ -28,7 +28,6 @@ from open_webui.services.oauth import pictures
 from open_webui.utils.addresses import address
 
 log = get_logger(__name__)
-AUTH_METHOD: Final = "oauth"
 # Who was a moment too late finds whom the other one made.
 TRIES: Final = 3
 
@@ -81,7 +80,7 @@ async def _look(
     """What will be decided, as things are now, and about whom: so that nothing is fetched while the database waits."""
     async with deps.database.read() as connection:
         facts, user_id = await facts_of(deps, connection, provider, claims, caller)
-    return rulebook.evaluate(rulebook.rules(deps.config), provider, claims, facts), user_id
+    return rulebook.evaluate(rulebook.rules(deps.config, provider), provider, claims, facts), user_id
 
 
 async def facts_of(
@@ -94,7 +93,7 @@ async def facts_of(
     lock: bool = False,
 ) -> tuple[Facts, str]:
     """What the server knows about who these claims are of, and the id of that account; "" for nobody's."""
-    given = rulebook.rules(deps.config)
+    given = rulebook.rules(deps.config, provider)
     read = rulebook.evaluate(given, provider, claims, Facts())
     known = await identities.find(connection, provider.id, read.subject) if read.subject else None
     user_id = known.user_id if known is not None else ""
@@ -127,7 +126,7 @@ async def _decide(
     deps: Deps, unit: UnitOfWork, provider: Provider, brought: Brought, caller: Principal | None, person: str
 ) -> _Settled:
     """The verdict, with the rows locked that it is about. Raises _Overtaken where nothing is prepared for it any more."""
-    given, claims = rulebook.rules(deps.config), brought.claims
+    given, claims = rulebook.rules(deps.config, provider), brought.claims
     facts, user_id = await facts_of(deps, unit.connection, provider, claims, caller, lock=True)
     verdict = rulebook.evaluate(given, provider, claims, facts)
     if verdict.action == "sign_up":
@@ -244,7 +243,7 @@ async def _session(
     known = await identities.find(unit.connection, provider.id, verdict.subject)
     assert credential is not None, "the account was made or found before"
     assert known is not None, "and so was the identity"
-    token, claims = deps.tokens.issue(user_id, credential.session_stamp, accounts.lifetime(deps), AUTH_METHOD)
+    token, claims = deps.tokens.issue(user_id, credential.session_stamp, accounts.lifetime(deps), provider.auth_method)
     tokens = {
         "id_token": brought.id_token,
         "access_token": brought.access_token,
@@ -257,7 +256,7 @@ async def _session(
         identity_id=known.id,
         provider=provider.id,
         sid=brought.sid,
-        sealed=deps.sealer.seal(msgspec.json.encode(tokens).decode(), user_id),
+        sealed=deps.sealer.seal(msgspec.json.encode(tokens).decode(), user_id) if any(tokens.values()) else "",
         expires_at=NEVER if claims.exp is None else claims.exp,
         created_at=claims.iat,
         updated_at=claims.iat,

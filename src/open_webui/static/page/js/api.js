@@ -65,6 +65,7 @@ export const auth = {
   version: () => get('/api/version', { probe: false }),
   session: () => get('/api/v1/auths/', { probe: false }),
   signIn: (email, password) => post('/api/v1/auths/signin', { email, password }, { probe: false }),
+  signInByDirectory: (user, password) => post('/api/v1/auths/ldap', { user, password }, { probe: false }),
   signUp: (name, email, password) => post('/api/v1/auths/signup', { name, email, password, profile_image_url: '/user.png' }, { probe: false }),
   signOut: () => post('/api/v1/auths/signout', undefined, { probe: false }),
   // By which other sites one signs in.

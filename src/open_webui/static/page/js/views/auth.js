@@ -32,32 +32,53 @@ function card(name, title, lead, ...content) {
   return h('main.auth', { id: 'main', tabindex: -1 }, h('section.auth-card', {}, h('div.brand', {}, logo(), h('span', {}, name)), h('h1', {}, title), lead && h('p.lead', {}, lead), content));
 }
 
-// Shows the form; `done(session)` gets the session the server answered with.
-export function showSignIn(root, config, done, { signUp = Boolean(config.onboarding), reason = 'Sign in to go on with your chats.' } = {}) {
+// Where a proxy says who asks there is no form: the server is asked whom it names.
+async function showProxy(root, config, done) {
+  clear(root, card(config.name, 'Signing in', null, h('p', { role: 'status' }, 'The server asks its proxy who you are.')));
+  try {
+    done(await api.auth.signIn('', ''));
+  } catch (error) {
+    const again = h('button.button', { type: 'button', 'data-kind': 'primary', onclick: () => showProxy(root, config, done) }, 'Try again');
+    clear(root, card(config.name, 'You are not signed in', null, h('p.form-problem', { role: 'alert' }, error.message), h('div.form', {}, again)));
+  }
+}
+
+// Shows the form; `done(session)` gets the session the server answered with. directory: the form for a name in a directory.
+export function showSignIn(root, config, done, { signUp = Boolean(config.onboarding), directory = Boolean(config.features?.enable_ldap) && !signUp, reason = 'Sign in to go on with your chats.' } = {}) {
+  if (config.features?.auth_trusted_header) {
+    showProxy(root, config, done);
+    return;
+  }
   const first = Boolean(config.onboarding);
   const failed = takeProblem();
   const problem = h('p.form-problem', { role: 'alert', hidden: !failed }, failed);
-  const submit = h('button.button', { 'data-kind': 'primary' }, first ? 'Create the first account' : signUp ? 'Create account' : 'Sign in');
+  const submit = h('button.button', { 'data-kind': 'primary' }, directory ? 'Sign in' : first ? 'Create the first account' : signUp ? 'Create account' : 'Sign in');
   const fields = [
     signUp && field('Name', { name: 'name', autocomplete: 'name', maxlength: 100 }),
-    field('E-mail', { name: 'email', type: 'email', autocomplete: 'username', inputmode: 'email', maxlength: 320 }),
+    directory ? field('User name', { name: 'user', autocomplete: 'username', autocapitalize: 'none', spellcheck: false, maxlength: 254 }) : field('E-mail', { name: 'email', type: 'email', autocomplete: 'username', inputmode: 'email', maxlength: 320 }),
     field('Password', { name: 'password', type: 'password', autocomplete: signUp ? 'new-password' : 'current-password', maxlength: 1024 }),
   ];
-  const form = h('form.form', { onsubmit: (event) => attempt(event, form, { signUp, problem, submit, done }) }, fields, problem, submit);
-  const lead = first
+  const form = h('form.form', { onsubmit: (event) => attempt(event, form, { signUp, directory, problem, submit, done }) }, fields, problem, submit);
+  const lead = directory
+    ? 'Sign in with the name and the password that you have in your organisation.'
+    : first
     ? 'This account becomes the administrator: it connects models and lets other people in.'
     : signUp ? null : reason;
-  const title = first ? 'Welcome' : signUp ? 'Create an account' : 'Welcome back';
+  const title = directory ? 'Welcome back' : first ? 'Welcome' : signUp ? 'Create an account' : 'Welcome back';
+  const another = (text, options) => h('button.text-button', { type: 'button', onclick: () => showSignIn(root, config, done, { reason, ...options }) }, text);
+  const byOther = config.features?.enable_ldap && config.features.enable_login_form !== false
+    ? h('p.auth-switch', {}, directory ? another(first ? 'Create the first account by e-mail' : 'Continue with e-mail', { signUp: first, directory: false }) : another('Continue with the directory', { signUp: false, directory: true }))
+    : null;
   const other = !first && config.features?.enable_signup
     ? h('p.auth-switch', {}, signUp ? 'Already have an account? ' : 'No account yet? ', h('button.text-button', { type: 'button', onclick: () => showSignIn(root, config, done, { signUp: !signUp, reason }) }, signUp ? 'Sign in' : 'Sign up'))
     : null;
   const buttons = providers(config);
-  const noForm = config.features?.enable_login_form === false && !signUp;
-  clear(root, card(config.name, title, lead, noForm ? [problem, buttons ? null : h('p', {}, 'Signing in with a password is switched off here.')] : form, buttons, other));
+  const noForm = config.features?.enable_login_form === false && !signUp && !directory;
+  clear(root, card(config.name, title, lead, noForm ? [problem, buttons ? null : h('p', {}, 'Signing in with a password is switched off here.')] : form, buttons, byOther, directory ? null : other));
   form.querySelector('input')?.focus();
 }
 
-async function attempt(event, form, { signUp, problem, submit, done }) {
+async function attempt(event, form, { signUp, directory, problem, submit, done }) {
   event.preventDefault();
   const data = new FormData(form);
   const text = (name) => String(data.get(name) ?? '');
@@ -66,6 +87,8 @@ async function attempt(event, form, { signUp, problem, submit, done }) {
   try {
     const session = signUp
       ? await api.auth.signUp(text('name').trim(), text('email').trim(), text('password'))
+      : directory
+      ? await api.auth.signInByDirectory(text('user').trim(), text('password'))
       : await api.auth.signIn(text('email').trim(), text('password'));
     done(session);
   } catch (error) {

@@ -1,0 +1,1 @@
+"""Directories by which people sign in: which there are, and what they say of a person."""
