@@ -7,8 +7,8 @@ from fastapi import Request, Response
 
 from open_webui.access.policy import ADMIN, PENDING, PUBLIC
 from open_webui.deps import AppState, Caller
-from open_webui.routers.sessions import address_of, session_reply
-from open_webui.routing import allow, new_router
+from open_webui.routers.sessions import session_reply
+from open_webui.routing import address_of, allow, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.auths import LdapServerConfig, LdapSignIn, LdapSwitch
 from open_webui.schemas.replies.shape import Shape
