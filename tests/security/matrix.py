@@ -67,7 +67,11 @@ def writer_may(policy: Policy) -> bool:
 
 
 # What the server notes about callers by itself.
-_NOTED = {"user": {"last_active_at", "updated_at"}}
+_NOTED = {
+    "user": {"last_active_at", "updated_at"},
+    "session": {"last_used_at", "last_address", "device"},
+    "api_key": {"last_used_at"},
+}
 # Blobs are nobody's: files are.
 _APART = {"blob", "usage", "usage_day", "revoked_token", "generation", "process", "alembic_version"}
 # A value in each row that the server changes without a caller: jobs that come by themselves, and how far one is.
@@ -645,6 +649,7 @@ def _reads(dialect: str, names: tuple[str, ...]) -> list[tuple[str, str, list[in
 async def rows_of(live: Live) -> Rows:
     """Every row of every table, but for what the server notes about callers by itself. To be looked at only."""
     out: Rows = {}
+    await live.app.state.oui.uses.flush()
     async with live.app.state.oui.database.read() as connection:
         key = await mark(connection), tuple(metadata.tables)
         seen: tuple[Any, Rows] | None = getattr(live.app.state, "rows_seen", None)
