@@ -15,7 +15,7 @@ from open_webui.models.directory import Wanted
 from open_webui.routers.sessions import base_url
 from open_webui.routing import Json, allow, new_router
 from open_webui.schemas import replies
-from open_webui.schemas.replies.shape import Shape
+from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.services.scim import bulk, discovery, groups, users
 from open_webui.services.scim.documents import (
     DEFAULT_COUNT,
@@ -134,7 +134,9 @@ async def patch_user(
 
 @router.delete("/Users/{user_id}")
 @allow(SCIM)
-async def delete_user(user_id: str, request: Request, state: AppState) -> Response:
+async def delete_user(
+    user_id: str, request: Request, state: AppState
+) -> "Annotated[Response, Media('application/scim+json', also=(204,))]":
     """Removes an account and all that belongs to it."""
     await users.delete(state, _place(request, state), user_id, _if_match(request))
     return Response(status_code=204)
@@ -187,7 +189,9 @@ async def patch_group(
 
 @router.delete("/Groups/{group_id}")
 @allow(SCIM)
-async def delete_group(group_id: str, request: Request, state: AppState) -> Response:
+async def delete_group(
+    group_id: str, request: Request, state: AppState
+) -> "Annotated[Response, Media('application/scim+json', also=(204,))]":
     """Removes a group. Its members stay."""
     await groups.delete(state, _place(request, state), group_id, _if_match(request))
     return Response(status_code=204)
