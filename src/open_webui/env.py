@@ -7,7 +7,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from open_webui.errors import StartupError
@@ -199,6 +199,11 @@ class Settings(BaseSettings):
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
 
     bypass_model_access_control: bool = False
+    # A directory's way to accounts and groups (SCIM), and its token. scim_auth_provider: whose people its externalIds name.
+    enable_scim: bool = Field(default=False, validation_alias=AliasChoices("enable_scim", "scim_enabled"))
+    scim_token: SecretStr = SecretStr("")
+    scim_auth_provider: str = Field(default="", max_length=100)
+
     enable_admin_chat_access: bool = True
     enable_admin_export: bool = True
     enable_admin_analytics: bool = True

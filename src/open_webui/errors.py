@@ -85,6 +85,16 @@ class Unavailable(OuiError):
     detail = "This part of the server is not available at the moment."
 
 
+class ScimError(OuiError):
+    """What a directory is told (SCIM). scim_type: the word of RFC 7644, 3.12, "" where it has none for this."""
+
+    status = 400
+
+    def __init__(self, detail: str, scim_type: str = "invalidValue", *, status: int | None = None) -> None:
+        super().__init__(detail, status=status)
+        self.scim_type = scim_type
+
+
 class ProviderError(OuiError):
     """A model provider refused or failed. Keeps the provider's status and body, so that a client sees the original.
 

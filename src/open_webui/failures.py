@@ -7,11 +7,22 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from open_webui.constants import PRODUCT
-from open_webui.errors import Forbidden, OuiError, ProviderError, Unauthenticated, UnknownModel, VersionConflict
+from open_webui.errors import (
+    Forbidden,
+    OuiError,
+    ProviderError,
+    ScimError,
+    Unauthenticated,
+    UnknownModel,
+    VersionConflict,
+)
 from open_webui.internal.db_errors import is_away, is_unstorable, sentence
 from open_webui.internal.log import get_logger, shown_path
 from open_webui.routers import later, mcp, pages
+from open_webui.routers.scim import ScimJson
 from open_webui.routing import Json
+from open_webui.services.scim.bulk import error_body
+from open_webui.services.scim.documents import PREFIX
 
 log = get_logger(__name__)
 AUTHS = "/api/v1/auths/"
@@ -32,6 +43,8 @@ async def on_error(request: Request, error: OuiError) -> Response:
         log.warning("refused", status=error.status, detail=error.detail)
     if request.url.path == mcp.PATH and error.status == 401:
         return _at_mcp(request, error)
+    if _is_directory(request):
+        return _to_directory(error.detail, error.status, error.scim_type if isinstance(error, ScimError) else "")
     return Json(_refusal(request, error), status_code=error.status, headers=error.headers)
 
 
@@ -42,6 +55,16 @@ def _at_mcp(request: Request, error: OuiError) -> Response:
     over = ', error="invalid_token"' if "authorization" in request.headers else ""
     challenge = f'Bearer realm="{PRODUCT}"{over}'
     return Json({"detail": error.detail}, status_code=401, headers={"WWW-Authenticate": challenge})
+
+
+def _is_directory(request: Request) -> bool:
+    return request.url.path.startswith(f"{PREFIX}/")
+
+
+def _to_directory(detail: str, status: int, scim_type: str = "") -> Response:
+    """A refusal as SCIM has it (RFC 7644, 3.12)."""
+    headers = {"WWW-Authenticate": f'Bearer realm="{PRODUCT}"'} if status == 401 else None
+    return ScimJson(error_body(detail, status, scim_type), status_code=status, headers=headers)
 
 
 def _refusal(request: Request, error: OuiError) -> dict[str, Any]:
@@ -79,6 +102,8 @@ async def on_http(request: Request, error: HTTPException) -> Response:
         else:
             detail = f"This address does not take {request.method}."
         detail = later.absent(request.url.path) or detail
+    if _is_directory(request):
+        return _to_directory(str(detail), status, "tooMany" if status == 413 else "")
     return Json({"detail": detail}, status_code=status, headers=headers)
 
 
@@ -103,6 +128,8 @@ def _plain(problem: dict[str, Any]) -> dict[str, Any]:
 async def on_unexpected(request: Request, error: Exception) -> Response:
     if is_unstorable(error):
         log.warning("a value can't be stored", path=shown_path(request.url.path), error=str(error)[:MAX_INPUT])
+        if _is_directory(request):
+            return _to_directory(UNSTORABLE, 400, "invalidValue")
         return Json({"detail": UNSTORABLE}, status_code=400)
     if is_away(error):
         log.error("the database refused", path=shown_path(request.url.path), exc_info=error)

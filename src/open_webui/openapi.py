@@ -34,6 +34,7 @@ TAGS: Final = {
     "auths": "Sessions, one's own account, API keys.",
     "users": "Accounts, and what they hold.",
     "groups": "Groups of people, and what their members may do.",
+    "scim": "A directory's way to accounts and groups (SCIM 2.0), with a token of its own.",
     "folders": "Folders of chats.",
     "files": "Files that belong to chats.",
     "retrieval": "How files and pages of the web are read, and found by questions.",
@@ -71,6 +72,7 @@ TAGS: Final = {
 }
 SCHEMES: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A session's token, or an API key (`sk-...`)."},
+    "directory": {"type": "http", "scheme": "bearer", "description": "The token of a directory (`SCIM_TOKEN`)."},
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key (`sk-...`)."},
 }
 # The refusals that are foreseen: their names among the components, and what they say.
@@ -89,6 +91,7 @@ PROVIDERS: Final = {"type": "object", "description": "What a model's provider an
 LEVELS: Final = {
     "public": "For everybody.",
     "optional": "For everybody; who is signed in may see more.",
+    "scim": "For the directory, which has a token of its own.",
     "pending": "For everybody who has an account, let in or not.",
     "user": "For people who are signed in.",
     "admin": "For administrators.",
@@ -255,8 +258,10 @@ def _who(policy: Policy) -> str:
 def _security(policy: Policy) -> list[dict[str, list[str]]]:
     if policy.level == "public":
         return []
+    if policy.level == "scim":
+        return [{"directory": []}]
     schemes: list[dict[str, list[str]]] = [
-        {name: []} for name in SCHEMES if name == "bearer" or not policy.session_only
+        {name: []} for name in SCHEMES if name == "bearer" or (name == "key" and not policy.session_only)
     ]
     return [{}, *schemes] if policy.level == "optional" else schemes
 

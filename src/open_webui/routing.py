@@ -16,6 +16,7 @@ from starlette.routing import compile_path, get_name
 
 from open_webui import constants
 from open_webui.access.api_keys import check_key
+from open_webui.access.directory_token import check_token
 from open_webui.access.policy import Policy, declare, policy_of
 from open_webui.access.trusted_headers import said, trusted_headers
 from open_webui.errors import BadRequest, Forbidden, OuiError, Unauthenticated
@@ -34,6 +35,8 @@ TOO_MANY_VALUES: Final = f"The request holds more than the {MAX_VALUES:,} values
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # Bytes of a body that somebody without an account sends.
 MAX_PUBLIC_BODY: Final = 64 * 1024
+# The same of a directory, which has shown its token.
+MAX_DIRECTORY_BODY: Final = 1024 * 1024
 _SIMPLE_TYPES: Final = frozenset({"text/plain", "application/x-www-form-urlencoded"})
 _encode = msgspec.json.encode
 Handler = Callable[..., Awaitable[Any]]
@@ -189,7 +192,7 @@ class PolicyRoute(APIRoute):
             fast = FastRequest(request.scope, request.receive)
             fast.state.principal = await authorize(policy, fast, scope)
             if fast.state.principal is None and fast.method not in _SAFE_METHODS:
-                await fast.read_small(MAX_PUBLIC_BODY)
+                await fast.read_small(MAX_DIRECTORY_BODY if policy.level == "scim" else MAX_PUBLIC_BODY)
             if policy.keeps_files and fast.state.principal is not None:
                 await fast.keep_files(fast.app.state.oui, fast.state.principal, attaching=policy.resource == "chat")
             response = await inner(fast)
@@ -252,11 +255,14 @@ async def _watch(request: Request, task: "asyncio.Task[Any]") -> None:
 
 async def authorize(policy: Policy, request: Request, scope: str) -> Principal | None:
     """Identifies the caller and checks the policy, and whether an API key is for this. scope: what it needs. Raises
-    Unauthenticated or Forbidden.
+    Unauthenticated, Forbidden, or ScimError.
     """
     if policy.level == "public":
         return None
     state: State = request.app.state.oui
+    if policy.level == "scim":
+        check_token(state.settings, request.headers.get("authorization"))
+        return None
     token, from_cookie = credential(request)
     principal = None
     if token is not None:

@@ -17,7 +17,7 @@ from starlette.routing import Match
 from open_webui.access.policy import policy_of
 from open_webui.env import Settings
 from open_webui.main import create_app
-from open_webui.openapi import SCHEMES, TAGS, described, document, operation_id
+from open_webui.openapi import TAGS, described, document, operation_id
 from open_webui.printing import Declared, declared
 from tests.security import matrix
 from tests.security.matrix import Case, World
@@ -181,8 +181,29 @@ FREE: Final = {
         "what can be set of a plugin is the plugin's",
     ),
 }
+# By what people and their programs are known.
+PEOPLES: Final = {"bearer", "key"}
 # Operations of which no success was seen here, with the reason.
 UNSEEN: Final = {
+    **dict.fromkeys(
+        (
+            *(
+                f"{verb} /api/v1/scim/v2/{kind}{at}"
+                for kind, name in (("Users", "user_id"), ("Groups", "group_id"))
+                for verb, at in (
+                    ("GET", ""),
+                    ("POST", ""),
+                    ("POST", "/.search"),
+                    *((verb, f"/{{{name}}}") for verb in ("GET", "PUT", "PATCH", "DELETE")),
+                )
+            ),
+            *(f"GET /api/v1/scim/v2/{kind}{at}" for kind in ("ResourceTypes", "Schemas") for at in ("", "/{name}")),
+            "GET /api/v1/scim/v2/ServiceProviderConfig",
+            "POST /api/v1/scim/v2/.search",
+            "POST /api/v1/scim/v2/Bulk",
+        ),
+        "there is no directory here: tests/open_webui/scim has one",
+    ),
     **dict.fromkeys(
         (
             *(
@@ -379,9 +400,12 @@ def test_who_may_call_is_what_the_policy_says(app: FastAPI, described_as: dict[s
         assert ({} in security) is (policy.level == "optional"), route.path
         assert ("For administrators." in operation["description"]) is (policy.level == "admin"), route.path
         named = {scheme for requirement in security for scheme in requirement}
-        assert named == (set() if policy.level == "public" else {"bearer"} if policy.session_only else SCHEMES.keys())
+        keys = {"public": set(), "scim": {"directory"}}.get(
+            policy.level, {"bearer"} if policy.session_only else PEOPLES
+        )
+        assert named == keys
         assert policy.permission is None or f"`{policy.permission}`" in operation["description"]
-    assert all(levels[level] for level in ("public", "optional", "pending", "user", "admin"))
+    assert all(levels[level] for level in ("public", "optional", "scim", "pending", "user", "admin"))
 
 
 def test_the_name_of_an_operation_is_its_address() -> None:

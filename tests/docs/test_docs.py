@@ -82,7 +82,8 @@ def test_texts_name_only_variables_that_there_are() -> None:
     """A word in capitals and underscores is a variable, or a constant of the source."""
     known = {name.upper() for name in Settings.model_fields} | {v for s in SETTINGS for v in s.variables}
     known |= {"OUI_EXTRAS", "OUI_PYTHON", "OUI_TEST_WORKERS", "OUI_API_KEY", "DB_COPY_SOURCE", "DB_COPY_TARGET"}
-    known |= {"IMPORT_SOURCE"}
+    # Open WebUI has a second name for ENABLE_SCIM.
+    known |= {"IMPORT_SOURCE", "SCIM_ENABLED"}
     known |= {*llamaforge_config._ENVIRONMENT, *llamaforge_config._PATHS, "LLAMAFORGE_API_KEY"}
     assert [(page, name) for page, name in variables_in_texts() if name not in known] == []
 

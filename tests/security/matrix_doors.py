@@ -693,6 +693,7 @@ DOORS: dict[str, list[Case]] = {
 }  # fmt: skip
 
 # Doors with an id in their address that says of nobody's thing anything: each with the reason.
+SCIM = "/api/v1/scim/v2"
 WITHOUT_RESOURCE: dict[str, str] = {
     **dict.fromkeys(
         (
@@ -734,6 +735,18 @@ WITHOUT_RESOURCE: dict[str, str] = {
             *(f"GET /api/v1/analytics/models/{{model_id:path}}/{part}" for part in ("chats", "overview")),
         ),
         "figures of a model are for admins",
+    ),
+    **dict.fromkeys(
+        (
+            f"{method} {SCIM}/{path}"
+            for method in ("GET", "PUT", "PATCH", "DELETE")
+            for path in ("Users/{user_id}", "Groups/{group_id}")
+        ),
+        "the directory's token is the right; tests/open_webui/scim has all that don't have it",
+    ),
+    **dict.fromkeys(
+        (f"GET {SCIM}/{kind}/{{name}}" for kind in ("ResourceTypes", "Schemas")),
+        "what the server can do is nobody's",
     ),
     **dict.fromkeys(
         (f"GET /oauth/clients/{{client_id}}/{way}" for way in ("authorize", "callback")),

@@ -9,7 +9,7 @@ from open_webui import constants
 from open_webui.errors import Forbidden, Unauthenticated
 from open_webui.principal import Principal
 
-Level = Literal["public", "optional", "pending", "user", "admin"]
+Level = Literal["public", "optional", "scim", "pending", "user", "admin"]
 Action = Literal["read", "write", "delete", "share", "list", "search", "create", "use", "admin"]
 F = TypeVar("F", bound=Callable[..., Any])
 _ATTRIBUTE = "__policy__"
@@ -18,7 +18,8 @@ _ATTRIBUTE = "__policy__"
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """A declared policy.
 
-    level: public (nobody is looked up), optional (a principal or None), pending (any account), user, admin.
+    level: public (nobody is looked up), optional (a principal or None), pending (any account), user, admin; scim is the
+    directory, which has a token of its own and is nobody's account (directory_token.py).
     session_only: an API key is refused. permission: a permission path that is needed besides.
     resource, action: whose rights the operation checks inside, through the repository's base select (the two-user
     matrix of tests/security reads them). keeps_files: data: URLs in the body become files of the caller before the
@@ -48,6 +49,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         """Raises Unauthenticated or Forbidden when the principal does not satisfy the policy."""
         if self.level in {"public", "optional"}:
             return
+        if self.level == "scim":
+            # Whoever is somebody is not the directory.
+            raise Forbidden
         if principal is None:
             raise Unauthenticated(constants.NOT_AUTHENTICATED)
         if self.level == "user" and not principal.is_active:
@@ -74,6 +78,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 PUBLIC = Policy(level="public")
 OPTIONAL = Policy(level="optional")
+SCIM = Policy(level="scim")
 PENDING = Policy(level="pending")
 USER = Policy(level="user")
 ADMIN = Policy(level="admin")

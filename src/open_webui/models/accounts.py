@@ -239,6 +239,11 @@ async def new_stamp(connection: AsyncConnection, user_id: str) -> str:
     return stamp
 
 
+async def set_active(connection: AsyncConnection, user_id: str, *, active: bool) -> None:
+    """Whether one can sign in to an account, and its sessions and keys count."""
+    await connection.execute(credential.update().where(credential.c.user_id == user_id).values(active=active))
+
+
 async def revoke(connection: AsyncConnection, jti: str, expires_at: int | None) -> None:
     """Ends one session. Entries of tokens that have ended anyway are cleared on the way."""
     await connection.execute(revoked.delete().where(revoked.c.expires_at < now()))

@@ -44,6 +44,40 @@ provider_session = sa.Table(
     sa.Index("ix_provider_session_sid", "provider", "sid"),
 )
 
+# What a directory says of an account (SCIM) beside what the account itself has.
+directory_user = sa.Table(
+    "directory_user",
+    metadata,
+    Column("user_id", sa.Text, sa.ForeignKey("user.id", ondelete="CASCADE"), primary_key=True),
+    # Whose the directory's id is (SCIM_AUTH_PROVIDER), and the id; null where it hasn't said any.
+    Column("provider", sa.Text, nullable=False),
+    Column("external_id", sa.Text),
+    Column("user_name", sa.Text, nullable=False),
+    # The same in small letters, by which it is found, and is nobody else's.
+    Column("user_name_key", sa.Text, nullable=False, unique=True),
+    # Its name in parts, and the addresses as they were sent.
+    Column("name", Json),
+    Column("emails", Json, nullable=False),
+    # The addresses for filters, in small letters: the kind of the main one, and of the others a line each, with the address
+    # alone, and with its kind and a tab before it.
+    Column("email_kind", sa.Text, nullable=False, server_default="work"),
+    Column("email_values", sa.Text, nullable=False, server_default=""),
+    Column("email_kinds", sa.Text, nullable=False, server_default=""),
+    Column("updated_at", Seconds, nullable=False),
+    sa.UniqueConstraint("provider", "external_id"),
+)
+
+# The same of a group. version: how often the directory has changed it.
+directory_group = sa.Table(
+    "directory_group",
+    metadata,
+    Column("group_id", sa.Text, sa.ForeignKey("group.id", ondelete="CASCADE"), primary_key=True),
+    Column("provider", sa.Text, nullable=False),
+    Column("external_id", sa.Text),
+    Column("version", sa.BigInteger, nullable=False, server_default="0"),
+    sa.UniqueConstraint("provider", "external_id"),
+)
+
 # The last sign-ins by providers, the refused ones too, for administrators who ask why.
 sign_in = sa.Table(
     "sign_in",

@@ -28,7 +28,6 @@ ABSENT: Final[tuple[tuple[str, str], ...]] = (
     ("/api/v1/audio", "Speech is"),
     ("/api/v1/auths/mfa", "A second factor at sign-in is"),
     ("/api/v1/images", "Making pictures is"),
-    ("/api/v1/scim", "SCIM is"),
 )
 NOTHING: Final = "There is nothing at this address of the server."
 

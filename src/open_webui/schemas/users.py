@@ -28,6 +28,8 @@ class UpdateUser(Form):
     email: Email | None = None
     profile_image_url: Picture | None = None
     password: Password | None = None
+    # Of this server: whether the person may sign in. None leaves it.
+    active: bool | None = None
 
 
 class Status(Form):

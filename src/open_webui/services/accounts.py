@@ -311,6 +311,8 @@ async def update(deps: AccountDeps, actor: Principal, user_id: str, form: Update
         unit.after_commit(partial(deps.identifier.forget, user_id))
         if await users.get(unit.connection, user_id, lock=True) is None:
             raise BadRequest(constants.NOT_FOUND)
+        if form.active is not None and user_id != actor.id:
+            await switch(deps, unit, user_id, on=form.active)
         primary = await users.primary_admin(unit.connection)
         if primary is not None and primary.id == user_id and (actor.id != user_id or form.role not in {None, "admin"}):
             raise Forbidden(constants.ACTION_PROHIBITED, status=403)
@@ -342,12 +344,26 @@ async def delete(deps: AccountDeps, actor: Principal, user_id: str) -> None:
         primary = await users.primary_admin(unit.connection)
         if actor.id not in there or user_id == actor.id or (primary is not None and primary.id == user_id):
             raise Forbidden(constants.ACTION_PROHIBITED, status=403)
-        held = await chats.lock_all(unit.connection, user_id)
-        await staging.remove(deps.database, unit, held, heir=actor.id)
-        await users.delete(unit.connection, user_id, heir=actor.id)
-        unit.after_commit(partial(deps.identifier.forget, user_id))
-        # Theirs are gone.
-        unit.after_commit(deps.models_changed)
+        await remove(deps, unit, user_id, heir=actor.id)
+
+
+async def remove(deps: AccountDeps, unit: UnitOfWork, user_id: str, heir: str) -> None:
+    """An account goes with all that is its own. Whether it may was checked before. heir: who gets what is everybody's."""
+    held = await chats.lock_all(unit.connection, user_id)
+    await staging.remove(deps.database, unit, held, heir=heir)
+    await users.delete(unit.connection, user_id, heir=heir)
+    unit.after_commit(partial(deps.identifier.forget, user_id))
+    # Theirs are gone.
+    unit.after_commit(deps.models_changed)
+
+
+async def switch(deps: AccountDeps, unit: UnitOfWork, user_id: str, *, on: bool) -> None:
+    """Lets a person be here, or no more: their sessions, keys, sockets and answers end then, and none of them comes back."""
+    await accounts.set_active(unit.connection, user_id, active=on)
+    if not on:
+        await accounts.new_stamp(unit.connection, user_id)
+        await api_keys.delete_all(unit.connection, user_id)
+    unit.after_commit(partial(deps.identifier.forget, user_id))
 
 
 async def admin_contact(deps: Deps) -> User | None:
