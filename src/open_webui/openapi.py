@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from open_webui.access.policy import Policy, policy_of
 from open_webui.schemas import bodies
 from open_webui.schemas.replies.errors import Refusal
+from open_webui.schemas.replies.scim import ScimRefusal
 from open_webui.schemas.replies.shape import Like, Media, Object, Shape
 
 REF: Final = "#/components/schemas/{name}"
@@ -88,6 +89,10 @@ REFUSALS: Final = {
 # Where a model's provider may refuse, what it says is passed on as it is.
 PASSED: Final = "OrProviders"
 PROVIDERS: Final = {"type": "object", "description": "What a model's provider answered."}
+# A directory is answered, and refused, as SCIM has it.
+DIRECTORYS: Final = "ToDirectory"
+JSON: Final = "application/json"
+SCIM_JSON: Final = "application/scim+json"
 LEVELS: Final = {
     "public": "For everybody.",
     "optional": "For everybody; who is signed in may see more.",
@@ -177,16 +182,20 @@ def document(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     says = {route.endpoint: declared(route.endpoint) for route, _ in described(app)}
-    types = {t for said in says.values() for t in (*said.replies, said.body) if t is not None} | {Refusal}
+    types = {t for said in says.values() for t in (*said.replies, said.body) if t is not None} | {Refusal, ScimRefusal}
     found = _schemas(types, schemas)
     schemas |= found.pop(None)
-    forms = {"": found[Refusal], PASSED: {"anyOf": [found[Refusal], PROVIDERS]}}
+    forms = {
+        "": (JSON, found[Refusal]),
+        PASSED: (JSON, {"anyOf": [found[Refusal], PROVIDERS]}),
+        DIRECTORYS: (SCIM_JSON, found[ScimRefusal]),
+    }
     out["components"] |= {
         "securitySchemes": SCHEMES,
         "responses": {
-            f"{name}{kind}": {"description": text, "content": {"application/json": {"schema": schema}}}
+            f"{name}{kind}": {"description": text, "content": {media: {"schema": schema}}}
             for name, text in REFUSALS.values()
-            for kind, schema in forms.items()
+            for kind, (media, schema) in forms.items()
         },
     }
     for route, method in described(app):
@@ -239,8 +248,13 @@ def _complete(operation: _Operation, route: APIRoute, method: str, said: Declare
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in unread
         )
     if said.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schemas[said.body]}}}
+        operation["requestBody"] = {"required": True, "content": {_json(operation): {"schema": schemas[said.body]}}}
     operation["responses"] = _responses(operation, route, method, said, schemas, policy)
+
+
+def _json(operation: _Operation) -> str:
+    """The media type of an operation's JSON."""
+    return SCIM_JSON if "scim" in operation["tags"] else JSON
 
 
 def _sentences(text: str) -> tuple[str, str]:
@@ -273,9 +287,9 @@ def _responses(
     content: dict[str, Any] = {media.type: {} for media in said.media}
     if said.replies:
         found = [schemas[reply] for reply in said.replies]
-        content["application/json"] = {"schema": found[0] if len(found) == 1 else {"anyOf": found}}
+        content[_json(operation)] = {"schema": found[0] if len(found) == 1 else {"anyOf": found}}
     elif said.like is not None:
-        content["application/json"] = {"schema": _like(said.like.plain())}
+        content[JSON] = {"schema": _like(said.like.plain())}
     if method == "HEAD":
         content = {}
     if not said.fails:
@@ -288,6 +302,7 @@ def _responses(
         "400": asks, "401": known, "403": known, "404": "{" in route.path, "413": has_body, "422": asks, "default": True,
     }  # fmt: skip
     kind = PASSED if policy.action == "use" or set(operation["tags"]) & {"ollama", "openai"} else ""
+    kind = DIRECTORYS if _json(operation) == SCIM_JSON else kind
     return out | {
         status: {"$ref": f"#/components/responses/{REFUSALS[status][0]}{kind}"}
         for status, wanted in applies.items()

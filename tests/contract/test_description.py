@@ -17,7 +17,7 @@ from starlette.routing import Match
 from open_webui.access.policy import policy_of
 from open_webui.env import Settings
 from open_webui.main import create_app
-from open_webui.openapi import TAGS, described, document, operation_id
+from open_webui.openapi import JSON, SCIM_JSON, TAGS, described, document, operation_id
 from open_webui.printing import Declared, declared
 from tests.security import matrix
 from tests.security.matrix import Case, World
@@ -361,7 +361,7 @@ def test_every_reply_has_a_form(described_as: dict[str, Any]) -> None:
             assert "default" in operation["responses"], name
         elif not name.startswith("HEAD "):
             content = success.get("content", {})
-            schema = content.get("application/json", {}).get("schema", {"type": "media"})
+            schema = (content.get(JSON) or content.get(SCIM_JSON) or {}).get("schema", {"type": "media"})
             if not content or not schema:
                 silent.append(name)
             elif says_nothing(schema):
@@ -450,7 +450,7 @@ class Checked:
         fits = [k for k in content if k in {kind, "*/*"} or (k.endswith("/*") and kind.startswith(k[:-1]))]
         if (reply.content or content) and not fits and method != "HEAD" and reply.status_code not in {302, 304}:
             self._note(name, reply, f"is {kind or 'nothing'}, not {sorted(content)}")
-        elif fits == ["application/json"]:
+        elif fits in ([JSON], [SCIM_JSON]):
             schema = content[kind]["schema"]
             key = json.dumps(schema)
             if key not in self._validators:

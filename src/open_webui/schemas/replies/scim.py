@@ -35,6 +35,7 @@ class ScimPhoto(TypedDict):
     value: str
     type: NotRequired[str]
     primary: NotRequired[bool]
+    display: NotRequired[str]
 
 
 class ScimUserForm(TypedDict):
@@ -188,3 +189,12 @@ class ScimSchema(TypedDict):
     description: str
     attributes: list[Object]
     meta: Object
+
+
+class ScimRefusal(TypedDict):
+    """Why something was not done (RFC 7644, 3.12). status: the HTTP status, in digits. scimType: the kind of a 400 or 409."""
+
+    schemas: list[str]
+    status: str
+    detail: str
+    scimType: NotRequired[str]
