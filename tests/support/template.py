@@ -33,7 +33,9 @@ def migrated() -> Path:
 def put(data_dir: Path) -> None:
     """A migrated database where a server with this folder looks for its own, unless there is one."""
     path = data_dir / "webui.db"
-    if not path.exists():
+    # Where no folder can be made, the server says so.
+    with contextlib.suppress(OSError):
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.copyfile(migrated(), path)
-        path.chmod(0o600)
+        if not path.exists():
+            shutil.copyfile(migrated(), path)
+            path.chmod(0o600)
