@@ -1,6 +1,5 @@
 """Who is asking: a value, resolved once per request or socket event."""
 
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
 
 import msgspec
@@ -15,13 +14,13 @@ class KeyLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What an API key is kept to, besides what its account may do. None: no limit.
 
     scopes: tags of the routes that it may call. models: ids of the models that it may see and ask. networks: where it may
-    come from.
+    come from, as texts: a principal is told to other processes.
     """
 
     id: str
     scopes: frozenset[str] | None = None
     models: frozenset[str] | None = None
-    networks: tuple[IPv4Network | IPv6Network, ...] | None = None
+    networks: tuple[str, ...] | None = None
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):

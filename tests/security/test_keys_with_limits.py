@@ -9,12 +9,14 @@ from unittest.mock import ANY
 
 import aiohttp
 import httpx
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from open_webui.access.api_keys import key_hash
 from open_webui.access.policy import policy_of
 from open_webui.models import accounts, tables
+from open_webui.principal import KeyLimits, Principal
 from open_webui.routing import PolicyRoute
 from open_webui.services import api_keys
 from tests.support.live import PASSWORD, Actor, Live
@@ -51,6 +53,12 @@ async def asked(live: Live, key: str, path: str = PROBE, **request: Any) -> http
 
 async def status(live: Live, key: str, path: str = PROBE, **request: Any) -> int:
     return (await asked(live, key, path, **request)).status_code
+
+
+def test_a_caller_with_a_key_is_told_to_other_processes_as_they_are() -> None:
+    key = KeyLimits(id="k", scopes=frozenset({"chats"}), models=frozenset({"echo"}), networks=("10.0.0.0/8", "::1/128"))
+    caller = Principal(id="u", role="user", name="Ann", email="ann@example.com", via="api_key", key=key)
+    assert msgspec.json.decode(msgspec.json.encode(caller), type=Principal) == caller
 
 
 async def test_many_keys_each_with_a_life(live: Live, admin: Actor, user: Actor, other: Actor, enabled: None) -> None:

@@ -88,7 +88,7 @@ def limits_of(key: Key) -> KeyLimits:
         id=key.id,
         scopes=None if scopes is None else frozenset(scopes),
         models=None if models is None else frozenset(models),
-        networks=None if addresses is None else tuple(ipaddress.ip_network(one) for one in addresses),
+        networks=None if addresses is None else tuple(str(ipaddress.ip_network(one)) for one in addresses),
     )
 
 
@@ -103,7 +103,9 @@ def check_key(limits: KeyLimits, scope: str, address: str, path: str, config: Co
 
 def _is_within(address: str, limits: KeyLimits) -> bool:
     known = plain(address)
-    return bool(known) and any(ipaddress.ip_address(known) in network for network in limits.networks or ())
+    return bool(known) and any(
+        ipaddress.ip_address(known) in ipaddress.ip_network(network) for network in limits.networks or ()
+    )
 
 
 def check_endpoint(path: str, config: Config) -> None:
