@@ -105,18 +105,23 @@ class _Forks:
 
     def _fork(self) -> None:
         told, _ = self._listener.accept()
-        data, files, *_ = socket.recv_fds(told, 1 << 16, 3)
-        while len(data) < _LENGTH.size or len(data) < _LENGTH.size + _LENGTH.unpack(data[:4])[0]:
-            if not (more := told.recv(1 << 16)):
-                break
-            data += more
-        module, folder, *environment = data[4:].decode().split("\0")
-        pid = os.fork()
-        if pid == 0:
-            os._exit(self._become(module, folder, dict(each.split("=", 1) for each in environment), files))
-        for file in files:
-            os.close(file)
-        self._children[pid] = told
+        files: list[int] = []
+        try:
+            data, files, *_ = socket.recv_fds(told, 1 << 16, 3)
+            while len(data) < _LENGTH.size or len(data) < _LENGTH.size + _LENGTH.unpack(data[:4])[0]:
+                if not (more := told.recv(1 << 16)):
+                    raise ConnectionError("the stub was killed before it had said all")
+                data += more
+            module, folder, *environment = data[4:].decode().split("\0")
+            pid = os.fork()
+            if pid == 0:
+                os._exit(self._become(module, folder, dict(each.split("=", 1) for each in environment), files))
+            self._children[pid] = told
+        except OSError:
+            told.close()
+        finally:
+            for file in files:
+                os.close(file)
 
     def _become(self, module: str, folder: str, environment: dict[str, str], files: list[int]) -> int:
         """The child: a process as `python -m` makes it. Returns its exit status."""

@@ -148,8 +148,11 @@ class Child:
         process, self._process = self._process, None
         assert process is not None
         kill(process)
-        code = await process.wait()
-        close(process)
+        try:
+            code = await process.wait()
+        finally:
+            # Also where this is closed meanwhile: nobody else knows the process any more.
+            close(process)
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._crashes)
         self._crashes += 1
         self._again_at = asyncio.get_running_loop().time() + pause

@@ -89,8 +89,10 @@ async def end(process: asyncio.subprocess.Process) -> None:
         pass
     finally:
         kill(process)
-    await process.wait()
-    close(process)
+    try:
+        await process.wait()
+    finally:
+        close(process)
 
 
 def close(process: asyncio.subprocess.Process) -> None:
