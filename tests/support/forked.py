@@ -115,7 +115,11 @@ class _Forks:
             module, folder, *environment = data[4:].decode().split("\0")
             pid = os.fork()
             if pid == 0:
-                os._exit(self._become(module, folder, dict(each.split("=", 1) for each in environment), files))
+                status = 1
+                try:
+                    status = self._become(module, folder, dict(each.split("=", 1) for each in environment), files)
+                finally:  # whatever it raised: there is one process that is forked
+                    os._exit(status)
             self._children[pid] = told
         except OSError:
             told.close()
