@@ -23,8 +23,7 @@ main() {
     check mypy || failed=1
     wait "$fetching"
     echo "== pytest" # a worker that dies ends the run: with loadgroup xdist would wait for its tests for ever
-    # One more than there are cores: tests wait for browsers, servers and what they stop and start.
-    .venv/bin/python -m pytest -q -n "${OUI_TEST_WORKERS:-3}" --dist loadgroup --max-worker-restart 0 "$@" || failed=1
+    .venv/bin/python -m pytest -q -n "${OUI_TEST_WORKERS:-2}" --dist loadgroup --max-worker-restart 0 "$@" || failed=1
     exit "$failed"
 }
 
