@@ -107,7 +107,7 @@ async def secrets_of(world: World) -> set[str]:
         keys = (await connection.execute(sa.select(tables.api_key))).mappings().all()
     found = {CANARY, SECRET, world.ids["key"], world.owner.token, world.admin.token}
     found |= {row[name] for row in credentials for name in ("password_hash", "session_stamp") if row[name]}
-    return found | {row[name] for row in keys for name in ("hash", "sealed")}
+    return found | {row[name] for row in keys for name in ("hash", "former_hash", "sealed") if row[name] is not None}
 
 
 async def crawl(world: World, role: Role | None) -> list[str]:

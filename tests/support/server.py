@@ -68,7 +68,7 @@ class Server:
                     stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
                 )  # fmt: skip
             else:
-                if "DATABASE_URL" not in environment:
+                if "DATABASE_URL" not in environment and "DATA_DIR" in environment:
                     template.put(Path(environment["DATA_DIR"]))
                 self._process = _starter.start(self.module, ["serve"], self.folder, environment, log.fileno())
         return self._process

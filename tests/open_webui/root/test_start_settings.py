@@ -109,5 +109,7 @@ def test_bad_values_say_what_to_do(make_server: MakeServer, environment: dict[st
 
 @pytest.mark.parametrize(("level", "shown"), [("DEBUG", True), ("WARNING", False)])
 def test_the_level_of_the_servers_lines(make_server: MakeServer, level: str, shown: bool) -> None:
-    server = make_server(MAIN_LOG_LEVEL=level, GLOBAL_LOG_LEVEL="ERROR" if shown else "DEBUG").start()
+    server = make_server(MAIN_LOG_LEVEL=level, GLOBAL_LOG_LEVEL="ERROR" if shown else "DEBUG")
+    server.from_nothing = True
+    server.start()
     assert ("database migrated" in server.log) is shown
