@@ -45,6 +45,8 @@ async def test_calls_are_tried_with_either_credential(
     foreign: list[str] = []
     context.on("request", lambda r: None if r.url.startswith((developed.url, "data:")) else foreign.append(r.url))
     page = await browsers.open_page(context, complaints, f"{developed.url}/docs")
+    # All operations are one page: on a busy machine a click takes its time.
+    page.set_default_timeout(120_000)
     await page.locator("#operations-tag-users").click()
 
     complaints.expect("401")
