@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.support.process import clean_environment, die_with_parent
+from tests.support.process import clean_environment
 
 # Each has a process of its own that it is forked from: a reader is bounded in memory.
 MODULES = ("open_webui.tools.mcp", "open_webui.retrieval.parsing.reader")
@@ -55,7 +55,7 @@ def _begin(module: str, path: Path) -> str:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tests.support.forked", str(listener.fileno()), module],
             pass_fds=[listener.fileno()], env=clean_environment({"PYTHONPATH": os.pathsep.join(sys.path)}),
-            stdin=subprocess.DEVNULL, preexec_fn=die_with_parent,
+            stdin=subprocess.PIPE,
         )  # fmt: skip
     atexit.register(_end, process, path)
     return str(path)
@@ -64,6 +64,8 @@ def _begin(module: str, path: Path) -> str:
 def _end(process: "subprocess.Popen[bytes]", path: Path) -> None:
     process.kill()
     process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
     path.unlink()
     with contextlib.suppress(OSError):
         path.parent.rmdir()
@@ -84,7 +86,9 @@ class _Forks:
 
     def serve(self) -> None:
         while True:
-            ready, _, _ = select.select([self._listener, self._wake, *self._children.values()], [], [])
+            ready, _, _ = select.select([0, self._listener, self._wake, *self._children.values()], [], [])
+            if 0 in ready:  # whoever has begun it is gone: nothing is ever written to it
+                return
             with contextlib.suppress(BlockingIOError):
                 self._wake.recv(4096)
             self._bury()

@@ -68,7 +68,10 @@ class Started:
 
 
 class Starter:
-    """Starts the program below when it is first needed; that ends with the process that has made it."""
+    """Starts the program below when it is first needed; that ends when its socket is closed, with the process that has it.
+
+    The system's signal for the end of a parent would come with that of the thread that happened to need it first.
+    """
 
     def __init__(self) -> None:
         self._control: socket.socket | None = None
@@ -91,8 +94,7 @@ class Starter:
         with its:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-u", "-m", "tests.support.starter", str(its.fileno()), json.dumps(forked.listening())],
-                pass_fds=[its.fileno()], env=kept | {"PYTHONPATH": os.pathsep.join(sys.path)},
-                stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent,
+                pass_fds=[its.fileno()], env=kept | {"PYTHONPATH": os.pathsep.join(sys.path)}, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         atexit.register(_end, mine, process)
         return mine
