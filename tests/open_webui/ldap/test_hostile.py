@@ -104,15 +104,15 @@ class TestAskedInVain:
             await reader.read(-1)
 
         async with listening(silent) as port:
-            live = await serve(LDAP_SERVER_PORT=str(port), LDAP_SECURITY="none", LDAP_TIMEOUT="1")
+            live = await serve(LDAP_SERVER_PORT=str(port), LDAP_SECURITY="none", LDAP_TIMEOUT="2")
             began = time.monotonic()
             waiting = asyncio.create_task(enter(live, "ann"))
             async with live.client() as client:
                 await asyncio.sleep(0.2)
                 assert (await client.get("/health")).status_code == 200
-            assert time.monotonic() - began < 1
+            assert not waiting.done()
             assert said(await waiting) == (503, service.AWAY)
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 15
             # With TLS, too: before it begins, and at StartTLS.
             for security in ("tls", "starttls"):
                 silent_one = made(

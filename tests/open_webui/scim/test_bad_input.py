@@ -75,11 +75,15 @@ BODIES: tuple[Any, ...] = (
 
 @pytest.mark.parametrize("text", [*FILTERS, 'userName eq "\x00"', "é pr"])
 def test_a_filter_that_can_not_be_read_takes_no_time(text: str) -> None:
-    begun = time.process_time()
-    for read in (read_filter, read_path):
-        with contextlib.suppress(FilterProblem):
-            read(text)
-    assert time.process_time() - begun < 0.1
+    def seconds() -> float:
+        begun = time.thread_time()
+        for read in (read_filter, read_path):
+            with contextlib.suppress(FilterProblem):
+                read(text)
+        return time.thread_time() - begun
+
+    # The collector of garbage may come in one of them.
+    assert min(seconds() for _ in range(3)) < 0.1
 
 
 async def test_filters_that_are_refused(directory: Directory) -> None:
