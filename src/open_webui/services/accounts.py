@@ -311,11 +311,11 @@ async def update(deps: AccountDeps, actor: Principal, user_id: str, form: Update
         unit.after_commit(partial(deps.identifier.forget, user_id))
         if await users.get(unit.connection, user_id, lock=True) is None:
             raise BadRequest(constants.NOT_FOUND)
-        if form.active is not None and user_id != actor.id:
-            await switch(deps, unit, user_id, on=form.active)
         primary = await users.primary_admin(unit.connection)
         if primary is not None and primary.id == user_id and (actor.id != user_id or form.role not in {None, "admin"}):
             raise Forbidden(constants.ACTION_PROHIBITED, status=403)
+        if form.active is not None and user_id != actor.id:
+            await switch(deps, unit, user_id, on=form.active)
         user = await users.update(unit.connection, user_id, values, writer_id=actor.id)
         await check_picture(unit.connection, "profile_id", user_id, values.get("profile_image_url"))
         if password_hash is not None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from open_webui import constants
 from open_webui.models import tables
 from open_webui.utils import pictures
-from tests.support.live import Actor, Live, sign_up
+from tests.support.live import PASSWORD, Actor, Live, sign_up
 
 USERS = "/api/v1/users/"
 SETTINGS = "/api/v1/users/user/settings"
@@ -245,6 +245,31 @@ async def test_an_admin_changes_others(admin: Actor, user: Actor, other: Actor) 
     ):
         assert (await admin.client.post(update, json=bad)).status_code == code
     assert (await admin.client.post(update, json={})).json()["name"] == "New"
+
+
+async def test_an_administrator_switches_an_account_off_and_on(live: Live, admin: Actor, user: Actor) -> None:
+    second = await sign_up(live, "Second Admin", role="admin", admin=admin)
+    session = "/api/v1/auths/"
+    # Neither the first administrator, nor oneself.
+    form = {"role": "admin", "name": admin.name, "email": admin.email, "active": False}
+    assert (await second.client.post(f"{USERS}{admin.id}/update", json=form)).status_code == 403
+    own = {"role": "admin", "name": second.name, "email": second.email, "active": False}
+    assert (await second.client.post(f"{USERS}{second.id}/update", json=own)).status_code == 200
+    assert [(await one.client.get(session)).status_code for one in (admin, second)] == [200, 200]
+    # Nobody else does it.
+    path, off = f"{USERS}{user.id}/update", {"role": "user", "name": user.name, "email": user.email, "active": False}
+    assert (await user.client.post(path, json=off)).status_code == 401
+    assert (await second.client.post(path, json=off | {"active": [1]})).status_code == 422
+    assert (await second.client.post(path, json=off)).status_code == 200
+    assert (await user.client.get(session)).status_code == 401
+    entry = {"email": user.email, "password": PASSWORD}
+    async with live.client() as again:
+        assert (await again.post(f"{session}signin", json=entry)).status_code in {400, 401, 403}
+        assert (await second.client.post(path, json=off | {"active": True})).status_code == 200
+        # What ended stays ended.
+        assert (await user.client.get(session)).status_code == 401
+        assert (await again.post(f"{session}signin", json=entry)).status_code == 200
+    await second.client.aclose()
 
 
 async def test_the_primary_admin_stays(live: Live, admin: Actor, user: Actor) -> None:
