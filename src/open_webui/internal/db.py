@@ -261,10 +261,11 @@ async def close_connections(engine: AsyncEngine) -> None:
     """Closes all connections of an engine, those in use when they are given back; what needs one after this makes another.
 
     `dispose` alone closes what rests in the pool: what is given back later would be kept by a pool that nobody has any more,
-    and be closed by nobody. One that is not given back within `GIVEN_BACK` seconds is left.
+    and be closed by nobody. One that is not given back within `GIVEN_BACK` seconds is no longer waited for.
     """
     pool = engine.sync_engine.pool
     await engine.dispose(close=False)
+    sa.event.listen(pool, "checkin", lambda _driver, kept: kept.close())
     for _ in range(int(GIVEN_BACK / LOOK_AGAIN)):
         if not isinstance(pool, sa.QueuePool) or not pool.checkedout():
             break

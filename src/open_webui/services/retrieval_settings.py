@@ -1,5 +1,6 @@
 """The pages about documents, the web and embedding: their objects put together from settings and taken apart again."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -33,8 +34,11 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "rag.reranking_engine": ("", "external"),
 }
 _LONGEST: Final = 100_000
-# Both are emptied in the page's form by a value that is none.
-_NUMBERS: Final = frozenset({"rag.file.max_size", "rag.file.max_count"})
+_NOT_NEGATIVE: Final = frozenset(
+    {"rag.file.max_size", "rag.file.max_count", "file.image_compression_width", "file.image_compression_height"}
+)
+# A number as a form's field of text has it.
+_NUMBER: Final = re.compile(r"\s*[-+]?[0-9]{1,15}(?P<part>\.[0-9]{1,15})?\s*", re.ASCII)
 
 
 def documents(config: Config) -> dict[str, Any]:
@@ -80,13 +84,23 @@ def _changes(posted: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, A
     for name, key in names.items():
         if name not in posted:
             continue
-        value = posted[name]
-        if key in _NUMBERS and value == "":
-            value = None
+        value = _number(key, posted[name])
         if value is None and not BY_KEY[key].nullable:
             continue
         out[key] = _checked(name, key, value)
     return out
+
+
+def _number(key: str, value: Any) -> Any:
+    """The number that the text of a form's field says, None for an empty field; anything else as it is."""
+    if not isinstance(value, str) or BY_KEY[key].type not in {int, float}:
+        return value
+    if not value.strip():
+        return None
+    found = _NUMBER.fullmatch(value)
+    if found is None:
+        return value
+    return float(value) if found["part"] else int(value)
 
 
 def _checked(name: str, key: str, value: Any) -> Any:
@@ -102,7 +116,7 @@ def _checked(name: str, key: str, value: Any) -> Any:
         least, most = _BOUNDS[key]
         if not least <= value <= most:
             raise BadRequest(f"{name} should be between {least:g} and {most:g}.", status=422)
-    if key in _NUMBERS and value is not None and value < 0:
+    if key in _NOT_NEGATIVE and value is not None and value < 0:
         raise BadRequest(f"{name} should not be negative.", status=422)
     if key in _CHOICES and value not in _CHOICES[key]:
         named = ", ".join(f"'{choice}'" for choice in _CHOICES[key])

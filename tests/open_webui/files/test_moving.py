@@ -32,6 +32,7 @@ async def forget(live: Live) -> None:
 
 async def dump(live: Live) -> dict[str, Any]:
     """Every row but those about files, the jobs that come by themselves, and the time at which a process lived."""
+    await live.app.state.oui.uses.flush()
     async with live.app.state.oui.database.read() as connection:
         return {
             name: [tuple(row) for row in await connection.execute(sa.select(t).order_by(*t.primary_key.columns))]

@@ -40,9 +40,22 @@ async def test_a_null_stays_and_an_emptied_limit_is_none(admin: Actor) -> None:
     assert (after["TOP_K"], after["FILE_MAX_SIZE"]) == (7, None)
 
 
+async def test_numbers_may_come_as_the_texts_of_a_forms_fields(admin: Actor) -> None:
+    """The official page posts so what is in its fields of text, and an empty one for no limit."""
+    fields = {"FILE_IMAGE_COMPRESSION_WIDTH": "640", "FILE_IMAGE_COMPRESSION_HEIGHT": "", "RELEVANCE_THRESHOLD": " 0.5 "}
+    posted = fields | {"TOP_K": "", "web": {"PLAYWRIGHT_TIMEOUT": "12000"}}
+    after = (await admin.client.post(UPDATE, json=posted)).json()
+    assert [after[name] for name in fields] == [640, None, 0.5]
+    assert (after["TOP_K"], after["web"]["PLAYWRIGHT_TIMEOUT"]) == (3, 12000)
+
+
 @pytest.mark.parametrize(
     ("posted", "said"),
     [
+        ({"TOP_K": "1.5"}, "TOP_K should be a whole number."),
+        ({"TOP_K": "9" * 5000}, "TOP_K should be a whole number."),
+        ({"FILE_IMAGE_COMPRESSION_WIDTH": "-1"}, "FILE_IMAGE_COMPRESSION_WIDTH should not be negative."),
+        ({"TOP_K": "\u0663"}, "TOP_K should be a whole number."),
         ({"TOP_K": "many"}, "TOP_K should be a whole number."),
         ({"TOP_K": 0}, "TOP_K should be between 1 and 1000."),
         ({"RELEVANCE_THRESHOLD": 2}, "RELEVANCE_THRESHOLD should be between 0 and 1."),
