@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,64 +11,12 @@ from playwright.async_api import Locator, expect
 
 from tests.e2e.official.driver import Frontend
 from tests.open_webui.skills.test_packages import packed
-from tests.support import browser as browsers
-from tests.support.browser import Complaints
 from tests.support.pictures import picture, pictured
 from tests.support.script import Finish, Gate, Text, ToolCall, fixed_text
-from tests.support.server import Server
-from tests.support.upstream import Upstream
 
-# One server and one browser serve all of these: a frontend of this size takes seconds to load for the first time.
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("official")]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("official")]
 WHOLE = fixed_text().strip()
 FRUIT = "The secret fruit is papaya. It grows on trees."
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[Upstream]:
-    provider = Upstream().start()
-    yield provider
-    provider.stop()
-
-
-@pytest.fixture(scope="module")
-def server(upstream: Upstream, official_frontend: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(
-        tmp_path_factory.mktemp("official"),
-        {
-            "OPENAI_API_BASE_URLS": upstream.openai_url,
-            "OPENAI_API_KEYS": "sk-upstream",
-            "FRONTEND_BUILD_DIR": str(official_frontend),
-        },
-    )
-    yield made.start()
-    made.kill()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def signed_up(server: Server, upstream: Upstream) -> AsyncIterator[Frontend]:
-    """The browser of the first account, which has just been made."""
-    async with browsers.launch() as browser:
-        context = await browser.new_context(
-            viewport={"width": 1280, "height": 850}, permissions=["clipboard-read", "clipboard-write"]
-        )
-        context.set_default_timeout(90_000)
-        page, complaints = await context.new_page(), Complaints()
-        complaints.listen(page)
-        frontend = Frontend(page, context, server, upstream, complaints)
-        await frontend.sign_up()
-        yield frontend
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def frontend(signed_up: Frontend) -> AsyncIterator[Frontend]:
-    """The signed-in frontend; every complaint of its pages that the test did not expect fails the test."""
-    yield signed_up
-    heard, signed_up.complaints.found[:], signed_up.complaints.expected[:] = signed_up.complaints.faults, [], []
-    for page in signed_up.context.pages:
-        if page is not signed_up.page:
-            await page.close()
-    assert heard == []
 
 
 async def test_it_loads_and_lets_people_out_and_in_again(frontend: Frontend) -> None:
@@ -177,7 +125,7 @@ async def test_a_providers_error_is_shown_and_the_chat_goes_on(frontend: Fronten
 class TestList:
     """What is done with a chat from the list."""
 
-    @pytest_asyncio.fixture(loop_scope="module")
+    @pytest_asyncio.fixture(loop_scope="session")
     async def chat(self, frontend: Frontend) -> AsyncIterator[Frontend]:
         """A chat of the title "About quokkas", alone in the list beside a new one, and gone afterwards."""
         frontend.upstream.answer_when('"title"', '{"title": "About quokkas"}')

@@ -42,7 +42,11 @@ async def test_a_null_stays_and_an_emptied_limit_is_none(admin: Actor) -> None:
 
 async def test_numbers_may_come_as_the_texts_of_a_forms_fields(admin: Actor) -> None:
     """The official page posts so what is in its fields of text, and an empty one for no limit."""
-    fields = {"FILE_IMAGE_COMPRESSION_WIDTH": "640", "FILE_IMAGE_COMPRESSION_HEIGHT": "", "RELEVANCE_THRESHOLD": " 0.5 "}
+    fields = {
+        "FILE_IMAGE_COMPRESSION_WIDTH": "640",
+        "FILE_IMAGE_COMPRESSION_HEIGHT": "",
+        "RELEVANCE_THRESHOLD": " 0.5 ",
+    }
     posted = fields | {"TOP_K": "", "web": {"PLAYWRIGHT_TIMEOUT": "12000"}}
     after = (await admin.client.post(UPDATE, json=posted)).json()
     assert [after[name] for name in fields] == [640, None, 0.5]
