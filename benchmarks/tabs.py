@@ -118,6 +118,9 @@ class Tab:
         payload = await self._reader.readexactly(size)
         if head[0] == 0x89:  # a ping of the protocol's own
             self._writer.write(bytes((0x8A, 0x80 | size)) + b"\0\0\0\0" + payload)
+        if head[0] == 0x88:  # the server closes: so does this side
+            self._writer.write(b"\x88\x80\0\0\0\0")
+            raise asyncio.IncompleteReadError(b"", None)
         return payload
 
     async def _read(self) -> None:
