@@ -70,7 +70,7 @@ async def session(
 @allow(PUBLIC)
 async def sign_up(
     form: SignUp, request: Request, state: AppState
-) -> "Annotated[Response, Shape(replies.people.SessionUser | replies.people.MfaChallenge)]":
+) -> "Annotated[Response, Shape(replies.people.SessionUser), Shape(replies.people.MfaChallenge)]":
     """Makes an account, and signs in with it."""
     if trusted_headers(state.settings) is not None:
         raise Forbidden(by_proxy.BY_PROXY, status=403)
@@ -83,7 +83,7 @@ async def sign_up(
 @allow(PUBLIC)
 async def sign_in(
     form: SignIn, request: Request, state: AppState
-) -> "Annotated[Response, Shape(replies.people.SessionUser | replies.people.MfaChallenge)]":
+) -> "Annotated[Response, Shape(replies.people.SessionUser), Shape(replies.people.MfaChallenge)]":
     """Signs in with an e-mail address and a password; where a proxy says who asks, by its word, whatever the form has."""
     trusted = trusted_headers(state.settings)
     if trusted is not None:

