@@ -8,10 +8,15 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from open_webui import administration
 from open_webui.access import recovery_codes, totp
 from open_webui.access.second_factor import DELEGATED
+from open_webui.config import BY_KEY
+from open_webui.env import Settings
+from open_webui.errors import NotFound
 from open_webui.models import tables
 from open_webui.services.attempts import PER_FACTOR, SignInAttempts
+from open_webui.services.event_names import BY_ROUTE, happened
 from open_webui.services.factors import proving
 from open_webui.services.factors.proving import OVER, WRONG
 from open_webui.services.factors.steps import OTHER_STEP
@@ -247,3 +252,43 @@ async def test_a_role_that_must(live: Live, admin: Actor, user: Actor, browser: 
     assert (await user.client.get(SESSION)).status_code == 401
     reply = await browser.post("/api/v1/auths/signin", json={"email": user.email, "password": PASSWORD})
     assert reply.json()["next_step"] == "enroll"
+
+
+async def test_an_operator_removes_one(
+    live: Live, person: Person, settings: Settings, browser: httpx.AsyncClient
+) -> None:
+    """Beside the server that runs: who was signed in is not any more."""
+    await live.app.state.oui.save_config({"auth.mfa.required_roles": []})
+    assert "is removed" in await administration.remove_factor(settings, person.actor.email)
+    assert "has no second factor" in await administration.remove_factor(settings, person.actor.email)
+    with pytest.raises(NotFound):
+        await administration.remove_factor(settings, "nobody@example.com")
+    live.app.state.oui.identifier.drop()
+    assert (await person.client.get(SESSION)).status_code == 401
+    assert "token" in (await sign_in(browser, person.actor)).json()
+
+
+def test_what_is_told_of_a_sign_in() -> None:
+    """Event functions and webhooks hear of it when it is over."""
+    row = BY_ROUTE["POST", "/api/v1/auths/signin"]
+    assert happened(row, {}, b'{"next_step": "verify", "challenge_token": "x", "expires_in": 300}') is None
+    for path in ("signin", "mfa/verify", "mfa/enroll/confirm"):
+        told = happened(
+            BY_ROUTE["POST", f"/api/v1/auths/{path}"], {}, b'{"id": "ann", "token": "x", "recovery_codes": ["y"]}'
+        )
+        assert told is not None
+        assert (told.name, told.subject, told.data) == ("auth.login", {"type": "user", "id": "ann"}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "roles"),
+    [("", []), ("admin", ["admin"]), (" admin , user ", ["admin", "user"]), ("admins", None), ("*", None)],
+)
+def test_roles_of_the_environment(text: str, roles: list[str] | None) -> None:
+    setting = BY_KEY["auth.mfa.required_roles"]
+    if roles is None:
+        # A misspelt one would ask nobody.
+        with pytest.raises(ValueError, match="pending, user, admin"):
+            setting.from_text(text)
+    else:
+        assert setting.from_text(text) == roles
