@@ -117,24 +117,26 @@ async def replace(
     form: MfaFactor, request: Request, state: AppState, caller: Caller
 ) -> "Annotated[Response, Shape(replies.people.MfaChallenge)]":
     """Begins to put another app in the place of one's own, whose code is needed. It stays until the other one is there."""
-    begun = await own.replace(state, caller, asking(request, state), form.code, recovery=form.recovery)
+    begun = await own.replace(
+        state, caller, asking(request, state), form.code, address_of(request), recovery=form.recovery
+    )
     return await session_reply(request, state, begun)
 
 
 @router.post("/recovery/codes")
 @allow(SESSION)
 async def recovery_codes(
-    form: MfaFactor, state: AppState, caller: Caller
+    form: MfaFactor, request: Request, state: AppState, caller: Caller
 ) -> "Annotated[Response, Shape(replies.people.MfaRecoveryCodes)]":
     """Other recovery codes in place of one's own; a code of one's app is needed."""
-    codes = await own.new_codes(state, caller, form.code, recovery=form.recovery)
+    codes = await own.new_codes(state, caller, form.code, address_of(request), recovery=form.recovery)
     return Json({"recovery_codes": codes}, headers={"cache-control": "no-store"})
 
 
 @users.post("/{user_id}/mfa/reset")
 @allow(ADMIN.on("user", "write"))
 async def reset(
-    user_id: Annotated[str, Path(max_length=MAX_ID)], state: AppState
+    user_id: Annotated[str, Path(max_length=MAX_ID)], state: AppState, caller: Caller
 ) -> "Annotated[dict[str, Any], Shape(replies.people.MfaReset)]":
     """Removes somebody's second factor and recovery codes, for who lost them. It ends their sessions."""
-    return {"removed": await own.remove(state, user_id)}
+    return {"removed": await own.remove_of(state, caller, user_id)}

@@ -33,8 +33,8 @@ PER_EXPORT = 3
 # Of ways back from a provider, for an address: an office behind one signs in in the morning. And of words on sign-outs.
 PER_RETURN = 300
 PER_LOGOUT = 600
-# Codes of second factors for an account, right and wrong: what is wrong costs waiting besides (services/factors/proving.py). And
-# steps of sign-ins, for an address.
+# Codes of second factors of one account from one address, right and wrong, so that strangers elsewhere keep nobody out: what is
+# wrong costs waiting besides (services/factors/proving.py). And steps of sign-ins, for an address.
 PER_FACTOR = 10
 PER_CHALLENGE = 300
 # What is counted, each with a key: a place, an account from a place, an account, an account's password, an account's index.
@@ -150,9 +150,9 @@ class SignInAttempts:
         """A provider, or who pretends to be one, says that somebody signed out."""
         await self._take(("logouts", household(address)))
 
-    async def try_factor(self, user_id: str) -> None:
+    async def try_factor(self, address: str, user_id: str) -> None:
         """Somebody shows the code of a second factor, or a recovery code."""
-        await self._take(("factor", user_id))
+        await self._take(("factor", f"{household(address)} {user_id}"))
 
     async def answer_challenge(self, address: str) -> None:
         """Somebody goes on with a sign-in."""

@@ -177,6 +177,8 @@ async def test_an_admin_removes_somebodys(live: Live, admin: Actor, person: Pers
     assert (await admin.client.post(at)).json() == {"removed": True}
     assert (await admin.client.post(at)).json() == {"removed": False}
     assert (await admin.client.post("/api/v1/users/nobody/mfa/reset")).status_code == 400
+    mine = await admin.client.post(f"/api/v1/users/{admin.id}/mfa/reset")
+    assert (mine.status_code, mine.json()) == (403, {"detail": own.NOT_HERE})
     assert (await person.client.get(SESSION)).status_code == 401
     assert (await sign_in(browser, person.actor)).json()["next_step"] == "enroll"
 

@@ -21,6 +21,10 @@ from open_webui.services.signing_in import Challenged, challenge
 OFF: Final = "Second factors are switched off on this server. An administrator can switch them on."
 NONE: Final = "This account has no authenticator. Set one up first."
 HAS_ONE: Final = "This account has an authenticator already. Replace it instead."
+NOT_HERE: Final = (
+    "Your own authenticator is replaced with a code of it, in the settings of your account. The first administrator's is removed"
+    " on the server's machine: `oui-backend users remove-factor`."
+)
 # A word that pages look for, as recorded: it says that one has to sign in again first.
 SIGN_IN_AGAIN: Final = "reauthentication_required"
 # So long after signing in one may set a first factor up: who finds an open page can't lock its owner out.
@@ -56,9 +60,11 @@ async def begin(deps: Deps, caller: Principal, claims: Claims) -> Challenged:
         return await _enroll(unit, caller, claims)
 
 
-async def replace(deps: Deps, caller: Principal, claims: Claims, code: str, *, recovery: bool) -> Challenged:
+async def replace(
+    deps: Deps, caller: Principal, claims: Claims, code: str, address: str, *, recovery: bool
+) -> Challenged:
     """Sets out to put another app in the place of the one whose code this is."""
-    await deps.attempts.try_factor(caller.id)
+    await deps.attempts.try_factor(address, caller.id)
     begun = None
     async with deps.database.write() as unit:
         current = await _current(deps, unit, caller)
@@ -71,9 +77,9 @@ async def replace(deps: Deps, caller: Principal, claims: Claims, code: str, *, r
     return begun
 
 
-async def new_codes(deps: Deps, caller: Principal, code: str, *, recovery: bool) -> list[str]:
+async def new_codes(deps: Deps, caller: Principal, code: str, address: str, *, recovery: bool) -> list[str]:
     """Other recovery codes in place of the ones that are left."""
-    await deps.attempts.try_factor(caller.id)
+    await deps.attempts.try_factor(address, caller.id)
     codes: list[str] = []
     async with deps.database.write() as unit:
         await _current(deps, unit, caller)
@@ -94,6 +100,15 @@ async def remove(deps: AccountDeps, user_id: str) -> bool:
         await accounts.new_stamp(unit.connection, user_id)
         unit.after_commit(partial(deps.identifier.forget, user_id))
     return had
+
+
+async def remove_of(deps: Deps, actor: Principal, user_id: str) -> bool:
+    """The same by an administrator. Nobody removes their own, which a code of it replaces, or the first administrator's."""
+    async with deps.database.read() as connection:
+        primary = await users.primary_admin(connection)
+    if user_id == actor.id or (primary is not None and user_id == primary.id):
+        raise Forbidden(NOT_HERE, status=403)
+    return await remove(deps, user_id)
 
 
 def _check_on(deps: Deps) -> None:

@@ -130,9 +130,9 @@ async def give_codes(unit: UnitOfWork, user_id: str) -> list[str]:
 
 
 async def _count(deps: Deps, token: str, address: str) -> None:
-    """Counts a try, of an address and of the account. Raises TooManyRequests, Unauthenticated."""
+    """Counts a try, of an address, and of the account from there. Raises TooManyRequests, Unauthenticated."""
     await deps.attempts.answer_challenge(address)
-    await deps.attempts.try_factor(await owner_of(deps, token))
+    await deps.attempts.try_factor(address, await owner_of(deps, token))
 
 
 async def _hold(deps: Deps, unit: UnitOfWork, token: str, *steps: str) -> Challenge:
