@@ -258,7 +258,6 @@ UNSEEN: Final = {
                 for step in ("challenge", "enroll/start", "enroll/confirm", "verify", "recover")
             ),
             *(f"POST /api/v1/auths/mfa/{change}" for change in ("replace", "recovery/codes")),
-            "POST /api/v1/users/{user_id}/mfa/reset",
         ),
         "nobody is asked for a second factor here: tests/open_webui/factors",
     ),

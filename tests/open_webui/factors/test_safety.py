@@ -20,6 +20,7 @@ from open_webui.services.event_names import BY_ROUTE, happened
 from open_webui.services.factors import proving
 from open_webui.services.factors.proving import OVER, WRONG
 from open_webui.services.factors.steps import OTHER_STEP
+from tests.open_webui.chat.page import open_page
 from tests.open_webui.factors.conftest import Person, switch_on
 from tests.support.authenticator import MFA, Clock, answer, enroll, sign_in
 from tests.support.live import PASSWORD, Actor, Live
@@ -292,3 +293,15 @@ def test_roles_of_the_environment(text: str, roles: list[str] | None) -> None:
             setting.from_text(text)
     else:
         assert setting.from_text(text) == roles
+
+
+async def test_open_pages_end_with_the_switch(live: Live, user: Actor) -> None:
+    """A socket of a session without a factor is closed; one of an account that need not have one stays."""
+    async with open_page(user.client, user.token) as page:
+        await switch_on(live, required_roles=["admin"])
+        again = {"auth": {"token": user.token}}
+        assert (await page.socket.call("user-join", again, timeout=30))["id"] == user.id
+        assert not page.gone.is_set()
+        await switch_on(live, required_roles=["user"])
+        async with asyncio.timeout(60):
+            await page.gone.wait()
