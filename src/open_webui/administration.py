@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from open_webui.access import second_factor
 from open_webui.access.identify import Identifier
 from open_webui.access.passwords import Passwords
 from open_webui.access.tokens import Tokens
@@ -27,6 +28,7 @@ from open_webui.principal import Principal, Role
 from open_webui.schemas.auths import AddUser, SignUp
 from open_webui.schemas.users import UpdateUser
 from open_webui.services import accounts
+from open_webui.services.factors import own as own_factor
 from open_webui.storage import open_bucket, open_disk, open_store
 from open_webui.storage.move import Tell, move
 
@@ -178,6 +180,16 @@ async def set_role(settings: Settings, email: str, role: Role) -> str:
         except Forbidden:
             raise Forbidden(f"{user.email} is the server's first administrator and stays one.") from None
         return f"{user.email} is {role} now."
+
+
+async def remove_factor(settings: Settings, email: str) -> str:
+    """Removes an account's second factor and recovery codes, which ends its sessions."""
+    async with _open(settings) as admin:
+        user, _ = await _find(admin, email)
+        if not await own_factor.remove(admin, user.id):
+            return f"{user.email} has no second factor. Whoever was signed in to the account has to sign in again."
+        asked = " and sets up another one then" if second_factor.is_on(admin.config) else ""
+        return f"The second factor of {user.email} is removed. Its owner signs in with the password alone{asked}."
 
 
 async def delete_user(settings: Settings, email: str, confirm: Callable[[str], bool]) -> str:

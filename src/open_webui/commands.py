@@ -292,6 +292,14 @@ def set_role(email: Email, role: Annotated[Role, typer.Argument(help="pending, u
     _say(lambda settings: administration.set_role(settings, email, role))
 
 
+@users.command("remove-factor")
+def remove_factor(email: Email) -> None:
+    """Remove a second factor whose owner has lost it, which ends the account's sessions."""
+    from open_webui import administration
+
+    _say(lambda settings: administration.remove_factor(settings, email))
+
+
 @users.command("delete")
 def delete_user(
     email: Email, yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask whether to do it.")] = False

@@ -134,15 +134,15 @@ def declared(function: Callable[..., Any]) -> Declared:
     )
 
 
-def reply_type(function: Callable[..., Any]) -> Any:
-    """The type of the JSON that a route's function declares as its reply.
+def reply_types(function: Callable[..., Any]) -> tuple[Any, ...]:
+    """The types of JSON of which one is what a route's function replies, as it declares them.
 
-    Any object or list where an example declares it; None for a reply that is no JSON, or any, or of one of several types.
+    Any object or list where an example declares it; none for a reply that is no JSON, or any.
     """
     said = declared(function)
     if said.like is not None:
-        return list[Any] if isinstance(said.like.plain(), list) else Object
-    return said.replies[0] if len(said.replies) == 1 else None
+        return (list[Any],) if isinstance(said.like.plain(), list) else (Object,)
+    return said.replies
 
 
 def _marks(annotation: Any, kind: type[Any]) -> Iterator[Any]:

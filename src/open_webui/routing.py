@@ -208,7 +208,9 @@ def note(request: Request, happens: Row, response: Response) -> None:
     state: State = request.app.state.oui
     if state.hears_events:
         body = bytes(getattr(response, "body", b""))
-        state.note(happened(happens, request.path_params, body), request.state.principal)
+        told = happened(happens, request.path_params, body)
+        if told is not None:
+            state.note(told, request.state.principal)
 
 
 def new_router(prefix: str = "", tag: str = "") -> APIRouter:

@@ -251,6 +251,16 @@ UNSEEN: Final = {
         ),
         "their ids are not known here: tests/security/test_keys_with_limits.py knows them",
     ),
+    **dict.fromkeys(
+        (
+            *(
+                f"POST /api/v1/auths/mfa/{step}"
+                for step in ("challenge", "enroll/start", "enroll/confirm", "verify", "recover")
+            ),
+            *(f"POST /api/v1/auths/mfa/{change}" for change in ("replace", "recovery/codes")),
+        ),
+        "nobody is asked for a second factor here: tests/open_webui/factors",
+    ),
     "GET /api/v1/users/{user_id}/sessions": "nobody's id is known here: tests/security/test_own_sessions.py knows one",
     **dict.fromkeys(
         (

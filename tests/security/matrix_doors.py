@@ -689,6 +689,7 @@ DOORS: dict[str, list[Case]] = {
     f"GET {USERS}/{{user_id}}/preview": [CASE],
     f"POST {USERS}/{{user_id}}/update": [Case(PERSON, turn=2)],
     f"POST {USERS}/{{user_id}}/sessions/revoke": [Case(turn=3)],
+    f"POST {USERS}/{{user_id}}/mfa/reset": [Case(turn=3)],
     f"DELETE {USERS}/{{user_id}}": [Case(turn=4)],
 }  # fmt: skip
 

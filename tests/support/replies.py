@@ -6,14 +6,26 @@ from typing import Any
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from open_webui.openapi import reply_type
+from open_webui.openapi import reply_types
 
 
 @functools.cache
-def decoder(endpoint: Any) -> msgspec.json.Decoder[Any] | None:
-    """Reads what a route's function declares; None where it declares nothing that JSON has."""
-    declared = reply_type(endpoint)
-    return None if declared is None else msgspec.json.Decoder(declared)
+def decoders(endpoint: Any) -> tuple[msgspec.json.Decoder[Any], ...]:
+    """They read what a route's function declares, each one of it; none where it declares nothing that JSON has."""
+    return tuple(msgspec.json.Decoder(kind) for kind in reply_types(endpoint))
+
+
+def misread(endpoint: Any, body: bytes) -> str:
+    """How a reply is otherwise than declared; "" for one that isn't."""
+    why = ""
+    for decoder in decoders(endpoint):
+        try:
+            decoder.decode(body)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            why = str(error)
+        else:
+            return ""
+    return why
 
 
 class CheckedReplies:
@@ -39,8 +51,6 @@ class CheckedReplies:
             await send(message)
 
         await self._app(scope, receive, seen)
-        if parts and (endpoint := scope.get("endpoint")) is not None and (expected := decoder(endpoint)) is not None:
-            try:
-                expected.decode(b"".join(parts))
-            except (msgspec.ValidationError, msgspec.DecodeError) as error:
-                self.mismatches.append(f"{scope['method']} {scope['path']}: {error}")
+        endpoint = scope.get("endpoint")
+        if parts and endpoint is not None and (why := misread(endpoint, b"".join(parts))):
+            self.mismatches.append(f"{scope['method']} {scope['path']}: {why}")

@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.access.api_keys import PREFIX, key_hash, limits_of, looks_like_key
 from open_webui.access.permissions import effective
+from open_webui.access.second_factor import SETTINGS as FACTOR_SETTINGS
+from open_webui.access.second_factor import is_enough
 from open_webui.access.tokens import Tokens
 from open_webui.config import Config
 from open_webui.internal.bus.port import Bus
@@ -26,7 +28,7 @@ CACHE_SIZE = 10_000
 SEEN_SECONDS = 60
 API_KEYS = "features.api_keys"
 # Changes of these settings change what somebody may do.
-_ACCESS_KEYS = frozenset({"user.permissions", "auth.enable_api_keys"})
+_ACCESS_KEYS = FACTOR_SETTINGS | {"user.permissions", "auth.enable_api_keys"}
 Listener = Callable[[str], Awaitable[None]]
 # News: whose access ended or changed; whose groups did (null: perhaps everybody's), or that grants did (of nobody).
 _FORGOTTEN, _RENEWED = "identity:forgotten", "identity:renewed"
@@ -97,6 +99,8 @@ class Identifier:
             principal = await _principal(
                 connection, claims.id, row, self._config, expires_at=claims.exp, session=claims.jti
             )
+        if not is_enough(self._config, claims, principal.role, principal.groups):
+            return None
         self._note_seen(principal.id, row.last_active_at)
         return principal
 

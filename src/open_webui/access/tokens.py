@@ -21,7 +21,7 @@ _PART = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d|w)")
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """What a verified token says. iat, exp: seconds since the epoch; exp is None for one that never ends. auth_method: how its
-    owner signed in.
+    owner signed in. mfa_verified: they showed a second factor at that.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     iat: int
     exp: int | None = None
     auth_method: str = "password"
+    mfa_verified: bool = False
 
 
 def parse_duration(text: str) -> int | None:
@@ -41,6 +42,11 @@ def parse_duration(text: str) -> int | None:
     if not parts or "".join(n + u for n, u in parts) != text:
         raise ValueError("must be a duration such as 30m, 12h, 7d or 4w, or -1 for no end")
     return max(1, int(sum(float(n) * _UNITS[u] for n, u in parts)))
+
+
+def new_jti() -> str:
+    """The id of a token that is yet to be made."""
+    return secrets.token_hex(16)
 
 
 def secret_key(settings: Settings) -> str:
@@ -89,20 +95,28 @@ class Tokens:
         self._key = key.encode()
 
     def issue(
-        self, user_id: str, stamp: str, lifetime: int | None, auth_method: str = "password"
+        self,
+        user_id: str,
+        stamp: str,
+        lifetime: int | None,
+        auth_method: str = "password",
+        *,
+        mfa_verified: bool = False,
+        jti: str | None = None,
     ) -> tuple[str, Claims]:
-        """A new token and its claims. lifetime: seconds, None for no end."""
+        """A new token and its claims. lifetime: seconds, None for no end. jti: its id, where one was chosen before."""
         at = int(time.time())
         claims = Claims(
             id=user_id,
-            jti=secrets.token_hex(16),
+            jti=jti or new_jti(),
             session_stamp=stamp,
             iat=at,
             exp=None if lifetime is None else at + lifetime,
             auth_method=auth_method,
+            mfa_verified=mfa_verified,
         )
         payload = {k: v for k, v in msgspec.structs.asdict(claims).items() if v is not None}
-        payload |= {"typ": "session", "auth_time": at, "mfa_verified": False}
+        payload |= {"typ": "session", "auth_time": at}
         return jwt.sign(payload, self._key), claims
 
     def renewed(self, token: str, stamp: str) -> tuple[str, Claims] | None:
@@ -112,7 +126,7 @@ class Tokens:
         payload = jwt.verify(token, self._key)
         if payload is None or self.verify(token) is None:
             return None
-        fresh = jwt.sign({**payload, "session_stamp": stamp, "jti": secrets.token_hex(16)}, self._key)
+        fresh = jwt.sign({**payload, "session_stamp": stamp, "jti": new_jti()}, self._key)
         claims = self.verify(fresh)
         return None if claims is None else (fresh, claims)
 

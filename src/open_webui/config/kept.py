@@ -54,11 +54,6 @@ TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
         "audio.tts.split_on": "punctuation",
         "audio.tts.voice": "alloy",
     },
-    "a second factor at sign-in": {
-        "auth.mfa.allow_oauth_bypass": False,
-        "auth.mfa.allow_trusted_header_bypass": False,
-        "auth.mfa.enable": False,
-    },
     "automations": {
         "automations.auth_token_expires_in": "1h",
     },
@@ -146,7 +141,6 @@ SECRET: Final = ("api_key", "api_auth")
 # one on is told so.
 SWITCHES: Final = frozenset(
     {
-        "auth.mfa.enable",
         "channels.encryption.enable",
         "chat.context_compaction.enable",
         "chat.tool_permissions.enable",

@@ -29,6 +29,7 @@ from open_webui.models.document_tables import (
     knowledge_file,
 )
 from open_webui.models.evaluation_tables import feedback, feedback_snapshot
+from open_webui.models.factor_tables import factor, recovery_code, sign_in_challenge
 from open_webui.models.identity_tables import directory_group, directory_user, identity, provider_session, sign_in
 from open_webui.models.key_tables import api_key, session
 from open_webui.models.memory_tables import memory
@@ -44,9 +45,10 @@ __all__ = [
     "api_key", "app", "automation", "automation_run", "calendar", "calendar_event", "calendar_event_attendee",
     "channel", "channel_app", "channel_file", "channel_member", "channel_message", "channel_reaction",
     "channel_webhook", "chunk", "directory_group", "directory_user", "document", "document_vectors", "embedding_model",
-    "event_webhook", "feedback", "feedback_snapshot", "function", "identity", "knowledge", "knowledge_directory",
+    "event_webhook", "factor", "feedback", "feedback_snapshot", "function", "identity", "knowledge", "knowledge_directory",
     "knowledge_file", "memory", "note", "note_chat", "note_update", "notification_target", "pinned_note", "prompt",
-    "provider_session", "session", "sign_in", "skill", "skill_file", "tool", "user_valves", "version",
+    "provider_session", "recovery_code", "session", "sign_in", "sign_in_challenge", "skill", "skill_file", "tool",
+    "user_valves", "version",
 ]  # fmt: skip
 
 config = sa.Table(

@@ -122,7 +122,9 @@ class Person:
             stored = found[0].text("password", 1_000)
             self.password_hash = stored if stored and _is_safe(stored) else None
             if (found[0].raw("mfa") or "null").strip() not in {"null", "{}", "[]"}:
-                row.mended.append("its second factor stays there, encrypted")
+                row.mended.append(
+                    "its second factor stays there, encrypted: it sets up another one where ENABLE_MFA asks for one"
+                )
         if self.password_hash is None:
             row.mended.append("it has no password that can be checked here: set one with `oui-backend users password`")
 

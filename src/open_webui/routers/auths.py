@@ -10,9 +10,9 @@ from open_webui.access.permissions import tree
 from open_webui.access.policy import ADMIN, OPTIONAL, PENDING, PUBLIC, USER
 from open_webui.access.trusted_headers import said, trusted_headers
 from open_webui.deps import AppState, Caller
-from open_webui.errors import Forbidden, Unauthenticated
+from open_webui.errors import Forbidden
 from open_webui.internal.forwarded import may_be_rebound
-from open_webui.routers.sessions import base_url, flags, image_url, session_reply, with_cookie
+from open_webui.routers.sessions import asking, base_url, flags, image_url, session_reply, with_cookie
 from open_webui.routing import TOKEN_COOKIE, Json, address_of, allow, credential, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.auths import (
@@ -44,9 +44,8 @@ async def session(
 ) -> "Annotated[Response, Shape(replies.people.SessionInfo)]":
     """Who the caller is, and the cookie anew with the same token."""
     token, _ = credential(request)
-    claims = state.tokens.verify(token) if token else None
-    if token is None or claims is None:
-        raise Unauthenticated
+    claims = asking(request, state)
+    assert token is not None, "it was read"
     user = await accounts.get(state, caller.id)
     info = SessionInfo(
         status_emoji=user.status_emoji,
@@ -71,7 +70,7 @@ async def session(
 @allow(PUBLIC)
 async def sign_up(
     form: SignUp, request: Request, state: AppState
-) -> "Annotated[Response, Shape(replies.people.SessionUser)]":
+) -> "Annotated[Response, Shape(replies.people.SessionUser), Shape(replies.people.MfaChallenge)]":
     """Makes an account, and signs in with it."""
     if trusted_headers(state.settings) is not None:
         raise Forbidden(by_proxy.BY_PROXY, status=403)
@@ -84,7 +83,7 @@ async def sign_up(
 @allow(PUBLIC)
 async def sign_in(
     form: SignIn, request: Request, state: AppState
-) -> "Annotated[Response, Shape(replies.people.SessionUser)]":
+) -> "Annotated[Response, Shape(replies.people.SessionUser), Shape(replies.people.MfaChallenge)]":
     """Signs in with an e-mail address and a password; where a proxy says who asks, by its word, whatever the form has."""
     trusted = trusted_headers(state.settings)
     if trusted is not None:
@@ -156,7 +155,7 @@ async def update_password(
 
     All sessions end; the page that asked goes on with a fresh cookie.
     """
-    fresh = await accounts.change_password(state, caller.id, form)
+    fresh = await accounts.change_password(state, caller.id, form, asking(request, state))
     return with_cookie(Json(True), request, state, fresh.token, fresh.claims)
 
 
@@ -181,13 +180,6 @@ async def delete_api_key(state: AppState, caller: Caller) -> bool:
     return await accounts.delete_key(state, caller.id)
 
 
-@router.get("/mfa/status")
-@allow(SESSION)
-async def mfa_status() -> "Annotated[dict[str, Any], Shape(replies.people.MfaStatus)]":
-    """There is no second factor yet."""
-    return {"enabled": False, "required": False, "recovery_codes_remaining": 0}
-
-
 @router.get("/admin/details")
 @allow(PENDING)
 async def admin_details(state: AppState) -> "Annotated[dict[str, str], Shape(replies.people.AdminContact)]":
@@ -210,10 +202,14 @@ async def read_admin_config(
 @router.post("/admin/config")
 @allow(ADMIN)
 async def write_admin_config(
-    form: AdminConfig, state: AppState
+    form: AdminConfig, request: Request, state: AppState
 ) -> (
     "Annotated[dict[str, Any], Shape(replies.settings.shown('SavedConfig', admin_config.SETTINGS, admin_config.SAVED))]"
 ):
-    """Changes general settings; what is left out stays."""
+    """Changes general settings; what is left out stays. sessions_revoked: the session that asked has ended with it, since its
+    owner must have a second factor now.
+    """
     await state.save_config(admin_config.changes(form))
-    return admin_config.wire(state.config) | dict(admin_config.SAVED)
+    token, _ = credential(request)
+    ended = token is not None and await state.identify(token) is None
+    return admin_config.wire(state.config) | dict(admin_config.SAVED) | {"sessions_revoked": ended}

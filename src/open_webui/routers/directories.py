@@ -23,7 +23,7 @@ SESSION = msgspec.structs.replace(PENDING, session_only=True)
 @allow(PUBLIC)
 async def sign_in(
     form: LdapSignIn, request: Request, state: AppState
-) -> "Annotated[Response, Shape(replies.people.SessionUser)]":
+) -> "Annotated[Response, Shape(replies.people.SessionUser), Shape(replies.people.MfaChallenge)]":
     """Signs in with the name and the password that one has in a directory."""
     return await session_reply(request, state, await ldap.sign_in(state, form, address_of(request)))
 

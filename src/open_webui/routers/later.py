@@ -26,7 +26,6 @@ class Empty(msgspec.Struct, frozen=True):
 # The beginnings of addresses that the wire has and this server has not, and what stands in the sentence about each.
 ABSENT: Final[tuple[tuple[str, str], ...]] = (
     ("/api/v1/audio", "Speech is"),
-    ("/api/v1/auths/mfa", "A second factor at sign-in is"),
     ("/api/v1/images", "Making pictures is"),
 )
 NOTHING: Final = "There is nothing at this address of the server."

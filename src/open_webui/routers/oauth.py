@@ -10,13 +10,14 @@ from open_webui.access.policy import OPTIONAL, PUBLIC
 from open_webui.deps import AppState, OptionalCaller
 from open_webui.errors import NotFound, OuiError
 from open_webui.internal.oauth import SignInFailed
-from open_webui.routers.sessions import base_url, flags, session_reply, with_cookie
+from open_webui.routers.sessions import base_url, flags, session_reply, with_challenge, with_cookie
 from open_webui.routing import TOKEN_COOKIE, Json, address_of, allow, new_router
 from open_webui.schemas import replies
 from open_webui.schemas.oauth import TokenExchange
 from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.services.oauth import logout
 from open_webui.services.oauth.sign_in import FLOW_SECONDS, Begun
+from open_webui.services.signing_in import Challenged
 from open_webui.state import State
 
 router = new_router(tag="auths")
@@ -58,8 +59,14 @@ async def callback(
     except OuiError as error:
         return _without(name, _failed(error, request, state), request, state)
     page = PAGE if state.settings.frontend_build_dir is not None else "/"
+    signed_in = finished.signed_in
+    if isinstance(signed_in, Challenged):
+        # The page there asks for the second factor, and then goes on to where the person wanted to.
+        wanted = {"redirect": finished.back} if finished.back else {}
+        there = RedirectResponse(f"{page}?{urlencode({'mfa': '1'} | wanted)}", status_code=302)
+        return _without(name, with_challenge(there, request, state, signed_in), request, state)
     response: Response = RedirectResponse(finished.back or page, status_code=302)
-    if (signed_in := finished.signed_in) is not None:
+    if signed_in is not None:
         response = with_cookie(response, request, state, signed_in.token, signed_in.claims)
         if state.settings.frontend_build_dir is not None:
             response.set_cookie(TOKEN_COOKIE, signed_in.token, max_age=HANDED_SECONDS, **_flags(request, state, PAGE))
@@ -78,7 +85,7 @@ async def old_callback(provider: str, request: Request) -> "Annotated[Response, 
 @allow(PUBLIC)
 async def exchange(
     provider: str, form: TokenExchange, request: Request, state: AppState
-) -> "Annotated[Response, Shape(replies.people.SessionUser)]":
+) -> "Annotated[Response, Shape(replies.people.SessionUser), Shape(replies.people.MfaChallenge)]":
     """A session for a program that has a provider's token which was given to this server's client."""
     signed_in = await state.provider_sign_in.exchange(provider, form.token, address_of(request))
     return await session_reply(request, state, signed_in)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from open_webui.constants import MAX_EMAIL, MAX_NAME, MAX_PASSWORD
+from open_webui.constants import MAX_EMAIL, MAX_ID, MAX_NAME, MAX_PASSWORD
 from open_webui.principal import Role
 from open_webui.utils.pictures import MAX_DATA_URL
 
@@ -102,6 +102,32 @@ class UpdatePassword(Form):
     keep_api_keys: bool = False
 
 
+ChallengeToken = Annotated[str, StringConstraints(min_length=20, max_length=160)]
+Code = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class MfaChallenge(Form):
+    challenge_token: ChallengeToken
+
+
+class MfaFactor(Form):
+    """recovery: the code is a recovery code."""
+
+    code: Code
+    recovery: bool = False
+
+
+class MfaVerify(MfaFactor):
+    challenge_token: ChallengeToken
+
+
+class MfaRecovery(Form):
+    """reset_token: a recovery code."""
+
+    challenge_token: ChallengeToken
+    reset_token: ChallengeToken
+
+
 class UpdateProfile(Form):
     profile_image_url: Picture
     name: Name
@@ -146,6 +172,11 @@ class AdminConfig(BaseModel):
     ENABLE_MFA: bool = False
     MFA_ALLOW_OAUTH_BYPASS: bool = False
     MFA_ALLOW_TRUSTED_HEADER_BYPASS: bool = False
+    # Ours.
+    MFA_REQUIRED_ROLES: list[Role] = []
+    MFA_REQUIRED_GROUPS: Annotated[
+        list[Annotated[str, StringConstraints(max_length=MAX_ID)]], Field(max_length=1_000)
+    ] = []
     AUTOMATION_MAX_COUNT: Count = None
     AUTOMATION_MIN_INTERVAL: Count = None
     ENABLE_AUTOMATIONS: bool = True
@@ -187,3 +218,9 @@ class SessionInfo(Session, frozen=True, kw_only=True):
     bio: str | None
     gender: str | None
     date_of_birth: str | None
+
+
+class Enrolled(Session, frozen=True, kw_only=True):
+    """recovery_codes: shown this once."""
+
+    recovery_codes: list[str]

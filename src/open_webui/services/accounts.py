@@ -25,6 +25,7 @@ from open_webui.schemas.users import UpdateUser
 from open_webui.services import intake, staging
 from open_webui.services.deps import AccountDeps, Deps
 from open_webui.services.files import PICTURE_BAD, check_picture
+from open_webui.services.signing_in import LIFETIME, Admitted, SignedIn, admit, lifetime
 from open_webui.utils import addresses
 from open_webui.utils.data_urls import LEAST
 from open_webui.utils.emails import is_email
@@ -33,8 +34,6 @@ from open_webui.utils.pictures import from_data_url
 log = get_logger(__name__)
 SIGNUP = "ui.enable_signup"
 DEFAULT_ROLE = "ui.default_user_role"
-LIFETIME = "auth.jwt_expiry"
-FOUR_WEEKS = 28 * 86_400
 _GRAVATAR = re.compile(r"https://(www\.|secure\.)?gravatar\.com/avatar/[0-9a-f]{32,64}(\?[\w=&%.-]{0,200})?")
 # Where a profile shows the picture from; a page that posts it back means "as it is".
 _OWN_IMAGE = re.compile(r"(https?://[^/]+)?/api/v1/users/[^/]+/profile/image(\?.*)?")
@@ -53,21 +52,10 @@ SIGNUP_OFF = "Signing up is switched off on this server. An administrator can ad
 KEYS_OFF = "You may not create an API key on this server. An administrator can allow it."
 
 
-class SignedIn:
-    """A fresh session: the person and the token."""
-
-    __slots__ = ("claims", "token", "user")
-
-    def __init__(self, user: User, token: str, claims: Claims) -> None:
-        self.user = user
-        self.token = token
-        self.claims = claims
-
-
 # Signing up and in
 
 
-async def sign_up(deps: Deps, form: SignUp, address: str, *, may_be_first: bool = True) -> SignedIn:
+async def sign_up(deps: Deps, form: SignUp, address: str, *, may_be_first: bool = True) -> Admitted:
     """The first account of all becomes the admin and switches sign-up off; later ones get the default role.
 
     may_be_first: whether the request can't be one that a page of another site makes; see `forwarded.may_be_rebound`.
@@ -88,7 +76,7 @@ async def sign_up(deps: Deps, form: SignUp, address: str, *, may_be_first: bool 
             values["role"] = await _later_role(deps, unit)
         stamp = await insert(unit, values, password_hash, own=own)
         await join_default_group(deps, unit, values["id"])
-    return await open_session(deps, values["id"], stamp)
+        return await admit(deps, unit, values["id"], stamp)
 
 
 async def close_sign_up(deps: AccountDeps, unit: UnitOfWork) -> None:
@@ -150,7 +138,8 @@ async def join_default_group(deps: AccountDeps, unit: UnitOfWork, user_id: str) 
 async def add(deps: Deps, actor: Principal, form: AddUser) -> SignedIn:
     """An account made by an admin, signed in."""
     user_id, stamp = await create(deps, actor, form)
-    return await open_session(deps, user_id, stamp)
+    token, claims = deps.tokens.issue(user_id, stamp, lifetime(deps))
+    return SignedIn(await get(deps, user_id), token, claims)
 
 
 async def create(deps: AccountDeps, actor: Principal, form: AddUser) -> tuple[str, str]:
@@ -196,7 +185,7 @@ async def ensure_admin(deps: AccountDeps) -> None:
         log.info("made the first admin from the environment", email=form.email)
 
 
-async def sign_in(deps: Deps, form: SignIn, address: str) -> SignedIn:
+async def sign_in(deps: Deps, form: SignIn, address: str) -> Admitted:
     """Takes as long for an unknown address as for a wrong password."""
     await deps.attempts.sign_in(address, form.email)
     async with deps.database.read() as connection:
@@ -210,22 +199,10 @@ async def sign_in(deps: Deps, form: SignIn, address: str) -> SignedIn:
     async with deps.database.write() as unit:
         if better is not None:
             await accounts.replace_hash(unit.connection, found.user_id, stored, better)
-        await users.touch(unit.connection, found.user_id)
-    return await open_session(deps, found.user_id, found.session_stamp)
-
-
-def lifetime(deps: Deps) -> int | None:
-    """Seconds that a new session lasts, None for no end."""
-    try:
-        return parse_duration(deps.config[LIFETIME])
-    except ValueError:
-        log.warning("the stored session lifetime can't be read; four weeks are used", value=deps.config[LIFETIME])
-        return FOUR_WEEKS
-
-
-async def open_session(deps: Deps, user_id: str, stamp: str) -> SignedIn:
-    token, claims = deps.tokens.issue(user_id, stamp, lifetime(deps))
-    return SignedIn(await get(deps, user_id), token, claims)
+        admitted = await admit(deps, unit, found.user_id, found.session_stamp)
+        if isinstance(admitted, SignedIn):
+            await users.touch(unit.connection, found.user_id)
+    return admitted
 
 
 async def sign_out(deps: Deps, token: str) -> Claims | None:
@@ -270,8 +247,8 @@ async def change(deps: Deps, user_id: str, values: Mapping[str, Any]) -> User:
     return user
 
 
-async def change_password(deps: Deps, user_id: str, form: UpdatePassword) -> SignedIn:
-    """Ends all sessions of the account and opens a new one for who asked."""
+async def change_password(deps: Deps, user_id: str, form: UpdatePassword, asking: Claims) -> SignedIn:
+    """Ends all sessions of the account and opens a new one for who asked, which says of its beginning what the old one did."""
     await deps.attempts.change_password(user_id)
     async with deps.database.read() as connection:
         found = await accounts.credential_of(connection, user_id)
@@ -287,7 +264,10 @@ async def change_password(deps: Deps, user_id: str, form: UpdatePassword) -> Sig
     if stamp is None:
         # An administrator has set another one meanwhile.
         raise BadRequest(PASSWORD_WRONG)
-    return await open_session(deps, user_id, stamp)
+    token, claims = deps.tokens.issue(
+        user_id, stamp, lifetime(deps), asking.auth_method, mfa_verified=asking.mfa_verified
+    )
+    return SignedIn(await get(deps, user_id), token, claims)
 
 
 async def _hash(deps: AccountDeps, password: str) -> str:

@@ -44,16 +44,18 @@ SETTINGS: Final[Mapping[str, str]] = {
     "SKILL_PREVIEW_MAX_CHARS": "skills.preview_max_chars",
     "ENABLE_CHANNELS": "channels.enable",
     "CHANNEL_MODEL_RESPONSE_MODE": "channels.model_response_mode",
-    # Nothing reads these yet (config/kept.py).
     "ENABLE_MFA": "auth.mfa.enable",
     "MFA_ALLOW_OAUTH_BYPASS": "auth.mfa.allow_oauth_bypass",
     "MFA_ALLOW_TRUSTED_HEADER_BYPASS": "auth.mfa.allow_trusted_header_bypass",
+    "MFA_REQUIRED_ROLES": "auth.mfa.required_roles",
+    "MFA_REQUIRED_GROUPS": "auth.mfa.required_groups",
+    # Nothing reads this yet (config/kept.py).
     "ENABLE_ENCRYPTED_CHANNELS": "channels.encryption.enable",
     "ENABLE_APPS": "apps.enable",
     "ENABLE_NOTES": "notes.enable",
     "ENABLE_USER_WEBHOOKS": "ui.enable_user_webhooks",
 }
-# What is told when settings were changed, beside them.
+# What is told when settings were changed, beside them: whether the session that asked has ended with it.
 SAVED: Final[Mapping[str, Any]] = {"sessions_revoked": False}
 
 

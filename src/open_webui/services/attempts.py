@@ -33,6 +33,10 @@ PER_EXPORT = 3
 # Of ways back from a provider, for an address: an office behind one signs in in the morning. And of words on sign-outs.
 PER_RETURN = 300
 PER_LOGOUT = 600
+# Codes of second factors of one account from one address, right and wrong, so that strangers elsewhere keep nobody out: what is
+# wrong costs waiting besides (services/factors/proving.py). And steps of sign-ins, for an address.
+PER_FACTOR = 10
+PER_CHALLENGE = 300
 # What is counted, each with a key: a place, an account from a place, an account, an account's password, an account's index.
 _LIMITS: Final = {
     "place": PER_ADDRESS,
@@ -46,6 +50,8 @@ _LIMITS: Final = {
     "buttons": PER_BUTTONS,
     "returns": PER_RETURN,
     "logouts": PER_LOGOUT,
+    "factor": PER_FACTOR,
+    "challenges": PER_CHALLENGE,
 }
 
 
@@ -143,6 +149,14 @@ class SignInAttempts:
     async def hear_logout(self, address: str) -> None:
         """A provider, or who pretends to be one, says that somebody signed out."""
         await self._take(("logouts", household(address)))
+
+    async def try_factor(self, address: str, user_id: str) -> None:
+        """Somebody shows the code of a second factor, or a recovery code."""
+        await self._take(("factor", f"{household(address)} {user_id}"))
+
+    async def answer_challenge(self, address: str) -> None:
+        """Somebody goes on with a sign-in."""
+        await self._take(("challenges", household(address)))
 
     async def _take(self, *tries: tuple[str, str]) -> None:
         """Counts each kind and key in turn. What comes behind a refused one does not count."""

@@ -9,6 +9,8 @@ import msgspec
 _TABLE: Final = """
 POST   /api/v1/auths/signup                  auth.signup                     user
 POST   /api/v1/auths/signin                  auth.login                      user
+POST   /api/v1/auths/mfa/verify              auth.login                      user
+POST   /api/v1/auths/mfa/enroll/confirm      auth.login                      user
 POST   /api/v1/auths/signout                 auth.logout                     user
 POST   /api/v1/auths/update/password         auth.password_changed           user
 POST   /api/v1/auths/api_key                 auth.api_key.created            user
@@ -121,13 +123,16 @@ def _rows() -> dict[tuple[str, str], Row]:
 BY_ROUTE: Final = _rows()
 
 
-def happened(row: Row, parameters: dict[str, Any], reply: bytes) -> Happened:
-    """The event of a request that was answered. parameters: of its path."""
+def happened(row: Row, parameters: dict[str, Any], reply: bytes) -> Happened | None:
+    """The event of a request that was answered; None where nothing has happened yet. parameters: of its path."""
     value = None
     if len(reply) <= _LONGEST:
         with contextlib.suppress(msgspec.DecodeError, RecursionError):
             value = msgspec.json.decode(reply)
     value = value if isinstance(value, dict) else {}
+    if row.names[0] == "auth.login" and "challenge_token" in value:
+        # A second factor comes first.
+        return None
     subject = next(iter(parameters.values()), None)
     if subject is None or row.names[0].endswith(".created"):
         # What was made of another thing is the new one.

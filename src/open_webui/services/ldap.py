@@ -13,9 +13,9 @@ from open_webui.internal.ldap.client import LdapError
 from open_webui.internal.log import get_logger
 from open_webui.principal import Principal
 from open_webui.schemas.auths import LdapServerConfig, LdapSignIn
-from open_webui.services.accounts import SignedIn
 from open_webui.services.deps import Deps
 from open_webui.services.oauth import settling
+from open_webui.services.signing_in import Admitted
 from open_webui.utils.emails import is_email
 
 log = get_logger(__name__)
@@ -28,7 +28,7 @@ AWAY: Final = (
 NONE: Final = "Sign-in by LDAP is switched on, but no directory is set up. An administrator can do that."
 
 
-async def sign_in(deps: Deps, form: LdapSignIn, address: str) -> SignedIn:
+async def sign_in(deps: Deps, form: LdapSignIn, address: str) -> Admitted:
     """Raises BadRequest for a wrong name or password, alike; Unavailable where the directory can't be asked; Forbidden."""
     signed_in = await _settle(deps, form, address, None)
     assert signed_in is not None, "nothing is linked"
@@ -40,7 +40,7 @@ async def link(deps: Deps, form: LdapSignIn, address: str, caller: Principal) ->
     await _settle(deps, form, address, caller)
 
 
-async def _settle(deps: Deps, form: LdapSignIn, address: str, caller: Principal | None) -> SignedIn | None:
+async def _settle(deps: Deps, form: LdapSignIn, address: str, caller: Principal | None) -> Admitted | None:
     if not deps.config["ldap.enable"]:
         raise BadRequest(OFF)
     user = form.user.strip()

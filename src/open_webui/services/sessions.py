@@ -8,8 +8,8 @@ from open_webui.errors import BadRequest, NotFound, Unauthenticated
 from open_webui.models import accounts, provider_sessions, sessions, users
 from open_webui.models.sessions import NEVER, Session
 from open_webui.principal import Principal
-from open_webui.services.accounts import SignedIn
 from open_webui.services.deps import Deps
+from open_webui.services.signing_in import SignedIn
 
 GONE: Final = "There is no such session any more."
 Wire = dict[str, Any]

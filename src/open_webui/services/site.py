@@ -30,6 +30,7 @@ ABSENT: Final = (
 SWITCHED: Final = {
     "enable_api_keys": "auth.enable_api_keys",
     "enable_password_change_form": "ui.enable_password_change_form",
+    "enable_mfa": "auth.mfa.enable",
     "enable_direct_connections": "direct.enable",
     "enable_direct_integrations": "direct.integrations.enable",
     "enable_folders": "folders.enable",

@@ -12,9 +12,9 @@ from open_webui.internal.log import get_logger
 from open_webui.models import accounts as credentials
 from open_webui.models import identities
 from open_webui.principal import Principal
-from open_webui.services.accounts import SignedIn
 from open_webui.services.deps import Deps
 from open_webui.services.oauth import settling
+from open_webui.services.signing_in import Admitted
 
 log = get_logger(__name__)
 NOT_NAMED: Final = (
@@ -39,7 +39,7 @@ def warn(settings: Settings) -> None:
     log.info("proxies say who asks", header=name, proxies=settings.forwarded_allow_ips)
 
 
-async def sign_in(deps: Deps, said: Said | None, address: str) -> SignedIn:
+async def sign_in(deps: Deps, said: Said | None, address: str) -> Admitted:
     """Who the proxy says it is; an account is made where there is none. Raises BadRequest, Forbidden."""
     trusted = trusted_headers(deps.settings)
     if trusted is None or said is None or not said.email:

@@ -379,9 +379,11 @@ class Sockets:
             raise
 
     async def _take_over(self, session: SocketSession) -> None:
-        before = session.principal
-        current = await self._current(session.sid)
-        if current is not None and (current.principal.role, current.principal.stamp) != (before.role, before.stamp):
+        before, current = session.principal, await self._current(session.sid)
+        if current is None:
+            # Its owner must have a second factor now.
+            self.server.start_background_task(self._end, session.sid)
+        elif (current.principal.role, current.principal.stamp) != (before.role, before.stamp):
             # What is more than groups and permissions ends the socket: the sweep sees it by what the socket had.
             session.principal = before
 

@@ -3,6 +3,7 @@
 from typing import Final, Protocol
 from urllib.parse import quote
 
+from open_webui.access.second_factor import DELEGATED
 from open_webui.access.tokens import Tokens
 from open_webui.env import Settings
 from open_webui.errors import BadRequest
@@ -41,7 +42,7 @@ def headers_for(
         out["authorization"] = f"Bearer {server.key}"
     elif server.auth == "session" and asked is not None:
         # A fresh one that ends soon, and with the session: the page's own would open the account for weeks.
-        token, _ = deps.tokens.issue(asked.principal.id, asked.principal.stamp, token_seconds)
+        token, _ = deps.tokens.issue(asked.principal.id, asked.principal.stamp, token_seconds, DELEGATED)
         out["authorization"] = f"Bearer {token}"
     elif server.auth == "system_oauth" and asked is not None:
         kind = "terminal" if server.kind == "terminal" else "tool"

@@ -330,6 +330,8 @@ def test_all_tables_have_a_place() -> None:
         "blob": "the files' bytes", "credential": "as auth",
         "session": "sessions stay here",
         "identity": "in the people", "provider_session": "sessions stay here", "sign_in": "what somebody tried",
+        "factor": "sealed with this server's secret", "recovery_code": "with the factors",
+        "sign_in_challenge": "sessions stay here",
         "directory_user": "the directory says it anew", "directory_group": "the directory says it anew",
     }  # fmt: skip
     from open_webui.models import tables

@@ -71,7 +71,7 @@ async def test_a_file_of_open_webui_is_taken_and_given_back(admin: Actor) -> Non
 
 async def test_what_is_not_taken_is_named_with_the_reason(admin: Actor) -> None:
     given = {
-        "oauth": {"client_idea": "canary"}, "auth.mfa.enable": True, "x": {"y": 1, "z": {}},
+        "oauth": {"client_idea": "canary"}, "chat.tool_permissions.enable": True, "x": {"y": 1, "z": {}},
         "subagents": {"background_enabled": True, "max_async": 3}, "channels.encryption.enable": False,
         "chat.tool_search.enable": True,
     }  # fmt: skip
@@ -79,18 +79,20 @@ async def test_what_is_not_taken_is_named_with_the_reason(admin: Actor) -> None:
     assert reply.status_code == 200
     refused = reply.json()["refused"]
     assert sorted(refused) == [
-        "auth.mfa.enable",
+        "chat.tool_permissions.enable",
         "chat.tool_search.enable",
         "oauth.client_idea",
         "x.y",
         "x.z",
     ]
     assert "no such setting" in refused["oauth.client_idea"]
-    assert "can't be switched on" in refused["auth.mfa.enable"]
+    assert "can't be switched on" in refused["chat.tool_permissions.enable"]
     assert "no such setting" in refused["x.y"]
     assert "canary" not in reply.text
     shown = (await admin.client.get(EXPORT)).json()
-    shown = [shown[name] for name in ("auth.mfa.enable", "subagents.background_enabled", "subagents.max_async")]
+    shown = [
+        shown[name] for name in ("chat.tool_permissions.enable", "subagents.background_enabled", "subagents.max_async")
+    ]
     assert shown == [False, True, 3]
 
 
@@ -123,8 +125,10 @@ async def test_the_general_page_keeps_what_is_to_come(live: Live, admin: Actor) 
     assert (await admin.client.get(GENERAL)).json() == given | {"AUTOMATION_MAX_COUNT": "5"}
     for bad in ({"SKILL_PREVIEW_MAX_CHARS": 0}, {"ENABLE_NOTES": "perhaps"}, {"AUTOMATION_MAX_COUNT": "9" * 30}):
         assert (await admin.client.post(GENERAL, json=given | bad)).status_code == 422, bad
-    reply = await admin.client.post(GENERAL, json=given | {"ENABLE_MFA": True, "RESPONSE_WATERMARK": "W"})
-    assert (reply.status_code, "second factor" in reply.json()["detail"]) == (400, True)
+    reply = await admin.client.post(
+        GENERAL, json=given | {"ENABLE_ENCRYPTED_CHANNELS": True, "RESPONSE_WATERMARK": "W"}
+    )
+    assert (reply.status_code, "ncrypted channels" in reply.json()["detail"]) == (400, True)
     assert (await admin.client.get(GENERAL)).json()["RESPONSE_WATERMARK"] == ""
 
 

@@ -29,6 +29,7 @@ OPEN_FEATURES = {
 FEATURES = OPEN_FEATURES | {
     "enable_api_keys", "enable_password_change_form", "enable_version_update_check", "enable_pyodide_file_persistence",
     "enable_public_active_users_count", "enable_easter_eggs", "enable_direct_connections",
+    "enable_mfa",
     "enable_direct_integrations", "enable_plugins", "enable_tools", "enable_functions", "enable_tool_servers",
     "enable_terminal_servers", "enable_folders", "folder_max_file_count", "enable_channels",
     "enable_encrypted_channels", "enable_apps", "enable_calendar", "enable_automations", "enable_notes",
@@ -292,7 +293,7 @@ async def test_what_comes_later_can_not_be_made(admin: Actor) -> None:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/api/v1/auths/mfa/status", "A second factor at sign-in is not part of this server yet."),
+        ("/api/v1/images/generations", "Making pictures is not part of this server yet."),
         ("/api/v1/imagesy", None),
         ("/api/v1/auths", None),
         ("/scim", None),

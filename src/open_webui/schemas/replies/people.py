@@ -25,6 +25,35 @@ class SessionUser(TypedDict):
     permissions: NotRequired[Object | None]
 
 
+class MfaChallenge(TypedDict):
+    """next_step: verify, enroll or recover."""
+
+    next_step: str
+    challenge_token: str
+    expires_in: int
+
+
+class MfaSetup(TypedDict):
+    """qr_code: a picture, as a data: URL."""
+
+    manual_key: str
+    qr_code: str
+
+
+class MfaRecoveryCodes(TypedDict):
+    recovery_codes: list[str]
+
+
+class MfaReset(TypedDict):
+    """removed: there was one."""
+
+    removed: bool
+
+
+class MfaEnrollment(SessionUser):
+    recovery_codes: list[str]
+
+
 class SessionInfo(SessionUser, Status):
     bio: NotRequired[str | None]
     gender: NotRequired[str | None]

@@ -10,21 +10,22 @@ from open_webui.access.oauth.exchange import Brought
 from open_webui.access.oauth.providers import Provider
 from open_webui.access.oauth.read_claims import digest, shown
 from open_webui.access.oauth.rules import Facts, Verdict
+from open_webui.access.tokens import new_jti
 from open_webui.errors import BadRequest, Forbidden
 from open_webui.internal.db import UnitOfWork
 from open_webui.internal.log import get_logger
 from open_webui.models import accounts as credentials
 from open_webui.models import files, group_members, groups, identities, provider_sessions, sign_ins, users
-from open_webui.models.base import new_id
+from open_webui.models.base import new_id, now
 from open_webui.models.files import NewFile
 from open_webui.models.provider_sessions import NEVER, ProviderSession
 from open_webui.models.users import DEFAULT_IMAGE
 from open_webui.principal import Principal
 from open_webui.services import accounts
-from open_webui.services.accounts import SignedIn
 from open_webui.services.deps import Deps
 from open_webui.services.files import check_picture
 from open_webui.services.oauth import pictures
+from open_webui.services.signing_in import Admitted, admit, lifetime
 from open_webui.utils.addresses import address
 
 log = get_logger(__name__)
@@ -37,15 +38,15 @@ class _Overtaken(Exception):
 
 
 class _Settled(msgspec.Struct, kw_only=True):
-    """verdict: what was decided. session: what the person has now; None where it was refused or linked."""
+    """verdict: what was decided. admitted: what the person has now; None where it was refused or linked."""
 
     verdict: Verdict
     user_id: str = ""
-    session: tuple[str, Any] | None = None
+    admitted: Admitted | None = None
 
 
-async def settle(deps: Deps, provider: Provider, brought: Brought, caller: Principal | None) -> SignedIn | None:
-    """The session of who signed in; None where an identity was linked to the caller's account.
+async def settle(deps: Deps, provider: Provider, brought: Brought, caller: Principal | None) -> Admitted | None:
+    """What who signed in gets; None where an identity was linked to the caller's account.
 
     Raises Forbidden with the reason. Whatever comes of it is noted for administrators.
     """
@@ -67,10 +68,7 @@ async def settle(deps: Deps, provider: Provider, brought: Brought, caller: Princ
         )
         if verdict.action == "refuse":
             raise Forbidden(verdict.reason, status=403)
-        if settled.session is None:
-            return None
-        token, token_claims = settled.session
-        return SignedIn(await accounts.get(deps, settled.user_id), token, token_claims)
+        return settled.admitted
     raise BadRequest("Somebody else changed this account at the same moment. Sign in again.")
 
 
@@ -152,7 +150,7 @@ async def _carry_out(
     if verdict.action == "link":
         return
     await _join_and_leave(deps, unit, user_id, verdict)
-    settled.session = await _session(deps, unit, provider, brought, user_id, verdict)
+    settled.admitted = await _session(deps, unit, provider, brought, user_id, verdict)
     unit.after_commit(partial(deps.identifier.forget, user_id))
 
 
@@ -237,32 +235,33 @@ async def _join_and_leave(deps: Deps, unit: UnitOfWork, user_id: str, verdict: V
 
 async def _session(
     deps: Deps, unit: UnitOfWork, provider: Provider, brought: Brought, user_id: str, verdict: Verdict
-) -> tuple[str, Any]:
-    """A token, and the row by which the provider can end it."""
+) -> Admitted:
+    """A token, or the way to one, and the row by which the provider can end it."""
     credential = await credentials.credential_of(unit.connection, user_id)
     known = await identities.find(unit.connection, provider.id, verdict.subject)
     assert credential is not None, "the account was made or found before"
     assert known is not None, "and so was the identity"
-    token, claims = deps.tokens.issue(user_id, credential.session_stamp, accounts.lifetime(deps), provider.auth_method)
+    jti, at, seconds = new_jti(), now(), lifetime(deps)
+    admitted = await admit(deps, unit, user_id, credential.session_stamp, provider.auth_method, jti)
     tokens = {
         "id_token": brought.id_token,
         "access_token": brought.access_token,
         "refresh_token": brought.refresh_token,
-        "expires_at": None if brought.expires_in is None else claims.iat + brought.expires_in,
+        "expires_at": None if brought.expires_in is None else at + brought.expires_in,
     }
     session = ProviderSession(
-        jti=claims.jti,
+        jti=jti,
         user_id=user_id,
         identity_id=known.id,
         provider=provider.id,
         sid=brought.sid,
         sealed=deps.sealer.seal(msgspec.json.encode(tokens).decode(), user_id) if any(tokens.values()) else "",
-        expires_at=NEVER if claims.exp is None else claims.exp,
-        created_at=claims.iat,
-        updated_at=claims.iat,
+        expires_at=NEVER if seconds is None else at + seconds,
+        created_at=at,
+        updated_at=at,
     )
     await provider_sessions.add(unit.connection, session)
-    return token, claims
+    return admitted
 
 
 async def _note(unit: UnitOfWork, provider: Provider, claims: dict[str, Any], settled: _Settled) -> None:

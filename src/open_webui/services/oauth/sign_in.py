@@ -18,9 +18,9 @@ from open_webui.internal.log import get_logger
 from open_webui.internal.oauth import FORM, SignInFailed, identified, is_on, post
 from open_webui.models import accounts as credentials
 from open_webui.principal import Principal
-from open_webui.services.accounts import SignedIn
 from open_webui.services.deps import Deps
 from open_webui.services.oauth import settling
+from open_webui.services.signing_in import Admitted
 
 log = get_logger(__name__)
 # Whom a sign-in under way is sealed for, and how many seconds it may take.
@@ -47,7 +47,7 @@ class Begun(msgspec.Struct, frozen=True):
 class Finished(msgspec.Struct, frozen=True):
     """signed_in: None where an identity was linked. back: where the person goes on, a path of ours; "" where nothing was said."""
 
-    signed_in: SignedIn | None
+    signed_in: Admitted | None
     back: str
 
 
@@ -132,7 +132,7 @@ class ProviderSignIn:
             raise Forbidden(WRONG_PERSON, status=403)
         return caller
 
-    async def exchange(self, provider_id: str, token: str, address: str) -> SignedIn:
+    async def exchange(self, provider_id: str, token: str, address: str) -> Admitted:
         """A session for who has a token that this provider gave to our client. Raises SignInFailed, Forbidden, NotFound."""
         chosen = provider(self._deps.config, provider_id)
         if chosen.kind != "openid" or not self._deps.config["oauth.token_exchange.enable"]:

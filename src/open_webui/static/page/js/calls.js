@@ -154,6 +154,20 @@ export const apiKeys = {
   revoke: (key) => remove(`/api/v1/auths/keys/${id(key)}`),
 };
 
+// Second factors. The first four go on with a sign-in: a refusal says nothing about the session.
+const goOn = (path, form) => post(`/api/v1/auths/mfa/${path}`, form, { probe: false });
+export const factors = {
+  challenge: () => goOn('challenge'),
+  verify: (token, code, recovery) => goOn('verify', { challenge_token: token, code, recovery }),
+  start: (token) => goOn('enroll/start', { challenge_token: token }),
+  confirm: (token, code) => goOn('enroll/confirm', { challenge_token: token, code }),
+  recover: (token, code) => goOn('recover', { challenge_token: token, reset_token: code }),
+  status: () => get('/api/v1/auths/mfa/status'),
+  replace: (code, recovery) => post('/api/v1/auths/mfa/replace', { code, recovery }),
+  newCodes: (code, recovery) => post('/api/v1/auths/mfa/recovery/codes', { code, recovery }),
+  removeOf: (user) => post(`/api/v1/users/${id(user)}/mfa/reset`),
+};
+
 // Where one is signed in.
 export const sessions = {
   all: () => get('/api/v1/auths/sessions'),

@@ -55,8 +55,10 @@ async function enter(session) {
     return;
   }
   if (!session) {
-    const { showSignIn } = await part(import('./views/auth.js'));
-    showSignIn(root, state.config, signedIn);
+    const { showSignIn, showStep } = await part(import('./views/auth.js'));
+    const wanted = takeStep();
+    if (wanted) await showStep(root, state.config, async (given) => { history.replaceState(null, '', wanted); await signedIn(given); });
+    else showSignIn(root, state.config, signedIn);
     return;
   }
   if (session.role === 'pending') {
@@ -65,6 +67,15 @@ async function enter(session) {
     return;
   }
   showApp();
+}
+
+// Who comes back from another site has a step to do first, and goes on to a path of this server then; null for nobody.
+function takeStep() {
+  const given = new URLSearchParams(location.search);
+  if (location.pathname !== '/' || !given.has('mfa')) return null;
+  history.replaceState(null, '', '/');
+  const wanted = given.get('redirect') ?? '/';
+  return /^\/(?![/\\])/.test(wanted) ? wanted : '/';
 }
 
 async function signedIn(session) {

@@ -4,12 +4,13 @@ import { apiKeys } from '../calls.js';
 import { button, clear, confirmDialog, copyWithTick, failed, h, iconButton, toast } from '../dom.js';
 import { set, state } from '../state.js';
 import { providerName } from './auth.js';
+import { factorSection } from './own-factor.js';
 import { labelled, mayHoldKeys, section, submit } from './settings.js';
 
 const SIDE = 256;
 
 export async function accountTab() {
-  return [section('Profile', null, profile()), state.config.features?.enable_password_change_form !== false && password(), await otherSites(), mayHoldKeys() && (await keys())].filter(Boolean);
+  return [section('Profile', null, profile()), state.config.features?.enable_password_change_form !== false && password(), state.config.features?.enable_mfa === true && (await factorSection()), await otherSites(), mayHoldKeys() && (await keys())].filter(Boolean);
 }
 
 function profile() {

@@ -1,6 +1,8 @@
 // Sign in, sign up, the first account, and the waiting room of people an admin has not let in yet.
 import * as api from '../api.js';
+import { factors } from '../calls.js';
 import { clear, freshId, h, logo } from '../dom.js';
+import { goOn } from './factor.js';
 
 function field(label, props) {
   const id = freshId('field');
@@ -32,11 +34,28 @@ function card(name, title, lead, ...content) {
   return h('main.auth', { id: 'main', tabindex: -1 }, h('section.auth-card', {}, h('div.brand', {}, logo(), h('span', {}, name)), h('h1', {}, title), lead && h('p.lead', {}, lead), content));
 }
 
+// What a sign-in was answered: a session, or a step before it.
+function answered(root, config, done, reply) {
+  if (!reply.challenge_token) return done(reply);
+  const back = () => showSignIn(root, config, done);
+  const show = (title, lead, ...content) => clear(root, card(config.name, title, lead, ...content));
+  return goOn(reply, { show, done, back, backText: 'Back to sign in' });
+}
+
+// Somebody comes back from another site, which has left a step to do.
+export async function showStep(root, config, done) {
+  try {
+    await answered(root, config, done, await factors.challenge());
+  } catch (error) {
+    showSignIn(root, config, done, { failed: error.message });
+  }
+}
+
 // Where a proxy says who asks there is no form: the server is asked whom it names.
 async function showProxy(root, config, done) {
   clear(root, card(config.name, 'Signing in', null, h('p', { role: 'status' }, 'The server asks its proxy who you are.')));
   try {
-    done(await api.auth.signIn('', ''));
+    await answered(root, config, done, await api.auth.signIn('', ''));
   } catch (error) {
     const again = h('button.button', { type: 'button', 'data-kind': 'primary', onclick: () => showProxy(root, config, done) }, 'Try again');
     clear(root, card(config.name, 'You are not signed in', null, h('p.form-problem', { role: 'alert' }, error.message), h('div.form', {}, again)));
@@ -44,13 +63,12 @@ async function showProxy(root, config, done) {
 }
 
 // Shows the form; `done(session)` gets the session the server answered with. directory: the form for a name in a directory.
-export function showSignIn(root, config, done, { signUp = Boolean(config.onboarding), directory = Boolean(config.features?.enable_ldap) && !signUp, reason = 'Sign in to go on with your chats.' } = {}) {
+export function showSignIn(root, config, done, { signUp = Boolean(config.onboarding), directory = Boolean(config.features?.enable_ldap) && !signUp, reason = 'Sign in to go on with your chats.', failed = takeProblem() } = {}) {
   if (config.features?.auth_trusted_header) {
     showProxy(root, config, done);
     return;
   }
   const first = Boolean(config.onboarding);
-  const failed = takeProblem();
   const problem = h('p.form-problem', { role: 'alert', hidden: !failed }, failed);
   const submit = h('button.button', { 'data-kind': 'primary' }, directory ? 'Sign in' : first ? 'Create the first account' : signUp ? 'Create account' : 'Sign in');
   const fields = [
@@ -58,7 +76,7 @@ export function showSignIn(root, config, done, { signUp = Boolean(config.onboard
     directory ? field('User name', { name: 'user', autocomplete: 'username', autocapitalize: 'none', spellcheck: false, maxlength: 254 }) : field('E-mail', { name: 'email', type: 'email', autocomplete: 'username', inputmode: 'email', maxlength: 320 }),
     field('Password', { name: 'password', type: 'password', autocomplete: signUp ? 'new-password' : 'current-password', maxlength: 1024 }),
   ];
-  const form = h('form.form', { onsubmit: (event) => attempt(event, form, { signUp, directory, problem, submit, done }) }, fields, problem, submit);
+  const form = h('form.form', { onsubmit: (event) => attempt(event, form, { signUp, directory, problem, submit, then: (reply) => answered(root, config, done, reply) }) }, fields, problem, submit);
   const lead = directory
     ? 'Sign in with the name and the password that you have in your organisation.'
     : first
@@ -78,19 +96,19 @@ export function showSignIn(root, config, done, { signUp = Boolean(config.onboard
   form.querySelector('input')?.focus();
 }
 
-async function attempt(event, form, { signUp, directory, problem, submit, done }) {
+async function attempt(event, form, { signUp, directory, problem, submit, then }) {
   event.preventDefault();
   const data = new FormData(form);
   const text = (name) => String(data.get(name) ?? '');
   submit.disabled = true;
   problem.hidden = true;
   try {
-    const session = signUp
+    const reply = signUp
       ? await api.auth.signUp(text('name').trim(), text('email').trim(), text('password'))
       : directory
       ? await api.auth.signInByDirectory(text('user').trim(), text('password'))
       : await api.auth.signIn(text('email').trim(), text('password'));
-    done(session);
+    await then(reply);
   } catch (error) {
     problem.textContent = error.message;
     problem.hidden = false;

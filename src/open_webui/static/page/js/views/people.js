@@ -1,8 +1,10 @@
 // Settings of an admin: who may use the server. Search, roles, adding and deleting people, and who may sign up.
 import * as api from '../api.js';
-import { clear, confirmDialog, failed, h, iconButton, openDialog, toast } from '../dom.js';
+import { button, clear, confirmDialog, failed, h, iconButton, openDialog, toast } from '../dom.js';
 import { inOrder, turns } from '../order.js';
+import { factors } from '../calls.js';
 import { state } from '../state.js';
+import { factorRules } from './factor-rules.js';
 import { fixedNote, labelled, section, submit, toggle } from './settings.js';
 
 const PAGE = 30;
@@ -10,7 +12,7 @@ const ROLES = [['pending', 'Waiting'], ['user', 'User'], ['admin', 'Admin']];
 
 export async function peopleTab() {
   const [config, fixed] = await Promise.all([api.auth.admin(), api.auth.fixed()]);
-  return [section('People', null, ...(await directory())), addPerson(), signUps(config, fixed), everybodysChats()].filter(Boolean);
+  return [section('People', null, ...(await directory())), addPerson(), signUps(config, fixed), factorRules(config, fixed), everybodysChats()].filter(Boolean);
 }
 
 function everybodysChats() {
@@ -104,7 +106,13 @@ function askPassword(user) {
     password.element,
     h('div.dialog-actions', {}, h('button.button', { type: 'button', onclick: () => dialog.close() }, 'Cancel'), h('button.button', { 'data-kind': 'primary' }, 'Set password')),
   );
-  const dialog = openDialog({ title: 'New password', className: 'dialog-small', content: form });
+  const dropFactor = async () => {
+    const { removed } = await factors.removeOf(user.id);
+    dialog.close();
+    toast(removed ? `The authenticator of ${user.name} is removed.` : `${user.name} has no authenticator.`);
+  };
+  const lost = state.config.features?.enable_mfa === true && h('div.report', {}, h('p.muted', {}, 'Who has lost the authenticator and the recovery codes signs in with the password alone once it is removed, and is signed out everywhere.'), h('div.dialog-actions', {}, button('Remove the authenticator', () => dropFactor().catch(failed), { 'data-kind': 'danger' })));
+  const dialog = openDialog({ title: 'New password', className: 'dialog-small', content: [form, lost] });
   password.control.focus();
 }
 

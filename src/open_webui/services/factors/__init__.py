@@ -1,0 +1,1 @@
+"""Second factors: proved at sign-in, set up, replaced and removed."""

@@ -1,0 +1,133 @@
+"""One's own second factor, with a session: whether there is one, setting one up, replacing it, new recovery codes."""
+
+import time
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from open_webui import constants
+from open_webui.access import second_factor
+from open_webui.access.tokens import Claims, new_jti
+from open_webui.errors import BadRequest, Conflict, Forbidden
+from open_webui.internal.db import UnitOfWork
+from open_webui.models import accounts, factors, users
+from open_webui.principal import Principal
+from open_webui.services.deps import AccountDeps, Deps
+from open_webui.services.factors.proving import prove, refusal
+from open_webui.services.factors.steps import give_codes
+from open_webui.services.signing_in import Challenged, challenge
+
+OFF: Final = "Second factors are switched off on this server. An administrator can switch them on."
+NONE: Final = "This account has no authenticator. Set one up first."
+HAS_ONE: Final = "This account has an authenticator already. Replace it instead."
+NOT_HERE: Final = (
+    "Your own authenticator is replaced with a code of it, in the settings of your account. The first administrator's is removed"
+    " on the server's machine: `oui-backend users remove-factor`."
+)
+# A word that pages look for, as recorded: it says that one has to sign in again first.
+SIGN_IN_AGAIN: Final = "reauthentication_required"
+# So long after signing in one may set a first factor up: who finds an open page can't lock its owner out.
+FRESH_SECONDS: Final = 900
+
+
+class Status(msgspec.Struct, frozen=True):
+    """enabled: the account has a factor that is asked for. required: it must have one."""
+
+    enabled: bool
+    required: bool
+    recovery_codes_remaining: int
+
+
+async def status(deps: Deps, caller: Principal) -> Status:
+    if not second_factor.is_on(deps.config):
+        return Status(enabled=False, required=False, recovery_codes_remaining=0)
+    required = second_factor.is_required(deps.config, caller.role, caller.groups)
+    async with deps.database.read() as connection:
+        found = await factors.of_user(connection, caller.id)
+        left = await factors.count_codes(connection, caller.id)
+    return Status(enabled=found is not None, required=required, recovery_codes_remaining=left)
+
+
+async def begin(deps: Deps, caller: Principal, claims: Claims) -> Challenged:
+    """Sets out to set the first factor up. claims: of the session that asks. Raises Forbidden, Conflict."""
+    _check_on(deps)
+    if claims.auth_method == second_factor.DELEGATED or claims.iat < time.time() - FRESH_SECONDS:
+        raise Forbidden(SIGN_IN_AGAIN, status=403)
+    async with deps.database.write() as unit:
+        if await factors.of_user(unit.connection, caller.id) is not None:
+            raise Conflict(HAS_ONE)
+        return await _enroll(unit, caller, claims)
+
+
+async def replace(
+    deps: Deps, caller: Principal, claims: Claims, code: str, address: str, *, recovery: bool
+) -> Challenged:
+    """Sets out to put another app in the place of the one whose code this is."""
+    await deps.attempts.try_factor(address, caller.id)
+    begun = None
+    async with deps.database.write() as unit:
+        current = await _current(deps, unit, caller)
+        proof = await prove(deps, unit, caller.id, code, recovery=recovery)
+        if proof == "right":
+            begun = await _enroll(unit, caller, claims, replaces=current)
+    if error := refusal(proof, recovery=recovery):
+        raise error
+    assert begun is not None, "the code was right"
+    return begun
+
+
+async def new_codes(deps: Deps, caller: Principal, code: str, address: str, *, recovery: bool) -> list[str]:
+    """Other recovery codes in place of the ones that are left."""
+    await deps.attempts.try_factor(address, caller.id)
+    codes: list[str] = []
+    async with deps.database.write() as unit:
+        await _current(deps, unit, caller)
+        proof = await prove(deps, unit, caller.id, code, recovery=recovery)
+        if proof == "right":
+            codes = await give_codes(unit, caller.id)
+    if error := refusal(proof, recovery=recovery):
+        raise error
+    return codes
+
+
+async def remove(deps: AccountDeps, user_id: str) -> bool:
+    """Removes somebody's factor and recovery codes, which ends their sessions. Whether there was one. Raises BadRequest."""
+    async with deps.database.write() as unit:
+        if await users.get(unit.connection, user_id, lock=True) is None:
+            raise BadRequest(constants.NOT_FOUND)
+        had = await factors.remove(unit.connection, user_id)
+        await accounts.new_stamp(unit.connection, user_id)
+        unit.after_commit(partial(deps.identifier.forget, user_id))
+    return had
+
+
+async def remove_of(deps: Deps, actor: Principal, user_id: str) -> bool:
+    """The same by an administrator. Nobody removes their own, which a code of it replaces, or the first administrator's."""
+    async with deps.database.read() as connection:
+        primary = await users.primary_admin(connection)
+    if user_id == actor.id or (primary is not None and user_id == primary.id):
+        raise Forbidden(NOT_HERE, status=403)
+    return await remove(deps, user_id)
+
+
+def _check_on(deps: Deps) -> None:
+    if not second_factor.is_on(deps.config):
+        raise Forbidden(OFF, status=403)
+
+
+async def _current(deps: Deps, unit: UnitOfWork, caller: Principal) -> str:
+    """The id of the caller's factor, with the person's row held. Raises Forbidden, BadRequest."""
+    _check_on(deps)
+    await users.get(unit.connection, caller.id, lock=True)
+    found = await factors.of_user(unit.connection, caller.id)
+    if found is None:
+        raise BadRequest(NONE)
+    return found.id
+
+
+async def _enroll(unit: UnitOfWork, caller: Principal, claims: Claims, replaces: str = "") -> Challenged:
+    return await challenge(
+        unit, "enroll", caller.id, claims.session_stamp, claims.auth_method, jti=new_jti(), renews=claims.jti,
+        replaces=replaces,
+    )  # fmt: skip
