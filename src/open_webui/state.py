@@ -47,6 +47,8 @@ from open_webui.principal import Principal
 from open_webui.retrieval.parsing.readers import Readers
 from open_webui.services import accounts, intake
 from open_webui.services.attempts import SharedSignInAttempts, SignInAttempts
+from open_webui.services.audit.record import Audit, opened
+from open_webui.services.audit.retention import retention
 from open_webui.services.chats import serve_changes
 from open_webui.services.event_names import Happened
 from open_webui.services.event_webhooks import EventWebhooks
@@ -112,6 +114,7 @@ class State:
     tokens: Tokens
     identifier: Identifier
     uses: Uses
+    audit: Audit
     sealer: Sealer
     attempts: SignInAttempts
     started_at: float
@@ -372,6 +375,7 @@ async def _open_accounts(state: State, stack: AsyncExitStack) -> None:
     secret = await asyncio.to_thread(secret_key, state.settings)
     if not state.database.is_sqlite:
         await check_secret(state.database, await asyncio.to_thread(fingerprint, secret))
+    state.audit = await stack.enter_async_context(opened(state.settings, state.database, secret))
     state.tokens = Tokens(secret)
     state.identifier = Identifier(state.database, state.tokens, state.config, state.bus)
     stack.push_async_callback(state.identifier.close)
@@ -481,6 +485,7 @@ async def open_state(settings: Settings, emitter: Messenger) -> AsyncIterator[St
             leftovers(state.database), files, following, state.ingestion.kind, state.indexing.kind, state.indexing.tidying,
             state.reindexing.marking, state.reindexing.kind, state.reindexing.remembering, *state.note_jobs.kinds,
             *state.schedule.kinds, state.reminders.kind, state.notifier.kind, state.event_webhooks.kind, *of_chats,
+            retention(state.database, state.audit, settings.audit_retention_days),
         )  # fmt: skip
         runner = Runner(state.jobs, known)
         stack.push_async_callback(runner.close)
