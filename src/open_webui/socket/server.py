@@ -217,8 +217,8 @@ class Sockets:
             if session is None or policy is None or session.principal.role not in {"user", "admin"}:
                 await end_socket(self.server, sid)
                 return None
-            environ, work = self.server.get_environ(sid), handler(session, data)
-            return await recorded_event(self.state.audit, name, policy, session.principal, data, environ, work)
+            told, work = {"data": data, "environ": self.server.get_environ(sid)}, handler(session, data)
+            return await recorded_event(self.state.audit, name, policy, session.principal, work, **told)
         return await handler(SocketSession(sid, "", _NOBODY), data)
 
     def _pace(self, sid: str, sends: bool) -> None:

@@ -73,7 +73,7 @@ async def _note_failure(request: Request, act: Act, record: Audit, door: Door, s
 
 
 async def recorded_event(
-    record: Audit, name: str, policy: Policy, principal: Principal, data: Any, environ: Any, work: Awaitable[Any]
+    record: Audit, name: str, policy: Policy, principal: Principal, work: Awaitable[Any], *, data: Any, environ: Any
 ) -> Any:
     """What the work of a socket event gives; None where an administrator would have to give a reason, as no event can.
 
