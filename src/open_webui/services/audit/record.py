@@ -51,21 +51,28 @@ async def opened(settings: Settings, database: Database, secret: str) -> AsyncIt
         await record.close()
 
 
+_OTHERS: Final = ("", "")
+
+
 class Refusals:
     """How often who was refused where, in bounded memory: strangers choose addresses, and must not fill the record."""
 
     def __init__(self) -> None:
         # When the next one is told, and how many were not.
         self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+        # When room is made again: looking through all of them costs something.
+        self._room_at = 0.0
 
     def count(self, who: str, what: str) -> int:
         """Counts one. How many it stands for, if it is to be told now; 0 else."""
         at = time.monotonic()
         key = (who, what)
         if key not in self._seen and len(self._seen) >= MOST_REFUSED:
-            self._seen = {known: seen for known, seen in self._seen.items() if seen[0] > at or seen[1]}
+            if at >= self._room_at:
+                self._room_at = at + REFUSED_SECONDS
+                self._seen = {known: seen for known, seen in self._seen.items() if seen[0] > at}
             if len(self._seen) >= MOST_REFUSED:
-                key = ("", "")
+                key = _OTHERS
         until, untold = self._seen.get(key, (0.0, 0))
         if until > at:
             self._seen[key] = (until, untold + 1)
