@@ -420,13 +420,14 @@ async def _open_models(state: State, stack: AsyncExitStack) -> None:
     await state.event_webhooks.open()
 
 
-def _make_jobs(state: State, parts: ChatParts) -> None:
+def _make_jobs(state: State, parts: ChatParts) -> tuple[Kind[Any], ...]:
     state.indexing = Indexing(state.database, state.jobs, LazyEngines(lambda: state.retrieval))
     state.ingestion.stored = state.indexing.enqueue
     state.reindexing = Reindexing(state.database, state.jobs, state.ingestion, state.indexing)
     state.schedule = Schedule(state, state.jobs, Scheduled(parts.starter, parts.running))
     state.reminders = Reminders(state, state.jobs)
     parts.background = state.background = Background(state, state.jobs, parts.services, lambda: parts.starter.pipeline)
+    return state.background.kind, retention(state.database, state.audit, state.settings.audit_retention_days)
 
 
 @asynccontextmanager
@@ -479,13 +480,12 @@ async def open_state(settings: Settings, emitter: Messenger) -> AsyncIterator[St
         await parts.open()
         files = keeping_files(state, state.catalogue.changed)
         following = parts.following(state.identifier.account)
-        _make_jobs(state, parts)
-        of_chats = (state.background.kind, *channel_jobs.kinds(state, parts.services, state.catalogue))
+        made = _make_jobs(state, parts)
+        of_chats = (*made, *channel_jobs.kinds(state, parts.services, state.catalogue))
         known: tuple[Kind[Any], ...] = (
             leftovers(state.database), files, following, state.ingestion.kind, state.indexing.kind, state.indexing.tidying,
             state.reindexing.marking, state.reindexing.kind, state.reindexing.remembering, *state.note_jobs.kinds,
             *state.schedule.kinds, state.reminders.kind, state.notifier.kind, state.event_webhooks.kind, *of_chats,
-            retention(state.database, state.audit, settings.audit_retention_days),
         )  # fmt: skip
         runner = Runner(state.jobs, known)
         stack.push_async_callback(runner.close)

@@ -4,7 +4,7 @@ Whoever changes something says so here (`note`), wherever it happens: no caller 
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
@@ -40,14 +40,34 @@ class Act:
     """
 
     __slots__ = (
-        "action", "actor", "actor_id", "address", "area", "changes", "is_over", "is_wanted", "is_written", "key",
-        "needs_reason", "opened", "parameters", "reason", "resource", "resource_id", "task", "via", "what",
+        "action",
+        "actor",
+        "actor_id",
+        "address",
+        "area",
+        "asked_reason",
+        "changes",
+        "is_over",
+        "is_wanted",
+        "is_written",
+        "key",
+        "needs_reason",
+        "opened",
+        "parameters",
+        "reason",
+        "resource",
+        "resource_id",
+        "task",
+        "via",
+        "what",
     )  # fmt: skip
 
     def __init__(self, what: str, action: str, *, resource: str = "", area: str = "", via: str = "") -> None:
         """what: the route, event, job or command. area: what is said of the resource where nothing else is known."""
         self.what, self.action, self.resource, self.area, self.via = what, action, resource, area, via
         self.actor_id = self.actor = self.key = self.address = self.resource_id = self.reason = ""
+        # Gives the reason that its caller has sent: most acts need none.
+        self.asked_reason: Callable[[], str] | None = None
         self.parameters: Mapping[str, Any] = {}
         self.changes: dict[str, Change] = {}
         self.opened: list[tuple[str, str, str]] = []
@@ -130,6 +150,8 @@ def opened(resource: str, resource_id: str, owner_id: str) -> None:
     act = current()
     if act is None:
         return
+    if not act.reason and act.asked_reason is not None:
+        act.reason = act.asked_reason()
     if act.needs_reason and not act.reason:
         raise ReasonNeeded
     found = (resource, resource_id, owner_id)

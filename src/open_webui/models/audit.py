@@ -91,7 +91,7 @@ class Sealing(msgspec.Struct, frozen=True):
     epoch: str
 
     def seal(self, digest: str) -> str:
-        return hmac.new(self.key, digest.encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self.key, digest.encode(), "sha256").hex()
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,6 +37,5 @@ audit_entry = sa.Table(
     Column("epoch", sa.Text, nullable=False),
     sa.Index("ix_audit_entry_actor_id_seq", "actor_id", "seq"),
     sa.Index("ix_audit_entry_actor_seq", "actor", "seq"),
-    sa.Index("ix_audit_entry_action_seq", "action", "seq"),
     sa.Index("ix_audit_entry_resource_resource_id_seq", "resource", "resource_id", "seq"),
 )

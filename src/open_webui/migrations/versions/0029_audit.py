@@ -41,5 +41,4 @@ def upgrade() -> None:
     op.create_index("ix_audit_entry_at", "audit_entry", ["at"])
     op.create_index("ix_audit_entry_actor_id_seq", "audit_entry", ["actor_id", "seq"])
     op.create_index("ix_audit_entry_actor_seq", "audit_entry", ["actor", "seq"])
-    op.create_index("ix_audit_entry_action_seq", "audit_entry", ["action", "seq"])
     op.create_index("ix_audit_entry_resource_resource_id_seq", "audit_entry", ["resource", "resource_id", "seq"])

@@ -35,7 +35,7 @@ def entry_of(act: Act, outcome: str = "done", status: int = 0, times: int = 1) -
         action=act.action,
         resource=act.resource or act.area,
         id=_text(act.resource_id),
-        parameters=shown({name: str(value) for name, value in act.parameters.items()}),
+        parameters=shown({name: str(value) for name, value in act.parameters.items()}) if act.parameters else {},
         outcome=outcome,
         status=status,
         times=times,

@@ -124,7 +124,9 @@ class Audit:
         act = acts.own()
         if act is None or not act.is_due:
             return None
-        await audit.add(unit.connection, bounded(entry_of(act)), self.sealing)
+        # It travels with the commit.
+        with unit.together():
+            await audit.add(unit.connection, bounded(entry_of(act)), self.sealing)
 
         def stored() -> None:
             act.written()

@@ -47,7 +47,12 @@ def begin(request: Request, act: Act, record: Audit, door: Door) -> None:
     principal: Principal | None = request.state.principal
     if principal is not None and principal.is_admin:
         act.needs_reason = record.needs_reason
-        act.reason = request.headers.get(acts.REASON_HEADER) or request.query_params.get(acts.REASON_PARAMETER, "")
+        act.asked_reason = lambda: _reason(request)
+
+
+def _reason(request: Request) -> str:
+    given = request.headers.get(acts.REASON_HEADER) or request.query_params.get(acts.REASON_PARAMETER, "")
+    return given.strip()
 
 
 def _name(request: Request, act: Act) -> None:
