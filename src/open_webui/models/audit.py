@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.internal.prepared import Prepared
 from open_webui.models import tables
+from open_webui.models.base import among
 
 t, pending = tables.audit_entry, tables.audit_pending
 # What the hash before the first entry is.
@@ -143,6 +144,12 @@ def link_of(entry: Entry, text: str, before: Head, sealing: Sealing) -> Row:
 # Writing
 
 _wait = Prepared(pending.insert(), columns=["entry", "seal"])
+_waiting = Prepared(
+    sa.select(pending.c.n, pending.c.entry, pending.c.seal)
+    .order_by(pending.c.n)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_head = Prepared(sa.select(t.c.seq, t.c.hash).order_by(t.c.seq.desc()).limit(sa.literal(1)))
 _link = Prepared(t.insert(), columns=list(Row.__struct_fields__))
 
 
@@ -163,15 +170,14 @@ async def lock(connection: AsyncConnection) -> None:
 
 
 async def head(connection: AsyncConnection) -> Head:
-    row = (await connection.execute(sa.select(t.c.seq, t.c.hash).order_by(t.c.seq.desc()).limit(1))).first()
+    row = await _head.first(connection, {})
     return Head(0, NOTHING) if row is None else Head(*row)
 
 
 async def link_some(connection: AsyncConnection, sealing: Sealing, at: int) -> tuple[int, Head]:
     """Links what waits, PORTION at most: how many these were, and the last link. To be called under the lock. at: now."""
     last = await head(connection)
-    query = sa.select(pending.c.n, pending.c.entry, pending.c.seal).order_by(pending.c.n).limit(PORTION)
-    waiting = (await connection.execute(query)).all()
+    waiting = await _waiting.all(connection, {"most": PORTION})
     rows = []
     for _, text, seal in waiting:
         is_ours = hmac.compare_digest(_alone(text, sealing), seal)
@@ -180,7 +186,8 @@ async def link_some(connection: AsyncConnection, sealing: Sealing, at: int) -> t
         last = Head(rows[-1].seq, rows[-1].hash)
     if rows:
         await _link.run_many(connection, [msgspec.structs.asdict(row) for row in rows])
-        await connection.execute(pending.delete().where(pending.c.n.in_([n for n, *_ in waiting])))
+        # Not "up to the last one": a transaction that has taken a smaller number may have committed just now.
+        await connection.execute(pending.delete().where(among(pending.c.n, [n for n, *_ in waiting])))
     return len(rows), last
 
 

@@ -11,6 +11,7 @@ from open_webui.access.oauth.providers import Provider
 from open_webui.access.oauth.read_claims import digest, shown
 from open_webui.access.oauth.rules import Facts, Verdict
 from open_webui.errors import BadRequest, Forbidden
+from open_webui.internal import acts
 from open_webui.internal.db import UnitOfWork
 from open_webui.internal.log import get_logger
 from open_webui.models import accounts as credentials
@@ -244,6 +245,7 @@ async def _session(
     assert credential is not None, "the account was made or found before"
     assert known is not None, "and so was the identity"
     token, claims = deps.tokens.issue(user_id, credential.session_stamp, accounts.lifetime(deps), provider.auth_method)
+    acts.by(user_id, verdict.email or "")
     tokens = {
         "id_token": brought.id_token,
         "access_token": brought.access_token,
