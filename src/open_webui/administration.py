@@ -3,6 +3,7 @@
 A running server sees what changes here by looking: accounts within five seconds, on PostgreSQL also that signing up is closed.
 """
 
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,16 +19,21 @@ from open_webui.access.tokens import Tokens
 from open_webui.config import Config
 from open_webui.env import Settings
 from open_webui.errors import BadRequest, Forbidden, NotFound, StartupError
+from open_webui.internal import acts
 from open_webui.internal.bus.memory import MemoryBus
 from open_webui.internal.db import open_database
 from open_webui.internal.folder_lock import lock_folder
 from open_webui.migrations.runner import failures_as_sentences, need_current
 from open_webui.models import configs, processes, users
+from open_webui.models.audit import Head
 from open_webui.models.users import Person, User
 from open_webui.principal import Principal, Role
 from open_webui.schemas.auths import AddUser, SignUp
 from open_webui.schemas.users import UpdateUser
 from open_webui.services import accounts
+from open_webui.services.audit.commands import act_of, record_of
+from open_webui.services.audit.record import sealing_of
+from open_webui.services.audit.verify import verify
 from open_webui.services.factors import own as own_factor
 from open_webui.storage import open_bucket, open_disk, open_store
 from open_webui.storage.move import Tell, move
@@ -46,6 +52,7 @@ class Administration:
         self.blobs = open_store(settings)
         self.config = Config()
         self.passwords = Passwords(workers=1)
+        self.audit = record_of(settings, self.database)
         # It has nobody's session to look up here, so no token that it would take exists.
         self.identifier = Identifier(self.database, Tokens(secrets.token_urlsafe()), self.config, MemoryBus())
 
@@ -65,14 +72,18 @@ class Administration:
 
 
 @asynccontextmanager
-async def _open(settings: Settings) -> AsyncIterator[Administration]:
-    """Raises StartupError where there is no current database; it is neither made nor migrated here."""
+async def _open(settings: Settings, command: str = "") -> AsyncIterator[Administration]:
+    """command: what the audit record calls what is done.
+
+    Raises StartupError where there is no current database; it is neither made nor migrated here.
+    """
     await need_current(settings)
     admin = Administration(settings)
     try:
         with failures_as_sentences(settings):
             await admin.load_config()
-            yield admin
+            with acts.doing(act_of(command)):
+                yield admin
     except ValidationError as error:
         # Without the values: one of them is the password.
         problems = (f"{e['loc'][0]}: {e['msg']}" for e in error.errors(include_input=False, include_url=False))
@@ -144,7 +155,7 @@ def plain(text: str) -> str:
 
 async def add_user(settings: Settings, email: str, name: str, role: Role | None, ask: AskPassword) -> str:
     """Makes an account and says so. The first of all is the administrator, whatever role is asked for."""
-    async with _open(settings) as admin:
+    async with _open(settings, "users add") as admin:
         fields: dict[str, Any] = {"email": email, "name": name or email.partition("@")[0], "role": role or "user"}
         # What is wrong with them is better said before a password is typed.
         accounts.valid_email(AddUser(**fields, password="-").email)
@@ -159,7 +170,7 @@ async def add_user(settings: Settings, email: str, name: str, role: Role | None,
 
 async def set_password(settings: Settings, email: str, ask: AskPassword) -> str:
     """Gives an account another password, which ends its sessions and its API key."""
-    async with _open(settings) as admin:
+    async with _open(settings, "users password") as admin:
         user, operator = await _find(admin, email)
         form = UpdateUser(password=ask())
         if not form.password:
@@ -173,7 +184,7 @@ async def set_password(settings: Settings, email: str, ask: AskPassword) -> str:
 
 async def set_role(settings: Settings, email: str, role: Role) -> str:
     """Gives an account another role."""
-    async with _open(settings) as admin:
+    async with _open(settings, "users role") as admin:
         user, operator = await _find(admin, email)
         try:
             await accounts.update(admin, operator, user.id, UpdateUser(role=role))
@@ -194,7 +205,7 @@ async def remove_factor(settings: Settings, email: str) -> str:
 
 async def delete_user(settings: Settings, email: str, confirm: Callable[[str], bool]) -> str:
     """Removes an account with all that is its own, if `confirm` says yes to the question."""
-    async with _open(settings) as admin:
+    async with _open(settings, "users delete") as admin:
         user, operator = await _find(admin, email)
         if operator is _NOBODY:
             raise Forbidden("There is no administrator. Make one first: `oui-backend users role EMAIL admin`.")
@@ -204,6 +215,37 @@ async def delete_user(settings: Settings, email: str, confirm: Callable[[str], b
             return "Nothing was deleted."
         await accounts.delete(admin, operator, user.id)
         return f"Deleted {user.email}."
+
+
+class BrokenRecord(StartupError):
+    """The audit record is not whole."""
+
+    exit_code = 3
+
+
+async def verify_audit(settings: Settings, noted: str, former_secret: str) -> str:
+    """Checks the audit record, and says what was found. noted: a link, NUMBER:HASH. former_secret: a secret of before.
+
+    Raises BrokenRecord.
+    """
+    known = _head(noted) if noted else None
+    async with _open(settings) as admin:
+        keys = [admin.audit.sealing, *([sealing_of(former_secret)] if former_secret else [])]
+        found = await verify(admin.database, keys, known)
+    if found.problem is not None:
+        raise BrokenRecord(f"The audit record breaks at entry {found.at:,}. {found.problem}")
+    if not found.entries:
+        return "The audit record is empty."
+    waiting = f" {found.waiting:,} more wait to be linked." if found.waiting else ""
+    head = f"{found.last}:{found.hash}"
+    return f"The audit record is whole: entries {found.first:,} to {found.last:,}. Its head is {head}.{waiting}"
+
+
+def _head(noted: str) -> Head:
+    number, _, digest = noted.strip().partition(":")
+    if not (number.isascii() and number.isdigit() and len(number) < 19 and re.fullmatch(r"[0-9a-f]{64}", digest)):
+        raise BadRequest("--head is NUMBER:HASH, as `oui-backend audit verify` and the server's log say it.")
+    return Head(int(number), digest)
 
 
 async def _find(admin: Administration, email: str) -> tuple[User, Principal]:

@@ -1,5 +1,5 @@
-"""All commands of `oui-backend`: serve, migrate, config, policies, users (listed, made, changed), blobs (moved), db (copied),
-import (from Open WebUI, from archives), export, knowledge (synced), rag (measured), reindex.
+"""All commands of `oui-backend`: serve, migrate, config, policies, users (listed, made, changed), audit (verified),
+blobs (moved), db (copied), import (from Open WebUI, from archives), export, knowledge (synced), rag (measured), reindex.
 """
 
 import asyncio
@@ -35,6 +35,8 @@ knowledge = typer.Typer(help="Knowledge bases of a running server.", no_args_is_
 app.add_typer(knowledge, name="knowledge")
 db = typer.Typer(help="Take a database somewhere else.", no_args_is_help=True)
 app.add_typer(db, name="db")
+audit = typer.Typer(help="The record of who did what.", no_args_is_help=True)
+app.add_typer(audit, name="audit")
 moving_in = typer.Typer(help="Take over what another server holds.", no_args_is_help=True)
 app.add_typer(moving_in, name="import")
 rag = typer.Typer(help="How well documents are found.", no_args_is_help=True)
@@ -338,6 +340,22 @@ def move_blobs(
             print(f"\r{done:,} of {total:,} files", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     _say(lambda settings: administration.move_blobs(settings, to, tell, remove=remove, dry_run=dry_run))
+
+
+@audit.command("verify")
+def verify_audit(
+    head: Annotated[str, typer.Option(help="A link that was noted before, NUMBER:HASH, which has to be there.")] = "",
+    former_secret: Annotated[
+        str,
+        typer.Option(
+            envvar="OUI_FORMER_SECRET", help="A WEBUI_SECRET_KEY of before, better given as OUI_FORMER_SECRET."
+        ),
+    ] = "",
+) -> None:
+    """Check the whole audit record, and say where it breaks first. Ends with 3 where it does."""
+    from open_webui import administration
+
+    _say(lambda settings: administration.verify_audit(settings, head, former_secret))
 
 
 ServerUrl = Annotated[str, typer.Option(help="The server's address.")]

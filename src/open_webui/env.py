@@ -204,6 +204,11 @@ class Settings(BaseSettings):
     scim_token: SecretStr = SecretStr("")
     scim_auth_provider: str = Field(default="", max_length=100)
 
+    # The audit record: nothing, what changes something, or every request of somebody who is signed in. Days: 0 for ever.
+    audit_level: Literal["none", "writes", "all"] = "writes"
+    audit_retention_days: int = Field(default=365, ge=0, le=36_500)
+    # Whether administrators must say why they look at what is somebody else's.
+    enable_audit_reason: bool = False
     enable_admin_chat_access: bool = True
     enable_admin_export: bool = True
     enable_admin_analytics: bool = True
@@ -256,7 +261,7 @@ class Settings(BaseSettings):
             raise ValueError("must be an address, as https://sso.example.com/logout, or a path of this server")
         return place
 
-    @field_validator("storage_provider", "s3_addressing_style", mode="before")
+    @field_validator("storage_provider", "s3_addressing_style", "audit_level", mode="before")
     @classmethod
     def _word(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value

@@ -18,6 +18,7 @@ from open_webui.internal.db import open_database
 from open_webui.internal.postgres import without_limits
 from open_webui.migrations.runner import failures_as_sentences, need_current
 from open_webui.models import users
+from open_webui.services.audit.commands import act_of, record_of, tell
 from open_webui.services.exporting.archive import files_of, noted_files, rows_of
 from open_webui.services.exporting.rows import Export
 from open_webui.services.exporting.zipped import Zip
@@ -50,6 +51,7 @@ async def export(
     try:
         with failures_as_sentences(settings), _stopped():
             done = await _write(settings, beside, say, sealer, email, with_secrets=with_secrets)
+            await _tell(settings, email, with_secrets=with_secrets)
             await asyncio.to_thread(_put, beside, target)
     finally:
         await asyncio.to_thread(beside.unlink, missing_ok=True)
@@ -109,6 +111,16 @@ async def _snapshot(settings: Settings) -> AsyncIterator[AsyncConnection]:
             if not database.is_sqlite:
                 await without_limits(connection)
             yield connection
+    finally:
+        await database.close()
+
+
+async def _tell(settings: Settings, email: str | None, *, with_secrets: bool) -> None:
+    """Says in the audit record what is taken out, before it is."""
+    database = open_database(settings)
+    try:
+        told = {"account": (None, email or "*"), "with_secrets": (None, with_secrets)}
+        await tell(record_of(settings, database), act_of("export", "export"), told)
     finally:
         await database.close()
 

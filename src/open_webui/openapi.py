@@ -44,6 +44,7 @@ TAGS: Final = {
     "tools": "Tools: Python that models may call.",
     "skills": "Skills: instructions with files that models read when they need them.",
     "channels": "Channels: where people, and models that they ask, write to each other.",
+    "audit": "The audit record: who did what, when and from where.",
     "apps": "Apps: outside programs that are invited into channels, are told what is said there, and answer.",
     "prompts": "Prompts: texts that are called by a command.",
     "calendars": "Calendars, and what stands in them.",

@@ -20,11 +20,14 @@ from open_webui.access.directory_token import check_token
 from open_webui.access.policy import Policy, declare, policy_of
 from open_webui.access.trusted_headers import said, trusted_headers
 from open_webui.errors import BadRequest, Forbidden, OuiError, Unauthenticated
+from open_webui.internal.acts import Act
 from open_webui.internal.forwarded import is_own_origin
 from open_webui.internal.lean_imports import without
 from open_webui.principal import Principal
 from open_webui.services import intake
 from open_webui.services import trusted_headers as by_proxy
+from open_webui.services.audit import requests
+from open_webui.services.audit.doors import doors_of
 from open_webui.services.event_names import BY_ROUTE, Row, happened
 from open_webui.state import State
 from open_webui.utils.threads import let_others
@@ -186,19 +189,28 @@ class PolicyRoute(APIRoute):
         if policy is None:
             raise TypeError("unreachable: checked by __init__")
         scope = str(self.tags[0]) if self.tags else ""
+        doors = doors_of(policy, self.methods or (), self.path, scope)
         happens = next((row for m in self.methods or () if (row := BY_ROUTE.get((m, self.path))) is not None), None)
 
-        async def handler(request: Request) -> Response:
-            fast = FastRequest(request.scope, request.receive)
+        async def answer(fast: FastRequest, act: Act | None) -> Response:
             fast.state.principal = await authorize(policy, fast, scope)
             if fast.state.principal is None and fast.method not in _SAFE_METHODS:
                 await fast.read_small(MAX_DIRECTORY_BODY if policy.level == "scim" else MAX_PUBLIC_BODY)
             if policy.keeps_files and fast.state.principal is not None:
                 await fast.keep_files(fast.app.state.oui, fast.state.principal, attaching=policy.resource == "chat")
+            if act is not None:
+                requests.begin(fast, act, fast.app.state.oui.audit, doors[fast.method])
             response = await inner(fast)
             if happens is not None and response.status_code < 300:
                 note(fast, happens, response)
             return response
+
+        async def handler(request: Request) -> Response:
+            fast = FastRequest(request.scope, request.receive)
+            record = fast.app.state.oui.audit
+            if not record.is_on:
+                return await answer(fast, None)
+            return await requests.recorded(fast, record, doors[fast.method], lambda act: answer(fast, act))
 
         return handler
 
@@ -274,6 +286,8 @@ async def authorize(policy: Policy, request: Request, scope: str) -> Principal |
         principal = await _unless_another(request, state, token, await state.identify(token))
         if principal is None and policy.level != "optional":
             raise Unauthenticated(constants.UNAUTHORIZED)
+        # Also where it is refused: the audit record says who was.
+        request.state.principal = principal
         if principal is not None:
             _note_use(principal, token, request, scope)
     policy.check(principal)

@@ -47,6 +47,8 @@ from open_webui.principal import Principal
 from open_webui.retrieval.parsing.readers import Readers
 from open_webui.services import accounts, intake
 from open_webui.services.attempts import SharedSignInAttempts, SignInAttempts
+from open_webui.services.audit.record import Audit, opened
+from open_webui.services.audit.retention import retention
 from open_webui.services.chats import serve_changes
 from open_webui.services.event_names import Happened
 from open_webui.services.event_webhooks import EventWebhooks
@@ -112,6 +114,7 @@ class State:
     tokens: Tokens
     identifier: Identifier
     uses: Uses
+    audit: Audit
     sealer: Sealer
     attempts: SignInAttempts
     started_at: float
@@ -372,6 +375,7 @@ async def _open_accounts(state: State, stack: AsyncExitStack) -> None:
     secret = await asyncio.to_thread(secret_key, state.settings)
     if not state.database.is_sqlite:
         await check_secret(state.database, await asyncio.to_thread(fingerprint, secret))
+    state.audit = await stack.enter_async_context(opened(state.settings, state.database, secret))
     state.tokens = Tokens(secret)
     state.identifier = Identifier(state.database, state.tokens, state.config, state.bus)
     stack.push_async_callback(state.identifier.close)
@@ -416,13 +420,14 @@ async def _open_models(state: State, stack: AsyncExitStack) -> None:
     await state.event_webhooks.open()
 
 
-def _make_jobs(state: State, parts: ChatParts) -> None:
+def _make_jobs(state: State, parts: ChatParts) -> tuple[Kind[Any], ...]:
     state.indexing = Indexing(state.database, state.jobs, LazyEngines(lambda: state.retrieval))
     state.ingestion.stored = state.indexing.enqueue
     state.reindexing = Reindexing(state.database, state.jobs, state.ingestion, state.indexing)
     state.schedule = Schedule(state, state.jobs, Scheduled(parts.starter, parts.running))
     state.reminders = Reminders(state, state.jobs)
     parts.background = state.background = Background(state, state.jobs, parts.services, lambda: parts.starter.pipeline)
+    return state.background.kind, retention(state.database, state.audit, state.settings.audit_retention_days)
 
 
 @asynccontextmanager
@@ -475,8 +480,8 @@ async def open_state(settings: Settings, emitter: Messenger) -> AsyncIterator[St
         await parts.open()
         files = keeping_files(state, state.catalogue.changed)
         following = parts.following(state.identifier.account)
-        _make_jobs(state, parts)
-        of_chats = (state.background.kind, *channel_jobs.kinds(state, parts.services, state.catalogue))
+        made = _make_jobs(state, parts)
+        of_chats = (*made, *channel_jobs.kinds(state, parts.services, state.catalogue))
         known: tuple[Kind[Any], ...] = (
             leftovers(state.database), files, following, state.ingestion.kind, state.indexing.kind, state.indexing.tidying,
             state.reindexing.marking, state.reindexing.kind, state.reindexing.remembering, *state.note_jobs.kinds,

@@ -66,6 +66,7 @@ CATCH_ALL = {
     "open_webui/chat/tools.py": "a tool is other people's code: what it raises is an answer to the model",
     "open_webui/internal/bus/listeners.py": "event fan-out: news that can't be taken must not take others with them",
     "open_webui/internal/db.py": "a unit of work: whatever ends it, it is rolled back; what follows a commit can't undo it",
+    "open_webui/services/audit/requests.py": "whatever ends a request that has stored something, the record says that it failed",
     "open_webui/moving_in/runner.py": "a foreign row may be damaged in any way: it must not take the others with it",
     "open_webui/jobs/runner.py": "task runner: a job that fails is tried again, and must not take others with it",
     "open_webui/retrieval/parsing/reader.py": "the library of tokenizers raises Exception itself",

@@ -468,6 +468,7 @@ VIEWS = {
             "Documents",
             "Functions",
             "Moods",
+            "Audit record",
             "People",
         )
     },

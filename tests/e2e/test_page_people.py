@@ -115,3 +115,20 @@ async def test_an_admin_exports_everybodys_chats_where_that_is_allowed(office: O
     assert download.suggested_filename == "all-chats.json"
     await download.save_as(tmp_path / "all.json")
     assert json.loads((tmp_path / "all.json").read_text()) == []
+
+
+async def test_what_was_done_is_found_and_checked(office: Office) -> None:
+    page = office.page
+    await settings(page, "Audit record")
+    made = page.get_by_role("listitem").filter(has_text=f"{EMAIL}: create user")
+    await expect(made).to_contain_text("127.0.0.1")
+    await made.locator("summary").click()
+    await expect(made).to_contain_text(BOB)
+    await page.get_by_label("Action").fill("sign-up")
+    await page.get_by_role("button", name="Find", exact=True).click()
+    await expect(made).to_have_count(0)
+    await expect(page.get_by_role("listitem").filter(has_text=f"{EMAIL}: sign-up")).to_have_count(1)
+    href = await page.get_by_role("link", name="Export these as lines of JSON").get_attribute("href")
+    assert href == "/api/v1/audit/export?action=sign-up"
+    await page.get_by_role("button", name="Check the record").click()
+    await expect(page.get_by_text("The record is whole")).to_be_visible()

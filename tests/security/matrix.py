@@ -73,7 +73,17 @@ _NOTED = {
     "api_key": {"last_used_at"},
 }
 # Blobs are nobody's: files are.
-_APART = {"blob", "usage", "usage_day", "revoked_token", "generation", "process", "alembic_version"}
+_APART = {
+    "blob",
+    "usage",
+    "usage_day",
+    "revoked_token",
+    "generation",
+    "process",
+    "alembic_version",
+    "audit_entry",
+    "audit_pending",
+}
 # A value in each row that the server changes without a caller: jobs that come by themselves, and how far one is.
 # The last is the matrix' own job, which runs when an administrator retries it.
 _BY_ITSELF = {
@@ -81,7 +91,7 @@ _BY_ITSELF = {
     "work of the matrix", "remind of events",
 }  # fmt: skip
 # What an automation waits for is noted with the automation; what it asks is its owner's chat.
-_BY_ITSELF |= {"automation is due", "run automation", "wake automations"}
+_BY_ITSELF |= {"tend the audit record", "automation is due", "run automation", "wake automations"}
 
 
 @dataclass(frozen=True, slots=True)

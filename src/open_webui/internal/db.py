@@ -181,6 +181,8 @@ class Database:
     def __init__(self, readers: AsyncEngine, writer: AsyncEngine, dialect: str) -> None:
         self._readers = readers
         self._writer = writer
+        # What a transaction gets along before its commit; what it gives is called once that is done (services/audit).
+        self.before_commit: Callable[[UnitOfWork], Awaitable[Callable[[], None] | None]] | None = None
         # Whose turn it is to write.
         self._turn: AbstractAsyncContextManager[None] = asyncio.Lock() if dialect == "sqlite" else nullcontext()
         self.dialect = dialect
@@ -218,10 +220,11 @@ class Database:
                 raise await _silent(connection) from error
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[UnitOfWork]:
+    async def write(self, *, aside: bool = False) -> AsyncIterator[UnitOfWork]:
         """A unit of work: commits at the end of the block, rolls back when it raises or is cancelled.
 
         A commit that has begun is not cut: a cancellation meanwhile is raised when it is over and what follows it is done.
+        aside: what it stores is not what is being done, as a count of attempts, so that no entry of the audit record says so.
         """
         unit = UnitOfWork()
         try:
@@ -229,12 +232,15 @@ class Database:
                 await unit.begin(self._writer)
                 try:
                     yield unit
+                    done = None if aside or self.before_commit is None else await self.before_commit(unit)
                 except TimeoutError as error:
                     raise await _silent(unit.connection) from error
                 except BaseException:
                     await to_the_end(unit.end())
                     raise
                 await to_the_end(unit.commit())
+                if done is not None:
+                    done()
         finally:
             if unit.is_followed:
                 await to_the_end(unit.run_after())

@@ -16,6 +16,8 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from open_webui.errors import OuiError
+from open_webui.internal import acts
+from open_webui.internal.acts import Act
 from open_webui.internal.db import UnitOfWork
 from open_webui.internal.log import get_logger
 from open_webui.internal.shielding import to_the_end
@@ -260,8 +262,9 @@ class Runner:
         kind = run.kind
         limit = asyncio.timeout(kind.time_limit)
         try:
-            async with limit:
-                await kind.handler(run, payload)
+            with acts.doing(Act(f"job {kind.name}", "run", area="job", via="job")):
+                async with limit:
+                    await kind.handler(run, payload)
         except (asyncio.CancelledError, JobLost):
             return None
         except GiveUp as error:

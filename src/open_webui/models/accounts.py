@@ -7,9 +7,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal import acts
 from open_webui.internal.prepared import Prepared
 from open_webui.models import tables
 from open_webui.models.base import inserting, now
+from open_webui.models.noted import HIDDEN
 from open_webui.principal import Role
 
 user, credential, revoked = tables.user, tables.credential, tables.revoked_token
@@ -220,7 +222,10 @@ async def set_password(
         mine = mine.where(credential.c.password_hash == instead_of)
     stamp = secrets.token_hex(16)
     done = await connection.execute(mine.values(password_hash=password_hash, session_stamp=stamp))
-    return stamp if done.rowcount else None
+    if not done.rowcount:
+        return None
+    acts.note("user", user_id, {"password": HIDDEN})
+    return stamp
 
 
 async def replace_hash(connection: AsyncConnection, user_id: str, old: str, new: str) -> None:
@@ -236,12 +241,14 @@ async def new_stamp(connection: AsyncConnection, user_id: str) -> str:
     """Ends all sessions of an account by giving it a new stamp, which is returned."""
     stamp = secrets.token_hex(16)
     await connection.execute(credential.update().where(credential.c.user_id == user_id).values(session_stamp=stamp))
+    acts.note("user", user_id, {"sessions_ended": (None, True)})
     return stamp
 
 
 async def set_active(connection: AsyncConnection, user_id: str, *, active: bool) -> None:
     """Whether one can sign in to an account, and its sessions and keys count."""
     await connection.execute(credential.update().where(credential.c.user_id == user_id).values(active=active))
+    acts.note("user", user_id, {"active": (not active, active)})
 
 
 async def revoke(connection: AsyncConnection, jti: str, expires_at: int | None) -> None:

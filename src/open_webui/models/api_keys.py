@@ -7,8 +7,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal import acts
 from open_webui.models import tables
 from open_webui.models.base import among, inserting, new_id, now
+from open_webui.models.noted import HIDDEN
 from open_webui.principal import Principal
 
 t, credential = tables.api_key, tables.credential
@@ -101,6 +103,8 @@ async def add(connection: AsyncConnection, user_id: str, key_hash: str, new: New
     values: dict[str, Any] = {"id": new_id(), "user_id": user_id, "created_at": at, "updated_at": at}
     values |= msgspec.structs.asdict(new)
     await connection.execute(t.insert().values(hash=key_hash, **values))
+    told = {name: (None, value) for name, value in msgspec.structs.asdict(new).items()}
+    acts.note("api_key", str(values["id"]), told | {"user": (None, user_id)})
     return ApiKey(sealed=None, last_used_at=None, former_until=None, **values)
 
 
@@ -124,6 +128,7 @@ async def replace_secret(
     values = {"hash": key_hash, "sealed": sealed, "former_until": former_until, "updated_at": now()}
     former = sa.null() if former_until is None else t.c.hash
     await connection.execute(t.update().where(t.c.id == key_id).values(**values, former_hash=former))
+    acts.note("api_key", key_id, {"secret": HIDDEN, "former_until": (None, former_until)})
 
 
 async def delete(connection: AsyncConnection, principal: Principal, key_id: str) -> str | None:

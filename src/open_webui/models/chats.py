@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.errors import NotFound
+from open_webui.internal import acts
 from open_webui.internal.prepared import Prepared
 from open_webui.models import file_uses, folders, generation_parts, grants, messages, tables, tags
 from open_webui.models.base import among, clean, new_id, now
@@ -83,7 +84,14 @@ async def get(
         return chat
     allowed = writable_by(principal) if action == "write" else readable_by(principal, admin_access=admin_access)
     row = (await connection.execute(sa.select(*columns).where(t.c.id == chat_id, allowed))).first()
-    return None if row is None else row_of(row)
+    if row is None:
+        return None
+    found = row_of(row)
+    if action == "read" and admin_access and principal.is_admin:
+        given = sa.select(t.c.n).where(t.c.id == chat_id, readable_by(principal))
+        if await connection.scalar(given) is None:
+            acts.opened("chat", chat_id, found.user_id)
+    return found
 
 
 _own_locked = Prepared(_owned.with_for_update(of=t, key_share=True))
@@ -224,6 +232,7 @@ _insert = Prepared(t.insert().returning(t.c.n), [column.name for column in t.c i
 async def insert(connection: AsyncConnection, new: NewChat, *, hidden: bool = False) -> LockedChat:
     """Stores a new chat without its messages. hidden: nobody sees it until `show`."""
     number = await _insert.first(connection, new.values | {"hidden_at": now() if hidden else None})
+    acts.about("chat", new.values["id"])
     chat = LockedChat(n=0 if number is None else number[0], **new.values)
     documents = [chat.body, chat.meta, chat.variables]
     await file_uses.link(connection, "chat_id", chat.id, chat.user_id, documents, new=True)

@@ -7,6 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal import acts
 from open_webui.models import tables
 from open_webui.models.base import now
 
@@ -51,6 +52,7 @@ async def get(connection: AsyncConnection, webhook_id: str) -> EventWebhook | No
 
 async def insert(connection: AsyncConnection, webhook: EventWebhook) -> None:
     await connection.execute(t.insert().values(msgspec.structs.asdict(webhook)))
+    acts.about("event_webhook", webhook.id)
 
 
 async def change(connection: AsyncConnection, webhook_id: str, values: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal import acts
 from open_webui.models import channel_messages, chats, folders, knowledge, models, shares, tables
 from open_webui.models.base import clean, inserting, now
 from open_webui.principal import Principal
@@ -118,7 +119,21 @@ async def get(
     if row is None or (principal is not None and row[1] == principal.id):
         return None if row is None else File(*row)
     allowed = sa.select(t.c.id).where(t.c.id == file_id, readable_by(principal, admin_access=admin_access))
-    return File(*row) if await connection.scalar(allowed) is not None else None
+    if await connection.scalar(allowed) is None:
+        return None
+    if admin_access:
+        await note_opened(connection, principal, file_id, row[1])
+    return File(*row)
+
+
+async def note_opened(
+    connection: AsyncConnection, principal: Principal | None, file_id: str, owner_id: str | None
+) -> None:
+    """To be called where somebody reads a file that may be open to administrators alone. Raises ReasonNeeded."""
+    if principal is None or not principal.is_admin or owner_id == principal.id:
+        return
+    if await connection.scalar(sa.select(t.c.id).where(t.c.id == file_id, readable_by(principal))) is None:
+        acts.opened("file", file_id, owner_id or "")
 
 
 async def readable(

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
 from open_webui.errors import BadRequest
+from open_webui.internal import acts
 from open_webui.models import tables
 from open_webui.models.base import inserting, new_id, now
 from open_webui.principal import Principal
@@ -173,6 +174,8 @@ async def replace(
     ]
     if new:
         await connection.execute(inserting(connection, t).on_conflict_do_nothing(), new)
+    if new or gone:
+        acts.note(resource_type, resource_id, {"access": (sorted(stand), sorted(stays))})
 
 
 async def clear(connection: AsyncConnection, resource_type: str, resource_ids: Collection[str]) -> None:

@@ -6,6 +6,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal import acts
 from open_webui.models import tables, users
 from open_webui.models.base import among, inserting, now
 from open_webui.models.repository import Condition
@@ -105,7 +106,9 @@ async def add(connection: AsyncConnection, group_id: str, user_ids: Iterable[str
         [member.c.group_id, member.c.user_id, member.c.created_at], people
     )
     await connection.execute(statement.on_conflict_do_nothing(index_elements=[member.c.group_id, member.c.user_id]))
+    acts.note("group", group_id, {"members_added": (None, list(user_ids))})
 
 
 async def remove(connection: AsyncConnection, group_id: str, user_ids: Iterable[str]) -> None:
     await connection.execute(member.delete().where(member.c.group_id == group_id, among(member.c.user_id, user_ids)))
+    acts.note("group", group_id, {"members_removed": (list(user_ids), None)})

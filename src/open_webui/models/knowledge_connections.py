@@ -7,6 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal import acts
 from open_webui.models import knowledge, tables
 from open_webui.models.base import among, decode_json, new_id, now
 from open_webui.principal import Principal
@@ -55,6 +56,7 @@ async def put(connection: AsyncConnection, values: dict[str, Any], connection_id
         return connection_id
     made = {"id": new_id(), "created_at": at, "updated_at": at} | values
     await connection.execute(t.insert().values(made))
+    acts.about("knowledge_connection", str(made["id"]))
     return str(made["id"])
 
 

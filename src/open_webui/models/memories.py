@@ -7,6 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal import acts
 from open_webui.models import tables
 from open_webui.models.base import among
 from open_webui.models.grants import Action
@@ -98,6 +99,7 @@ async def store(
         await connection.execute(t.update().where(t.c.id == row.id).values(values))
     if made:
         await connection.execute(t.insert(), [msgspec.structs.asdict(row) for row in made])
+        acts.about("memory", made[0].id)
 
 
 async def count(connection: AsyncConnection, user_id: str) -> int:

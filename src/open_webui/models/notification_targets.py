@@ -7,6 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal import acts
 from open_webui.models import tables
 from open_webui.models.base import among, inserting, now
 
@@ -63,6 +64,7 @@ async def get(connection: AsyncConnection, user_id: str, target_id: str) -> Targ
 async def insert(connection: AsyncConnection, target: Target) -> bool:
     """False where the person has one of this name."""
     statement = inserting(connection, t).values(msgspec.structs.asdict(target)).on_conflict_do_nothing()
+    acts.about("notification", target.id)
     return (await connection.execute(statement)).rowcount == 1
 
 

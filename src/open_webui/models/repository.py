@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from open_webui.models import tables
+from open_webui.models import noted, tables
 from open_webui.models.base import among, clean, decode_json, inserting, new_id, now
 from open_webui.models.grants import Action, in_parts
 from open_webui.principal import Principal, Role
@@ -177,7 +177,10 @@ class Repository(Generic[R]):
         made = {"id": row_id, "user_id": owner_id, "created_at": at, "updated_at": at} | dict(values)
         statement = inserting(connection, self.table).values(made)
         done = await connection.execute(statement.on_conflict_do_nothing(index_elements=[self.table.c[unique]]))
-        return await self.get(connection, row_id) if done.rowcount == 1 else None
+        if done.rowcount != 1:
+            return None
+        noted.made(self.table, row_id, made)
+        return await self.get(connection, row_id)
 
     async def change(
         self, connection: AsyncConnection, row_id: str, values: Mapping[str, Any], *, touch: bool = True
@@ -186,11 +189,13 @@ class Repository(Generic[R]):
 
         What was read to make these values was read with `lock`.
         """
+        await noted.change(connection, self.table, row_id, values)
         stamped = {"updated_at": self.now()} | dict(values) if touch else dict(values)
         await connection.execute(self.table.update().where(self.table.c.id == row_id).values(stamped))
 
     async def delete(self, connection: AsyncConnection, ids: Collection[str]) -> int:
         """Removes rows. Says how many there were."""
+        await noted.removal(connection, self.table, ids)
         count = 0
         for part in in_parts(ids):
             count += (await connection.execute(self.table.delete().where(self.table.c.id.in_(part)))).rowcount

@@ -6,6 +6,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal import acts
 from open_webui.models import file_uses, grants, tables
 from open_webui.models.base import new_id, now
 from open_webui.models.chat_rows import LockedChat, LockedChats
@@ -67,9 +68,12 @@ async def get(
 
     admin_access: admins may open all (settings.enable_admin_chat_access).
     """
-    if admin_access and principal is not None and principal.is_admin:
-        return await repository.get(connection, share_id)
-    return await repository.get_for(connection, principal, share_id)
+    found = await repository.get_for(connection, principal, share_id)
+    if found is None and admin_access and principal is not None and principal.is_admin:
+        found = await repository.get(connection, share_id)
+        if found is not None:
+            acts.opened("shared_chat", share_id, found.user_id)
+    return found
 
 
 async def put(connection: AsyncConnection, held: LockedChat, mode: Mode, document: msgspec.Raw | None) -> LockedChat:

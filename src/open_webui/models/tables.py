@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 from open_webui.models.app_tables import app, channel_app
+from open_webui.models.audit_tables import audit_entry, audit_pending
 from open_webui.models.base import Json, RowNumber, Seconds, metadata, owner
 from open_webui.models.calendar_tables import (
     automation,
@@ -42,7 +43,8 @@ from open_webui.models.skill_tables import skill, skill_file
 Column = sa.Column
 TRUE, FALSE = sa.true(), sa.false()
 __all__ = [
-    "api_key", "app", "automation", "automation_run", "calendar", "calendar_event", "calendar_event_attendee",
+    "api_key", "app", "audit_entry", "audit_pending", "automation", "automation_run",
+    "calendar", "calendar_event", "calendar_event_attendee",
     "channel", "channel_app", "channel_file", "channel_member", "channel_message", "channel_reaction",
     "channel_webhook", "chunk", "directory_group", "directory_user", "document", "document_vectors", "embedding_model",
     "event_webhook", "factor", "feedback", "feedback_snapshot", "function", "identity", "knowledge", "knowledge_directory",

@@ -7,6 +7,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal import acts
 from open_webui.internal.prepared import Prepared
 from open_webui.models import documents, files, tables
 from open_webui.models.base import among, clean, decode_json, inserting, now
@@ -73,7 +74,11 @@ async def get(
         return found
     allowed = files.readable_by if action == "read" else files.writable_by
     query = sa.select(t.c.id).where(t.c.id == file_id, allowed(principal, admin_access=admin_access))
-    return found if await connection.scalar(query) is not None else None
+    if await connection.scalar(query) is None:
+        return None
+    if action == "read" and admin_access:
+        await files.note_opened(connection, principal, file_id, found.user_id)
+    return found
 
 
 async def by_id(connection: AsyncConnection, file_id: str, *, lock: bool = False) -> Upload | None:
@@ -132,6 +137,7 @@ async def insert(
     """Notes a file of somebody's whose bytes a store has."""
     at = now()
     await files.add_blob(connection, new.blob, new.size, new.mime, at)
+    acts.about("file", new.id)
     values: dict[str, Any] = {
         "id": new.id,
         "user_id": owner_id,

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
 from open_webui.errors import BadRequest
-from open_webui.models import channels, file_uses, resources, tables
+from open_webui.models import channels, file_uses, noted, resources, tables
 from open_webui.models.base import among, inserting, now
 from open_webui.models.repository import contains
 from open_webui.principal import Role
@@ -130,6 +130,8 @@ async def insert(connection: AsyncConnection, values: Mapping[str, Any]) -> bool
     at = now()
     statement = inserting(connection, t).values(last_active_at=at, created_at=at, updated_at=at, **values)
     result = await connection.execute(statement.on_conflict_do_nothing(index_elements=[t.c.email]))
+    if result.rowcount == 1:
+        noted.made(t, values["id"], values)
     return result.rowcount == 1
 
 
@@ -140,6 +142,7 @@ async def update(
 
     writer_id: whose change it is, that person's own by default.
     """
+    await noted.change(connection, t, user_id, values)
     try:
         await connection.execute(t.update().where(t.c.id == user_id).values(updated_at=now(), **values))
     except IntegrityError:
@@ -166,6 +169,7 @@ async def delete(connection: AsyncConnection, user_id: str, heir: str) -> bool:
     rather than to the admin who made them, so they pass to `heir`.
     """
     grant = tables.access_grant
+    await noted.removal(connection, t, [user_id])
     await channels.hand_over(connection, user_id, heir)
     for resource in resources.ALL:
         await resource.clear_of(connection, user_id)

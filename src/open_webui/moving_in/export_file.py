@@ -21,6 +21,7 @@ from open_webui.moving_in.outcome import Report
 from open_webui.principal import Principal
 from open_webui.schemas.chats import Document, read_document
 from open_webui.services import staging
+from open_webui.services.audit.commands import act_of, tell
 from open_webui.services.new_chats import NEW_TITLE
 from open_webui.storage.base import StoreAway
 
@@ -49,6 +50,11 @@ async def import_chats(settings: Settings, file: Path, email: str, say: Say, *, 
                 await _take_all(admin, owner, data, report, say)
             except NotKnown as error:
                 raise StartupError(str(error)) from None
+            taken = {table: (None, one.taken) for table, one in report.tables.items() if one.taken}
+            if taken and not dry_run:
+                act = act_of("import chats", "import", "import")
+                act.resource, act.resource_id = "user", user.id
+                await tell(admin.audit, act, taken)
             report.finished = True
             return report
     finally:

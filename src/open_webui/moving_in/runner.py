@@ -29,6 +29,7 @@ from open_webui.moving_in.parts import NOTHING, PARTS, WITHIN
 from open_webui.moving_in.rows import Left, Row
 from open_webui.moving_in.source import LARGEST, PAGE, TOO_LARGE, Key, Keys, Source, file_of, is_postgres, open_source
 from open_webui.plugins.sources import Sources
+from open_webui.services.audit.commands import act_of, tell
 from open_webui.storage.base import StoreAway
 
 log = get_logger(__name__)
@@ -71,6 +72,9 @@ async def move_in(
                 admin, source, report, sealer, texts, say, uploads=folder, dry_run=dry_run, with_settings=with_settings
             )
             with _stopped():
+                begun = {"source": (None, report.source), "keeps_roles": (None, keep_roles)}
+                if not dry_run:
+                    await tell(admin.audit, act_of("import", "import", "import"), begun)
                 await _look_round(move, keep_roles)
                 _say_of_archive(move)
                 columns.compare(move)
@@ -83,6 +87,9 @@ async def move_in(
                     if part.table == "function":
                         await valves.take(move)
                 await _count_others(move)
+                taken = {table: (None, one.taken) for table, one in report.tables.items() if one.taken}
+                if taken and not dry_run:
+                    await tell(admin.audit, act_of("import", "import", "import"), taken)
             report.finished = True
             return report
     finally:

@@ -11,6 +11,7 @@ from open_webui import constants
 from open_webui.access.policy import ADMIN, OPTIONAL, USER
 from open_webui.deps import AppState, Caller, OptionalCaller, OptionalPage, Page
 from open_webui.errors import BadRequest, Forbidden, NotFound
+from open_webui.internal import acts
 from open_webui.models import chat_lists, folders, search, shares, tags
 from open_webui.models import chats as stored
 from open_webui.models.base import now
@@ -192,6 +193,7 @@ async def list_of_user(
     """Somebody's chats, for an admin, where the server lets admins see chats."""
     if not state.settings.enable_admin_chat_access:
         raise Forbidden
+    acts.opened("chat", "*", user_id)
     wanted = Wanted("all", sort_by=order_by or "updated_at", descending=direction != "asc")
     async with state.database.read() as connection:
         return await chat_lists.rows(
@@ -259,6 +261,7 @@ async def export_everything(state: AppState, caller: Caller) -> "Annotated[Respo
     """Everybody's chats, for an admin, where the server lets admins export and see chats."""
     if not (state.settings.enable_admin_export and state.settings.enable_admin_chat_access):
         raise Forbidden
+    acts.opened("chat", "*", "*")
     numbers = await transfer.numbers(state, None)
     return _stream(transfer.export(state, numbers, lines=False, reader=caller), "application/json")
 

@@ -9,6 +9,7 @@ from open_webui import constants
 from open_webui.access.policy import ADMIN, USER
 from open_webui.deps import AppState, Caller, Page
 from open_webui.errors import BadRequest
+from open_webui.internal import acts
 from open_webui.routers.configs import save
 from open_webui.routing import allow, new_router
 from open_webui.schemas import replies
@@ -170,6 +171,7 @@ async def export(
     state: AppState, model_id: OneModel = None
 ) -> "Annotated[Response, Shape(list[replies.evaluations.Feedback])]":
     """All ratings, or those of a model, with the chats where the server lets administrators export and see them."""
+    acts.opened("feedback", "*", "*")
     return StreamingResponse(await begun(evaluations.export(state, model_id)), media_type="application/json")
 
 

@@ -9,6 +9,7 @@ from starlette.responses import Response, StreamingResponse
 from open_webui.access.policy import ADMIN, USER
 from open_webui.deps import AppState
 from open_webui.errors import Forbidden
+from open_webui.internal import acts
 from open_webui.internal.db import database_url
 from open_webui.routing import allow, new_router
 from open_webui.schemas.replies.shape import Media
@@ -34,6 +35,7 @@ async def download(state: AppState) -> "Annotated[Response, Media('application/o
     """
     if not (state.settings.enable_admin_export and state.settings.enable_admin_chat_access):
         raise Forbidden
+    acts.opened("database", "*", "*")
     url = database_url(state.settings)
     path = snapshot.file_of(url.drivername.partition("+")[0], url.database)
     copy = await snapshot.make(path)

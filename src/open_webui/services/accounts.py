@@ -13,6 +13,7 @@ from open_webui.access.identify import API_KEYS
 from open_webui.access.tokens import Claims, parse_duration
 from open_webui.config import Config
 from open_webui.errors import BadRequest, Forbidden, NotFound, StartupError
+from open_webui.internal import acts
 from open_webui.internal.db import UnitOfWork
 from open_webui.internal.log import get_logger
 from open_webui.models import accounts, api_keys, chats, configs, file_uses, files, group_members, groups, users
@@ -75,6 +76,7 @@ async def sign_up(deps: Deps, form: SignUp, address: str, *, may_be_first: bool 
         else:
             values["role"] = await _later_role(deps, unit)
         stamp = await insert(unit, values, password_hash, own=own)
+        acts.by(values["id"], values["email"])
         await join_default_group(deps, unit, values["id"])
         return await admit(deps, unit, values["id"], stamp)
 
@@ -191,6 +193,8 @@ async def sign_in(deps: Deps, form: SignIn, address: str) -> Admitted:
     async with deps.database.read() as connection:
         found = await accounts.credential_by_email(connection, form.email)
     stored = found.password_hash if found is not None else None
+    if found is not None:
+        acts.about("user", found.user_id)
     if not await deps.passwords.verify(form.password, stored) or found is None or stored is None:
         raise BadRequest(constants.BAD_CREDENTIALS)
     if not found.active:

@@ -176,7 +176,7 @@ class SharedSignInAttempts(SignInAttempts):
     async def _take(self, *tries: tuple[str, str]) -> None:
         limits = [(_digest(f"{kind} {key}").hex(), _LIMITS[kind]) for kind, key in tries]
         wait = None
-        async with self._database.write() as unit:
+        async with self._database.write(aside=True) as unit:
             taken = await attempts.take(unit.connection, limits, self._window)
             if taken < len(limits):
                 wait = await attempts.wait(unit.connection, limits[taken][0], self._window)

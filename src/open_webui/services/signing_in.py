@@ -11,6 +11,7 @@ from open_webui import constants
 from open_webui.access import second_factor
 from open_webui.access.tokens import Claims, new_jti, parse_duration
 from open_webui.errors import BadRequest
+from open_webui.internal import acts
 from open_webui.internal.db import UnitOfWork
 from open_webui.internal.log import get_logger
 from open_webui.models import factors, users
@@ -68,6 +69,7 @@ async def admit(
     step = await _next_step(deps, unit, user, auth_method)
     if step is not None:
         return await challenge(unit, step, user_id, stamp, auth_method, jti=jti or new_jti())
+    acts.by(user.id, user.email)
     token, claims = deps.tokens.issue(user_id, stamp, lifetime(deps), auth_method, jti=jti)
     return SignedIn(user, token, claims)
 

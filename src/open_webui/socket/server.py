@@ -19,6 +19,7 @@ from open_webui.internal.supervise import supervise
 from open_webui.models import chats
 from open_webui.models import presence as seen
 from open_webui.principal import Principal
+from open_webui.services.audit.requests import recorded_event
 from open_webui.services.changes import change_chat
 from open_webui.socket.channel_events import ChannelEvents
 from open_webui.socket.channels import Channels
@@ -216,7 +217,8 @@ class Sockets:
             if session is None or policy is None or session.principal.role not in {"user", "admin"}:
                 await end_socket(self.server, sid)
                 return None
-            return await handler(session, data)
+            told, work = {"data": data, "environ": self.server.get_environ(sid)}, handler(session, data)
+            return await recorded_event(self.state.audit, name, policy, session.principal, work, **told)
         return await handler(SocketSession(sid, "", _NOBODY), data)
 
     def _pace(self, sid: str, sends: bool) -> None:

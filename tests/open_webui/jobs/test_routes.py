@@ -36,7 +36,7 @@ async def test_what_there_is(live: Live, admin: Actor) -> None:
     found = (await admin.client.get(PATH)).json()
     kinds = {
         "test", "keep files", "remove leftovers", "tidy vectors", "make texts of notes that were left", "wake automations",
-        "remind of events",
+        "remind of events", "tend the audit record",
     }  # fmt: skip
     assert found["total"] == len(found["items"]) == len(kinds)
     assert {job["kind"] for job in found["items"]} == kinds

@@ -24,7 +24,13 @@ QUERIES: Final[dict[str, dict[str, Any]]] = {}
 # Lists that ask more, and why.
 _STREAM: Final = "whole chats, which are streamed in portions of bounded size"
 _FILES: Final = "the number of files of each base on the page besides, in one statement for all of them"
+_LINKS: Final = "what was written just now is linked first, and that it was exported is an entry itself"
+_RECORDED: Final = "that it was exported is recorded"
 EXCEPTIONS: Final[dict[str, tuple[int, str]]] = {
+    "/api/v1/audit/entries": (6, _LINKS),
+    "/api/v1/audit/export": (8, _LINKS),
+    "/api/v1/audit/verify": (8, _LINKS),
+    "/api/v1/models/export": (4, _RECORDED),
     "/api/v1/chats/all": (40, _STREAM),
     "/api/v1/chats/all/db": (40, _STREAM),
     "/api/v1/chats/stats/export": (12, _STREAM),
@@ -32,7 +38,7 @@ EXCEPTIONS: Final[dict[str, tuple[int, str]]] = {
     "/api/v1/knowledge/": (4, _FILES),
     "/api/v1/knowledge/search": (4, _FILES),
     "/api/v1/knowledge/search/files": (5, "the bases in which the files are, with the grants on them"),
-    "/api/v1/skills/export": (4, "whole skills with their files"),
+    "/api/v1/skills/export": (5, "whole skills with their files, and that they were exported"),
     "/api/v1/users/usage": (6, "no list, but figures of several kinds"),
     "/api/v1/users/user/export": (200, "all that a person has, which is streamed in portions of bounded size"),
     "/api/v1/calendars/": (12, "the first look makes the calendar that everybody has"),

@@ -329,6 +329,7 @@ def test_all_tables_have_a_place() -> None:
         "skill_file": "in the skills", "user_valves": "in the settings of people", "feedback_snapshot": "in the ratings",
         "blob": "the files' bytes", "credential": "as auth",
         "session": "sessions stay here",
+        "audit_entry": "the record is this server's: sealed with its secret", "audit_pending": "the same",
         "identity": "in the people", "provider_session": "sessions stay here", "sign_in": "what somebody tried",
         "factor": "sealed with this server's secret", "recovery_code": "with the factors",
         "sign_in_challenge": "sessions stay here",

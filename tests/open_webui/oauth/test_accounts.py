@@ -135,7 +135,14 @@ async def test_an_account_that_is_switched_off_stays_so(live: Live, admin: Actor
     # Whoever is removed begins anew.
     assert (await admin.client.delete(f"/api/v1/users/{mine['id']}")).json() is True
     browser = await make(live, provider, sub="eva")
-    assert (await who(browser))["id"] != mine["id"]
+    again = await who(browser)
+    assert again["id"] != mine["id"]
+    # The audit record has who was made by a first sign-in, and each sign-in after it.
+    await sign_in(browser)
+    found = (await admin.client.get("/api/v1/audit/entries", params={"actor": again["id"]})).json()["items"]
+    assert [one["action"] for one in found] == ["sign-in", "sign-in"]
+    assert [bool(one["changes"]) for one in found] == [False, True]
+    assert {one["email"] for one in found} == {again["email"]}
     await browser.aclose()
 
 

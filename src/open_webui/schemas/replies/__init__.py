@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from open_webui.schemas.replies import (
         analytics,
         apps,
+        audit,
         automations,
         calendars,
         channels,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     __all__ = [
         "analytics",
         "apps",
+        "audit",
         "automations",
         "calendars",
         "channels",

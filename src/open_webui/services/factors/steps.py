@@ -8,6 +8,7 @@ import msgspec
 
 from open_webui.access import recovery_codes, totp
 from open_webui.errors import BadRequest, Conflict, Unauthenticated
+from open_webui.internal import acts
 from open_webui.internal.db import UnitOfWork
 from open_webui.models import accounts, factors, provider_sessions, sessions, users
 from open_webui.models.factors import Challenge
@@ -147,6 +148,7 @@ async def _open(deps: Deps, unit: UnitOfWork, held: Challenge, stamp: str) -> Si
     user = await users.get(unit.connection, held.user_id)
     if user is None:
         raise Unauthenticated(OVER)
+    acts.by(user.id, user.email)
     token, claims = deps.tokens.issue(user.id, stamp, lifetime(deps), held.auth_method, jti=held.jti, mfa_verified=True)
     if held.renews:
         await sessions.move(unit.connection, held.renews, claims.jti, stamp)

@@ -48,6 +48,12 @@ export const evaluations = {
   setConfig: (changes) => post('/api/v1/evaluations/config', changes),
 };
 
+export const audit = {
+  entries: (query) => get(`/api/v1/audit/entries?${new URLSearchParams(query)}`),
+  exported: (query) => `/api/v1/audit/export?${new URLSearchParams(query)}`,
+  verify: () => get('/api/v1/audit/verify'),
+};
+
 export const analytics = {
   get: (what, query) => get(`/api/v1/analytics/${what}?${new URLSearchParams(query)}`),
 };
