@@ -1,6 +1,6 @@
 """The audit record.
 
-Revision: 0029, after 0027.
+Revision: 0029, after 0028.
 """
 
 from collections.abc import Sequence
