@@ -207,10 +207,9 @@ class Sockets:
         """Every event: identified, checked against its policy, then handled. Unknown events are ignored."""
         data = args[0] if args else None
         handler = self.handlers.get(name)
-        if handler is None and self.emitter.channels.is_expected(name):
-            return await self._stream(sid, name, data)
         if handler is None:
-            return None
+            is_stream = self.emitter.channels.is_expected(name)
+            return await self._stream(sid, name, data) if is_stream else None
         policy = policy_of(handler)
         if policy is None or policy.level != "public":
             session = await self._current(sid)
@@ -485,8 +484,7 @@ def _origins(settings: Settings) -> Any:
         host, forwarded = environ.get("HTTP_HOST"), environ.get("HTTP_X_FORWARDED_HOST")
         if is_own_origin(origin, environ["asgi.scope"]["scheme"], host, forwarded):
             return True
-        origin = origin[:200]
-        if origin not in told and len(told) < _MAX_TOLD:
+        if (origin := origin[:200]) not in told and len(told) < _MAX_TOLD:
             told.add(origin)
             log.warning(
                 "sockets of a page of another address are refused: let the proxy pass on Host, or name the page's origin in "
