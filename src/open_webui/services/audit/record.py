@@ -154,8 +154,13 @@ class Audit:
     async def _put(self, act: Act, outcome: str, status: int, times: int = 1) -> None:
         # What was noted was not stored, or has an entry already.
         act.changes, act.opened = {}, []
-        async with self._database.write(aside=True) as unit:
-            await audit.add(unit.connection, bounded(entry_of(act, outcome, status, times)), self.sealing)
+        try:
+            async with self._database.write(aside=True) as unit:
+                await audit.add(unit.connection, bounded(entry_of(act, outcome, status, times)), self.sealing)
+        except (SQLAlchemyError, OSError) as error:
+            # It was refused, or has failed, whether that is recorded or not.
+            log.warning("a refusal or a failure could not be recorded", what=act.what, error=str(error))
+            return
         self._soon()
 
     def _soon(self) -> None:
