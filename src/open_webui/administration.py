@@ -195,7 +195,7 @@ async def set_role(settings: Settings, email: str, role: Role) -> str:
 
 async def remove_factor(settings: Settings, email: str) -> str:
     """Removes an account's second factor and recovery codes, which ends its sessions."""
-    async with _open(settings) as admin:
+    async with _open(settings, "users remove-factor") as admin:
         user, _ = await _find(admin, email)
         if not await own_factor.remove(admin, user.id):
             return f"{user.email} has no second factor. Whoever was signed in to the account has to sign in again."

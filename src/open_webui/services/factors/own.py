@@ -10,6 +10,7 @@ from open_webui import constants
 from open_webui.access import second_factor
 from open_webui.access.tokens import Claims, new_jti
 from open_webui.errors import BadRequest, Conflict, Forbidden
+from open_webui.internal import acts
 from open_webui.internal.db import UnitOfWork
 from open_webui.models import accounts, factors, users
 from open_webui.principal import Principal
@@ -97,6 +98,7 @@ async def remove(deps: AccountDeps, user_id: str) -> bool:
         if await users.get(unit.connection, user_id, lock=True) is None:
             raise BadRequest(constants.NOT_FOUND)
         had = await factors.remove(unit.connection, user_id)
+        acts.note("user", user_id, {"second_factor": (had, False)})
         await accounts.new_stamp(unit.connection, user_id)
         unit.after_commit(partial(deps.identifier.forget, user_id))
     return had

@@ -97,6 +97,7 @@ async def confirm(deps: Deps, token: str, code: str, address: str) -> Enrolled:
         await factors.remove(unit.connection, held.user_id)
         await factors.put(unit.connection, held.user_id, KIND, held.sealed, step)
         codes = await give_codes(unit, held.user_id)
+        acts.note("user", held.user_id, {"second_factor": (current is not None, True)})
         stamp = await accounts.new_stamp(unit.connection, held.user_id)
         signed_in = await _open(deps, unit, held, stamp)
         unit.after_commit(partial(deps.identifier.forget, held.user_id))
