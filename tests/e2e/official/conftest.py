@@ -14,18 +14,20 @@ from tests.support.upstream import Upstream
 
 
 @pytest.fixture(scope="package")
-def upstream() -> Iterator[Upstream]:
+def shared_upstream() -> Iterator[Upstream]:
     provider = Upstream().start()
     yield provider
     provider.stop()
 
 
 @pytest.fixture(scope="package")
-def server(upstream: Upstream, official_frontend: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def shared_server(
+    shared_upstream: Upstream, official_frontend: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     made = Server(
         tmp_path_factory.mktemp("official"),
         {
-            "OPENAI_API_BASE_URLS": upstream.openai_url,
+            "OPENAI_API_BASE_URLS": shared_upstream.openai_url,
             "OPENAI_API_KEYS": "sk-upstream",
             "FRONTEND_BUILD_DIR": str(official_frontend),
         },
@@ -35,7 +37,7 @@ def server(upstream: Upstream, official_frontend: Path, tmp_path_factory: pytest
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def signed_up(server: Server, upstream: Upstream) -> AsyncIterator[Frontend]:
+async def signed_up(shared_server: Server, shared_upstream: Upstream) -> AsyncIterator[Frontend]:
     """The browser of the first account, which has just been made."""
     async with browsers.launch() as browser:
         context = await browser.new_context(
@@ -44,7 +46,7 @@ async def signed_up(server: Server, upstream: Upstream) -> AsyncIterator[Fronten
         context.set_default_timeout(90_000)
         page, complaints = await context.new_page(), Complaints()
         complaints.listen(page)
-        frontend = Frontend(page, context, server, upstream, complaints)
+        frontend = Frontend(page, context, shared_server, shared_upstream, complaints)
         await frontend.sign_up()
         yield frontend
 

@@ -61,9 +61,14 @@ class Frontend:
         await self.page.get_by_role("button", name="Okay, Let's Go!").click()
         await expect(self.composer).to_be_visible()
 
+    @property
+    def user_menu(self) -> Locator:
+        """What opens it, with the list of chats beside it or without."""
+        return self.page.locator("nav").get_by_role("button", name=re.compile("User (Profile )?Menu", re.IGNORECASE))
+
     async def sign_out(self) -> None:
         await self.settled()
-        await self.page.get_by_label("User menu").click()
+        await self.user_menu.click()
         await self.page.get_by_text("Sign Out").click()
         await expect(self.page.get_by_label("Email")).to_be_visible()
 

@@ -20,7 +20,7 @@ FRUIT = "The secret fruit is papaya. It grows on trees."
 
 
 async def test_it_loads_and_lets_people_out_and_in_again(frontend: Frontend) -> None:
-    await expect(frontend.page.get_by_label("User menu")).to_be_visible()
+    await expect(frontend.user_menu).to_be_visible()
     await frontend.sign_out()
     frontend.complaints.expect("400 ")
     await frontend.sign_in("not the password")
