@@ -64,7 +64,7 @@ class Frontend:
     @property
     def user_menu(self) -> Locator:
         """What opens it, with the list of chats beside it or without."""
-        return self.page.locator("nav").get_by_role("button", name=re.compile("User (Profile )?Menu", re.IGNORECASE))
+        return self.page.get_by_role("button", name=re.compile("User (Profile )?Menu", re.IGNORECASE))
 
     async def sign_out(self) -> None:
         await self.settled()
