@@ -61,7 +61,12 @@ class Meter:
         self._write = database.write
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[UnitOfWork]:
+    async def write(self, *, aside: bool = False) -> AsyncIterator[UnitOfWork]:
+        if aside:
+            # What the audit record links by itself.
+            async with self._write(aside=True) as unit:
+                yield unit
+            return
         if self.before is not None:
             await self.before()
         async with self._write() as unit:
@@ -360,7 +365,8 @@ async def everything(user: Actor, admin: Actor, folder_id: str) -> dict[str, Any
 async def test_nobody_sees_what_is_not_whole(
     make_live: Callable[..., Awaitable[Live]], connections: None, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    live = await make_live(enable_admin_chat_access=True, enable_admin_export=True)
+    # Administrators who look at others' chats wait for the writer to record it: on SQLite the import that is looked at here.
+    live = await make_live(enable_admin_chat_access=True, enable_admin_export=True, audit_level="none")
     admin = await sign_up(live, "Admin One")
     user = await sign_up(live, "User One", role="user", admin=admin)
     folder = await ok(user.client.post("/api/v1/folders/", json={"name": "F"}))
