@@ -207,10 +207,11 @@ class PolicyRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             fast = FastRequest(request.scope, request.receive)
-            record = fast.app.state.oui.audit
-            if not record.is_on:
+            # None before the start and after the end, when there is nothing that could be done.
+            state: State | None = getattr(fast.app.state, "oui", None)
+            if state is None or not state.audit.is_on:
                 return await answer(fast, None)
-            return await requests.recorded(fast, record, doors[fast.method], lambda act: answer(fast, act))
+            return await requests.recorded(fast, state.audit, doors[fast.method], lambda act: answer(fast, act))
 
         return handler
 

@@ -143,7 +143,8 @@ async def test_ratings(settings: Settings, live: Live, theirs: Sample) -> None:
 
 async def test_again_nothing_is_doubled(settings: Settings, theirs: Sample) -> None:
     await move_sample(settings, theirs)
-    names = [table.name for table in tables.config.metadata.sorted_tables]
+    # That somebody imported is recorded each time.
+    names = [table.name for table in tables.config.metadata.sorted_tables if table.name != "audit_pending"]
     first = await rows(settings, *names)
     report = await move_sample(settings, theirs)
     assert await rows(settings, *names) == first
