@@ -154,8 +154,8 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc] # the library is not t
         socket = FrameSocket(self, self.generate_id(), connection)
         self.sockets[socket.sid] = socket
         # Nobody asks for the headers any more; from where it is stands in the audit record.
-        kept = {"asgi.scope": {"client": environ["asgi.scope"].get("client")}}
-        await self.handle("connect", socket.sid, kept)
+        client = environ["asgi.scope"].get("client")
+        await self.handle("connect", socket.sid, {"address": client[0] if client else ""})
         opening = {
             "sid": socket.sid, "upgrades": [], "pingInterval": self.ping_interval * 1000,
             "pingTimeout": self.ping_timeout * 1000, "maxPayload": self.max_http_buffer_size,

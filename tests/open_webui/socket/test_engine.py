@@ -58,7 +58,7 @@ async def test_a_socket_that_rests_has_no_task_and_no_request(
         await opened()
     # What the last one said is handled.
     await until(lambda: len(asyncio.all_tasks()) <= tasks)
-    assert live.app.state.sockets.server.environ == {sid: {} for sid in engine_of(live).sockets}
+    assert live.app.state.sockets.server.environ == {sid: {"address": "127.0.0.1"} for sid in engine_of(live).sockets}
     for socket in engine_of(live).sockets.values():
         assert not {"scope", "request", "response"} & vars(socket.connection).keys()
 

@@ -105,8 +105,10 @@ async def recorded_event(
 
 
 def _address_of(environ: Any) -> str:
-    client = (environ or {}).get("asgi.scope", {}).get("client")
-    return client[0] if client else ""
+    """The client's address: of a websocket all that is kept of its request, of polling the request is there."""
+    known = environ or {}
+    client = known.get("asgi.scope", {}).get("client")
+    return str(known.get("address") or (client[0] if client else ""))
 
 
 def _about(data: Any) -> str:
