@@ -284,11 +284,11 @@ async def test_two_admins_remove_each_other(live: Live, admin: Actor, user: Acto
 async def test_a_password_that_an_admin_sets_is_not_undone(live: Live, admin: Actor, user: Actor, stop_at: int) -> None:
     """Somebody who knows the old password changes it while an administrator locks them out."""
     state = live.app.state.oui
-    primary = await state.identify(admin.token)
+    primary, asking = await state.identify(admin.token), state.tokens.verify(user.token)
     form = UpdatePassword(password=PASSWORD, new_password="the thief's own password")
     changed, _ = await at_once(
         live,
-        lambda: account_services.change_password(state, user.id, form),
+        lambda: account_services.change_password(state, user.id, form, asking),
         lambda: account_services.update(state, primary, user.id, UpdateUser(password="of the administrator")),
         stop_at,
     )
