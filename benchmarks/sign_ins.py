@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from measure import Client, cpu, percentile
+from measure import Answer, Client, cpu, percentile
 from processes import ready, servers
 from run import ADMIN, Bench, completion, free_port, health_asked, process
 from tabs import Tab
@@ -52,8 +52,10 @@ class Visitor(Client):
         super().__init__(port)
         self._from = f"127.1.{number // 250}.{number % 250 + 1}"
 
-    async def enter(self) -> None:
-        self._streams = await asyncio.open_connection(self.host, self.port, local_addr=(self._from, 0))
+    async def request(self, method: str, path: str, body: Any = None) -> Answer:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(self.host, self.port, local_addr=(self._from, 0))
+        return await super().request(method, path, body)
 
 
 async def person(admin: Client, number: int) -> dict[str, Any]:
@@ -66,9 +68,6 @@ async def crowd(port: int, pid: int, token: str, count: int) -> str:
     admin = Client(port, token)
     people = [await person(admin, number) for number in range(count)]
     clients = [Visitor(port, number) for number in range(count)]
-    # The connections are made before: the moment is that of the sign-ins.
-    for client in clients:
-        await client.enter()
     before, began = cpu(pid), time.perf_counter()
     async with health_asked(Bench(port, pid, 0, 0, token, {})) as health:
         answers = await asyncio.gather(
