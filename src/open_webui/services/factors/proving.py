@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 from open_webui.access import recovery_codes, second_factor, totp
 from open_webui.errors import BadRequest, OuiError, TooManyRequests, Unauthenticated
+from open_webui.internal import acts
 from open_webui.internal.db import UnitOfWork
 from open_webui.models import accounts, factors
 from open_webui.models import users as people
@@ -32,6 +33,7 @@ async def hold(deps: Deps, unit: UnitOfWork, token: str) -> Challenge:
     waiting = await factors.find(unit.connection, token_hash(token))
     if waiting is None or not second_factor.is_on(deps.config):
         raise Unauthenticated(OVER)
+    acts.about("user", waiting.user_id)
     await people.get(unit.connection, waiting.user_id, lock=True)
     # Of two at once the second one finds what the first one left.
     waiting = await factors.find(unit.connection, waiting.hash)
