@@ -43,7 +43,7 @@ RAG: Final[tuple[Setting, ...]] = (
     Setting("rag.docling_params", dict, {}, ("DOCLING_PARAMS",)),
     Setting("rag.docling_server_url", str, "http://docling:5001", ("DOCLING_SERVER_URL",)),
     Setting("rag.document_intelligence_endpoint", str, "", ("DOCUMENT_INTELLIGENCE_ENDPOINT",)),
-    Setting("rag.document_intelligence_key", str, "", ("DOCUMENT_INTELLIGENCE_KEY",)),
+    Setting("rag.document_intelligence_key", str, "", ("DOCUMENT_INTELLIGENCE_KEY",), secret=True),
     Setting("rag.document_intelligence_model", str, "prebuilt-layout", ("DOCUMENT_INTELLIGENCE_MODEL",)),
     Setting("rag.embedding_batch_size", int, 32, ("RAG_EMBEDDING_BATCH_SIZE",)),
     Setting("rag.embedding_concurrent_requests", int, 0, ("RAG_EMBEDDING_CONCURRENT_REQUESTS",)),

@@ -1,5 +1,6 @@
 """The pages about documents and embedding: what they show, what they store, what they refuse."""
 
+import re
 from typing import Any
 
 import pytest
@@ -17,6 +18,14 @@ def test_every_setting_stands_on_a_page() -> None:
     shown = {*DOCUMENTS.values(), *WEB.values(), *EMBEDDING.values()}.union(*(e.values() for e in ENGINES.values()))
     declared = {key for key in BY_KEY if key.startswith(("rag.", "web.", "file."))}
     assert shown == declared
+
+
+def test_whatever_opens_a_service_is_a_secret() -> None:
+    """By its name, of all settings: one that is not marked would be shown by commands and in the audit record."""
+    opens = re.compile(r"[._](?:keys?|tokens?|password|secret|sk)$")
+    open_ones = [key for key, one in BY_KEY.items() if one.type in {str, list, dict} and opens.search(key)]
+    assert len(open_ones) > 30
+    assert [key for key in open_ones if not BY_KEY[key].secret] == []
 
 
 async def test_the_page_shows_what_holds_and_keeps_what_is_changed(admin: Actor) -> None:
