@@ -112,6 +112,8 @@ async def _reactions_and_edits(ada: Page, bob: Page) -> None:
     await option(ada, "Soon", "Delete")
     await ada.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await expect(said(bob, "Soon")).to_have_count(0)
+    # With it goes the second place in which her page shows his words.
+    await expect(said(ada, "Soon")).to_have_count(0)
 
 
 async def _a_thread(ada: Page, bob: Page) -> None:

@@ -12,6 +12,8 @@ import msgspec
 
 # CPU seconds of `slowness`' work on the machine that limits of turns are meant for.
 NOMINAL = 0.025
+# And of `slowness_of_large`'s.
+NOMINAL_OF_LARGE = 0.06
 
 
 @dataclass(slots=True)
@@ -32,6 +34,17 @@ def slowness() -> float:
     msgspec.json.decode(breaks)
     b"".join([breaks] * 2)
     return max(1.0, (time.thread_time() - began) / NOMINAL)
+
+
+def slowness_of_large() -> float:
+    """`slowness` of memory that the system gives and takes back each time, as it does for what is larger than 32 MB.
+
+    Each page of it is a fault, which costs a busy machine, or a virtual one, many times more than the copying.
+    """
+    text = b'"' + b"x" * 60 * 2**20 + b'"'
+    began = time.thread_time()
+    msgspec.json.decode(text)
+    return max(1.0, (time.thread_time() - began) / NOMINAL_OF_LARGE)
 
 
 @dataclass(slots=True)

@@ -255,28 +255,39 @@ class Database:
         return True
 
     async def close(self) -> None:
-        """Closes all connections; SQLite's last one folds the WAL back into the one file."""
-        await close_connections(self._readers)
+        """Closes all connections; SQLite's last one folds the WAL back into the one file.
+
+        Whoever is late and asks for one after this has one that is closed as soon as it is given back.
+        """
+        await close_connections(self._readers, for_good=True)
         if self._writer is not self._readers:
-            await close_connections(self._writer)
+            await close_connections(self._writer, for_good=True)
         if self.is_sqlite:
             await until_ended()
 
 
-async def close_connections(engine: AsyncEngine) -> None:
+async def close_connections(engine: AsyncEngine, *, for_good: bool = False) -> None:
     """Closes all connections of an engine, those in use when they are given back; what needs one after this makes another.
+    for_good: which is closed, too, when it is given back.
 
     `dispose` alone closes what rests in the pool: what is given back later would be kept by a pool that nobody has any more,
     and be closed by nobody. One that is not given back within `GIVEN_BACK` seconds is no longer waited for.
     """
     pool = engine.sync_engine.pool
     await engine.dispose(close=False)
-    sa.event.listen(pool, "checkin", lambda _driver, kept: kept.close())
+    sa.event.listen(pool, "checkin", _close)
+    if for_good:
+        sa.event.listen(engine.sync_engine.pool, "checkin", _close)
     for _ in range(int(GIVEN_BACK / LOOK_AGAIN)):
         if not isinstance(pool, sa.QueuePool) or not pool.checkedout():
             break
         await asyncio.sleep(LOOK_AGAIN)
     await sa.util.greenlet_spawn(pool.dispose)
+
+
+def _close(_connection: Any, kept: Any) -> None:
+    # There is none where it could not be used.
+    kept.close()
 
 
 async def _silent(connection: AsyncConnection) -> ConnectionError:

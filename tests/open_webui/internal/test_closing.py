@@ -1,6 +1,7 @@
 """A database that is closed while a connection is in use closes that one, too."""
 
 import asyncio
+from typing import Any
 
 import asyncpg
 import pytest
@@ -9,6 +10,10 @@ import sqlalchemy as sa
 from open_webui.env import Settings
 from open_webui.internal import db
 from open_webui.internal.db import close_connections, open_database
+
+
+def is_closed(driver: Any) -> bool:
+    return driver.is_closed() if isinstance(driver, asyncpg.Connection) else driver._connection is None
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
@@ -39,9 +44,20 @@ async def test_one_that_is_given_back_too_late_to_be_waited_for_is_closed_then(
         driver = (await connection.get_raw_connection()).driver_connection
         await close_connections(database._readers)
         assert (await connection.execute(sa.text("SELECT 2"))).scalar_one() == 2
-    if isinstance(driver, asyncpg.Connection):
-        assert driver.is_closed()
-    else:
-        assert driver is not None
-        assert driver._connection is None
+    assert is_closed(driver)
     await database.close()
+
+
+async def test_one_that_is_opened_after_the_database_has_been_closed_is_closed_when_it_is_given_back(
+    settings: Settings,
+) -> None:
+    """What follows a commit, or a request that ends with the server, may still read."""
+    database = open_database(settings)
+    drivers = []
+    for _ in range(2):
+        await database.close()
+        for engine in (database._readers, database._writer):
+            async with engine.connect() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+                drivers.append((await connection.get_raw_connection()).driver_connection)
+    assert [is_closed(driver) for driver in drivers] == [True] * 4
