@@ -211,7 +211,7 @@ class PolicyRoute(APIRoute):
             state: State | None = getattr(fast.app.state, "oui", None)
             if state is None or not state.audit.is_on:
                 return await answer(fast, None)
-            return await requests.recorded(fast, state.audit, doors[fast.method], lambda act: answer(fast, act))
+            return await requests.recorded(fast, state.audit, doors[fast.method], answer)
 
         return handler
 

@@ -6,7 +6,7 @@ Whoever changes something says so here (`note`), wherever it happens: no caller 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any, Final
 
 from open_webui.errors import BadRequest
@@ -57,6 +57,7 @@ class Act:
         "reason",
         "resource",
         "resource_id",
+        "settling",
         "task",
         "via",
         "what",
@@ -72,7 +73,15 @@ class Act:
         self.changes: dict[str, Change] = {}
         self.opened: list[tuple[str, str, str]] = []
         self.is_wanted = self.is_written = self.is_over = self.needs_reason = False
+        # Fills in what most acts are never asked for, when one is.
+        self.settling: Callable[[Act], None] | None = None
         self.task = asyncio.current_task()
+
+    def settle(self) -> None:
+        """Fills in who does it and to what, where that was put off."""
+        settling, self.settling = self.settling, None
+        if settling is not None:
+            settling(self)
 
     @property
     def is_due(self) -> bool:
@@ -92,18 +101,32 @@ _current: ContextVar[Act | None] = ContextVar("act", default=None)
 @contextmanager
 def doing(act: Act) -> Iterator[None]:
     """Inside the block this task does the act."""
-    bound = _current.set(act)
+    bound = begin(act)
     try:
         yield
     finally:
-        act.is_over = True
-        _current.reset(bound)
+        end(act, bound)
+
+
+def begin(act: Act) -> Token[Act | None]:
+    """From here on this task does the act. What it gives, `end` takes."""
+    return _current.set(act)
+
+
+def end(act: Act, bound: Token[Act | None]) -> None:
+    """The act is over, also for tasks that it has begun."""
+    act.is_over = True
+    _current.reset(bound)
 
 
 def current() -> Act | None:
     """The act that is being done, also by a task that it has begun; None where it is over."""
     act = _current.get()
-    return None if act is None or act.is_over else act
+    if act is None or act.is_over:
+        return None
+    if act.settling is not None:
+        act.settle()
+    return act
 
 
 def own() -> Act | None:

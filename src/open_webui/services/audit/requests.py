@@ -1,7 +1,8 @@
 """Requests and socket events as acts: who came by which way, and what became of it."""
 
+import functools
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,36 +15,48 @@ from open_webui.principal import Principal
 from open_webui.services.audit.doors import Door, event_door
 from open_webui.services.audit.record import Audit
 
+R = TypeVar("R", bound=Request)
 _REFUSALS: Final = frozenset({401, 403, 429})
 
 
-async def recorded(
-    request: Request, record: Audit, door: Door, answer: Callable[[Act], Awaitable[Response]]
-) -> Response:
-    """The answer to a request, of which the record gets an entry, if it is an act, before anybody hears of it."""
+async def recorded(request: R, record: Audit, door: Door, answer: Callable[[R, Act], Awaitable[Response]]) -> Response:
+    """The answer to a request, of which the record gets an entry, if it is an act, before anybody hears of it.
+
+    Most requests are none: who asks for what is looked at only where somebody wants to know.
+    """
     act = Act(door.what, door.action, resource=door.resource, area=door.area, via=door.via)
-    act.address = request.client.host if request.client is not None else ""
-    with acts.doing(act):
-        try:
-            response = await answer(act)
-        except Exception as error:
-            # Passed on: whoever answers it knows more of it.
-            status = int(getattr(error, "status", 0) or getattr(error, "status_code", 500))
-            await _note_failure(request, act, record, door, status)
-            raise
+    bound = acts.begin(act)
+    try:
+        response = await answer(request, act)
         if response.status_code >= 400:
             await _note_failure(request, act, record, door, response.status_code)
             return response
-        # Whoever signs in is known by now.
-        act.is_wanted = act.is_wanted or (door.is_late and bool(act.actor_id))
-        await record.finish(act)
+        if door.is_late:
+            # Whoever signs in is known by now.
+            act.settle()
+            act.is_wanted = act.is_wanted or bool(act.actor_id)
+        if act.is_due:
+            await record.finish(act)
+    except Exception as error:
+        # Passed on: whoever answers it knows more of it.
+        status = int(getattr(error, "status", 0) or getattr(error, "status_code", 500))
+        await _note_failure(request, act, record, door, status)
+        raise
+    finally:
+        acts.end(act, bound)
     return response
 
 
 def begin(request: Request, act: Act, record: Audit, door: Door) -> None:
     """From here on what is stored is what the request does."""
+    act.is_wanted = (door.is_act and not door.is_late) or (
+        record.level == "all" and request.state.principal is not None
+    )
+    act.settling = functools.partial(_settle, request, record)
+
+
+def _settle(request: Request, record: Audit, act: Act) -> None:
     _name(request, act)
-    act.is_wanted = (door.is_act and not door.is_late) or (record.level == "all" and bool(act.actor_id))
     principal: Principal | None = request.state.principal
     if principal is not None and principal.is_admin:
         act.needs_reason = record.needs_reason
@@ -56,7 +69,8 @@ def _reason(request: Request) -> str:
 
 
 def _name(request: Request, act: Act) -> None:
-    """Says who asks, by which way, and for what."""
+    """Says who asks, from where, by which way, and for what."""
+    act.address = request.client.host if request.client is not None else ""
     principal: Principal | None = getattr(request.state, "principal", None)
     if principal is not None:
         act.actor_id, act.actor, act.via = principal.id, principal.email, principal.via
@@ -70,6 +84,7 @@ def _name(request: Request, act: Act) -> None:
 
 async def _note_failure(request: Request, act: Act, record: Audit, door: Door, status: int) -> None:
     """Records a refusal, of somebody who is known or tries to sign in, and what failed after something was stored."""
+    act.settling = None
     _name(request, act)
     if not (status in _REFUSALS or (door.is_sign_in and status < 500)):
         await record.fail(act, status)
