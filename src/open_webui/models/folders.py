@@ -7,13 +7,14 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal.prepared import Prepared
 from open_webui.models import tables
 from open_webui.models.base import among
 from open_webui.models.chat_rows import visible
 from open_webui.models.resource import Resource, Sharing
 from open_webui.principal import Principal
 
-t, chat, user = tables.folder, tables.chat, tables.user
+t, chat, user, grant = tables.folder, tables.chat, tables.user, tables.access_grant
 MAX_FOLDERS = 5_000
 
 
@@ -133,8 +134,13 @@ async def name_taken(
     return any(i != but and str(other).casefold() == name.casefold() for i, other in names)
 
 
+_any_grant = Prepared(sa.select(grant.c.resource_id).where(grant.c.resource_type == sa.bindparam("kind")).limit(1))
+
+
 async def shared_with(connection: AsyncConnection, principal: Principal) -> list[SharedFolder]:
-    """Folders of other people that a grant lets the principal into."""
+    """Folders of other people that a grant lets the principal into. Where nobody shares one, that is cheap to know."""
+    if await _any_grant.first(connection, {"kind": "folder"}) is None:
+        return []
     may_write = repository.granted(principal, "write")
     rows: Any = await connection.execute(
         sa.select(

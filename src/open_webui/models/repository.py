@@ -139,7 +139,9 @@ class Repository(Generic[R]):
         items = await self._rows(
             connection, self._select(matching).order_by(*self._sorted(query)).limit(size).offset(offset)
         )
-        counted = sa.select(sa.func.count()).select_from(self.table).where(matching)
+        # A first page that is not full is all there is.
+        is_all = offset == 0 and len(items) < size
+        counted = None if is_all else sa.select(sa.func.count()).select_from(self.table).where(matching)
         total, owners = await total_and_owners(connection, counted, items)
         return Page(items, total, {who.id: who.shown_to(principal) for who in owners})
 
@@ -275,15 +277,17 @@ async def owners_of(
 
 
 async def total_and_owners(
-    connection: AsyncConnection, counted: "sa.Select[Any]", rows_shown: Collection[Any]
+    connection: AsyncConnection, counted: "sa.Select[Any] | None", rows_shown: Collection[Any]
 ) -> tuple[int, list[Owner]]:
-    """What a query counts, and whose some rows are; both in one statement where there are rows."""
+    """What a query counts, and whose some rows are; both in one statement where there are rows. None: the rows are all."""
     ids = {row.user_id for row in rows_shown}
     if ids:
-        total = counted.correlate(None).scalar_subquery()
+        total = sa.literal(len(rows_shown)) if counted is None else counted.correlate(None).scalar_subquery()
         rows = (await connection.execute(sa.select(*_owner, total).where(among(user.c.id, ids)))).all()
         if rows:
             return int(rows[0][-1]), [Owner(*row[:-1]) for row in rows]
+    if counted is None:
+        return len(rows_shown), []
     return int(await connection.scalar(counted) or 0), []
 
 

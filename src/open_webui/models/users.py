@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui import constants
 from open_webui.errors import BadRequest
+from open_webui.internal.prepared import Prepared
 from open_webui.models import channels, file_uses, noted, resources, tables
-from open_webui.models.base import among, inserting, now
+from open_webui.models.base import among, decode_json, inserting, now
 from open_webui.models.repository import contains
 from open_webui.principal import Role
 
@@ -78,6 +79,13 @@ _SHOWN: Final = frozenset({"profile_image_url", "profile_banner_image_url"})
 _KEPT: Final = frozenset({"settings", "info", "variables"})
 _EVERYBODY: Final = sa.true()
 _columns = [t.c[name] for name in User.__struct_fields__]
+# Where JSON stands among them, which is read as text: each page asks for its person's row several times as it opens.
+_JSON: Final = [n for n, column in enumerate(_columns) if isinstance(column.type, sa.JSON)]
+_get = Prepared(
+    sa.select(*(sa.cast(c, sa.Text) if n in _JSON else c for n, c in enumerate(_columns))).where(
+        t.c.id == sa.bindparam("person")
+    )
+)
 ORDERS: Mapping[str, "sa.ColumnElement[Any]"] = {
     "name": sa.func.lower(t.c.name),
     "email": t.c.email,
@@ -94,8 +102,16 @@ def _one(row: "sa.Row[Any] | None") -> User | None:
 
 async def get(connection: AsyncConnection, user_id: str, *, lock: bool = False) -> User | None:
     """`lock` keeps other writers of the row waiting until the unit of work ends."""
-    query = sa.select(*_columns).where(t.c.id == user_id)
-    return _one((await connection.execute(query.with_for_update(key_share=True) if lock else query)).first())
+    if lock:
+        query = sa.select(*_columns).where(t.c.id == user_id).with_for_update(key_share=True)
+        return _one((await connection.execute(query)).first())
+    row = await _get.first(connection, {"person": user_id})
+    if row is None:
+        return None
+    values = list(row)
+    for place in _JSON:
+        values[place] = decode_json(values[place])
+    return User(*values)
 
 
 async def lock(connection: AsyncConnection, ids: Iterable[str]) -> set[str]:
