@@ -408,6 +408,7 @@ async def _open_models(state: State, stack: AsyncExitStack) -> None:
         settings, state.config, state.database, state.http, state.local_models, bus=state.bus, cache=cache,
         word_seconds=word_seconds,
     )  # fmt: skip
+    state.catalogue.person_token = lambda user_id: state.provider_sign_in.tokens.of_person(user_id)  # noqa: PLW0108 - made on use
     state.catalogue.has_pipes(lambda: _pipes(state))
     stack.push_async_callback(state.catalogue.close)
     await state.catalogue.open()

@@ -54,6 +54,11 @@ class FakeProvider:
         self.discovery_body: bytes | None = None
         self.userinfo: Claims | None = None
         self.tokens: dict[str, Claims] = {}
+        # Refresh tokens that are good, each for one use; seconds that an access token lasts; what a renewal is answered with.
+        self.again: dict[str, Claims] = {}
+        self.lasts: Any = 300
+        self.renewal: web.Response | None = None
+        self.renewed = 0
         self.log: list[str] = []
         self._codes: dict[str, dict[str, str]] = {}
         self._numbers = itertools.count(1)
@@ -110,6 +115,8 @@ class FakeProvider:
 
     async def _token(self, request: web.Request) -> web.Response:
         given = await request.post()
+        if given.get("grant_type") == "refresh_token":
+            return await self._renew(str(given.get("refresh_token")))
         begun = self._codes.pop(str(given.get("code")), None)
         digest = hashlib.sha256(str(given.get("code_verifier")).encode()).digest()
         proof = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -117,19 +124,25 @@ class FakeProvider:
             return web.json_response({"error": "invalid_grant"}, status=400)
         if given.get("client_secret") != SECRET:
             return web.json_response({"error": "invalid_client"}, status=401)
-        access = f"access-{next(self._numbers)}"
-        self.tokens[access] = self.person
         claims = self.twist(self.claims(begun.get("nonce")))
         made = self.make_token(claims) if self.make_token is not None else signed(claims, self.signs_with)
-        return web.json_response(
-            {
-                "access_token": access,
-                "token_type": "Bearer",
-                "expires_in": 300,
-                "id_token": made,
-                "refresh_token": "again",
-            }
-        )
+        return web.json_response(self._tokens(self.person) | {"id_token": made})
+
+    def _tokens(self, person: Claims) -> dict[str, Any]:
+        access, again = f"access-{next(self._numbers)}", f"again-{next(self._numbers)}"
+        self.tokens[access] = self.again[again] = person
+        return {"access_token": access, "token_type": "Bearer", "expires_in": self.lasts, "refresh_token": again}
+
+    async def _renew(self, token: str) -> web.Response:
+        self.renewed += 1
+        await asyncio.sleep(self.wait)
+        if self.renewal is not None:
+            return self.renewal
+        person = self.again.pop(token, None)
+        if person is None:
+            return web.json_response({"error": "invalid_grant"}, status=400)
+        self.lasts = 300
+        return web.json_response(self._tokens(person))
 
     async def _userinfo(self, request: web.Request) -> web.Response:
         found = self.tokens.get(request.headers.get("authorization", "").removeprefix("Bearer "))

@@ -21,7 +21,7 @@ from open_webui.connections.openai import OpenAIConnection
 from open_webui.connections.profiles import Defaults, ModelProfile, Snapshot
 from open_webui.connections.sharing import SharedLists
 from open_webui.connections.source import Source
-from open_webui.connections.specs import KEYS, Spec, specs
+from open_webui.connections.specs import KEYS, PersonToken, Spec, specs
 from open_webui.constants import MODEL_NOT_FOUND
 from open_webui.env import Settings
 from open_webui.errors import NotFound, OuiError
@@ -68,6 +68,8 @@ class Catalogue:
         self._config = config
         self._database = database
         self._http = http
+        # Gives what connections send that sign in as who asks.
+        self.person_token: PersonToken | None = None
         self._eliza = ElizaConnection(word_seconds)
         self._eliza_entries: list[ModelEntry] = []
         self._local = LocalConnection(http, local_models)
@@ -177,7 +179,7 @@ class Catalogue:
 
     def _connection(self, spec: Spec) -> Remote:
         kind = OllamaConnection if spec.kind == "ollama" else OpenAIConnection
-        return kind(self._http, spec, self._settings.aiohttp_client_timeout_model_list)
+        return kind(self._http, spec, self._settings.aiohttp_client_timeout_model_list, self.person_token)
 
     def _watched(self) -> list[Source]:
         """All sources. Models of this machine come last: no file takes the name of a connection's model."""

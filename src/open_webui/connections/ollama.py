@@ -17,7 +17,7 @@ from open_webui.connections.ollama_wire import LineDecoder, chat_request, genera
 from open_webui.connections.openai import MAX_MODELS
 from open_webui.connections.pace import PacedBody
 from open_webui.connections.render import as_chunks, as_completion
-from open_webui.connections.specs import Spec
+from open_webui.connections.specs import PersonToken, Spec, headers_of
 from open_webui.connections.transport import FAILURES, failure, host_of, read_all, request
 from open_webui.errors import ProviderError
 from open_webui.internal.log import get_logger
@@ -31,11 +31,14 @@ class OllamaConnection:
     kind: Kind = "ollama"
     takes_stream_options = False
 
-    def __init__(self, http: aiohttp.ClientSession, spec: Spec, list_timeout: float) -> None:
+    def __init__(
+        self, http: aiohttp.ClientSession, spec: Spec, list_timeout: float, person_token: PersonToken | None = None
+    ) -> None:
         self.spec = spec
         self.key = spec.id
         self._http = http
         self._list_timeout = list_timeout
+        self._person_token = person_token
         self._address = address_of(spec.url)
 
     async def list_models(self) -> list[ModelEntry]:
@@ -96,7 +99,7 @@ class OllamaConnection:
         timeout: float | None = None,
     ) -> aiohttp.ClientResponse:
         """The open response to a request, good by its status; the caller closes it. Raises ProviderError."""
-        headers = self.spec.headers_for(user)
+        headers = await headers_of(self.spec, user, self._person_token)
         url = self._address.of(path)
         return await request(self._http, method, url, headers=headers, payload=payload, timeout=timeout)
 

@@ -15,7 +15,7 @@ from open_webui.connections.base import Kind, ModelEntry, Reply, Tell
 from open_webui.connections.chunks import NOT_UNDERSTOOD, ChunkReader, EventReader, StreamReader, error_of, to_chunks
 from open_webui.connections.pace import PacedBody
 from open_webui.connections.render import assemble
-from open_webui.connections.specs import Spec
+from open_webui.connections.specs import PersonToken, Spec, headers_of
 from open_webui.connections.transport import FAILURES, failure, host_of, read_all, refusal, request
 from open_webui.errors import ProviderError
 from open_webui.internal.log import get_logger
@@ -45,11 +45,14 @@ class OpenAIConnection:
     kind: Kind = "openai"
     takes_stream_options = True
 
-    def __init__(self, http: aiohttp.ClientSession, spec: Spec, list_timeout: float) -> None:
+    def __init__(
+        self, http: aiohttp.ClientSession, spec: Spec, list_timeout: float, person_token: PersonToken | None = None
+    ) -> None:
         self.spec = spec
         self.key = spec.id
         self._http = http
         self._list_timeout = list_timeout
+        self._person_token = person_token
         self._address = address_of(spec.url, azure=spec.azure, version=spec.api_version)
         # Models that want the newer name, by what they said.
         self._newer: set[str] = set()
@@ -133,7 +136,7 @@ class OpenAIConnection:
 
     async def _ask(self, payload: dict[str, Any], user: dict[str, str] | None) -> "OpenAIReply":
         url = self._address.of("/chat/completions", payload["model"])
-        headers = self.spec.headers_for(user)
+        headers = await headers_of(self.spec, user, self._person_token)
         return OpenAIReply(await request(self._http, "POST", url, headers=headers, payload=payload), url)
 
     async def embed(self, entry: ModelEntry, payload: dict[str, Any], user: dict[str, str] | None = None) -> bytes:
@@ -150,7 +153,7 @@ class OpenAIConnection:
     ) -> bytes:
         """One request with a whole answer. Raises ProviderError."""
         url = self._address.of(path, None if payload is None else payload.get("model"))
-        headers = self.spec.headers_for(user)
+        headers = await headers_of(self.spec, user, self._person_token)
         response = await request(self._http, method, url, headers=headers, payload=payload, timeout=timeout)
         async with response:
             return await read_all(response, url)
@@ -163,7 +166,7 @@ class OpenAIConnection:
         form = aiohttp.FormData()
         form.add_field("file", data, filename=filename, content_type="text/x-python")
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=10)
-        headers = self.spec.headers_for(user)
+        headers = await headers_of(self.spec, user, self._person_token)
         try:
             response = await self._http.post(url, data=form, headers=headers, allow_redirects=False, timeout=limits)
         except FAILURES as error:

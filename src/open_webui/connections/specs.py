@@ -1,6 +1,6 @@
 """From the admin's settings to connections as values: one a configured address."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -21,11 +21,14 @@ KEYS: Final = frozenset(
 MAX_CONNECTIONS: Final = 100
 # How the pages name sign-in by Entra ID.
 _ENTRA: Final = ("azure_ad", "microsoft_entra_id")
-# Ways to sign in that send no key. This server has none of them.
-_KEYLESS: Final = ("none", "session", "system_oauth")
+# By the token of the site at which who asks has signed in here.
+_BY_PERSON: Final = "system_oauth"
+# Gives that token, by the person's id. Raises ProviderError where there is none.
+PersonToken = Callable[[str], Awaitable[str]]
+# Ways to sign in that send no key of the connection's.
+_KEYLESS: Final = ("none", "session", _BY_PERSON)
 _NOT_DONE: Final[Mapping[tuple[str, Any], str]] = {
     ("auth_type", "session"): "A person's session is never sent to a provider: choose another way to sign in",
-    ("auth_type", "system_oauth"): "Sign-in at a provider by a person's OAuth token is not part of this server yet",
     ("forward_cookies", True): "A person's cookies are never sent to a provider",
     (
         "api_type",
@@ -42,7 +45,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     {{USER_ID}}, {{USER_NAME}}, {{USER_EMAIL}} and {{USER_ROLE}} in them stand for who asks. returns_reasoning: models get
     their earlier thinking back with the conversation (`send_reasoning` of the entry), which some providers need for tool
     calls and others refuse. azure: the endpoint is Azure's, by the entry or by its host; api_version: which of its
-    versions is asked; entra: the key is a token of Entra ID.
+    versions is asked; entra: the key is a token of Entra ID. by_person: instead of a key it gets the token that who asks has
+    of the site by which they signed in here.
     """
 
     kind: Kind
@@ -58,6 +62,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     azure: bool = False
     api_version: str = ""
     entra: bool = False
+    by_person: bool = False
 
     @property
     def id(self) -> str:
@@ -74,6 +79,16 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         for name, value in self.headers:
             out[name.lower()] = _fill(value, user) if "{{USER_" in value else value
         return out
+
+
+async def headers_of(spec: Spec, user: Mapping[str, str] | None, person_token: PersonToken | None) -> dict[str, str]:
+    """The request headers, with the asker's token where the connection wants that. Where the server itself asks, as for the
+    list of models, there is none.
+    """
+    headers = spec.headers_for(user)
+    if spec.by_person and user is not None and person_token is not None:
+        headers["authorization"] = f"Bearer {await person_token(user['id'])}"
+    return headers
 
 
 def _fill(value: str, user: Mapping[str, str] | None) -> str:
@@ -130,6 +145,7 @@ def build(kind: Kind, index: int, url: str, key: str, entry: Mapping[str, Any]) 
         azure=kind == "openai" and (entry.get("azure") is True or entry.get("provider") == "azure" or is_azure(url)),
         api_version=_text(entry.get("api_version")).strip(),
         entra=entry.get("auth_type") in _ENTRA,
+        by_person=entry.get("auth_type") == _BY_PERSON,
     )
 
 

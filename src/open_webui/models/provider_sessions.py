@@ -75,6 +75,12 @@ async def remove(connection: AsyncConnection, jti: str) -> None:
     await connection.execute(t.delete().where(t.c.jti == jti))
 
 
+async def put_tokens(connection: AsyncConnection, session: ProviderSession, sealed: str) -> bool:
+    """Stores other tokens in place of those that a session had. False where it has ended or has others by now."""
+    same = sa.and_(t.c.jti == session.jti, t.c.sealed == session.sealed)
+    return (await connection.execute(t.update().where(same).values(sealed=sealed, updated_at=now()))).rowcount > 0
+
+
 async def forget_tokens(connection: AsyncConnection, user_id: str, provider: str) -> bool:
     """Takes a provider's tokens away from somebody's sessions, which go on. False where there are none."""
     mine = sa.and_(t.c.user_id == user_id, t.c.provider == provider, t.c.sealed != "")

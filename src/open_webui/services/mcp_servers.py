@@ -3,6 +3,7 @@
 import hashlib
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -30,6 +31,8 @@ from open_webui.tools.servers import Server
 # Seconds: what a session is opened with when the server signs people in is good for so long, and used for so long.
 TOKEN_SECONDS: Final = 3_600
 USED_SECONDS: Final = 3_000.0
+# Of ways to sign in that send what ends: a provider's token lasts so long at least when it is given.
+_GOOD_FOR: Final[Mapping[str, float]] = {"session": USED_SECONDS, "system_oauth": float(EARLY)}
 # Seconds that a person has for an answer.
 ANSWER_SECONDS: Final = 120.0
 # Of one call: steps that are shown, and questions to the person or to a model.
@@ -82,7 +85,7 @@ class MCPServers:
             return {"status": True, "specs": []}
         key = ("verify", uuid.uuid4().hex)
         try:
-            target = _target(server, headers_for(server, self.deps, None))
+            target = _target(server, await headers_for(server, self.deps, None))
 
             async def way() -> Target:
                 return target
@@ -110,8 +113,8 @@ class At:
 
     async def target(self) -> Target:
         about = msgspec.structs.replace(self.asked, chat_id=None, message_id=None)
-        headers = headers_for(self.server, self.deps, about, TOKEN_SECONDS)
-        good_for = USED_SECONDS if self.server.auth == "session" else None
+        headers = await headers_for(self.server, self.deps, about, TOKEN_SECONDS)
+        good_for = _GOOD_FOR.get(self.server.auth)
         if self.server.is_signed_in_to:
             tokens = await self.sign_in.token(self.asked.principal, self.server)
             headers["authorization"] = f"Bearer {tokens.access_token}"

@@ -22,7 +22,7 @@ from open_webui.tools import servers
 from open_webui.tools.mcp_programs import ProgramFile
 from open_webui.tools.openapi import BadDocument, Operation, document_of, read
 from open_webui.tools.openapi_calls import ServerAway, call, fetch_document
-from open_webui.tools.outgoing import NO_SIGN_IN, headers_for
+from open_webui.tools.outgoing import headers_for
 from open_webui.tools.port import Asked, Progress, Tool, ToolResult
 from open_webui.tools.servers import Server
 
@@ -86,9 +86,7 @@ class ToolServers:
 
     def check(self, entries: list[Any]) -> None:
         """Raises BadRequest for entries that can't be used, or not beside each other."""
-        for server in servers.parse_all(entries):
-            if server.enabled:
-                _check_sign_in(server)
+        servers.parse_all(entries)
 
     def by_id(self, tool_id: str) -> Server | None:
         """The one that chats name so."""
@@ -150,7 +148,7 @@ class ToolServers:
 
     async def _operations(self, server: Server, asked: Asked) -> _Kept:
         # A server that is told who asks may say something else to each.
-        asker = asked if server.auth == "session" or server.kind == "terminal" else None
+        asker = asked if server.auth in {"session", "system_oauth"} or server.kind == "terminal" else None
         key = _fingerprint(server, asker)
         kept = self._kept.get(key)
         if kept is not None and not kept.is_stale:
@@ -186,7 +184,7 @@ class ToolServers:
             raise ServerAway(str(error)) from None
 
     async def _document(self, server: Server, asked: Asked | None) -> bytes:
-        headers = headers_for(server, self._deps, asked)
+        headers = await headers_for(server, self._deps, asked)
         path = server.path or "openapi.json"
         url = path if "://" in path else f"{server.url}/{path.lstrip('/')}"
         seconds = self._deps.settings.aiohttp_client_timeout_tool_server_data
@@ -195,7 +193,6 @@ class ToolServers:
     async def verify(self, entry: dict[str, Any]) -> dict[str, Any]:
         """What the server of an entry says of itself, to see whether it answers. Raises BadRequest."""
         server = servers.parse(entry, 0)
-        _check_sign_in(server)
         try:
             if server.kind == "mcp":
                 return await self.mcp.verify(server)
@@ -229,7 +226,7 @@ class OpenAPITool:
     async def run(self, arguments: dict[str, Any], progress: Progress) -> ToolResult:
         """See `Tool`."""
         del progress
-        headers = headers_for(self._server, self._deps, self._asked)
+        headers = await headers_for(self._server, self._deps, self._asked)
         return await call(self._deps.http, self._server.url, self._operation, arguments, headers, timeout=self.seconds)
 
 
@@ -251,12 +248,6 @@ class KeptFiles:
             text = f"{result.text}\n\n(A picture was left out: {error.detail})"
             return msgspec.structs.replace(result, files=(), text=text)
         return msgspec.structs.replace(result, files=tuple(files))
-
-
-def _check_sign_in(server: Server) -> None:
-    """Raises BadRequest for a way to sign in that nobody here can go."""
-    if server.auth == "system_oauth":
-        raise BadRequest(f"The tool server {server.name!r} {NO_SIGN_IN} Choose another way, or switch the server off.")
 
 
 async def tell(asked: Asked, text: str) -> None:

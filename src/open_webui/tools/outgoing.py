@@ -6,14 +6,36 @@ from urllib.parse import quote
 from open_webui.access.second_factor import DELEGATED
 from open_webui.access.tokens import Tokens
 from open_webui.env import Settings
-from open_webui.errors import BadRequest
 from open_webui.principal import Principal
 from open_webui.tools.port import Asked
 from open_webui.tools.servers import Server
 
 # A token of the asker's session that a server gets is good for so many seconds.
 TOKEN_SECONDS: Final = 300
-NO_SIGN_IN: Final = "wants a token of the site that you signed in with, and this server has no sign-in by another site."
+
+
+class Held(Protocol):
+    """A provider's token. expires_at: seconds since the epoch, None where it does not end."""
+
+    @property
+    def access_token(self) -> str: ...
+
+    @property
+    def expires_at(self) -> int | None: ...
+
+
+class Holder(Protocol):
+    """Gives the tokens of the providers by which people signed in (services/oauth/forwarding.py)."""
+
+    async def of(self, principal: Principal) -> Held:
+        """Raises OuiError where there is none."""
+
+
+class SignIn(Protocol):
+    """Signing in by a provider."""
+
+    @property
+    def tokens(self) -> Holder: ...
 
 
 class Signing(Protocol):
@@ -22,13 +44,16 @@ class Signing(Protocol):
     settings: Settings
     tokens: Tokens
 
+    @property
+    def provider_sign_in(self) -> SignIn: ...
 
-def headers_for(
+
+async def headers_for(
     server: Server, deps: Signing, asked: Asked | None, token_seconds: int = TOKEN_SECONDS
 ) -> dict[str, str]:
     """Lower-case names and what they say. asked: None where nobody asks but the server itself.
 
-    Raises BadRequest for a way to sign in that can't be used.
+    Raises SignInFailed where the server wants the token of the asker's provider, and there is none.
     """
     out = {name: _filled(text, asked) for name, text in server.headers.items()}
     if asked is not None and deps.settings.enable_forward_user_info_headers:
@@ -45,8 +70,7 @@ def headers_for(
         token, _ = deps.tokens.issue(asked.principal.id, asked.principal.stamp, token_seconds, DELEGATED)
         out["authorization"] = f"Bearer {token}"
     elif server.auth == "system_oauth" and asked is not None:
-        kind = "terminal" if server.kind == "terminal" else "tool"
-        raise BadRequest(f"The {kind} server {server.name!r} {NO_SIGN_IN}")
+        out["authorization"] = f"Bearer {(await deps.provider_sign_in.tokens.of(asked.principal)).access_token}"
     return out
 
 

@@ -69,7 +69,7 @@ async def test_connections_that_can_not_be(admin: Actor, changes: dict[str, Any]
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"auth_type": "session"}, "session is never sent"), ({"auth_type": "system_oauth"}, "OAuth token"),
+        ({"auth_type": "session"}, "session is never sent"),
         ({"forward_cookies": True}, "cookies are never sent"), ({"api_type": "responses"}, "Responses API"),
     ],
 )  # fmt: skip

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from open_webui.errors import BadRequest
+from open_webui.services.oauth import forwarding
 from open_webui.services.terminals import addresses, proxy, watch
 from tests.open_webui.chat.page import open_page
 from tests.open_webui.tools.talking import descriptions, outputs, say
@@ -25,10 +26,6 @@ def database_kind() -> str:
 
 
 CONFIG, API = "/api/v1/configs/terminal_servers", "/api/v1/terminals"
-NO_SIGN_IN = (
-    "The terminal server 'Box' wants a token of the site that you signed in with,"
-    " and this server has no sign-in by another site."
-)
 RUN = ToolCall("run_command", ('{"command": "hello"}',), "c1")
 
 
@@ -192,7 +189,7 @@ async def test_what_goes_wrong_is_a_sentence(admin: Actor, server: TerminalServe
     assert said == {
         "wrong/echo": (502, proxy.NOT_IN.format("Box")),
         "gone/echo": (502, "The terminal server 'Box' can't be reached. It may not be running."),
-        "site/echo": (400, NO_SIGN_IN),
+        "site/echo": (502, forwarding.NONE),
         "box/away": (502, "The terminal server 'Box' sends one on to another site."),
         "box/broken": (502, "The terminal server 'Box' can't be reached. It closed the connection."),
         "box/nothing": (404, "Not Found"),

@@ -40,7 +40,6 @@ async def test_the_settings_are_kept_as_the_wire_has_them(admin: Actor, user: Ac
         ({"url": "http://a", "path": "", "auth_type": None, "key": None, "config": None, "forward_cookies": True}, 400),
         ({"url": "http://a", "path": "", "auth_type": None, "key": None, "config": None, "spec": "x" * 4_300_000}, 422),
         ({"url": "http://a", "path": "", "auth_type": None, "key": "k\u0000\n", "config": None}, 400),
-        ({"url": "http://a", "path": "", "auth_type": "system_oauth", "key": None, "config": None}, 400),
     ],
 )
 async def test_bad_settings_are_refused_and_nothing_is_stored(admin: Actor, entry: dict[str, Any], status: int) -> None:

@@ -106,7 +106,7 @@ async def redeem(provider: Provider, discovery: Discovery, flow: Flow, code: str
         claims={},
         access_token=access,
         refresh_token=again if isinstance(again, str) and http.is_token(again) else "",
-        expires_in=int(lasts) if isinstance(lasts, int | float) else None,
+        expires_in=lasting(lasts),
     )
     if provider.kind == "github":
         return msgspec.structs.replace(tokens, claims=await _of_github(provider, metadata, access))
@@ -117,6 +117,12 @@ async def redeem(provider: Provider, discovery: Discovery, flow: Flow, code: str
         raise SignInFailed(f"{provider.label} gave no id_token. Is 'openid' among the scopes?")
     claims = await _of_openid(provider, discovery, flow.nonce, id_token, access)
     return msgspec.structs.replace(tokens, claims=claims, id_token=id_token)
+
+
+def lasting(expires_in: Any) -> int | None:
+    """How many seconds a provider says that a token lasts; None where it doesn't, or says what can't be."""
+    is_number = isinstance(expires_in, int | float) and not isinstance(expires_in, bool)
+    return int(expires_in) if is_number and 0 <= expires_in < 2**32 else None
 
 
 def method(provider: Provider, metadata: Metadata) -> Method:

@@ -20,6 +20,7 @@ from open_webui.models import accounts as credentials
 from open_webui.principal import Principal
 from open_webui.services.deps import Deps
 from open_webui.services.oauth import settling
+from open_webui.services.oauth.forwarding import ProviderTokens
 from open_webui.services.signing_in import Admitted
 
 log = get_logger(__name__)
@@ -57,6 +58,7 @@ class ProviderSignIn:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self.discovery = Discovery()
+        self.tokens = ProviderTokens(deps, self.discovery)
         deps.config.on_change(self._changed)
 
     def _changed(self, keys: frozenset[str]) -> None:

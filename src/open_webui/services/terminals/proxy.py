@@ -71,12 +71,13 @@ class Through(Response):
         self._terminals, self._request, self._principal, self._token = terminals, request, principal, token
         self._server = server
         self._url = f"{server.url}/{path}" + addresses.query(request.scope["query_string"].decode("latin-1"))
-        self._given = _sent(request) | terminals.headers(server, principal, chat_id or _session(request))
+        self._given, self._chat_id = _sent(request), chat_id or _session(request)
         # What went wrong with the client's own body.
         self._broken: Exception | None = None
         self._is_sent = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._given |= await self._terminals.headers(self._server, self._principal, self._chat_id)
         watch = self._terminals.watch
         with watch.hold(self._token, self._principal, self._server.id, "requests", MOST) as held:
             task = held.task

@@ -20,7 +20,7 @@ from open_webui.services.terminals.watch import Watch
 from open_webui.services.tool_servers import ToolServers, tell
 from open_webui.tools import terminals
 from open_webui.tools.openapi_calls import ServerAway, fetch_json
-from open_webui.tools.outgoing import headers_for
+from open_webui.tools.outgoing import SignIn, headers_for
 from open_webui.tools.port import Asked, Tool
 from open_webui.tools.servers import Server
 
@@ -47,6 +47,9 @@ class Deps(Protocol):
 
     @property
     def tool_servers(self) -> ToolServers: ...
+
+    @property
+    def provider_sign_in(self) -> SignIn: ...
 
     @property
     def allowed_origins(self) -> frozenset[str]: ...
@@ -119,7 +122,7 @@ class Terminals:
             return ""
         server = self.find(asked.principal, asked.terminal_id)
         try:
-            headers = {"accept": "application/json", **headers_for(server, self.deps, asked)}
+            headers = {"accept": "application/json", **await headers_for(server, self.deps, asked)}
             said = await fetch_json(self.deps.http, "GET", f"{server.url}/system", headers, None, timeout=ABOUT_SECONDS)
         except OuiError:
             # Not every server has it.
@@ -127,9 +130,9 @@ class Terminals:
         prompt = said.get("prompt") if isinstance(said, dict) else None
         return prompt.strip()[:MAX_ABOUT] if isinstance(prompt, str) else ""
 
-    def headers(self, server: Server, principal: Principal, chat_id: str | None) -> dict[str, str]:
-        """What a request of somebody's says to a server: its key, and who asks. Raises BadRequest."""
-        return headers_for(server, self.deps, Asked(principal=principal, chat_id=chat_id))
+    async def headers(self, server: Server, principal: Principal, chat_id: str | None) -> dict[str, str]:
+        """What a request of somebody's says to a server: its key, and who asks. Raises SignInFailed."""
+        return await headers_for(server, self.deps, Asked(principal=principal, chat_id=chat_id))
 
     # What an admin asks
 

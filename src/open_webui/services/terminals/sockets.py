@@ -174,7 +174,7 @@ async def _upstream(
     terminals: Terminals, principal: Principal, server: Server, session_id: str, chat_id: str | None
 ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     """The server's side, which has been told its key. Raises OuiError."""
-    headers = terminals.headers(server, principal, chat_id)
+    headers = await terminals.headers(server, principal, chat_id)
     # A server of the kind looks for one of them, in its header or here.
     url = f"{server.url}/api/terminals/{quote(session_id, safe='')}?user_id={quote(principal.id, safe='')}"
     try:
