@@ -7,8 +7,9 @@ address has its limit), while /health is asked twenty times a second by another 
 is the server's, for each sign-in; most of it is the hash of the password, which is meant to be dear.
 
 `ends`: three processes on one PostgreSQL, which hear each other by LISTEN. Somebody has a socket at each, an answer that is
-streamed at each, and asks each for their chats twenty times a second. Then they sign out, are put on hold, switched off, or
-deleted, at the first process: seconds until every process refuses, the last socket is closed and the last stream has ended.
+streamed at each, and asks each for their chats, and as an MCP client by their key, twenty times a second. Then they sign out, are put on hold, switched off, or
+deleted, at the first process: seconds until every process refuses, the last socket is closed and the last stream has ended. Who signs out keeps their keys, and with
+them their MCP clients. This server's MCP keeps no sessions: each message is let in or refused by itself.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from tests.support import postgres  # noqa: E402 - found beside this folder
 PROCESSES = 3
 # An answer that nobody waits for to the end: 20 ms a token.
 LONG = completion("slow", 6_000, stream=True)
+PING = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 SECRET = "a secret that is long enough for benchmarks"
 
 
@@ -41,7 +43,7 @@ def common(provider: int) -> dict[str, str]:
     return {
         "HOST": "127.0.0.1", "PYTHONPATH": str(ROOT / "src"), "WEBUI_SECRET_KEY": SECRET, "GLOBAL_LOG_LEVEL": "WARNING",
         "OPENAI_API_BASE_URLS": f"http://127.0.0.1:{provider}/v1", "OPENAI_API_KEYS": "none",
-        "BYPASS_MODEL_ACCESS_CONTROL": "true",
+        "BYPASS_MODEL_ACCESS_CONTROL": "true", "ENABLE_MCP_SERVER": "true", "ENABLE_API_KEYS": "true",
     }  # fmt: skip
 
 
@@ -124,6 +126,9 @@ async def ends(ports: list[int], admin_token: str) -> list[str]:
     async def signed_out(one: dict[str, Any]) -> None:
         assert (await Client(ports[0], one["token"]).post("/api/v1/auths/signout", {})).status == 200
 
+    may = (await admin.get("/api/v1/users/default/permissions")).json()
+    may["features"]["api_keys"] = True
+    assert (await admin.post("/api/v1/users/default/permissions", may)).status == 200
     acts = {"signs out": signed_out, "put on hold": held, "switched off": switched_off, "deleted": deleted}
     told = []
     for number, (name, act) in enumerate(acts.items()):
@@ -136,6 +141,11 @@ async def ends(ports: list[int], admin_token: str) -> list[str]:
             "sockets": [closed(tab) for tab in tabs],
             "streams": [streamed(port, one["token"]) for port in ports],
         }
+        if act is not signed_out:
+            made = await Client(ports[0], one["token"]).post("/api/v1/auths/api_key", {})
+            assert made.status == 200, made.body
+            key = made.json()["api_key"]
+            kinds["MCP"] = [refused(port, key, lambda c: c.post("/mcp", PING)) for port in ports]
         tasks = {kind: [asyncio.create_task(each) for each in waiting] for kind, waiting in kinds.items()}
         await asyncio.sleep(2)
         assert not any(task.done() for task in itertools.chain(*tasks.values())), "it ended before it was to"
