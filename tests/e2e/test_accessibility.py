@@ -469,6 +469,7 @@ VIEWS = {
             "Functions",
             "Moods",
             "Audit record",
+            "Sign-ins",
             "People",
         )
     },

@@ -54,6 +54,11 @@ export const audit = {
   verify: () => get('/api/v1/audit/verify'),
 };
 
+export const signIns = {
+  last: (before) => get(`/api/v1/auths/admin/sign-ins${before ? `?before=${before}` : ''}`),
+  explain: (what) => post('/api/v1/auths/admin/sign-ins/explain', what),
+};
+
 export const analytics = {
   get: (what, query) => get(`/api/v1/analytics/${what}?${new URLSearchParams(query)}`),
 };

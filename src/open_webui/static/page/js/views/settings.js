@@ -37,6 +37,7 @@ export function openSettings(tab, actions) {
           { id: 'ratings', label: 'Ratings', icon: 'good', build: async (given) => (await part(import('./evaluations.js'))).evaluationsTab(given) },
           ...(state.config.features?.enable_admin_analytics === true ? [{ id: 'usage', label: 'Usage', icon: 'chart', build: async () => (await part(import('./usage.js'))).usageTab() }] : []),
           { id: 'audit', label: 'Audit record', icon: 'search', build: async () => (await part(import('./audit.js'))).auditTab() },
+          { id: 'sign-ins', label: 'Sign-ins', icon: 'user', build: async () => (await part(import('./sign-ins.js'))).signInsTab() },
           { id: 'people', label: 'People', icon: 'users', build: async () => (await part(import('./people.js'))).peopleTab() },
         ]
       : []),
