@@ -44,7 +44,7 @@ async def ldap_config(state: AppState) -> "Annotated[dict[str, bool], Shape(repl
 
 
 @router.post("/admin/config/ldap")
-@allow(ADMIN)
+@allow(ADMIN.freshly_proven())
 async def save_ldap_config(
     form: LdapSwitch, state: AppState
 ) -> "Annotated[dict[str, bool], Shape(replies.settings.LdapSwitch)]":
@@ -64,7 +64,7 @@ async def ldap_server(
 
 
 @router.post("/admin/config/ldap/server")
-@allow(ADMIN)
+@allow(ADMIN.freshly_proven())
 async def save_ldap_server(
     form: LdapServerConfig, state: AppState
 ) -> "Annotated[dict[str, Any], Shape(replies.settings.shown('SavedLdapServer', ldap.SETTINGS))]":
