@@ -258,6 +258,11 @@ UNSEEN: Final = {
                 for step in ("challenge", "enroll/start", "enroll/confirm", "verify", "recover")
             ),
             *(f"POST /api/v1/auths/mfa/{change}" for change in ("replace", "recovery/codes")),
+            *(f"POST /api/v1/auths/mfa/passkey/{step}" for step in ("start", "verify", "enroll")),
+            *(f"POST /api/v1/auths/passkeys/{what}" for what in ("register/start", "register", "{passkey_id}")),
+            *(f"POST /api/v1/auths/passkeys/signin/{step}" for step in ("start", "verify")),
+            "DELETE /api/v1/auths/passkeys/{passkey_id}",
+            "POST /api/v1/auths/proof",
         ),
         "nobody is asked for a second factor here: tests/open_webui/factors",
     ),

@@ -131,9 +131,8 @@ async def take(connection: AsyncConnection, token_hash: str, purpose: Purpose) -
 # Fresh proofs
 
 
-async def prove(connection: AsyncConnection, jti: str, user_id: str, kind: Kind, keep: int) -> None:
+async def prove(connection: AsyncConnection, jti: str, user_id: str, kind: Kind, *, at: int, keep: int) -> None:
     """The owner of a session has shown that it is them. keep: seconds after which a proof is of no use any more."""
-    at = now()
     await connection.execute(proof.delete().where(proof.c.proved_at <= at - keep))
     query = inserting(connection, proof).values(jti=jti, user_id=user_id, kind=kind, proved_at=at)
     await connection.execute(query.on_conflict_do_update(index_elements=["jti", "kind"], set_={"proved_at": at}))

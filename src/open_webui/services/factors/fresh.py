@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from open_webui.access import second_factor
 from open_webui.access.tokens import Claims
 from open_webui.errors import Forbidden
+from open_webui.internal import acts
+from open_webui.internal.db import UnitOfWork
 from open_webui.models import factors, passkeys
 from open_webui.models.passkeys import Kind
 
@@ -18,6 +20,8 @@ SHOW_FACTOR: Final = "Show first that it is you, with your authenticator app, a 
 SHOW_ANY: Final = "Show first that it is you: sign in again, or type your password."
 # So long after signing in, or after showing it, one may change one's factors: who finds an open page can't lock its owner out.
 FRESH_SECONDS: Final = 900
+# Proofs are kept as long as the longest setting may ask for.
+KEEP_SECONDS: Final = 86_400
 # Ways in by which nobody shows anything: a proxy names people, and the server itself asks in somebody's name.
 _SILENT: Final = frozenset({"trusted_header", second_factor.DELEGATED})
 
@@ -55,3 +59,10 @@ async def check_own(connection: AsyncConnection, user_id: str, claims: Claims) -
     kinds: tuple[Kind, ...] = ("factor",) if has else ("factor", "password")
     if not await is_fresh(connection, claims, FRESH_SECONDS, kinds):
         raise ProofNeeded(SHOW_FACTOR if has else SHOW_ANY)
+
+
+async def note(unit: UnitOfWork, claims: Claims, kind: Kind) -> None:
+    """The owner of a session has just shown that it is them."""
+    at = int(time.time())
+    await passkeys.prove(unit.connection, claims.jti, claims.id, kind, at=at, keep=KEEP_SECONDS)
+    acts.note("user", claims.id, {"proof": (None, kind)})

@@ -12,7 +12,6 @@ from open_webui.access.passkeys import Site
 from open_webui.access.tokens import Claims
 from open_webui.config.factors import MOST_MINUTES
 from open_webui.errors import BadRequest, Forbidden, OuiError, Unauthenticated
-from open_webui.internal import acts
 from open_webui.internal.db import UnitOfWork
 from open_webui.models import accounts, factors, passkeys, users
 from open_webui.models.passkeys import Kind, Passkey
@@ -26,8 +25,6 @@ from open_webui.services.signing_in import methods_of, token_hash
 
 ON: Final = "auth.step_up.enable"
 MINUTES: Final = "auth.step_up.minutes"
-# Proofs are kept as long as the longest setting may ask for.
-KEEP_SECONDS: Final = 86_400
 NEEDED: Final = (
     "On this server this needs a fresh proof that it is you. Sign out and in again, or use the server's own page, which asks"
     " for it, and try again within {} minutes."
@@ -123,7 +120,7 @@ async def by_password(deps: Deps, caller: Principal, claims: Claims, password: s
     if not await deps.passwords.verify(password, stored):
         raise BadRequest(WRONG_PASSWORD)
     async with deps.database.write() as unit:
-        return await _note(deps, unit, caller, claims, "password")
+        return await _note(deps, unit, claims, "password")
 
 
 async def by_code(deps: Deps, caller: Principal, claims: Claims, code: str, address: str, *, recovery: bool) -> Shown:
@@ -135,7 +132,7 @@ async def by_code(deps: Deps, caller: Principal, claims: Claims, code: str, addr
         await users.get(unit.connection, caller.id, lock=True)
         proof = await prove(deps, unit, caller.id, code, recovery=recovery)
         if proof == "right":
-            shown = await _note(deps, unit, caller, claims, "factor")
+            shown = await _note(deps, unit, claims, "factor")
     if error := refusal(proof, recovery=recovery):
         raise error
     assert shown is not None, "the code was right"
@@ -156,7 +153,7 @@ async def by_passkey(deps: Deps, caller: Principal, claims: Claims, given: Given
         else:
             found = await ceremonies.signed(unit, given, ceremony, verified=False)
         if isinstance(found, Passkey):
-            shown = await _note(deps, unit, caller, claims, "factor")
+            shown = await _note(deps, unit, claims, "factor")
     if isinstance(found, OuiError):
         raise await ceremonies.refuse(deps, found)
     assert shown is not None, "the passkey was right"
@@ -168,7 +165,6 @@ def _check_somebody(claims: Claims) -> None:
         raise Forbidden(NOBODY_THERE, status=403)
 
 
-async def _note(deps: Deps, unit: UnitOfWork, caller: Principal, claims: Claims, kind: Kind) -> Shown:
-    await passkeys.prove(unit.connection, claims.jti, caller.id, kind, KEEP_SECONDS)
-    acts.note("user", caller.id, {"proof": (None, kind)})
+async def _note(deps: Deps, unit: UnitOfWork, claims: Claims, kind: Kind) -> Shown:
+    await fresh.note(unit, claims, kind)
     return Shown(kind, _minutes(deps) * 60)
