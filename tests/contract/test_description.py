@@ -67,6 +67,7 @@ CALLS: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/api/v1/auths/signin", PERSON | {"password": "wrong"}),
     ("POST", "/api/v1/auths/update/profile", {"name": "Admin One", "profile_image_url": ""}),
     ("POST", "/api/v1/auths/update/timezone", {"timezone": "Europe/Paris"}),
+    ("POST", "/api/v1/auths/proof/start", None),
     ("POST", "/api/v1/auths/admin/config", "="),
     ("POST", "/api/v1/auths/admin/config/oauth", "="),
     ("POST", "/api/v1/auths/admin/config/ldap", {"enable_ldap": False}),

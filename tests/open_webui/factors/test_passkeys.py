@@ -1,7 +1,6 @@
 """Passkeys: registered, named, removed; a second factor after the password, and the only one."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -25,10 +24,10 @@ SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
-async def site(live: Live) -> AsyncIterator[str]:
+async def site(live: Live) -> str:
     """The server has a name, and a passkey is enough to sign in."""
     await live.app.state.oui.save_config({"webui.url": SITE, "auth.passkeys.enable_sign_in": True})
-    yield SITE
+    return SITE
 
 
 async def begun(client: httpx.AsyncClient, path: str, form: Any = None) -> dict[str, Any]:

@@ -110,7 +110,9 @@ async def test_the_password_of_who_has_a_factor_is_not_enough(live: Live, admin:
         started = ways["passkey"] | {"at": PROOF}
         # Another session can't use what this one began.
         async with live.client() as browser:
-            asked = (await browser.post("/api/v1/auths/signin", json={"email": admin.email, "password": PASSWORD})).json()
+            asked = (
+                await browser.post("/api/v1/auths/signin", json={"email": admin.email, "password": PASSWORD})
+            ).json()
             again = await browser.post(
                 f"{MFA}/verify", json={"challenge_token": asked["challenge_token"], "code": app.fresh()}
             )
@@ -162,7 +164,8 @@ async def test_keys(live: Live, admin: Actor, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "minutes"), [("10", 10), (" 1 ", 1), ("1440", 1440), ("0", None), ("1441", None), ("-5", None), ("x", None)]
+    ("text", "minutes"),
+    [("10", 10), (" 1 ", 1), ("1440", 1440), ("0", None), ("1441", None), ("-5", None), ("x", None)],
 )
 def test_minutes(text: str, minutes: int | None) -> None:
     setting = BY_KEY["auth.step_up.minutes"]

@@ -27,7 +27,9 @@ NO_NAME: Final = (
 NONE_HERE: Final = "This account has no passkey for this address."
 UNKNOWN: Final = "The server doesn't know this passkey. It may have been removed, or was made at another address."
 WRONG: Final = "The answer of the passkey is not correct. Try it again."
-COPIED: Final = "There may be a copy of this passkey: it counted fewer uses than the server. Use another way, and remove it."
+COPIED: Final = (
+    "There may be a copy of this passkey: it counted fewer uses than the server. Use another way, and remove it."
+)
 
 
 class Begun(msgspec.Struct, frozen=True):
