@@ -1,6 +1,7 @@
 """Passkeys: registered, named, removed; a second factor after the password, and the only one."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -220,7 +221,7 @@ async def test_a_copy_is_told(live: Live, user: Actor, admin: Actor, site: str, 
 
 
 async def test_two_at_once(live: Live, user: Actor, site: str) -> None:
-    """What was begun is good for one, on whichever process."""
+    """What was begun is good for one."""
     key = SoftwarePasskey(site)
     await register(user.client, key)
     async with live.client() as one, live.client() as two:
@@ -230,6 +231,44 @@ async def test_two_at_once(live: Live, user: Actor, site: str) -> None:
             *(each.post(f"{PASSKEYS}/signin/verify", json=credential) for each in (one, two))
         )
         assert sorted(reply.status_code for reply in replies) == [200, 401]
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+async def test_two_processes(live: Live, make_live: Callable[..., Awaitable[Live]], user: Actor, site: str) -> None:
+    """What one began another ends, and for once in all; a proof counts at both."""
+    there = await make_live()
+    key = SoftwarePasskey(site)
+    asked = await begun(user.client, f"{PASSKEYS}/register/start")
+    form = {"challenge_token": asked["challenge_token"], "credential": key.make(asked["options"])}
+    async with there.client(user.token) as elsewhere, live.client() as here:
+        assert (await elsewhere.post(f"{PASSKEYS}/register", json=form)).status_code == 200
+        asked = await begun(here, f"{PASSKEYS}/signin/start")
+        assert (await shown(elsewhere, key, asked)).status_code == 200
+        assert (await shown(here, key, asked)).status_code == 401
+        ways = await begun(user.client, "/api/v1/auths/proof/start")
+        assert ways["methods"] == ["passkey", "recovery", "password"]
+        assert (await shown(elsewhere, key, ways["passkey"] | {"at": "/api/v1/auths/proof"})).status_code == 200
+
+
+@SQLITE
+async def test_for_which_server_it_is_made(live: Live, user: Actor) -> None:
+    """Without WEBUI_URL for the name that the request was sent to, behind a proxy, too; one of another name is unknown."""
+    await live.app.state.oui.save_config({"auth.passkeys.enable_sign_in": True})
+    assert (await user.client.post(f"{PASSKEYS}/register/start")).json() == {"detail": ceremonies.NO_NAME}
+    key = SoftwarePasskey("https://ai.lan:8443")
+    user.client.headers.update({"host": "ai.lan:8443"})
+    made = await register(user.client, key)
+    assert made.json()["passkey"]["site"] == "ai.lan"
+    assert (await by_passkey(user.client, key)).status_code == 200, "also where a proxy does not say that it ends TLS"
+    user.client.headers.update({"host": "evil.lan", "x-forwarded-proto": "https"})
+    key.origin = "https://evil.lan"
+    assert (await by_passkey(user.client, key)).json() == {"detail": ceremonies.UNKNOWN}
+    await live.app.state.oui.save_config({"webui.url": "https://ai.lan:8443"})
+    assert (await by_passkey(user.client, key)).json() == {"detail": ceremonies.WRONG}, (
+        "the headers say nothing any more"
+    )
+    key.origin = "https://ai.lan:8443"
+    assert (await by_passkey(user.client, key)).status_code == 200
 
 
 @SQLITE

@@ -244,6 +244,7 @@ async def enroll(deps: Deps, given: Given) -> Enrolled:
     error: OuiError | None = None
     async with deps.database.write() as unit:
         held = await hold_step(deps, unit, given.token, "enroll")
+        had = await fresh.has_factor(unit.connection, held.user_id)
         ceremony = await passkeys.take(unit.connection, held.hash, "enroll")
         try:
             if ceremony is None:
@@ -254,7 +255,7 @@ async def enroll(deps: Deps, given: Given) -> Enrolled:
             error = refused
         else:
             await make_place(unit, held)
-            enrolled = await enrolled_by(deps, unit, held)
+            enrolled = await enrolled_by(deps, unit, held, had=had)
     if error is not None:
         raise error
     assert enrolled is not None, "nothing was refused"

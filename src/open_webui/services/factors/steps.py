@@ -10,9 +10,10 @@ from open_webui.access import recovery_codes, totp
 from open_webui.errors import BadRequest, Conflict, Unauthenticated
 from open_webui.internal import acts
 from open_webui.internal.db import UnitOfWork
-from open_webui.models import accounts, factors, passkeys, provider_sessions, sessions, users
+from open_webui.models import accounts, factors, provider_sessions, sessions, users
 from open_webui.models.factors import Challenge
 from open_webui.services.deps import Deps
+from open_webui.services.factors import fresh
 from open_webui.services.factors.proving import OVER, WRONG, hold, owner_of, prove, refusal
 from open_webui.services.signing_in import Challenged, SignedIn, challenge, lifetime, methods_of, token_hash
 
@@ -92,9 +93,10 @@ async def confirm(deps: Deps, token: str, code: str, address: str) -> Enrolled:
         step = None if secret is None else totp.matching_step(secret, code, time.time(), -1)
         if step is None:
             raise BadRequest(WRONG)
+        had = await fresh.has_factor(unit.connection, held.user_id)
         await make_place(unit, held)
         await factors.put(unit.connection, held.user_id, KIND, held.sealed, step)
-        return await enrolled_by(deps, unit, held)
+        return await enrolled_by(deps, unit, held, had=had)
 
 
 async def make_place(unit: UnitOfWork, held: Challenge) -> None:
@@ -102,13 +104,12 @@ async def make_place(unit: UnitOfWork, held: Challenge) -> None:
     current = await factors.of_user(unit.connection, held.user_id)
     if ("" if current is None else current.id) != held.replaces:
         raise Conflict(CHANGED)
-    had = current is not None or await passkeys.has_any(unit.connection, held.user_id)
-    acts.note("user", held.user_id, {"second_factor": (had, True)})
     await factors.remove(unit.connection, held.user_id)
 
 
-async def enrolled_by(deps: Deps, unit: UnitOfWork, held: Challenge) -> Enrolled:
-    """The session of who has set something up, after which all others end, and new recovery codes."""
+async def enrolled_by(deps: Deps, unit: UnitOfWork, held: Challenge, *, had: bool) -> Enrolled:
+    """The session of who has set something up, after which all others end, and new recovery codes. had: there was a factor."""
+    acts.note("user", held.user_id, {"second_factor": (had, True)})
     codes = await give_codes(unit, held.user_id)
     stamp = await accounts.new_stamp(unit.connection, held.user_id)
     signed_in = await open_session(deps, unit, held, stamp)
