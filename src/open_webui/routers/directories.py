@@ -29,7 +29,7 @@ async def sign_in(
 
 
 @router.post("/ldap/link")
-@allow(SESSION)
+@allow(SESSION.freshly_proven())
 async def link(form: LdapSignIn, request: Request, state: AppState, caller: Caller) -> bool:
     """Proves who one is in a directory, so as to sign in by it here from then on."""
     await ldap.link(state, form, address_of(request), caller)

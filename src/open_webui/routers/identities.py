@@ -32,7 +32,7 @@ async def identities(
 
 
 @router.post("/identities/{provider}/link")
-@allow(SESSION)
+@allow(SESSION.freshly_proven())
 async def link(
     provider: str, request: Request, state: AppState, caller: Caller
 ) -> "Annotated[Response, Shape(replies.people.WayThere)]":

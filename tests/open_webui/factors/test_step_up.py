@@ -30,6 +30,7 @@ DANGEROUS = {
     "POST /api/v1/users/{user_id}/mfa/reset", "POST /api/v1/users/default/permissions",
     "POST /api/v1/auths/admin/config", "POST /api/v1/auths/admin/config/oauth",
     "POST /api/v1/auths/admin/config/ldap", "POST /api/v1/auths/admin/config/ldap/server",
+    "POST /api/v1/auths/identities/{provider}/link", "POST /api/v1/auths/ldap/link",
     "POST /api/v1/auths/service-accounts", "POST /api/v1/auths/service-accounts/{user_id}/keys",
     "GET /api/v1/utils/db/download", "GET /api/v1/chats/all/db",
     "GET /api/v1/configs/export", "POST /api/v1/configs/import",

@@ -41,7 +41,8 @@ async def has_factor(connection: AsyncConnection, user_id: str) -> bool:
 async def is_fresh(connection: AsyncConnection, claims: Claims, seconds: int, kinds: Collection[Kind]) -> bool:
     """Whether a session's owner has shown one of these so many seconds ago, or later."""
     since = int(time.time()) - seconds
-    if claims.iat > since and claims.auth_method not in _SILENT and ("password" in kinds or claims.mfa_verified):
+    by_sign_in = claims.mfa_verified or ("password" in kinds and claims.auth_method not in _SILENT)
+    if claims.iat > since and by_sign_in:
         return True
     return await passkeys.is_proved(connection, claims.jti, since, kinds)
 

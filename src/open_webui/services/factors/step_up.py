@@ -145,6 +145,8 @@ async def by_passkey(deps: Deps, caller: Principal, claims: Claims, given: Given
     await deps.attempts.try_factor(given.address, caller.id)
     shown = None
     async with deps.database.write() as unit:
+        # As all who change an account's factors hold it, and before anything else.
+        await users.get(unit.connection, caller.id, lock=True)
         ceremony = await passkeys.take(unit.connection, token_hash(given.token), "proof")
         if ceremony is not None and (ceremony.user_id != caller.id or ceremony.jti != claims.jti):
             ceremony = None

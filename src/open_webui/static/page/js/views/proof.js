@@ -2,27 +2,29 @@
 import { proofs } from '../calls.js';
 import { failed, h, openDialog, promptDialog } from '../dom.js';
 import { canUse, sign } from '../passkey.js';
+import { state } from '../state.js';
 import { actionForm, codeForm } from './factor.js';
 
-// What was said of a thing, by its id: opening a chat is several requests.
+// What somebody said of a thing, by the ids of both: opening a chat is several requests.
 const reasons = new Map();
-let open = null;
+const open = new Map();
 
 // Gives the query parameters with which the request is repeated; null where its person doesn't want to.
 export async function ask({ needs, detail, path }) {
+  const [, , , , thing] = path.split(/[?/]/);
+  const key = needs === 'reason' ? `${state.user?.id} ${thing}` : '';
   // One dialog serves all requests that wait for it.
-  open ??= (needs === 'reason' ? askReason(path) : askProof(detail)).finally(() => { open = null; });
-  return await open;
+  if (!open.has(key)) open.set(key, (needs === 'reason' ? askReason(key) : askProof(detail)).finally(() => open.delete(key)));
+  return await open.get(key);
 }
 
-async function askReason(path) {
-  const [, , , , thing] = path.split(/[?/]/);
-  if (!reasons.has(thing)) {
+async function askReason(key) {
+  if (!reasons.has(key)) {
     const reason = await promptDialog({ title: 'This belongs to somebody else', label: 'Why do you look at it? Your reason is recorded.', value: '', action: 'Go on', maxlength: 500 });
     if (reason === null) return null;
-    reasons.set(thing, reason);
+    reasons.set(key, reason);
   }
-  return { audit_reason: reasons.get(thing) };
+  return { audit_reason: reasons.get(key) };
 }
 
 async function askProof(detail) {
