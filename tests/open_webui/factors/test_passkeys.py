@@ -15,8 +15,8 @@ from tests.open_webui.audit.conftest import entries, last, texts
 from tests.open_webui.factors.conftest import Person, switch_on
 from tests.open_webui.factors.test_sign_in import said
 from tests.support.authenticator import MFA, Clock, answer, enroll, sign_in
-from tests.support.live import Actor, Live
-from tests.support.software_passkey import UP, SoftwarePasskey
+from tests.support.live import PASSWORD, Actor, Live
+from tests.support.software_passkey import UP, SoftwarePasskey, b64
 
 PASSKEYS = "/api/v1/auths/passkeys"
 SESSION = "/api/v1/auths/"
@@ -204,7 +204,7 @@ async def test_a_copy_is_told(live: Live, user: Actor, admin: Actor, site: str, 
     """Who counts backwards is refused, which stands in the audit record, as do sign-ins."""
     key = SoftwarePasskey(site)
     await register(user.client, key, "Laptop")
-    assert (await last(admin, actor=user.id, resource="user"))["changes"] == {"passkey": [None, "Laptop"]}
+    assert (await last(admin, actor=user.id, resource="user"))["changes"]["passkey"] == [None, "Laptop"]
     assert (await by_passkey(browser, key)).status_code == 200
     entry = await last(admin, action="sign-in", actor=user.id)
     assert (entry["what"], entry["outcome"]) == (f"POST {PASSKEYS}/signin/verify", "done")
@@ -269,6 +269,47 @@ async def test_for_which_server_it_is_made(live: Live, user: Actor) -> None:
     )
     key.origin = "https://ai.lan:8443"
     assert (await by_passkey(user.client, key)).status_code == 200
+
+
+@SQLITE
+async def test_what_was_begun_is_good_for_that_alone(live: Live, user: Actor, other: Actor, site: str) -> None:
+    """For its purpose, its session and its account; and no passkey is two people's."""
+    key = SoftwarePasskey(site)
+    await register(user.client, key)
+    signing = await begun(other.client, f"{PASSKEYS}/signin/start")
+    assert (await shown(user.client, key, signing | {"at": "/api/v1/auths/proof"})).status_code == 401
+    proving = (await begun(user.client, "/api/v1/auths/proof/start"))["passkey"]
+    assert (await shown(user.client, key, proving)).json() == {"detail": OVER}
+    assert (await shown(other.client, key, proving | {"at": "/api/v1/auths/proof"})).json() == {"detail": OVER}
+    asked = await begun(user.client, f"{PASSKEYS}/register/start")
+    assert [one["id"] for one in asked["options"]["excludeCredentials"]] == [b64(key.id)]
+    form = {"challenge_token": asked["challenge_token"], "credential": SoftwarePasskey(site).make(asked["options"])}
+    for client in (other.client, user.client):
+        assert (await client.post(f"{PASSKEYS}/register", json=form)).json() == {"detail": OVER}, "used up by the first"
+    taken = await register(other.client, key)
+    assert (taken.status_code, taken.json()) == (409, {"detail": service.TAKEN})
+    assert (await other.client.get(PASSKEYS)).json()["passkeys"] == []
+
+
+@SQLITE
+async def test_who_has_no_factor_types_the_password(live: Live, user: Actor, site: str, clock: Clock) -> None:
+    clock.forward(fresh.FRESH_SECONDS + 60)
+    refused = await user.client.post(f"{PASSKEYS}/register/start")
+    assert (refused.status_code, refused.json()) == (403, {"detail": fresh.SHOW_ANY})
+    assert (await user.client.post("/api/v1/auths/proof", json={"password": PASSWORD})).status_code == 200
+    assert (await register(user.client, SoftwarePasskey(site))).status_code == 200
+    refused = await user.client.post(f"{PASSKEYS}/register/start")
+    assert (refused.status_code, refused.json()) == (403, {"detail": fresh.SHOW_FACTOR}), (
+        "now the password is not enough"
+    )
+
+
+@SQLITE
+async def test_how_many_one_may_have(user: Actor, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MOST", 1)
+    assert (await register(user.client, SoftwarePasskey(site))).status_code == 200
+    reply = await register(user.client, SoftwarePasskey(site))
+    assert (reply.status_code, reply.json()) == (400, {"detail": service.TOO_MANY})
 
 
 @SQLITE

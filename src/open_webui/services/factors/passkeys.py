@@ -105,6 +105,8 @@ async def register(deps: Deps, caller: Principal, claims: Claims, given: Given) 
             await _store(unit, found)
             if not had:
                 codes = await give_codes(unit, caller.id)
+                # It has just been shown.
+                await fresh.note(unit, claims, "factor")
         except OuiError as refused:
             # The challenge is used up either way.
             error = refused
