@@ -29,6 +29,7 @@ from open_webui.services import trusted_headers as by_proxy
 from open_webui.services.audit import requests
 from open_webui.services.audit.doors import doors_of
 from open_webui.services.event_names import BY_ROUTE, Row, happened
+from open_webui.services.factors import step_up
 from open_webui.state import State
 from open_webui.utils.threads import let_others
 from open_webui.utils.values import MAX_VALUES, too_many
@@ -292,6 +293,8 @@ async def authorize(policy: Policy, request: Request, scope: str) -> Principal |
         if principal is not None:
             _note_use(principal, token, request, scope)
     policy.check(principal)
+    if policy.proven and principal is not None and token is not None:
+        await step_up.check(state, principal, token)
     return principal
 
 

@@ -110,7 +110,7 @@ async def test_an_admin_exports_everybodys_chats_where_that_is_allowed(office: O
     page = office.page
     await settings(page, "People")
     async with page.expect_download() as started:
-        await page.get_by_role("link", name="Export everybody’s chats").click()
+        await page.get_by_role("button", name="Export everybody’s chats").click()
     download = await started.value
     assert download.suggested_filename == "all-chats.json"
     await download.save_as(tmp_path / "all.json")

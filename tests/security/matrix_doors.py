@@ -712,6 +712,10 @@ WITHOUT_RESOURCE: dict[str, str] = {
         ),
         "services that knowledge is found in belong to the server, and to its admins",
     ),
+    **dict.fromkeys(
+        (f"{method} /api/v1/auths/passkeys/{{passkey_id}}" for method in ("POST", "DELETE")),
+        "their owner's alone: tests/open_webui/factors/test_passkeys.py asks as somebody else, too",
+    ),
     f"GET {CHANNELS}/webhooks/{{webhook_id}}/profile/image": "pictures are for everybody who was let in",
     f"POST {CHANNELS}/webhooks/{{webhook_id}}/{{token}}": "the token is the right; tests/open_webui/channels/test_webhooks.py",
     **dict.fromkeys(

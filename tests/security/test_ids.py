@@ -50,7 +50,7 @@ async def own_things(world: World) -> dict[str, str]:
         "calendar_id": calendar,
         "event_id": event["id"],
         "target_id": "none", "webhook_id": "none", "provider": "none", "identity_id": "none",
-        "key_id": "none", "session_id": "none",
+        "key_id": "none", "session_id": "none", "passkey_id": "none",
         "channel": channel, "channel_id": channel, "app_id": "none", "token": "none",
         "server_id": "none", "pipeline_id": "none",
     }  # fmt: skip

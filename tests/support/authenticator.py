@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
-from open_webui.services.factors import own, proving, steps
+from open_webui.services.factors import fresh, proving, steps
 from tests.support.live import PASSWORD, Actor
 
 MFA = "/api/v1/auths/mfa"
@@ -33,7 +33,7 @@ class Clock:
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Has the server's second factors look at a clock that a test moves."""
     clock = Clock()
-    for module in (own, proving, steps):
+    for module in (fresh, proving, steps):
         monkeypatch.setattr(module, "time", clock)
     return clock
 

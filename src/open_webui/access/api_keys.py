@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 PREFIX = "sk-"
+# No tag of routes: a key of a service account that has it may do what else needs a fresh proof (services/factors/step_up.py).
+STEP_UP: Final = "step_up"
 _SHAPE = re.compile(r"sk-[0-9a-f]{32}")
 _NONCE = 12
 NO_SCOPE: Final = "This API key may not be used here: it needs the scope '{}'."

@@ -23,7 +23,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     session_only: an API key is refused. permission: a permission path that is needed besides.
     resource, action: whose rights the operation checks inside, through the repository's base select (the two-user
     matrix of tests/security reads them). keeps_files: data: URLs in the body become files of the caller before the
-    operation sees it; what it stores must note which files it uses (models/file_uses.py).
+    operation sees it; what it stores must note which files it uses (models/file_uses.py). proven: where ENABLE_STEP_UP asks
+    for it, the caller has shown a short while ago that it is them (services/factors/step_up.py).
     """
 
     level: Level
@@ -32,6 +33,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     resource: str | None = None
     action: Action | None = None
     keeps_files: bool = False
+    proven: bool = False
 
     def needs(self, permission: str) -> "Policy":
         """The same policy, with a permission path besides."""
@@ -44,6 +46,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     def keeping_files(self) -> "Policy":
         """The same policy for an operation that stores documents with pictures in them."""
         return msgspec.structs.replace(self, keeps_files=True)
+
+    def freshly_proven(self) -> "Policy":
+        """The same policy for an act that a found session must not be enough for."""
+        return msgspec.structs.replace(self, proven=True)
 
     def check(self, principal: Principal | None) -> None:
         """Raises Unauthenticated or Forbidden when the principal does not satisfy the policy."""
@@ -73,6 +79,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             parts.append(f"{self.action} {self.resource}")
         if self.keeps_files:
             parts.append("keeps files")
+        if self.proven:
+            parts.append("freshly proven")
         return ", ".join(parts)
 
 

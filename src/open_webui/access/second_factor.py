@@ -4,7 +4,9 @@ from collections.abc import Collection
 from typing import Final
 
 from open_webui.access.tokens import Claims
+from open_webui.access.trusted_headers import trusted_headers
 from open_webui.config import Config
+from open_webui.env import Settings
 
 # The way of a session that the server itself began in somebody's name, for a tool server: nobody is there to be asked.
 DELEGATED: Final = "delegated"
@@ -28,6 +30,11 @@ _BYPASSES: Final = {
 def is_on(config: Config) -> bool:
     """Whether there are second factors on this server."""
     return bool(config["auth.mfa.enable"])
+
+
+def signs_in(config: Config, settings: Settings) -> bool:
+    """Whether a passkey alone is enough to sign in. Where a proxy says who asks, it alone does."""
+    return bool(config["auth.passkeys.enable_sign_in"]) and trusted_headers(settings) is None
 
 
 def is_asked(config: Config, auth_method: str) -> bool:

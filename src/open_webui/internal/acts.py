@@ -27,6 +27,10 @@ class ReasonNeeded(BadRequest):
 
     detail = NEEDS_REASON
 
+    def __init__(self) -> None:
+        # What a page looks for, which asks its person and repeats the request.
+        super().__init__(headers={"X-Needs": "reason"})
+
 
 # What a change is of one field: before, and after.
 Change = tuple[Any, Any]

@@ -36,6 +36,7 @@ from open_webui.models.key_tables import api_key, session
 from open_webui.models.memory_tables import memory
 from open_webui.models.note_tables import note, note_chat, note_update, pinned_note
 from open_webui.models.notification_tables import event_webhook, notification_target
+from open_webui.models.passkey_tables import passkey, passkey_challenge, session_proof
 from open_webui.models.plugin_tables import function, tool, user_valves, version
 from open_webui.models.prompt_tables import prompt
 from open_webui.models.skill_tables import skill, skill_file
@@ -48,9 +49,9 @@ __all__ = [
     "channel", "channel_app", "channel_file", "channel_member", "channel_message", "channel_reaction",
     "channel_webhook", "chunk", "directory_group", "directory_user", "document", "document_vectors", "embedding_model",
     "event_webhook", "factor", "feedback", "feedback_snapshot", "function", "identity", "knowledge", "knowledge_directory",
-    "knowledge_file", "memory", "note", "note_chat", "note_update", "notification_target", "pinned_note", "prompt",
-    "provider_session", "recovery_code", "session", "sign_in", "sign_in_challenge", "skill", "skill_file", "tool",
-    "user_valves", "version",
+    "knowledge_file", "memory", "note", "note_chat", "note_update", "notification_target", "passkey", "passkey_challenge",
+    "pinned_note", "prompt", "provider_session", "recovery_code", "session", "session_proof", "sign_in",
+    "sign_in_challenge", "skill", "skill_file", "tool", "user_valves", "version",
 ]  # fmt: skip
 
 config = sa.Table(

@@ -73,7 +73,7 @@ async def service_accounts(
 
 
 @router.post("/service-accounts")
-@allow(ADMINS_SESSION)
+@allow(ADMINS_SESSION.freshly_proven())
 async def create_service_account(
     form: ServiceAccountForm, state: AppState
 ) -> "Annotated[dict[str, Any], Shape(replies.keys.ServiceAccount)]":
@@ -91,7 +91,7 @@ async def keys_of(
 
 
 @router.post("/service-accounts/{user_id}/keys")
-@allow(ADMINS_SESSION)
+@allow(ADMINS_SESSION.freshly_proven())
 async def create_for(
     user_id: UserId, form: NewKeyForm, state: AppState, caller: Caller, scopes: Scopes
 ) -> "Annotated[Response, Shape(replies.keys.MadeKey)]":

@@ -110,7 +110,7 @@ async def sign_out(request: Request, state: AppState) -> "Annotated[Response, Sh
 
 
 @router.post("/add")
-@allow(ADMIN.on("user", "create").keeping_files())
+@allow(ADMIN.on("user", "create").keeping_files().freshly_proven())
 async def add(form: AddUser, state: AppState, caller: Caller) -> AddedUser:
     """Makes an account for somebody else."""
     made = await accounts.add(state, caller, form)
@@ -200,7 +200,7 @@ async def read_admin_config(
 
 
 @router.post("/admin/config")
-@allow(ADMIN)
+@allow(ADMIN.freshly_proven())
 async def write_admin_config(
     form: AdminConfig, request: Request, state: AppState
 ) -> (

@@ -256,7 +256,7 @@ async def export_archived(state: AppState, caller: Caller) -> "Annotated[Respons
 
 
 @router.get("/all/db")
-@allow(ADMIN.on("chat", "list"))
+@allow(ADMIN.on("chat", "list").freshly_proven())
 async def export_everything(state: AppState, caller: Caller) -> "Annotated[Response, Shape(list[replies.chats.Chat])]":
     """Everybody's chats, for an admin, where the server lets admins export and see chats."""
     if not (state.settings.enable_admin_export and state.settings.enable_admin_chat_access):

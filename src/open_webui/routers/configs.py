@@ -67,7 +67,7 @@ async def fixed(state: AppState) -> dict[str, str]:
 
 
 @router.get("/export")
-@allow(ADMIN)
+@allow(ADMIN.freshly_proven())
 async def export(state: AppState) -> dict[str, Any]:
     """Every setting, by its key: those in force, and those that are kept for what is to come."""
     return _every(state)
@@ -78,7 +78,7 @@ def _every(state: State) -> dict[str, Any]:
 
 
 @router.post("/import")
-@allow(ADMIN)
+@allow(ADMIN.freshly_proven())
 async def import_config(form: ImportConfig, state: AppState) -> dict[str, Any]:
     """Takes over settings from a file, flat or nested.
 

@@ -29,7 +29,7 @@ async def sign_in(
 
 
 @router.post("/ldap/link")
-@allow(SESSION)
+@allow(SESSION.freshly_proven())
 async def link(form: LdapSignIn, request: Request, state: AppState, caller: Caller) -> bool:
     """Proves who one is in a directory, so as to sign in by it here from then on."""
     await ldap.link(state, form, address_of(request), caller)
@@ -44,7 +44,7 @@ async def ldap_config(state: AppState) -> "Annotated[dict[str, bool], Shape(repl
 
 
 @router.post("/admin/config/ldap")
-@allow(ADMIN)
+@allow(ADMIN.freshly_proven())
 async def save_ldap_config(
     form: LdapSwitch, state: AppState
 ) -> "Annotated[dict[str, bool], Shape(replies.settings.LdapSwitch)]":
@@ -64,7 +64,7 @@ async def ldap_server(
 
 
 @router.post("/admin/config/ldap/server")
-@allow(ADMIN)
+@allow(ADMIN.freshly_proven())
 async def save_ldap_server(
     form: LdapServerConfig, state: AppState
 ) -> "Annotated[dict[str, Any], Shape(replies.settings.shown('SavedLdapServer', ldap.SETTINGS))]":

@@ -134,7 +134,7 @@ async def recovery_codes(
 
 
 @users.post("/{user_id}/mfa/reset")
-@allow(ADMIN.on("user", "write"))
+@allow(ADMIN.on("user", "write").freshly_proven())
 async def reset(
     user_id: Annotated[str, Path(max_length=MAX_ID)], state: AppState, caller: Caller
 ) -> "Annotated[dict[str, Any], Shape(replies.people.MfaReset)]":

@@ -56,7 +56,7 @@ async def load(form: LoadForm, state: AppState) -> "Annotated[dict[str, Any], Sh
 
 
 @router.post("/sync")
-@allow(THEIRS)
+@allow(THEIRS.freshly_proven())
 async def sync(
     form: SyncForm, state: AppState, caller: Caller
 ) -> "Annotated[list[dict[str, Any]], Shape(list[replies.plugins.ExportedFunction])]":
@@ -65,7 +65,7 @@ async def sync(
 
 
 @router.post("/create")
-@allow(ADMIN.on("function", "create"))
+@allow(ADMIN.on("function", "create").freshly_proven())
 async def create(
     form: FunctionForm, state: AppState, caller: Caller
 ) -> "Annotated[dict[str, Any], Shape(replies.plugins.Function | None)]":
@@ -83,7 +83,7 @@ async def get(
 
 
 @router.post("/id/{id}/update")
-@allow(THEIRS)
+@allow(THEIRS.freshly_proven())
 async def update(
     function_id: FunctionId, form: FunctionForm, state: AppState, caller: Caller
 ) -> "Annotated[dict[str, Any], Shape(replies.plugins.WholeFunction | None)]":
@@ -92,7 +92,7 @@ async def update(
 
 
 @router.post("/id/{id}/update/version")
-@allow(THEIRS)
+@allow(THEIRS.freshly_proven())
 async def set_version(
     function_id: FunctionId, form: VersionForm, state: AppState
 ) -> "Annotated[dict[str, Any], Shape(replies.plugins.WholeFunction)]":

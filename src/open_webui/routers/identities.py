@@ -32,7 +32,7 @@ async def identities(
 
 
 @router.post("/identities/{provider}/link")
-@allow(SESSION)
+@allow(SESSION.freshly_proven())
 async def link(
     provider: str, request: Request, state: AppState, caller: Caller
 ) -> "Annotated[Response, Shape(replies.people.WayThere)]":
@@ -68,7 +68,7 @@ async def oauth_config(
 
 
 @router.post("/admin/config/oauth")
-@allow(ADMIN)
+@allow(ADMIN.freshly_proven())
 async def save_oauth_config(
     form: OAuthConfig, state: AppState
 ) -> "Annotated[dict[str, Any], Shape(replies.settings.shown('SavedOAuthSettings', settings.PLAIN, settings.TEXTS))]":

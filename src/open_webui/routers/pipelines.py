@@ -57,7 +57,7 @@ async def listed(
 
 
 @router.post("/add")
-@allow(ADMIN)
+@allow(ADMIN.freshly_proven())
 async def add(
     form: AddPipelineForm, state: AppState, caller: Caller
 ) -> "Annotated[Any, Shape(replies.connections.PipelinesAnswer)]":
@@ -70,7 +70,7 @@ async def add(
 
 
 @router.post("/upload", openapi_extra=FORM)
-@allow(ADMIN)
+@allow(ADMIN.freshly_proven())
 async def upload(
     request: Request, state: AppState, caller: Caller
 ) -> "Annotated[Any, Shape(replies.connections.PipelinesAnswer)]":

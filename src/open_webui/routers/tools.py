@@ -56,7 +56,7 @@ async def export(
 
 
 @router.post("/create")
-@allow(USER.on("tool", "create"))
+@allow(USER.on("tool", "create").freshly_proven())
 async def create(
     form: ToolForm, state: AppState, caller: Caller
 ) -> "Annotated[dict[str, Any], Shape(replies.plugins.Tool | None)]":
@@ -74,7 +74,7 @@ async def get(
 
 
 @router.post("/id/{id}/update")
-@allow(WRITE)
+@allow(WRITE.freshly_proven())
 async def update(
     tool_id: ToolId, form: ToolForm, state: AppState, caller: Caller
 ) -> "Annotated[dict[str, Any], Shape(replies.plugins.WholeTool | None)]":
@@ -83,7 +83,7 @@ async def update(
 
 
 @router.post("/id/{id}/update/version")
-@allow(WRITE)
+@allow(WRITE.freshly_proven())
 async def set_version(
     tool_id: ToolId, form: VersionForm, state: AppState, caller: Caller
 ) -> "Annotated[dict[str, Any], Shape(replies.plugins.WholeTool)]":

@@ -101,7 +101,7 @@ async def default_permissions(state: AppState) -> "Annotated[dict[str, Any], Sha
 
 
 @router.post("/default/permissions")
-@allow(ADMIN)
+@allow(ADMIN.freshly_proven())
 async def set_default_permissions(
     form: Permissions, state: AppState
 ) -> "Annotated[dict[str, Any], Shape(replies.settings.UserPermissions)]":
@@ -279,7 +279,7 @@ async def profile_image(
 
 
 @router.post("/{user_id}/update")
-@allow(ADMIN.on("user", "write").keeping_files())
+@allow(ADMIN.on("user", "write").keeping_files().freshly_proven())
 async def update_user(
     user_id: str, form: UpdateUser, state: AppState, caller: Caller
 ) -> "Annotated[dict[str, Any], Shape(replies.people.User | None)]":
@@ -296,7 +296,7 @@ async def revoke_sessions(user_id: str, state: AppState) -> bool:
 
 
 @router.delete("/{user_id}")
-@allow(ADMIN.on("user", "delete"))
+@allow(ADMIN.on("user", "delete").freshly_proven())
 async def delete_user(user_id: str, state: AppState, caller: Caller) -> bool:
     """Removes an account and all that belongs to it."""
     await accounts.delete(state, caller, user_id)

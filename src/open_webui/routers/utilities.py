@@ -28,7 +28,7 @@ async def gravatar(email: Email) -> str:
 
 
 @router.get("/db/download")
-@allow(ADMIN)
+@allow(ADMIN.freshly_proven())
 async def download(state: AppState) -> "Annotated[Response, Media('application/octet-stream')]":
     """The database as a file (SQLite only): a consistent copy that is made while the server goes on. Everybody's chats are in
     it, so the server must let admins export and see chats.

@@ -1,11 +1,12 @@
 """What the routes under /api/v1/auths take and answer."""
 
 import datetime as dt
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from open_webui.config.factors import MOST_MINUTES
 from open_webui.constants import MAX_EMAIL, MAX_ID, MAX_NAME, MAX_PASSWORD
 from open_webui.principal import Role
 from open_webui.utils.pictures import MAX_DATA_URL
@@ -128,6 +129,68 @@ class MfaRecovery(Form):
     reset_token: ChallengeToken
 
 
+# What a browser gives for a passkey (PublicKeyCredential.toJSON): bytes in base64url.
+Encoded = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+=*$", max_length=16_384)]
+PasskeyName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Text]
+
+
+class PasskeyResponse(BaseModel):
+    """Of a new one attestationObject; of one that signs authenticatorData and signature."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    clientDataJSON: Encoded  # noqa: N815 - the wire's
+    attestationObject: Encoded | None = None  # noqa: N815
+    authenticatorData: Encoded | None = None  # noqa: N815
+    signature: Encoded | None = None
+    userHandle: Encoded | None = None  # noqa: N815
+    transports: Annotated[list[Annotated[str, StringConstraints(max_length=32)]], Field(max_length=16)] = []
+
+
+class PasskeyCredential(BaseModel):
+    """id: of the credential, in base64url."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=1_364)]
+    type: Literal["public-key"]
+    response: PasskeyResponse
+
+    def plain(self) -> dict[str, Any]:
+        """As the browser gave it, of what is looked at."""
+        return {**self.model_dump(exclude_none=True), "rawId": self.id, "clientExtensionResults": {}}
+
+
+class PasskeyShown(Form):
+    challenge_token: ChallengeToken
+    credential: PasskeyCredential
+
+
+class PasskeyMade(PasskeyShown):
+    name: PasskeyName = "Passkey"
+
+
+class PasskeyRename(Form):
+    name: PasskeyName
+
+
+class Proof(Form):
+    """One of: the password; a code of an app, or with `recovery` a recovery code; what a passkey has signed."""
+
+    password: Password | None = None
+    code: Code | None = None
+    recovery: bool = False
+    challenge_token: ChallengeToken | None = None
+    credential: PasskeyCredential | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        ways = (self.password, self.code, self.credential)
+        if sum(way is not None for way in ways) != 1 or (self.credential is None) != (self.challenge_token is None):
+            raise ValueError("show one of a password, a code and a passkey")
+        return self
+
+
 class UpdateProfile(Form):
     profile_image_url: Picture
     name: Name
@@ -177,6 +240,9 @@ class AdminConfig(BaseModel):
     MFA_REQUIRED_GROUPS: Annotated[
         list[Annotated[str, StringConstraints(max_length=MAX_ID)]], Field(max_length=1_000)
     ] = []
+    ENABLE_PASSKEY_SIGN_IN: bool = False
+    ENABLE_STEP_UP: bool = False
+    STEP_UP_MINUTES: Annotated[int, Field(ge=1, le=MOST_MINUTES)] = 10
     AUTOMATION_MAX_COUNT: Count = None
     AUTOMATION_MIN_INTERVAL: Count = None
     ENABLE_AUTOMATIONS: bool = True

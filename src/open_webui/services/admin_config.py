@@ -49,6 +49,9 @@ SETTINGS: Final[Mapping[str, str]] = {
     "MFA_ALLOW_TRUSTED_HEADER_BYPASS": "auth.mfa.allow_trusted_header_bypass",
     "MFA_REQUIRED_ROLES": "auth.mfa.required_roles",
     "MFA_REQUIRED_GROUPS": "auth.mfa.required_groups",
+    "ENABLE_PASSKEY_SIGN_IN": "auth.passkeys.enable_sign_in",
+    "ENABLE_STEP_UP": "auth.step_up.enable",
+    "STEP_UP_MINUTES": "auth.step_up.minutes",
     # Nothing reads this yet (config/kept.py).
     "ENABLE_ENCRYPTED_CHANNELS": "channels.encryption.enable",
     "ENABLE_APPS": "apps.enable",

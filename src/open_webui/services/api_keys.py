@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from open_webui.access.api_keys import key_hash, new_key
+from open_webui.access.api_keys import STEP_UP, key_hash, new_key
 from open_webui.access.identify import API_KEYS
 from open_webui.errors import BadRequest, Forbidden, NotFound
 from open_webui.models import accounts as credentials
@@ -147,4 +147,4 @@ async def create_for(deps: Deps, principal: Principal, user_id: str, form: NewKe
     async with deps.database.read() as connection:
         if not await credentials.services(connection, user_id):
             raise NotFound(NO_SERVICE)
-    return await _create(deps, user_id, form, scopes)
+    return await _create(deps, user_id, form, {*scopes, STEP_UP})

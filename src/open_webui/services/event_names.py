@@ -11,6 +11,9 @@ POST   /api/v1/auths/signup                  auth.signup                     use
 POST   /api/v1/auths/signin                  auth.login                      user
 POST   /api/v1/auths/mfa/verify              auth.login                      user
 POST   /api/v1/auths/mfa/enroll/confirm      auth.login                      user
+POST   /api/v1/auths/mfa/passkey/enroll      auth.login                      user
+POST   /api/v1/auths/mfa/passkey/verify      auth.login                      user
+POST   /api/v1/auths/passkeys/signin/verify  auth.login                      user
 POST   /api/v1/auths/signout                 auth.logout                     user
 POST   /api/v1/auths/update/password         auth.password_changed           user
 POST   /api/v1/auths/api_key                 auth.api_key.created            user

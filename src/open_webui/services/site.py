@@ -7,6 +7,7 @@ import msgspec
 
 from open_webui import constants
 from open_webui.access.oauth.providers import providers
+from open_webui.access.second_factor import signs_in
 from open_webui.access.trusted_headers import trusted_headers
 from open_webui.config import Config
 from open_webui.config.code import shown
@@ -151,6 +152,9 @@ class Site:
             "enable_login_form": config["ui.enable_login_form"],
             "enable_websocket": self._settings.enable_websocket_support,
         }
+        if signs_in(config, self._settings):
+            # Ours: a page that doesn't know it shows no button.
+            features["enable_passkey_sign_in"] = True
         if level == "anonymous":
             return features
         settings = self._settings

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from open_webui.access.api_keys import Sealer
-from open_webui.services.factors import own
+from open_webui.services.factors import fresh, own
 from open_webui.services.factors.proving import OVER, WRONG, WRONG_RECOVERY
 from tests.open_webui.factors.conftest import Person, switch_on
 from tests.support.authenticator import MFA, Authenticator, Clock, answer, enroll, sign_in
@@ -120,7 +120,7 @@ async def test_who_need_not_have_one_may(live: Live, user: Actor, clock: Clock, 
 @SQLITE
 async def test_setting_one_up_needs_a_fresh_session(live: Live, user: Actor, clock: Clock) -> None:
     await switch_on(live, required_roles=[])
-    clock.forward(own.FRESH_SECONDS + 60)
+    clock.forward(fresh.FRESH_SECONDS + 60)
     reply = await user.client.post(f"{MFA}/challenge", headers={"origin": live.url})
     assert (reply.status_code, reply.json()) == (403, {"detail": own.SIGN_IN_AGAIN})
 

@@ -332,7 +332,8 @@ def test_all_tables_have_a_place() -> None:
         "audit_entry": "the record is this server's: sealed with its secret", "audit_pending": "the same",
         "identity": "in the people", "provider_session": "sessions stay here", "sign_in": "what somebody tried",
         "factor": "sealed with this server's secret", "recovery_code": "with the factors",
-        "sign_in_challenge": "sessions stay here",
+        "sign_in_challenge": "sessions stay here", "passkey": "good for this server's address alone",
+        "passkey_challenge": "sessions stay here", "session_proof": "sessions stay here",
         "directory_user": "the directory says it anew", "directory_group": "the directory says it anew",
     }  # fmt: skip
     from open_webui.models import tables

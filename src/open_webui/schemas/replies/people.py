@@ -26,11 +26,12 @@ class SessionUser(TypedDict):
 
 
 class MfaChallenge(TypedDict):
-    """next_step: verify, enroll or recover."""
+    """next_step: verify, enroll or recover. methods: of who has passkeys: code, passkey."""
 
     next_step: str
     challenge_token: str
     expires_in: int
+    methods: NotRequired[list[str]]
 
 
 class MfaSetup(TypedDict):

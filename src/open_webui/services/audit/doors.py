@@ -18,6 +18,10 @@ NO_ACTS: Final = frozenset(
     """
     POST /api/v1/apps/manifest/preview
     POST /api/v1/auths/admin/sign-ins/explain
+    POST /api/v1/auths/mfa/passkey/start
+    POST /api/v1/auths/passkeys/register/start
+    POST /api/v1/auths/passkeys/signin/start
+    POST /api/v1/auths/proof/start
     POST /api/v1/auths/update/timezone
     POST /api/v1/channels/{id}/members/active
     POST /api/v1/configs/terminal_servers/policy
@@ -96,6 +100,9 @@ SIGN_INS: Final = {
     "POST /api/v1/auths/mfa/verify": "sign-in",
     "POST /api/v1/auths/mfa/enroll/confirm": "sign-in",
     "POST /api/v1/auths/mfa/recover": "sign-in",
+    "POST /api/v1/auths/mfa/passkey/verify": "sign-in",
+    "POST /api/v1/auths/mfa/passkey/enroll": "sign-in",
+    "POST /api/v1/auths/passkeys/signin/verify": "sign-in",
     "POST /api/v1/auths/signup": "sign-up",
     "POST /api/v1/auths/signout": "sign-out",
 }

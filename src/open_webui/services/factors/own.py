@@ -1,6 +1,5 @@
 """One's own second factor, with a session: whether there is one, setting one up, replacing it, new recovery codes."""
 
-import time
 from functools import partial
 from typing import Final
 
@@ -12,15 +11,16 @@ from open_webui.access.tokens import Claims, new_jti
 from open_webui.errors import BadRequest, Conflict, Forbidden
 from open_webui.internal import acts
 from open_webui.internal.db import UnitOfWork
-from open_webui.models import accounts, factors, users
+from open_webui.models import accounts, factors, passkeys, users
 from open_webui.principal import Principal
 from open_webui.services.deps import AccountDeps, Deps
+from open_webui.services.factors import fresh
 from open_webui.services.factors.proving import prove, refusal
 from open_webui.services.factors.steps import give_codes
 from open_webui.services.signing_in import Challenged, challenge
 
 OFF: Final = "Second factors are switched off on this server. An administrator can switch them on."
-NONE: Final = "This account has no authenticator. Set one up first."
+NONE: Final = "This account has no second factor. Set one up first."
 HAS_ONE: Final = "This account has an authenticator already. Replace it instead."
 NOT_HERE: Final = (
     "Your own authenticator is replaced with a code of it, in the settings of your account. The first administrator's is removed"
@@ -28,12 +28,10 @@ NOT_HERE: Final = (
 )
 # A word that pages look for, as recorded: it says that one has to sign in again first.
 SIGN_IN_AGAIN: Final = "reauthentication_required"
-# So long after signing in one may set a first factor up: who finds an open page can't lock its owner out.
-FRESH_SECONDS: Final = 900
 
 
 class Status(msgspec.Struct, frozen=True):
-    """enabled: the account has a factor that is asked for. required: it must have one."""
+    """enabled: the account has a factor that is asked for, an app or a passkey. required: it must have one."""
 
     enabled: bool
     required: bool
@@ -45,19 +43,21 @@ async def status(deps: Deps, caller: Principal) -> Status:
         return Status(enabled=False, required=False, recovery_codes_remaining=0)
     required = second_factor.is_required(deps.config, caller.role, caller.groups)
     async with deps.database.read() as connection:
-        found = await factors.of_user(connection, caller.id)
+        enabled = await fresh.has_factor(connection, caller.id)
         left = await factors.count_codes(connection, caller.id)
-    return Status(enabled=found is not None, required=required, recovery_codes_remaining=left)
+    return Status(enabled=enabled, required=required, recovery_codes_remaining=left)
 
 
 async def begin(deps: Deps, caller: Principal, claims: Claims) -> Challenged:
-    """Sets out to set the first factor up. claims: of the session that asks. Raises Forbidden, Conflict."""
+    """Sets out to set an app up where there is none. claims: of the session that asks. Raises Forbidden, Conflict."""
     _check_on(deps)
-    if claims.auth_method == second_factor.DELEGATED or claims.iat < time.time() - FRESH_SECONDS:
-        raise Forbidden(SIGN_IN_AGAIN, status=403)
     async with deps.database.write() as unit:
         if await factors.of_user(unit.connection, caller.id) is not None:
             raise Conflict(HAS_ONE)
+        try:
+            await fresh.check_own(unit.connection, caller.id, claims)
+        except fresh.ProofNeeded as error:
+            raise Forbidden(SIGN_IN_AGAIN, status=403, headers=error.headers) from None
         return await _enroll(unit, caller, claims)
 
 
@@ -93,11 +93,12 @@ async def new_codes(deps: Deps, caller: Principal, code: str, address: str, *, r
 
 
 async def remove(deps: AccountDeps, user_id: str) -> bool:
-    """Removes somebody's factor and recovery codes, which ends their sessions. Whether there was one. Raises BadRequest."""
+    """Removes somebody's factors and recovery codes, which ends their sessions. Whether there was one. Raises BadRequest."""
     async with deps.database.write() as unit:
         if await users.get(unit.connection, user_id, lock=True) is None:
             raise BadRequest(constants.NOT_FOUND)
-        had = await factors.remove(unit.connection, user_id)
+        had = await passkeys.remove_all(unit.connection, user_id)
+        had = await factors.remove(unit.connection, user_id) or had
         acts.note("user", user_id, {"second_factor": (had, False)})
         await accounts.new_stamp(unit.connection, user_id)
         unit.after_commit(partial(deps.identifier.forget, user_id))
@@ -119,13 +120,13 @@ def _check_on(deps: Deps) -> None:
 
 
 async def _current(deps: Deps, unit: UnitOfWork, caller: Principal) -> str:
-    """The id of the caller's factor, with the person's row held. Raises Forbidden, BadRequest."""
+    """The id of the caller's app, "" where they have passkeys alone, with the person's row held. Raises Forbidden, BadRequest."""
     _check_on(deps)
     await users.get(unit.connection, caller.id, lock=True)
     found = await factors.of_user(unit.connection, caller.id)
-    if found is None:
+    if found is None and not await passkeys.has_any(unit.connection, caller.id):
         raise BadRequest(NONE)
-    return found.id
+    return "" if found is None else found.id
 
 
 async def _enroll(unit: UnitOfWork, caller: Principal, claims: Claims, replaces: str = "") -> Challenged:

@@ -13,8 +13,9 @@ from open_webui.internal.db import UnitOfWork
 from open_webui.models import accounts, factors, provider_sessions, sessions, users
 from open_webui.models.factors import Challenge
 from open_webui.services.deps import Deps
+from open_webui.services.factors import fresh
 from open_webui.services.factors.proving import OVER, WRONG, hold, owner_of, prove, refusal
-from open_webui.services.signing_in import Challenged, SignedIn, challenge, lifetime, token_hash
+from open_webui.services.signing_in import Challenged, SignedIn, challenge, lifetime, methods_of, token_hash
 
 KIND: Final = "totp"
 OTHER_STEP: Final = "This sign-in has another step to do. Sign in again."
@@ -39,15 +40,15 @@ async def verify(deps: Deps, token: str, code: str, address: str, *, recovery: b
     """The session of who showed the code of their app, or a recovery code. Raises Unauthenticated, BadRequest,
     TooManyRequests.
     """
-    await _count(deps, token, address)
+    await count(deps, token, address)
     signed_in = None
     async with deps.database.write() as unit:
-        held = await _hold(deps, unit, token, "verify", "recover")
+        held = await hold_step(deps, unit, token, "verify", "recover")
         proof = await prove(deps, unit, held.user_id, code, recovery=recovery)
         if proof == "right":
             await factors.end(unit.connection, held.hash)
             await users.touch(unit.connection, held.user_id)
-            signed_in = await _open(deps, unit, held, held.stamp)
+            signed_in = await open_session(deps, unit, held, held.stamp)
     # After the commit: what was wrong is counted.
     if error := refusal(proof, recovery=recovery):
         raise error
@@ -60,16 +61,17 @@ async def waiting(deps: Deps, token: str, address: str) -> Challenged | None:
     await deps.attempts.answer_challenge(address)
     async with deps.database.read() as connection:
         found = await factors.find(connection, token_hash(token))
-    if found is None:
-        return None
-    return Challenged(found.step, token, max(1, found.expires_at - int(time.time())))
+        if found is None:
+            return None
+        methods = await methods_of(deps, connection, found.user_id) if found.step == "verify" else []
+    return Challenged(found.step, token, max(1, found.expires_at - int(time.time())), methods)
 
 
 async def start(deps: Deps, token: str, address: str) -> Setup:
     """The secret of an app that is about to be set up; asked again, the same."""
     await deps.attempts.answer_challenge(address)
     async with deps.database.write() as unit:
-        held = await _hold(deps, unit, token, "enroll")
+        held = await hold_step(deps, unit, token, "enroll")
         secret = deps.sealer.unseal(held.sealed, held.user_id) if held.sealed else None
         if secret is None:
             secret = totp.new_secret()
@@ -83,33 +85,44 @@ async def confirm(deps: Deps, token: str, code: str, address: str) -> Enrolled:
     """Sets the app up whose code was shown: in place of the one before, with new recovery codes. All sessions of the account end
     but the one of the reply.
     """
-    await _count(deps, token, address)
+    await count(deps, token, address)
     await deps.uses.flush()
     async with deps.database.write() as unit:
-        held = await _hold(deps, unit, token, "enroll")
+        held = await hold_step(deps, unit, token, "enroll")
         secret = deps.sealer.unseal(held.sealed, held.user_id) if held.sealed else None
         step = None if secret is None else totp.matching_step(secret, code, time.time(), -1)
         if step is None:
             raise BadRequest(WRONG)
-        current = await factors.of_user(unit.connection, held.user_id)
-        if ("" if current is None else current.id) != held.replaces:
-            raise Conflict(CHANGED)
-        await factors.remove(unit.connection, held.user_id)
+        had = await fresh.has_factor(unit.connection, held.user_id)
+        await make_place(unit, held)
         await factors.put(unit.connection, held.user_id, KIND, held.sealed, step)
-        codes = await give_codes(unit, held.user_id)
-        acts.note("user", held.user_id, {"second_factor": (current is not None, True)})
-        stamp = await accounts.new_stamp(unit.connection, held.user_id)
-        signed_in = await _open(deps, unit, held, stamp)
-        unit.after_commit(partial(deps.identifier.forget, held.user_id))
+        return await enrolled_by(deps, unit, held, had=had)
+
+
+async def make_place(unit: UnitOfWork, held: Challenge) -> None:
+    """Removes the app in whose place something else comes, and all sign-ins that wait. Raises Conflict if it isn't there now."""
+    current = await factors.of_user(unit.connection, held.user_id)
+    if ("" if current is None else current.id) != held.replaces:
+        raise Conflict(CHANGED)
+    await factors.remove(unit.connection, held.user_id)
+
+
+async def enrolled_by(deps: Deps, unit: UnitOfWork, held: Challenge, *, had: bool) -> Enrolled:
+    """The session of who has set something up, after which all others end, and new recovery codes. had: there was a factor."""
+    acts.note("user", held.user_id, {"second_factor": (had, True)})
+    codes = await give_codes(unit, held.user_id)
+    stamp = await accounts.new_stamp(unit.connection, held.user_id)
+    signed_in = await open_session(deps, unit, held, stamp)
+    unit.after_commit(partial(deps.identifier.forget, held.user_id))
     return Enrolled(signed_in, codes)
 
 
 async def recover(deps: Deps, token: str, recovery_code: str, address: str) -> Challenged:
     """Lets who has a recovery code set another app up. The one before stays until that is done."""
-    await _count(deps, token, address)
+    await count(deps, token, address)
     begun = None
     async with deps.database.write() as unit:
-        held = await _hold(deps, unit, token, "verify", "recover")
+        held = await hold_step(deps, unit, token, "verify", "recover")
         current = await factors.of_user(unit.connection, held.user_id)
         proof = await prove(deps, unit, held.user_id, recovery_code, recovery=True)
         if proof == "right":
@@ -131,20 +144,21 @@ async def give_codes(unit: UnitOfWork, user_id: str) -> list[str]:
     return codes
 
 
-async def _count(deps: Deps, token: str, address: str) -> None:
+async def count(deps: Deps, token: str, address: str) -> None:
     """Counts a try, of an address, and of the account from there. Raises TooManyRequests, Unauthenticated."""
     await deps.attempts.answer_challenge(address)
     await deps.attempts.try_factor(address, await owner_of(deps, token))
 
 
-async def _hold(deps: Deps, unit: UnitOfWork, token: str, *steps: str) -> Challenge:
+async def hold_step(deps: Deps, unit: UnitOfWork, token: str, *steps: str) -> Challenge:
+    """A challenge of one of these steps, as `hold` gives it. Raises BadRequest for one of another."""
     held = await hold(deps, unit, token)
     if held.step not in steps:
         raise BadRequest(OTHER_STEP)
     return held
 
 
-async def _open(deps: Deps, unit: UnitOfWork, held: Challenge, stamp: str) -> SignedIn:
+async def open_session(deps: Deps, unit: UnitOfWork, held: Challenge, stamp: str) -> SignedIn:
     """The session that a challenge leads to: a new one, or in place of the one that asked."""
     user = await users.get(unit.connection, held.user_id)
     if user is None:

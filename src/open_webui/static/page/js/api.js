@@ -7,9 +7,14 @@ export class ApiError extends Error {
   }
 }
 
-const listeners = { signedOut: () => {} };
+const listeners = { signedOut: () => {}, needs: async () => null };
 export function onSignedOut(listener) {
   listeners.signedOut = listener;
+}
+// listener({needs, detail, path}): asks the person for what a request needs besides, `proof` or `reason`; gives the query
+// parameters with which it is repeated, null where they don't want to.
+export function onNeeds(listener) {
+  listeners.needs = listener;
 }
 
 export function detailOf(body, status) {
@@ -22,8 +27,9 @@ export function detailOf(body, status) {
   return `The server answered with status ${status}.`;
 }
 
-// heard: is given the headers of a reply.
-async function call(method, path, body, { probe = true, signal, heard } = {}) {
+// heard: is given the headers of a reply. blob: gives its bytes.
+async function call(method, path, body, options = {}) {
+  const { probe = true, signal, heard, blob = false, asked = [] } = options;
   let response;
   try {
     response = await fetch(path, {
@@ -37,6 +43,7 @@ async function call(method, path, body, { probe = true, signal, heard } = {}) {
     if (error.name === 'AbortError') throw error;
     throw new ApiError(0, 'The server cannot be reached. Check the connection and try again.');
   }
+  if (response.ok && blob) return response.blob();
   const isJson = (response.headers.get('content-type') ?? '').includes('json');
   const data = isJson ? await response.json().catch(() => null) : null;
   if (response.ok && isJson) {
@@ -44,9 +51,19 @@ async function call(method, path, body, { probe = true, signal, heard } = {}) {
     return data;
   }
   if (response.ok) throw new ApiError(response.status, 'The server gave an answer this page does not understand.');
+  const needs = response.headers.get('x-needs');
+  if (needs && !asked.includes(needs)) {
+    const more = await listeners.needs({ needs, detail: detailOf(data, response.status), path });
+    if (more) return call(method, withQuery(path, more), body, { ...options, asked: [...asked, needs] });
+  }
   // Many refusals are 401 here; only when the session itself is refused has the person been signed out.
   if (response.status === 401 && probe) await checkSession();
   throw new ApiError(response.status, detailOf(data, response.status));
+}
+
+function withQuery(path, more) {
+  const query = new URLSearchParams(more).toString();
+  return query ? `${path}${path.includes('?') ? '&' : '?'}${query}` : path;
 }
 
 async function checkSession() {
@@ -58,6 +75,7 @@ export const get = (path, options) => call('GET', path, undefined, options);
 export const post = (path, body, options) => call('POST', path, body, options);
 export const put = (path, body) => call('PUT', path, body);
 export const remove = (path, body) => call('DELETE', path, body);
+export const bytes = (path) => call('GET', path, undefined, { blob: true });
 export const id = encodeURIComponent;
 
 export const auth = {

@@ -179,6 +179,29 @@ export const factors = {
   removeOf: (user) => post(`/api/v1/users/${id(user)}/mfa/reset`),
 };
 
+const passkey = (what) => `/api/v1/auths/passkeys${what}`;
+const quietly = { probe: false };
+
+// started: the token and what a browser is asked; credential: what it gave.
+export const passkeys = {
+  own: () => get(passkey('')),
+  start: () => post(passkey('/register/start')),
+  register: (started, credential, name) => post(passkey('/register'), { challenge_token: started.challenge_token, credential, name }),
+  rename: (key, name) => post(passkey(`/${id(key)}`), { name }),
+  remove: (key) => remove(passkey(`/${id(key)}`)),
+  startSignIn: () => post(passkey('/signin/start'), undefined, quietly),
+  signIn: (started, credential) => post(passkey('/signin/verify'), { challenge_token: started.challenge_token, credential }, quietly),
+  // In a sign-in that waits.
+  startStep: (token) => goOn('passkey/start', { challenge_token: token }),
+  verify: (token, credential) => goOn('passkey/verify', { challenge_token: token, credential }),
+  enroll: (token, credential, name) => goOn('passkey/enroll', { challenge_token: token, credential, name }),
+};
+
+export const proofs = {
+  start: () => post('/api/v1/auths/proof/start'),
+  give: (shown) => post('/api/v1/auths/proof', shown),
+};
+
 // Where one is signed in.
 export const sessions = {
   all: () => get('/api/v1/auths/sessions'),

@@ -369,5 +369,6 @@ window.addEventListener('popstate', () => (view ? route() : location.reload()));
 document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && !talk.isBusy() && talk.markRead());
 tabs?.addEventListener('message', () => location.reload());
 api.onSignedOut(() => enter(null).catch(failed));
+api.onNeeds(async (wanted) => (await part(import('./views/proof.js'))).ask(wanted));
 
 boot().catch(showUnreachable);

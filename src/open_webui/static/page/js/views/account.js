@@ -5,13 +5,16 @@ import { button, clear, confirmDialog, copyWithTick, failed, h, iconButton, toas
 import { set, state } from '../state.js';
 import { providerName } from './auth.js';
 import { factorSection } from './own-factor.js';
+import { passkeySection } from './own-passkeys.js';
 import { labelled, mayHoldKeys, section, submit } from './settings.js';
 
 const SIDE = 256;
 
 export async function accountTab() {
-  return [section('Profile', null, profile()), state.config.features?.enable_password_change_form !== false && password(), state.config.features?.enable_mfa === true && (await factorSection()), await otherSites(), mayHoldKeys() && (await keys())].filter(Boolean);
+  return [section('Profile', null, profile()), state.config.features?.enable_password_change_form !== false && password(), state.config.features?.enable_mfa === true && (await factorSection()), mayHavePasskeys() && (await passkeySection()), await otherSites(), mayHoldKeys() && (await keys())].filter(Boolean);
 }
+
+const mayHavePasskeys = () => state.config.features?.enable_mfa === true || state.config.features?.enable_passkey_sign_in === true;
 
 function profile() {
   const name = labelled('Name', { name: 'name', value: state.user.name, required: true, maxlength: 100, autocomplete: 'name' });

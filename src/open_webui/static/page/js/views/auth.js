@@ -1,8 +1,9 @@
 // Sign in, sign up, the first account, and the waiting room of people an admin has not let in yet.
 import * as api from '../api.js';
-import { factors } from '../calls.js';
+import { factors, passkeys } from '../calls.js';
 import { clear, freshId, h, logo } from '../dom.js';
-import { goOn } from './factor.js';
+import { canUse, sign } from '../passkey.js';
+import { actionForm, goOn } from './factor.js';
 
 function field(label, props) {
   const id = freshId('field');
@@ -28,6 +29,14 @@ function providers(config) {
   const found = Object.entries(config.oauth?.providers ?? {});
   const go = (provider) => location.assign(`/oauth/${api.id(provider)}/login`);
   return found.length ? h('div.form', { role: 'group', 'aria-label': 'Sign in by another site' }, found.map(([provider, label]) => h('button.button', { type: 'button', onclick: () => go(provider) }, `Continue with ${providerName(provider, label)}`))) : null;
+}
+
+function byPasskey(config, done) {
+  if (!config.features?.enable_passkey_sign_in || !canUse()) return null;
+  return actionForm('Sign in with a passkey', async () => {
+    const started = await passkeys.startSignIn();
+    await done(await passkeys.signIn(started, await sign(started.options)));
+  }, '');
 }
 
 function card(name, title, lead, ...content) {
@@ -90,9 +99,9 @@ export function showSignIn(root, config, done, { signUp = Boolean(config.onboard
   const other = !first && config.features?.enable_signup
     ? h('p.auth-switch', {}, signUp ? 'Already have an account? ' : 'No account yet? ', h('button.text-button', { type: 'button', onclick: () => showSignIn(root, config, done, { signUp: !signUp, reason }) }, signUp ? 'Sign in' : 'Sign up'))
     : null;
-  const buttons = providers(config);
+  const buttons = [signUp ? null : byPasskey(config, done), providers(config)].filter(Boolean);
   const noForm = config.features?.enable_login_form === false && !signUp && !directory;
-  clear(root, card(config.name, title, lead, noForm ? [problem, buttons ? null : h('p', {}, 'Signing in with a password is switched off here.')] : form, buttons, byOther, directory ? null : other));
+  clear(root, card(config.name, title, lead, noForm ? [problem, buttons.length ? null : h('p', {}, 'Signing in with a password is switched off here.')] : form, buttons, byOther, directory ? null : other));
   form.querySelector('input')?.focus();
 }
 

@@ -6,7 +6,7 @@ import { set, state } from '../state.js';
 import { fixedNote, labelled, section, toggle } from './settings.js';
 
 const WHOM = [['pending,user,admin', 'Everybody'], ['user,admin', 'Users and administrators'], ['admin', 'Administrators'], ['', 'Nobody: who wants one sets it up']];
-const KEYS = ['enable', 'required_roles', 'allow_oauth_bypass', 'allow_trusted_header_bypass'].map((name) => `auth.mfa.${name}`);
+const KEYS = ['enable', 'required_roles', 'allow_oauth_bypass', 'allow_trusted_header_bypass'].map((name) => `auth.mfa.${name}`).concat('auth.passkeys.enable_sign_in', 'auth.step_up.enable');
 
 export function factorRules(config, fixed) {
   const inTurn = inOrder();
@@ -36,11 +36,13 @@ export function factorRules(config, fixed) {
   const bypass = (text, field, name) => toggle(text, config[field], (on, control) => save({ [field]: on }, () => { control.checked = !on; }), isFixed(name));
   return section(
     'Second factors',
-    'The code of an authenticator app at sign-in. API keys are not asked.',
+    'The code of an authenticator app, or a passkey, at sign-in. API keys are not asked.',
     toggle('Ask for a second factor', config.ENABLE_MFA, flip, isFixed('enable')),
     whom.element,
     Object.keys(state.config.oauth?.providers ?? {}).length > 0 && bypass('Not of who comes by another site', 'MFA_ALLOW_OAUTH_BYPASS', 'allow_oauth_bypass'),
     state.config.features?.auth_trusted_header === true && bypass('Not of who comes by the proxy', 'MFA_ALLOW_TRUSTED_HEADER_BYPASS', 'allow_trusted_header_bypass'),
+    toggle('Sign in with a passkey alone', config.ENABLE_PASSKEY_SIGN_IN, (on, control) => save({ ENABLE_PASSKEY_SIGN_IN: on }, () => { control.checked = !on; }), { disabled: 'auth.passkeys.enable_sign_in' in fixed }),
+    toggle('Ask again before dangerous acts', config.ENABLE_STEP_UP, (on, control) => save({ ENABLE_STEP_UP: on }, () => { control.checked = !on; }), { disabled: 'auth.step_up.enable' in fixed }),
     fixedNote(KEYS.map((key) => fixed[key])),
   );
 }

@@ -1,5 +1,5 @@
 // Settings: one's own second factor.
-import { factors } from '../calls.js';
+import { factors, passkeys } from '../calls.js';
 import { button, clear, failed, h, openDialog, toast } from '../dom.js';
 import { codeForm, goOn, showCodes } from './factor.js';
 import { section } from './settings.js';
@@ -10,12 +10,14 @@ export async function factorSection() {
   const place = h('div.report', { role: 'status' });
   const run = (work) => work().catch(failed);
   const draw = async () => {
-    const { enabled, required, recovery_codes_remaining: left } = await factors.status();
-    const said = enabled ? `You have an authenticator, and ${left} recovery ${left === 1 ? 'code' : 'codes'}.` : 'You have no authenticator.';
-    const actions = enabled
-      ? [button('Replace the app', () => proved('Replace the app', factors.replace, goOn)), button('New recovery codes', () => proved('New recovery codes', factors.newCodes, (reply, host) => showCodes(reply.recovery_codes, host, host.done)))]
-      : [button('Set one up', () => run(begin), { 'data-kind': 'primary' })];
-    clear(place, h('p', {}, said, required && ' This server asks you for one.'), h('div.dialog-actions', {}, actions));
+    const [{ enabled, required, recovery_codes_remaining: left }, { app }] = await Promise.all([factors.status(), passkeys.own()]);
+    const codes = `${left} recovery ${left === 1 ? 'code' : 'codes'}`;
+    const said = app ? `You have an authenticator, and ${codes}.` : enabled ? `You have a passkey, no authenticator app, and ${codes}.` : 'You have no authenticator.';
+    const actions = [
+      app ? button('Replace the app', () => proved('Replace the app', factors.replace, goOn)) : button('Set one up', () => run(begin), { 'data-kind': 'primary' }),
+      enabled && button('New recovery codes', () => proved('New recovery codes', factors.newCodes, (reply, host) => showCodes(reply.recovery_codes, host, host.done))),
+    ];
+    clear(place, h('p', {}, said, required && ' This server asks you for one.'), h('div.dialog-actions', {}, actions.filter(Boolean)));
   };
   // A dialog in which one step stands in the place of the other.
   const open = (title) => {
