@@ -1,6 +1,6 @@
 """Passkeys, what they are about to sign, and fresh proofs of sessions.
 
-Revision: 0032, after 0029.
+Revision: 0030, after 0029.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0032"
+revision: str = "0030"
 down_revision: str | None = "0029"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
