@@ -57,42 +57,39 @@ class Engines:
             await self.hold.wait()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        body = self.asked[-1][1] if self.hold is None else None
+        path = request.path
+        if path == "/prompt":
+            return await self._queued(self.bodies("/prompt")[-1])
+        if path in {"/file.png", "/view"}:
+            return web.Response(body=self.pictures[0], content_type="image/png")
+        if path == "/away":
+            return web.Response(status=302, headers={"location": "/file.png"})
+        if path.startswith("/history/"):
+            prompt_id = path.rpartition("/")[2]
+            return web.json_response({prompt_id: self.done[prompt_id]} if prompt_id in self.done else {})
+        return web.json_response(self._json(path))
+
+    def _json(self, path: str) -> Any:
         encoded = [base64.b64encode(one).decode() for one in self.pictures]
-        match request.path:
-            case "/images/generations" | "/images/edits":
-                if self.as_urls is not None:
-                    return web.json_response({"created": 1, "data": [{"url": url} for url in self.as_urls]})
-                return web.json_response({"created": 1, "data": [{"b64_json": one} for one in encoded]})
-            case "/file.png":
-                return web.Response(body=self.pictures[0], content_type="image/png")
-            case "/away":
-                return web.Response(status=302, headers={"location": "/file.png"})
-            case "/sdapi/v1/txt2img" | "/sdapi/v1/img2img":
-                info = json.dumps({"seed": 7, "all_seeds": [7, 8, 9]})
-                return web.json_response({"images": encoded, "info": info})
-            case "/sdapi/v1/progress":
-                return web.json_response({"progress": 0.5})
-            case "/sdapi/v1/sd-models":
-                return web.json_response([{"title": "sd [abc]", "model_name": "sd"}])
-            case "/prompt":
-                return await self._queued(body or self.bodies("/prompt")[-1])
-            case "/upload/image":
-                return web.json_response({"name": "in.png", "subfolder": "", "type": "input"})
-            case "/view":
-                return web.Response(body=self.pictures[0], content_type="image/png")
-            case "/object_info":
-                names = [["one.safetensors", "two.safetensors"], {}]
-                return web.json_response({"CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": names}}}})
-            case path if path.startswith("/history/"):
-                prompt_id = path.rpartition("/")[2]
-                return web.json_response({prompt_id: self.done[prompt_id]} if prompt_id in self.done else {})
-            case path if path.endswith(":predict"):
-                return web.json_response({"predictions": [{"bytesBase64Encoded": one} for one in encoded]})
-            case path if path.endswith(":generateContent"):
-                parts = [{"text": "Here"}, {"inlineData": {"mimeType": "image/png", "data": encoded[0]}}]
-                return web.json_response({"candidates": [{"content": {"parts": parts}}]})
-        return web.json_response({})
+        parts = [{"text": "Here"}, {"inlineData": {"mimeType": "image/png", "data": encoded[0]}}]
+        checkpoints = {"required": {"ckpt_name": [["one.safetensors", "two.safetensors"], {}]}}
+        drawn = {"images": encoded, "info": json.dumps({"seed": 7, "all_seeds": [7, 8, 9]})}
+        data = (
+            [{"b64_json": one} for one in encoded] if self.as_urls is None else [{"url": url} for url in self.as_urls]
+        )
+        answers: dict[str, Any] = {
+            "images/generations": {"created": 1, "data": data},
+            "images/edits": {"created": 1, "data": data},
+            "sdapi/v1/txt2img": drawn,
+            "sdapi/v1/img2img": drawn,
+            "sdapi/v1/progress": {"progress": 0.5},
+            "sdapi/v1/sd-models": [{"title": "sd [abc]", "model_name": "sd"}],
+            "upload/image": {"name": "in.png", "subfolder": "", "type": "input"},
+            "object_info": {"CheckpointLoaderSimple": {"input": checkpoints}},
+            "predict": {"predictions": [{"bytesBase64Encoded": one} for one in encoded]},
+            "generateContent": {"candidates": [{"content": {"parts": parts}}]},
+        }
+        return answers.get(path.rpartition(":")[2].lstrip("/"), {})
 
     async def _queued(self, body: Any) -> web.Response:
         prompt_id = f"order-{len(self.bodies('/prompt'))}"

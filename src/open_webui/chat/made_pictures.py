@@ -6,6 +6,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from open_webui.chat import prompts, side
+from open_webui.chat.context.history import provider_messages
 from open_webui.chat.context.stage import StageContext
 from open_webui.chat.turn import Draft, Turn
 from open_webui.connections.params import with_system
@@ -56,7 +57,8 @@ async def with_picture(turn: Turn, draft: Draft, context: StageContext) -> Draft
 
 def attached(turn: Turn) -> tuple[str, ...]:
     """The ids of the pictures that the question has attached."""
-    content: Any = turn.history[-1].get("content") if turn.history else None
+    asked = provider_messages(turn.history[-1]) if turn.history else []
+    content: Any = asked[-1].get("content") if asked else None
     found = []
     for part in content if isinstance(content, list) else ():
         picture = part.get("image_url") if isinstance(part, dict) else None
