@@ -56,7 +56,7 @@ GENERATION: Final[tuple[Setting, ...]] = (
     Setting("image_generation.automatic1111.api_params", dict, {}, ("AUTOMATIC1111_PARAMS",), parse_object),
     Setting("image_generation.comfyui.base_url", str, "", ("COMFYUI_BASE_URL",)),
     Setting("image_generation.comfyui.api_key", str, "", ("COMFYUI_API_KEY",), secret=True),
-    Setting("image_generation.comfyui.workflow", str, WORKFLOW, ("COMFYUI_WORKFLOW",)),
+    Setting("image_generation.comfyui.workflow", str, "", ("COMFYUI_WORKFLOW",)),
     Setting("image_generation.comfyui.nodes", list, [], ("COMFYUI_WORKFLOW_NODES",)),
     Setting("image_generation.gemini.api_base_url", str, "", ("IMAGES_GEMINI_API_BASE_URL",)),
     Setting("image_generation.gemini.api_key", str, "", ("IMAGES_GEMINI_API_KEY",), secret=True),

@@ -21,7 +21,7 @@ router = new_router(prefix="/api/v1/images", tag="images")
 SERVICE: Final = "open_webui.services.images.service"
 SETTINGS: Final = "open_webui.services.images.settings"
 OPENAI: Final = "open_webui.services.images.openai_wire"
-MAKES: Final = USER.needs(PERMISSION).on("file", "create")
+MAKES: Final = USER.needs(PERMISSION)
 FORM: Final = {
     "requestBody": {
         "required": True,

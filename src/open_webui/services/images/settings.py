@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from open_webui.config import BY_KEY, Config
-from open_webui.config.images import TIMEOUT, WIRE
+from open_webui.config.images import TIMEOUT, WIRE, WORKFLOW
 from open_webui.errors import BadRequest, ProviderError
 from open_webui.images import workflow as workflows
 from open_webui.images.wire import size_of
@@ -22,6 +22,7 @@ _MOST_STEPS: Final = 1_000
 _LONGEST: Final = 10_000
 _LONGEST_WORKFLOW: Final = 2**20
 _MOST_NODES: Final = 200
+_FLOW: Final = WIRE["COMFYUI_WORKFLOW"]
 _SIZE: Final = re.compile(r"(auto|[0-9]{1,5}x[0-9]{1,5})?", re.ASCII)
 # What null, or an empty field, stands for.
 _EMPTY: Final[Mapping[type, Any]] = {str: "", dict: {}, list: []}
@@ -29,7 +30,8 @@ _EMPTY: Final[Mapping[type, Any]] = {str: "", dict: {}, list: []}
 
 def wire(config: Config) -> dict[str, Any]:
     """The page's object, with the values in force."""
-    return {name: config[key] for name, key in WIRE.items()}
+    # Who sets ComfyUI up sees which workflow is used, and changes it.
+    return {name: config[key] for name, key in WIRE.items()} | {"COMFYUI_WORKFLOW": config[_FLOW] or WORKFLOW}
 
 
 def changes(posted: Mapping[str, Any]) -> dict[str, Any]:
