@@ -46,7 +46,6 @@ async def test_a_picture_is_made_shown_and_found_again(visit: Visit) -> None:
         await answered(page)
         shown = page.locator(".pictures a img")
         await expect(shown).to_have_attribute("src", re.compile(r"/content\?thumbnail=true$"))
-        await expect(page.get_by_text("Made the picture")).to_be_visible()
         await settings(page, "Pictures")
         await expect(page.get_by_role("link", name="A cat").get_by_role("img")).to_be_visible()
         await shot(page, "pictures")
