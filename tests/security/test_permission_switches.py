@@ -18,7 +18,7 @@ from open_webui.services.images import engines
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live
 from tests.support.pictures import chat as chat_with_messages
-from tests.support.pictures import picture, question
+from tests.support.pictures import picture, png, question
 from tests.support.upstream import Upstream
 
 PICTURE: Final = picture()
