@@ -483,7 +483,7 @@ async def open_state(settings: Settings, emitter: Messenger) -> AsyncIterator[St
         files = keeping_files(state, state.catalogue.changed)
         following = parts.following(state.identifier.account)
         made = _make_jobs(state, parts)
-        of_chats = (*made, *channel_jobs.kinds(state, parts.services, state.catalogue), state.pictures.kind)
+        of_chats = (*made, *channel_jobs.kinds(state, parts.services, state.catalogue), *state.pictures.kinds)
         known: tuple[Kind[Any], ...] = (
             leftovers(state.database), files, following, state.ingestion.kind, state.indexing.kind, state.indexing.tidying,
             state.reindexing.marking, state.reindexing.kind, state.reindexing.remembering, *state.note_jobs.kinds,

@@ -13,6 +13,8 @@ from open_webui.images.wire import Wire, from_text
 
 # Between two looks how far it is.
 _LOOK: Final = 1.0
+# The status of an order that took longer than it may.
+_TOO_LONG: Final = 504
 _EMPTY: Final = "Automatic1111 answered without a picture."
 
 
@@ -42,8 +44,9 @@ class Automatic1111:
         looking = asyncio.create_task(self._look(tell), name="progress of a picture")
         try:
             answer = await self._asked(order)
-        except asyncio.CancelledError:
-            await asyncio.shield(self._stop())
+        except (asyncio.CancelledError, ProviderError) as error:
+            if not isinstance(error, ProviderError) or error.status == _TOO_LONG:
+                await asyncio.shield(self._stop())
             raise
         finally:
             looking.cancel()

@@ -173,9 +173,11 @@ class _Watched:
                 if isinstance(value, int | float) and isinstance(most, int | float) and most > 0:
                     self._tell(min(max(value / most, 0.0), 1.0), None)
             case "executing":
-                self.is_running = True
-                return data.get("node") is None and data.get("prompt_id") == self._id
+                # Without a node, and with our order: it is over.
+                self.is_running = data.get("node") is not None or "prompt_id" not in data
+                return not self.is_running
             case "execution_success" | "execution_error" | "execution_interrupted":
+                self.is_running = False
                 return True
         return False
 

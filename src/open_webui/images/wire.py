@@ -97,12 +97,16 @@ class Wire:
         """The picture at an address that the engine gave: of its own origin, or a public one. Raises ProviderError."""
         if url.startswith("data:"):
             return await from_text(url)
-        mine, theirs = urlsplit(self.base), urlsplit(url)
-        if not theirs.scheme and url.startswith("/"):
-            url, theirs = f"{mine.scheme}://{mine.netloc}{url}", urlsplit(f"{mine.scheme}://{mine.netloc}{url}")
+        mine = urlsplit(self.base)
+        try:
+            theirs = urlsplit(f"{mine.scheme}://{mine.netloc}{url}" if url.startswith("/") else url)
+        except ValueError:
+            raise ProviderError(_NO_PICTURE) from None
         if (mine.scheme, mine.netloc.lower()) == (theirs.scheme, theirs.netloc.lower()):
-            here = msgspec_copy(self, f"{mine.scheme}://{mine.netloc}")
-            return await here.ask("GET", url.removeprefix(here.base))
+            here = Wire(
+                self._session, f"{mine.scheme}://{mine.netloc}", self._headers, seconds=self.seconds, name=self.name
+            )
+            return await here.ask("GET", f"{theirs.path}?{theirs.query}" if theirs.query else theirs.path)
         try:
             page = await guarded_http.fetch(url, limit=LARGEST, timeout=min(self.seconds, 120.0))
         except Unreachable as error:
@@ -140,11 +144,6 @@ class Wire:
             f"{self.name} answered with status {status}{said}.", status=400 if status in {400, 422} else 502,
             retryable=status == 429 or status >= 500, untouched=status in {429, 503},
         )  # fmt: skip
-
-
-def msgspec_copy(wire: Wire, base: str) -> Wire:
-    """The same engine from another path on."""
-    return Wire(wire._session, base, wire._headers, seconds=wire.seconds, name=wire.name)  # noqa: SLF001 - its own class
 
 
 def said_in(body: bytes) -> str:

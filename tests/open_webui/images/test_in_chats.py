@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from open_webui.services.images import delivery
 from open_webui.services.images.making import Wanted
 from tests.open_webui.chat.page import Page, open_page
 from tests.open_webui.images.conftest import Set
@@ -96,10 +95,9 @@ async def test_a_stop_has_the_engine_stop(live: Live, use: Set, engine: Engines,
 
 
 async def test_a_picture_that_nobody_waits_for_comes_into_its_message(
-    live: Live, use: Set, engine: Engines, user: Actor, monkeypatch: pytest.MonkeyPatch
+    live: Live, use: Set, engine: Engines, user: Actor
 ) -> None:
     """As after a crash: the job is done anew, and the answer is over."""
-    monkeypatch.setattr(delivery, "_LOOK", 0.01)
     await use()
     state = live.app.state.oui
     async with open_page(user.client, user.token) as page:

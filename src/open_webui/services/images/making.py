@@ -30,7 +30,7 @@ from open_webui.models.uploads import Upload
 from open_webui.principal import Principal
 from open_webui.services.deps import FileDeps
 from open_webui.utils.loading import load
-from open_webui.utils.pictures import RASTER, extension
+from open_webui.utils.pictures import extension
 
 log = get_logger(__name__)
 PERMISSION: Final = "features.image_generation"
@@ -41,7 +41,9 @@ AT_ONCE: Final = 8
 TIME_LIMIT: Final = 3_900.0
 # How long the row of an order that is over can be seen, for who waits in another process.
 KEPT_SECONDS: Final = 3_600.0
-_LOOK: Final = 0.5
+_LOOK: Final = 1.0
+# Between two looks whether an answer is over.
+_DELIVER_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 10.0
 _PREFIX: Final = "picture:"
 # The ids of an order's pictures: made again after a crash they are the same files.
@@ -87,6 +89,22 @@ class Kept(msgspec.Struct, frozen=True):
     seed: int | None = None
     prompt: str = ""
 
+    def entry(self) -> dict[str, Any]:
+        """As a message's files have it."""
+        return {"type": "image", **wire([self])[0]}
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """Pictures that go into a message whose answer may be over. files: as the message has them. looks: how often it is looked
+    again whether it is; who waits for a picture in another process shows it before.
+    """
+
+    user_id: str
+    chat_id: str
+    message_id: str
+    files: list[dict[str, Any]]
+    looks: int = 300
+
 
 class Deps(FileDeps, Protocol):
     """What it needs of the state."""
@@ -116,6 +134,14 @@ class Pictures:
             concurrency=AT_ONCE,
             keep=KEPT_SECONDS,
         )
+        self.delivering: Kind[Delivered] = Kind(
+            name="deliver pictures", payload=Delivered, handler=self._deliver, concurrency=AT_ONCE, keep=0
+        )
+
+    @property
+    def kinds(self) -> tuple[Kind[Any], ...]:
+        """The kinds of its jobs."""
+        return self.kind, self.delivering
 
     def check(self, principal: Principal, *, changing: bool = False) -> None:
         """Raises Forbidden where pictures are not made or changed, or not for this person."""
@@ -132,17 +158,20 @@ class Pictures:
         Raises OuiError, ProviderError among them, with what went wrong.
         """
         self.check(principal, changing=bool(wanted.images))
-        if not principal.may_ask(wanted.model):
+        area = "images.edit" if wanted.images else "image_generation"
+        if not principal.may_ask(wanted.model or self._deps.config[f"{area}.model"]):
             raise Forbidden(NOT_ALLOWED, status=403)
         future: asyncio.Future[list[Kept]] = asyncio.get_running_loop().create_future()
-        async with self._deps.database.write() as unit:
-            await self._check_room(unit, wanted, 0)
-            if await jobs.count_live(unit.connection, _of(principal.id)) >= MOST_OF_ONE:
-                raise TooManyRequests(TOO_MANY)
-            job_id = await self._queue.enqueue(unit, self.kind, wanted, key=f"{_of(principal.id)}{new_id()}")
-            assert job_id is not None, "its key is new"
-            self._waiting[job_id] = future, tell
+        job_id = ""
         try:
+            async with self._deps.database.write() as unit:
+                await self._check_room(unit, wanted, 0)
+                if await jobs.count_live(unit.connection, _of(principal.id)) >= MOST_OF_ONE:
+                    raise TooManyRequests(TOO_MANY)
+                key = f"{_of(principal.id)}{new_id()}"
+                job_id = await self._queue.enqueue(unit, self.kind, wanted, key=key) or ""
+                # Before it is committed, and may be taken.
+                self._waiting[job_id] = future, tell
             return await self._result(job_id, future)
         except asyncio.CancelledError:
             await to_the_end(self._cancel(job_id))
@@ -193,7 +222,7 @@ class Pictures:
                 tell(done, note)
 
         try:
-            made = await self._work(run, wanted, told)
+            made = await self._work(run, wanted, told, delivers=future is None)
         except OuiError as error:
             if future is not None and not future.done():
                 future.set_exception(error)
@@ -202,12 +231,9 @@ class Pictures:
             raise GiveUp(error.detail) from error
         if future is not None and not future.done():
             future.set_result(made)
-        elif future is None and wanted.chat_id and wanted.message_id:
-            delivery: Any = await load("open_webui.services.images.delivery")
-            await delivery.deliver(self._deps, wanted, made)
 
-    async def _work(self, run: Run, wanted: Wanted, tell: Tell) -> list[Kept]:
-        """Raises OuiError."""
+    async def _work(self, run: Run, wanted: Wanted, tell: Tell, *, delivers: bool) -> list[Kept]:
+        """delivers: nobody here waits for it. Raises OuiError."""
         principal = await self._deps.identifier.account(wanted.user_id)
         if principal is None or not principal.is_active:
             raise Forbidden(NOT_ALLOWED, status=403)
@@ -230,8 +256,22 @@ class Pictures:
         async with self._deps.database.write() as unit:
             await self._check_room(unit, wanted, sum(file.size for file in new))
             await files.add(unit.connection, wanted.user_id, new)
+            kept = [Kept(file.id, file.filename, file.mime, file.about["seed"], wanted.prompt) for file in new]
+            if delivers and wanted.chat_id and wanted.message_id:
+                given = Delivered(wanted.user_id, wanted.chat_id, wanted.message_id, [one.entry() for one in kept])
+                await self._queue.enqueue(unit, self.delivering, given)
             await run.commit(unit)
-        return [Kept(file.id, file.filename, file.mime, file.about["seed"], wanted.prompt) for file in new]
+        return kept
+
+    async def _deliver(self, run: Run, given: Delivered) -> None:
+        delivery: Any = await load("open_webui.services.images.delivery")
+        async with self._deps.database.write() as unit:
+            is_over = await delivery.put(self._deps, unit, given)
+            await run.commit(unit)
+            if not is_over and given.looks:
+                at = await self._queue.clock(unit.connection) / 1000 + _DELIVER_SECONDS
+                again = msgspec.structs.replace(given, looks=given.looks - 1)
+                await self._queue.enqueue(unit, self.delivering, again, run_at=at)
 
     async def _stored(self, wanted: Wanted, made: Made, file_id: str, by: dict[str, Any]) -> NewFile:
         """A picture in the store, whose row is still to come. Raises BadRequest for one that can't be decoded."""
@@ -276,11 +316,6 @@ def kept_of(row: Upload) -> Kept:
     data = row.meta.get("data")
     about: dict[str, Any] = data if isinstance(data, dict) else {}
     return Kept(row.id, row.filename, row.mime, about.get("seed"), str(about.get("prompt") or ""))
-
-
-def is_picture(row: Upload) -> bool:
-    """Whether a file is one of those that are shown."""
-    return row.mime in RASTER
 
 
 def wire(made: Sequence[Kept]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from open_webui.errors import OuiError
 from open_webui.principal import Principal
-from open_webui.services.images.making import Kept, Pictures, Wanted, wire
+from open_webui.services.images.making import Kept, Pictures, Wanted
 
 ACTION: Final = "image_generation"
 # A step is told each time when so much of the work is done.
@@ -51,4 +51,4 @@ async def made(pictures: Pictures, principal: Principal, wanted: Wanted, add_sta
 
 def entries(kept: Sequence[Kept]) -> list[dict[str, Any]]:
     """Pictures as files of a message."""
-    return [{"type": "image", **one} for one in wire(kept)]
+    return [one.entry() for one in kept]

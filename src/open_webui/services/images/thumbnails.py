@@ -4,6 +4,7 @@ import uuid
 from typing import Final
 
 from open_webui.errors import BadRequest, Unavailable
+from open_webui.images.port import LARGEST
 from open_webui.models import files
 from open_webui.models.files import File, NewFile
 from open_webui.services.deps import FileDeps
@@ -11,13 +12,13 @@ from open_webui.services.images.making import Pictures
 from open_webui.storage.base import read_all
 
 _NAMES: Final = uuid.UUID("6f75692d-7468-756d-8000-62736d616c6c")
-# Smaller ones are served as they are.
+# Smaller ones, and those that are too large to be decoded, are served as they are.
 LEAST: Final = 48 * 1024
 
 
 async def small(deps: FileDeps, pictures: Pictures, file: File) -> File:
     """The thumbnail of a picture that the caller may read; the picture itself where there is none, and where none is needed."""
-    if file.size < LEAST or file.user_id is None:
+    if not LEAST <= file.size <= LARGEST or file.user_id is None:
         return file
     file_id = str(uuid.uuid5(_NAMES, f"{file.user_id}/{file.blob}"))
     async with deps.database.read() as connection:
