@@ -21,6 +21,7 @@ from open_webui.images.port import Made, Tell
 from open_webui.internal.db import UnitOfWork
 from open_webui.internal.log import get_logger
 from open_webui.internal.shielding import to_the_end
+from open_webui.internal.trimming import trim
 from open_webui.jobs.kinds import GiveUp, Kind, Retry, Run
 from open_webui.jobs.queue import Queue
 from open_webui.models import files, jobs, uploads
@@ -43,6 +44,8 @@ TIME_LIMIT: Final = 3_900.0
 KEPT_SECONDS: Final = 3_600.0
 _LOOK: Final = 1.0
 # Between two looks whether an answer is over.
+# Bytes of an order after which memory is given back.
+_LARGE: Final = 2**20
 _DELIVER_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 10.0
 _PREFIX: Final = "picture:"
@@ -123,6 +126,7 @@ class Pictures:
         self._deps = deps
         self._queue = queue
         self.checker = Checker()
+        self._checking = asyncio.Lock()
         # Who waits in this process, by job.
         self._waiting: dict[str, tuple[asyncio.Future[list[Kept]], Tell | None]] = {}
         self.kind: Kind[Wanted] = Kind(
@@ -246,13 +250,14 @@ class Pictures:
         )  # fmt: skip
         async with self._deps.gate.beside(principal, call):
             given = await ordering.engine(self._deps, changing=bool(wanted.images)).make(ordered, tell)
+        by = {"model": model, "engine": name}
         new: list[NewFile] = []
         while given and len(new) < wanted.count:
-            new.append(
-                await self._stored(
-                    wanted, given.pop(0), _file_id(run.job.id, len(new)), {"model": model, "engine": name}
-                )
-            )
+            # One after the other in this process: each is held some times over.
+            async with self._checking:
+                new.append(await self._stored(wanted, given.pop(0), _file_id(run.job.id, len(new)), by))
+        if sum(file.size for file in new) > _LARGE:
+            await asyncio.to_thread(trim)
         async with self._deps.database.write() as unit:
             await self._check_room(unit, wanted, sum(file.size for file in new))
             await files.add(unit.connection, wanted.user_id, new)
