@@ -12,6 +12,7 @@ from open_webui.chat.turn import Draft, Turn
 from open_webui.connections.params import with_system
 from open_webui.errors import Forbidden, OuiError
 from open_webui.internal.log import get_logger
+from open_webui.services.images.inputs import MOST
 from open_webui.services.images.making import Wanted
 from open_webui.services.images.telling import entries, made
 from open_webui.utils.addresses import id_in
@@ -65,7 +66,7 @@ def attached(turn: Turn) -> tuple[str, ...]:
         file_id = id_in(picture.get("url") if isinstance(picture, dict) else picture)
         if file_id is not None:
             found.append(file_id)
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(found))[:MOST]
 
 
 def _told(draft: Draft, text: str) -> Draft:

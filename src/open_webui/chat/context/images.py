@@ -16,7 +16,10 @@ async def images(turn: Turn, draft: Draft, context: StageContext) -> Draft:
 
     Raises Forbidden where pictures are not made, or not for this person.
     """
-    if _FEATURE not in turn.request.features or turn.part_of is not None or not _TOOLS.isdisjoint(draft.tools):
+    if _FEATURE not in turn.request.features or not _TOOLS.isdisjoint(draft.tools):
+        return draft
+    # A part of an answer, or one that goes on: whoever began it has the picture.
+    if turn.part_of is not None or turn.request.continued:
         return draft
     capabilities = turn.target.meta.get("capabilities")
     if isinstance(capabilities, dict) and capabilities.get(_FEATURE) is False:
