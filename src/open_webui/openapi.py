@@ -39,6 +39,7 @@ TAGS: Final = {
     "folders": "Folders of chats.",
     "files": "Files that belong to chats.",
     "retrieval": "How files and pages of the web are read, and found by questions.",
+    "images": "Pictures that engines make and change.",
     "search": "Search in everything that one may read.",
     "models": "Models that people make of others.",
     "tools": "Tools: Python that models may call.",

@@ -53,6 +53,7 @@ from open_webui.services.chats import serve_changes
 from open_webui.services.event_names import Happened
 from open_webui.services.event_webhooks import EventWebhooks
 from open_webui.services.file_keeper import keeping_files
+from open_webui.services.images.making import Pictures
 from open_webui.services.indexing import Indexing, LazyEngines
 from open_webui.services.ingestion import Ingestion
 from open_webui.services.llamaforge import Llamaforge
@@ -95,9 +96,10 @@ class State:
     # News to and from the other processes that share the database. Opened by who has this state, once everybody has said
     # what they want to hear.
     bus: Bus
-    # Work in the background, once over all processes; texts of notes are made of their documents so.
+    # Work in the background, once over all processes; texts of notes are made of their documents so, and pictures.
     jobs: Queue
     note_jobs: NoteJobs
+    pictures: Pictures
     blobs: BlobStore
     # The text of files, vectors for documents, and documents made anew.
     ingestion: Ingestion
@@ -118,9 +120,8 @@ class State:
     sealer: Sealer
     attempts: SignInAttempts
     started_at: float
-    # Set by the lifespan before anything is opened: the socket layer is above this one.
+    # Set by the lifespan before anything is opened: the socket layer is above this one. As caller it asks a browser session.
     emitter: Emitter
-    # The same as one that asks a browser session something.
     caller: Caller
     # How busy the process is: asked by whatever may be done less often.
     load: Load
@@ -139,10 +140,9 @@ class State:
     event_webhooks: EventWebhooks
     # Calls of tools that MCP clients wait for.
     mcp_calls: RunningCalls
-    # Of a chat that is being answered: what the answers are by now, by message id. And which chats are.
+    # Of a chat that is being answered: what the answers are by now, by message id. Which chats are. And has rows hold that.
     overlays: Callable[[str], Awaitable[dict[str, dict[str, Any]]]]
     active_chats: Callable[[], frozenset[str]]
-    # Has the rows of a chat's messages hold what its running answers are by now.
     store_running: Callable[[str], Awaitable[None]]
 
     @cached_property
@@ -364,6 +364,8 @@ def _name_readers(state: State, stack: AsyncExitStack) -> None:
     state.note_jobs = NoteJobs(state, state.jobs)
     state.readers = Readers()
     stack.push_async_callback(state.readers.close)
+    state.pictures = Pictures(state, state.jobs)
+    stack.push_async_callback(state.pictures.close)
     state.sources = Sources()
     stack.push_async_callback(state.sources.close)
 
@@ -482,7 +484,7 @@ async def open_state(settings: Settings, emitter: Messenger) -> AsyncIterator[St
         files = keeping_files(state, state.catalogue.changed)
         following = parts.following(state.identifier.account)
         made = _make_jobs(state, parts)
-        of_chats = (*made, *channel_jobs.kinds(state, parts.services, state.catalogue))
+        of_chats = (*made, *channel_jobs.kinds(state, parts.services, state.catalogue), *state.pictures.kinds)
         known: tuple[Kind[Any], ...] = (
             leftovers(state.database), files, following, state.ingestion.kind, state.indexing.kind, state.indexing.tidying,
             state.reindexing.marking, state.reindexing.kind, state.reindexing.remembering, *state.note_jobs.kinds,

@@ -102,6 +102,8 @@ CATCH_ALL = {
 ENDS = {
     "open_webui/internal/supervise.py:_keep": "it is what starts the others again",
     "open_webui/connections/local/models.py:self._scan": "one look at the disk, repeated while what it saw is changed",
+    "open_webui/images/automatic1111.py:self._look": "it ends with the request that it looks after",
+    "open_webui/services/images/telling.py:show": "it ends with the order that it tells of",
 }
 # Modules that stand on an extra's engine and are imported with a first model; the engine itself writes on import.
 ON_AN_ENGINE = {

@@ -88,6 +88,7 @@ CALLS: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/api/v1/configs/tool_servers/verify", TOOL_SERVER),
     ("POST", "/api/v1/retrieval/config/update", "=/api/v1/retrieval/config"),
     ("POST", "/api/v1/retrieval/embedding/update", "=/api/v1/retrieval/embedding"),
+    ("POST", "/api/v1/images/config/update", "=/api/v1/images/config"),
     ("POST", "/api/v1/configs/terminal_servers", "="),
     ("POST", "/api/v1/configs/code_execution", "="),
     ("POST", "/api/v1/configs/subagents", "="),
@@ -282,6 +283,10 @@ UNSEEN: Final = {
     **dict.fromkeys(
         (f"POST /api/v1/{kind}/load/url" for kind in ("tools", "functions")),
         "there is no web here: tests/open_webui/plugins/test_fetch.py has one",
+    ),
+    **dict.fromkeys(
+        (f"POST /api/v1/images/{door}" for door in ("generations", "edit", "edits", "verify")),
+        "there is no engine of pictures here: tests/open_webui/images plays some",
     ),
     "POST /api/v1/skills/load/url": "there is no web here: tests/open_webui/skills/test_packages.py has one",
     **dict.fromkeys(

@@ -460,6 +460,7 @@ VIEWS = {
             "Own models",
             "Prompts",
             "Notifications",
+            "Pictures",
             "Archived chats",
             "Your data",
             "Connections",

@@ -616,6 +616,7 @@ DOORS: dict[str, list[Case]] = {
     # Knowledge
     f"GET {BASES}/": [Case(stranger="own")],
     f"GET {BASES}/search": [Case(query={"query": text}, stranger="own") for text in ("victim", "")],
+    "GET /api/v1/images/made": [LIST],
     "POST /api/v1/retrieval/query/doc": [
         Case({"collection_name": name, "query": "victim", "trace": True}, stranger="own")
         for name in ("$knowledge", "file-$kept")

@@ -10,13 +10,15 @@ import msgspec
 import pytest
 
 from open_webui.config import DEFAULT_PERMISSIONS
+from open_webui.images.port import Made, Order, Tell
 from open_webui.internal.guarded_http import Page as WebPage
 from open_webui.retrieval.web import pages
 from open_webui.retrieval.web import search as web_search
+from open_webui.services.images import engines
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live
 from tests.support.pictures import chat as chat_with_messages
-from tests.support.pictures import picture, question
+from tests.support.pictures import picture, png, question
 from tests.support.upstream import Upstream
 
 PICTURE: Final = picture()
@@ -29,7 +31,6 @@ LATER: Final = {
     "chat.call": "POST /api/v1/audio/speech",
     "workspace.models_hidden": "GET /api/v1/models/hidden",
     "features.encrypted_channels": "POST /api/v1/channels/{id}/encryption",
-    "features.image_generation": "POST /api/v1/images/generations",
     # Pages write the file themselves, of prompts that one may read anyway.
     "workspace.prompts_export": "GET /api/v1/prompts/export",
 }
@@ -108,6 +109,24 @@ async def search_the_web(things: Things) -> httpx.Response:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(web_search, "call_service", answered)
         return await things.http.post("/api/v1/retrieval/process/web/search", json={"queries": ["news"]})
+
+
+class Painter:
+    async def make(self, _order: Order, _tell: Tell) -> list[Made]:
+        return [Made(png())]
+
+
+def pictures(door: str, **request: Any) -> Act:
+    """A request for a picture, of an engine that has one ready."""
+
+    async def act(things: Things) -> httpx.Response:
+        on = {"ENABLE_IMAGE_GENERATION": True, "ENABLE_IMAGE_EDIT": True}
+        assert (await things.admin.client.post("/api/v1/images/config/update", json=on)).status_code == 200
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engines, "engine", lambda *_, **__: Painter())
+            return await things.http.post(f"/api/v1/images/{door}", **request)
+
+    return act
 
 
 async def upload_a_file(things: Things) -> httpx.Response:
@@ -340,6 +359,10 @@ CALENDAR_DOORS: Final[dict[str, Any]] = {
 ACTS: Final[dict[str, tuple[Act, ...]]] = {
     "chat.web_upload": (read_a_page,),
     "features.web_search": (search_the_web,),
+    "features.image_generation": (
+        pictures("generations", json={"prompt": "x"}), pictures("edit", json={"prompt": "x", "image": PICTURE}),
+        pictures("edits", data={"prompt": "x"}, files={"image": ("a.png", png())}),
+    ),
     "features.code_interpreter": (call("POST", "/api/v1/utils/code/execute", {"code": "1"}),),
     "chat.controls": (
         chat("PATCH", "/params", {"temperature": 1}), chat("PATCH", "/params", {"system": "S"}),

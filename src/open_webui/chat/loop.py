@@ -12,6 +12,7 @@ from open_webui.chat.code_tags import CodeTags
 from open_webui.chat.context import STAGES, prepare
 from open_webui.chat.context.code import code as with_code
 from open_webui.chat.context.history import round_messages
+from open_webui.chat.context.images import images as with_picture
 from open_webui.chat.context.skills import spelled_out
 from open_webui.chat.context.stage import Services, Stage, StageContext
 from open_webui.chat.context.tools import asked, with_reader
@@ -125,7 +126,7 @@ async def _ask_in_rounds(running: RunningAnswer, context: StageContext, draft: D
             context.services.toolbox().note_refusal(entry.connection, entry.remote_id)
             kept = {name: tool for name, tool in draft.tools.items() if name not in draft.offered}
             draft = spelled_out(msgspec.structs.replace(draft, tools=kept, offered=frozenset()))
-            draft = await with_code(turn, draft, context)
+            draft = await with_picture(turn, await with_code(turn, draft, context), context)
             tags = tags_for(draft)
             await _ask(running, context, draft, tags, is_first=True, may_call=number < max_rounds)
         calls = reducer.calls() if draft.tools else []

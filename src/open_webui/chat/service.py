@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from llamaforge.events.parts import Limits
 from open_webui.chat import recovery
@@ -30,11 +30,18 @@ from open_webui.services.deps import Deps
 from open_webui.services.processes import Lease
 
 if TYPE_CHECKING:
+    from open_webui.services.images.making import Pictures
     from open_webui.services.library import Library
     from open_webui.services.plugin_filters import Filters
     from open_webui.services.toolbox import Toolbox
 
 log = get_logger(__name__)
+
+
+class ChatDeps(Deps, Protocol):
+    """What the chat's parts need of the state."""
+
+    pictures: "Pictures"
 
 
 class ChatParts:
@@ -45,7 +52,7 @@ class ChatParts:
 
     def __init__(
         self,
-        deps: Deps,
+        deps: ChatDeps,
         catalogue: Models,
         *,
         bus: Bus,
@@ -89,6 +96,7 @@ class ChatParts:
             toolbox=toolbox,
             filters=filters,
             note=note,
+            pictures=lambda: deps.pictures,
             background=lambda: self.background,
         )
         self.starter = Starter(

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from open_webui.config import calendars, code, factors, kept, ldap, memories, notes, oauth, retrieval, subagents
+from open_webui.config import calendars, code, factors, images, kept, ldap, memories, notes, oauth, retrieval, subagents
 from open_webui.config.setting import Json, Setting, flag, parse_list
 from open_webui.errors import StartupError
 from open_webui.utils import unused_variables
@@ -117,7 +117,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     flag("task.query.search.enable", "ENABLE_SEARCH_QUERY_GENERATION", True),
     flag("task.query.retrieval.enable", "ENABLE_RETRIEVAL_QUERY_GENERATION", True),
     Setting("task.query.prompt_template", str, "", ("QUERY_GENERATION_PROMPT_TEMPLATE",)),
-    Setting("task.image.prompt_template", str, ""),
+    Setting("task.image.prompt_template", str, "", ("IMAGE_PROMPT_GENERATION_PROMPT_TEMPLATE",)),
     flag("tools.builtin.enable", "ENABLE_BUILTIN_TOOLS", True),
     flag("tools.api.enable", "ENABLE_API_TOOLS", False),
     Setting("tools.api.max_rounds", int, 32, ("API_TOOLS_MAX_ROUNDS",)),
@@ -143,6 +143,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     *notes.SETTINGS,
     *retrieval.SETTINGS,
     *code.SETTINGS,
+    *images.SETTINGS,
     *oauth.SETTINGS,
     *factors.SETTINGS,
     *ldap.SETTINGS,

@@ -157,6 +157,13 @@ class Gate:
             meter.is_over = True
             return changed
 
+    @contextlib.asynccontextmanager
+    async def beside(self, principal: Principal, call: Call) -> AsyncIterator[None]:
+        """Counts what is asked of a service beside the models: engines of pictures and speech. It ends with the block."""
+        async with self._counted(principal, None, call) as meter:
+            yield
+            meter.is_over = True
+
     async def ask_server(
         self, principal: Principal, server: OllamaConnection, path: str, *, timeout: float
     ) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class File(msgspec.Struct, frozen=True):
 
 
 class NewFile(msgspec.Struct, frozen=True):
-    """A file to note whose bytes a store has."""
+    """A file to note whose bytes a store has. about: what is known of it besides."""
 
     id: str
     filename: str
@@ -49,6 +49,7 @@ class NewFile(msgspec.Struct, frozen=True):
     size: int
     mime: str
     embedded: bool = True
+    about: dict[str, Any] = {}
 
 
 def embedded_id(owner_id: str, blob_hash: str) -> str:
@@ -195,7 +196,7 @@ def _values(given: NewFile, owner_id: str, at: int) -> dict[str, Any]:
         "embedded": given.embedded,
         "hash": None,
         "data": {},
-        "meta": {"name": clean(given.filename), "content_type": given.mime, "size": given.size, "data": {}},
+        "meta": {"name": clean(given.filename), "content_type": given.mime, "size": given.size, "data": given.about},
         "created_at": at,
         "updated_at": at,
     }

@@ -99,6 +99,14 @@ async def page(connection: AsyncConnection, user_id: str | None, number: int) ->
     return [_upload(row) for row in rows]
 
 
+async def made(connection: AsyncConnection, user_id: str, number: int) -> list[Upload]:
+    """A page of the pictures that were made for somebody, the last first."""
+    mine = sa.and_(listed_for(user_id), t.c.meta[("data", "made")].as_boolean())
+    query = _uploads.where(mine).order_by(t.c.created_at.desc(), t.c.id.desc())
+    rows = await connection.execute(query.limit(PAGE_SIZE).offset((number - 1) * PAGE_SIZE))
+    return [_upload(row) for row in rows]
+
+
 async def count(connection: AsyncConnection, user_id: str | None) -> int:
     return int(await connection.scalar(sa.select(sa.func.count()).select_from(t).where(listed_for(user_id))) or 0)
 

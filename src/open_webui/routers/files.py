@@ -21,6 +21,7 @@ from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.services import files, uploads
 from open_webui.state import State
 from open_webui.storage.base import BlobMissing, BlobStore
+from open_webui.utils.loading import load
 from open_webui.utils.pictures import TEXT
 from open_webui.utils.pieces import begun
 
@@ -228,9 +229,16 @@ async def content(
     state: AppState,
     caller: OptionalCaller,
     attachment: bool = False,
+    thumbnail: bool = False,
 ) -> "Annotated[Response, Media('*/*', also=(304,))]":
-    """The bytes of a file: of one's own, or of one that something uses which the caller may read."""
-    return await serve(state.blobs, await files.get(state, caller, id), request, attachment=attachment)
+    """The bytes of a file: of one's own, or of one that something uses which the caller may read.
+
+    thumbnail: of a picture, a small one, of at most 320 pixels, where the server can make one.
+    """
+    found = await files.get(state, caller, id)
+    if thumbnail and files.is_shown(found):
+        found = await (await load("open_webui.services.images.thumbnails")).small(state, state.pictures, found)
+    return await serve(state.blobs, found, request, attachment=attachment)
 
 
 @router.get("/{id}/content/html")

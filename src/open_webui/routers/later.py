@@ -24,10 +24,7 @@ class Empty(msgspec.Struct, frozen=True):
 
 
 # The beginnings of addresses that the wire has and this server has not, and what stands in the sentence about each.
-ABSENT: Final[tuple[tuple[str, str], ...]] = (
-    ("/api/v1/audio", "Speech is"),
-    ("/api/v1/images", "Making pictures is"),
-)
+ABSENT: Final[tuple[tuple[str, str], ...]] = (("/api/v1/audio", "Speech is"),)
 NOTHING: Final = "There is nothing at this address of the server."
 
 
@@ -66,25 +63,11 @@ AUDIO: Final = {
         flags="MISTRAL_USE_CHAT_COMPLETIONS", lists="SUPPORTED_CONTENT_TYPES ALLOWED_EXTENSIONS",
     ) | {"ENGINE": "web"},
 }  # fmt: skip
-IMAGES: Final = _blank(
-    texts="IMAGE_GENERATION_ENGINE IMAGE_GENERATION_MODEL IMAGE_SIZE IMAGES_OPENAI_API_BASE_URL IMAGES_OPENAI_API_KEY"
-    " IMAGES_OPENAI_API_VERSION AUTOMATIC1111_BASE_URL AUTOMATIC1111_API_AUTH COMFYUI_BASE_URL COMFYUI_API_KEY"
-    " COMFYUI_WORKFLOW IMAGES_GEMINI_API_BASE_URL IMAGES_GEMINI_API_KEY IMAGES_GEMINI_ENDPOINT_METHOD"
-    " IMAGE_EDIT_ENGINE IMAGE_EDIT_MODEL IMAGE_EDIT_SIZE IMAGES_EDIT_OPENAI_API_BASE_URL IMAGES_EDIT_OPENAI_API_KEY"
-    " IMAGES_EDIT_OPENAI_API_VERSION IMAGES_EDIT_GEMINI_API_BASE_URL IMAGES_EDIT_GEMINI_API_KEY"
-    " IMAGES_EDIT_COMFYUI_BASE_URL IMAGES_EDIT_COMFYUI_API_KEY IMAGES_EDIT_COMFYUI_WORKFLOW",
-    flags="ENABLE_IMAGE_GENERATION ENABLE_IMAGE_PROMPT_GENERATION ENABLE_IMAGE_EDIT",
-    numbers="IMAGE_STEPS",
-    lists="COMFYUI_WORKFLOW_NODES IMAGES_EDIT_COMFYUI_WORKFLOW_NODES",
-    maps="IMAGES_OPENAI_API_PARAMS AUTOMATIC1111_PARAMS",
-)
 TABLE: Final = (
     # What its dialogs and workspace ask for.
     Empty("/api/v1/audio/voices", USER, {"voices": []}),
     Empty("/api/v1/audio/models", USER, {"models": []}),
     Empty("/api/v1/audio/config", ADMIN, AUDIO),
-    Empty("/api/v1/images/models", USER, []),
-    Empty("/api/v1/images/config", ADMIN, IMAGES),
 )  # fmt: skip
 
 router = new_router(tag="later")

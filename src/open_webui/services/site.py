@@ -24,7 +24,7 @@ ABSENT: Final = (
     "slim enable_signup_password_confirmation enable_version_update_check"
     " enable_pyodide_file_persistence enable_easter_eggs"
     " enable_encrypted_channels enable_context_compaction"
-    " enable_image_generation enable_community_sharing"
+    " enable_community_sharing"
     " enable_google_drive_integration enable_onedrive_integration"
 ).split()
 # Features that a setting switches.
@@ -50,6 +50,7 @@ SWITCHED: Final = {
     "enable_user_webhooks": "ui.enable_user_webhooks",
     "enable_message_rating": "ui.enable_message_rating",
     "enable_web_search": "web.search.enable",
+    "enable_image_generation": "image_generation.enable",
     "enable_code_execution": "code_execution.enable",
     "enable_code_interpreter": "code_interpreter.enable",
     "enable_web_search_confirmation": "web.search.confirmation.enable",

@@ -391,7 +391,9 @@ NONSENSE: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("memories.add_memory", (None, {}), {}, "'content' can't be used"),
     ("memories.update_memory_by_id", ("m", None, {"type": "odd"}), {}, "'type' can't be used"),
     ("memories.query_memory", (None, {"content": "x", "k": 0}), {}, "'k' can't be used"),
-    ("images.image_generations", (), {}, "not available"),
+    ("images.image_generations", (), {}, "'form_data' should be"),
+    ("images.image_generations", (None, {"prompt": "x"}), {}, "not made on this server"),
+    ("images.image_edits", (None, {"prompt": "x", "image": "y"}), {}, "not changed on this server"),
 ]
 
 

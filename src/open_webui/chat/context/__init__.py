@@ -9,6 +9,7 @@ from open_webui.chat.context.code import code
 from open_webui.chat.context.documents import documents
 from open_webui.chat.context.filters import filters
 from open_webui.chat.context.history import history
+from open_webui.chat.context.images import images
 from open_webui.chat.context.memories import memories
 from open_webui.chat.context.parameters import parameters
 from open_webui.chat.context.pictures import pictures
@@ -20,8 +21,8 @@ from open_webui.chat.context.tools import tools
 from open_webui.chat.turn import Draft, Turn
 
 STAGES: Final[tuple[Stage, ...]] = (
-    history, prompt, skills, budget, pictures, documents, memories, parameters, affect, tools, code, subagents,
-    filters,
+    history, prompt, skills, budget, pictures, documents, memories, parameters, affect, tools, code, images,
+    subagents, filters,
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from open_webui.services.event_names import Happened
 from open_webui.tools.port import Progress
 
 if TYPE_CHECKING:
+    from open_webui.services.images.making import Pictures
     from open_webui.services.library import Library
     from open_webui.services.plugin_filters import Filtering, Filters
     from open_webui.services.toolbox import Toolbox
@@ -89,6 +90,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     toolbox: "Callable[[], Toolbox]"
     filters: "Callable[[], Filters]"
     note: Note = _unheard
+    # Has pictures made.
+    pictures: "Callable[[], Pictures]"
     # Works on tasks after the answer that handed them over.
     background: "Callable[[], Background | None]" = _nobody
     # Of the sub-agents of this process.

@@ -95,6 +95,8 @@ class Child:
                 _, _, request, timeout, answer = heapq.heappop(self._waiting)
                 if not answer.done():  # else its caller has gone
                     await self._answer(answer, request, timeout)
+                # They may be large, and the next call may come late.
+                request, answer = b"", None
         finally:
             self._task = None
             process, self._process = self._process, None

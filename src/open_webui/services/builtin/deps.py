@@ -7,6 +7,7 @@ from open_webui.services.library import Library, LibraryDeps
 if TYPE_CHECKING:
     from open_webui.jobs.queue import Queue
     from open_webui.services.code.running import Code
+    from open_webui.services.images.making import Pictures
     from open_webui.services.note_documents import NoteJobs
     from open_webui.services.notifications import Notifier
     from open_webui.services.reminders import Reminders
@@ -20,6 +21,7 @@ class Deps(LibraryDeps, Protocol):
     notifier: "Notifier"
     jobs: "Queue"
     note_jobs: "NoteJobs"
+    pictures: "Pictures"
 
     @property
     def library(self) -> Library: ...

@@ -346,6 +346,46 @@ ROWS: Final = (
         run="web.fetch",
     ),
     Row(
+        name="generate_image",
+        category="image_generation",
+        description=(
+            "Makes a picture and shows it to the person below the answer. Describe all that is to be seen: subject, setting,"
+            " light, style."
+        ),
+        parameters={
+            "prompt": text("The description"),
+            "negative_prompt": text("What is not to be seen"),
+            "size": text("Width and height, like 1024x1024; left out, as the server has it"),
+        },
+        required=("prompt",),
+        needs=("features.image_generation",),
+        feature="image_generation",
+        setting="image_generation.enable",
+        # The longest that an admin may set; the engine's own time ends the call.
+        seconds=3_900.0,
+        run="images.generate",
+    ),
+    Row(
+        name="edit_image",
+        category="image_generation",
+        description="Changes pictures, or makes one out of several, and shows the result to the person below the answer.",
+        parameters={
+            "prompt": text("What is to be changed"),
+            "image_urls": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Urls of the pictures; left out, those that the person attached last",
+            },
+            "size": text("Width and height, like 1024x1024; left out, as the server has it"),
+        },
+        required=("prompt",),
+        needs=("features.image_generation",),
+        feature="image_generation",
+        setting="images.edit.enable",
+        seconds=3_900.0,
+        run="images.edit",
+    ),
+    Row(
         name="read_tool_result",
         category="results",
         description="Reads on in a long result of a tool, of which you got the beginning.",

@@ -12,7 +12,6 @@ class Row(msgspec.Struct, frozen=True):
     takes: tuple[str, ...]
 
 
-# What is listed with `absent.` is not on this server, and refused with a sentence.
 _TABLE: Final = """
 users.get_user_by_id                          people.by_id           id
 users.get_user_by_email                       people.by_email        email
@@ -97,8 +96,8 @@ skills.get_skills_by_user_id                  skills.listed          user_id per
 prompts.get_prompt_by_command                 prompts.by_command     command
 prompts.get_prompts                           prompts.listed
 prompts.get_prompts_by_user_id                prompts.listed         user_id permission
-images.image_generations                      absent.refuse_pictures request form_data user metadata
-images.image_edits                            absent.refuse_pictures request form_data user metadata
+images.image_generations                      images.generate        request form_data user metadata
+images.image_edits                            images.edit            request form_data user metadata
 config.get                                    settings.value         key default
 request.state                                 settings.state         name
 request.state.config                          settings.by_variable   name

@@ -230,6 +230,12 @@ export const modelDefaults = {
   write: (config) => post('/api/v1/configs/models', config),
 };
 
+export const images = {
+  config: () => get('/api/v1/images/config'),
+  setConfig: (config) => post('/api/v1/images/config/update', config),
+  made: (page) => get(`/api/v1/images/made?page=${page}`),
+};
+
 export const retrieval = {
   config: () => get('/api/v1/retrieval/config'),
   setConfig: (config) => post('/api/v1/retrieval/config/update', config),

@@ -35,6 +35,8 @@ export const conversation = {
   web: false,
   // Whether the model may have code run.
   code: false,
+  // Whether a picture is made.
+  image: false,
   // Tools, skills and filters that are switched on, and the terminal: {toolIds, filterIds, skillIds, terminalId}.
   chosen: { toolIds: [], filterIds: [], skillIds: [] },
   history: EMPTY,
@@ -92,6 +94,10 @@ export function setWeb(on) {
 
 export function setCode(on) {
   conversation.code = on;
+}
+
+export function setImage(on) {
+  conversation.image = on;
 }
 
 export function setChosen(given) {
@@ -313,7 +319,7 @@ async function context() {
   const left = conversation.visit !== before.visit;
   if (left && before.temporary) throw new Error('The temporary chat was left before this was sent.');
   if (!left && conversation.temporary && conversation.chatId === null) become(`temporary:${uuid()}`, { temporary: true, params: conversation.params, files: conversation.files, chosen: conversation.chosen, title: 'Temporary chat' });
-  const { visit, chatId, params, files, web, code, temporary, history, terminalId, toolIds, filterIds, skillIds } = left ? before : { ...conversation, ...taking() };
+  const { visit, chatId, params, files, web, code, image, temporary, history, terminalId, toolIds, filterIds, skillIds } = left ? before : { ...conversation, ...taking() };
   return {
     visit,
     chatId,
@@ -327,6 +333,7 @@ async function context() {
     files,
     web,
     code,
+    image,
     memory,
     terminalId,
     toolIds,

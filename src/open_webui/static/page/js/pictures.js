@@ -17,6 +17,9 @@ export function place(source, page = globalThis.location?.href) {
   return url.origin === new URL(page).origin ? { source: url.href } : { link: url.href, host: url.host };
 }
 
+// Where a small one is of a picture of this server.
+export const small = (source) => (/\/api\/v1\/files\/[0-9a-f-]{36}\/content$/.test(source) ? `${source}?thumbnail=true` : source);
+
 // {source, name} for a picture that may be shown, {link, host, name} for one of another server, which is offered as a link,
 // {name} for anything else; null for what says nothing.
 export function attachment(file, page = globalThis.location?.href) {

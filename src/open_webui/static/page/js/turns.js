@@ -64,7 +64,7 @@ function body(context, question, answer, extra) {
     ...(context.filterIds?.length ? { filter_ids: context.filterIds } : {}),
     ...(context.terminalId ? { terminal_id: context.terminalId } : {}),
     tool_servers: context.toolServers ?? [],
-    features: { voice: false, image_generation: false, code_interpreter: context.code === true, web_search: context.web === true, memory: context.memory === true },
+    features: { voice: false, image_generation: context.image === true, code_interpreter: context.code === true, web_search: context.web === true, memory: context.memory === true },
     variables,
     session_id: sessionId,
     ...(chatId ? { chat_id: chatId } : {}),

@@ -63,6 +63,7 @@ export function createChatView(actions) {
     drop: talk.dropFile,
     web: talk.setWeb,
     code: talk.setCode,
+    image: talk.setImage,
   });
   const greeting = h('div.greeting');
   const notice = h('p.notice', { role: 'status', hidden: true });

@@ -11,7 +11,7 @@ const SIGNS = {
 };
 
 export class Composer {
-  // actions: {send(text, files), stop(), drop(file), web(on), code(on)}
+  // actions: {send(text, files), stop(), drop(file), web(on), code(on), image(on)}
   constructor(actions) {
     this.actions = actions;
     // Counts the chats it was loaded for: what was begun for one is not put into another.
@@ -31,6 +31,9 @@ export class Composer {
     this.code = iconButton('code', 'Let the model run code', () => this.runCode(this.code.getAttribute('aria-pressed') !== 'true'), { 'aria-pressed': 'false' });
     this.code.classList.add('toggle');
     this.code.hidden = !(state.config.features?.enable_code_interpreter && may('features.code_interpreter'));
+    this.image = iconButton('image', 'Make a picture', () => this.makePicture(this.image.getAttribute('aria-pressed') !== 'true'), { 'aria-pressed': 'false' });
+    this.image.classList.add('toggle');
+    this.image.hidden = !(state.config.features?.enable_image_generation && may('features.image_generation'));
     this.tools = iconButton('tool', 'Tools', () => part(import('./tools.js')).then(({ openTools }) => openTools()).catch(failed), { 'aria-haspopup': 'dialog' });
     this.tools.classList.add('toggle');
     this.offerTools({ toolIds: [], filterIds: [], skillIds: [] });
@@ -61,7 +64,7 @@ export class Composer {
         },
       },
       this.tray,
-      h('div.composer-box', { onclick: (event) => event.target === event.currentTarget && this.input.focus() }, this.attach, this.chooser, this.web, this.code, this.tools, this.input, this.sendButton, this.stopButton),
+      h('div.composer-box', { onclick: (event) => event.target === event.currentTarget && this.input.focus() }, this.attach, this.chooser, this.web, this.code, this.image, this.tools, this.input, this.sendButton, this.stopButton),
     );
     this.setBusy(false);
   }
@@ -122,6 +125,13 @@ export class Composer {
     this.input.focus();
   }
 
+  // Whether a picture is made, until it is switched off or another chat is opened.
+  makePicture(on) {
+    this.image.setAttribute('aria-pressed', String(on));
+    this.actions.image(on);
+    this.input.focus();
+  }
+
   // Shown where there is anything to choose.
   offerTools({ toolIds, filterIds, skillIds, terminalId }) {
     this.tools.hidden = !state.tools?.length && !state.skills?.length && !state.terminals?.length && !filtersToChoose().length;
@@ -161,6 +171,8 @@ export class Composer {
     this.actions.web(false);
     this.code.setAttribute('aria-pressed', 'false');
     this.actions.code(false);
+    this.image.setAttribute('aria-pressed', 'false');
+    this.actions.image(false);
     this.files.forEach((file) => file.cancel?.());
     this.hold([]);
     this.input.value = draft.get(chatId);

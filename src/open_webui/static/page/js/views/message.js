@@ -1,7 +1,7 @@
 // One message of a chat: a question as it was typed, or an answer with its thoughts, tool lines, text, errors and actions.
 import { announce, button, clear, confirmDialog, copyWithTick, failed, h, icon, iconButton, nextFrame, part } from '../dom.js';
 import { LiveMarkdown, pictureLink } from '../markdown.js';
-import { attachment } from '../pictures.js';
+import { attachment, small } from '../pictures.js';
 import { ratingOf } from '../rating.js';
 import { modelName } from '../state.js';
 import { tokensOf } from '../usage.js';
@@ -418,7 +418,10 @@ function files(message) {
   const named = found.filter(({ source }) => !source);
   const entry = ({ link, host, name }) => h('li', {}, link ? pictureLink({ link, host }, name) : name);
   return [
-    pictures.length ? h('div.pictures', {}, pictures.map(({ source, name }) => h('img', { src: source, alt: name, loading: 'lazy' }))) : null,
+    pictures.length ? h('div.pictures', {}, pictures.map(({ source, name }) => {
+      const shown = h('img', { src: small(source), alt: name, loading: 'lazy' });
+      return source.startsWith('data:') ? shown : h('a', { href: source, target: '_blank', rel: 'noopener' }, shown);
+    })) : null,
     named.length ? h('ul.sources', { 'aria-label': 'Attached files' }, named.map(entry)) : null,
   ];
 }

@@ -22,6 +22,7 @@ export function openSettings(tab, actions) {
     ...(may('workspace.prompts') || may('workspace.prompts_import') ? [{ id: 'prompts', label: 'Prompts', icon: 'compose', build: async () => (await part(import('./prompts.js'))).promptsTab() }] : []),
     ...(state.config.features?.enable_memories === true && may('features.memories') ? [{ id: 'memories', label: 'Memory', icon: 'heart', build: async () => (await part(import('./memories.js'))).memoriesTab() }] : []),
     ...(state.config.features?.enable_user_webhooks === true && may('features.webhooks') ? [{ id: 'notifications', label: 'Notifications', icon: 'bell', build: async () => (await part(import('./notifications.js'))).notificationsTab() }] : []),
+    ...(isAdmin() || (state.config.features?.enable_image_generation === true && may('features.image_generation')) ? [{ id: 'pictures', label: 'Pictures', icon: 'image', build: async () => (await part(import('./pictures.js'))).picturesTab() }] : []),
     { id: 'archived', label: 'Archived chats', icon: 'archive', build: archivedTab },
     { id: 'data', label: 'Your data', icon: 'download', build: async (given) => (await part(import('./data.js'))).dataTab(given) },
     ...(isAdmin()
