@@ -24,10 +24,7 @@ class Empty(msgspec.Struct, frozen=True):
 
 
 # The beginnings of addresses that the wire has and this server has not, and what stands in the sentence about each.
-ABSENT: Final[tuple[tuple[str, str], ...]] = (
-    ("/api/v1/audio", "Speech is"),
-    ("/api/v1/images", "Making pictures is"),
-)
+ABSENT: Final[tuple[tuple[str, str], ...]] = (("/api/v1/images", "Making pictures is"),)
 NOTHING: Final = "There is nothing at this address of the server."
 
 
@@ -49,23 +46,6 @@ def _blank(*, texts: str = "", flags: str = "", numbers: str = "", lists: str = 
 
 
 # The settings dialog of an admin opens on these; no engine is set and everything is off.
-AUDIO: Final = {
-    "realtime": _blank(
-        texts="PROVIDER AUTH_TYPE OPENAI_API_BASE_URL OPENAI_API_KEY MODEL VOICE TRANSCRIPTION_MODEL", flags="ENABLED",
-        numbers="INPUT_PARAMS REALTIME_CALL_PROMPT_TEMPLATE",
-    ),
-    "tts": _blank(
-        texts="OPENAI_API_BASE_URL OPENAI_API_KEY API_KEY ENGINE MODEL VOICE SPLIT_ON AZURE_SPEECH_REGION"
-        " AZURE_SPEECH_BASE_URL AZURE_SPEECH_OUTPUT_FORMAT MISTRAL_API_KEY MISTRAL_API_BASE_URL",
-        numbers="REALTIME_TTS_PROMPT_TEMPLATE", maps="OPENAI_PARAMS",
-    ),
-    "stt": _blank(
-        texts="OPENAI_API_BASE_URL OPENAI_API_KEY OPENAI_API_REQUEST_FORMAT MODEL WHISPER_MODEL DEEPGRAM_API_KEY"
-        " AZURE_API_KEY AZURE_REGION AZURE_LOCALES AZURE_BASE_URL AZURE_MAX_SPEAKERS MISTRAL_API_KEY"
-        " MISTRAL_API_BASE_URL",
-        flags="MISTRAL_USE_CHAT_COMPLETIONS", lists="SUPPORTED_CONTENT_TYPES ALLOWED_EXTENSIONS",
-    ) | {"ENGINE": "web"},
-}  # fmt: skip
 IMAGES: Final = _blank(
     texts="IMAGE_GENERATION_ENGINE IMAGE_GENERATION_MODEL IMAGE_SIZE IMAGES_OPENAI_API_BASE_URL IMAGES_OPENAI_API_KEY"
     " IMAGES_OPENAI_API_VERSION AUTOMATIC1111_BASE_URL AUTOMATIC1111_API_AUTH COMFYUI_BASE_URL COMFYUI_API_KEY"
@@ -80,9 +60,6 @@ IMAGES: Final = _blank(
 )
 TABLE: Final = (
     # What its dialogs and workspace ask for.
-    Empty("/api/v1/audio/voices", USER, {"voices": []}),
-    Empty("/api/v1/audio/models", USER, {"models": []}),
-    Empty("/api/v1/audio/config", ADMIN, AUDIO),
     Empty("/api/v1/images/models", USER, []),
     Empty("/api/v1/images/config", ADMIN, IMAGES),
 )  # fmt: skip
