@@ -14,6 +14,7 @@ from typing import Final
 
 from open_webui.audio.base import MAX_SPEECH, Asked, Named, NoEngine, Speech
 from open_webui.errors import BadRequest, Unavailable
+from open_webui.internal.child.spawn import close, kill
 from open_webui.internal.log import get_logger
 
 log = get_logger(__name__)
@@ -99,8 +100,9 @@ class EspeakSpeaker:
                 raise Unavailable(f"espeak-ng took longer than {SECONDS:g} seconds, and was ended.") from None
             finally:
                 if process.returncode is None:
-                    with contextlib.suppress(ProcessLookupError):
-                        process.kill()
+                    kill(process)
+                # Before it is waited for: asyncio takes a process for ended when all that it wrote was read.
+                close(process)
                 await asyncio.shield(process.wait())
 
 
