@@ -64,6 +64,8 @@ async def test_the_page_is_as_recorded_and_saves_itself(admin: Actor, user: Acto
     assert (await admin.client.get(CONFIG)).json() == saved.json()
     told = (await user.client.get("/api/config")).json()["audio"]
     assert told["tts"] == {"engine": "openai", "voice": "nova", "split_on": "punctuation"}
+    # This machine has no model that could listen.
+    assert told["stt"] == {"engine": "web"}
     assert told["realtime"] == {"enabled": False, "model": "", "voice": ""}
     for reply in (await user.client.get(CONFIG), await user.client.post(UPDATE, json=posted)):
         assert reply.status_code == 401

@@ -72,10 +72,10 @@ def _loaded(folder: str) -> Any:
         from faster_whisper import WhisperModel  # noqa: PLC0415 - not for cutting
 
         _model = None
-        _limit((Path(folder) / "model.bin").stat().st_size)
         try:
+            _limit((Path(folder) / "model.bin").stat().st_size)
             made = WhisperModel(
-                folder, device="auto", compute_type="default", cpu_threads=_threads(), local_files_only=True
+                folder, device="auto", compute_type="auto", cpu_threads=_threads(), local_files_only=True
             )
         except (RuntimeError, ValueError, OSError) as error:
             raise BadRecording(f"The speech model can't be loaded: {str(error)[:300]}") from None

@@ -19,11 +19,12 @@ _MOST_SAMPLES: Final = 10_000_000
 # Packets, and bytes of them, from which no sound comes before a file is given up; damaged packets that are passed over.
 _SILENT_PACKETS: Final = 20_000
 _DAMAGED: Final = 200
-# Containers that are only lists of other files and addresses are never opened.
-_CONTAINERS: Final = frozenset(
-    "wav mp3 mp2 aac flac ogg oga matroska webm mov mp4 m4a 3gp 3g2 mj2 aiff au caf amr w64 asf avi mpeg mpegts flv wv tta ape"
-    " ac3 eac3 dts rm opus".split()
-)
+# The containers that are opened. Those that are lists of other files and addresses (HLS, DASH, concat) are not among them.
+_CONTAINERS: Final = (
+    "wav mp3 aac flac ogg matroska webm mov mp4 m4a 3gp 3g2 mj2 aiff au caf amr w64 asf avi mpeg mpegts flv wv tta ape ac3"
+    " eac3 dts rm"
+).split()
+_OPTIONS: Final = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "none"}
 Samples = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -43,9 +44,7 @@ def decoded(path: Path, max_seconds: int) -> Iterator[Samples]:
     count = 0
     try:
         # As an open file: names and addresses inside it lead nowhere.
-        with path.open("rb") as file, av.open(file, metadata_errors="ignore") as container:
-            if not _CONTAINERS.intersection(container.format.name.split(",")):
-                raise BadRecording(NOT_ONE)
+        with path.open("rb") as file, av.open(file, metadata_errors="ignore", options=_OPTIONS) as container:
             if not container.streams.audio:
                 raise BadRecording(NO_SOUND)
             for portion in _portions(container, container.streams.audio[0]):

@@ -139,7 +139,8 @@ class Hearing:
         if deps.config["audio.stt.engine"]:
             return remote_listener(deps.config, deps.http)
         folder = folder_of(deps.config, deps.settings)
-        name = deps.config["audio.stt.whisper_model"] or "base"
+        # A name may be a path, which is nobody's business.
+        name = Path(deps.config["audio.stt.whisper_model"] or "base").name
         return LocalListener(self.worker, folder, name, self._max_seconds)
 
     @property
