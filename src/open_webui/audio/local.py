@@ -156,7 +156,7 @@ class LocalListener:
     largest = 0
 
     def __init__(self, worker: Worker, folder: Path, name: str, max_seconds: int) -> None:
-        self.model = f"whisper-{name}"
+        self.model = name if "whisper" in name else f"whisper-{name}"
         self._worker = worker
         self._folder = folder
         self._max_seconds = max_seconds

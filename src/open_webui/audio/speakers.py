@@ -45,7 +45,12 @@ class OpenAISpeaker:
 
     def speak(self, asked: Asked) -> AbstractAsyncContextManager[Speech]:
         """See `base.Speaker`."""
-        wanted: dict[str, Any] = {"model": asked.model, "input": asked.text, "voice": asked.voice, "response_format": asked.form}
+        wanted: dict[str, Any] = {
+            "model": asked.model,
+            "input": asked.text,
+            "voice": asked.voice,
+            "response_format": asked.form,
+        }
         wanted |= {"speed": asked.speed} if asked.speed != 1.0 else {}
         payload = wanted | self._params
         return self._service.speech("/audio/speech", payload, str(payload["response_format"]))

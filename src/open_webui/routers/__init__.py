@@ -108,6 +108,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     configs.task_router,
     code.router,
     audio.router,
+    audio.below_openai,
     utilities.router,
     tool_servers.router,
     mcp_servers.router,

@@ -30,6 +30,8 @@ from open_webui.state import State
 
 log = get_logger(__name__)
 router = new_router(prefix="/api/v1/audio", tag="audio")
+# The same for clients whose base address is that of the provider's wire.
+below_openai = new_router(tag="audio")
 # Speech is for who asked for it; what it is, is said and not guessed.
 _HEADERS: Final = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
 FORM: Final = {
@@ -97,6 +99,7 @@ async def models(state: AppState) -> "Annotated[dict[str, Any], Shape(replies.au
 
 
 @router.post("/speech")
+@below_openai.post("/openai/audio/speech")
 @allow(USER.needs("chat.tts"))
 async def speech(
     request: "Annotated[Request, Shape(replies.audio.SpeechForm)]", state: AppState, caller: Caller

@@ -43,7 +43,11 @@ def recording(folder: Path, data: bytes) -> Recording:
 async def cut(worker: Worker, folder: Path, data: bytes, *, each: int = 600, most: int = 60) -> list[bytes]:
     """What a recording is cut into: samples without headers."""
     found = await worker.cut(recording(folder, data), folder, each, most)
-    return [Path(one.path).read_bytes()[44:] for one in found]
+    return [samples_of(one.path) for one in found]
+
+
+def samples_of(path: str) -> bytes:
+    return Path(path).read_bytes()[44:]
 
 
 FORMS = [("mp3", "mp3"), ("ogg", "libopus"), ("webm", "libopus"), ("mp4", "aac"), ("flac", "flac"), ("adts", "aac")]

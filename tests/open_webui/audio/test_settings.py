@@ -55,7 +55,8 @@ async def test_the_page_is_as_recorded_and_saves_itself(admin: Actor, user: Acto
     # As the page posts it: fields of text may hold numbers, lists are split texts, nothing is emptied.
     posted = {
         "realtime": shown["realtime"],
-        "tts": shown["tts"] | {"ENGINE": "openai", "OPENAI_API_KEY": "k", "VOICE": "nova", "OPENAI_PARAMS": {"speed": 2}},
+        "tts": shown["tts"]
+        | {"ENGINE": "openai", "OPENAI_API_KEY": "k", "VOICE": "nova", "OPENAI_PARAMS": {"speed": 2}},
         "stt": shown["stt"] | {"SUPPORTED_CONTENT_TYPES": [""], "AZURE_MAX_SPEAKERS": 3},
     }
     saved = await admin.client.post(UPDATE, json=posted)

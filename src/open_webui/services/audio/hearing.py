@@ -84,7 +84,8 @@ class Hearing:
         form = Form(content_type, body)
         async for part in form:
             if part.name == "file" and part.filename is not None and recording is None:
-                self._check_kind(part)
+                if not is_taken(self._deps.config, part.filename, part.content_type):
+                    raise BadRequest(constants.FILE_NOT_SUPPORTED)
                 recording = await self._written(part, form, folder / "recording")
             elif part.name in {"language", "response_format"}:
                 fields[part.name] = (await form.text(_MAX_FIELD)).strip()
@@ -97,15 +98,6 @@ class Hearing:
         if wanted not in FORMATS:
             raise BadRequest(f"'response_format' should be one of {', '.join(FORMATS)}.")
         return Sent(recording, language, wanted)
-
-    def _check_kind(self, part: FormPart) -> None:
-        config = self._deps.config
-        endings = [one.strip().lower().lstrip(".") for one in config["audio.stt.allowed_extensions"] if one.strip()]
-        types = [one.strip() for one in config["audio.stt.supported_content_types"] if one.strip()]
-        ending = (part.filename or "").rpartition(".")[2].lower()
-        kind = part.content_type.partition(";")[0].strip().lower()
-        if not any(fnmatch.fnmatchcase(kind, one) for one in types or _TYPES) or (endings and ending not in endings):
-            raise BadRequest(constants.FILE_NOT_SUPPORTED)
 
     async def _written(self, part: FormPart, form: Form, path: Path) -> Recording:
         most = self._deps.config["audio.stt.max_size"]
@@ -217,12 +209,9 @@ def _head(path: Path) -> bytes:
         return file.read(512)
 
 
-def is_spoken(name: str, mime: str) -> bool:
-    """Whether a file is a recording, by its name or the type that came with it."""
-    ending = name.rpartition(".")[2].lower()
-    return ending in _RECORDINGS or mime.partition(";")[0].strip().lower().startswith(("audio/", "video/"))
-
-
-_RECORDINGS: Final = frozenset(
-    "mp3 wav m4a webm ogg oga opus flac mp4 m4v mpga mpeg mpg mov mkv avi aac aiff aif amr wma 3gp".split()
-)
+def is_taken(config: Config, name: str, mime: str) -> bool:
+    """Whether a file of this name and type is listened to, as the settings have it."""
+    endings = [one.strip().lower().lstrip(".") for one in config["audio.stt.allowed_extensions"] if one.strip()]
+    types = [one.strip() for one in config["audio.stt.supported_content_types"] if one.strip()] or _TYPES
+    ending, kind = name.rpartition(".")[2].lower(), mime.partition(";")[0].strip().lower()
+    return any(fnmatch.fnmatchcase(kind, one) for one in types) and (not endings or ending in endings)
