@@ -9,10 +9,12 @@ import httpx
 import msgspec
 import pytest
 
+from open_webui.audio.base import Heard
 from open_webui.config import DEFAULT_PERMISSIONS
 from open_webui.internal.guarded_http import Page as WebPage
 from open_webui.retrieval.web import pages
 from open_webui.retrieval.web import search as web_search
+from open_webui.services.audio.hearing import Hearing
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live
 from tests.support.pictures import chat as chat_with_messages
@@ -24,9 +26,7 @@ SMALL: Final = picture(size=60)
 # Switches of features that this server doesn't have yet, and an address of each that must not be there before its act
 # is named below.
 LATER: Final = {
-    "chat.stt": "POST /api/v1/audio/transcriptions",
-    "chat.tts": "POST /api/v1/audio/speech",
-    "chat.call": "POST /api/v1/audio/speech",
+    "chat.call": "GET /api/v1/audio/realtime",
     "workspace.models_hidden": "GET /api/v1/models/hidden",
     "features.encrypted_channels": "POST /api/v1/channels/{id}/encryption",
     "features.image_generation": "POST /api/v1/images/generations",
@@ -108,6 +108,15 @@ async def search_the_web(things: Things) -> httpx.Response:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(web_search, "call_service", answered)
         return await things.http.post("/api/v1/retrieval/process/web/search", json={"queries": ["news"]})
+
+
+async def have_heard(things: Things) -> httpx.Response:
+    async def heard(*_: Any) -> Heard:
+        return Heard("Hi.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hearing, "listen", heard)
+        return await things.http.post("/api/v1/audio/transcriptions", files={"file": ("a.wav", b"x", "audio/wav")})
 
 
 async def upload_a_file(things: Things) -> httpx.Response:
@@ -338,6 +347,8 @@ CALENDAR_DOORS: Final[dict[str, Any]] = {
 
 # What is refused without the switch, and allowed with it. Several acts: each of them.
 ACTS: Final[dict[str, tuple[Act, ...]]] = {
+    "chat.tts": (call("POST", "/api/v1/audio/speech", {"input": "Hi"}),),
+    "chat.stt": (have_heard,),
     "chat.web_upload": (read_a_page,),
     "features.web_search": (search_the_web,),
     "features.code_interpreter": (call("POST", "/api/v1/utils/code/execute", {"code": "1"}),),

@@ -279,7 +279,7 @@ async def test_what_comes_later_is_empty(user: Actor, admin: Actor) -> None:
 
 @sqlite_only
 async def test_what_comes_later_can_not_be_made(admin: Actor) -> None:
-    for path in ("/api/v1/audio/speech", "/api/v1/images/edit"):
+    for path in ("/api/v1/images/generations", "/api/v1/images/edit"):
         for method in ("POST", "PUT", "PATCH", "DELETE", "GET"):
             reply = await admin.client.request(method, path)
             assert reply.status_code == 404, path
