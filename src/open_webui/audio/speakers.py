@@ -72,7 +72,7 @@ class OpenAISpeaker:
             answer = await self._service.got(path)
         except ProviderError:
             return otherwise
-        return named(answer.get(name) if isinstance(answer, dict) else answer, ("id", "name")) or otherwise
+        return entries_of(answer.get(name) if isinstance(answer, dict) else answer, ("id", "name")) or otherwise
 
 
 class ElevenLabsSpeaker:
@@ -95,11 +95,11 @@ class ElevenLabsSpeaker:
     async def voices(self) -> list[Named]:
         """See `base.Speaker`."""
         answer = await self._service.got("/v1/voices")
-        return named(answer.get("voices") if isinstance(answer, dict) else None, ("voice_id", "name"))
+        return entries_of(answer.get("voices") if isinstance(answer, dict) else None, ("voice_id", "name"))
 
     async def models(self) -> list[Named]:
         """See `base.Speaker`."""
-        return named(await self._service.got("/v1/models"), ("model_id", "name"))
+        return entries_of(await self._service.got("/v1/models"), ("model_id", "name"))
 
 
 class AzureSpeaker:
@@ -123,7 +123,7 @@ class AzureSpeaker:
     async def voices(self) -> list[Named]:
         """See `base.Speaker`."""
         answer = await self._service.got("/cognitiveservices/voices/list")
-        found = named(answer, ("ShortName", "DisplayName"))
+        found = entries_of(answer, ("ShortName", "DisplayName"))
         return [Named(voice.id, f"{voice.name} ({voice.id})") for voice in found]
 
     async def models(self) -> list[Named]:
@@ -150,16 +150,16 @@ class MistralSpeaker:
         """See `base.Speaker`."""
         answer = await self._service.got("/audio/voices")
         items = answer.get("items", answer.get("data")) if isinstance(answer, dict) else answer
-        return named(items, ("id", "name"))
+        return entries_of(items, ("id", "name"))
 
     async def models(self) -> list[Named]:
         """See `base.Speaker`: those of its models that speak."""
         answer = await self._service.got("/models")
-        found = named(answer.get("data") if isinstance(answer, dict) else answer, ("id", "name"))
+        found = entries_of(answer.get("data") if isinstance(answer, dict) else answer, ("id", "name"))
         return [model for model in found if "tts" in model.id]
 
 
-def named(items: Any, fields: tuple[str, str]) -> list[Named]:
+def entries_of(items: Any, fields: tuple[str, str]) -> list[Named]:
     """The voices or models of a service's list; what has no id is left out. fields: where id and name stand."""
     out = []
     for item in items[:_MOST_LISTED] if isinstance(items, list) else ():

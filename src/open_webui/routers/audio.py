@@ -118,15 +118,11 @@ async def speech(
 
 async def _begun(request: Request, state: State, caller: Principal, body: dict[str, Any]) -> Response:
     """The response once its first bytes are there: what fails before is an error with a status."""
-    stack = AsyncExitStack()
-    try:
+    async with AsyncExitStack() as stack:
         with state.streams.reserve(caller):
             spoken: Speech = await stack.enter_async_context(state.audio.speaking.speak(caller, body))
             first = await anext(spoken.pieces, b"")
-    except BaseException:
-        await stack.aclose()
-        raise
-    response = _Spoken(stack, first, spoken)
+        response = _Spoken(stack.pop_all(), first, spoken)
     token, _ = credential(request)
     return response if token is None else state.streams.bind(token, caller, response)
 

@@ -57,31 +57,26 @@ async def test_services_listen(
     assert (await other.client.get(kept)).status_code == 404
 
 
-@pytest.mark.parametrize("engine", ["openai", "mistral"])
-async def test_services_listen_to_a_recording_inside_json(
-    engine: str, user: Actor, service: SpeechService, set_up: SetUp
-) -> None:
-    await set_up(
-        stt=engine, audio__stt__openai__api_request_format="json", audio__stt__mistral__use_chat_completions=True
-    )
-    reply = await user.client.post(LISTEN, files=form())
-    assert reply.json()["text"] == "hello from the service"
-    _, _, body = service.received[-1]
-    sound = body["input_audio"] if engine == "openai" else body["messages"][0]["content"][0]["input_audio"]
-    assert sound if engine == "mistral" else sound["format"] == "wav"
+async def test_services_listen_to_a_recording_inside_json(user: Actor, service: SpeechService, set_up: SetUp) -> None:
+    in_json = {"audio__stt__openai__api_request_format": "json", "audio__stt__mistral__use_chat_completions": True}
+    for engine in ("openai", "mistral"):
+        await set_up(stt=engine, **in_json)
+        reply = await user.client.post(LISTEN, files=form())
+        assert reply.json()["text"] == "hello from the service"
+        _, _, body = service.received[-1]
+        sound = body["input_audio"] if engine == "openai" else body["messages"][0]["content"][0]["input_audio"]
+        assert sound if engine == "mistral" else sound["format"] == "wav"
 
 
-@pytest.mark.parametrize("engine", SERVICES)
-@pytest.mark.parametrize(("mood", "said"), [("failing", "Out of order, ***"), ("odd", "not JSON")])
-async def test_a_service_that_fails_is_told_of(
-    engine: str, mood: str, said: str, user: Actor, service: SpeechService, set_up: SetUp
-) -> None:
-    await set_up(stt=engine)
-    service.mood = mood
-    reply = await user.client.post(LISTEN, files=form())
-    assert reply.status_code >= 500
-    assert said in reply.json()["detail"]
-    assert KEY not in reply.text
+async def test_a_service_that_fails_is_told_of(user: Actor, service: SpeechService, set_up: SetUp) -> None:
+    for engine in SERVICES:
+        await set_up(stt=engine)
+        for mood, said in (("failing", "Out of order, ***"), ("odd", "not JSON")):
+            service.mood = mood
+            reply = await user.client.post(LISTEN, files=form())
+            assert reply.status_code >= 500
+            assert said in reply.json()["detail"]
+            assert KEY not in reply.text
 
 
 async def test_the_answer_comes_in_the_form_that_is_asked_for(
@@ -98,28 +93,26 @@ async def test_the_answer_comes_in_the_form_that_is_asked_for(
     assert whole["segments"] == [{"id": 0, "start": 0.5, "end": 1.5, "text": "hello from the service", "speaker": 2}]
 
 
-@pytest.mark.parametrize(
-    ("given", "status", "said"),
-    [
-        ({"files": form(b"text", "a.txt", "text/plain")}, 400, "Oops! It seems like the file format"),
-        ({"files": form(WAV, "a.exe", "audio/wav")}, 400, "Oops! It seems like the file format"),
-        ({"files": form(WAV, "a", "audio/wav")}, 400, "Oops! It seems like the file format"),
-        ({"files": form(b"")}, 400, "The recording is empty."),
-        ({"files": form(bytes(2**20 + 1))}, 413, "larger than 1 MB"),
-        ({"files": {"other": ("a.wav", b"x", "audio/wav")}}, 422, "Field required"),
-        ({"json": {"file": "x"}}, 422, "Field required"),
-        ({"files": form(), "data": {"language": "../en"}}, 400, "'language' should be"),
-        ({"files": form(), "data": {"response_format": "srt"}}, 400, "'response_format' should be one of"),
-        ({"content": b"--x\r\n", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400, "can't be read"),
-    ],
-)
-async def test_what_can_not_be_listened_to_is_refused(
-    user: Actor, set_up: SetUp, service: SpeechService, given: dict[str, Any], status: int, said: str
-) -> None:
+IMPOSSIBLE: list[tuple[dict[str, Any], int, str]] = [
+    ({"files": form(b"text", "a.txt", "text/plain")}, 400, "Oops! It seems like the file format"),
+    ({"files": form(WAV, "a.exe", "audio/wav")}, 400, "Oops! It seems like the file format"),
+    ({"files": form(WAV, "a", "audio/wav")}, 400, "Oops! It seems like the file format"),
+    ({"files": form(b"")}, 400, "The recording is empty."),
+    ({"files": form(bytes(2**20 + 1))}, 413, "larger than 1 MB"),
+    ({"files": {"other": ("a.wav", b"x", "audio/wav")}}, 422, "Field required"),
+    ({"json": {"file": "x"}}, 422, "Field required"),
+    ({"files": form(), "data": {"language": "../en"}}, 400, "'language' should be"),
+    ({"files": form(), "data": {"response_format": "srt"}}, 400, "'response_format' should be one of"),
+    ({"content": b"--x\r\n", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400, "can't be read"),
+]
+
+
+async def test_what_can_not_be_listened_to_is_refused(user: Actor, set_up: SetUp, service: SpeechService) -> None:
     await set_up(stt="openai", audio__stt__max_size=1)
-    reply = await user.client.post(LISTEN, **given)
-    assert reply.status_code == status, reply.text
-    assert said in reply.text
+    for given, status, said in IMPOSSIBLE:
+        reply = await user.client.post(LISTEN, **given)
+        assert reply.status_code == status, reply.text
+        assert said in reply.text
     assert service.received == []
 
 
