@@ -41,28 +41,31 @@ def answer(request: bytes) -> bytes:
         return msgspec.msgpack.encode([_written(call, first, piece) for first, piece in pieces(portions, call.each)])
     model = _loaded(call.model)
     parts: list[Part] = []
-    language, count = "", 0
+    asked, language, count = _known(model, call.language), "", 0
     for first, piece in pieces(portions, _PIECE):
         count = first + len(piece)
         if float(np.abs(piece).max()) < _SILENCE:
             continue
-        found, language = _heard(model, piece, first / RATE, call.language or language or None)
+        found, language = _heard(model, piece, first / RATE, asked or language or None)
         parts += found
     text = " ".join(part.text for part in parts if part.text)
     return msgspec.msgpack.encode(Heard(text, language, count / RATE, tuple(parts)))
 
 
 def _heard(model: Any, piece: Samples, begin: float, language: str | None) -> tuple[list[Part], str]:
-    try:
-        segments, info = model.transcribe(
-            piece, language=language, beam_size=5, vad_filter=True, condition_on_previous_text=False
-        )
-        found = [Part(round(begin + s.start, 2), round(begin + s.end, 2), s.text.strip()) for s in segments]
-    except ValueError as error:
-        if language is not None and language in str(error):
-            raise BadRecording(f"The model does not know the language '{language[:20]}'.") from None
-        raise
+    segments, info = model.transcribe(
+        piece, language=language, beam_size=5, vad_filter=True, condition_on_previous_text=False
+    )
+    found = [Part(round(begin + s.start, 2), round(begin + s.end, 2), s.text.strip()) for s in segments]
     return found, str(info.language or "")
+
+
+def _known(model: Any, language: str | None) -> str | None:
+    """The model's code of a language ("en" of "en-US"). Raises BadRecording for one that it does not know."""
+    code = (language or "").partition("-")[0].lower()
+    if code and code not in model.supported_languages:
+        raise BadRecording(f"The model does not know the language '{code[:20]}'.")
+    return code or None
 
 
 def _loaded(folder: str) -> Any:
