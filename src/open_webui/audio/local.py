@@ -62,20 +62,24 @@ def folder_of(config: Config, settings: Settings) -> Path:
         raise NoEngine(NO_EXTRA.format(how_to_install("speech")))
     name: str = config["audio.stt.whisper_model"] or "base"
     home = settings.data_dir.resolve() / "models"
-    inside = home / name
     trusted = config.locked_by("audio.stt.whisper_model") is not None or settings.local_models_trust_admins
     repository = _ELSEWHERE.get(name, name if "/" in name else f"{_OWNER}/faster-whisper-{name}")
-    places = [
-        inside if trusted or inside.resolve().is_relative_to(home.resolve()) else None,
-        hub_cache.find(repository),
-    ]
-    for place in places:
+    for place in (_inside(home, name, trusted=trusted), hub_cache.find(repository)):
         if place is not None and _is_model(place):
             return place
     raise NoEngine(
         f"The speech model '{name[:100]}' is not on this machine. Fetch it with `hf download {repository[:200]}`, or put"
         f" its folder at {home / name[:100]}, or choose another engine in the settings of audio."
     )
+
+
+def _inside(home: Path, name: str, *, trusted: bool) -> Path | None:
+    """The folder of this name; None for one that leads elsewhere, unless it is trusted, and for what is no name."""
+    try:
+        folder = home / name
+        return folder if trusted or folder.resolve().is_relative_to(home.resolve()) else None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def _is_model(folder: Path) -> bool:

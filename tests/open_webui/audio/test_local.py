@@ -153,7 +153,7 @@ async def test_models_are_found_by_their_names_in_two_places(tmp_path: Path, mon
             (folder / name).touch()
         return folder
 
-    for name in ("base", "owner/mine", "../../outside", "x" * 5000):
+    for name in ("base", "owner/mine", "../../outside", "x" * 5000, "a\0b"):
         with pytest.raises(NoEngine, match="is not on this machine"):
             find(name)
     mine = make(tmp_path / "data" / "models" / "mine")

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from open_webui.audio import local
 from open_webui.audio.speakers import ENGINES as SPEAKERS
 from open_webui.audio.speakers import TRANSFORMERS
@@ -22,7 +24,6 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "audio.realtime.auth_type": ("api_key", "microsoft_entra_id"),
 }
 _LONGEST: Final = 20_000
-_MOST: Final = 1_000
 _KINDS: Final[Mapping[type, str]] = {
     bool: "true or false",
     str: "a text",
@@ -61,15 +62,9 @@ def _checked(name: str, key: str, given: Any) -> Any:
         value = None if setting.nullable else {}
     elif setting.type is str and isinstance(given, int | float) and not isinstance(given, bool):
         value = str(given)
-    if not setting.accepts(value) or (
-        isinstance(value, list) and not all(isinstance(one, str) and len(one) <= _MOST for one in value)
-    ):
+    if not setting.accepts(value) or (isinstance(value, list) and not all(isinstance(one, str) for one in value)):
         raise BadRequest(f"{name} should be {_KINDS[setting.type]}.", status=422)
-    if (
-        len(value or "") > (_MOST if isinstance(value, list | dict) else _LONGEST)
-        if not isinstance(value, bool)
-        else False
-    ):
+    if _length(value) > _LONGEST:
         raise BadRequest(f"{name} is too long.", status=422)
     if key == "audio.tts.engine" and value == "transformers":
         raise BadRequest(TRANSFORMERS)
@@ -84,6 +79,11 @@ def _checked(name: str, key: str, given: Any) -> Any:
         return clean_json(value)
     except ValueError as error:
         raise BadRequest(f"{name} can't be stored: it {error}.", status=422) from None
+
+
+def _length(value: Any) -> int:
+    """Characters of a text, or of a list or an object as JSON."""
+    return len(value) if isinstance(value, str) else len(msgspec.json.encode(value))
 
 
 def shown(config: Config, settings: Settings) -> dict[str, Any]:
