@@ -70,6 +70,7 @@ TAGS: Final = {
     "openai": "Connections that speak OpenAI's API.",
     "pipelines": "Pipelines servers, which filter answers and offer models.",
     "terminals": "Terminal servers: machines that models and people work on.",
+    "audio": "Speech: texts spoken, and recordings written down.",
     "later": "What this server doesn't have yet: lists that are truthfully empty.",
 }
 SCHEMES: Final = {
