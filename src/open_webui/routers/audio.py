@@ -135,10 +135,9 @@ class _Spoken(StreamingResponse):
         super().__init__(_from(first, spoken.pieces), media_type=spoken.mime, headers=_HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
+        # What goes wrong amid the speech passes through it, and counts as what it is.
+        async with self._stack:
             await super().__call__(scope, receive, send)
-        finally:
-            await self._stack.aclose()
 
 
 async def _from(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -189,7 +189,7 @@ async def test_no_more_is_remembered_than_may_be(live: Live, database_kind: str)
     assert await remembered.find(state.blobs, "large") is None
 
 
-async def test_broken_speech_is_not_remembered(user: Actor, service: SpeechService, set_up: SetUp) -> None:
+async def test_broken_speech_is_not_remembered(user: Actor, service: SpeechService, set_up: SetUp, live: Live) -> None:
     await set_up(tts="openai")
     for mood in ("empty", "cut"):
         service.mood = mood
@@ -200,6 +200,7 @@ async def test_broken_speech_is_not_remembered(user: Actor, service: SpeechServi
         assert failed, mood
         service.mood = "well"
         assert (await user.client.post(SPEECH, json={"input": mood})).content == WAV
+    assert [row.status >= 500 for row in await used(live, 4)] == [True, False, True, False]
 
 
 async def test_speech_comes_as_the_engine_gives_it_and_who_leaves_ends_it(
