@@ -5,7 +5,7 @@
 #   ./test.sh tests/security      only these tests, after the checks (whatever pytest takes)
 #
 # The Python packages go into .venv, the official frontend's build (a test client) into .frontend, an MCP server (of npm, another
-# counterpart) into .mcp, two small trained models (only for the tests) into .models. System packages are installed by apt where this
+# counterpart) into .mcp, three small trained models (only for the tests) into .models. System packages are installed by apt where this
 # is root or may sudo; elsewhere what is missing is named, and nothing runs.
 set -euo pipefail
 cd -- "$(dirname -- "$0")"
@@ -34,6 +34,7 @@ counterparts() {
     .venv/bin/python -m tests.support.mcp_server >/dev/null
     .venv/bin/python -m tests.support.real_model >/dev/null
     .venv/bin/python -m tests.support.real_embedder >/dev/null
+    .venv/bin/python -m tests.support.real_whisper >/dev/null
     [ -d tests/__pycache__ ] || .venv/bin/python -m pytest -q --collect-only >/dev/null || true # it says below what it can't read
 }
 
@@ -71,6 +72,7 @@ need_system_packages() {
     command -v dot >/dev/null || missing+=(graphviz)
     has_chromium || on_ubuntu || missing+=(chromium-headless-shell)
     command -v tesseract >/dev/null || missing+=(tesseract-ocr tesseract-ocr-eng)
+    command -v espeak-ng >/dev/null || missing+=(espeak-ng)
     command -v systemd-analyze >/dev/null || missing+=(systemd)
     # Debian keeps servers where only root's path leads. The tests start their own: what comes with the package stays off.
     local services=()

@@ -46,3 +46,8 @@ TOO_MANY_ATTEMPTS: Final = "Too many attempts. Wait a few minutes, then try agai
 # What an administrator may take away.
 NO_EDITS: Final = "You may not edit messages on this server."
 NO_DELETIONS: Final = "You may not delete messages on this server."
+BAD_JSON = "Invalid JSON payload"
+FILE_NOT_SUPPORTED = (
+    "Oops! It seems like the file format you're trying to upload is not supported. Please upload a file with a supported"
+    " format and try again."
+)

@@ -18,7 +18,7 @@ from open_webui.errors import (
 )
 from open_webui.internal.db_errors import is_away, is_unstorable, sentence
 from open_webui.internal.log import get_logger, shown_path
-from open_webui.routers import later, mcp, pages
+from open_webui.routers import mcp, pages
 from open_webui.routers.scim import ScimJson
 from open_webui.routing import Json
 from open_webui.services.scim.bulk import error_body
@@ -26,6 +26,7 @@ from open_webui.services.scim.documents import PREFIX
 
 log = get_logger(__name__)
 AUTHS = "/api/v1/auths/"
+NOTHING = "There is nothing at this address of the server."
 METRICS = "/metrics"
 UNSTORABLE = "The request has a character or a number in it that can't be stored."
 FOR_ADMINISTRATORS = (
@@ -98,10 +99,9 @@ async def on_http(request: Request, error: HTTPException) -> Response:
     if status == 405:
         # The page's own route takes any path, but for reading only: nothing else is there.
         if request.scope.get("endpoint") is pages.page:
-            status, detail, headers = 404, later.NOTHING, {}
+            status, detail, headers = 404, NOTHING, {}
         else:
             detail = f"This address does not take {request.method}."
-        detail = later.absent(request.url.path) or detail
     if _is_directory(request):
         return _to_directory(str(detail), status, "tooMany" if status == 413 else "")
     return Json({"detail": detail}, status_code=status, headers=headers)

@@ -17,7 +17,7 @@ from open_webui.access.policy import Policy, policy_of
 from open_webui.schemas import bodies
 from open_webui.schemas.replies.errors import Refusal
 from open_webui.schemas.replies.scim import ScimRefusal
-from open_webui.schemas.replies.shape import Like, Media, Object, Shape
+from open_webui.schemas.replies.shape import Media, Shape
 
 REF: Final = "#/components/schemas/{name}"
 ABOUT: Final = """\
@@ -71,7 +71,7 @@ TAGS: Final = {
     "openai": "Connections that speak OpenAI's API.",
     "pipelines": "Pipelines servers, which filter answers and offer models.",
     "terminals": "Terminal servers: machines that models and people work on.",
-    "later": "What this server doesn't have yet: lists that are truthfully empty.",
+    "audio": "Speech: texts spoken, and recordings written down.",
 }
 SCHEMES: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A session's token, or an API key (`sk-...`)."},
@@ -103,19 +103,17 @@ LEVELS: Final = {
     "user": "For people who are signed in.",
     "admin": "For administrators.",
 }
-_KINDS: Final = {bool: "boolean", int: "integer", float: "number", str: "string"}
 _Operation = dict[str, Any]
 
 
 class Declared(msgspec.Struct, frozen=True):
     """What a route's function says.
 
-    replies: the types that JSON of its may have. like: an example of it instead. body: the type of JSON that is read by
-    hand, None where none is. fails: it answers refusals only.
+    replies: the types that JSON of its may have. body: the type of JSON that is read by hand, None where none is. fails: it
+    answers refusals only.
     """
 
     replies: tuple[Any, ...]
-    like: Like | None
     body: Any
     media: tuple[Media, ...]
     fails: bool
@@ -129,7 +127,6 @@ def declared(function: Callable[..., Any]) -> Declared:
     request = signature.parameters.get("request")
     return Declared(
         replies=_replies(signature.return_annotation),
-        like=next(_marks(signature.return_annotation, Like), None),
         body=None if request is None else next(_marks(request.annotation, Shape), Shape(None)).of,
         media=tuple(_marks(signature.return_annotation, Media)),
         fails=signature.return_annotation is NoReturn,
@@ -139,12 +136,9 @@ def declared(function: Callable[..., Any]) -> Declared:
 def reply_types(function: Callable[..., Any]) -> tuple[Any, ...]:
     """The types of JSON of which one is what a route's function replies, as it declares them.
 
-    Any object or list where an example declares it; none for a reply that is no JSON, or any.
+    None for a reply that is no JSON, or any.
     """
-    said = declared(function)
-    if said.like is not None:
-        return (list[Any],) if isinstance(said.like.plain(), list) else (Object,)
-    return said.replies
+    return declared(function).replies
 
 
 def _marks(annotation: Any, kind: type[Any]) -> Iterator[Any]:
@@ -224,15 +218,6 @@ def _short(name: str, taken: dict[str, Any]) -> str:
     return f"{short}Reply" if short in taken else short
 
 
-def _like(value: Any) -> dict[str, Any]:
-    """The schema of a value and of those like it. Nothing is known of what is null."""
-    if isinstance(value, dict):
-        return {"type": "object", "properties": {k: _like(v) for k, v in value.items()}, "required": list(value)}
-    if isinstance(value, list):
-        return {"type": "array", "items": _like(value[0])} if value else {"type": "array", "maxItems": 0}
-    return {} if value is None else {"type": _KINDS[type(value)]}
-
-
 def _complete(operation: _Operation, route: APIRoute, method: str, said: Declared, schemas: dict[Any, Any]) -> None:
     """Says in an operation who may call it, what it takes and what it answers."""
     policy = policy_of(route.endpoint)
@@ -290,8 +275,6 @@ def _responses(
     if said.replies:
         found = [schemas[reply] for reply in said.replies]
         content[_json(operation)] = {"schema": found[0] if len(found) == 1 else {"anyOf": found}}
-    elif said.like is not None:
-        content[JSON] = {"schema": _like(said.like.plain())}
     if method == "HEAD":
         content = {}
     if not said.fails:

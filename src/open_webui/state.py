@@ -70,6 +70,7 @@ from open_webui.storage.base import BlobStore
 
 if TYPE_CHECKING:
     from open_webui.plugins.host import PluginHost
+    from open_webui.services.audio import Audio
     from open_webui.services.code.running import Code
     from open_webui.services.leaderboard import Leaderboard
     from open_webui.services.library import Library
@@ -219,16 +220,19 @@ class State:
             self._event_functions = EventFunctions(self)
         return self._event_functions
 
-    _code: "Code | None" = None
-
-    @property
+    @cached_property
     def code(self) -> "Code":
         """Runs code for people: made when somebody has some."""
-        if self._code is None:
-            from open_webui.services.code.running import Code  # noqa: PLC0415 - not needed to start
+        from open_webui.services.code.running import Code  # noqa: PLC0415 - not needed to start
 
-            self._code = Code(self)
-        return self._code
+        return Code(self)
+
+    @cached_property
+    def audio(self) -> "Audio":
+        """Speaks for people and listens to them: made when somebody wants it."""
+        from open_webui.services.audio import Audio  # noqa: PLC0415 - not needed to start
+
+        return Audio(self)
 
     @cached_property
     def leaderboard(self) -> "Leaderboard":
@@ -237,16 +241,12 @@ class State:
 
         return Leaderboard(self)
 
-    _tool_servers: "ToolServers | None" = None
-
-    @property
+    @cached_property
     def tool_servers(self) -> "ToolServers":
         """The tool servers that admins set up."""
-        if self._tool_servers is None:
-            from open_webui.services.tool_servers import ToolServers  # noqa: PLC0415 - not needed to start
+        from open_webui.services.tool_servers import ToolServers  # noqa: PLC0415 - not needed to start
 
-            self._tool_servers = ToolServers(self)
-        return self._tool_servers
+        return ToolServers(self)
 
     @cached_property
     def provider_sign_in(self) -> "ProviderSignIn":
@@ -255,16 +255,12 @@ class State:
 
         return ProviderSignIn(self)
 
-    _terminals: "Terminals | None" = None
-
-    @property
+    @cached_property
     def terminals(self) -> "Terminals":
         """The terminal servers that admins set up."""
-        if self._terminals is None:
-            from open_webui.services.terminals.servers import Terminals  # noqa: PLC0415 - not needed to start
+        from open_webui.services.terminals.servers import Terminals  # noqa: PLC0415 - not needed to start
 
-            self._terminals = Terminals(self)
-        return self._terminals
+        return Terminals(self)
 
     @property
     def retrieval(self) -> "Retrieval":
@@ -276,11 +272,13 @@ class State:
         return self.settings.vector_db != "qdrant" or await self.retrieval.index.answers()
 
     async def close_lazy(self) -> None:
-        """Ends what was opened for documents and tools."""
-        if self._terminals is not None:
-            await self._terminals.close()
-        if self._tool_servers is not None:
-            await self._tool_servers.close()
+        """Ends what was opened for documents, recordings and tools."""
+        if "audio" in vars(self):
+            await self.audio.close()
+        if "terminals" in vars(self):
+            await self.terminals.close()
+        if "tool_servers" in vars(self):
+            await self.tool_servers.close()
         if "library" in vars(self):
             await self.library.close()
 
@@ -482,13 +480,12 @@ async def open_state(settings: Settings, emitter: Messenger) -> AsyncIterator[St
         stack.push_async_callback(parts.close)
         await parts.open()
         files = keeping_files(state, state.catalogue.changed)
-        following = parts.following(state.identifier.account)
-        made = _make_jobs(state, parts)
-        of_chats = (*made, *channel_jobs.kinds(state, parts.services, state.catalogue), *state.pictures.kinds)
+        of_chats = (*_make_jobs(state, parts), *channel_jobs.kinds(state, parts.services, state.catalogue))
         known: tuple[Kind[Any], ...] = (
-            leftovers(state.database), files, following, state.ingestion.kind, state.indexing.kind, state.indexing.tidying,
-            state.reindexing.marking, state.reindexing.kind, state.reindexing.remembering, *state.note_jobs.kinds,
-            *state.schedule.kinds, state.reminders.kind, state.notifier.kind, state.event_webhooks.kind, *of_chats,
+            leftovers(state.database), files, parts.following(state.identifier.account), *state.pictures.kinds,
+            state.ingestion.kind, state.indexing.kind, state.indexing.tidying, state.reindexing.marking, state.reindexing.kind,
+            state.reindexing.remembering, *state.note_jobs.kinds, *state.schedule.kinds, state.reminders.kind,
+            state.notifier.kind, state.event_webhooks.kind, *of_chats,
         )  # fmt: skip
         runner = Runner(state.jobs, known)
         stack.push_async_callback(runner.close)

@@ -92,6 +92,9 @@ CALLS: Final[list[tuple[str, str, Any]]] = [
     ("POST", "/api/v1/configs/terminal_servers", "="),
     ("POST", "/api/v1/configs/code_execution", "="),
     ("POST", "/api/v1/configs/subagents", "="),
+    ("POST", "/api/v1/audio/config/update", "=/api/v1/audio/config"),
+    ("POST", "/api/v1/audio/speech", {"input": "Hi"}),
+    ("POST", "/openai/audio/speech", {"input": "Hi"}),
     ("POST", "/api/v1/tasks/config/update", "=/api/v1/tasks/config"),
     ("POST", "/openai/config/update", "=/openai/config"),
     ("POST", "/ollama/config/update", "=/ollama/config"),
@@ -217,6 +220,7 @@ UNSEEN: Final = {
         ),
         "there is no terminal server here: tests/open_webui/terminals has one",
     ),
+    "POST /api/v1/audio/transcriptions": "nothing listens here: tests/open_webui/audio has what does",
     **dict.fromkeys(
         (
             *(f"GET /api/v1/pipelines/{door}" for door in ("", "{pipeline_id}/valves", "{pipeline_id}/valves/spec")),

@@ -9,11 +9,13 @@ import httpx
 import msgspec
 import pytest
 
+from open_webui.audio.base import Heard
 from open_webui.config import DEFAULT_PERMISSIONS
 from open_webui.images.port import Made, Order, Tell
 from open_webui.internal.guarded_http import Page as WebPage
 from open_webui.retrieval.web import pages
 from open_webui.retrieval.web import search as web_search
+from open_webui.services.audio.hearing import Hearing
 from open_webui.services.images import engines
 from tests.open_webui.chat.page import Page, open_page
 from tests.support.live import Actor, Live
@@ -26,9 +28,7 @@ SMALL: Final = picture(size=60)
 # Switches of features that this server doesn't have yet, and an address of each that must not be there before its act
 # is named below.
 LATER: Final = {
-    "chat.stt": "POST /api/v1/audio/transcriptions",
-    "chat.tts": "POST /api/v1/audio/speech",
-    "chat.call": "POST /api/v1/audio/speech",
+    "chat.call": "GET /api/v1/audio/realtime",
     "workspace.models_hidden": "GET /api/v1/models/hidden",
     "features.encrypted_channels": "POST /api/v1/channels/{id}/encryption",
     # Pages write the file themselves, of prompts that one may read anyway.
@@ -127,6 +127,15 @@ def pictures(door: str, **request: Any) -> Act:
             return await things.http.post(f"/api/v1/images/{door}", **request)
 
     return act
+
+
+async def have_heard(things: Things) -> httpx.Response:
+    async def heard(*_: Any) -> Heard:
+        return Heard("Hi.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hearing, "listen", heard)
+        return await things.http.post("/api/v1/audio/transcriptions", files={"file": ("a.wav", b"x", "audio/wav")})
 
 
 async def upload_a_file(things: Things) -> httpx.Response:
@@ -357,6 +366,8 @@ CALENDAR_DOORS: Final[dict[str, Any]] = {
 
 # What is refused without the switch, and allowed with it. Several acts: each of them.
 ACTS: Final[dict[str, tuple[Act, ...]]] = {
+    "chat.tts": (call("POST", "/api/v1/audio/speech", {"input": "Hi"}),),
+    "chat.stt": (have_heard,),
     "chat.web_upload": (read_a_page,),
     "features.web_search": (search_the_web,),
     "features.image_generation": (

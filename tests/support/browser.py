@@ -14,6 +14,8 @@ from playwright.async_api import Browser, BrowserContext, Page, Playwright, Requ
 QUIET = (
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--no-first-run", "--disable-dev-shm-usage", "--disable-quic",
+    # A microphone that beeps, and nobody who is asked whether it may be heard.
+    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
     # Tests have no network but loopback, and neither has their browser.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 )  # fmt: skip

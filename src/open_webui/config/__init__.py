@@ -4,7 +4,20 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from open_webui.config import calendars, code, factors, images, kept, ldap, memories, notes, oauth, retrieval, subagents
+from open_webui.config import (
+    audio,
+    calendars,
+    code,
+    factors,
+    images,
+    kept,
+    ldap,
+    memories,
+    notes,
+    oauth,
+    retrieval,
+    subagents,
+)
 from open_webui.config.setting import Json, Setting, flag, parse_list
 from open_webui.errors import StartupError
 from open_webui.utils import unused_variables
@@ -143,6 +156,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     *notes.SETTINGS,
     *retrieval.SETTINGS,
     *code.SETTINGS,
+    *audio.SETTINGS,
     *images.SETTINGS,
     *oauth.SETTINGS,
     *factors.SETTINGS,

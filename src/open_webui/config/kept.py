@@ -11,7 +11,7 @@ from open_webui.config.setting import Setting
 
 # By what must come first, as it stands in a sentence: the keys and their defaults.
 TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
-    "speech": {
+    "calls by a realtime model": {
         "audio.realtime.auth_type": "api_key",
         "audio.realtime.enabled": False,
         "audio.realtime.input_params": None,
@@ -22,37 +22,7 @@ TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
         "audio.realtime.provider": "openai",
         "audio.realtime.transcription_model": "gpt-transcribe",
         "audio.realtime.voice": "marin",
-        "audio.stt.allowed_extensions": ["mp3", "wav", "m4a", "webm", "ogg", "flac", "mp4", "mpga", "mpeg"],
-        "audio.stt.azure.api_key": "",
-        "audio.stt.azure.base_url": "",
-        "audio.stt.azure.locales": "",
-        "audio.stt.azure.max_speakers": "",
-        "audio.stt.azure.region": "",
-        "audio.stt.deepgram.api_key": "",
-        "audio.stt.engine": "",
-        "audio.stt.mistral.api_base_url": "https://api.mistral.ai/v1",
-        "audio.stt.mistral.api_key": "",
-        "audio.stt.mistral.use_chat_completions": False,
-        "audio.stt.model": "",
-        "audio.stt.openai.api_base_url": "https://api.openai.com/v1",
-        "audio.stt.openai.api_key": "",
-        "audio.stt.openai.api_request_format": "multipart",
-        "audio.stt.supported_content_types": [],
-        "audio.stt.whisper_model": "base",
-        "audio.tts.api_key": "",
-        "audio.tts.azure.speech_base_url": "",
-        "audio.tts.azure.speech_output_format": "audio-24khz-160kbitrate-mono-mp3",
-        "audio.tts.azure.speech_region": "",
-        "audio.tts.engine": "",
-        "audio.tts.mistral.api_base_url": "https://api.mistral.ai/v1",
-        "audio.tts.mistral.api_key": "",
-        "audio.tts.model": "tts-1",
-        "audio.tts.openai.api_base_url": "https://api.openai.com/v1",
-        "audio.tts.openai.api_key": "",
-        "audio.tts.openai.params": {},
         "audio.tts.realtime.prompt_template": None,
-        "audio.tts.split_on": "punctuation",
-        "audio.tts.voice": "alloy",
     },
     "automations": {
         "automations.auth_token_expires_in": "1h",
@@ -106,6 +76,7 @@ SECRET: Final = ("api_key", "api_auth")
 # one on is told so.
 SWITCHES: Final = frozenset(
     {
+        "audio.realtime.enabled",
         "channels.encryption.enable",
         "chat.context_compaction.enable",
         "chat.tool_permissions.enable",

@@ -188,6 +188,16 @@ class Gate:
             meter.is_over = response.content.at_eof()
 
     @contextlib.asynccontextmanager
+    async def audio(self, principal: Principal, engine: str, model: str) -> AsyncIterator[None]:
+        """A call of an engine that speaks or listens, counted as one of the API. It costs no tokens."""
+        call = Call(
+            user_id=principal.id, model_id=model, connection=f"audio:{engine}", kind="api", started=time.monotonic()
+        )
+        async with self._counted(principal, None, call) as meter:
+            yield
+            meter.is_over = True
+
+    @contextlib.asynccontextmanager
     async def _counted(
         self, principal: Principal, target: Target | None, call: Call, payload: dict[str, Any] | None = None
     ) -> AsyncIterator["_Meter"]:

@@ -1,12 +1,13 @@
 """Calls to services that an admin configured and that are no chat models: embeddings, rankings, search engines, parsers."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import aiohttp
 
-from open_webui.connections.transport import read_all, request
+from open_webui.connections.transport import FAILURES, failure, read_all, refusal, request
 from open_webui.errors import ProviderError
 
 TRIES: Final = 3
@@ -54,3 +55,45 @@ def _without(error: ProviderError, secrets: Sequence[str]) -> ProviderError:
     error.body = None
     error.args = (error.detail,)
     return error
+
+
+@contextlib.asynccontextmanager
+async def open_service(
+    http: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    payload: Mapping[str, Any] | None = None,
+    data: Any = None,
+    timeout: float = 60.0,
+    secrets: Sequence[str] = (),
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """A service's response once its status is there and good, to be read as it comes. It is asked once.
+
+    payload: sent as JSON; else data: bytes or a form. Raises ProviderError, also for what reading raises inside.
+    """
+    try:
+        if payload is not None:
+            response = await request(http, method, url, headers=headers or {}, payload=payload, timeout=timeout)
+        else:
+            response = await http.request(
+                method,
+                url,
+                headers=dict(headers or {}),
+                data=data,
+                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=10),
+                allow_redirects=False,
+            )
+    except ProviderError as error:
+        raise _without(error, secrets) from None
+    except FAILURES as error:
+        raise _without(failure(error, url), secrets) from None
+    try:
+        if response.status >= 300:
+            raise _without(await refusal(response, url), secrets) from None
+        yield response
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise _without(failure(error, url, started=True), secrets) from None
+    finally:
+        response.close()

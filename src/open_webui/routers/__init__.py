@@ -7,6 +7,7 @@ from open_webui.routers import (
     analytics,
     api_keys,
     apps,
+    audio,
     audit,
     auths,
     automations,
@@ -30,7 +31,6 @@ from open_webui.routers import (
     jobs,
     knowledge,
     knowledge_external,
-    later,
     llamaforge,
     mcp,
     mcp_servers,
@@ -112,6 +112,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     configs.router,
     configs.task_router,
     code.router,
+    audio.router,
+    audio.below_openai,
     utilities.router,
     tool_servers.router,
     mcp_servers.router,
@@ -129,7 +131,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     jobs.router,
     mcp.router,
     ollama.router,
-    later.router,
     # Takes any path below /openai/, and below the lists of models, that none of the above does.
     openai.router,
 )

@@ -11,7 +11,6 @@ from starlette.responses import FileResponse
 from open_webui.access.policy import PUBLIC
 from open_webui.env import Settings
 from open_webui.errors import NotFound, StartupError
-from open_webui.routers.later import absent
 from open_webui.routing import allow, new_router
 from open_webui.services.static_files import StaticFile, StaticFolder
 from open_webui.utils import manual
@@ -125,7 +124,7 @@ async def page(request: Request, path: str, pages: AppPages) -> Response:
             reply.headers["access-control-allow-origin"] = "*"
         return reply
     if path.split("/", 1)[0] in RESERVED or (_FILE_LIKE.search(path) and path != "index.html"):
-        raise NotFound(absent(request.url.path))
+        raise NotFound
     return await _send(request, pages, *await pages.index())
 
 

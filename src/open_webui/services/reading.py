@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 import aiohttp
 import msgspec
 
+from open_webui.access.identify import Identifier
 from open_webui.config import Config
 from open_webui.env import Settings
 from open_webui.errors import Unavailable
@@ -14,9 +15,11 @@ from open_webui.jobs.kinds import GiveUp
 from open_webui.models.uploads import Upload
 from open_webui.retrieval.onnx.folders import tokenizer_of
 from open_webui.retrieval.parsing import parse
-from open_webui.retrieval.parsing.base import Parsed, ParseError
+from open_webui.retrieval.parsing.base import Parsed, ParseError, finished
 from open_webui.retrieval.parsing.readers import Readers
 from open_webui.retrieval.splitting import Piece, Splitting, split
+from open_webui.services.audio import Audio
+from open_webui.services.audio import documents as recordings
 from open_webui.storage.base import BlobStore, read_all
 
 # Characters of a text that is split beside the event loop.
@@ -33,6 +36,10 @@ class Deps(Protocol):
     blobs: BlobStore
     http: aiohttp.ClientSession
     readers: Readers
+    identifier: Identifier
+
+    @property
+    def audio(self) -> Audio: ...
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -45,7 +52,9 @@ class Read(msgspec.Struct, frozen=True):
 
 
 async def read_file(deps: Deps, upload: Upload) -> Read:
-    """Raises GiveUp for what can't be read, Unavailable for what can't be at the moment; StoreAway, BlobMissing."""
+    """Raises GiveUp for what can't be read, Unavailable and ProviderError for what can't be at the moment; StoreAway,
+    BlobMissing.
+    """
     try:
         return await _in_pieces(deps, await _parsed(deps, upload), upload.filename)
     except ParseError as error:
@@ -64,6 +73,8 @@ async def read_text(deps: Deps, text: str, name: str) -> Read:
 
 async def _parsed(deps: Deps, upload: Upload) -> Parsed:
     """As it was taken out before, or as somebody wrote it since; else it is taken out now."""
+    if upload.hash is None and recordings.is_recording(deps.config, upload):
+        return finished(Parsed(await recordings.text_of(deps, upload)), upload.filename)
     if upload.hash is None:
         return await parse(
             lambda: deps.blobs.read(upload.blob),

@@ -15,6 +15,7 @@ from open_webui.env import Settings
 from open_webui.internal.db import Database
 from open_webui.models import users
 from open_webui.principal import Principal
+from open_webui.services.audio import settings as audio_settings
 
 # How much of it somebody sees: nobody's session, an account that waits to be let in, an account.
 Level = Literal["anonymous", "pending", "user"]
@@ -199,12 +200,7 @@ class Site:
                 "engine": shown(config["code_execution.engine"]),
                 "interpreter_engine": shown(config["code_interpreter.engine"]),
             },
-            # "" and "web" name the browser's own voices and ears: this server has none.
-            "audio": {
-                "realtime": {"enabled": False, "model": "", "voice": ""},
-                "tts": {"engine": "", "voice": "", "split_on": "punctuation"},
-                "stt": {"engine": "web"},
-            },
+            "audio": audio_settings.shown(config, self._settings),
             "file": self._files(),
             "permissions": config["user.permissions"],
             "google_drive": {"client_id": "", "api_key": ""},

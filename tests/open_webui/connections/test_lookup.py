@@ -75,7 +75,7 @@ ASKED = {
     "Do I lose the answer if I close the tab?": "is-an-answer-lost-when-i-close-the-tab",
     "Can I use the Open WebUI frontend?": "can-i-use-another-page-such-as-open-webuis",
     "Does it support RAG?": "how-do-i-ask-about-documents-rag",
-    "Is there a docker image?": "what-is-not-there-yet-such-as-speech-pictures-or-a-docker-image",
+    "Is there a docker image?": "what-is-not-there-yet-such-as-pictures-or-a-docker-image",
     "why won't the server start?": "why-does-the-server-not-start",
     "Why do answers only show after a reload?": "why-do-answers-appear-only-after-a-reload",
     "How much memory does it need?": "what-does-it-cost-in-memory-and-how-many-people-can-use-it",

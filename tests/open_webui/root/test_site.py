@@ -1,6 +1,5 @@
-"""What pages and machines ask of the server itself: health, configuration by level, names, empty lists of later things."""
+"""What pages and machines ask of the server itself: health, configuration by level, names."""
 
-import re
 import xml.etree.ElementTree as ET
 from collections.abc import Awaitable, Callable
 
@@ -8,8 +7,7 @@ import httpx
 import pytest
 
 from open_webui import constants
-from open_webui.routers import later
-from open_webui.routers.later import TABLE
+from open_webui.failures import NOTHING
 from open_webui.services.changelog import parse
 from open_webui.services.site import ABSENT, SWITCHED
 from tests.support.carriers import Wire
@@ -177,7 +175,7 @@ async def test_wrong_methods_and_unknown_paths_are_errors_in_json(client: httpx.
     assert (await client.patch("/api/version")).json() == {"detail": "This address does not take PATCH."}
     assert (await client.patch("/api/version")).headers["allow"] == "GET"
     unknown = await client.post("/api/v1/does-not-exist", json={})
-    assert (unknown.status_code, unknown.json()) == (404, {"detail": later.NOTHING})
+    assert (unknown.status_code, unknown.json()) == (404, {"detail": NOTHING})
     assert "allow" not in unknown.headers
     for path in ("/api/v1/does-not-exist", "/api/nothing", "/ws/nothing", "/_app/nothing", "/cache"):
         reply = await client.get(path)
@@ -265,56 +263,6 @@ async def test_a_hostile_host_header_stays_text(client: httpx.AsyncClient) -> No
     reply = await client.get("/opensearch.xml", headers={"host": 'x"/><script>'})
     ET.fromstring(reply.content)
     assert b"<script>" not in reply.content
-
-
-@sqlite_only
-async def test_what_comes_later_is_empty(user: Actor, admin: Actor) -> None:
-    for row in TABLE:
-        reply = await admin.client.get(row.path)
-        assert (reply.status_code, reply.json()) == (200, row.shape), row.path
-        seen = (await user.client.get(row.path)).status_code
-        assert seen == (200 if row.policy.level == "user" else 401), row.path
-    assert (await user.client.get("/api/v1/channels/?")).json() == []
-
-
-@sqlite_only
-async def test_what_comes_later_can_not_be_made(admin: Actor) -> None:
-    for path in ("/api/v1/audio/speech",):
-        for method in ("POST", "PUT", "PATCH", "DELETE", "GET"):
-            reply = await admin.client.request(method, path)
-            assert reply.status_code == 404, path
-            assert reply.json()["detail"].endswith(" not part of this server yet."), path
-    for row in TABLE:
-        reply = await admin.client.post(row.path, json={})
-        assert reply.status_code == 405, row.path
-        assert reply.json() == {"detail": later.absent(row.path)}, row.path
-
-
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
-        ("/api/v1/audio/speech", "Speech is not part of this server yet."),
-        ("/api/v1/audiox", None),
-        ("/api/v1/auths", None),
-        ("/scim", None),
-    ],
-)
-def test_what_is_absent_is_known_by_whole_words(path: str, said: str | None) -> None:
-    assert later.absent(path) == said
-
-
-def test_empty_means_empty() -> None:
-    """No made-up entry, name or address anywhere in the table."""
-
-    def texts(value: object) -> list[str]:
-        if isinstance(value, dict):
-            return [text for inner in value.values() for text in texts(inner)]
-        if isinstance(value, list):
-            return [text for inner in value for text in texts(inner)]
-        return [value] if isinstance(value, str) and value else []
-
-    assert {text for row in TABLE for text in texts(row.shape)} == {"web"}
-    assert all(re.fullmatch(r"/api/[a-z0-9/]+", row.path) for row in TABLE)
 
 
 @sqlite_only

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from open_webui.schemas.replies import (
         analytics,
         apps,
+        audio,
         audit,
         automations,
         calendars,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     __all__ = [
         "analytics",
         "apps",
+        "audio",
         "audit",
         "automations",
         "calendars",

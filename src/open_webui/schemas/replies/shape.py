@@ -18,19 +18,6 @@ class Shape(msgspec.Struct, frozen=True):
     of: Any
 
 
-class Like(msgspec.Struct, frozen=True):
-    """The same by an example, for replies that are always the same: an object with these names and values of these kinds.
-
-    value: it, or its JSON.
-    """
-
-    value: Any
-
-    def plain(self) -> Any:
-        """It, decoded."""
-        return msgspec.json.decode(self.value) if isinstance(self.value, bytes) else self.value
-
-
 class Media(msgspec.Struct, frozen=True):
     """What a reply is beside JSON, or instead of it: `-> "Annotated[Response, Media('image/*')]"`. type: its media type.
 

@@ -10,6 +10,12 @@ const SIGNS = {
   '/': { word: /(?:^|\s)\/([^\s/]{0,100})$/, load: async () => (await part(import('./commands.js'))).Commands },
 };
 
+// Whether what is said can be written down: by the server, or by this browser.
+function mayDictate() {
+  if (!may('chat.stt') || !navigator.mediaDevices) return false;
+  return state.config.audio?.stt?.engine !== 'web' || Boolean(window.SpeechRecognition ?? window.webkitSpeechRecognition);
+}
+
 export class Composer {
   // actions: {send(text, files), stop(), drop(file), web(on), code(on), image(on)}
   constructor(actions) {
@@ -34,6 +40,9 @@ export class Composer {
     this.image = iconButton('image', 'Make a picture', () => this.makePicture(this.image.getAttribute('aria-pressed') !== 'true'), { 'aria-pressed': 'false' });
     this.image.classList.add('toggle');
     this.image.hidden = !(state.config.features?.enable_image_generation && may('features.image_generation'));
+    this.mic = iconButton('mic', 'Dictate', () => this.dictate().catch(failed), { 'aria-pressed': 'false' });
+    this.mic.classList.add('toggle');
+    this.mic.hidden = !mayDictate();
     this.tools = iconButton('tool', 'Tools', () => part(import('./tools.js')).then(({ openTools }) => openTools()).catch(failed), { 'aria-haspopup': 'dialog' });
     this.tools.classList.add('toggle');
     this.offerTools({ toolIds: [], filterIds: [], skillIds: [] });
@@ -64,7 +73,7 @@ export class Composer {
         },
       },
       this.tray,
-      h('div.composer-box', { onclick: (event) => event.target === event.currentTarget && this.input.focus() }, this.attach, this.chooser, this.web, this.code, this.image, this.tools, this.input, this.sendButton, this.stopButton),
+      h('div.composer-box', { onclick: (event) => event.target === event.currentTarget && this.input.focus() }, this.attach, this.chooser, this.web, this.code, this.image, this.tools, this.mic, this.input, this.sendButton, this.stopButton),
     );
     this.setBusy(false);
   }
@@ -130,6 +139,21 @@ export class Composer {
     this.image.setAttribute('aria-pressed', String(on));
     this.actions.image(on);
     this.input.focus();
+  }
+
+  // What is said is put where one writes, to be looked at before it is sent.
+  async dictate() {
+    const { visit } = this;
+    const { listen } = await part(import('./speech.js'));
+    const heard = (text) => {
+      if (this.visit !== visit) return;
+      const { value, selectionStart: at } = this.input;
+      const before = value.slice(0, at);
+      this.input.setRangeText(`${before && !/\s$/.test(before) ? ' ' : ''}${text}`, at, this.input.selectionEnd, 'end');
+      this.changed();
+      this.input.focus();
+    };
+    await listen(heard, (on) => this.mic.setAttribute('aria-pressed', String(on)));
   }
 
   // Shown where there is anything to choose.

@@ -3,7 +3,7 @@ import { announce, button, clear, confirmDialog, copyWithTick, failed, h, icon, 
 import { LiveMarkdown, pictureLink } from '../markdown.js';
 import { attachment, small } from '../pictures.js';
 import { ratingOf } from '../rating.js';
-import { modelName } from '../state.js';
+import { may, modelName, state } from '../state.js';
 import { tokensOf } from '../usage.js';
 import { asList, asText, contentText, errorText, isRunning, plainText, segments } from '../stream.js';
 
@@ -262,13 +262,38 @@ class Answer extends Base {
     return [thumb('good', 'Good answer', 1), thumb('bad', 'Bad answer', -1)];
   }
 
+  // Reads aloud from the first sentence on, also while the rest is being written.
+  speaker() {
+    const canSpeak = state.config?.audio?.tts?.engine || 'speechSynthesis' in window;
+    if (this.actions.readOnly || !canSpeak || !may('chat.tts')) return null;
+    const label = this.reading ? 'Stop reading' : 'Read aloud';
+    const pressed = (on) => {
+      this.reading = on;
+      this.footKey = null;
+      this.actions.refresh?.(this.id);
+    };
+    const current = () => {
+      const message = this.actions.current(this.id);
+      return { text: message ? plainText(message) : '', over: !message || !isRunning(message) };
+    };
+    const press = async () => {
+      const { readAloud, stopReading } = await part(import('./speech.js'));
+      if (this.reading) stopReading();
+      else {
+        pressed(true);
+        readAloud(current, () => pressed(false));
+      }
+    };
+    return iconButton(this.reading ? 'stop' : 'speaker', label, () => press().catch(failed));
+  }
+
   showFoot(message, running, place) {
     const tokens = tokensOf(message);
     const key = JSON.stringify([running, place, Boolean(message.error), ratingOf(message), tokens]);
     if (key === this.footKey) return;
     this.footKey = key;
     if (running) {
-      clear(this.foot, this.branches({ ...place, id: message.id }), this.goOnWith(place));
+      clear(this.foot, this.branches({ ...place, id: message.id }), this.goOnWith(place), this.speaker());
       return;
     }
     const copyButton = iconButton('copy', 'Copy answer', () => copyWithTick(copyButton, plainText(this.actions.current(this.id) ?? message)));
@@ -282,6 +307,7 @@ class Answer extends Base {
       this.branches({ ...place, id: message.id }),
       this.goOnWith(place),
       copyButton,
+      this.speaker(),
       ...this.thumbs(message),
       iconButton('refresh', 'Answer again', run(() => this.actions.again(this.id))),
       place.last && this.actions.mayGoOn?.() !== false && iconButton('play', 'Continue this answer', run(() => this.actions.goOn(this.id))),

@@ -11,6 +11,7 @@ export function openSettings(tab, actions) {
   const tabs = [
     { id: 'general', label: 'General', icon: 'settings', build: generalTab },
     { id: 'answers', label: 'Answers', icon: 'thought', build: async () => (await part(import('./params.js'))).answersTab() },
+    ...(isAdmin() || may('chat.tts') ? [{ id: 'audio', label: 'Audio', icon: 'speaker', build: async () => (await part(import('./audio.js'))).audioTab() }] : []),
     { id: 'account', label: 'Account', icon: 'user', build: async () => (await part(import('./account.js'))).accountTab() },
     ...(mayHoldKeys() ? [{ id: 'keys', label: 'Keys', icon: 'plug', build: async () => (await part(import('./access.js'))).keysTab() }] : []),
     { id: 'sessions', label: 'Sessions', icon: 'screen', build: async () => (await part(import('./access.js'))).sessionsTab() },

@@ -1,0 +1,1 @@
+"""The process that decodes recordings and listens to them. Of all this the server imports `calls` alone."""
