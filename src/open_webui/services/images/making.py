@@ -43,9 +43,9 @@ TIME_LIMIT: Final = 3_900.0
 # How long the row of an order that is over can be seen, for who waits in another process.
 KEPT_SECONDS: Final = 3_600.0
 _LOOK: Final = 1.0
-# Between two looks whether an answer is over.
 # Bytes of an order after which memory is given back.
 _LARGE: Final = 2**20
+# Between two looks whether an answer is over.
 _DELIVER_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 10.0
 _PREFIX: Final = "picture:"
