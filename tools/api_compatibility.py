@@ -17,7 +17,6 @@ PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "api_compatibility.
 # By method and path: what differs, and why.
 REASONS: Final = {
     "GET /api/v1/auths/": "A token ends when its session is signed out; recorded, it went on until it expired.",
-    "POST /api/v1/auths/mfa/challenge": "404: there is no second factor here yet. Recorded: 403.",
     "POST /api/chat/actions/{action_id}": "An action is found where the model offers it. Recorded: any that is switched on.",
     "POST /api/chat/completions": (
         "`embedding_config` and `collection_name` of a source are there where vectors found it, and `logprobs` where a model"
@@ -59,6 +58,11 @@ REASONS: Final = {
     "POST /api/v1/chats/{id}/fork": "`chat.messages` is empty, and questions have no `done`.",
     "GET /api/v1/configs/export": "Settings of sign-in by other sites are stored, too. Without Ollama no address of it is set.",
     "POST /api/v1/configs/import": "The same; what was not taken is named under `refused`.",
+    "POST /api/v1/auths/admin/config/oauth": "What is saved is always kept: `ENABLE_OAUTH_PERSISTENT_CONFIG` stays true.",
+    "GET /api/v1/audio/models": "A model's id and name, and not what else the provider says of it.",
+    "POST /api/v1/images/config/update": "The recording has a placeholder in the place of a workflow, which is refused.",
+    "POST /oauth/backchannel-logout": "400 and a sentence: what came is no logout token. Recorded: 404, without a provider.",
+    "GET /oauth/{provider}/login/callback": "Back to the page, which says why. Recorded: 404, without a provider.",
     "GET /oauth/clients/{client_id}/callback": "403 and a sentence: nobody signs in there now. Recorded: 404.",
     "POST /api/v1/retrieval/query/collection": "`embedding_config` is there where vectors found a piece; words find it, too.",
     "POST /api/v1/retrieval/query/doc": "The same.",
