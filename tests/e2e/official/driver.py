@@ -1,16 +1,47 @@
 """Drives the official frontend as a person does: by what is to be seen and read on it."""
 
+import contextlib
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from playwright.async_api import BrowserContext, Locator, Page, expect
+from playwright.async_api import BrowserContext, Locator, Page, Response, expect
+from playwright.async_api import TimeoutError as PlaywrightTimeout
 
 from tests.support.browser import Complaints
 from tests.support.server import Server
 from tests.support.upstream import Upstream
 
+# How often a text is typed, and milliseconds in which it is to stand there.
+TRIES, STANDS = 10, 5_000
 NAME, EMAIL, PASSWORD = "Ada Lovelace", "ada@example.com", "a long enough password"
+
+
+async def typed(page: Page, field: Locator, text: str) -> None:
+    """Types a text into an editor of the frontend, in place of a draft that is there.
+
+    The frontend loses what comes before its editor is ready: so it is typed until it stands there.
+    """
+    for _ in range(TRIES):
+        await field.click()
+        await page.keyboard.press("Control+a")
+        await page.keyboard.press("Delete")
+        await page.keyboard.type(text)
+        with contextlib.suppress(AssertionError):
+            await expect(field).to_have_text(text, timeout=STANDS)
+            return
+    await expect(field).to_have_text(text)
+
+
+async def asked_for(page: Page, path: str, act: Callable[[], Awaitable[None]]) -> Response:
+    """The answer to what the frontend asks the server for when somebody does something: done again where it missed it."""
+    for _ in range(TRIES):
+        with contextlib.suppress(PlaywrightTimeout):
+            async with page.expect_response(lambda r: r.url.endswith(path), timeout=4 * STANDS) as asked:
+                await act()
+            return await asked.value
+    raise AssertionError(f"The frontend never asked for {path}.")
 
 
 @dataclass(frozen=True)
@@ -103,11 +134,7 @@ class Frontend:
         if model is not None:
             await self.open()
             await self.choose(model)
-        await self.composer.click()
-        # A draft that an earlier test left is taken up by a new chat.
-        await self.page.keyboard.press("Control+a")
-        await self.page.keyboard.press("Delete")
-        await self.page.keyboard.type(text)
+        await typed(self.page, self.composer, text)
         await self.page.keyboard.press("Enter")
 
     async def edit_question(self, text: str) -> None:

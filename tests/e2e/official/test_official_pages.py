@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.e2e.official.driver import PASSWORD, Frontend
+from tests.e2e.official.driver import PASSWORD, Frontend, asked_for, typed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("official")]
 # Pages that are saved, and those that are only opened.
@@ -180,9 +180,7 @@ async def test_a_note_is_written_in_two_tabs_and_found(frontend: Frontend) -> No
     await expect(page).to_have_url(re.compile("/notes/[0-9a-f-]{36}"))
     await frontend.complaints.silence()
     await page.get_by_placeholder("Title").fill("About wombats")
-    await note(page).click()
-    await page.keyboard.type("They smile.")
-    await expect(note(page)).to_contain_text("They smile.")
+    await typed(page, note(page), "They smile.")
     note_id = page.url.rsplit("/", 1)[1]
     other = (await frontend.tab(f"/notes/{note_id}")).page
     await expect(note(other)).to_contain_text("They smile.")
@@ -210,13 +208,15 @@ async def test_an_event_and_an_automation_are_made(frontend: Frontend) -> None:
     await frontend.complaints.silence()
     await frontend.open("/automations")
     await page.get_by_role("button", name="Create", exact=True).first.click()
-    await dialog.get_by_placeholder("Automation title").fill("Morning")
-    await dialog.get_by_placeholder("Enter prompt here.").fill("Good morning")
     await dialog.get_by_role("button", name="Select model").click()
     await page.get_by_role("button", name="echo echo").click()
-    async with page.expect_response(lambda r: r.url.endswith("/api/v1/automations/create")) as creating:
+
+    async def create() -> None:
+        await dialog.get_by_placeholder("Automation title").fill("Morning")
+        await dialog.get_by_placeholder("Enter prompt here.").fill("Good morning")
         await dialog.get_by_role("button", name="Create", exact=True).click()
-    made = await (await creating.value).json()
+
+    made = await (await asked_for(page, "/api/v1/automations/create", create)).json()
     await page.get_by_role("button", name="Run now").click()
     await frontend.upstream.wait_for_async(
         lambda upstream: any(chat.body["messages"][-1]["content"] == "Good morning" for chat in upstream.chats)
@@ -299,8 +299,7 @@ async def test_two_tabs_talk_in_a_channel(frontend: Frontend) -> None:
     await frontend.open(f"/channels/{channel}")
     other = (await frontend.tab(f"/channels/{channel}")).page
     for here, there, text in ((page, other, "Hello zoo"), (other, page, "Hello back")):
-        await note(here).first.click()
-        await here.keyboard.type(text)
+        await typed(here, note(here).first, text)
         await here.keyboard.press("Enter")
         await expect(there.get_by_text(text)).to_be_visible()
     await frontend.complaints.silence()
