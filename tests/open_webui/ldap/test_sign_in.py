@@ -54,6 +54,17 @@ async def test_the_first_one_is_the_administrator_and_later_ones_wait(serve: Ser
     assert again["id"] == later["id"]
 
 
+async def test_who_came_by_the_directory_and_who_was_refused_stand_in_the_audit_record(serve: Serve) -> None:
+    live = await serve()
+    token = (await enter(live, "ann")).json()["token"]
+    assert said(await enter(live, "cid", "wrong")) == (400, service.WRONG)
+    async with live.client(token) as ann:
+        reply = await ann.get("/api/v1/audit/entries?action=sign-in")
+    told = [(one["what"], one["email"], one["outcome"]) for one in reply.json()["items"]]
+    assert told == [("POST /api/v1/auths/ldap", "", "refused"), ("POST /api/v1/auths/ldap", "ann@example.org", "done")]
+    assert PASSWORD not in reply.text
+
+
 async def test_the_example_of_the_page_works(serve: Serve, slapd: Slapd) -> None:
     example = PAGE.partition("## LDAP and Active Directory")[2].partition("```sh\n")[2].partition("```")[0]
     given = dict(line.split("=", 1) for line in example.splitlines())
