@@ -212,7 +212,7 @@ PARAMETERS: dict[str, str] = {
     "file_name": "any.txt", "memory_id": "$memory", "version_id": "$note_version", "calendar_id": "$calendar",
     "event_id": "$event", "server_id": "none", "pipeline_id": "none",
     "target_id": "$notification", "webhook_id": "none",
-    "provider": "none", "identity_id": "$identity", "key_id": "$api_key", "session_id": "$session",
+    "provider": "none", "identity_id": "$identity", "key_id": "$api_key", "session_id": "$session", "passkey_id": "none",
     "token": "none", "channel_id": "$channel", "app_id": "$app",
 }  # fmt: skip
 
