@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from logging import INFO
 from typing import Any
 
 import pytest
@@ -221,10 +222,16 @@ class TestStreamsEnd:
         assert task.exception() is not None
 
     @pytest.mark.parametrize("path", ["/api/chat/completions", "/openai/chat/completions", "/ollama/api/chat"])
-    async def test_after_signing_out(self, live: Live, admin: Actor, upstream: Upstream, path: str) -> None:
+    async def test_after_signing_out(
+        self, live: Live, admin: Actor, upstream: Upstream, path: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
         task = await self.stream(live, admin, upstream, path)
         assert (await admin.client.post("/api/v1/auths/signout")).status_code == 200
         await self.over(task, upstream)
+        # It was ended on purpose: no operator is told of a mistake.
+        assert [
+            record.msg for record in caplog.records if record.name == "uvicorn.error" and record.levelno > INFO
+        ] == []
 
     @pytest.mark.usefixtures("intruder")
     async def test_after_a_demotion(self, live: Live, admin: Actor, user: Actor, upstream: Upstream) -> None:

@@ -21,6 +21,10 @@ from open_webui.errors import StartupError
 FILE_NAME: Final = "oui-backend"
 # The id of the request or event that is being handled; every line logged meanwhile carries it.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+# Whether the response of the request that is being handled was ended early on purpose, as where its caller lost the right.
+ended_early: ContextVar[bool] = ContextVar("ended_early", default=False)
+# What uvicorn then says, which takes it for a mistake of the application.
+INCOMPLETE: Final = "ASGI callable returned without completing response."
 # Loggers of others that tell what ours tell better, or too much.
 # httpx2 tells whole addresses, which may have keys in them.
 _QUIET: Final = ("uvicorn.access", "uvicorn.error", "aiosqlite", "engineio", "socketio", "alembic", "asyncio", "httpx2")
@@ -49,6 +53,14 @@ class LogSettings(Protocol):
     def global_log_level(self) -> str: ...
     @property
     def main_log_level(self) -> str: ...
+
+
+class _OnPurpose(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.msg == INCOMPLETE and ended_early.get())
+
+
+_on_purpose = _OnPurpose()
 
 
 class Logger:
@@ -149,6 +161,7 @@ def set_up(settings: LogSettings) -> None:
     logging.getLogger("open_webui").setLevel(settings.main_log_level or logging.NOTSET)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_on_purpose)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
 

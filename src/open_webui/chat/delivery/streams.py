@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from open_webui.chat.delivery.elsewhere import CallsElsewhere
 from open_webui.errors import TooManyRequests
 from open_webui.internal.bus.port import Bus
+from open_webui.internal.log import ended_early
 from open_webui.principal import Principal
 
 
@@ -42,6 +43,7 @@ class Bound(Response):
             self._task = None
             if self._ended and task is not None:
                 task.uncancel()
+                ended_early.set(True)
             self._over(self)
 
 
