@@ -53,7 +53,7 @@ function form(config, fixed, area, title, [on, engineName, modelName, sizeName])
   const enable = toggle('Switched on', config[on], (checked) => { changed[on] = checked; }, held(on));
   const engine = labelled('Engine', held(engineName), 'select');
   engine.control.append(...ENGINES.map(([id, name]) => h('option', { value: id, selected: id === (config[engineName] || 'openai') }, name)));
-  const places = ENGINES.map(([id]) => [id, h('div.fields', {}, FIELDS[area][id].map((one) => field(...one)))]);
+  const places = ENGINES.map(([id]) => [id, h('div.form', {}, FIELDS[area][id].map((one) => field(...one)))]);
   const draw = () => places.forEach(([id, place]) => { place.hidden = id !== engine.control.value; });
   engine.control.addEventListener('change', () => { changed[engineName] = engine.control.value; draw(); });
   draw();
