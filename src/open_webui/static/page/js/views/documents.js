@@ -50,7 +50,7 @@ function found(state, embedding, fixed) {
   const status = h('p.muted', { role: 'status' }, stateText(state));
   const engine = choice('What finds by meaning', EMBEDDERS, embedding.RAG_EMBEDDING_ENGINE, { disabled: Boolean(fixed['rag.embedding_engine']) });
   const model = labelled('Its model', { value: embedding.RAG_EMBEDDING_MODEL, maxlength: 1000, autocomplete: 'off', spellcheck: 'false', disabled: Boolean(fixed['rag.embedding_model']) });
-  const place = h('div.fields');
+  const place = h('div.form');
   let at = {};
   // What is typed for one engine stays there while another is looked at.
   const draw = () => {
@@ -78,7 +78,7 @@ function found(state, embedding, fixed) {
 
 function read(config, fixed) {
   const engine = choice('What reads files', READERS, config.CONTENT_EXTRACTION_ENGINE, { disabled: Boolean(fixed['rag.content_extraction_engine']) });
-  const place = h('div.fields');
+  const place = h('div.form');
   let fields = [];
   const draw = () => {
     fields = (READER_FIELDS[engine.control.value] ?? []).map((name, index) => [name, labelled(index ? 'Key' : 'Address', { type: index ? 'password' : 'url', value: config[name] ?? '', autocomplete: 'off', spellcheck: 'false', oninput: (event) => { config[name] = event.target.value; } })]);
