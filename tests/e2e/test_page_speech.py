@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import Request, expect
 
-from tests.support.page import Visit, running, settings
+from tests.support.page import Visit, answer, running, settings
 from tests.support.script import Finish, Gate, Text
 from tests.support.speech_service import KEY, speech_service
 
@@ -37,7 +37,7 @@ async def test_one_dictates_and_hears_the_answer_while_it_is_written(visit: Visi
         # The first sentence is spoken before the second is there.
         visit.upstream.rounds = [[Text("The first sentence. And"), Gate(), Text(" the second."), Finish("stop")]]
         await visit.say("Speak", "rounds")
-        await expect(page.get_by_text("The first sentence. And")).to_be_visible()
+        await expect(answer(page)).to_contain_text("The first sentence. And")
         spoken: list[str] = []
 
         def note(request: Request) -> None:
