@@ -54,9 +54,11 @@ def add(a: int, b: int) -> int:
 ## Another title
 """
 DIAGRAMS = "So it goes:\n\n```mermaid\ngraph TD\n  A[Ask] --> B{Known?}\n```\n\n```mermaid\nno diagram\n```\n"
+# Now and then Chromium leaves the promise of an animation that has ended unfulfilled: so it is looked again after a second.
 SETTLED = """async () => {
+    const soon = (promise) => Promise.race([promise, new Promise((go) => setTimeout(go, 1_000))]);
     const moving = () => document.getAnimations().filter((each) => each.playState !== "finished");
-    for (let all; (all = moving()).length; ) await Promise.allSettled(all.map((each) => each.finished));
+    for (let all; (all = moving()).length; ) await soon(Promise.allSettled(all.map((each) => each.finished)));
     for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
 }"""
 THOUGHT = {"type": "reasoning", "id": "r", "duration": 3, "content": [{"type": "output_text", "text": "Hm."}]}
