@@ -20,6 +20,7 @@ from open_webui.errors import StartupError
 from open_webui.internal import log
 from open_webui.internal.bounded_http import BoundedHttp, proxies, raise_file_limit
 from open_webui.internal.lean_imports import lean
+from open_webui.internal.trimming import share_arenas
 
 _log = log.get_logger(__name__)
 # How long open requests may take to end after a stop signal; running answers are journalled and marked, not waited for.
@@ -82,6 +83,7 @@ def run_workers(settings: Settings, environment: dict[str, str], *, reload: bool
 
 def _set_up(settings: Settings) -> None:
     """What a process does before it imports the application."""
+    share_arenas()
     log.set_up(settings)
     _check_proxies(settings.forwarded_allow_ips)
     raise_file_limit(settings.max_connections_per_address)
