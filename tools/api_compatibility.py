@@ -58,7 +58,7 @@ REASONS: Final = {
     "POST /api/v1/chats/{id}/fork": "`chat.messages` is empty, and questions have no `done`.",
     "GET /api/v1/configs/export": "Settings of sign-in by other sites are stored, too. Without Ollama no address of it is set.",
     "POST /api/v1/configs/import": "The same; what was not taken is named under `refused`.",
-    "POST /api/v1/auths/admin/config/oauth": "What is saved is always kept: `ENABLE_OAUTH_PERSISTENT_CONFIG` stays true.",
+    "POST /api/v1/auths/admin/config/oauth": "What is saved is always kept: the switch for that stays on.",
     "GET /api/v1/audio/models": "A model's id and name, and not what else the provider says of it.",
     "POST /api/v1/images/config/update": "The recording has a placeholder in the place of a workflow, which is refused.",
     "POST /oauth/backchannel-logout": "400 and a sentence: what came is no logout token. Recorded: 404, without a provider.",

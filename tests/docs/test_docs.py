@@ -83,6 +83,8 @@ def test_texts_name_only_variables_that_there_are() -> None:
     known = {name.upper() for name in Settings.model_fields} | {v for s in SETTINGS for v in s.variables}
     known |= {"OUI_EXTRAS", "OUI_PYTHON", "OUI_TEST_WORKERS", "OUI_API_KEY", "DB_COPY_SOURCE", "DB_COPY_TARGET"}
     known |= {"OUI_FORMER_SECRET"}
+    # The C library's own.
+    known |= {"MALLOC_ARENA_MAX"}
     # Open WebUI has a second name for ENABLE_SCIM.
     known |= {"IMPORT_SOURCE", "SCIM_ENABLED"}
     known |= {*llamaforge_config._ENVIRONMENT, *llamaforge_config._PATHS, "LLAMAFORGE_API_KEY"}
