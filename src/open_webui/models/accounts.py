@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.internal import acts
 from open_webui.internal.prepared import Prepared
-from open_webui.models import tables
+from open_webui.models import provider_sessions, tables
 from open_webui.models.base import inserting, now
 from open_webui.models.noted import HIDDEN
 from open_webui.principal import Role
@@ -224,6 +224,7 @@ async def set_password(
     done = await connection.execute(mine.values(password_hash=password_hash, session_stamp=stamp))
     if not done.rowcount:
         return None
+    await provider_sessions.remove_all(connection, user_id)
     acts.note("user", user_id, {"password": HIDDEN})
     return stamp
 
@@ -237,10 +238,14 @@ async def replace_hash(connection: AsyncConnection, user_id: str, old: str, new:
     )
 
 
-async def new_stamp(connection: AsyncConnection, user_id: str) -> str:
-    """Ends all sessions of an account by giving it a new stamp, which is returned."""
+async def new_stamp(connection: AsyncConnection, user_id: str, *keeps: str) -> str:
+    """Ends all sessions of an account by giving it a new stamp, which is returned; what providers gave for them goes, too.
+
+    keeps: ids of sessions that go on under the new one.
+    """
     stamp = secrets.token_hex(16)
     await connection.execute(credential.update().where(credential.c.user_id == user_id).values(session_stamp=stamp))
+    await provider_sessions.remove_all(connection, user_id, *keeps)
     acts.note("user", user_id, {"sessions_ended": (None, True)})
     return stamp
 

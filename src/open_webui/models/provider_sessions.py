@@ -81,6 +81,11 @@ async def put_tokens(connection: AsyncConnection, session: ProviderSession, seal
     return (await connection.execute(t.update().where(same).values(sealed=sealed, updated_at=now()))).rowcount > 0
 
 
+async def remove_all(connection: AsyncConnection, user_id: str, *but: str) -> None:
+    """Removes somebody's, with the tokens in them. but: ids of those that stay."""
+    await connection.execute(t.delete().where(t.c.user_id == user_id, t.c.jti.not_in(but)))
+
+
 async def forget_tokens(connection: AsyncConnection, user_id: str, provider: str) -> bool:
     """Takes a provider's tokens away from somebody's sessions, which go on. False where there are none."""
     mine = sa.and_(t.c.user_id == user_id, t.c.provider == provider, t.c.sealed != "")

@@ -64,7 +64,7 @@ async def end_others(deps: Deps, principal: Principal, token: str) -> SignedIn:
     await deps.uses.flush()
     async with deps.database.write() as unit:
         user = await users.get(unit.connection, principal.id, lock=True)
-        stamp = await accounts.new_stamp(unit.connection, principal.id)
+        stamp = await accounts.new_stamp(unit.connection, principal.id, principal.session)
         renewed = deps.tokens.renewed(token, stamp)
         if user is None or renewed is None:
             raise Unauthenticated

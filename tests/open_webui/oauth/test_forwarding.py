@@ -146,3 +146,18 @@ async def test_odd_ends_of_tokens(live: Live, admin: Actor, provider: FakeProvid
     async with person(live, admin, provider, "ann") as ann:
         assert provider.tokens[await held(live, ann)]["sub"] == "ann"
     assert provider.renewed == 0
+
+
+async def test_it_goes_with_the_session_that_brought_it(live: Live, admin: Actor, provider: FakeProvider) -> None:
+    """Also where all sessions are ended at once, and others begin: it is not sent on behalf of those."""
+    async with person(live, admin, provider, "ann") as ann:
+        user_id = (await who(ann))["id"]
+        await held(live, ann)
+        assert (await admin.client.post(f"/api/v1/users/{user_id}/sessions/revoke")).status_code == 200
+        with pytest.raises(SignInGone, match="sign in by that site"):
+            await live.app.state.oui.provider_sign_in.tokens.of_person(user_id)
+    async with person(live, admin, provider, "ann") as ann:
+        # Who ends the others keeps their own.
+        reply = await ann.request("DELETE", "/api/v1/auths/sessions", headers={"origin": live.url})
+        assert reply.status_code == 200, reply.text
+        assert provider.tokens[await held(live, ann)]["sub"] == "ann"

@@ -1,10 +1,10 @@
 """The stage that has a picture made, where one was asked for and the model calls no tool for that."""
 
-import importlib
 from typing import Any, Final
 
 from open_webui.chat.context.stage import StageContext
 from open_webui.chat.turn import Draft, Turn
+from open_webui.utils.loading import load
 
 _FEATURE: Final = "image_generation"
 _TOOLS: Final = frozenset({"generate_image", "edit_image"})
@@ -25,6 +25,6 @@ async def images(turn: Turn, draft: Draft, context: StageContext) -> Draft:
     if isinstance(capabilities, dict) and capabilities.get(_FEATURE) is False:
         return draft
     # Not needed to start.
-    module: Any = importlib.import_module("open_webui.chat.made_pictures")
+    module: Any = await load("open_webui.chat.made_pictures")
     told: Draft = await module.with_picture(turn, draft, context)
     return told

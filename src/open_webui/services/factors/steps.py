@@ -111,7 +111,7 @@ async def enrolled_by(deps: Deps, unit: UnitOfWork, held: Challenge, *, had: boo
     """The session of who has set something up, after which all others end, and new recovery codes. had: there was a factor."""
     acts.note("user", held.user_id, {"second_factor": (had, True)})
     codes = await give_codes(unit, held.user_id)
-    stamp = await accounts.new_stamp(unit.connection, held.user_id)
+    stamp = await accounts.new_stamp(unit.connection, held.user_id, held.jti, held.renews)
     signed_in = await open_session(deps, unit, held, stamp)
     unit.after_commit(partial(deps.identifier.forget, held.user_id))
     return Enrolled(signed_in, codes)
