@@ -16,14 +16,15 @@ main() {
     venv_ready test || venv_install test
     need_browser
     counterparts & # one core fetches them while another checks
-    local fetching=$! failed=0
-    check ruff check . || failed=1
-    check ruff format --check --quiet . || failed=1
-    check lint-imports --no-logo || failed=1
-    check mypy || failed=1
+    local fetching=$! failed=0 refused="" # told at the end again: the tests' lines push it out of sight
+    check ruff check .
+    check ruff format --check --quiet .
+    check lint-imports --no-logo
+    check mypy
     wait "$fetching"
     echo "== pytest" # a worker that dies ends the run: with loadgroup xdist would wait for its tests for ever
     .venv/bin/python -m pytest -q -n "${OUI_TEST_WORKERS:-2}" --dist loadgroup --max-worker-restart 0 "$@" || failed=1
+    [ -z "$refused" ] || { echo "Refused above, before the tests:$refused" >&2; failed=1; }
     exit "$failed"
 }
 
@@ -53,12 +54,12 @@ clients_install() {
     cp tests/clients/requirements.txt .venv-clients/lock.txt
 }
 
-check() { # check PROGRAM ARGUMENT...: one of the environment's programs; quiet where it is content
+check() { # check PROGRAM ARGUMENT...: one of the environment's programs; quiet where it is content, else also named in `refused`
     echo "== $*"
     local said
     if ! said=$(".venv/bin/$1" "${@:2}" 2>&1); then
         echo "$said"
-        return 1
+        refused+=" ($*)"
     fi
 }
 

@@ -7,9 +7,10 @@ address has its limit), while /health is asked twenty times a second by another 
 is the server's, for each sign-in; most of it is the hash of the password, which is meant to be dear.
 
 `ends`: three processes on one PostgreSQL, which hear each other by LISTEN. Somebody has a socket at each, an answer that is
-streamed at each, and asks each for their chats, and as an MCP client by their key, twenty times a second. Then they sign out, are put on hold, switched off, or
-deleted, at the first process: seconds until every process refuses, the last socket is closed and the last stream has ended. Who signs out keeps their keys, and with
-them their MCP clients. This server's MCP keeps no sessions: each message is let in or refused by itself.
+streamed at each, and asks each for their chats, and as an MCP client by their key, twenty times a second. Then they sign out,
+are put on hold, switched off, or deleted, at the first process: seconds until every process refuses, the last socket is closed
+and the last stream has ended. Who signs out keeps their keys, and with them their MCP clients. This server's MCP keeps no
+sessions: each message is let in or refused by itself.
 """
 
 import argparse
