@@ -155,6 +155,13 @@ class Answer:
         self._round_began = len(self.items)
         return frames
 
+    def take_back_round(self) -> None:
+        """Drops what the round has said and called so far. No frame can tell this."""
+        self._end_open("completed")
+        del self.items[self._round_began :]
+        self._reducer.begin_round()
+        self.version += 1
+
     def mark(self, call_id: str, status: str) -> str | None:
         """Says of a call how it stands, without a frame, and gives what it said before: who fetches the answer sees it."""
         for item in self._reducer.calls:

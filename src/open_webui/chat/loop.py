@@ -21,6 +21,7 @@ from open_webui.chat.filtered import run_outlets
 from open_webui.chat.kept_pictures import keep_pictures
 from open_webui.chat.long_results import LongResults
 from open_webui.chat.progress import AnswerProgress, Parted
+from open_webui.chat.repeated_calls import RepeatedCalls
 from open_webui.chat.running import RunningAnswer
 from open_webui.chat.tools import refuses_tools, run_calls
 from open_webui.chat.tools_for_plugins import with_tools
@@ -114,6 +115,7 @@ async def _ask_in_rounds(running: RunningAnswer, context: StageContext, draft: D
     reducer, turn, max_rounds = running.answer, running.turn, pipeline.max_rounds
     approval = Approval.of(turn, context.services)
     keep = LongResults(context.pictures, pipeline.max_result, is_stored=not turn.is_temporary, can_read=True)
+    repeated = RepeatedCalls()
     for number in range(max_rounds + 1):
         said, tags = _Said(running), tags_for(draft)
         try:
@@ -129,10 +131,13 @@ async def _ask_in_rounds(running: RunningAnswer, context: StageContext, draft: D
             draft = await with_picture(turn, await with_code(turn, draft, context), context)
             tags = tags_for(draft)
             await _ask(running, context, draft, tags, is_first=True, may_call=number < max_rounds)
-        calls = reducer.calls() if draft.tools else []
-        if not calls and (tags is None or tags.code is None):
+        calls, has_code = reducer.calls() if draft.tools else [], tags is not None and tags.code is not None
+        if not calls and not has_code:
             return
-        if number == max_rounds:
+        is_last = not has_code and repeated.end(running, calls, draft.tools, said.items())
+        if is_last and not reducer.calls():
+            return
+        if number == max_rounds and not is_last:
             raise OuiError(ENDLESS.format(max_rounds), status=502)
         # What a tool does can't be undone: that it was called is on record before, and what it gave before the model hears it.
         await running.kept()
@@ -142,6 +147,8 @@ async def _ask_in_rounds(running: RunningAnswer, context: StageContext, draft: D
         if tags is not None:
             await run_written(running, context, draft, tags, approval)
         await running.kept()
+        if is_last:
+            return
         if keep.kept:
             draft = await with_reader(turn, draft, context)
         reasoning = turn.target.entry.returns_reasoning

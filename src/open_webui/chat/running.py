@@ -158,6 +158,11 @@ class RunningAnswer:
         self.begin_anew()
         await self.sender.ordered(kind, data)
 
+    def take_back_round(self) -> None:
+        """Drops what the model's last round said. Who watches learns it at the end, when the whole answer is told."""
+        self.answer.take_back_round()
+        self.begin_anew()
+
     async def kept(self) -> None:
         """Waits until all that it says by now is stored; a while only, where the database is away."""
         if self.turn.row is not None:

@@ -188,6 +188,46 @@ async def test_a_model_that_never_stops_calling_is_stopped(page: Page, upstream:
     assert message["done"] is True
 
 
+def lost(call_id: str, city: str = "Oslo") -> ToolCall:
+    return ToolCall("horoscope", (f'{{"city":"{city}"}}',), call_id)
+
+
+async def test_a_round_that_repeats_the_calls_of_missing_tools_word_by_word_is_left_out(
+    page: Page, upstream: Upstream, tool: Weather
+) -> None:
+    chat_id, answer_id = await asked(
+        page, upstream, [Text("Looking."), lost("c1"), CALLED], [Text("Looking."), lost("c2"), CALLED]
+    )
+    assert len(sent(upstream)) == 2
+    assert "weather" in sent(upstream)[-1]["messages"][-1]["content"]
+    message = await page.message(chat_id, answer_id)
+    assert [item["type"] for item in message["output"]] == ["message", "function_call", "function_call_output"]
+    assert (message["content"], message.get("error"), message["done"]) == ("Looking.", None, True)
+    assert page.data("chat:completion", answer_id)[-1]["output"] == message["output"]
+    assert message["usage"]["total_tokens"] == 26
+    assert tool.asked == []
+
+
+async def test_a_round_with_other_words_stays_and_is_the_last(page: Page, upstream: Upstream) -> None:
+    chat_id, answer_id = await asked(
+        page, upstream, [Text("Looking."), lost("c1"), CALLED], [Text(" Again."), lost("c2"), CALLED]
+    )
+    assert len(sent(upstream)) == 2
+    message = await page.message(chat_id, answer_id)
+    kinds = ["message", "function_call", "function_call_output"]
+    assert [item["type"] for item in message["output"]] == kinds * 2
+    assert (message["content"], message.get("error")) == ("Looking. Again.", None)
+
+
+@pytest.mark.parametrize(
+    "second", [[lost("c2", "Rome"), CALLED], [call("Oslo", "c2"), CALLED], [lost("c2"), call("Oslo", "c3"), CALLED]]
+)
+async def test_who_calls_something_else_is_asked_again(page: Page, upstream: Upstream, second: list[Event]) -> None:
+    chat_id, answer_id = await asked(page, upstream, [lost("c1"), CALLED], second, [Text("Well."), SAID])
+    assert len(sent(upstream)) == 3
+    assert (await page.message(chat_id, answer_id))["content"] == "Well."
+
+
 async def test_a_stop_ends_a_tool_and_keeps_what_there_was(page: Page, upstream: Upstream, tool: Weather) -> None:
     here, ended = asyncio.Event(), asyncio.Event()
 
