@@ -75,6 +75,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         default_response_class=Json,
         openapi_url=None,  # see routers/api_docs.py
+        # It would be asked for at every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     # Flat, instead of include_router: one match over one list, and app.routes is the whole truth for the policy table.
     for router in ROUTERS:

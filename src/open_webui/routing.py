@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path, get_name
+from starlette.types import Receive, Scope, Send
 
 from open_webui import constants
 from open_webui.access.api_keys import check_key
@@ -44,6 +45,7 @@ MAX_DIRECTORY_BODY: Final = 1024 * 1024
 _SIMPLE_TYPES: Final = frozenset({"text/plain", "application/x-www-form-urlencoded"})
 _encode = msgspec.json.encode
 Handler = Callable[..., Awaitable[Any]]
+Handling = Callable[[Request], Coroutine[Any, Any, Response]]
 _REQUEST: Final = "request"
 
 
@@ -174,6 +176,11 @@ class PolicyRoute(APIRoute):
         self.path_regex, self.path_format, self.param_convertors = compile_path(path)
         self.methods = {method.upper() for method in kwargs.get("methods") or ["GET"]}
         self.include_in_schema = kwargs.get("include_in_schema", True)
+        self._scope = str((kwargs.get("tags") or ("",))[0])
+        # Of a route that takes nothing but the request: what answers, without what FastAPI needs to read parameters.
+        self._direct: Handling | None = None
+        if list(inspect.signature(endpoint).parameters) == [_REQUEST] and not kwargs.get("dependencies"):
+            self._direct = self._guarded(functools.partial(_call, endpoint))
 
     def __getattr__(self, name: str) -> Any:
         """Whatever isn't there yet."""
@@ -184,12 +191,21 @@ class PolicyRoute(APIRoute):
             super().__init__(self.path, self.endpoint, **vars(self).pop("_given"))
         return getattr(self, name)
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        inner = super().get_route_handler()
-        policy = policy_of(self.endpoint)
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._direct is None or scope["method"] not in (self.methods or ()):
+            await super().handle(scope, receive, send)
+            return
+        response = await self._direct(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    def get_route_handler(self) -> Handling:
+        return self._guarded(super().get_route_handler())
+
+    def _guarded(self, inner: Handling) -> Handling:
+        """What answers, behind the policy."""
+        policy, scope = policy_of(self.endpoint), self._scope
         if policy is None:
             raise TypeError("unreachable: checked by __init__")
-        scope = str(self.tags[0]) if self.tags else ""
         doors = doors_of(policy, self.methods or (), self.path, scope)
         happens = next((row for m in self.methods or () if (row := BY_ROUTE.get((m, self.path))) is not None), None)
 
@@ -215,6 +231,10 @@ class PolicyRoute(APIRoute):
             return await requests.recorded(fast, state.audit, doors[fast.method], answer)
 
         return handler
+
+
+async def _call(endpoint: Callable[..., Coroutine[Any, Any, Response]], request: Request) -> Response:
+    return await endpoint(request=request)
 
 
 def note(request: Request, happens: Row, response: Response) -> None:

@@ -24,6 +24,7 @@ from open_webui.errors import StartupError
 from open_webui.internal.log import get_logger
 from open_webui.internal.postgres import UNPREPARED, read_last_commit, read_one_snapshot, watch_pool
 from open_webui.internal.prepared import driver_of
+from open_webui.internal.readers import Readers
 from open_webui.internal.shielding import to_the_end
 from open_webui.internal.sqlite import Connection, ReadConnection, creator, until_ended
 from open_webui.utils.masking import masked
@@ -178,8 +179,10 @@ class UnitOfWork:
 class Database:
     """Opens connections for reading and units of work for writing. Built by `open_database`."""
 
-    def __init__(self, readers: AsyncEngine, writer: AsyncEngine, dialect: str) -> None:
+    def __init__(self, readers: AsyncEngine, writer: AsyncEngine, dialect: str, kept: Readers | None = None) -> None:
+        """kept: what keeps the connections for reading, where the engine doesn't."""
         self._readers = readers
+        self._kept = kept
         self._writer = writer
         # What a transaction gets along before its commit; what it gives is called once that is done (services/audit).
         self.before_commit: Callable[[UnitOfWork], Awaitable[Callable[[], None] | None]] | None = None
@@ -196,24 +199,18 @@ class Database:
 
         Hold none while a provider talks. Raises SQLAlchemy's errors, and ConnectionError where the database is not reached.
         """
-        return self._reading(looking=False)
+        return self._reading(looking=False) if self._kept is None else self._kept.taken(looking=False)
 
     def look(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """`read` for one statement, or for some that need not see the same state: there is no transaction, and each of them
         sees the last commit.
         """
-        return self._reading(looking=True)
+        return self._reading(looking=True) if self._kept is None else self._kept.taken(looking=True)
 
     @asynccontextmanager
     async def _reading(self, *, looking: bool) -> AsyncIterator[AsyncConnection]:
         async with self._readers.connect() as connection:
-            driver = driver_of(connection)
-            if driver is not None:
-                driver.looking = looking
-            elif looking:
-                read_last_commit(connection)
-            else:
-                read_one_snapshot(connection)
+            (read_last_commit if looking else read_one_snapshot)(connection)
             try:
                 yield connection
             except TimeoutError as error:
@@ -259,6 +256,8 @@ class Database:
 
         Whoever is late and asks for one after this has one that is closed as soon as it is given back.
         """
+        if self._kept is not None:
+            await self._kept.close()
         await close_connections(self._readers, for_good=True)
         if self._writer is not self._readers:
             await close_connections(self._writer, for_good=True)
@@ -326,7 +325,7 @@ def open_database(settings: Settings) -> Database:
     for engine in (readers, writer):
         sa.event.listen(engine.sync_engine, "connect", _sqlite_pragmas(settings, writes=engine is writer))
         sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
-    return Database(readers, writer, "sqlite")
+    return Database(readers, writer, "sqlite", Readers(readers, size))
 
 
 def pool_of(settings: Settings) -> tuple[int, int]:

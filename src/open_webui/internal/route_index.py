@@ -25,6 +25,8 @@ class RouteIndex(BaseRoute):
             if (path := getattr(route, "path", None)) is not None:
                 fixed.setdefault(_literal(path), []).append((place, route))
         self._groups: dict[tuple[str, ...], Sequence[BaseRoute]] = {key: _in_order(fixed, key) for key in fixed}
+        # What was found for paths without parameters: each route once a method.
+        self._known: dict[tuple[str, str], tuple[BaseRoute, Scope]] = {}
 
     def candidates(self, path: str) -> Sequence[BaseRoute]:
         """Every route that may match a path, in order. path: as the server has decoded it, with a leading slash."""
@@ -39,9 +41,15 @@ class RouteIndex(BaseRoute):
         partial: tuple[Match, Scope] = (Match.NONE, {})
         if scope["type"] not in ("http", "websocket") or scope.get("root_path"):
             return partial
+        asked = (scope.get("method", ""), scope["path"])
+        if (known := self._known.get(asked)) is not None and not scope.get("path_params"):
+            route, child = known
+            return Match.FULL, {**child, "path_params": {}, _FOUND: route}
         for route in self.candidates(scope["path"]):
             match, child = route.matches(scope)
             if match is Match.FULL:
+                if getattr(route, "path", None) == scope["path"] and "{" not in scope["path"] and asked[0]:
+                    self._known[asked] = route, child
                 return match, {**child, _FOUND: route}
             if match is Match.PARTIAL and partial[0] is Match.NONE:
                 partial = match, {**child, _FOUND: route}

@@ -42,10 +42,9 @@ async def test_one_that_is_given_back_too_late_to_be_waited_for_is_closed_then(
     async with database.look() as connection:
         await connection.execute(sa.text("SELECT 1"))
         driver = (await connection.get_raw_connection()).driver_connection
-        await close_connections(database._readers)
+        await database.close()
         assert (await connection.execute(sa.text("SELECT 2"))).scalar_one() == 2
     assert is_closed(driver)
-    await database.close()
 
 
 async def test_one_that_is_opened_after_the_database_has_been_closed_is_closed_when_it_is_given_back(
