@@ -109,11 +109,11 @@ async def test_a_call_with_a_realtime_model(
     server: Server, upstream: Upstream, realtime: RealtimeService, tmp_path: Path
 ) -> None:
     """Each wish is an ordinary turn of the chat's model, and its answer is spoken; another wish stops it."""
-    upstream.rounds = [
-        [Text("It is noon"), Finish("stop")],
-        [Text("one two three four five six seven eight nine ten " * 10), Finish("stop")],
-        [Text("As you like"), Finish("stop")],
-    ]
+    upstream.rounds_of = {
+        "time": [[Text("It is noon"), Finish("stop")]],
+        "story": [[Text("one two three four five six seven eight nine ten " * 10), Finish("stop")]],
+        "Stop": [[Text("As you like"), Finish("stop")]],
+    }
     realtime.understands = ["What is the time?", "Tell me a story", "Stop it"]
     async with caller(server, upstream, tmp_path, "What is the time?") as frontend:
         await set_audio(frontend, realtime={
