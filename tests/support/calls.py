@@ -11,6 +11,7 @@ import msgspec
 
 from tests.support.live import Live
 from tests.support.realtime_service import PAUSE, RATE
+from tests.support.server import Server
 from tests.support.speech_service import tone
 
 # 40 milliseconds, as pages send them.
@@ -60,7 +61,7 @@ class Call:
 
 
 @asynccontextmanager
-async def dialled(live: Live, **options: Any) -> AsyncIterator[Call]:
+async def dialled(live: Live | Server, **options: Any) -> AsyncIterator[Call]:
     """A websocket that has said nothing yet."""
     async with (
         aiohttp.ClientSession(cookies=options.pop("cookies", None)) as http,
@@ -70,7 +71,7 @@ async def dialled(live: Live, **options: Any) -> AsyncIterator[Call]:
 
 
 @asynccontextmanager
-async def called(live: Live, token: str, model: str = "fixed", chat: str | None = None) -> AsyncIterator[Call]:
+async def called(live: Live | Server, token: str, model: str = "fixed", chat: str | None = None) -> AsyncIterator[Call]:
     """A call that has begun."""
     async with dialled(live, origin=live.url) as call:
         await call.say("auth", token=token, model_id=model, chat_id=chat)
