@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Activity } from '../../src/open_webui/static/page/js/hearing.js';
+import { Activity, asFarAs } from '../../src/open_webui/static/page/js/hearing.js';
 
 const told = (activity, level, ms) => {
   const out = [];
@@ -30,4 +30,11 @@ test('nobody speaks without end', () => {
   const activity = new Activity();
   assert.deepEqual(told(activity, 0.3, 119_000), ['began']);
   assert.deepEqual(told(activity, 0.3, 2000), ['ended', 'began']);
+});
+
+test('a text is kept as far as it was heard', () => {
+  assert.equal(asFarAs('one two three four', 1), 'one two three four');
+  assert.equal(asFarAs('one two three four', 0.5), 'one two …');
+  assert.equal(asFarAs('one two three four', 0), '');
+  assert.equal(asFarAs('', 0.5), '');
 });

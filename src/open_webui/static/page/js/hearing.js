@@ -9,6 +9,13 @@ const ENDS = 900;
 const LONGEST = 120_000;
 const KEPT = 4_000;
 
+// As much of a text as a part of its sound is, to a whole word.
+export function asFarAs(text, part) {
+  if (part >= 1) return text;
+  const cut = text.slice(0, Math.round(text.length * part)).replace(/\S+$/, '').trim();
+  return cut && `${cut} …`;
+}
+
 // Pure: told a loudness and the time since the one before, says 'began', 'ended' or null.
 export class Activity {
   constructor() {

@@ -3,6 +3,7 @@
 import * as api from '../api.js';
 import { failed } from '../dom.js';
 import * as talk from '../conversation.js';
+import { asFarAs } from '../hearing.js';
 import { chosenModel, state } from '../state.js';
 import { isRunning, plainText } from '../stream.js';
 import { uuid } from '../turns.js';
@@ -22,17 +23,10 @@ const pcm = (text) => {
 const base64 = (samples) => btoa(String.fromCharCode(...new Uint8Array(samples.buffer)));
 const secondsNow = () => Math.floor(Date.now() / 1000);
 
-// As much of a text as a part of its sound is, to a whole word.
-export function asFarAs(text, part) {
-  if (part >= 1) return text;
-  const cut = text.slice(0, Math.round(text.length * part)).replace(/\S+$/, '').trim();
-  return cut && `${cut} …`;
-}
-
 export class LiveCall {
   constructor(view) {
     this.view = view;
-    this.over = false;
+    this.closed = false;
     this.ready = false;
     this.inputs = new Map();
     this.active = null;
@@ -49,7 +43,7 @@ export class LiveCall {
     this.stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true } });
     this.context = new AudioContext({ sampleRate: RATE });
     await this.context.audioWorklet.addModule(new URL('../call-audio.js', import.meta.url));
-    if (this.over) return this.end();
+    if (this.closed) return this.end();
     this.audio = new AudioWorkletNode(this.context, 'call-audio', { outputChannelCount: [1] });
     this.audio.port.onmessage = ({ data }) => this.sound(data);
     this.context.createMediaStreamSource(this.stream).connect(this.audio).connect(this.context.destination);
@@ -66,13 +60,13 @@ export class LiveCall {
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ type, ...fields }));
   }
 
-  // In the order in which it came; nothing of it once the call is over.
+  // In the order in which it came. What was spoken is stored also when the call is over.
   then(step) {
-    this.work = this.work.then(() => !this.over && step()).catch(this.view.failed);
+    this.work = this.work.then(step).catch(this.view.failed);
   }
 
   async until(is) {
-    while (!this.over && !is()) await new Promise((done) => setTimeout(done, LOOK_MS));
+    while (!this.closed && !is()) await new Promise((done) => setTimeout(done, LOOK_MS));
   }
 
   sound({ heard, drained, cleared }) {
@@ -92,7 +86,7 @@ export class LiveCall {
 
   event(event) {
     const on = this[event.type.replaceAll('.', '_')];
-    if (!this.over) on?.call(this, event);
+    if (!this.closed) on?.call(this, event);
   }
 
   bridge_error({ message }) {
@@ -133,6 +127,7 @@ export class LiveCall {
   }
 
   respond(about) {
+    if (this.closed) return;
     this.active = { id: null };
     this.send('bridge.respond', about);
   }
@@ -159,6 +154,7 @@ export class LiveCall {
   response_output_audio_delta({ response_id: id, item_id, content_index, delta }) {
     if (this.speech?.id !== id || this.speech.turn !== this.turn) return;
     const samples = pcm(delta);
+    this.speech.begun ??= performance.now();
     Object.assign(this.speech, { item_id, content_index, samples: this.speech.samples + samples.length });
     this.audio.port.postMessage({ samples }, [samples.buffer]);
     this.view.show('speaking');
@@ -208,7 +204,7 @@ export class LiveCall {
   // A spoken answer has been heard, or a part of it. One that the chat's model gave stands in the chat already.
   ended(speech, part) {
     this.speech = null;
-    if (part >= 1 && !this.answering) this.view.show('listening');
+    if (part >= 1 && !this.answering && !this.closed) this.view.show('listening');
     const heard = asFarAs(speech.text.trim(), part);
     const asked = this.inputs.get(speech.input);
     if (!speech.delegated && asked) this.then(() => this.keep(asked, heard));
@@ -247,8 +243,9 @@ export class LiveCall {
   }
 
   end() {
-    if (this.speech?.samples) this.ended(this.speech, this.speech.done ? 1 : 0.5);
-    const { work } = this;
+    this.closed = true;
+    const { speech } = this;
+    if (speech?.samples) this.ended(speech, ((performance.now() - speech.begun) / 1000) * (RATE / speech.samples));
     clearInterval(this.timer);
     if (this.socket) {
       this.socket.onclose = null;
@@ -256,7 +253,5 @@ export class LiveCall {
     }
     this.stream?.getTracks().forEach((track) => track.stop());
     if (this.context?.state !== 'closed') this.context?.close();
-    // What was spoken is stored all the same.
-    work.finally(() => { this.over = true; });
   }
 }

@@ -53,11 +53,12 @@ class TurnCall {
   constructor(view) {
     this.view = view;
     this.over = false;
+    this.work = Promise.resolve();
   }
 
   async begin() {
     this.view.show('connecting');
-    this.ear = new Ear({ began: () => this.began(), ended: (recording) => this.ended(recording).catch(this.view.failed), level: this.view.level });
+    this.ear = new Ear({ began: () => this.began(), ended: (recording) => this.ended(recording), level: this.view.level });
     await this.ear.open();
     if (this.over) this.ear.close();
     else this.view.show('listening');
@@ -69,8 +70,13 @@ class TurnCall {
     this.view.show('hearing');
   }
 
-  async ended(recording) {
+  // One after the other, in the order in which they were said.
+  ended(recording) {
     this.view.show('thinking');
+    this.work = this.work.then(() => !this.over && this.ask(recording)).catch(this.view.failed);
+  }
+
+  async ask(recording) {
     const form = new FormData();
     form.append('file', recording, `recording.${recording.type.split('/')[1]}`);
     const { text } = await api.post('/api/v1/audio/transcriptions', form);
@@ -80,6 +86,7 @@ class TurnCall {
       return;
     }
     this.view.understood(text.trim());
+    if (this.answering) this.interrupt();
     // An answer that was interrupted ends first.
     while (talk.isBusy() && !this.over) await new Promise((done) => setTimeout(done, LOOK_MS));
     if (this.over) return;
