@@ -74,7 +74,7 @@ REASONS: Final = {
     "POST /api/v1/scim/v2/Groups": "`display` of a member is sent where it is asked for: the standard's schema has none.",
 }
 # What was not recorded, and so is not compared.
-NOT_COMPARED: Final = "- The websocket `/api/v1/audio/realtime`, by which pages call a model of speech."
+NOT_COMPARED: Final = "- The websocket `/api/v1/audio/realtime`: a browser test has the official page call."
 # A section that people write; the script leaves it as it is.
 BY_HAND: Final = "## Otherwise on purpose"
 NAMES: Final = {
@@ -120,7 +120,7 @@ def page(rows: list[dict[str, Any]], by_hand: str) -> str:
         if row["verdict"] == "differs":
             name = f"{row['method']} {row['path']}"
             out.append(f"| `{name}` | {REASONS.get(name) or '; '.join(row['notes'])} |")
-    out += ["", BY_HAND, "", by_hand.strip(), "", "## What is not there", "", NOT_COMPARED]
+    out += ["", BY_HAND, "", by_hand.strip(), "", "## What was not compared, or is not there", "", NOT_COMPARED]
     for area in sorted(by_area):
         absent = [
             f"`{r['method']} {r['path']}`" for r in rows if r["area"] == area and r["verdict"] in {"missing", "stub"}

@@ -368,6 +368,13 @@ async def keys(page: Page) -> None:
     await expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
 
 
+async def call(page: Page) -> None:
+    """Into a microphone that beeps, which nobody understands."""
+    await page.route("**/api/v1/audio/transcriptions", lambda route: route.fulfill(json={"text": ""}))
+    await page.evaluate("import('/static/page/js/views/call.js').then(({ openCall }) => openCall())")
+    await expect(page.get_by_role("button", name="Listening")).to_be_visible()
+
+
 async def account_menu(page: Page) -> None:
     await show_list(page)
     await page.locator(".account").click()
@@ -420,6 +427,7 @@ VIEWS = {
     "new folder": dialog("New folder", "Folders and tags", "New folder", path="/"),
     "delete folder": dialog("Delete folder?", "Options for the folder Work", "Delete", path="/"),
     "keys": View(steps=keys),
+    "call": View(steps=call, dirty=True),
     "mood": dialog("Mood", "Options for this chat", "Mood"),
     "picture attached": View(steps=picture_attached, dirty=True),
     "documents attached": View(steps=documents_attached, dirty=True),

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
+import aiohttp
 import httpx
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from open_webui.images.port import Made, Order, Tell
 from open_webui.internal.guarded_http import Page as WebPage
 from open_webui.retrieval.web import pages
 from open_webui.retrieval.web import search as web_search
+from open_webui.services.audio import calls
 from open_webui.services.audio.hearing import Hearing
 from open_webui.services.images import engines
 from tests.open_webui.chat.page import Page, open_page
@@ -28,7 +30,6 @@ SMALL: Final = picture(size=60)
 # Switches of features that this server doesn't have yet, and an address of each that must not be there before its act
 # is named below.
 LATER: Final = {
-    "chat.call": "GET /api/v1/audio/realtime",
     "workspace.models_hidden": "GET /api/v1/models/hidden",
     "features.encrypted_channels": "POST /api/v1/channels/{id}/encryption",
     # Pages write the file themselves, of prompts that one may read anyway.
@@ -364,6 +365,15 @@ CALENDAR_DOORS: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
+async def make_call(things: Things) -> httpx.Response:
+    """Whom it is permitted, is told that nobody has switched calls on."""
+    url = str(things.http.base_url).rstrip("/") + "/api/v1/audio/realtime"
+    async with aiohttp.ClientSession() as http, http.ws_connect(url) as socket:
+        await socket.send_json({"type": "auth", "token": things.user.token, "model_id": "fixed"})
+        said = (await socket.receive_json(timeout=60))["message"]
+    return httpx.Response(403 if said == calls._NOT_PERMITTED else 200, json={"detail": said})
+
+
 # What is refused without the switch, and allowed with it. Several acts: each of them.
 ACTS: Final[dict[str, tuple[Act, ...]]] = {
     "chat.tts": (call("POST", "/api/v1/audio/speech", {"input": "Hi"}),),
@@ -421,6 +431,7 @@ ACTS: Final[dict[str, tuple[Act, ...]]] = {
         call("GET", "/api/v1/users/user/export"),
     ),
     "chat.import": (call("POST", "/api/v1/chats/import", {"chats": [{"chat": {"title": "t"}}]}),),
+    "chat.call": (make_call,),
     "chat.multiple_models": (ask_two_models,),
     "chat.rate_response": (call("POST", "/api/v1/evaluations/feedback", {"type": "rating"}), rate_again),
     "chat.temporary": (ask_in_a_temporary_chat,),

@@ -42,22 +42,24 @@ def executable() -> str:
 
 
 @contextlib.asynccontextmanager
-async def launch() -> AsyncIterator[Browser]:
-    async with keep() as kept:
+async def launch(*arguments: str) -> AsyncIterator[Browser]:
+    """arguments: more of Chromium's."""
+    async with keep(*arguments) as kept:
         yield await kept.browser()
 
 
 class Kept:
     """A browser that several tests use one after the other, in contexts of their own: its start takes a second."""
 
-    def __init__(self, driver: Playwright) -> None:
+    def __init__(self, driver: Playwright, arguments: tuple[str, ...] = ()) -> None:
         self._driver = driver
+        self._arguments = [*QUIET, *arguments]
         self._browser: Browser | None = None
 
     async def browser(self) -> Browser:
         """The one that runs; another, where a test has ended it."""
         if self._browser is None or not self._browser.is_connected():
-            self._browser = await self._driver.chromium.launch(executable_path=executable(), args=list(QUIET))
+            self._browser = await self._driver.chromium.launch(executable_path=executable(), args=self._arguments)
         return self._browser
 
     async def close(self) -> None:
@@ -66,10 +68,10 @@ class Kept:
 
 
 @contextlib.asynccontextmanager
-async def keep() -> AsyncIterator[Kept]:
-    """For browsers of the running event loop."""
+async def keep(*arguments: str) -> AsyncIterator[Kept]:
+    """For browsers of the running event loop. arguments: more of Chromium's."""
     async with async_playwright() as driver:
-        kept = Kept(driver)
+        kept = Kept(driver, arguments)
         try:
             yield kept
         finally:

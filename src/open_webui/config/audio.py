@@ -1,4 +1,4 @@
-"""What an admin may change about speech: who speaks, who listens, in which voices, and what is listened to.
+"""What an admin may change about speech: who speaks, who listens, in which voices, what is listened to, and where calls go.
 
 The names of the keys and variables are those of the contract, but for the limits and two addresses that it has not.
 """
@@ -59,4 +59,21 @@ HEARD: Final[tuple[Setting, ...]] = (
     Setting("audio.stt.supported_content_types", list, [], ("AUDIO_STT_SUPPORTED_CONTENT_TYPES",), parse_list(",")),
     Setting("audio.stt.whisper_model", str, "base", ("WHISPER_MODEL",)),
 )
-SETTINGS: Final = SPOKEN + HEARD
+CALLED: Final[tuple[Setting, ...]] = (
+    Setting("audio.realtime.auth_type", str, "api_key", ("AUDIO_REALTIME_AUTH_TYPE",)),
+    flag("audio.realtime.enabled", "AUDIO_REALTIME_ENABLED", False),
+    Setting("audio.realtime.input_params", dict, None, ("AUDIO_REALTIME_INPUT_PARAMS",), nullable=True),
+    Setting("audio.realtime.model", str, "gpt-realtime-2.1-mini", ("AUDIO_REALTIME_MODEL",)),
+    Setting(
+        "audio.realtime.openai.api_base_url",
+        str,
+        "https://api.openai.com/v1",
+        ("AUDIO_REALTIME_OPENAI_API_BASE_URL",),
+    ),
+    Setting("audio.realtime.openai.api_key", str, "", ("AUDIO_REALTIME_OPENAI_API_KEY",), secret=True),
+    Setting("audio.realtime.prompt_template", str, None, ("REALTIME_CALL_PROMPT_TEMPLATE",), nullable=True),
+    Setting("audio.realtime.provider", str, "openai", ("AUDIO_REALTIME_PROVIDER",)),
+    Setting("audio.realtime.transcription_model", str, "gpt-transcribe", ("AUDIO_REALTIME_TRANSCRIPTION_MODEL",)),
+    Setting("audio.realtime.voice", str, "marin", ("AUDIO_REALTIME_VOICE",)),
+)
+SETTINGS: Final = SPOKEN + HEARD + CALLED

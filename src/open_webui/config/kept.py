@@ -11,17 +11,7 @@ from open_webui.config.setting import Setting
 
 # By what must come first, as it stands in a sentence: the keys and their defaults.
 TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
-    "calls by a realtime model": {
-        "audio.realtime.auth_type": "api_key",
-        "audio.realtime.enabled": False,
-        "audio.realtime.input_params": None,
-        "audio.realtime.model": "gpt-realtime-2.1-mini",
-        "audio.realtime.openai.api_base_url": "https://api.openai.com/v1",
-        "audio.realtime.openai.api_key": "",
-        "audio.realtime.prompt_template": None,
-        "audio.realtime.provider": "openai",
-        "audio.realtime.transcription_model": "gpt-transcribe",
-        "audio.realtime.voice": "marin",
+    "a prompt for answers that are spoken": {
         "audio.tts.realtime.prompt_template": None,
     },
     "automations": {
@@ -65,8 +55,6 @@ TABLE: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 # What those are whose default is None.
 NULLABLE: Final[Mapping[str, type]] = {
-    "audio.realtime.input_params": dict,
-    "audio.realtime.prompt_template": str,
     "audio.tts.realtime.prompt_template": str,
     "chat.context_compaction.token_cap": int,
 }
@@ -76,7 +64,6 @@ SECRET: Final = ("api_key", "api_auth")
 # one on is told so.
 SWITCHES: Final = frozenset(
     {
-        "audio.realtime.enabled",
         "channels.encryption.enable",
         "chat.context_compaction.enable",
         "chat.tool_permissions.enable",

@@ -188,13 +188,13 @@ class Gate:
             meter.is_over = response.content.at_eof()
 
     @contextlib.asynccontextmanager
-    async def audio(self, principal: Principal, engine: str, model: str) -> AsyncIterator[None]:
-        """A call of an engine that speaks or listens, counted as one of the API. It costs no tokens."""
+    async def audio(self, principal: Principal, engine: str, model: str) -> AsyncIterator["_Meter"]:
+        """A call of an engine that speaks or listens, counted as one of the API. It costs the tokens that are noted, if any."""
         call = Call(
             user_id=principal.id, model_id=model, connection=f"audio:{engine}", kind="api", started=time.monotonic()
         )
         async with self._counted(principal, None, call) as meter:
-            yield
+            yield meter
             meter.is_over = True
 
     @contextlib.asynccontextmanager

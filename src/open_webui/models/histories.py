@@ -66,7 +66,8 @@ async def replace(
     may_edit: bool = True,
     may_delete: bool = True,
 ) -> None:
-    """Makes a chat's messages what a page says they all are, writing only rows that differ.
+    """Makes a chat's messages what a page says they all are, writing only rows that differ. Where what it gives answers to
+    messages that are stored and not given, it is a part of them, as calls save what was spoken: then none goes.
 
     Messages that are being answered keep what they are, and stay with all that they answer to, also when the page does
     not know them yet. A page that still waits for an answer which is done does not undo it. Whoever is not the chat's
@@ -93,7 +94,8 @@ async def difference(
     before = await messages.links(connection, chat)
     # Read before the rows: an answer that ends in between is left alone too, and new ones need the chat first.
     live = await generations.running_messages(connection, chat.id)
-    kept = _with_ancestors(before, live)
+    is_part = any(f.has_parent and f.parent in before and f.parent not in fields for f in given)
+    kept = set(before) if is_part else _with_ancestors(before, live)
     parents = await in_thread_if_large(len(fields) + len(before), _merged, fields, before, live, kept)
     changed: list[MessageRow] = []
     gone: list[tuple[int, str]] = []

@@ -10,10 +10,12 @@ from typing import Annotated, Any, Final
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from open_webui import constants
-from open_webui.access.policy import ADMIN, USER
+from open_webui.access.policy import ADMIN, USER, declare
 from open_webui.audio.base import NoEngine, Speech
 from open_webui.audio.local import room
 from open_webui.deps import AppState, Caller
@@ -27,8 +29,11 @@ from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.services.audio import settings
 from open_webui.services.audio.hearing import NoRecording, Sent
 from open_webui.state import State
+from open_webui.utils.loading import load
 
 log = get_logger(__name__)
+# Not needed to start.
+AUDIO: Final = "open_webui.services.audio"
 router = new_router(prefix="/api/v1/audio", tag="audio")
 # The same for clients whose base address is that of the provider's wire.
 below_openai = new_router(tag="audio")
@@ -165,3 +170,14 @@ async def transcriptions(
 async def _heard(state: State, caller: Principal, sent: Sent) -> Response:
     found = await state.audio.hearing.transcript(caller, sent)
     return PlainTextResponse(found["text"]) if sent.form == "text" else Json(found)
+
+
+@declare(USER.needs("chat.call"))
+async def realtime(websocket: WebSocket) -> None:
+    """A call. The first message is `{"type": "auth", "token": ..., "chat_id": ..., "model_id": ...}`."""
+    await load(AUDIO)
+    state: State = websocket.app.state.oui
+    await state.audio.calls.attach(websocket)
+
+
+router.routes.append(WebSocketRoute("/api/v1/audio/realtime", realtime))

@@ -42,10 +42,7 @@ def test_every_setting_of_the_wire_stands_on_the_page(database_kind: str) -> Non
            "audio.stt.max_seconds", "audio.stt.max_size"}  # fmt: skip
     shown = {key for names in PARTS.values() for key in names.values()}
     assert shown == {key for key in BY_KEY if key.startswith("audio.")} - own
-    assert {key for key in shown if effect(key) == "kept"} == {
-        *PARTS["realtime"].values(),
-        "audio.tts.realtime.prompt_template",
-    }
+    assert {key for key in shown if effect(key) == "kept"} == {"audio.tts.realtime.prompt_template"}
 
 
 async def test_the_page_is_as_recorded_and_saves_itself(admin: Actor, user: Actor) -> None:
@@ -67,7 +64,11 @@ async def test_the_page_is_as_recorded_and_saves_itself(admin: Actor, user: Acto
     assert told["tts"] == {"engine": "openai", "voice": "nova", "split_on": "punctuation"}
     # This machine has no model that could listen.
     assert told["stt"] == {"engine": "web"}
-    assert told["realtime"] == {"enabled": False, "model": "", "voice": ""}
+    assert told["realtime"] == {"enabled": False, "model": "gpt-realtime-2.1-mini", "voice": "marin"}
+    called = {"ENABLED": True, "MODEL": "m", "VOICE": "v", "INPUT_PARAMS": {"noise_reduction": {"type": "near_field"}}}
+    assert (await admin.client.post(UPDATE, json={"tts": {}, "stt": {}, "realtime": called})).status_code == 200
+    told = (await user.client.get("/api/config")).json()["audio"]
+    assert told["realtime"] == {"enabled": True, "model": "m", "voice": "v"}
     for reply in (await user.client.get(CONFIG), await user.client.post(UPDATE, json=posted)):
         assert reply.status_code == 401
 
@@ -88,7 +89,8 @@ IMPOSSIBLE: list[tuple[dict[str, Any], int, str]] = [
     ({"tts": {"OPENAI_API_BASE_URL": "ftp://x"}, "stt": {}}, 422, "should begin with http:// or https://."),
     ({"tts": {}, "stt": {"ALLOWED_EXTENSIONS": [1]}}, 422, "stt.ALLOWED_EXTENSIONS should be a list of texts."),
     ({"tts": {}, "stt": {"MISTRAL_USE_CHAT_COMPLETIONS": "yes"}}, 422, "should be true or false."),
-    ({"tts": {}, "stt": {}, "realtime": {"ENABLED": True}}, 400, "can't be switched on"),
+    ({"tts": {}, "stt": {}, "realtime": {"ENABLED": "yes"}}, 422, "realtime.ENABLED should be true or false."),
+    ({"tts": {}, "stt": {}, "realtime": {"INPUT_PARAMS": [1]}}, 422, "realtime.INPUT_PARAMS should be an object."),
     ({"tts": {}, "stt": {}, "realtime": {"PROVIDER": "x"}}, 422, "realtime.PROVIDER should be one of"),
 ]
 
@@ -105,8 +107,14 @@ async def test_the_environment_fixes_them(make_live: Any, monkeypatch: pytest.Mo
     monkeypatch.setenv("AUDIO_TTS_ENGINE", "espeak")
     monkeypatch.setenv("AUDIO_STT_ALLOWED_EXTENSIONS", "wav,flac")
     monkeypatch.setenv("WHISPER_MODEL", "tiny")
+    monkeypatch.setenv("AUDIO_REALTIME_ENABLED", "true")
+    monkeypatch.setenv("AUDIO_REALTIME_INPUT_PARAMS", '{"turn_detection": {"threshold": 0.7}}')
+    monkeypatch.setenv("REALTIME_CALL_PROMPT_TEMPLATE", "Be brief.")
     live = await make_live()
     config = live.app.state.oui.config
     assert config["audio.tts.engine"] == "espeak"
     assert config["audio.stt.allowed_extensions"] == ["wav", "flac"]
     assert config.locked_by("audio.stt.whisper_model") == "WHISPER_MODEL"
+    assert config["audio.realtime.enabled"]
+    assert config["audio.realtime.input_params"] == {"turn_detection": {"threshold": 0.7}}
+    assert config["audio.realtime.prompt_template"] == "Be brief."

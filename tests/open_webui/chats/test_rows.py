@@ -171,6 +171,22 @@ async def test_an_answer_in_the_making_is_left_alone_with_its_ancestors(database
     assert set(await history(database, chat)) == {"u", "a"}
 
 
+async def test_a_part_of_a_chat_that_is_saved_is_added(database: Database) -> None:
+    """As calls save what was spoken: what it answers to is stored, and not given."""
+    chat = await create(database, said("u", None), said("a", "u"), said("other", "u"))
+    await save(database, chat, {"v": said("v", "a", "spoken"), "w": said("w", "v", "answered")})
+    read = await history(database, chat)
+    assert {i: m["parentId"] for i, m in read.items()} == {"u": None, "a": "u", "other": "u", "v": "a", "w": "v"}
+    assert (read["v"]["content"], read["w"]["content"]) == ("spoken", "answered")
+    # One that is given moves under another, and all others stay.
+    await save(database, chat, {"w": said("w", "a", "moved")})
+    read = await history(database, chat)
+    assert (set(read), read["w"]["parentId"], read["w"]["content"]) == ({"u", "a", "other", "v", "w"}, "a", "moved")
+    # What answers to nothing that is stored is all of it, as ever.
+    await save(database, chat, {"v": said("v", "unknown", "alone")})
+    assert set(await history(database, chat)) == {"v"}
+
+
 async def test_a_page_that_missed_the_end_of_an_answer_does_not_undo_it(database: Database) -> None:
     chat = await create(database, said("u", None), said("a", "u", "whole", role="assistant", done=True))
     await save(database, chat, {"u": said("u", None), "a": said("a", "u", "who", role="assistant", done=False)})

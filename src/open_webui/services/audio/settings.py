@@ -92,7 +92,11 @@ def shown(config: Config, settings: Settings) -> dict[str, Any]:
     if engine == "" and not local.is_there(config, settings):
         engine = "web"
     return {
-        "realtime": {"enabled": False, "model": "", "voice": ""},
+        "realtime": {
+            "enabled": config["audio.realtime.enabled"],
+            "model": config["audio.realtime.model"],
+            "voice": config["audio.realtime.voice"],
+        },
         "tts": {
             "engine": config["audio.tts.engine"],
             "voice": config["audio.tts.voice"],

@@ -1,4 +1,4 @@
-"""What people have open at terminal servers, so that it ends within moments after the right to it ended."""
+"""What people have open at terminal servers, and their calls, so that it ends within moments after the right to it ended."""
 
 import asyncio
 import contextlib
@@ -34,11 +34,14 @@ class Held:
 
 
 class Watch:
-    """All of this process. may_use: whether somebody may use a server now."""
+    """All of this process. may_use: whether somebody may use a server now, or in a call a model. many: why no more
+    are opened, with their number and kind.
+    """
 
-    def __init__(self, identifier: Identifier, may_use: Callable[[Principal, str], bool]) -> None:
+    def __init__(self, identifier: Identifier, may_use: Callable[[Principal, str], bool], many: str = MANY) -> None:
         self._identifier = identifier
         self._may_use = may_use
+        self._many = many
         self._open: set[Held] = set()
         self._sweeper: asyncio.Task[None] | None = None
         identifier.on_forget(self._forgotten)
@@ -48,13 +51,13 @@ class Watch:
         """The current task's, for as long as it lasts. kind: what it is, in the plural. Raises TooManyRequests."""
         mine = sum(held.principal.id == principal.id and held.kind == kind for held in self._open)
         if mine >= most:
-            raise TooManyRequests(MANY.format(most, kind))
+            raise TooManyRequests(self._many.format(most, kind))
         task = asyncio.current_task()
         assert task is not None, "it is held by a task"
         held = Held(token, principal, server_id, kind, task)
         self._open.add(held)
         if self._sweeper is None or self._sweeper.done():
-            self._sweeper = supervise("terminal sweep", self._sweep)
+            self._sweeper = supervise("sweep of what is open", self._sweep)
         try:
             yield held
         finally:

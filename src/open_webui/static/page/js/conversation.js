@@ -389,7 +389,7 @@ async function startHere(turn) {
 }
 
 // A new chat gets its id with the reply; frames that came earlier were kept aside by their chat id.
-function adopt(chatId) {
+export function adopt(chatId) {
   conversation.chatId = chatId;
   chosen.set(chatId, conversation.chosen);
   chosen.forget(null);

@@ -16,6 +16,12 @@ function mayDictate() {
   return state.config.audio?.stt?.engine !== 'web' || Boolean(window.SpeechRecognition ?? window.webkitSpeechRecognition);
 }
 
+// Whether one may call: a realtime model, or the server writes down what is said.
+function mayCall() {
+  const { realtime, stt } = state.config.audio ?? {};
+  return Boolean(navigator.mediaDevices) && may('chat.call') && (realtime?.enabled || (stt?.engine !== 'web' && may('chat.stt') && may('chat.tts')));
+}
+
 export class Composer {
   // actions: {send(text, files), stop(), drop(file), web(on), code(on), image(on)}
   constructor(actions) {
@@ -43,6 +49,8 @@ export class Composer {
     this.mic = iconButton('mic', 'Dictate', () => this.dictate().catch(failed), { 'aria-pressed': 'false' });
     this.mic.classList.add('toggle');
     this.mic.hidden = !mayDictate();
+    this.phone = iconButton('phone', 'Call', () => part(import('./call.js')).then(({ openCall }) => openCall()).catch(failed), { 'aria-haspopup': 'dialog' });
+    this.phone.hidden = !mayCall();
     this.tools = iconButton('tool', 'Tools', () => part(import('./tools.js')).then(({ openTools }) => openTools()).catch(failed), { 'aria-haspopup': 'dialog' });
     this.tools.classList.add('toggle');
     this.offerTools({ toolIds: [], filterIds: [], skillIds: [] });
@@ -73,7 +81,7 @@ export class Composer {
         },
       },
       this.tray,
-      h('div.composer-box', { onclick: (event) => event.target === event.currentTarget && this.input.focus() }, this.attach, this.chooser, this.web, this.code, this.image, this.tools, this.mic, this.input, this.sendButton, this.stopButton),
+      h('div.composer-box', { onclick: (event) => event.target === event.currentTarget && this.input.focus() }, this.attach, this.chooser, this.web, this.code, this.image, this.tools, this.mic, this.phone, this.input, this.sendButton, this.stopButton),
     );
     this.setBusy(false);
   }
