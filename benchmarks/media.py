@@ -210,7 +210,9 @@ PARAGRAPH = (
 
 def speech(folder: Path, times: int) -> Path:
     path = folder / "speech.wav"
-    subprocess.run(["espeak-ng", "-v", "en-us", "-w", str(path), "--stdin"], input=PARAGRAPH.encode() * times, check=True)
+    subprocess.run(
+        ["espeak-ng", "-v", "en-us", "-w", str(path), "--stdin"], input=PARAGRAPH.encode() * times, check=True
+    )
     return path
 
 
@@ -227,7 +229,8 @@ def bare(model: str, path: str) -> None:
 def spent() -> float:
     """CPU seconds of this process and of those that it has waited for."""
     return sum(
-        used.ru_utime + used.ru_stime for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        used.ru_utime + used.ru_stime
+        for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     )
 
 
@@ -267,7 +270,9 @@ def whisper(rounds: int) -> str:
                     command = [sys.executable, __file__, "--bare", str(model), str(path)]
                     told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
                 used[name] = spent() - before
-                lines.append(f"  {name}: {used[name]:.1f} s CPU, {time.monotonic() - began:.1f} s, {len(told[1].split())} words")
+                lines.append(
+                    f"  {name}: {used[name]:.1f} s CPU, {time.monotonic() - began:.1f} s, {len(told[1].split())} words"
+                )
             ratios.append(used["ours"] / used["bare"])
     told = f"{seconds:.0f} s spoken; CPU over bare faster-whisper's: median {statistics.median(ratios):.2f}"
     return "\n".join([f"{told} ({min(ratios):.2f} to {max(ratios):.2f})", *lines])

@@ -3,10 +3,11 @@ while without any. The same process decodes and cuts recordings for services tha
 """
 
 import asyncio
+import contextlib
 import functools
 import importlib.util
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -170,6 +171,11 @@ class LocalListener:
         return await self._worker.listen(recording, self._folder, language, self._max_seconds)
 
 
-def room() -> "tempfile.TemporaryDirectory[str]":
-    """A folder for a recording while it is listened to."""
-    return tempfile.TemporaryDirectory(prefix="oui-audio-", ignore_cleanup_errors=True)
+@contextlib.asynccontextmanager
+async def room() -> AsyncIterator[Path]:
+    """A folder for a recording while it is listened to. It is made and removed beside the loop."""
+    folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="oui-audio-", ignore_cleanup_errors=True)
+    try:
+        yield Path(folder.name)
+    finally:
+        await asyncio.shield(asyncio.to_thread(folder.cleanup))

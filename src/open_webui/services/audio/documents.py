@@ -46,8 +46,8 @@ async def text_of(deps: Deps, upload: Upload) -> str:
     owner = None if upload.user_id is None else await deps.identifier.account(upload.user_id)
     if owner is None or not owner.may("chat.stt"):
         raise GiveUp(NOBODY)
-    with await asyncio.to_thread(room) as folder:
-        path = Path(folder) / "recording"
+    async with room() as folder:
+        path = folder / "recording"
         await _write(deps.blobs, upload.blob, path)
         kind = str(upload.meta.get("content_type") or "")
         recording = Recording(path=path, name=upload.filename, mime=kind, size=upload.size)
