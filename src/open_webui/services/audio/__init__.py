@@ -13,5 +13,6 @@ class Audio:
         self.hearing = Hearing(deps)
 
     async def close(self) -> None:
-        """Ends the processes that listen."""
+        """Ends the processes that listen and the one that speaks."""
         await self.hearing.close()
+        await self.speaking.close()
