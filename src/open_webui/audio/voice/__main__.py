@@ -26,6 +26,8 @@ if sys.platform != "win32":
 # Bytes of memory beside the voices; for each byte of a voice's file.
 _MEMORY: Final = 2 * 2**30
 _OF_MODEL: Final = 4
+# Bytes of a file: nothing is written, but espeak-ng's sound library makes room for 64 MB in its memory.
+_FILE: Final = 2**27
 _MOST_DESCRIPTION: Final = 2**20
 # Sounds at once, and samples that one of them may become: half a second of 48,000.
 _MOST_SOUNDS: Final = 1_500
@@ -176,7 +178,7 @@ def _limit(model: int = 0) -> None:
     if sys.platform != "linux":
         return
     memory = _MEMORY + _KEPT * _OF_MODEL * model
-    for which, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
+    for which, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, _FILE), (resource.RLIMIT_CORE, 0)):
         _, hard = resource.getrlimit(which)
         resource.setrlimit(which, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
