@@ -238,10 +238,11 @@ def ours(model: Path, path: Path) -> Any:
     from open_webui.audio.base import Recording
     from open_webui.audio.local import Worker
 
+    sent = Recording(path=path, name=path.name, mime="audio/wav", size=path.stat().st_size)
+
     async def listen() -> Any:
         worker = Worker(SimpleNamespace(local_models_idle_seconds=60))  # type: ignore[arg-type]
         try:
-            sent = Recording(path=path, name=path.name, mime="audio/wav", size=path.stat().st_size)
             return await worker.listen(sent, model, None, 3600)
         finally:
             await worker.close()
