@@ -1,12 +1,15 @@
 """Pictures and speech: what others notice of them, what they leave in memory, and how soon one hears something.
 
-    python benchmarks/media.py [--only together memory spoken] [--pictures 200] [--recordings 50]
+    python benchmarks/media.py [--only together memory spoken whisper] [--pictures 200] [--recordings 50] [--rounds 5]
     python benchmarks/media.py --engine PORT
+    python benchmarks/media.py --bare MODEL RECORDING
 
 `--engine`: an engine of OpenAI's API that stands in: each picture is 4 MB and takes a second, each recording is "heard" a second
 after it has come. `together`: ten recordings of ten minutes (19 MB each) are sent at once, and twenty pictures ordered by ten
 people, while another process asks /health twenty times a second. `memory`: so many pictures and recordings, four at a time;
 the server's memory before, and when it rests after. `spoken`: how long a first sentence takes to be heard, by espeak-ng.
+`whisper`: CPU of writing down four minutes that espeak-ng has spoken, by the process that listens over that of a program that
+does the same with faster-whisper alone (`--bare`); each time in a fresh process, in turns.
 """
 
 import argparse
@@ -16,13 +19,18 @@ import io
 import json
 import os
 import re
+import resource
 import secrets
 import statistics
 import struct
+import subprocess
 import sys
+import tempfile
+import time
 import wave
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from measure import Answer, Client, cpu, load, memory_mb, percentile
@@ -193,16 +201,102 @@ async def spoken(port: int, token: str) -> str:
     return f"median {statistics.median(times[1:]):.0f} ms, the longest {max(times[1:]):.0f} ms; again {again.first * 1e3:.0f} ms"
 
 
+PARAGRAPH = (
+    "The harbour is quiet this morning, and all the boats are out. Nobody knows when the ferry leaves, because the captain has"
+    " gone to the market to buy bread, cheese and a new rope. In the afternoon the wind turns to the north. Then the children"
+    " run down to the beach, and their teacher tells them of the whales that were seen here a hundred years ago. "
+)
+
+
+def speech(folder: Path, times: int) -> Path:
+    path = folder / "speech.wav"
+    subprocess.run(
+        ["espeak-ng", "-v", "en-us", "-w", str(path), "--stdin"], input=PARAGRAPH.encode() * times, check=True
+    )
+    return path
+
+
+def bare(model: str, path: str) -> None:
+    """What the worker does, with nothing around it."""
+    from faster_whisper import WhisperModel
+
+    threads = max(1, min(4, len(os.sched_getaffinity(0))))
+    listener = WhisperModel(model, device="auto", compute_type="auto", cpu_threads=threads, local_files_only=True)
+    parts, info = listener.transcribe(path, beam_size=5, vad_filter=True, condition_on_previous_text=False)
+    print(json.dumps([info.language, " ".join(part.text.strip() for part in parts)]))
+
+
+def spent() -> float:
+    """CPU seconds of this process and of those that it has waited for."""
+    return sum(
+        used.ru_utime + used.ru_stime
+        for used in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def ours(model: Path, path: Path) -> Any:
+    from open_webui.audio.base import Recording
+    from open_webui.audio.local import Worker
+
+    sent = Recording(path=path, name=path.name, mime="audio/wav", size=path.stat().st_size)
+
+    async def listen() -> Any:
+        worker = Worker(SimpleNamespace(local_models_idle_seconds=60))  # type: ignore[arg-type]
+        try:
+            return await worker.listen(sent, model, None, 3600)
+        finally:
+            await worker.close()
+
+    heard = asyncio.run(listen())
+    return [heard.language, heard.text]
+
+
+def whisper(rounds: int) -> str:
+    sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
+    from tests.support import real_whisper
+
+    model, ratios, lines = real_whisper.folder(), [], []
+    with tempfile.TemporaryDirectory() as folder:
+        path = speech(Path(folder), 12)
+        with wave.open(str(path)) as file:
+            seconds = file.getnframes() / file.getframerate()
+        ours(model, speech(Path(folder), 12))  # everything is read from the disk, and imported
+        for n in range(rounds):
+            used = {}
+            for name in ("ours", "bare") if n % 2 else ("bare", "ours"):
+                before, began = spent(), time.monotonic()
+                if name == "ours":
+                    told = ours(model, path)
+                else:
+                    command = [sys.executable, __file__, "--bare", str(model), str(path)]
+                    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+                used[name] = spent() - before
+                lines.append(
+                    f"  {name}: {used[name]:.1f} s CPU, {time.monotonic() - began:.1f} s, {len(told[1].split())} words"
+                )
+            ratios.append(used["ours"] / used["bare"])
+    told = f"{seconds:.0f} s spoken; CPU over bare faster-whisper's: median {statistics.median(ratios):.2f}"
+    return "\n".join([f"{told} ({min(ratios):.2f} to {max(ratios):.2f})", *lines])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=["together", "memory", "spoken"])
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--recordings", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--engine", type=int)
+    parser.add_argument("--bare", nargs=2)
     given = parser.parse_args()
+    if given.bare:
+        bare(*given.bare)
+        return
     if given.engine:
         asyncio.run(engine(given.engine))
         return
+    if "whisper" in given.only:
+        given.only.remove("whisper")
+        print(f"{'whisper':10}{whisper(given.rounds)}", flush=True)
     port = free_port()
     with process(["benchmarks/media.py", "--engine", str(port)], port, "/v1/models"):
         for name in given.only:

@@ -51,6 +51,7 @@ CATCH_ALL = {
     "llamaforge/server/residence.py": "the watch must go on: without it no model would ever go",
     "llamaforge/threads.py": "what a call in a thread raises is raised where its result is waited for",
     "open_webui/middleware.py": "the boundary to the network",
+    "open_webui/audio/voice/__main__.py": "ONNX Runtime's errors have no common class below Exception",
     "open_webui/connections/gate.py": "who watches a call must not fail it",
     "open_webui/connections/direct.py": "whatever ends the asking of a page, it is told so, and the error goes on",
     "open_webui/notes/document.py": "what the library panics with is no Exception",

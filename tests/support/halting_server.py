@@ -28,6 +28,18 @@ STAGES = {
     "embed": "open_webui.retrieval.embedding.remote:RemoteEmbedder.embed",
     "vectors": "open_webui.retrieval.vector.chosen:ChosenIndex.put",
 }
+# The same of recordings and of speech. upload: a portion of a large file is stored; fetch: it is brought to where it is listened
+# to; listen: a process is asked for a step of it (the first: it decodes, and loads the model); heard: a piece is kept.
+SPEECH = {
+    "upload": "open_webui.storage.disk:_add",
+    "fetch": "open_webui.services.audio.documents:_write",
+    "listen": "open_webui.audio.local:_step",
+    "heard": "open_webui.services.listening:Listening.keep",
+    "transcript": "open_webui.services.ingestion:Ingestion._keep",
+    "index": "open_webui.models.documents:replace",
+    "spoken": "open_webui.audio.espeak:_talk",
+    "cached": "open_webui.services.audio.speaking:Remembered.keep",
+}
 # Seconds that the others wait for a process that was killed, unless OUI_LEASE says so.
 LEASE = 2.0
 
@@ -51,7 +63,7 @@ class Halt:
 
 
 def put_halts(halt: Halt) -> None:
-    for stage, place in STAGES.items():
+    for stage, place in (*STAGES.items(), *SPEECH.items()):
         module, _, path = place.partition(":")
         owner: Any = importlib.import_module(module)
         *classes, name = path.split(".")

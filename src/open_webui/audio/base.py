@@ -97,6 +97,34 @@ class Heard(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...] = ()
 
 
+class Sofar(msgspec.Struct, frozen=True):
+    """What was heard of a recording up to a second of it, at a place where it may be gone on with.
+
+    by: who listened, and how; another begins anew. texts: those of its pieces, in their order.
+    """
+
+    at: float = 0.0
+    by: str = ""
+    language: str = ""
+    texts: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+
+class Telling:
+    """Who is told how far listening is. This one tells nobody, and remembers nothing.
+
+    sofar: what was heard at an earlier attempt.
+    """
+
+    sofar = Sofar()
+
+    async def reached(self, at: float, of: float) -> None:
+        """So many seconds were listened to. of: how many there are, as the recording says; 0 where it does not."""
+
+    async def keep(self, sofar: Sofar) -> None:
+        """A piece was heard; with all before it, to be remembered."""
+
+
 class Listener(Protocol):
     """An engine that listens.
 

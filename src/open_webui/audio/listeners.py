@@ -1,7 +1,6 @@
 """Services that listen: OpenAI and what is compatible, Deepgram, Azure, Mistral."""
 
 import asyncio
-import base64
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -12,6 +11,7 @@ import msgspec
 from open_webui.audio.base import Heard, Listener, NoEngine, Part, Recording
 from open_webui.audio.remote import LISTENING, Service, needed, segment
 from open_webui.config import Config
+from open_webui.utils.base64s import in_turn, to_base64
 
 WEB: Final = (
     "The engine 'web' is the browser's own: it listens in the page, and the server listens to nothing. An administrator can"
@@ -161,7 +161,7 @@ async def _form(service: Service, path: str, fields: Mapping[str, str], name: st
 
 
 async def _base64(path: Path) -> str:
-    return await asyncio.to_thread(lambda: base64.b64encode(path.read_bytes()).decode())
+    return await in_turn(to_base64, await asyncio.to_thread(path.read_bytes))
 
 
 def ending(name: str) -> str:

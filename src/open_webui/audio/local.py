@@ -3,10 +3,11 @@ while without any. The same process decodes and cuts recordings for services tha
 """
 
 import asyncio
+import contextlib
 import functools
 import importlib.util
 import tempfile
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +15,8 @@ import msgspec
 
 from llamaforge import hub_cache
 from llamaforge.exceptions import how_to_install
-from open_webui.audio.base import Heard, NoEngine, NoSpeech, Recording
-from open_webui.audio.worker.calls import Call, Cut
+from open_webui.audio.base import Heard, NoEngine, NoSpeech, Recording, Sofar, Telling
+from open_webui.audio.worker.calls import Call, Cut, Step
 from open_webui.config import Config
 from open_webui.env import Settings
 from open_webui.internal.child.process import Child, Lost, Refused
@@ -105,10 +106,28 @@ class Worker:
         """The numbers of those that run."""
         return [child.pid for child in self._all if child.pid is not None]
 
-    async def listen(self, recording: Recording, model: Path, language: str | None, max_seconds: int) -> Heard:
-        """What a model hears. Raises NoSpeech, NoEngine."""
-        call = Call(path=str(recording.path), max_seconds=max_seconds, model=str(model), language=language)
-        return msgspec.msgpack.decode(await self._ask(call, _LOADING + _EACH * max_seconds), type=Heard)
+    async def listen(
+        self, recording: Recording, model: Path, language: str | None, max_seconds: int, telling: Telling | None = None
+    ) -> Heard:
+        """What a model hears, from where `telling` has it on. Raises NoSpeech, NoEngine."""
+        telling = telling or Telling()
+        sofar = telling.sofar
+        # The language that was found out stays that of the whole.
+        call = Call(
+            path=str(recording.path), max_seconds=max_seconds, model=str(model), language=language or sofar.language or None,
+            at=sofar.at,
+        )  # fmt: skip
+        clock = asyncio.get_running_loop().time
+        until = clock() + _LOADING + _EACH * max_seconds
+        async with self._held() as child:
+            step = await _step(child, call, until - clock())
+            while not step.is_over:
+                if step.is_cut:
+                    sofar = _longer(sofar, step)
+                    await telling.keep(sofar)
+                await telling.reached(step.at, step.of)
+                step = await _step(child, msgspec.structs.replace(call, goes_on=True), until - clock())
+        return Heard(" ".join(text for text in sofar.texts if text), sofar.language, step.at, sofar.parts)
 
     async def cut(self, recording: Recording, into: Path, each: int, max_seconds: int) -> list[Cut]:
         """Parts of a recording as WAV files of a folder, at most `each` seconds long, cut where it is quiet.
@@ -116,22 +135,25 @@ class Worker:
         Raises NoSpeech, NoEngine.
         """
         call = Call(path=str(recording.path), max_seconds=max_seconds, into=str(into), each=each)
-        return msgspec.msgpack.decode(await self._ask(call, _LOADING + _EACH_CUT * max_seconds), type=list[Cut])
+        async with self._held() as child:
+            cuts = await child.call(msgspec.msgpack.encode(call), timeout=_LOADING + _EACH_CUT * max_seconds)
+        return msgspec.msgpack.decode(cuts, type=list[Cut])
 
     async def close(self) -> None:
         """Ends them, whatever they are doing."""
         await asyncio.gather(*(child.close() for child in self._all))
 
-    async def _ask(self, call: Call, seconds: float) -> bytes:
+    @contextlib.asynccontextmanager
+    async def _held(self) -> AsyncIterator[Child]:
+        """A process for one recording. Raises NoSpeech for what it refuses, crashes over, or takes too long over."""
         if not has_extra():
             raise NoEngine(NO_EXTRA.format(how_to_install("speech")))
         async with self._turns:
             child = self._free.pop() if self._free else self._start()
             well = False
             try:
-                answer = await child.call(msgspec.msgpack.encode(call), timeout=seconds)
+                yield child
                 well = True
-                return answer
             except Refused as refused:
                 well = True
                 raise NoSpeech(str(refused)) from None
@@ -154,12 +176,29 @@ class Worker:
         return child
 
 
+async def _step(child: Child, call: Call, seconds: float) -> Step:
+    return msgspec.msgpack.decode(await child.call(msgspec.msgpack.encode(call), timeout=max(0.0, seconds)), type=Step)
+
+
+def _longer(sofar: Sofar, step: Step) -> Sofar:
+    return msgspec.structs.replace(
+        sofar,
+        at=step.at,
+        language=step.language or sofar.language,
+        texts=(*sofar.texts, " ".join(part.text for part in step.parts if part.text)),
+        parts=sofar.parts + step.parts,
+    )
+
+
 class LocalListener:
     """See `base.Listener`."""
 
     largest = 0
 
-    def __init__(self, worker: Worker, folder: Path, name: str, max_seconds: int) -> None:
+    def __init__(
+        self, worker: Worker, folder: Path, name: str, max_seconds: int, telling: Telling | None = None
+    ) -> None:
+        self._telling = telling
         self.model = name if "whisper" in name else f"whisper-{name}"
         self._worker = worker
         self._folder = folder
@@ -167,9 +206,14 @@ class LocalListener:
 
     async def listen(self, recording: Recording, language: str | None) -> Heard:
         """See `base.Listener`."""
-        return await self._worker.listen(recording, self._folder, language, self._max_seconds)
+        return await self._worker.listen(recording, self._folder, language, self._max_seconds, self._telling)
 
 
-def room() -> "tempfile.TemporaryDirectory[str]":
-    """A folder for a recording while it is listened to."""
-    return tempfile.TemporaryDirectory(prefix="oui-audio-", ignore_cleanup_errors=True)
+@contextlib.asynccontextmanager
+async def room() -> AsyncIterator[Path]:
+    """A folder for a recording while it is listened to. It is made and removed beside the loop."""
+    folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="oui-audio-", ignore_cleanup_errors=True)
+    try:
+        yield Path(folder.name)
+    finally:
+        await asyncio.shield(asyncio.to_thread(folder.cleanup))

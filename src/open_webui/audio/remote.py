@@ -1,7 +1,5 @@
 """Calls to services of speech that an admin configured: one place for their keys, their limits and their sentences."""
 
-import base64
-import binascii
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -15,6 +13,7 @@ from open_webui.audio.base import MAX_SPEECH, NoEngine, Speech
 from open_webui.connections.services import call_service, open_service
 from open_webui.connections.transport import read_all
 from open_webui.errors import ProviderError
+from open_webui.utils.base64s import from_base64, in_turn
 
 # Seconds for speech of one text, for a transcript of one recording, and for a list.
 SPEAKING: Final = 120.0
@@ -104,7 +103,7 @@ class Service:
         async with self.sending(path, payload=payload, data=data, headers=headers) as response:
             mime = response.content_type.lower()
             if mime == "application/json":
-                yield self._inside(await read_all(response, self.address, MAX_SPEECH * 2), form)
+                yield await self._inside(await read_all(response, self.address, MAX_SPEECH * 2), form)
             elif mime.startswith("audio/") or mime in _ANY:
                 kind = mime if mime.startswith("audio/") else MIMES.get(form, "audio/mpeg")
                 yield Speech(kind, self._bounded(response))
@@ -121,13 +120,13 @@ class Service:
         if not size:
             raise self.odd("no speech")
 
-    def _inside(self, answer: bytes, form: str) -> Speech:
+    async def _inside(self, answer: bytes, form: str) -> Speech:
         """Speech in the base64 of a JSON answer, as Mistral gives it."""
         body = self.decoded(answer)
         given = body.get("audio_data") if isinstance(body, dict) else None
         try:
-            whole = base64.b64decode(given if isinstance(given, str) else "", validate=True)
-        except (binascii.Error, ValueError):
+            whole = bytes(await in_turn(from_base64, given if isinstance(given, str) else ""))
+        except ValueError:
             whole = b""
         if not whole:
             raise self.odd("no speech")

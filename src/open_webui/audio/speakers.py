@@ -10,11 +10,13 @@ import aiohttp
 from open_webui.audio.base import Asked, Named, NoEngine, Speaker, Speech
 from open_webui.audio.espeak import EspeakSpeaker
 from open_webui.audio.remote import MIMES, Service, needed, segment
+from open_webui.audio.voices import ENGINE as PIPER
+from open_webui.audio.voices import PiperSpeaker, Voices
 from open_webui.config import Config
 from open_webui.errors import ProviderError
 
 # As the settings name them. "": pages speak themselves, by their browsers; whoever asks the server hears espeak-ng.
-ENGINES: Final = ("", "espeak", "openai", "elevenlabs", "azure", "mistral")
+ENGINES: Final = ("", "espeak", PIPER, "openai", "elevenlabs", "azure", "mistral")
 # What pages of Open WebUI offer besides.
 TRANSFORMERS: Final = (
     "The engine 'transformers' is not part of this server: no model speaks in it. Choose another engine; 'espeak' needs"
@@ -191,11 +193,13 @@ _REMOTE: Final[Mapping[str, Callable[[aiohttp.ClientSession, Config], Speaker]]]
 }
 
 
-def speaker_of(config: Config, http: aiohttp.ClientSession, espeak: EspeakSpeaker) -> Speaker:
+def speaker_of(config: Config, http: aiohttp.ClientSession, espeak: EspeakSpeaker, voices: Voices) -> Speaker:
     """The engine that the settings choose. Raises NoEngine where it lacks something."""
     engine = config["audio.tts.engine"]
     if engine in {"", "espeak"}:
         return espeak
+    if engine == PIPER:
+        return PiperSpeaker(voices, config["audio.tts.model"], config["audio.tts.voice"])
     make = _REMOTE.get(engine)
     if make is None:
         raise NoEngine(TRANSFORMERS if engine == "transformers" else f"There is no engine '{engine[:50]}' that speaks.")

@@ -1,8 +1,5 @@
 """How engines are asked: requests with a bound on time and size, pictures out of JSON, and pictures at addresses."""
 
-import asyncio
-import base64
-import binascii
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -15,6 +12,7 @@ from open_webui.errors import ProviderError
 from open_webui.images.port import LARGEST, MOST
 from open_webui.internal import guarded_http
 from open_webui.internal.guarded_http import Unreachable
+from open_webui.utils.base64s import from_base64, in_turn
 
 T = TypeVar("T")
 # Characters of base64 for that many bytes, and some for the JSON around them.
@@ -117,11 +115,14 @@ class Wire:
         large = ProviderError(f"{self.name} sent more than this server takes ({limit // 2**20} MB).")
         if (reply.content_length or 0) > limit:
             raise large
-        body = bytearray()
+        # What is large grows in its place, instead of being moved whenever it is full.
+        body, at = bytearray(reply.content_length or 0), 0
         async for part in reply.content.iter_any():
-            body += part
-            if len(body) > limit:
+            body[at : at + len(part)] = part
+            at += len(part)
+            if at > limit:
                 raise large
+        del body[at:]
         # Not copied: who reads it only looks.
         return body  # type: ignore[return-value]
 
@@ -167,7 +168,7 @@ async def decoded(body: bytes, of: type[T], name: str) -> T:
     try:
         if len(body) < _SMALL:
             return msgspec.json.decode(body, type=of)
-        return await asyncio.to_thread(msgspec.json.decode, body, type=of)
+        return await in_turn(msgspec.json.decode, body, type=of)
     except (msgspec.DecodeError, RecursionError):
         raise ProviderError(f"{name} answered something that can't be understood.") from None
 
@@ -179,14 +180,15 @@ async def from_text(text: str) -> bytes:
     try:
         if len(text) < _SMALL:
             return _bare(text)
-        return await asyncio.to_thread(_bare, text)
-    except (binascii.Error, ValueError):
+        return await in_turn(_bare, text)
+    except ValueError:
         raise ProviderError(_NO_PICTURE) from None
 
 
 def _bare(text: str) -> bytes:
     head, comma, body = text.partition(",")
-    return base64.b64decode(body if comma and head.startswith("data:") else text, validate=True)
+    # Not copied: who reads it only looks.
+    return from_base64(body if comma and head.startswith("data:") else text)  # type: ignore[return-value]
 
 
 def size_of(size: str) -> tuple[int | None, int | None]:

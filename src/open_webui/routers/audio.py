@@ -1,10 +1,8 @@
 """Speech: its settings, what speaks and listens, and the two addresses of OpenAI's packages: speech and transcriptions."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import Request, Response
@@ -158,13 +156,14 @@ async def transcriptions(
 ) -> "Annotated[Response, Shape(replies.audio.Transcript), Media('text/plain')]":
     """Writes down what is said in a recording, and keeps it for an hour as a file of the caller's."""
     kind = request.headers.get("content-type", "")
-    with state.streams.reserve(caller), await asyncio.to_thread(room) as folder:
-        try:
-            sent = await state.audio.hearing.take(kind, request.stream(), Path(folder))
-        except NoRecording:
-            missing = {"type": "missing", "loc": ("body", "file"), "msg": "Field required", "input": None}
-            raise RequestValidationError([missing]) from None
-        return await unless_gone(request, _heard(state, caller, sent))
+    with state.streams.reserve(caller):
+        async with room() as folder:
+            try:
+                sent = await state.audio.hearing.take(kind, request.stream(), folder)
+            except NoRecording:
+                missing = {"type": "missing", "loc": ("body", "file"), "msg": "Field required", "input": None}
+                raise RequestValidationError([missing]) from None
+            return await unless_gone(request, _heard(state, caller, sent))
 
 
 async def _heard(state: State, caller: Principal, sent: Sent) -> Response:

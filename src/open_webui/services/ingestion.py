@@ -28,6 +28,7 @@ from open_webui.models.base import now
 from open_webui.models.documents import Document, NewDocument
 from open_webui.models.uploads import UNREAD, Upload
 from open_webui.services.deps import FileDeps
+from open_webui.services.listening import Listening
 from open_webui.storage.base import read_all
 from open_webui.utils.loading import load
 from open_webui.utils.pictures import TEXT
@@ -103,12 +104,20 @@ class Ingestion:
         self._wake(upload.id)
         if self._bus.peers:
             self._bus.publish(TOPIC, upload.id)
-        if upload.user_id is not None:
-            error = upload.data.get("error")
-            told = {"id": upload.id, "name": upload.filename, "status": upload.status}
-            await self._deps.emitter.to_users(
-                [upload.user_id], "file:status", told | ({"error": error} if error else {})
-            )
+        error = upload.data.get("error")
+        await self._tell(upload, None, **({"error": error} if error else {}))
+
+    async def _tell(self, upload: Upload, progress: dict[str, Any] | None, **more: Any) -> None:
+        """Its owner's tabs. progress: of a recording, the seconds that were listened to, and of how many."""
+        if upload.user_id is None:
+            return
+        told: dict[str, Any] = {
+            "id": upload.id,
+            "name": upload.filename,
+            "status": upload.status if progress is None else "processing",
+        }
+        told |= {"progress": progress} if progress else {}
+        await self._deps.emitter.to_users([upload.user_id], "file:status", told | more)
 
     def _wake(self, file_id: str) -> None:
         for event in self._waiting.get(file_id, ()):
@@ -208,7 +217,7 @@ class Ingestion:
         if upload.size > LARGE and upload.status == "pending":
             run.progress(None, "Its text is taken out.")
             await self._note_begun(upload)
-        read = await self._take_out(upload)
+        read = await self._take_out(run, upload)
         key = upload.hash or await self._keep(upload, read.text)
         document = NewDocument(
             name=upload.filename,
@@ -236,9 +245,10 @@ class Ingestion:
                 unit.after_commit(lambda: self.changed(done))
         return True
 
-    async def _take_out(self, upload: Upload) -> "Read":
+    async def _take_out(self, run: Run, upload: Upload) -> "Read":
         reading = await _reading()
-        read: Read = await reading.read_file(self._deps, upload)
+        telling = Listening(self._deps.database, upload, run, lambda progress: self._tell(upload, progress))
+        read: Read = await reading.read_file(self._deps, upload, telling)
         return read
 
     async def _note_begun(self, upload: Upload) -> None:

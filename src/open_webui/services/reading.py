@@ -8,6 +8,7 @@ import aiohttp
 import msgspec
 
 from open_webui.access.identify import Identifier
+from open_webui.audio.base import Telling
 from open_webui.config import Config
 from open_webui.env import Settings
 from open_webui.errors import Unavailable
@@ -51,12 +52,13 @@ class Read(msgspec.Struct, frozen=True):
     kept: dict[str, Any]
 
 
-async def read_file(deps: Deps, upload: Upload) -> Read:
-    """Raises GiveUp for what can't be read, Unavailable and ProviderError for what can't be at the moment; StoreAway,
-    BlobMissing.
+async def read_file(deps: Deps, upload: Upload, telling: Telling | None = None) -> Read:
+    """telling: hears how far listening to a recording is.
+
+    Raises GiveUp for what can't be read, Unavailable and ProviderError for what can't be at the moment; StoreAway, BlobMissing.
     """
     try:
-        return await _in_pieces(deps, await _parsed(deps, upload), upload.filename)
+        return await _in_pieces(deps, await _parsed(deps, upload, telling), upload.filename)
     except ParseError as error:
         if error.final:
             raise GiveUp(str(error)) from None
@@ -71,10 +73,10 @@ async def read_text(deps: Deps, text: str, name: str) -> Read:
         raise GiveUp(str(error)) from None
 
 
-async def _parsed(deps: Deps, upload: Upload) -> Parsed:
+async def _parsed(deps: Deps, upload: Upload, telling: Telling | None) -> Parsed:
     """As it was taken out before, or as somebody wrote it since; else it is taken out now."""
     if upload.hash is None and recordings.is_recording(deps.config, upload):
-        return finished(Parsed(await recordings.text_of(deps, upload)), upload.filename)
+        return finished(Parsed(await recordings.text_of(deps, upload, telling)), upload.filename)
     if upload.hash is None:
         return await parse(
             lambda: deps.blobs.read(upload.blob),

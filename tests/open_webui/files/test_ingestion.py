@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from open_webui.config import Config
 from open_webui.env import Settings
 from open_webui.errors import Unavailable
+from open_webui.jobs.kinds import Run
 from open_webui.models import documents, tables, uploads
 from open_webui.models.base import new_id, now
 from open_webui.models.files import NewFile
@@ -153,8 +154,8 @@ async def test_a_text_that_is_edited_meanwhile_is_the_one_that_stays(place: Plac
     edited = await place.blobs.put(b"The new words.")
     take_out = ingestion._take_out
 
-    async def slow(upload: uploads.Upload) -> Read:
-        out = await take_out(upload)
+    async def slow(run: Run, upload: uploads.Upload) -> Read:
+        out = await take_out(run, upload)
         if upload.hash is None:
             async with place.world.database.write() as unit:
                 await uploads.change(unit.connection, file_id, hash=edited.hash, status="pending", data={})
@@ -174,10 +175,10 @@ async def test_a_file_that_is_deleted_meanwhile_leaves_nothing(place: Place) -> 
     file_id = await place.put(ingestion, LONG)
     take_out = ingestion._take_out
 
-    async def slow(upload: uploads.Upload) -> Read:
+    async def slow(run: Run, upload: uploads.Upload) -> Read:
         async with place.world.database.write() as unit:
             await uploads.delete(unit.connection, [file_id])
-        return await take_out(upload)
+        return await take_out(run, upload)
 
     ingestion._take_out = slow  # type: ignore[method-assign]
     await process.go()

@@ -6,16 +6,17 @@
 import os
 import sys
 import wave
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from open_webui.audio.base import Heard, Part
-from open_webui.audio.worker.calls import Call, Cut
+from open_webui.audio.base import Part
+from open_webui.audio.worker.calls import Call, Cut, Step
 from open_webui.audio.worker.cutting import pieces
-from open_webui.audio.worker.decoding import RATE, BadRecording, Samples, decoded
+from open_webui.audio.worker.decoding import RATE, BadRecording, Samples, decoded, length_of
 from open_webui.internal.child.serve import serve
 
 if sys.platform != "win32":
@@ -30,34 +31,58 @@ _FILE: Final = 2 * 2**30
 # Loudness below which nobody speaks.
 _SILENCE: Final = 1e-4
 _most_threads: Final = 4
+# Seconds of speech after which it is told how far it is.
+_TOLD_EACH: Final = 15.0
 _model: "tuple[str, Any] | None" = None
+_steps: Iterator[Step] = iter(())
 
 
 def answer(request: bytes) -> bytes:
     """See `Call`."""
+    global _steps  # noqa: PLW0603 - the process listens to one recording
     call = msgspec.msgpack.decode(request, type=Call)
-    portions = decoded(Path(call.path), call.max_seconds)
     if call.into:
+        portions = decoded(Path(call.path), call.max_seconds)
         return msgspec.msgpack.encode([_written(call, first, piece) for first, piece in pieces(portions, call.each)])
+    if not call.goes_on:
+        _steps = _listened(call)
+    return msgspec.msgpack.encode(next(_steps))
+
+
+def _listened(call: Call) -> Iterator[Step]:
     model = _loaded(call.model)
-    parts: list[Part] = []
-    asked, language, count = _known(model, call.language), "", 0
+    # As exact as the cut was: pieces fall where they would have fallen.
+    begin = round(call.at * RATE)
+    asked, language, count = _known(model, call.language), "", begin
+    of = min(length_of(Path(call.path)), float(call.max_seconds))
+    portions = _after(decoded(Path(call.path), call.max_seconds), begin)
     for first, piece in pieces(portions, _PIECE):
-        count = first + len(piece)
-        if float(np.abs(piece).max()) < _SILENCE:
-            continue
-        found, language = _heard(model, piece, first / RATE, asked or language or None)
-        parts += found
-    text = " ".join(part.text for part in parts if part.text)
-    return msgspec.msgpack.encode(Heard(text, language, count / RATE, tuple(parts)))
+        start, count = (begin + first) / RATE, begin + first + len(piece)
+        found: list[Part] = []
+        if float(np.abs(piece).max()) >= _SILENCE:
+            segments, info = model.transcribe(
+                piece,
+                language=asked or language or None,
+                beam_size=5,
+                vad_filter=True,
+                condition_on_previous_text=False,
+            )
+            language, told = str(info.language or ""), 0.0
+            for one in segments:
+                found.append(Part(round(start + one.start, 2), round(start + one.end, 2), one.text.strip()))
+                if one.end - told >= _TOLD_EACH:
+                    told = one.end
+                    yield Step(at=start + told, of=of)
+        yield Step(at=count / RATE, of=of, language=language, parts=tuple(found), is_cut=True)
+    yield Step(at=count / RATE, of=of, is_over=True)
 
 
-def _heard(model: Any, piece: Samples, begin: float, language: str | None) -> tuple[list[Part], str]:
-    segments, info = model.transcribe(
-        piece, language=language, beam_size=5, vad_filter=True, condition_on_previous_text=False
-    )
-    found = [Part(round(begin + s.start, 2), round(begin + s.end, 2), s.text.strip()) for s in segments]
-    return found, str(info.language or "")
+def _after(portions: Iterable[Samples], begin: int) -> Iterator[Samples]:
+    """What comes after so many samples."""
+    for portion in portions:
+        if begin < len(portion):
+            yield portion[begin:]
+        begin = max(0, begin - len(portion))
 
 
 def _known(model: Any, language: str | None) -> str | None:

@@ -62,6 +62,16 @@ def decoded(path: Path, max_seconds: int) -> Iterator[Samples]:
         raise BadRecording(NO_SOUND)
 
 
+def length_of(path: Path) -> float:
+    """Seconds of a recording, as its container says; 0 where it does not, or can't be read."""
+    try:
+        with path.open("rb") as file, av.open(file, metadata_errors="ignore", options=_OPTIONS) as container:
+            duration: int | None = container.duration  # type: ignore[union-attr]  # opened to be read
+            return max(0.0, (duration or 0) / 1e6)
+    except (av.FFmpegError, ValueError, EOFError, OSError):
+        return 0.0
+
+
 def _portions(container: Any, stream: Any) -> Iterator[Samples]:
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     silent = damaged = 0

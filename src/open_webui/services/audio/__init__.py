@@ -22,6 +22,7 @@ class Audio:
         self.calls = Calls(deps)
 
     async def close(self) -> None:
-        """Ends the calls, and the processes that listen."""
+        """Ends the calls, the processes that listen and the one that speaks."""
         await self.calls.close()
         await self.hearing.close()
+        await self.speaking.close()

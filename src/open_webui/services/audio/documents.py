@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from open_webui.access.identify import Identifier
-from open_webui.audio.base import Recording
+from open_webui.audio.base import Recording, Telling
 from open_webui.audio.local import room
 from open_webui.config import Config
 from open_webui.errors import OuiError, ProviderError
@@ -41,18 +41,21 @@ def is_recording(config: Config, upload: Upload) -> bool:
     return (ending in ENDINGS or kind.startswith("audio/")) and is_taken(config, upload.filename, kind)
 
 
-async def text_of(deps: Deps, upload: Upload) -> str:
-    """What is said in it. Raises GiveUp for what can't be listened to, ProviderError for what may be later; StoreAway."""
+async def text_of(deps: Deps, upload: Upload, telling: Telling | None = None) -> str:
+    """What is said in it, from where `telling` has it on.
+
+    Raises GiveUp for what can't be listened to, ProviderError for what may be later; StoreAway.
+    """
     owner = None if upload.user_id is None else await deps.identifier.account(upload.user_id)
     if owner is None or not owner.may("chat.stt"):
         raise GiveUp(NOBODY)
-    with await asyncio.to_thread(room) as folder:
-        path = Path(folder) / "recording"
+    async with room() as folder:
+        path = folder / "recording"
         await _write(deps.blobs, upload.blob, path)
         kind = str(upload.meta.get("content_type") or "")
         recording = Recording(path=path, name=upload.filename, mime=kind, size=upload.size)
         try:
-            heard = await deps.audio.hearing.listen(owner, recording, None)
+            heard = await deps.audio.hearing.listen(owner, recording, None, telling)
         except (ProviderError, StoreAway):
             raise
         except OuiError as error:

@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 
 from open_webui import constants
-from open_webui.audio.base import Heard, Listener, Part, Recording
+from open_webui.audio.base import Heard, Listener, Part, Recording, Sofar, Telling
 from open_webui.audio.listeners import remote_listener
 from open_webui.audio.local import LocalListener, Worker, folder_of, has_extra
 from open_webui.config import Config
@@ -104,42 +104,58 @@ class Hearing:
         size = 0
         file: BinaryIO = await asyncio.to_thread(path.open, "xb")
         try:
+            held = bytearray()
             async for piece in form.content():
                 size += len(piece)
                 if 0 < most * 2**20 < size:
                     raise TooLarge(f"The recording is larger than {most} MB, the most that is taken.")
-                await asyncio.to_thread(file.write, piece)
+                held += piece
+                # A visit to the disk costs the loop as much as a piece does; several go at once.
+                if len(held) >= PIECE:
+                    await asyncio.to_thread(file.write, held)
+                    held = bytearray()
+            await asyncio.to_thread(file.write, held)
         finally:
             await asyncio.to_thread(file.close)
         if not size:
             raise BadRequest("The recording is empty.")
         return Recording(path=path, name=part.filename or "", mime=part.content_type, size=size)
 
-    async def listen(self, principal: Principal, recording: Recording, language: str | None) -> Heard:
-        """What is said in a recording. Raises NoEngine, NoSpeech, TooLarge, Forbidden, ProviderError."""
+    async def listen(
+        self, principal: Principal, recording: Recording, language: str | None, telling: Telling | None = None
+    ) -> Heard:
+        """What is said in a recording, from where `telling` has it on. Raises NoEngine, NoSpeech, TooLarge, Forbidden,
+        ProviderError.
+        """
         config = self._deps.config
         engine = config["audio.stt.engine"]
-        listener = self._listener()
+        telling = telling or Telling()
+        listener = self._listener(telling)
         check_key(principal, listener.model)
+        by = f"{engine or 'local'} {listener.model} {language or ''}"
+        if telling.sofar.by != by:
+            telling.sofar = Sofar(by=by)
         async with self._deps.gate.audio(principal, engine or "local", listener.model):
             if listener.largest and recording.size > listener.largest:
-                return await self._in_parts(listener, recording, language)
+                return await self._in_parts(listener, recording, language, telling)
             return await listener.listen(recording, language)
 
-    def _listener(self) -> Listener:
+    def _listener(self, telling: Telling) -> Listener:
         deps = self._deps
         if deps.config["audio.stt.engine"]:
             return remote_listener(deps.config, deps.http)
         folder = folder_of(deps.config, deps.settings)
         # A name may be a path, which is nobody's business.
         name = Path(deps.config["audio.stt.whisper_model"] or "base").name
-        return LocalListener(self.worker, folder, name, self._max_seconds)
+        return LocalListener(self.worker, folder, name, self._max_seconds, telling)
 
     @property
     def _max_seconds(self) -> int:
         return max(1, int(self._deps.config["audio.stt.max_seconds"]))
 
-    async def _in_parts(self, listener: Listener, recording: Recording, language: str | None) -> Heard:
+    async def _in_parts(
+        self, listener: Listener, recording: Recording, language: str | None, telling: Telling
+    ) -> Heard:
         """A recording that its service does not take whole: its parts in their order, cut where it is quiet."""
         if not has_extra():
             raise TooLarge(
@@ -148,8 +164,8 @@ class Hearing:
             )
         each = min(_EACH, listener.largest // _BYTES_EACH - 1)
         cuts = await self.worker.cut(recording, recording.path.parent, each, self._max_seconds)
-        found: list[Heard] = []
-        for cut in cuts:
+        sofar = telling.sofar
+        for cut in (cut for cut in cuts if cut.end > sofar.at):
             path = Path(cut.path)
             size = (await asyncio.to_thread(path.stat)).st_size
             part = Recording(path=path, name=path.name, mime="audio/wav", size=size)
@@ -157,11 +173,13 @@ class Hearing:
             moved = tuple(
                 Part(cut.start + one.start, cut.start + one.end, one.text, one.speaker) for one in heard.parts
             )
-            found.append(Heard(heard.text, heard.language, cut.end - cut.start, moved))
+            sofar = Sofar(
+                cut.end, sofar.by, sofar.language or heard.language, (*sofar.texts, heard.text), sofar.parts + moved
+            )
+            await telling.keep(sofar)
+            await telling.reached(cut.end, cuts[-1].end)
             await asyncio.to_thread(path.unlink)
-        text = " ".join(one.text for one in found if one.text)
-        parts = tuple(part for one in found for part in one.parts)
-        return Heard(text, found[0].language if found else "", sum(one.seconds for one in found), parts)
+        return Heard(" ".join(text for text in sofar.texts if text), sofar.language, sofar.at, sofar.parts)
 
     async def keep(self, principal: Principal, recording: Recording) -> str:
         """Keeps a recording as a file of the asker's; gives its name. Nothing uses it, so it goes after an hour."""

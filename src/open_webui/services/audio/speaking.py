@@ -14,8 +14,11 @@ from open_webui.audio.base import MAX_TEXT, Asked, Named, Speaker, Speech
 from open_webui.audio.espeak import EspeakSpeaker
 from open_webui.audio.remote import MIMES
 from open_webui.audio.speakers import speaker_of
+from open_webui.audio.voices import ENGINE as PIPER
+from open_webui.audio.voices import Voices
 from open_webui.config import Config
 from open_webui.connections.gate import Gate
+from open_webui.env import Settings
 from open_webui.errors import BadRequest, Forbidden
 from open_webui.internal.log import get_logger
 from open_webui.models.base import clean
@@ -28,6 +31,8 @@ _LARGEST: Final = 8 * 2**20
 _MOST: Final = 10_000
 _MAX_NAME: Final = 300
 _SLOWEST, _FASTEST = 0.25, 4.0
+# By what a program or a voice of this machine is called and counted, whatever model the settings name.
+_MODELS: Final = {"": "espeak-ng", "espeak": "espeak-ng", PIPER: PIPER}
 NO_TEXT: Final = "'input' should be the text to speak."
 TOO_LONG: Final = f"The text is too long: at most {MAX_TEXT:,} characters are spoken at once. Send it in parts."
 
@@ -36,6 +41,7 @@ class Deps(Protocol):
     """What it needs of the state."""
 
     config: Config
+    settings: Settings
     http: aiohttp.ClientSession
     blobs: BlobStore
     gate: Gate
@@ -97,6 +103,7 @@ class Speaking:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self.espeak = EspeakSpeaker()
+        self.voices_here = Voices(deps.settings)
         self.remembered = Remembered()
 
     def speak(self, principal: Principal, body: dict[str, Any]) -> AbstractAsyncContextManager[Speech]:
@@ -107,7 +114,7 @@ class Speaking:
         """
         config = self._deps.config
         asked = _asked(body, config)
-        return self._spoken(principal, asked, speaker_of(config, self._deps.http, self.espeak))
+        return self._spoken(principal, asked, self._speaker())
 
     @contextlib.asynccontextmanager
     async def _spoken(self, principal: Principal, asked: Asked, speaker: Speaker) -> AsyncIterator[Speech]:
@@ -134,13 +141,20 @@ class Speaking:
         if whole:
             await self.remembered.keep(self._deps.blobs, key, speech.mime, bytes(whole), most)
 
+    def _speaker(self) -> Speaker:
+        return speaker_of(self._deps.config, self._deps.http, self.espeak, self.voices_here)
+
+    async def close(self) -> None:
+        """Ends the process that speaks."""
+        await self.voices_here.close()
+
     async def voices(self) -> list[Named]:
         """The voices of the engine. Raises NoEngine, ProviderError."""
-        return await speaker_of(self._deps.config, self._deps.http, self.espeak).voices()
+        return await self._speaker().voices()
 
     async def models(self) -> list[Named]:
         """The models of the engine. Raises NoEngine, ProviderError."""
-        return await speaker_of(self._deps.config, self._deps.http, self.espeak).models()
+        return await self._speaker().models()
 
 
 def check_key(principal: Principal, model: str) -> None:
@@ -171,7 +185,7 @@ def _asked(body: dict[str, Any], config: Config) -> Asked:
     return Asked(
         text=clean(text),
         voice=voice or config["audio.tts.voice"],
-        model=config["audio.tts.model"] if config["audio.tts.engine"] not in {"", "espeak"} else "espeak-ng",
+        model=_MODELS.get(config["audio.tts.engine"]) or config["audio.tts.model"],
         form=form or "mp3",
         speed=float(speed or 1.0),
     )

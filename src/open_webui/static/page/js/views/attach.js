@@ -101,10 +101,19 @@ export class Upload {
   }
 
   // What the server says of its reading.
-  heard({ status, error }) {
-    if (status !== 'completed' && status !== 'failed') return;
+  heard({ status, error, progress }) {
+    if (status !== 'completed' && status !== 'failed') {
+      if (progress && this.state === 'reading') this.listened(progress);
+      return;
+    }
     waiting.delete(this.entry.id);
     this.show(status === 'completed' ? 'ready' : 'failed', error ?? (status === 'failed' ? 'Its text could not be read.' : ''));
+  }
+
+  // Of a recording: seconds that were listened to, and of how many; 0 where nobody knows.
+  listened({ seconds, of }) {
+    if (of > 0) this.bar.value = Math.min(1, seconds / of);
+    this.note.textContent = of > 0 ? `Being listened to: ${clock(seconds)} of ${clock(of)}` : `Being listened to: ${clock(seconds)}`;
   }
 
   // Only this kind of request tells how far an upload is.
@@ -127,6 +136,8 @@ export class Upload {
     });
   }
 }
+
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, '0')}`;
 
 // The server's news of files come over the connection; what was missed while there was none is asked for.
 function listen() {
