@@ -7,7 +7,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from open_webui.internal.db import Database, close_connections
+
 _SCAN = re.compile(r"SCAN (\w+)(?! VIRTUAL TABLE)(.*)")
+
+
+async def reopen(database: Database) -> None:
+    """Has a database read by new connections from here on: those that were open before are not watched."""
+    if database._kept is not None:
+        await database._kept.close_resting()
+    await close_connections(database._readers)
 
 
 class SqlitePlans:

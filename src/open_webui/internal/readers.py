@@ -70,6 +70,10 @@ class Readers:
     async def close(self) -> None:
         """Closes those that rest, and the others when they are given back."""
         self._is_closed = True
+        await self.close_resting()
+
+    async def close_resting(self) -> None:
+        """Closes those that are nobody's: what reads next opens others."""
         resting, self._resting = self._resting, []
         for connection in resting:
             await connection.close()

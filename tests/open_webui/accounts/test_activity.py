@@ -4,11 +4,10 @@ import pytest
 
 from open_webui.constants import MESSAGE_BITS
 from open_webui.errors import BadRequest
-from open_webui.internal.db import close_connections
 from open_webui.models import tables, usages
 from open_webui.services import activity
 from tests.support.live import Actor, Live
-from tests.support.plans import SqlitePlans
+from tests.support.plans import SqlitePlans, reopen
 
 DAY = 86_400
 # Thursday, 2026-11-19, noon UTC.
@@ -69,7 +68,7 @@ async def test_sqlite_reads_ones_own_and_no_table_from_end_to_end(live: Live, us
     await write(live, user)
     noted = SqlitePlans(live.settings.database_url.removeprefix("sqlite:///"))
     noted.watch(live.app.state.oui.database._readers.sync_engine)
-    await close_connections(live.app.state.oui.database._readers)
+    await reopen(live.app.state.oui.database)
     assert (await user.client.get(USAGE)).status_code == 200
     assert any("chat_message" in query for query in noted.statements)
     assert list(noted.scans({"chat", "chat_message", "usage", "usage_day"})) == []

@@ -6,11 +6,10 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from open_webui.internal.db import close_connections
 from open_webui.models.messages import owner_word
 from tests.open_webui.models.test_plans import Plans
 from tests.support.live import Actor, Live
-from tests.support.plans import SqlitePlans
+from tests.support.plans import SqlitePlans, reopen
 
 DAY = 86_400
 NOW = 1_795_089_600
@@ -65,7 +64,7 @@ async def test_sqlite(live: Live, admin: Actor) -> None:
         await unit.connection.execute(sa.text("ANALYZE"))
     noted = SqlitePlans(live.settings.database_url.removeprefix("sqlite:///"))
     noted.watch(live.app.state.oui.database._readers.sync_engine)
-    await close_connections(live.app.state.oui.database._readers)
+    await reopen(live.app.state.oui.database)
     # Once before, so that signing in is over.
     await admin.client.get("/api/v1/analytics/summary")
     for path in PATHS:
@@ -89,7 +88,7 @@ async def test_postgresql(live: Live, admin: Actor) -> None:
     noted = Plans(live.settings.database_url)
     engine = live.app.state.oui.database._readers
     noted.watch(engine.sync_engine)
-    await close_connections(engine)
+    await reopen(live.app.state.oui.database)
     await admin.client.get("/api/v1/analytics/summary")
     await noted.explained()
     for path in PATHS:

@@ -6,13 +6,13 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from open_webui.internal.db import close_connections
 from open_webui.models import files, knowledge
 from open_webui.models.files import NewFile
 from open_webui.models.tables import knowledge_file
 from tests.open_webui.knowledge.test_bases import BASES, call, make_base, revision
 from tests.open_webui.models.test_plans import Plans
 from tests.support.live import Actor, Live
+from tests.support.plans import reopen
 
 FILL = """
 INSERT INTO knowledge (id, user_id, name, description, created_at, updated_at)
@@ -47,7 +47,7 @@ async def test_lists_read_what_they_show(live: Live, admin: Actor) -> None:
     plans = Plans(live.settings.database_url)
     engine = live.app.state.oui.database._readers
     plans.watch(engine.sync_engine)
-    await close_connections(engine)
+    await reopen(live.app.state.oui.database)
     wrong = []
     for path, (shown, counted) in REQUESTS.items():
         reply = await admin.client.get(BASES + path)

@@ -11,7 +11,7 @@ from open_webui import env
 from open_webui.constants import CHUNK_BITS
 from open_webui.env import Settings
 from open_webui.errors import StartupError
-from open_webui.internal.db import Database, close_connections, open_database
+from open_webui.internal.db import Database, open_database
 from open_webui.models import pgvector, scopes, vectors
 from open_webui.models.scopes import Reach, Scope
 from open_webui.models.vectors import EmbeddingModel
@@ -20,6 +20,7 @@ from open_webui.retrieval.vector import pgvector as adapter
 from open_webui.retrieval.vector.chosen import ChosenIndex
 from tests.open_webui.models.test_plans import Plans
 from tests.support import library
+from tests.support.plans import reopen
 
 ANN = Principal(id="ann", role="user", name="ann", email="ann@example.com")
 DIMENSIONS = 16
@@ -99,7 +100,7 @@ async def test_a_large_scope_is_searched_by_the_index(
     reach = await reached(database, Scope(knowledge=("k",)))
     plans = Plans(settings.database_url)
     plans.watch(database._readers.sync_engine)
-    await close_connections(database._readers)
+    await reopen(database)
     same = 0
     for k in range(20):
         query = numbers[k * 150]

@@ -7,7 +7,7 @@ import pytest
 
 from open_webui.config import Config
 from open_webui.env import Settings
-from open_webui.internal.db import Database, close_connections, open_database
+from open_webui.internal.db import Database, open_database
 from open_webui.models import vectors
 from open_webui.models.lexical import Frequencies
 from open_webui.models.scopes import Scope
@@ -18,7 +18,7 @@ from tests.open_webui.models import test_plans
 from tests.open_webui.models.test_plans import Plans
 from tests.support import library
 from tests.support.fake_embedder import FakeEmbedder
-from tests.support.plans import SqlitePlans
+from tests.support.plans import SqlitePlans, reopen
 
 ANN = Principal(id="ann", role="user", name="ann", email="ann@example.com")
 DIMENSIONS = 8
@@ -136,7 +136,7 @@ async def test_postgresql_reads_what_is_searched(
     noted = Plans(settings.database_url)
     noted.watch(database._readers.sync_engine)
     # Those that were made before are not watched.
-    await close_connections(database._readers)
+    await reopen(database)
     await searched(deps, monkeypatch)
     explained = await noted.explained()
     read = {table for _, scans in explained for table, _, _ in scans}
@@ -166,7 +166,7 @@ async def test_sqlite_reads_no_table_from_end_to_end(
         await library.grant(unit.connection, "k7", "ann")
     noted = SqlitePlans(settings.database_url.removeprefix("sqlite:///"))
     noted.watch(database._readers.sync_engine)
-    await close_connections(database._readers)
+    await reopen(database)
     await searched(deps, monkeypatch)
     assert any("document_vectors" in query for query in noted.statements)
     assert any("access_grant" in query for query in noted.statements)
