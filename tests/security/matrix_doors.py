@@ -675,6 +675,7 @@ DOORS: dict[str, list[Case]] = {
     f"GET {GROUPS}/id/{{group_id}}/info": [Case(admin="ok")],
     f"GET {GROUPS}/id/{{group_id}}/members": [CASE],
     f"GET {GROUPS}/id/{{group_id}}/preview": [CASE],
+    f"POST {GROUPS}/id/{{group_id}}/sharing": [Case({"share_with": None})],
     f"POST {GROUPS}/id/{{group_id}}/update": [Case(GROUP)],
     f"POST {GROUPS}/id/{{group_id}}/users": [CASE],
     f"POST {GROUPS}/id/{{group_id}}/users/add": [Case({"user_ids": ["$stranger"]}, turn=1)],
@@ -697,6 +698,14 @@ DOORS: dict[str, list[Case]] = {
 # Doors with an id in their address that says of nobody's thing anything: each with the reason.
 SCIM = "/api/v1/scim/v2"
 WITHOUT_RESOURCE: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *(f"{method} /api/v1/role-sets/{{role_set_id}}" for method in ("POST", "DELETE")),
+            *(f"POST /api/v1/delegated/people/{{user_id}}/{act}" for act in ("hold", "activate", "factors/reset")),
+            *(f"{method} /api/v1/delegated/groups/{{group_id}}/people/{{user_id}}" for method in ("POST", "DELETE")),
+        ),
+        "administrators, and who holds a role set for these people: tests/open_webui/accounts/test_role_sets.py",
+    ),
     **dict.fromkeys(
         (
             *(f"{method} /api/v1/auths/service-accounts/{{user_id}}/keys" for method in ("GET", "POST")),

@@ -12,7 +12,7 @@ from open_webui.internal.prepared import Prepared
 from open_webui.models import provider_sessions, tables
 from open_webui.models.base import inserting, now
 from open_webui.models.noted import HIDDEN
-from open_webui.principal import Role
+from open_webui.principal import Role, SharesWith
 
 user, credential, revoked = tables.user, tables.credential, tables.revoked_token
 key = tables.api_key
@@ -68,8 +68,11 @@ class Credential(msgspec.Struct, frozen=True):
 
 
 class GroupMembership(msgspec.Struct, frozen=True):
+    """share_with: with whom its members may share, None where it says nothing."""
+
     id: str
     permissions: dict[str, Any] | None
+    share_with: SharesWith | None
 
 
 _identity = Prepared(
@@ -139,7 +142,7 @@ _parent_groups = sa.select(group.c.parent_group_id).where(
     group.c.id.in_(_own_groups), group.c.parent_group_id.is_not(None)
 )
 _groups = Prepared(
-    sa.select(group.c.id, sa.cast(group.c.permissions, sa.Text)).where(
+    sa.select(group.c.id, sa.cast(group.c.permissions, sa.Text), group.c.share_with).where(
         sa.or_(group.c.id.in_(_own_groups), group.c.id.in_(_parent_groups))
     )
 )
@@ -148,7 +151,7 @@ _groups = Prepared(
 async def groups_of(connection: AsyncConnection, user_id: str) -> list[GroupMembership]:
     """The groups a user is in, and the parents they inherit from (two levels, as the wire has it)."""
     rows = await _groups.all(connection, {"user_id": user_id})
-    return [GroupMembership(row[0], None if row[1] is None else msgspec.json.decode(row[1])) for row in rows]
+    return [GroupMembership(row[0], None if row[1] is None else msgspec.json.decode(row[1]), row[2]) for row in rows]
 
 
 async def claim_first_admin(connection: AsyncConnection, user_id: str) -> bool:

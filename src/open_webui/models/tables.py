@@ -39,6 +39,7 @@ from open_webui.models.notification_tables import event_webhook, notification_ta
 from open_webui.models.passkey_tables import passkey, passkey_challenge, session_proof
 from open_webui.models.plugin_tables import function, tool, user_valves, version
 from open_webui.models.prompt_tables import prompt
+from open_webui.models.role_tables import role_set, role_set_group, role_set_holder
 from open_webui.models.skill_tables import skill, skill_file
 
 Column = sa.Column
@@ -50,7 +51,8 @@ __all__ = [
     "channel_webhook", "chunk", "directory_group", "directory_user", "document", "document_vectors", "embedding_model",
     "event_webhook", "factor", "feedback", "feedback_snapshot", "function", "identity", "knowledge", "knowledge_directory",
     "knowledge_file", "memory", "note", "note_chat", "note_update", "notification_target", "passkey", "passkey_challenge",
-    "pinned_note", "prompt", "provider_session", "recovery_code", "session", "session_proof", "sign_in",
+    "pinned_note", "prompt", "provider_session", "recovery_code", "role_set", "role_set_group",
+    "role_set_holder", "session", "session_proof", "sign_in",
     "sign_in_challenge", "skill", "skill_file", "tool", "user_valves", "version",
 ]  # fmt: skip
 
@@ -149,6 +151,8 @@ group = sa.Table(
     Column("data", Json),
     Column("meta", Json),
     Column("permissions", Json),
+    # With whom its members may share: nobody, groups or everybody. Null where it says nothing.
+    Column("share_with", sa.Text),
     Column("parent_group_id", sa.Text, sa.ForeignKey("group.id", ondelete="SET NULL")),
     Column("created_at", Seconds, nullable=False),
     Column("updated_at", Seconds, nullable=False),

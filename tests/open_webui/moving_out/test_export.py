@@ -307,6 +307,8 @@ async def test_an_archive_takes_nobodys_place(
 def test_all_tables_have_a_place() -> None:
     """A new table is exported, or stands here, with the reason."""
     not_taken = {
+        "role_set": "whom this server's administrators trust with what", "role_set_group": "the same",
+        "role_set_holder": "the same",
         "singleton": "who the first administrator is stands with the account",
         "revoked_token": "sessions stay here",
         "attempt": "what somebody tried",
