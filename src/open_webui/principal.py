@@ -26,13 +26,14 @@ class KeyLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What an API key is kept to, besides what its account may do. None: no limit.
 
     scopes: tags of the routes that it may call. models: ids of the models that it may see and ask. networks: where it may
-    come from, as texts: a principal is told to other processes.
+    come from, as texts: a principal is told to other processes. budgets: ids of those that its calls count in.
     """
 
     id: str
     scopes: frozenset[str] | None = None
     models: frozenset[str] | None = None
     networks: tuple[str, ...] | None = None
+    budgets: tuple[str, ...] = ()
 
 
 class RoleSet(msgspec.Struct, frozen=True, kw_only=True):

@@ -516,6 +516,7 @@ DOORS: dict[str, list[Case]] = {
     "DELETE /api/v1/auths/identities/{identity_id}": [OWNERS_LAST],
     # Keys for programs, and where people are signed in: the same
     "GET /api/v1/auths/keys": [LIST],
+    "POST /api/v1/auths/keys/{key_id}/budget": [Case({"budget_id": None}, writer="no")],
     "POST /api/v1/auths/keys/{key_id}/rotate": [Case({}, writer="no")],
     "DELETE /api/v1/auths/keys/{key_id}": [OWNERS_LAST],
     "GET /api/v1/auths/sessions": [LIST],
@@ -698,6 +699,13 @@ DOORS: dict[str, list[Case]] = {
 # Doors with an id in their address that says of nobody's thing anything: each with the reason.
 SCIM = "/api/v1/scim/v2"
 WITHOUT_RESOURCE: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *(f"{method} /api/v1/auths/budgets/{{budget_id}}" for method in ("POST", "DELETE")),
+            "POST /api/v1/auths/budgets/accounts/{user_id}",
+        ),
+        "their owner's alone, or administrators': tests/open_webui/accounts/test_budgets.py asks as somebody else, too",
+    ),
     **dict.fromkeys(
         (
             *(f"{method} /api/v1/role-sets/{{role_set_id}}" for method in ("POST", "DELETE")),

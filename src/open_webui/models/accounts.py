@@ -36,14 +36,16 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """What an API key is kept to. scopes, models, addresses: lists as JSON, None for no limit. is_former: it is the secret
-    before the last change, which is good until `former_until`.
+    """What an API key is kept to. scopes, models, addresses: lists as JSON, None for no limit. budget_id, account_budget_id: the
+    budgets that it counts in. is_former: it is the secret before the last change, which is good until `former_until`.
     """
 
     id: str
     scopes: str | None
     models: str | None
     addresses: str | None
+    budget_id: str | None
+    account_budget_id: str | None
     expires_at: int | None
     last_used_at: int | None
     former_until: int | None
@@ -104,6 +106,8 @@ _keys = (
         sa.cast(key.c.scopes, sa.Text),
         sa.cast(key.c.models, sa.Text),
         sa.cast(key.c.addresses, sa.Text),
+        key.c.budget_id,
+        credential.c.budget_id.label("account_budget_id"),
         key.c.expires_at,
         key.c.last_used_at,
         key.c.former_until,

@@ -48,10 +48,13 @@ class Resource(Repository[R]):
         admins: Collection[Action] = (),
         granted_on: str = "id",
         belongings: Sequence[Belonging] = (),
+        managed: "tuple[Condition, Callable[[Any], bool]] | None" = None,
         **mapping: Any,
     ) -> None:
         """name: the `resource_type` of its grants. granted_on: the column that they name. mapping: see `Repository`.
 
+        managed: those of the rows that who manages such things by a role set gets at, as a condition and asked of a row; all by
+        default.
         belongings: what else goes with a thing and has no foreign key to it, each by its `clear_where`.
         """
         self._with_grants = ACCESS_GRANTS in row.__struct_fields__
@@ -62,6 +65,7 @@ class Resource(Repository[R]):
         self._granted_on = table.c[granted_on]
         self._granted_field = granted_on
         self._belongings = tuple(belongings)
+        self._managed = managed
 
     # Who may
 
@@ -69,9 +73,11 @@ class Resource(Repository[R]):
         """A condition: the rows that the principal may read or write. `may` says the same of a row."""
         if principal is None:
             return grants.granted(self.name, self._granted_on, None, action)
-        if action in self.admins and principal.manages(self.name):
+        manages = action in self.admins and principal.manages(self.name)
+        if manages and (principal.is_admin or self._managed is None):
             return sa.true()
-        return sa.or_(self.table.c.user_id == principal.id, self.granted(principal, action))
+        theirs = sa.or_(self.table.c.user_id == principal.id, self.granted(principal, action))
+        return sa.or_(theirs, self._managed[0]) if manages and self._managed is not None else theirs
 
     def readable_by(self, principal: Principal | None) -> Condition:
         return self.allowed(principal, "read")
@@ -85,11 +91,14 @@ class Resource(Repository[R]):
 
     def may(self, row: Any, principal: Principal | None, action: Action) -> bool:
         """Whether the principal may read or write a row that has its grants with it."""
-        if principal is not None and (
-            row.user_id == principal.id or (action in self.admins and principal.manages(self.name))
-        ):
+        if principal is not None and (row.user_id == principal.id or self._manages(row, principal, action)):
             return True
         return grants.allows(row.access_grants, principal, action)
+
+    def _manages(self, row: Any, principal: Principal, action: Action) -> bool:
+        if action not in self.admins or not principal.manages(self.name):
+            return False
+        return principal.is_admin or self._managed is None or self._managed[1](row)
 
     async def require(
         self,

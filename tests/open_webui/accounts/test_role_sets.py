@@ -178,9 +178,11 @@ async def test_nobody_gets_more_than_the_holder_has(office: Office) -> None:
 
 
 async def test_models_and_knowledge(office: Office) -> None:
-    model = {"id": "mine", "base_model_id": None, "name": "Mine", "meta": {}, "params": {"system": "secret"}}
-    reply = await office.admin.client.post("/api/v1/models/create", json=model)
-    assert reply.status_code == 200, reply.text
+    model = {"id": "mine", "base_model_id": "echo", "name": "Mine", "meta": {}, "params": {"system": "secret"}}
+    offered = model | {"id": "echo", "base_model_id": None}
+    for form_ in (model, offered):
+        reply = await office.admin.client.post("/api/v1/models/create", json=form_)
+        assert reply.status_code == 200, reply.text
     base = (await office.admin.client.post("/api/v1/knowledge/create", json={"name": "B", "description": ""})).json()
     lead = office.lead.client
     reads = (f"/api/v1/knowledge/{base['id']}", "/api/v1/models/model?id=mine")
@@ -194,7 +196,13 @@ async def test_models_and_knowledge(office: Office) -> None:
     assert (await lead.post(f"/api/v1/knowledge/{base['id']}/update", json=renamed)).status_code == 200
     assert (await lead.get(f"/api/v1/knowledge/{base['id']}/export")).status_code == 200
     # What connections offer, and all models at once, stay an administrator's; so does whom one may share with.
-    assert (await lead.post("/api/v1/models/create", json=model | {"id": "other"})).status_code == 401
+    assert (await lead.post("/api/v1/models/create", json=offered | {"id": "other"})).status_code == 401
+    assert (await lead.post("/api/v1/models/model/update", json=offered)).status_code == 401
+    assert (await lead.get("/api/v1/models/model?id=echo")).status_code == 401
+    made_base = await lead.post("/api/v1/models/model/update", json=model | {"base_model_id": None})
+    assert made_base.status_code == 401
+    listed = {one["id"] for one in (await lead.get("/api/v1/models/list")).json()["items"]}
+    assert listed == {"mine"}
     assert (await lead.delete("/api/v1/models/delete/all")).status_code == 401
     everybody = {"id": "mine", "access_grants": [{"principal_type": "user", "principal_id": "*", "permission": "read"}]}
     assert (await lead.post("/api/v1/models/model/access/update", json=everybody)).status_code == 403

@@ -186,6 +186,14 @@ export const apiKeys = {
   revoke: (key) => remove(`/api/v1/auths/keys/${id(key)}`),
 };
 
+// What keys may spend by day and by month, and have spent.
+export const budgets = {
+  all: () => get('/api/v1/auths/budgets'),
+  add: (form) => post('/api/v1/auths/budgets', form),
+  remove: (budgetId) => remove(`/api/v1/auths/budgets/${id(budgetId)}`),
+  of: (key, budgetId) => post(`/api/v1/auths/keys/${id(key)}/budget`, { budget_id: budgetId }),
+};
+
 // Second factors. The first four go on with a sign-in: a refusal says nothing about the session.
 const goOn = (path, form) => post(`/api/v1/auths/mfa/${path}`, form, { probe: false });
 export const factors = {
