@@ -195,7 +195,10 @@ PEOPLES: Final = {"bearer", "key"}
 # Operations of which no success was seen here, with the reason.
 UNSEEN: Final = {
     **dict.fromkeys(
-        (f"{method} /api/v1/auths/budgets/{{budget_id}}" for method in ("POST", "DELETE")),
+        (
+            *(f"{method} /api/v1/auths/budgets/{{budget_id}}" for method in ("POST", "DELETE")),
+            "POST /api/v1/auths/budgets/accounts/{user_id}",
+        ),
         "their ids are not known here: tests/open_webui/accounts/test_budgets.py knows them",
     ),
     **dict.fromkeys(

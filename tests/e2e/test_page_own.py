@@ -81,7 +81,7 @@ async def test_a_budget_of_keys(page: Page, complaints: Complaints) -> None:
     budget = page.locator(".settings-panel .row", has_text="Small")
     await expect(budget).to_contain_text("0 of 5 requests today")
     await page.get_by_label("Name", exact=True).fill("Build server")
-    await page.get_by_label("Budget", exact=True).select_option("Small")
+    await page.get_by_role("combobox", name="Budget", exact=True).select_option("Small")
     await page.get_by_role("button", name="Make the key").click()
     key = page.locator(".settings-panel .row", has_text="Build server")
     await expect(key).to_contain_text("budget Small: 0 of 5 requests today")

@@ -81,7 +81,7 @@ async def _create(deps: Deps, principal: Principal, user_id: str, form: NewKeyFo
         if await users.get(unit.connection, user_id, lock=True) is None:
             raise NotFound
         if form.budget_id is not None:
-            await budgets.usable(unit, principal, form.budget_id)
+            await budgets.usable(unit, principal, form.budget_id, missing=400)
         made = await api_keys.add(unit.connection, user_id, key_hash(secret), new, MOST)
     if made is None:
         raise BadRequest(TOO_MANY)

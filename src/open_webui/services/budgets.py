@@ -78,12 +78,12 @@ async def remove(deps: Deps, caller: Principal, budget_id: str) -> None:
         await budgets.remove(unit.connection, found)
 
 
-async def usable(unit: UnitOfWork, caller: Principal, budget_id: str) -> Budget:
-    """A budget that the caller may change and put keys in, with its row held. Raises NotFound."""
+async def usable(unit: UnitOfWork, caller: Principal, budget_id: str, *, missing: int = 404) -> Budget:
+    """A budget that the caller may change and put keys in, with its row held. Raises NotFound with the status `missing`."""
     found = await budgets.get(unit.connection, budget_id, lock=True)
     is_theirs = found is not None and (found.user_id == caller.id or (found.user_id is None and caller.is_admin))
     if found is None or not is_theirs:
-        raise NotFound(NO_SUCH)
+        raise NotFound(NO_SUCH, status=missing)
     return found
 
 

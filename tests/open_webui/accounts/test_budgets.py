@@ -119,7 +119,7 @@ async def test_whose_budgets_are(
     for stranger in (other, admin):
         assert (await stranger.client.post(f"{BUDGETS}/{mine['id']}", json=form)).status_code == 404
         assert (await stranger.client.delete(f"{BUDGETS}/{mine['id']}")).status_code == 404
-        assert (await stranger.client.post(KEYS, json={"name": "k", "budget_id": mine["id"]})).status_code == 404
+        assert (await stranger.client.post(KEYS, json={"name": "k", "budget_id": mine["id"]})).status_code == 400
         in_it = {"budget_id": None}
         assert (await stranger.client.post(f"{KEYS}/{key['id']}/budget", json=in_it)).status_code == 404
     for budget_id in (servers["id"], "none"):
