@@ -216,7 +216,8 @@ class PolicyRoute(APIRoute):
             if policy.keeps_files and fast.state.principal is not None:
                 await fast.keep_files(fast.app.state.oui, fast.state.principal, attaching=policy.resource == "chat")
             if act is not None:
-                requests.begin(fast, act, fast.app.state.oui.audit, doors[fast.method])
+                by = policy.by(fast.state.principal)
+                requests.begin(fast, act, fast.app.state.oui.audit, doors[fast.method], by)
             response = await inner(fast)
             if happens is not None and response.status_code < 300:
                 note(fast, happens, response)

@@ -124,6 +124,10 @@ CALLS: Final[list[tuple[str, str, Any]]] = [
     ("GET", "/api/v1/auths/keys", None),
     ("POST", "/api/v1/auths/keys", {"name": "a program", "scopes": ["notes"]}),
     ("GET", "/api/v1/auths/service-accounts", None),
+    ("POST", "/api/v1/auths/budgets", {"name": "Small", "requests_a_day": 5}),
+    ("POST", "/api/v1/auths/budgets/server", {"name": "Large"}),
+    ("GET", "/api/v1/auths/budgets", None),
+    ("POST", "/api/v1/role-sets", {"name": "Readers", "rights": ["audit.read"]}),
     ("POST", "/api/v1/auths/service-accounts", {"name": "Nightly"}),
     ("GET", "/api/v1/auths/sessions", None),
     ("POST", "/api/tasks/stop/nothing", None),
@@ -190,6 +194,21 @@ FREE: Final = {
 PEOPLES: Final = {"bearer", "key"}
 # Operations of which no success was seen here, with the reason.
 UNSEEN: Final = {
+    **dict.fromkeys(
+        (
+            *(f"{method} /api/v1/auths/budgets/{{budget_id}}" for method in ("POST", "DELETE")),
+            "POST /api/v1/auths/budgets/accounts/{user_id}",
+        ),
+        "their ids are not known here: tests/open_webui/accounts/test_budgets.py knows them",
+    ),
+    **dict.fromkeys(
+        (
+            *(f"{method} /api/v1/role-sets/{{role_set_id}}" for method in ("POST", "DELETE")),
+            *(f"{method} /api/v1/delegated/groups/{{group_id}}/people/{{user_id}}" for method in ("POST", "DELETE")),
+            *(f"POST /api/v1/delegated/people/{{user_id}}/{act}" for act in ("hold", "activate", "factors/reset")),
+        ),
+        "there is no role set here: tests/open_webui/accounts/test_role_sets.py has some",
+    ),
     **dict.fromkeys(
         (
             *(
@@ -265,7 +284,10 @@ UNSEEN: Final = {
             ),
             *(f"POST /api/v1/auths/mfa/{change}" for change in ("replace", "recovery/codes")),
             *(f"POST /api/v1/auths/mfa/passkey/{step}" for step in ("start", "verify", "enroll")),
-            *(f"POST /api/v1/auths/passkeys/{what}" for what in ("register/start", "register", "{passkey_id}")),
+            *(
+                f"POST /api/v1/auths/passkeys/{what}"
+                for what in ("register/start", "register", "recovery/codes", "{passkey_id}")
+            ),
             *(f"POST /api/v1/auths/passkeys/signin/{step}" for step in ("start", "verify")),
             "DELETE /api/v1/auths/passkeys/{passkey_id}",
             "POST /api/v1/auths/proof",

@@ -16,6 +16,7 @@ from llamaforge import config as llamaforge_config
 from open_webui import errors
 from open_webui.config import BY_KEY, DEFAULT_PERMISSIONS, SETTINGS
 from open_webui.env import Settings
+from open_webui.principal import RIGHTS
 from open_webui.socket.presence import Presence
 from open_webui.socket.server import Sockets
 
@@ -145,7 +146,7 @@ def test_functions_that_are_named_exist() -> None:
             if (
                 home not in sources
                 or name in {"py", "md", "db", "gguf", "json"}
-                or f"{home}.{name}" in {*BY_KEY, *PERMISSIONS}
+                or f"{home}.{name}" in {*BY_KEY, *PERMISSIONS, *RIGHTS}
             ):
                 continue
             defined = rf"\b(?:def|class) {name}\b|^\s*{name}\b(?:: .*)? ="

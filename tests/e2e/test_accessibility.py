@@ -375,6 +375,14 @@ async def call(page: Page) -> None:
     await expect(page.get_by_role("button", name="Listening")).to_be_visible()
 
 
+async def role_set(page: Page) -> None:
+    """The form of a new one."""
+    await show_list(page)
+    await settings(page, "Role sets")
+    await page.get_by_role("button", name="Make a role set").click()
+    await expect(page.get_by_role("dialog", name="New role set")).to_be_visible()
+
+
 async def account_menu(page: Page) -> None:
     await show_list(page)
     await page.locator(".account").click()
@@ -450,6 +458,7 @@ VIEWS = {
     "knowledge base, shared": View(steps=knowledge_shared),
     "own model": View(steps=own_model),
     "tool, written": View(steps=tool_written, dirty=True),
+    "role set": View(steps=role_set),
     "notes": View("/notes"),
     "note": View("/notes/one", note),
     "channel": View("/channels/one"),
@@ -481,6 +490,7 @@ VIEWS = {
             "Moods",
             "Audit record",
             "Sign-ins",
+            "Role sets",
             "People",
         )
     },

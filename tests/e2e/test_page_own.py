@@ -71,6 +71,29 @@ async def test_a_key_is_made_shown_once_replaced_and_deleted(page: Page) -> None
     assert await refused(page, second) == 401
 
 
+async def test_a_budget_of_keys(page: Page, complaints: Complaints) -> None:
+    complaints.expect("409 ")
+    await page.get_by_role("tab", name="Keys").click()
+    await page.get_by_text("A new budget").click()
+    await page.get_by_label("Name of the budget").fill("Small")
+    await page.get_by_label("Requests a day").fill("5")
+    await page.get_by_role("button", name="Make the budget").click()
+    budget = page.locator(".settings-panel .row", has_text="Small")
+    await expect(budget).to_contain_text("0 of 5 requests today")
+    await page.get_by_label("Name", exact=True).fill("Build server")
+    await page.get_by_role("combobox", name="Budget", exact=True).select_option("Small")
+    await page.get_by_role("button", name="Make the key").click()
+    key = page.locator(".settings-panel .row", has_text="Build server")
+    await expect(key).to_contain_text("budget Small: 0 of 5 requests today")
+    # It can't go while a key is in it.
+    await page.get_by_label("Remove the budget Small").click()
+    await expect(page.get_by_role("alert").filter(has_text="Keys or accounts are in this budget")).to_be_visible()
+    await page.get_by_label("Revoke Build server").click()
+    await page.get_by_role("button", name="Revoke", exact=True).click()
+    await page.get_by_label("Remove the budget Small").click()
+    await expect(page.get_by_text("No budgets.")).to_be_visible()
+
+
 async def test_keys_with_limits_and_sessions(page: Page) -> None:
     await page.get_by_role("tab", name="Keys").click()
     await page.get_by_label("Name", exact=True).fill("Build server")

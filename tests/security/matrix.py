@@ -213,7 +213,7 @@ PARAMETERS: dict[str, str] = {
     "event_id": "$event", "server_id": "none", "pipeline_id": "none",
     "target_id": "$notification", "webhook_id": "none",
     "provider": "none", "identity_id": "$identity", "key_id": "$api_key", "session_id": "$session", "passkey_id": "none",
-    "token": "none", "channel_id": "$channel", "app_id": "$app",
+    "token": "none", "channel_id": "$channel", "app_id": "$app", "role_set_id": "none", "budget_id": "none",
 }  # fmt: skip
 
 

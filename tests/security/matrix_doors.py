@@ -516,6 +516,7 @@ DOORS: dict[str, list[Case]] = {
     "DELETE /api/v1/auths/identities/{identity_id}": [OWNERS_LAST],
     # Keys for programs, and where people are signed in: the same
     "GET /api/v1/auths/keys": [LIST],
+    "POST /api/v1/auths/keys/{key_id}/budget": [Case({"budget_id": None}, writer="no")],
     "POST /api/v1/auths/keys/{key_id}/rotate": [Case({}, writer="no")],
     "DELETE /api/v1/auths/keys/{key_id}": [OWNERS_LAST],
     "GET /api/v1/auths/sessions": [LIST],
@@ -675,6 +676,7 @@ DOORS: dict[str, list[Case]] = {
     f"GET {GROUPS}/id/{{group_id}}/info": [Case(admin="ok")],
     f"GET {GROUPS}/id/{{group_id}}/members": [CASE],
     f"GET {GROUPS}/id/{{group_id}}/preview": [CASE],
+    f"POST {GROUPS}/id/{{group_id}}/sharing": [Case({"share_with": None})],
     f"POST {GROUPS}/id/{{group_id}}/update": [Case(GROUP)],
     f"POST {GROUPS}/id/{{group_id}}/users": [CASE],
     f"POST {GROUPS}/id/{{group_id}}/users/add": [Case({"user_ids": ["$stranger"]}, turn=1)],
@@ -697,6 +699,21 @@ DOORS: dict[str, list[Case]] = {
 # Doors with an id in their address that says of nobody's thing anything: each with the reason.
 SCIM = "/api/v1/scim/v2"
 WITHOUT_RESOURCE: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *(f"{method} /api/v1/auths/budgets/{{budget_id}}" for method in ("POST", "DELETE")),
+            "POST /api/v1/auths/budgets/accounts/{user_id}",
+        ),
+        "their owner's alone, or administrators': tests/open_webui/accounts/test_budgets.py asks as somebody else, too",
+    ),
+    **dict.fromkeys(
+        (
+            *(f"{method} /api/v1/role-sets/{{role_set_id}}" for method in ("POST", "DELETE")),
+            *(f"POST /api/v1/delegated/people/{{user_id}}/{act}" for act in ("hold", "activate", "factors/reset")),
+            *(f"{method} /api/v1/delegated/groups/{{group_id}}/people/{{user_id}}" for method in ("POST", "DELETE")),
+        ),
+        "administrators, and who holds a role set for these people: tests/open_webui/accounts/test_role_sets.py",
+    ),
     **dict.fromkeys(
         (
             *(f"{method} /api/v1/auths/service-accounts/{{user_id}}/keys" for method in ("GET", "POST")),

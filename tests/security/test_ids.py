@@ -52,7 +52,7 @@ async def own_things(world: World) -> dict[str, str]:
         "target_id": "none", "webhook_id": "none", "provider": "none", "identity_id": "none",
         "key_id": "none", "session_id": "none", "passkey_id": "none",
         "channel": channel, "channel_id": channel, "app_id": "none", "token": "none",
-        "server_id": "none", "pipeline_id": "none",
+        "server_id": "none", "pipeline_id": "none", "role_set_id": "none", "budget_id": "none",
     }  # fmt: skip
 
 

@@ -34,6 +34,9 @@ class Purse:
         self.refused: list[tuple[Principal, Call]] = []
         self.held: list[Held] = []
 
+    def concerns(self, _principal: Principal) -> bool:
+        return True
+
     async def reserve(self, principal: Principal, call: Call, estimate: Estimate) -> Held:
         await asyncio.sleep(0)
         if self.refuses(call):

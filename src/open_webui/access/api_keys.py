@@ -90,6 +90,7 @@ def limits_of(key: Key) -> KeyLimits:
         id=key.id,
         scopes=None if scopes is None else frozenset(scopes),
         models=None if models is None else frozenset(models),
+        budgets=tuple(dict.fromkeys(one for one in (key.budget_id, key.account_budget_id) if one is not None)),
         networks=None if addresses is None else tuple(str(ipaddress.ip_network(one)) for one in addresses),
     )
 

@@ -5,6 +5,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
+import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,8 +18,8 @@ from open_webui.config import Config
 from open_webui.internal.bus.port import Bus
 from open_webui.internal.db import Database
 from open_webui.internal.log import get_logger
-from open_webui.models import accounts, users
-from open_webui.principal import KeyLimits, Principal
+from open_webui.models import accounts, role_sets, users
+from open_webui.principal import SHARES_WITH, KeyLimits, Principal, RoleSet, SharesWith, needed_by
 
 log = get_logger(__name__)
 # R7: what another process revoked is seen within this many seconds, whatever the bus brings.
@@ -32,6 +33,15 @@ _ACCESS_KEYS = FACTOR_SETTINGS | {"user.permissions", "auth.enable_api_keys"}
 Listener = Callable[[str], Awaitable[None]]
 # News: whose access ended or changed; whose groups did (null: perhaps everybody's), or that grants did (of nobody).
 _FORGOTTEN, _RENEWED = "identity:forgotten", "identity:renewed"
+
+
+class Rights(msgspec.Struct, frozen=True):
+    """permissions: granted paths. groups: ids. shares_with: the widest limit of those groups that set one."""
+
+    permissions: frozenset[str]
+    groups: frozenset[str]
+    shares_with: SharesWith
+    role_sets: tuple[RoleSet, ...]
 
 
 class Identifier:
@@ -128,8 +138,8 @@ class Identifier:
         self._note_seen(user_id, row.last_active_at)
         return principal
 
-    async def rights(self, connection: AsyncConnection, user_id: str) -> tuple[frozenset[str], frozenset[str]]:
-        """The permission paths that an account has by the defaults and its groups, and the ids of these."""
+    async def rights(self, connection: AsyncConnection, user_id: str) -> "Rights":
+        """What an account may do by the defaults, its groups and its role sets, whatever its role."""
         return await _rights(connection, user_id, self._config)
 
     def _note_seen(self, user_id: str, last: int) -> None:
@@ -226,15 +236,17 @@ async def _principal(
     session: str = "",
     key: KeyLimits | None = None,
 ) -> Principal:
-    permissions, groups = await _rights(connection, user_id, config)
+    rights = await _rights(connection, user_id, config)
     return Principal(
         id=user_id,
         role=row.role,
         name=row.name,
         email=row.email,
         via="session" if key is None else "api_key",
-        groups=groups,
-        permissions=permissions,
+        groups=rights.groups,
+        permissions=rights.permissions | needed_by(rights.role_sets),
+        shares_with=rights.shares_with,
+        role_sets=rights.role_sets,
         expires_at=expires_at,
         stamp=row.session_stamp,
         session=session,
@@ -242,7 +254,13 @@ async def _principal(
     )
 
 
-async def _rights(connection: AsyncConnection, user_id: str, config: Config) -> tuple[frozenset[str], frozenset[str]]:
+async def _rights(connection: AsyncConnection, user_id: str, config: Config) -> Rights:
     groups = await accounts.groups_of(connection, user_id)
     trees: list[Mapping[str, object]] = [config["user.permissions"], *(g.permissions or {} for g in groups)]
-    return effective(trees), frozenset(g.id for g in groups)
+    limits = [g.share_with for g in groups if g.share_with is not None]
+    return Rights(
+        effective(trees),
+        frozenset(g.id for g in groups),
+        max(limits, key=SHARES_WITH.index, default="everybody"),
+        await role_sets.held(connection, user_id),
+    )

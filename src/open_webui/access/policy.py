@@ -7,7 +7,7 @@ import msgspec
 
 from open_webui import constants
 from open_webui.errors import Forbidden, Unauthenticated
-from open_webui.principal import Principal
+from open_webui.principal import Principal, Right
 
 Level = Literal["public", "optional", "scim", "pending", "user", "admin"]
 Action = Literal["read", "write", "delete", "share", "list", "search", "create", "use", "admin"]
@@ -24,7 +24,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     resource, action: whose rights the operation checks inside, through the repository's base select (the two-user
     matrix of tests/security reads them). keeps_files: data: URLs in the body become files of the caller before the
     operation sees it; what it stores must note which files it uses (models/file_uses.py). proven: where ENABLE_STEP_UP asks
-    for it, the caller has shown a short while ago that it is them (services/factors/step_up.py).
+    for it, the caller has shown a short while ago that it is them (services/factors/step_up.py). right: who holds it by a role
+    set is let in beside administrators; of people only those of its groups are theirs, which the operation's query sees to.
     """
 
     level: Level
@@ -34,6 +35,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     action: Action | None = None
     keeps_files: bool = False
     proven: bool = False
+    right: Right | None = None
 
     def needs(self, permission: str) -> "Policy":
         """The same policy, with a permission path besides."""
@@ -51,6 +53,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         """The same policy for an act that a found session must not be enough for."""
         return msgspec.structs.replace(self, proven=True)
 
+    def or_by(self, right: Right) -> "Policy":
+        """The same policy of administrators, for who holds a right by a role set, too."""
+        return msgspec.structs.replace(self, right=right)
+
+    def by(self, principal: Principal | None) -> str:
+        """The role sets by which somebody is let in, "" where they need none."""
+        return "" if principal is None else principal.named_for(self.right, self.resource)
+
     def check(self, principal: Principal | None) -> None:
         """Raises Unauthenticated or Forbidden when the principal does not satisfy the policy."""
         if self.level in {"public", "optional"}:
@@ -62,7 +72,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             raise Unauthenticated(constants.NOT_AUTHENTICATED)
         if self.level == "user" and not principal.is_active:
             raise Forbidden
-        if self.level == "admin" and not principal.is_admin:
+        if self.level == "admin" and not (
+            principal.is_admin or (self.right is not None and principal.holds(self.right))
+        ):
             raise Forbidden
         if self.session_only and principal.via != "session":
             raise Forbidden(constants.SESSION_REQUIRED, status=403)
@@ -70,7 +82,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             raise Forbidden
 
     def describe(self) -> str:
-        parts: list[str] = [self.level]
+        parts: list[str] = [self.level if self.right is None else f"{self.level} or right {self.right}"]
         if self.session_only:
             parts.append("session only")
         if self.permission:

@@ -28,6 +28,7 @@ from open_webui.jobs.kinds import Kind
 from open_webui.principal import Principal
 from open_webui.services.deps import Deps
 from open_webui.services.processes import Lease
+from open_webui.services.spending import Spending
 
 if TYPE_CHECKING:
     from open_webui.services.images.making import Pictures
@@ -77,7 +78,8 @@ class ChatParts:
         self.lease = Lease(settings, database, instance)
         self._sweeper: asyncio.Task[None] | None = None
         usage = UsageLog()
-        self.gate = Gate(catalogue, usage, load)
+        self.spending = Spending(database)
+        self.gate = Gate(catalogue, usage, load, budget=self.spending)
         self.streams = Streams(settings.max_api_calls_per_user, bus)
         self.running = RunningAnswers(settings, database, load)
         self.journal = Journal(database, settings.checkpoint_interval, self.running.all, usage)
@@ -134,6 +136,7 @@ class ChatParts:
             self._sweeper.cancel()
         await self.streams.elsewhere.close()
         await self.starter.close()
+        await self.spending.close()
         await self.journal.close()
         await self.lease.close()
 

@@ -67,6 +67,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "MICROSOFT_CLIENT_PICTURE_URL",
         "https://graph.microsoft.com/v1.0/me/photo/$value",
     ),
+    _text("graph.url", "OAUTH_GRAPH_URL"),
+    flag("oauth.graph.use_names", "ENABLE_OAUTH_GRAPH_GROUP_NAMES", False),
     *_known("github", "user:email", prefix="GITHUB", names=("CLIENT_REDIRECT_URI", "CLIENT_SCOPE")),
     *_known("feishu", "contact:user.base:readonly", prefix="FEISHU"),
 )

@@ -71,8 +71,12 @@ class Reservation(Protocol):
 class Budget(Protocol):
     """Says who may ask how much. Both ends of a reservation return at once, so that no cancellation comes between.
 
-    A budget that outlives this process lets the reservations of one that was killed lapse.
+    What a process that is killed had set aside stays counted, until the time is over that the budget is for.
     """
+
+    def concerns(self, principal: Principal) -> bool:
+        """Whether somebody's calls count in one. Nothing is estimated for others."""
+        ...
 
     async def reserve(self, principal: Principal, call: Call, estimate: Estimate) -> Reservation:
         """Sets aside what a call may cost. Raises TooManyRequests with a sentence, and `Retry-After` among its headers.

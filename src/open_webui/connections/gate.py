@@ -205,7 +205,7 @@ class Gate:
         meter = _Meter()
         if target is not None:
             _check_right(principal, target, call.kind)
-            if self.budget is not None and call.kind != "operation":
+            if self.budget is not None and call.kind != "operation" and self.budget.concerns(principal):
                 meter.reservation = await reserved(self.budget, principal, call, payload or {})
         try:
             yield meter
@@ -314,7 +314,7 @@ class _Chat:
         gate, target, kind = self._gate, self._target, self._about[0]
         self._call = call_of(self._principal, target, *self._about)
         _check_right(self._principal, target, kind)
-        if gate.budget is not None:
+        if gate.budget is not None and gate.budget.concerns(self._principal):
             self._meter.reservation = await reserved(gate.budget, self._principal, self._call, self._payload)
         gate.process_load.begin_stream()
         try:

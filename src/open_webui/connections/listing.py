@@ -49,7 +49,7 @@ class Listing:
         if principal.is_admin:
             return "admin", models
         own = principal.id if principal.id in self._owners else None
-        return principal.is_active, own, audiences(principal) & self._named, models
+        return principal.is_active, own, audiences(principal) & self._named, models, principal.manages("model")
 
     def _encode(self, principal: Principal) -> bytes:
         readable: Sequence[ModelProfile] = [

@@ -61,6 +61,7 @@ class Act:
         "reason",
         "resource",
         "resource_id",
+        "role_set",
         "settling",
         "task",
         "via",
@@ -71,6 +72,8 @@ class Act:
         """what: the route, event, job or command. area: what is said of the resource where nothing else is known."""
         self.what, self.action, self.resource, self.area, self.via = what, action, resource, area, via
         self.actor_id = self.actor = self.key = self.address = self.resource_id = self.reason = ""
+        # The role sets by which somebody does what is administrators'.
+        self.role_set = ""
         # Gives the reason that its caller has sent: most acts need none.
         self.asked_reason: Callable[[], str] | None = None
         self.parameters: Mapping[str, Any] = {}

@@ -12,7 +12,7 @@ from open_webui.internal.prepared import Prepared
 from open_webui.models import provider_sessions, tables
 from open_webui.models.base import inserting, now
 from open_webui.models.noted import HIDDEN
-from open_webui.principal import Role
+from open_webui.principal import Role, SharesWith
 
 user, credential, revoked = tables.user, tables.credential, tables.revoked_token
 key = tables.api_key
@@ -36,14 +36,16 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """What an API key is kept to. scopes, models, addresses: lists as JSON, None for no limit. is_former: it is the secret
-    before the last change, which is good until `former_until`.
+    """What an API key is kept to. scopes, models, addresses: lists as JSON, None for no limit. budget_id, account_budget_id: the
+    budgets that it counts in. is_former: it is the secret before the last change, which is good until `former_until`.
     """
 
     id: str
     scopes: str | None
     models: str | None
     addresses: str | None
+    budget_id: str | None
+    account_budget_id: str | None
     expires_at: int | None
     last_used_at: int | None
     former_until: int | None
@@ -68,8 +70,11 @@ class Credential(msgspec.Struct, frozen=True):
 
 
 class GroupMembership(msgspec.Struct, frozen=True):
+    """share_with: with whom its members may share, None where it says nothing."""
+
     id: str
     permissions: dict[str, Any] | None
+    share_with: SharesWith | None
 
 
 _identity = Prepared(
@@ -101,6 +106,8 @@ _keys = (
         sa.cast(key.c.scopes, sa.Text),
         sa.cast(key.c.models, sa.Text),
         sa.cast(key.c.addresses, sa.Text),
+        key.c.budget_id,
+        credential.c.budget_id.label("account_budget_id"),
         key.c.expires_at,
         key.c.last_used_at,
         key.c.former_until,
@@ -139,7 +146,7 @@ _parent_groups = sa.select(group.c.parent_group_id).where(
     group.c.id.in_(_own_groups), group.c.parent_group_id.is_not(None)
 )
 _groups = Prepared(
-    sa.select(group.c.id, sa.cast(group.c.permissions, sa.Text)).where(
+    sa.select(group.c.id, sa.cast(group.c.permissions, sa.Text), group.c.share_with).where(
         sa.or_(group.c.id.in_(_own_groups), group.c.id.in_(_parent_groups))
     )
 )
@@ -148,7 +155,7 @@ _groups = Prepared(
 async def groups_of(connection: AsyncConnection, user_id: str) -> list[GroupMembership]:
     """The groups a user is in, and the parents they inherit from (two levels, as the wire has it)."""
     rows = await _groups.all(connection, {"user_id": user_id})
-    return [GroupMembership(row[0], None if row[1] is None else msgspec.json.decode(row[1])) for row in rows]
+    return [GroupMembership(row[0], None if row[1] is None else msgspec.json.decode(row[1]), row[2]) for row in rows]
 
 
 async def claim_first_admin(connection: AsyncConnection, user_id: str) -> bool:

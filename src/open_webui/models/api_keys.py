@@ -28,6 +28,7 @@ class ApiKey(msgspec.Struct, frozen=True):
     scopes: list[str] | None
     models: list[str] | None
     addresses: list[str] | None
+    budget_id: str | None
     expires_at: int | None
     last_used_at: int | None
     former_until: int | None
@@ -43,6 +44,7 @@ class NewKey(msgspec.Struct, frozen=True):
     models: list[str] | None
     addresses: list[str] | None
     expires_at: int | None
+    budget_id: str | None
 
 
 _columns = [t.c[name] for name in ApiKey.__struct_fields__]

@@ -130,7 +130,7 @@ KEPT: Final[Mapping[str, Kept]] = {
         tables.credential, "id=user_id password=password_hash active", "user_id", own=_by(tables.credential.c.user_id)
     ),
     "group": _kept(
-        tables.group, f"id user_id name description data meta permissions parent_group_id {_TIMES}", own=None
+        tables.group, f"id user_id name description data meta permissions share_with parent_group_id {_TIMES}", own=None
     ),
     "group_member": _kept(tables.group_member, "group_id user_id", "group_id user_id", own=None),
     "access_grant": _kept(

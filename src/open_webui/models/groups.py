@@ -7,10 +7,12 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from open_webui.internal import acts
 from open_webui.models import tables
+from open_webui.models.base import among, now
 from open_webui.models.grants import Action, in_parts
 from open_webui.models.repository import Condition, Repository
-from open_webui.principal import Principal
+from open_webui.principal import Principal, SharesWith
 
 t, member = tables.group, tables.group_member
 
@@ -71,3 +73,31 @@ async def of_user(connection: AsyncConnection, user_id: str) -> list[Group]:
 async def has_children(connection: AsyncConnection, group_id: str) -> bool:
     """Whether groups inherit from this one."""
     return await connection.scalar(sa.select(t.c.id).where(t.c.parent_group_id == group_id).limit(1)) is not None
+
+
+async def fellows(connection: AsyncConnection, group_ids: Collection[str], user_ids: Collection[str]) -> set[str]:
+    """Those of some people who are in one of these groups, or in one that inherits from it."""
+    heirs = sa.select(t.c.id).where(among(t.c.parent_group_id, group_ids))
+    inside = sa.or_(among(member.c.group_id, group_ids), member.c.group_id.in_(heirs))
+    return set(await connection.scalars(sa.select(member.c.user_id).where(inside, among(member.c.user_id, user_ids))))
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """With whom the members of a group may share; None where it says nothing."""
+
+    id: str
+    name: str
+    share_with: SharesWith | None
+
+
+async def limits(connection: AsyncConnection, group_id: str | None = None) -> list[Limit]:
+    """The limits of all groups, by name, or of one."""
+    query = sa.select(t.c.id, t.c.name, t.c.share_with).order_by(sa.func.lower(t.c.name), t.c.id)
+    rows = await connection.execute(query if group_id is None else query.where(t.c.id == group_id))
+    return [Limit(*row) for row in rows]
+
+
+async def set_limit(connection: AsyncConnection, before: Limit, share_with: SharesWith | None) -> None:
+    """Says with whom the members of a group may share."""
+    await connection.execute(t.update().where(t.c.id == before.id).values(share_with=share_with, updated_at=now()))
+    acts.note("group", before.id, {"share_with": (before.share_with, share_with)})

@@ -24,6 +24,8 @@ api_key = sa.Table(
     Column("scopes", Json),
     Column("models", Json),
     Column("addresses", Json),
+    # The budget that its calls count in (budget_tables.py).
+    Column("budget_id", sa.Text, index=True),
     Column("expires_at", Seconds),
     Column("last_used_at", Seconds),
     Column("created_at", Seconds, nullable=False),

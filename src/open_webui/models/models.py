@@ -48,6 +48,8 @@ repository: Final = Resource(
     admins=("read", "write"),
     searches=("name", "id"),
     belongings=(versions.clear_where,),
+    # What connections offer stays an administrator's.
+    managed=(_custom, lambda row: row.base_model_id is not None),
 )
 
 

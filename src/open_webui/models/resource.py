@@ -34,7 +34,8 @@ class Sharing(msgspec.Struct, frozen=True, kw_only=True):
 class Resource(Repository[R]):
     """The repository of one kind of granted thing. Its struct may have a field `access_grants`, which is read along.
 
-    Whoever owns a thing may do all with it. Others need a grant; `admins` says what admins may do without one.
+    Whoever owns a thing may do all with it. Others need a grant; `admins` says what admins may do without one, and who
+    manages such things by a role set.
     """
 
     def __init__(
@@ -47,10 +48,13 @@ class Resource(Repository[R]):
         admins: Collection[Action] = (),
         granted_on: str = "id",
         belongings: Sequence[Belonging] = (),
+        managed: "tuple[Condition, Callable[[Any], bool]] | None" = None,
         **mapping: Any,
     ) -> None:
         """name: the `resource_type` of its grants. granted_on: the column that they name. mapping: see `Repository`.
 
+        managed: those of the rows that who manages such things by a role set gets at, as a condition and asked of a row; all by
+        default.
         belongings: what else goes with a thing and has no foreign key to it, each by its `clear_where`.
         """
         self._with_grants = ACCESS_GRANTS in row.__struct_fields__
@@ -61,6 +65,7 @@ class Resource(Repository[R]):
         self._granted_on = table.c[granted_on]
         self._granted_field = granted_on
         self._belongings = tuple(belongings)
+        self._managed = managed
 
     # Who may
 
@@ -68,9 +73,11 @@ class Resource(Repository[R]):
         """A condition: the rows that the principal may read or write. `may` says the same of a row."""
         if principal is None:
             return grants.granted(self.name, self._granted_on, None, action)
-        if principal.is_admin and action in self.admins:
+        manages = action in self.admins and principal.manages(self.name)
+        if manages and (principal.is_admin or self._managed is None):
             return sa.true()
-        return sa.or_(self.table.c.user_id == principal.id, self.granted(principal, action))
+        theirs = sa.or_(self.table.c.user_id == principal.id, self.granted(principal, action))
+        return sa.or_(theirs, self._managed[0]) if manages and self._managed is not None else theirs
 
     def readable_by(self, principal: Principal | None) -> Condition:
         return self.allowed(principal, "read")
@@ -84,9 +91,14 @@ class Resource(Repository[R]):
 
     def may(self, row: Any, principal: Principal | None, action: Action) -> bool:
         """Whether the principal may read or write a row that has its grants with it."""
-        if principal is not None and (row.user_id == principal.id or (principal.is_admin and action in self.admins)):
+        if principal is not None and (row.user_id == principal.id or self._manages(row, principal, action)):
             return True
         return grants.allows(row.access_grants, principal, action)
+
+    def _manages(self, row: Any, principal: Principal, action: Action) -> bool:
+        if action not in self.admins or not principal.manages(self.name):
+            return False
+        return principal.is_admin or self._managed is None or self._managed[1](row)
 
     async def require(
         self,
@@ -133,18 +145,26 @@ class Resource(Repository[R]):
         wanted = [grants.parse_grant(grant) for grant in given]
         stand = {grant.triple for grant in await self.grants_on(connection, resource_id)}
         shares = {group.id: group.share for group in await groups.repository.all(connection)} if _groups(wanted) else {}
+        fellows = await _fellows(connection, principal, wanted)
         kept = []
         for triple in dict.fromkeys(wanted):
-            if triple in stand or self.may_give(principal, triple, shares):
+            if triple in stand or self.may_give(principal, triple, shares, fellows):
                 kept.append(triple)
             elif strict:
                 raise Forbidden(REFUSED, status=403)
         await grants.replace(connection, self.name, resource_id, kept)
 
-    def may_give(self, principal: Principal, grant: GrantTriple, shares: Mapping[str, Any]) -> bool:
+    def may_give(
+        self,
+        principal: Principal,
+        grant: GrantTriple,
+        shares: Mapping[str, Any],
+        fellows: Collection[str] = (),
+    ) -> bool:
         """Whether the principal may open such things to these people.
 
-        shares: of each group, who may share with it: True (everybody), "members", or something else (nobody).
+        shares: of each group, who may share with it: True (everybody), "members", or something else (nobody). fellows: those
+        of the people who are in a group of the principal's.
         """
         kind, who, _ = grant
         if kind == "anyone":
@@ -155,7 +175,11 @@ class Resource(Repository[R]):
             needed = (self.sharing.people, f"access_grants.allow_{kind}s")
         if None in needed or not all(principal.may(permission) for permission in needed if permission):
             return False
-        if kind != "group" or principal.is_admin:
+        if principal.is_admin:
+            return True
+        if not _within(principal, grant, fellows):
+            return False
+        if kind != "group":
             return True
         share = shares.get(who, False)
         return share is True or (share == "members" and who in principal.groups)
@@ -201,3 +225,20 @@ class Resource(Repository[R]):
 
 def _groups(wanted: Collection[GrantTriple]) -> bool:
     return any(kind == "group" for kind, _, _ in wanted)
+
+
+async def _fellows(
+    connection: AsyncConnection, principal: Principal, wanted: Collection[GrantTriple]
+) -> Collection[str]:
+    if principal.shares_with != "groups" or principal.is_admin:
+        return ()
+    people = [who for kind, who, _ in wanted if kind == "user"]
+    return await groups.fellows(connection, principal.groups, people) if people else ()
+
+
+def _within(principal: Principal, grant: GrantTriple, fellows: Collection[str]) -> bool:
+    """Whether the limit of somebody's groups lets them share with these people."""
+    kind, who, _ = grant
+    if principal.shares_with != "groups":
+        return principal.shares_with == "everybody"
+    return who in principal.groups if kind == "group" else kind == "user" and who in fellows

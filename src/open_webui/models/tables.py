@@ -5,6 +5,7 @@ import sqlalchemy as sa
 from open_webui.models.app_tables import app, channel_app
 from open_webui.models.audit_tables import audit_entry, audit_pending
 from open_webui.models.base import Json, RowNumber, Seconds, metadata, owner
+from open_webui.models.budget_tables import budget, budget_use
 from open_webui.models.calendar_tables import (
     automation,
     automation_run,
@@ -39,19 +40,20 @@ from open_webui.models.notification_tables import event_webhook, notification_ta
 from open_webui.models.passkey_tables import passkey, passkey_challenge, session_proof
 from open_webui.models.plugin_tables import function, tool, user_valves, version
 from open_webui.models.prompt_tables import prompt
+from open_webui.models.role_tables import role_set, role_set_group, role_set_holder
 from open_webui.models.skill_tables import skill, skill_file
 
 Column = sa.Column
 TRUE, FALSE = sa.true(), sa.false()
 __all__ = [
-    "api_key", "app", "audit_entry", "audit_pending", "automation", "automation_run",
-    "calendar", "calendar_event", "calendar_event_attendee",
-    "channel", "channel_app", "channel_file", "channel_member", "channel_message", "channel_reaction",
-    "channel_webhook", "chunk", "directory_group", "directory_user", "document", "document_vectors", "embedding_model",
-    "event_webhook", "factor", "feedback", "feedback_snapshot", "function", "identity", "knowledge", "knowledge_directory",
-    "knowledge_file", "memory", "note", "note_chat", "note_update", "notification_target", "passkey", "passkey_challenge",
-    "pinned_note", "prompt", "provider_session", "recovery_code", "session", "session_proof", "sign_in",
-    "sign_in_challenge", "skill", "skill_file", "tool", "user_valves", "version",
+    "api_key", "app", "audit_entry", "audit_pending", "automation", "automation_run", "budget", "budget_use", "calendar",
+    "calendar_event", "calendar_event_attendee", "channel", "channel_app", "channel_file", "channel_member",
+    "channel_message", "channel_reaction", "channel_webhook", "chunk", "directory_group", "directory_user", "document",
+    "document_vectors", "embedding_model", "event_webhook", "factor", "feedback", "feedback_snapshot", "function",
+    "identity", "knowledge", "knowledge_directory", "knowledge_file", "memory", "note", "note_chat", "note_update",
+    "notification_target", "passkey", "passkey_challenge", "pinned_note", "prompt", "provider_session", "recovery_code",
+    "role_set", "role_set_group", "role_set_holder", "session", "session_proof", "sign_in", "sign_in_challenge", "skill",
+    "skill_file", "tool", "user_valves", "version",
 ]  # fmt: skip
 
 config = sa.Table(
@@ -108,6 +110,7 @@ credential = sa.Table(
     Column("session_stamp", sa.Text, nullable=False),
     # A service account: keys get into it, people do not.
     Column("service", sa.Boolean, nullable=False, server_default=FALSE),
+    Column("budget_id", sa.Text, index=True),
 )
 
 # Single sessions that signed out before their time.
@@ -149,6 +152,8 @@ group = sa.Table(
     Column("data", Json),
     Column("meta", Json),
     Column("permissions", Json),
+    # With whom its members may share: nobody, groups or everybody. Null where it says nothing.
+    Column("share_with", sa.Text),
     Column("parent_group_id", sa.Text, sa.ForeignKey("group.id", ondelete="SET NULL")),
     Column("created_at", Seconds, nullable=False),
     Column("updated_at", Seconds, nullable=False),

@@ -18,7 +18,7 @@ from open_webui.moving_in.move import Move, Part, below
 from open_webui.moving_in.rows import Left, Row
 from open_webui.moving_in.source import Keys
 from open_webui.moving_in.valves import without_valves
-from open_webui.principal import ROLES, Role
+from open_webui.principal import ROLES, SHARES_WITH, Role
 from open_webui.services import accounts
 
 # Hashes whose check takes a time that a server can spend: bcrypt of at most 2^15 rounds, Argon2 of at most 1 GiB.
@@ -237,6 +237,8 @@ async def group(move: Move, row: Row) -> dict[str, Any]:
         "data": row.object("data"),
         "meta": row.object("meta"),
         "permissions": row.object("permissions"),
+        # Of an archive of this server's kind.
+        "share_with": limit if (limit := row.text("share_with")) in SHARES_WITH else None,
         "parent_group_id": above,
         "members": sorted(member for member in members if member is not None),
     } | row.times(move.at)

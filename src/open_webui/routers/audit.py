@@ -1,4 +1,6 @@
-"""The audit record: who did what to what. For administrators, who can read it, take it along, and have it checked."""
+"""The audit record: who did what to what. For administrators and who holds the right, who can read it, take
+it along, and have it checked.
+"""
 
 from typing import Annotated, Any
 
@@ -18,7 +20,7 @@ router = new_router(prefix="/api/v1/audit", tag="audit")
 
 
 @router.get("/entries")
-@allow(ADMIN)
+@allow(ADMIN.or_by("audit.read"))
 async def list_entries(
     asked: Annotated[AuditQuery, Query()], state: AppState
 ) -> "Annotated[dict[str, Any], Shape(replies.audit.AuditPage)]":
@@ -28,7 +30,7 @@ async def list_entries(
 
 
 @router.get("/export")
-@allow(ADMIN)
+@allow(ADMIN.or_by("audit.read"))
 async def export(
     asked: Annotated[AuditFilters, Query()], state: AppState
 ) -> "Annotated[Response, Media('application/x-ndjson')]":
@@ -38,7 +40,7 @@ async def export(
 
 
 @router.get("/verify")
-@allow(ADMIN)
+@allow(ADMIN.or_by("audit.read"))
 async def check(state: AppState) -> "Annotated[dict[str, Any], Shape(replies.audit.AuditVerdict)]":
     """Checks the whole chain, and says where it breaks first."""
     return await reading.verdict(state.database, state.audit)

@@ -315,7 +315,7 @@ async def clean_up(
 
 
 @router.get("/{id}/export")
-@allow(ADMIN.on("knowledge", "read"))
+@allow(ADMIN.on("knowledge", "read").or_by("knowledge"))
 async def export(
     state: AppState, caller: Caller, knowledge_id: KnowledgeId
 ) -> "Annotated[Response, Media('application/zip')]":

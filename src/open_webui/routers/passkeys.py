@@ -18,6 +18,7 @@ from open_webui.schemas import replies
 from open_webui.schemas.auths import Enrolled, MfaChallenge, PasskeyMade, PasskeyRename, PasskeyShown, Proof
 from open_webui.schemas.replies.shape import Shape
 from open_webui.services.factors import ceremonies, step_up
+from open_webui.services.factors import own as factors
 from open_webui.services.factors import passkeys as service
 from open_webui.services.factors.ceremonies import Given
 from open_webui.state import State
@@ -67,6 +68,16 @@ async def register(
     """Stores a passkey that a browser has made. recovery_codes: of who had no factor before."""
     given = _given(form, request, state)
     return Json(await service.register(state, caller, asking(request, state), given), headers=_NO_STORE)
+
+
+@router.post("/recovery/codes")
+@allow(SESSION)
+async def recovery_codes(
+    request: Request, state: AppState, caller: Caller
+) -> "Annotated[Response, Shape(replies.people.MfaRecoveryCodes)]":
+    """Other recovery codes in place of one's own, for who has shown a passkey or another factor lately: no code is needed."""
+    codes = await factors.codes_after_proof(state, caller, asking(request, state))
+    return Json({"recovery_codes": codes}, headers=_NO_STORE)
 
 
 @router.post("/{passkey_id}")

@@ -16,11 +16,14 @@ LONGEST_OVERLAP: Final = 7 * 86_400
 _END: Final = 2**53
 Scope = Annotated[str, StringConstraints(min_length=1, max_length=100), Text]
 ModelId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), Text]
+BudgetId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), Text]
 Address = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
 
 
 class NewKeyForm(BaseModel):
-    """scopes, models, addresses: null for no limit. expires_at: seconds since the epoch, null for a key that doesn't end."""
+    """scopes, models, addresses: null for no limit. expires_at: seconds since the epoch, null for a key that doesn't end.
+    budget_id: the budget that its calls count in.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,6 +32,7 @@ class NewKeyForm(BaseModel):
     models: Annotated[list[ModelId], Field(min_length=1, max_length=MAX_MODELS)] | None = None
     addresses: Annotated[list[Address], Field(min_length=1, max_length=MAX_ADDRESSES)] | None = None
     expires_at: Annotated[int, Field(ge=1, lt=_END)] | None = None
+    budget_id: BudgetId | None = None
 
     @field_validator("addresses")
     @classmethod

@@ -15,6 +15,7 @@ from open_webui.models.api_keys import ApiKey, NewKey
 from open_webui.models.base import new_id, now
 from open_webui.principal import Principal
 from open_webui.schemas.keys import NewKeyForm, RotateForm, ServiceAccountForm
+from open_webui.services import budgets
 from open_webui.services.accounts import KEYS_OFF
 from open_webui.services.deps import Deps
 
@@ -57,10 +58,10 @@ async def listed(deps: Deps, principal: Principal) -> list[Wire]:
 async def create(deps: Deps, principal: Principal, form: NewKeyForm, scopes: Collection[str]) -> Wire:
     """A new key, with its secret, which is nowhere else. scopes: those that there are."""
     _check(deps, principal)
-    return await _create(deps, principal.id, form, scopes)
+    return await _create(deps, principal, principal.id, form, scopes)
 
 
-async def _create(deps: Deps, user_id: str, form: NewKeyForm, scopes: Collection[str]) -> Wire:
+async def _create(deps: Deps, principal: Principal, user_id: str, form: NewKeyForm, scopes: Collection[str]) -> Wire:
     unknown = next((scope for scope in form.scopes or () if scope not in scopes), None)
     if unknown is not None:
         raise BadRequest(NO_SCOPE.format(unknown))
@@ -72,12 +73,15 @@ async def _create(deps: Deps, user_id: str, form: NewKeyForm, scopes: Collection
         models=None if form.models is None else list(dict.fromkeys(form.models)),
         addresses=form.addresses,
         expires_at=form.expires_at,
+        budget_id=form.budget_id,
     )
     secret = new_key()
     async with deps.database.write() as unit:
         # Of two at once, the second one sees what the first one left.
         if await users.get(unit.connection, user_id, lock=True) is None:
             raise NotFound
+        if form.budget_id is not None:
+            await budgets.usable(unit, principal, form.budget_id, missing=400)
         made = await api_keys.add(unit.connection, user_id, key_hash(secret), new, MOST)
     if made is None:
         raise BadRequest(TOO_MANY)
@@ -147,4 +151,4 @@ async def create_for(deps: Deps, principal: Principal, user_id: str, form: NewKe
     async with deps.database.read() as connection:
         if not await credentials.services(connection, user_id):
             raise NotFound(NO_SERVICE)
-    return await _create(deps, user_id, form, {*scopes, STEP_UP})
+    return await _create(deps, principal, user_id, form, {*scopes, STEP_UP})

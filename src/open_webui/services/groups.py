@@ -31,6 +31,8 @@ async def list_visible(deps: Deps, caller: Principal, share: bool | None) -> lis
         every = await groups.repository.all(connection) if share else []
     if not share:
         return own
+    if not caller.is_admin and caller.shares_with != "everybody":
+        every = own if caller.shares_with == "groups" else []
     inside = {group.id for group in own}
     return [g for g in every if g.share is True or (g.share == "members" and g.id in inside)]
 

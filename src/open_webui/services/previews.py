@@ -19,10 +19,12 @@ async def user(deps: Deps, user_id: str) -> dict[str, Any]:
         found = await users.get(connection, user_id)
         if found is None:
             raise NotFound
-        paths, theirs = await deps.identifier.rights(connection, user_id)
+        rights = await deps.identifier.rights(connection, user_id)
+        paths = rights.permissions
         seen_as = Principal(
-            id=found.id, role=found.role, name=found.name, email=found.email, groups=theirs, permissions=paths
-        )
+            id=found.id, role=found.role, name=found.name, email=found.email, groups=rights.groups, permissions=paths,
+            role_sets=rights.role_sets,
+        )  # fmt: skip
         inside = await groups.of_user(connection, user_id)
         usable = await previews.accessible(connection, seen_as)
     return {

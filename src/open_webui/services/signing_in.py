@@ -96,7 +96,7 @@ async def _next_step(deps: Deps, unit: UnitOfWork, user: User, auth_method: str)
         return "verify"
     if found is not None:
         return "recover" if deps.sealer.unseal(found.sealed, user.id) is None else "verify"
-    _, groups = await deps.identifier.rights(unit.connection, user.id)
+    groups = (await deps.identifier.rights(unit.connection, user.id)).groups
     return "enroll" if second_factor.is_required(deps.config, user.role, groups) else None
 
 

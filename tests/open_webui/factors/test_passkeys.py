@@ -105,6 +105,42 @@ async def test_all_algorithms_that_are_asked_for(user: Actor, site: str, alg: in
 
 
 @SQLITE
+async def test_new_recovery_codes_by_a_passkey_alone(
+    live: Live, user: Actor, site: str, browser: httpx.AsyncClient, clock: Clock
+) -> None:
+    """Whoever has no app has no code that could be typed: a fresh proof does."""
+    renew, proof = f"{PASSKEYS}/recovery/codes", "/api/v1/auths/proof"
+    await live.app.state.oui.save_config({"auth.mfa.enable": True, "auth.mfa.required_roles": ["admin"]})
+    none = await user.client.post(renew)
+    assert none.status_code == 400, "there is no factor"
+    key = SoftwarePasskey(site)
+    old = (await register(user.client, key)).json()["recovery_codes"]
+    assert (await by_passkey(browser, key)).status_code == 200
+    made = await browser.post(renew)
+    assert (made.status_code, made.headers["cache-control"]) == (200, "no-store"), made.text
+    codes = made.json()["recovery_codes"]
+    assert len(codes) == 10
+    assert not set(codes) & set(old)
+    # A session that somebody found is not enough.
+    clock.forward(fresh.FRESH_SECONDS + 60)
+    refused = await browser.post(renew)
+    assert (refused.status_code, refused.headers["x-needs"]) == (403, "proof")
+    for form in ({"password": PASSWORD}, {"code": old[0], "recovery": True}):
+        assert (await browser.post(proof, json=form)).status_code == 400
+    assert (await browser.post(renew)).status_code == 403
+    asked = await begun(browser, f"{proof}/start")
+    given = {
+        "challenge_token": asked["passkey"]["challenge_token"],
+        "credential": key.sign(asked["passkey"]["options"]),
+    }
+    shown_now = await browser.post(proof, json=given)
+    assert shown_now.status_code == 200, shown_now.text
+    again = (await browser.post(renew)).json()["recovery_codes"]
+    assert not set(codes) & set(again)
+    assert (await browser.get(f"{MFA}/status")).json()["recovery_codes_remaining"] == 10
+
+
+@SQLITE
 async def test_after_the_password(live: Live, person: Person, site: str, browser: httpx.AsyncClient) -> None:
     """Beside the app; a security key that asks for nothing will do, since the password was typed."""
     key = SoftwarePasskey(site, flags=UP)

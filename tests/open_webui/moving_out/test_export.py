@@ -9,10 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from open_webui.env import Settings
 from open_webui.errors import StartupError
-from open_webui.models import exported
+from open_webui.internal.db import open_database
+from open_webui.models import exported, tables
 from open_webui.moving_in import archive, automations, channels, runner
 from open_webui.moving_in.outcome import Report
 from open_webui.moving_out import export
@@ -304,9 +306,32 @@ async def test_an_archive_takes_nobodys_place(
     assert {one["email"]: one["role"] for one in people}[ADA] == "user"
 
 
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("limit", "comes"), [("groups", "groups"), ("nobody", "nobody"), ("friends", None), (None, None)]
+)
+async def test_limits_of_sharing_come_along(
+    first: Settings, settings: Settings, theirs: Sample, tmp_path: Path, limit: str | None, comes: str | None
+) -> None:
+    await filled(first, theirs)
+    database = open_database(first)
+    async with database.write() as unit:
+        await unit.connection.execute(tables.group.update().values(share_with=limit))
+    await database.close()
+    await write(first, tmp_path / "all.zip")
+    await move(settings, tmp_path / "all.zip")
+    database = open_database(settings)
+    async with database.read() as connection:
+        found = set(await connection.scalars(sa.select(tables.group.c.share_with)))
+    await database.close()
+    assert found == {comes}
+
+
 def test_all_tables_have_a_place() -> None:
     """A new table is exported, or stands here, with the reason."""
     not_taken = {
+        "role_set": "whom this server's administrators trust with what", "role_set_group": "the same",
+        "role_set_holder": "the same", "budget": "with the keys", "budget_use": "figures of this server",
         "singleton": "who the first administrator is stands with the account",
         "revoked_token": "sessions stay here",
         "attempt": "what somebody tried",
@@ -336,7 +361,6 @@ def test_all_tables_have_a_place() -> None:
         "passkey_challenge": "sessions stay here", "session_proof": "sessions stay here",
         "directory_user": "the directory says it anew", "directory_group": "the directory says it anew",
     }  # fmt: skip
-    from open_webui.models import tables
 
     there = {table.name for table in tables.config.metadata.sorted_tables}
     assert there - exported.KEPT.keys() - not_taken.keys() - {"chat"} == set()

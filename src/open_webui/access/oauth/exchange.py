@@ -33,13 +33,16 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Brought(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sign-in brought: claims that are believed, and the provider's tokens. sid: what it calls the session."""
+    """What a sign-in brought: claims that are believed, and the provider's tokens. sid: what it calls the session. note:
+    what administrators read of how the groups were found, "" for nothing.
+    """
 
     claims: dict[str, Any]
     access_token: str = ""
     refresh_token: str = ""
     id_token: str = ""
     expires_in: int | None = None
+    note: str = ""
 
     @property
     def sid(self) -> str:

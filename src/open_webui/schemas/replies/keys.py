@@ -14,6 +14,7 @@ class Key(TypedDict):
     scopes: list[str] | None
     models: list[str] | None
     addresses: list[str] | None
+    budget_id: str | None
     expires_at: int | None
     last_used_at: int | None
     former_until: int | None
@@ -34,6 +35,29 @@ class Keys(TypedDict):
     items: list[Key]
     scopes: list[str]
     most: int
+
+
+class Spent(TypedDict):
+    """tokens: with what is set aside for calls that go on."""
+
+    requests: int
+    tokens: int
+
+
+class Budget(TypedDict):
+    """user_id: null for one of the server's. The limits: null for none. Days and months are those of UTC."""
+
+    id: str
+    user_id: str | None
+    name: str
+    requests_a_day: int | None
+    tokens_a_day: int | None
+    requests_a_month: int | None
+    tokens_a_month: int | None
+    created_at: int
+    updated_at: int
+    today: Spent
+    this_month: Spent
 
 
 class ServiceAccount(TypedDict):

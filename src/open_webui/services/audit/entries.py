@@ -24,6 +24,9 @@ def now_ms() -> int:
 
 def entry_of(act: Act, outcome: str = "done", status: int = 0, times: int = 1) -> Entry:
     """An entry of what an act is by now."""
+    parameters = {name: str(value) for name, value in act.parameters.items()}
+    if act.role_set:
+        parameters["role_set"] = act.role_set
     return Entry(
         at=now_ms(),
         by=act.actor_id,
@@ -35,7 +38,7 @@ def entry_of(act: Act, outcome: str = "done", status: int = 0, times: int = 1) -
         action=act.action,
         resource=act.resource or act.area,
         id=_text(act.resource_id),
-        parameters=shown({name: str(value) for name, value in act.parameters.items()}) if act.parameters else {},
+        parameters=shown(parameters) if parameters else {},
         outcome=outcome,
         status=status,
         times=times,

@@ -47,11 +47,15 @@ async def recorded(request: R, record: Audit, door: Door, answer: Callable[[R, A
     return response
 
 
-def begin(request: Request, act: Act, record: Audit, door: Door) -> None:
-    """From here on what is stored is what the request does."""
+def begin(request: Request, act: Act, record: Audit, door: Door, by: str = "") -> None:
+    """From here on what is stored is what the request does. by: the role sets that let somebody in, who is told of also where
+    they only read.
+    """
     act.is_wanted = (door.is_act and not door.is_late) or (
         record.level == "all" and request.state.principal is not None
     )
+    if by and door.is_guarded:
+        act.role_set, act.is_wanted = by, True
     act.settling = functools.partial(_settle, request, record)
 
 

@@ -92,16 +92,31 @@ async def new_codes(deps: Deps, caller: Principal, code: str, address: str, *, r
     return codes
 
 
+async def codes_after_proof(deps: Deps, caller: Principal, claims: Claims) -> list[str]:
+    """The same for who has shown a factor lately, as who has passkeys alone can. claims: of the session that asks. Raises
+    ProofNeeded.
+    """
+    async with deps.database.write() as unit:
+        await _current(deps, unit, caller)
+        await fresh.check_own(unit.connection, caller.id, claims)
+        return await give_codes(unit, caller.id)
+
+
 async def remove(deps: AccountDeps, user_id: str) -> bool:
     """Removes somebody's factors and recovery codes, which ends their sessions. Whether there was one. Raises BadRequest."""
     async with deps.database.write() as unit:
         if await users.get(unit.connection, user_id, lock=True) is None:
             raise BadRequest(constants.NOT_FOUND)
-        had = await passkeys.remove_all(unit.connection, user_id)
-        had = await factors.remove(unit.connection, user_id) or had
-        acts.note("user", user_id, {"second_factor": (had, False)})
-        await accounts.new_stamp(unit.connection, user_id)
-        unit.after_commit(partial(deps.identifier.forget, user_id))
+        return await take(deps, unit, user_id)
+
+
+async def take(deps: AccountDeps, unit: UnitOfWork, user_id: str) -> bool:
+    """The same in a unit of work that holds the person's row."""
+    had = await passkeys.remove_all(unit.connection, user_id)
+    had = await factors.remove(unit.connection, user_id) or had
+    acts.note("user", user_id, {"second_factor": (had, False)})
+    await accounts.new_stamp(unit.connection, user_id)
+    unit.after_commit(partial(deps.identifier.forget, user_id))
     return had
 
 

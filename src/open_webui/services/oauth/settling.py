@@ -133,6 +133,8 @@ async def _decide(
         if await credentials.claim_first_admin(unit.connection, person):
             verdict = rulebook.evaluate(given, provider, claims, msgspec.structs.replace(facts, is_first=True))
         user_id = person
+    if brought.note:
+        verdict.note(given.groups_claim, brought.note)
     return _Settled(verdict=verdict, user_id=user_id)
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from open_webui.access.oauth import exchange, id_tokens
+from open_webui.access.oauth import exchange, graph, id_tokens
 from open_webui.access.oauth.discovery import Discovery
 from open_webui.access.oauth.exchange import Brought, Flow
 from open_webui.access.oauth.providers import Provider, provider
@@ -92,6 +92,7 @@ class ProviderSignIn:
             raise BadRequest("The provider sent no code back.")
         linker = self._linker(flow, caller)
         brought = await exchange.redeem(chosen, self.discovery, flow, code)
+        brought = await graph.with_groups(self._deps.config, chosen, brought)
         return Finished(await settling.settle(self._deps, chosen, brought, linker), flow.back)
 
     def _opened(self, sealed: str, state: str, chosen: Provider) -> Flow:
@@ -140,7 +141,8 @@ class ProviderSignIn:
         if chosen.kind != "openid" or not self._deps.config["oauth.token_exchange.enable"]:
             raise NotFound("Tokens of this site are not exchanged here.")
         await self._deps.attempts.come_back(address)
-        signed_in = await settling.settle(self._deps, chosen, await self._believed(chosen, token), None)
+        brought = await graph.with_groups(self._deps.config, chosen, await self._believed(chosen, token))
+        signed_in = await settling.settle(self._deps, chosen, brought, None)
         assert signed_in is not None, "nothing is linked"
         return signed_in
 

@@ -59,6 +59,27 @@ export const signIns = {
   explain: (what) => post('/api/v1/auths/admin/sign-ins/explain', what),
 };
 
+export const groups = {
+  all: () => get('/api/v1/groups/'),
+  // With whom their members may share; null: they say nothing.
+  limits: () => get('/api/v1/groups/sharing'),
+  setLimit: (groupId, shareWith) => post(`/api/v1/groups/id/${id(groupId)}/sharing`, { share_with: shareWith }),
+};
+
+const delegated = '/api/v1/delegated';
+export const roleSets = {
+  all: () => get('/api/v1/role-sets'),
+  // Those that one holds.
+  own: () => get('/api/v1/role-sets/own'),
+  put: (setId, form) => post(setId ? `/api/v1/role-sets/${id(setId)}` : '/api/v1/role-sets', form),
+  remove: (setId) => remove(`/api/v1/role-sets/${id(setId)}`),
+  people: (query, page) => get(`${delegated}/people?page=${page}${query ? `&query=${id(query)}` : ''}`),
+  // hold, activate or factors/reset
+  act: (userId, what) => post(`${delegated}/people/${id(userId)}/${what}`),
+  join: (groupId, userId) => post(`${delegated}/groups/${id(groupId)}/people/${id(userId)}`),
+  leave: (groupId, userId) => remove(`${delegated}/groups/${id(groupId)}/people/${id(userId)}`),
+};
+
 export const analytics = {
   get: (what, query) => get(`/api/v1/analytics/${what}?${new URLSearchParams(query)}`),
 };
@@ -165,6 +186,14 @@ export const apiKeys = {
   revoke: (key) => remove(`/api/v1/auths/keys/${id(key)}`),
 };
 
+// What keys may spend by day and by month, and have spent.
+export const budgets = {
+  all: () => get('/api/v1/auths/budgets'),
+  add: (form) => post('/api/v1/auths/budgets', form),
+  remove: (budgetId) => remove(`/api/v1/auths/budgets/${id(budgetId)}`),
+  of: (key, budgetId) => post(`/api/v1/auths/keys/${id(key)}/budget`, { budget_id: budgetId }),
+};
+
 // Second factors. The first four go on with a sign-in: a refusal says nothing about the session.
 const goOn = (path, form) => post(`/api/v1/auths/mfa/${path}`, form, { probe: false });
 export const factors = {
@@ -175,6 +204,8 @@ export const factors = {
   recover: (token, code) => goOn('recover', { challenge_token: token, reset_token: code }),
   status: () => get('/api/v1/auths/mfa/status'),
   replace: (code, recovery) => post('/api/v1/auths/mfa/replace', { code, recovery }),
+  // After a fresh proof by a factor, for which the page asks where it is needed.
+  newCodesByProof: () => post('/api/v1/auths/passkeys/recovery/codes'),
   newCodes: (code, recovery) => post('/api/v1/auths/mfa/recovery/codes', { code, recovery }),
   removeOf: (user) => post(`/api/v1/users/${id(user)}/mfa/reset`),
 };

@@ -15,7 +15,8 @@ export async function factorSection() {
     const said = app ? `You have an authenticator, and ${codes}.` : enabled ? `You have a passkey, no authenticator app, and ${codes}.` : 'You have no authenticator.';
     const actions = [
       app ? button('Replace the app', () => proved('Replace the app', factors.replace, goOn)) : button('Set one up', () => run(begin), { 'data-kind': 'primary' }),
-      enabled && button('New recovery codes', () => proved('New recovery codes', factors.newCodes, (reply, host) => showCodes(reply.recovery_codes, host, host.done))),
+      enabled && !app && button('New recovery codes', () => run(byPasskey)),
+      app && button('New recovery codes', () => proved('New recovery codes', factors.newCodes, (reply, host) => showCodes(reply.recovery_codes, host, host.done))),
     ];
     clear(place, h('p', {}, said, required && ' This server asks you for one.'), h('div.dialog-actions', {}, actions.filter(Boolean)));
   };
@@ -39,6 +40,12 @@ export async function factorSection() {
       throw error.message === AGAIN ? new Error('Sign out and in again first: it is set up within a quarter of an hour of signing in.') : error;
     }
     await goOn(challenge, open('Authenticator'));
+  };
+  // Who has passkeys alone has no code: a fresh proof does, for which the page asks.
+  const byPasskey = async () => {
+    const { recovery_codes: codes } = await factors.newCodesByProof();
+    const host = open('New recovery codes');
+    showCodes(codes, host, host.done);
   };
   // What changes it needs a code of it.
   const proved = (title, ask, then) => {

@@ -40,6 +40,7 @@ export function openSettings(tab, actions) {
           ...(state.config.features?.enable_admin_analytics === true ? [{ id: 'usage', label: 'Usage', icon: 'chart', build: async () => (await part(import('./usage.js'))).usageTab() }] : []),
           { id: 'audit', label: 'Audit record', icon: 'search', build: async () => (await part(import('./audit.js'))).auditTab() },
           { id: 'sign-ins', label: 'Sign-ins', icon: 'user', build: async () => (await part(import('./sign-ins.js'))).signInsTab() },
+          { id: 'role-sets', label: 'Role sets', icon: 'users', build: async () => (await part(import('./role-sets.js'))).roleSetsTab() },
           { id: 'people', label: 'People', icon: 'users', build: async () => (await part(import('./people.js'))).peopleTab() },
         ]
       : []),
@@ -61,9 +62,9 @@ export function openSettings(tab, actions) {
       .then((content) => isNow() && clear(panel, content))
       .catch((error) => isNow() && clear(panel, h('p.form-problem', { role: 'alert' }, error.message)));
   };
-  const controls = tabs.map((each) =>
-    h('button.tab', { type: 'button', role: 'tab', id: `${prefix}-${each.id}`, 'aria-controls': panel.id, onclick: () => select(each) }, icon(each.icon), h('span', {}, each.label)),
-  );
+  const controlOf = (each) =>
+    h('button.tab', { type: 'button', role: 'tab', id: `${prefix}-${each.id}`, 'aria-controls': panel.id, onclick: () => select(each) }, icon(each.icon), h('span', {}, each.label));
+  const controls = tabs.map(controlOf);
   const bar = h(
     'div.tabs',
     {
@@ -85,6 +86,28 @@ export function openSettings(tab, actions) {
   const first = tabs.find((each) => each.id === tab) ?? tabs[0];
   select(first);
   controls[tabs.indexOf(first)].focus();
+  if (!isAdmin()) {
+    heldTabs().then((more) => {
+      for (const each of more) {
+        tabs.push(each);
+        controls.push(controlOf(each));
+        controls.at(-1).setAttribute('aria-selected', 'false');
+        controls.at(-1).tabIndex = -1;
+        bar.append(controls.at(-1));
+      }
+    }).catch(failed);
+  }
+}
+
+// What somebody may use of the settings of administrators, by the role sets that they hold.
+async function heldTabs() {
+  const { roleSets } = await part(import('../calls.js'));
+  const held = await roleSets.own();
+  const has = (right) => held.some((one) => one.rights.includes(right));
+  return [
+    ...(has('people.list') ? [{ id: 'held-people', label: 'People', icon: 'users', build: async () => (await part(import('./held-people.js'))).heldPeopleTab(held) }] : []),
+    ...(has('audit.read') ? [{ id: 'audit', label: 'Audit record', icon: 'search', build: async () => (await part(import('./audit.js'))).auditTab() }] : []),
+  ];
 }
 
 export const mayHoldKeys = () => state.config.features?.enable_api_keys === true && (isAdmin() || state.user.permissions?.features?.api_keys === true);
