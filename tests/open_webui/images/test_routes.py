@@ -151,7 +151,12 @@ async def test_automatic1111(live: Live, use: Set, engine: Engines, user: Actor,
 async def test_comfyui(live: Live, use: Set, engine: Engines, user: Actor, admin: Actor) -> None:
     edit = {"1": {"class_type": "LoadImage", "inputs": {}}, "2": {"class_type": "CLIPTextEncode", "inputs": {}}}
     nodes = [{"type": "image", "node_ids": ["1"]}, {"type": "prompt", "key": "text", "node_ids": "2, 77"}]
-    await use("comfyui", images__edit__comfyui__workflow=json.dumps(edit), images__edit__comfyui__nodes=nodes)
+    # As the official page saves what nobody has filled in.
+    unset = [{"type": kind, "key": key, "node_ids": []} for kind, key in (("prompt", "text"), ("model", "ckpt_name"))]
+    await use(
+        "comfyui", images__edit__comfyui__workflow=json.dumps(edit), images__edit__comfyui__nodes=nodes,
+        image_generation__comfyui__nodes=unset,
+    )  # fmt: skip
     reply = await user.client.post(
         MADE, json=PROMPT | {"model": "two.safetensors", "size": "640x384", "steps": 9, "n": 2}
     )
