@@ -223,6 +223,8 @@ class Settings(BaseSettings):
     chat_history_max_chars: int = Field(default=4_000_000, ge=1_000)
     # So are older pictures than fit into so many megabytes, as they are sent.
     chat_history_max_picture_mb: float = Field(default=20.0, ge=0)
+    # Pixels of the longer side of a picture as it is sent; 0: all of them.
+    chat_picture_max_side: int = Field(default=2_048, ge=0, le=16_384)
     # The most that is kept of one answer: characters of text, bytes of pictures and other data.
     chat_answer_max_chars: int = Field(default=4_000_000, ge=1_000)
     chat_answer_max_bytes: int = Field(default=64 * 1024 * 1024, ge=1_000)

@@ -39,6 +39,7 @@ SQL_TYPES = {"SQLAlchemyError", "IntegrityError", "OperationalError", "DBAPIErro
 CLIENTS = {
     "open_webui/internal/http.py",
     "open_webui/internal/guarded_http.py",
+    "open_webui/internal/straight.py",
     # Of servers that an admin set up, in a process of its own.
     "open_webui/tools/mcp/client.py",
     # Of directories that an admin set up.

@@ -31,6 +31,8 @@ class Engines:
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.done: dict[str, Any] = {}
         self.fails = False
+        # Where its websocket sends who asks.
+        self.socket_at: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def paths(self) -> list[str]:
@@ -40,6 +42,8 @@ class Engines:
         return [body for asked, body in self.asked if asked == path]
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/ws" and self.socket_at is not None:
+            return web.Response(status=302, headers={"location": self.socket_at})
         if request.path == "/ws":
             return await self._socket(request)
         self.asked.append((request.path, await _body(request)))

@@ -30,7 +30,10 @@ Any other id is unknown: 404. An Ollama name may carry a tag (`echo:latest`).
 
 import itertools
 import json
-from base64 import b64decode, b64encode
+import random
+import struct
+import zlib
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -46,9 +49,25 @@ MODELS: Final = (
     "rounds", "parallel", "parts", "poster", "bracket", "endless", "empty", "mute",
     *(f"error{status}" for status in ERRORS), "html502",
 )  # fmt: skip
-_PIXEL: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
-# A picture of one pixel, with bytes behind it: long enough to be a file.
-PICTURE: Final = "data:image/png;base64," + b64encode(b64decode(_PIXEL) + bytes(1_500)).decode()
+
+
+def _picture(side: int) -> str:
+    """A data: URL of a PNG of noise, with three bytes for each of its pixels."""
+    noise = random.Random(side)
+    rows = b"".join(b"\x00" + noise.randbytes(3 * side) for _ in range(side))
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    )
+    return "data:image/png;base64," + b64encode(data).decode()
+
+
+# Long enough to be a file.
+PICTURE: Final = _picture(24)
 PARALLEL: Final = tuple(
     {"tool_calls": [{"index": 0, "id": id_, "function": {"name": name, "arguments": arguments}}]}
     for id_, name, arguments in (
@@ -64,7 +83,7 @@ PARTS: Final = (
     {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + "!" * 2_000}}]},
     {"refusal": " but not more."},
 )
-POSTER: Final = ({"content": "Look: "}, {"images": [{"image_url": {"url": "data:image/png;base64," + "A" * 8_000}}]})
+POSTER: Final = ({"content": "Look: "}, {"images": [{"image_url": {"url": _picture(48)}}]})
 HUGE_LINE_BYTES: Final = 20_000_000
 WORDS_BEFORE_TROUBLE: Final = 10
 SLOW_SECONDS: Final = 0.02

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from llamaforge.events import lenient
+from llamaforge.events import lenient, pictures
 from llamaforge.events.repair import Repair
 from llamaforge.events.types import Done, Error, Event, Image, Notice, Reasoning, Refusal, Source, Text, ToolCall, Usage
 
@@ -88,7 +88,8 @@ class _Answer(msgspec.Struct, gc=False):
 _NULL: Final = msgspec.Raw(b"null")
 _decode: Final = msgspec.json.Decoder(_Chunk).decode
 # Parts of a message that are no text.
-_ASIDE: Final = ("thinking", "refusal", "image_url")
+_PICTURES: Final = ("image_url", "image", "output_image", "image_generation_call")
+_ASIDE: Final = ("thinking", "refusal", *_PICTURES)
 # What nearly every delta has, and no more.
 _PLAIN_DELTA: Final = frozenset({"role", "content"})
 _PLAIN: Final = (str, int, float, bool)
@@ -274,17 +275,16 @@ class Decoder:
                 out.append(Reasoning(_thought_in(part), signature if _is_said(signature) else None, choice))
             elif kind == "refusal" and isinstance(part.get("refusal"), str):
                 out.append(Refusal(part["refusal"], choice))
-            elif kind == "image_url":
+            elif kind in _PICTURES or (kind is None and (part.get("inlineData") or part.get("inline_data"))):
+                # Gemini's have no type, and some servers pass them on.
                 self._image(part, choice, out)
             else:
                 self.lost += 1
         _say("".join(texts), choice, out)
 
     def _image(self, image: Any, choice: int, out: list[Event]) -> None:
-        url = image.get("image_url", image.get("url")) if isinstance(image, dict) else image
-        if isinstance(url, dict):
-            url = url.get("url")
-        if isinstance(url, str) and url.startswith(("data:image/", "https://", "http://")):
+        url = pictures.url_of(image)
+        if url is not None:
             out.append(Image(url, choice))
         else:
             self.lost += 1

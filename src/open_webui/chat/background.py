@@ -279,7 +279,7 @@ class Background:
     async def _part(self, run: Run, turn: Turn, task: str) -> Found:
         # Not needed to start.
         subagents: Any = importlib.import_module("open_webui.chat.subagents")
-        away = Away(self._services, Reader(self._deps, turn.principal), run)
+        away = Away(self._services, Reader(self._deps, turn.principal, self._services.pictures), run)
         away.part = partial(loop.part, self._services, self._pipeline())
         steps = subagents.Steps(away, task)
         await steps.say("begins", always=True)

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from open_webui.chat.context.stage import PictureReader
 from open_webui.chat.running import RunningAnswer
 from open_webui.errors import BadRequest, OuiError, TooLarge
 from open_webui.internal.log import get_logger
@@ -16,11 +17,13 @@ _MARK: Final = "data:"
 async def keep_pictures(running: RunningAnswer, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Files of a message, as a model made them, as they are to be stored. None for a picture that can't be decoded.
 
-    They stay as they came in a temporary chat, of which nothing is stored, and where they can't be kept now.
+    They stay data: URLs in a temporary chat, of which nothing is stored, and as they came where they can't be kept now.
     """
-    if running.pictures is None or running.turn.is_temporary:
+    if running.pictures is None:
         return files
     try:
+        if running.turn.is_temporary:
+            return [await _checked(running.pictures, file) for file in files]
         kept: list[dict[str, Any]] = await running.pictures.keep(files, strict=True)
     except (BadRequest, TooLarge) as error:
         log.info("a picture in an answer was dropped", model=running.turn.target.model_id, reason=error.detail)
@@ -29,6 +32,12 @@ async def keep_pictures(running: RunningAnswer, files: list[dict[str, Any]]) -> 
         log.exception("an answer's pictures could not be kept as files", message_id=running.turn.message_id)
         return files
     return kept
+
+
+async def _checked(pictures: PictureReader, file: dict[str, Any]) -> dict[str, Any]:
+    """Raises BadRequest."""
+    url = file.get("url")
+    return file | {"url": await pictures.checked(url)} if isinstance(url, str) and url.startswith(_MARK) else file
 
 
 def has_pictures_to_keep(running: RunningAnswer, content: str, body: dict[str, Any]) -> bool:

@@ -150,7 +150,7 @@ class Starter:
             store=self._journal,
             body=turn.body,
             title=title,
-            pictures=Reader(self._files, turn.principal),
+            pictures=Reader(self._files, turn.principal, self.services.pictures),
         )
         running.read_title = partial(self._title_of, turn)
         entry = self._running.add(running)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from llamaforge.events import Done, Event, Image, Reasoning, Text, ToolCall, Usage
+from llamaforge.events import Done, Event, Image, Reasoning, Text, ToolCall, Usage, pictures
 from llamaforge.events.lenient import convert
 from llamaforge.events.openai import UNREADABLE, Decoder, is_broken, message_of, usage_event
 from llamaforge.events.repair import Repair
@@ -174,11 +174,12 @@ class _Said(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
-    """A line of a chat, or with `response` of a text that goes on."""
+    """A line of a chat, or with `response` of a text that goes on. image: what a model that makes pictures has made."""
 
     message: _Said | None = None
     response: str | None = None
     thinking: str | None = None
+    image: str | None = None
     context: list[int] | None = None
     logprobs: list[Any] | None = None
     done: bool = False
@@ -298,7 +299,10 @@ class LineDecoder:
             out.append(Text(said.content, details={"logprobs": line.logprobs} if line.logprobs else None))
         for call in said.tool_calls or ():
             self._call(call, out)
-        out += [Image(f"data:image/png;base64,{image}") for image in said.images or () if isinstance(image, str)]
+        given = [*(said.images or ()), *((line.image,) if line.image else ())]
+        urls = [_picture(one) if isinstance(one, str) else pictures.url_of(one) for one in given]
+        out += [Image(url) for url in urls if url is not None]
+        self.dropped += urls.count(None)
         if line.done:
             self.done = True
             reason = "tool_calls" if self._calls else ("length" if line.done_reason == "length" else "stop")
@@ -314,6 +318,11 @@ class LineDecoder:
         arguments = given if isinstance(given, str) else _encode(given).decode()
         out.append(ToolCall(self._calls, call.id or f"call_{uuid.uuid4().hex}", call.function.name, arguments))
         self._calls += 1
+
+
+def _picture(text: str) -> str | None:
+    """A picture of Ollama's as a data: URL: base64, of which no type is told."""
+    return pictures.url_of(text) or pictures.of_base64(text, "image/png")
 
 
 def _details(line: _Line) -> dict[str, Any] | None:

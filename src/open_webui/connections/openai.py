@@ -71,10 +71,10 @@ class OpenAIConnection:
             )
         return [self.entry(model) for model in listed[:MAX_MODELS]]
 
-    async def raw_models(self) -> Any:
-        """The provider's own answer to the question for its models. Raises ProviderError."""
+    async def raw_models(self, user: dict[str, str] | None = None) -> Any:
+        """The provider's own answer to the question for its models. user: who asks; None: the server. Raises ProviderError."""
         self._check_sign_in()
-        body = await self.call("GET", "/models", timeout=self._list_timeout)
+        body = await self.call("GET", "/models", user=user, timeout=self._list_timeout)
         try:
             return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

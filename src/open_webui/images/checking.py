@@ -56,6 +56,23 @@ class Checker:
         _, out = await self._ask({"do": "shrink", "side": SIDE}, data)
         return out
 
+    async def fit(self, data: bytes, width: int, height: int) -> tuple[Looks, bytes]:
+        """It with at most so many pixels of width and height (0: as it has), upright and without its descriptions, in few
+        bytes; one that moves only without them. Raises BadRequest, Unavailable. For who `has_pillow`.
+        """
+        about, out = await self._ask({"do": "fit", "width": width, "height": height}, data)
+        return msgspec.convert(about, Looks), out
+
+    async def made(self, data: bytes) -> bytes:
+        """A picture that a model gave, without its descriptions: decoded where that can be done now. Raises BadRequest."""
+        try:
+            return (await self.check(data))[1]
+        except Unavailable:
+            try:
+                return await asyncio.to_thread(bare, data, look(data).mime)
+            except BadPicture as error:
+                raise BadRequest(REFUSED.format(error)) from None
+
     async def _ask(self, asked: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         if self._child is None:
             self._child = Child(_MODULE, "The process that decodes pictures", idle_seconds=_IDLE_SECONDS)

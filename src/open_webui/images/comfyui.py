@@ -40,7 +40,8 @@ class ComfyUI:
     def __init__(self, wire: Wire, workflow: str, nodes: Iterable[Mapping[str, Any]]) -> None:
         self._wire = wire
         self._workflow = workflow
-        self._nodes = list(nodes) or list(workflows.DEFAULT_NODES)
+        # The official page saves rows that name no node yet.
+        self._nodes = [row for row in nodes if workflows.ids_of(row)] or list(workflows.DEFAULT_NODES)
 
     async def make(self, order: Order, tell: Tell) -> list[Made]:
         """See `Engine`. Cancelled, it takes the order out of the queue, or interrupts it."""

@@ -12,6 +12,7 @@ from open_webui.errors import ProviderError
 from open_webui.images.port import LARGEST, MOST
 from open_webui.internal import guarded_http
 from open_webui.internal.guarded_http import Unreachable
+from open_webui.internal.straight import straight
 from open_webui.utils.base64s import from_base64, in_turn
 
 T = TypeVar("T")
@@ -80,13 +81,14 @@ class Wire:
     @asynccontextmanager
     async def socket(self, path: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """A websocket of the engine's. Raises ProviderError."""
+        closing = aiohttp.ClientWSTimeout(ws_close=2)
         try:
-            async with self._session.ws_connect(
-                f"{self.base}{path}",
-                headers=self._headers,
-                max_msg_size=16 * 2**20,
-                timeout=aiohttp.ClientWSTimeout(ws_close=2),
-            ) as found:
+            async with (
+                straight(self._session) as session,
+                session.ws_connect(
+                    f"{self.base}{path}", headers=self._headers, max_msg_size=16 * 2**20, timeout=closing
+                ) as found,
+            ):
                 yield found
         except (aiohttp.ClientError, OSError) as error:
             raise ProviderError(f"{self.name} can't be reached ({type(error).__name__}).", retryable=True) from None

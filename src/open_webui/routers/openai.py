@@ -6,6 +6,7 @@ from fastapi import Path, Query, Request, Response
 
 from open_webui.access.policy import ADMIN, USER
 from open_webui.connections import profiles
+from open_webui.connections.gate import asker_of
 from open_webui.connections.openai import OpenAIConnection
 from open_webui.connections.specs import build, check_entries, check_secret, check_url
 from open_webui.constants import MAX_ID
@@ -68,20 +69,22 @@ async def update_config(
 
 @router.post("/openai/verify")
 @allow(ADMIN)
-async def verify(form: VerifyOpenAI, state: AppState) -> "Annotated[Any, Shape(replies.connections.ProvidersModels)]":
-    """Asks an address for its models, to see whether it answers; nothing is stored."""
+async def verify(
+    form: VerifyOpenAI, state: AppState, caller: Caller
+) -> "Annotated[Any, Shape(replies.connections.ProvidersModels)]":
+    """Asks an address for its models, to see whether it answers, as the caller would; nothing is stored."""
     entry = {k: v for k, v in (form.config or {}).items() if k != "model_ids"}
     check_entries({"0": entry})
     spec = build("openai", 0, check_url(form.url), check_secret(form.key, "The key"), entry)
-    return await list_provider_models(
-        OpenAIConnection(state.http, spec, state.settings.aiohttp_client_timeout_model_list)
-    )
+    timeout = state.settings.aiohttp_client_timeout_model_list
+    connection = OpenAIConnection(state.http, spec, timeout, state.catalogue.person_token)
+    return await list_provider_models(connection, asker_of(caller))
 
 
-async def list_provider_models(connection: OpenAIConnection) -> Any:
+async def list_provider_models(connection: OpenAIConnection, user: dict[str, str] | None = None) -> Any:
     """The provider's own list. Its refusals come out as sentences for a page: a 401 of a provider is none of ours."""
     try:
-        return await connection.raw_models()
+        return await connection.raw_models(user)
     except ProviderError as error:
         raise page_error(error) from error
 

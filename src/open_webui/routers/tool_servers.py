@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from open_webui.access.policy import ADMIN
-from open_webui.deps import AppState
+from open_webui.deps import AppState, Caller
 from open_webui.errors import BadRequest
 from open_webui.routers.configs import save
 from open_webui.routing import allow, new_router
@@ -53,6 +53,8 @@ async def set_tool_servers(
 
 @router.post("/verify")
 @allow(ADMIN)
-async def verify(form: ToolServerConnection, state: AppState) -> "Annotated[dict[str, Any], Shape(Object)]":
+async def verify(
+    form: ToolServerConnection, state: AppState, caller: Caller
+) -> "Annotated[dict[str, Any], Shape(Object)]":
     """Asks a server what it offers, to see whether it answers; nothing is stored."""
-    return await state.tool_servers.verify(_entry(form))
+    return await state.tool_servers.verify(_entry(form), caller)

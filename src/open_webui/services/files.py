@@ -1,8 +1,12 @@
 """Files as they are served, and the collection of what nothing needs any more."""
 
+import asyncio
+import base64
+import binascii
 import time
-from collections.abc import Collection
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,8 +21,12 @@ from open_webui.principal import Principal
 from open_webui.services import intake
 from open_webui.services.deps import FileDeps
 from open_webui.storage.base import read_all
+from open_webui.utils import data_urls
 from open_webui.utils.addresses import id_in
-from open_webui.utils.pictures import MAX_DATA_URL, RASTER
+from open_webui.utils.pictures import MAX_DATA_URL, RASTER, sniff
+
+if TYPE_CHECKING:
+    from open_webui.services.images.making import Pictures
 
 log = get_logger(__name__)
 # What nothing refers to is kept for so many seconds: an upload of the same content may be under way.
@@ -26,6 +34,7 @@ GRACE: Final = 3600
 
 
 PICTURE_BAD: Final = "The picture can't be used. It should be a PNG, JPEG, GIF or WebP file of at most 1 MB."
+NO_PICTURE: Final = "This is no picture that can be kept: PNG, JPEG, GIF or WebP."
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -88,9 +97,11 @@ async def check_picture(
 class Reader:
     """Stored files for one person, as the chat turn reads them (chat/context/stage.py, PictureReader)."""
 
-    def __init__(self, deps: FileDeps, principal: Principal) -> None:
+    def __init__(self, deps: FileDeps, principal: Principal, pictures: "Callable[[], Pictures] | None" = None) -> None:
+        """pictures: gives what checks and scales them; without it they are kept and sent as they are."""
         self._deps = deps
         self._principal = principal
+        self._pictures = pictures
         self.limit = int(deps.settings.chat_history_max_picture_mb * 2**20)
 
     async def find(self, ids: Collection[str]) -> dict[str, File]:
@@ -107,8 +118,53 @@ class Reader:
             await files.add(unit.connection, self._principal.id, [file])
         return file.id
 
+    @property
+    def scales(self) -> bool:
+        return self._pictures is not None and self._pictures().sending.scales
+
+    async def sent(self, file: File) -> tuple[str, bytes]:
+        found = None
+        if self._pictures is not None:
+            found = await self._pictures().sending.found(file.blob, file.mime, partial(self.read, file))
+        return (file.mime, await self.read(file)) if found is None else (found.mime, found.data)
+
+    async def sent_url(self, url: str) -> str:
+        given = await asyncio.to_thread(_of_url, url)
+        if given is None or self._pictures is None:
+            return url
+        mime, data = given
+        found = await self._pictures().sending.fitted(data, mime)
+        return url if found.data is data else await asyncio.to_thread(_url_of, found.mime, found.data)
+
+    async def checked(self, url: str) -> str:
+        given = await asyncio.to_thread(_of_url, url)
+        if given is None:
+            raise BadRequest(NO_PICTURE)
+        mime, data = given
+        clean = data if self._pictures is None else await self._pictures().checker.made(data)
+        return url if clean == data else await asyncio.to_thread(_url_of, mime, clean)
+
     async def keep(self, value: Any, *, strict: bool = False) -> Any:
-        return await intake.keep_made(self._deps, self._principal, value, strict=strict)
+        clean = None if self._pictures is None else self._pictures().checker.made
+        least = 1 if strict else data_urls.LEAST
+        return await intake.keep_made(self._deps, self._principal, value, strict=strict, clean=clean, least=least)
+
+
+def _of_url(url: str) -> tuple[str, bytes] | None:
+    """Type and bytes of a raster picture in a data: URL; None for what is none."""
+    head, comma, body = url.partition(",")
+    if not comma or not head.startswith("data:") or not head.endswith(";base64"):
+        return None
+    try:
+        data = base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    mime = sniff(data)
+    return None if mime is None else (mime, data)
+
+
+def _url_of(mime: str, data: bytes) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 
 def is_shown(file: File) -> bool:

@@ -5,6 +5,7 @@ bodies through here before anybody decodes them (routing.py). What refers to a f
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -18,7 +19,7 @@ from open_webui.services.deps import FileDeps
 from open_webui.storage.base import Stored
 from open_webui.utils import data_urls
 from open_webui.utils.addresses import address
-from open_webui.utils.pictures import extension, media_type
+from open_webui.utils.pictures import UNKNOWN, extension, media_type, sniff
 
 # Of one request. Each picture is written to disk and waited for.
 MAX_PICTURES: Final = 2_000
@@ -26,6 +27,10 @@ MAX_SIZE: Final = 32 * 2**20
 # Of one message.
 MAX_IN_MESSAGE: Final = 64
 _BIG: Final = 64 * 1024
+
+
+# A picture's bytes as they are to be kept. Raises BadRequest for what is none.
+Clean = Callable[[bytes], Awaitable[bytes]]
 
 
 class Puts(Protocol):
@@ -56,8 +61,12 @@ async def take(
     at_most: int = MAX_PICTURES,
     largest: int = MAX_SIZE,
     strict: bool = True,
+    clean: Clean | None = None,
+    least: int = data_urls.LEAST,
 ) -> Taken:
     """Puts the pictures of a document into the store. strict: one that can't be decoded is refused, else it stays a text.
+    clean: asked of each picture; what it refuses is for saving only, or refused where it is strict, as is what is no picture
+    then. least: characters of a data: URL that is worth a file.
 
     Raises BadRequest for a picture that can't be read, TooLarge for one that is too large or one too many.
     """
@@ -66,23 +75,39 @@ async def take(
     parts: list[bytes] = []
     new: list[NewFile] = []
     at = 0
-    while (found := await _find(document, at, strict)) is not None:
+    while (found := await _find(document, at, strict, least)) is not None:
         if len(new) == at_most:
             raise TooLarge(f"At most {at_most:,} pictures can come at once.")
         if len(found.data) > largest:
             raise TooLarge(f"A picture may have at most {largest // 2**20} MB.")
-        file = await put(deps, owner_id, found.data)
+        if clean is None:
+            file = await put(deps, owner_id, found.data)
+        else:
+            file = await _put_clean(deps, owner_id, found.data, clean, strict=strict)
         new.append(file)
         parts += [document[at : found.start], address(file.id).encode()]
         at = found.end
     return Taken(b"".join([*parts, document[at:]]), new) if new else Taken(document, [])
 
 
-async def _find(document: bytes, at: int, strict: bool) -> data_urls.DataUrl | None:
+async def _put_clean(deps: Keeps, owner_id: str, data: bytes, clean: Clean, *, strict: bool) -> NewFile:
+    if sniff(data) is None and not strict:
+        return await put(deps, owner_id, data)
+    try:
+        return await put(deps, owner_id, await clean(data))
+    except BadRequest:
+        if strict:
+            raise
+    # No browser is to show it, and no model to be sent it.
+    stored = await deps.blobs.put(data)
+    return NewFile(embedded_id(owner_id, stored.hash), "file.bin", stored.hash, stored.size, UNKNOWN)
+
+
+async def _find(document: bytes, at: int, strict: bool, least: int) -> data_urls.DataUrl | None:
     try:
         if len(document) <= _BIG:
-            return data_urls.find(document, at, strict)
-        return await asyncio.to_thread(data_urls.find, document, at, strict)
+            return data_urls.find(document, at, strict, least)
+        return await asyncio.to_thread(data_urls.find, document, at, strict, least)
     except data_urls.BadDataUrl as error:
         raise BadRequest(str(error)) from None
 
@@ -128,12 +153,21 @@ async def keep_question(deps: FileDeps, principal: Principal, value: Any) -> Any
     return value if document is encoded else msgspec.json.decode(document)
 
 
-async def keep_made(deps: FileDeps, principal: Principal, value: Any, *, strict: bool = True) -> Any:
+async def keep_made(
+    deps: FileDeps,
+    principal: Principal,
+    value: Any,
+    *,
+    strict: bool = True,
+    clean: Clean | None = None,
+    least: int = data_urls.LEAST,
+) -> Any:
     """The same for what a model made for a person, who needs no permission to attach files for that.
 
-    strict: a picture that can't be decoded is refused, else it stays a text. Raises BadRequest, TooLarge as `take`.
+    strict, clean, least: as for `take`. Raises BadRequest, TooLarge as it.
     """
-    taken = await take(deps, principal.id, msgspec.json.encode(value), at_most=MAX_IN_MESSAGE, strict=strict)
+    document = msgspec.json.encode(value)
+    taken = await take(deps, principal.id, document, at_most=MAX_IN_MESSAGE, strict=strict, clean=clean, least=least)
     return msgspec.json.decode(await _noted(deps, principal.id, taken)) if taken.files else value
 
 

@@ -78,14 +78,14 @@ class MCPServers:
                 found.append(MCPTool(at, name, described))
         return found
 
-    async def verify(self, server: Server) -> dict[str, Any]:
+    async def verify(self, server: Server, asked: Asked | None = None) -> dict[str, Any]:
         """What a server offers, in a session that ends at once; of one for people who sign in, that they can. Raises OuiError."""
         if server.is_signed_in_to:
             await oauth.discover(server.url)
             return {"status": True, "specs": []}
         key = ("verify", uuid.uuid4().hex)
         try:
-            target = _target(server, await headers_for(server, self.deps, None))
+            target = _target(server, await headers_for(server, self.deps, asked))
 
             async def way() -> Target:
                 return target

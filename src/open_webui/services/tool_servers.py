@@ -190,13 +190,16 @@ class ToolServers:
         seconds = self._deps.settings.aiohttp_client_timeout_tool_server_data
         return await fetch_document(self._deps.http, url, headers, timeout=seconds)
 
-    async def verify(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """What the server of an entry says of itself, to see whether it answers. Raises BadRequest."""
+    async def verify(self, entry: dict[str, Any], principal: Principal) -> dict[str, Any]:
+        """What the server of an entry says of itself, to see whether it answers. Where it wants the token of people's sign-in
+        provider, it gets that of who asks. Raises BadRequest.
+        """
         server = servers.parse(entry, 0)
+        asked = Asked(principal=principal) if server.auth == "system_oauth" else None
         try:
             if server.kind == "mcp":
-                return await self.mcp.verify(server)
-            return document_of(server.spec if server.spec is not None else await self._document(server, None))
+                return await self.mcp.verify(server, asked)
+            return document_of(server.spec if server.spec is not None else await self._document(server, asked))
         except BadDocument as error:
             raise BadRequest(f"{CAN_NOT_CONNECT}. {error}") from None
         except OuiError as error:

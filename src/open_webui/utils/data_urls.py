@@ -41,30 +41,31 @@ def holds_any(document: bytes) -> bool:
     return _STRING.search(document) is not None
 
 
-def find(document: bytes, at: int = 0, strict: bool = True) -> DataUrl | None:
+def find(document: bytes, at: int = 0, strict: bool = True, least: int = LEAST) -> DataUrl | None:
     """The first data: URL from a position on that is to be a file: one that is long and is either a whole string or,
     inside of a text, a raster picture.
 
-    strict: raises BadDataUrl for a string that says it is a picture and can't be decoded; else that is a text.
+    strict: raises BadDataUrl for a string that says it is a picture and can't be decoded; else that is a text. least:
+    characters of one that is long.
     """
     while (start := document.find(MARK, at)) >= 0:
         head = _HEAD.match(document, start, start + 300)
         at = start + len(MARK)
         if head is None:
             continue
-        found = _whole(document, head) if _begins_string(document, start) else None
+        found = _whole(document, head, least) if _begins_string(document, start) else None
         found = found or _inside(document, head)
-        if found is None and strict and _is_broken(document, head):
+        if found is None and strict and _is_broken(document, head, least):
             raise BadDataUrl("A picture in this request is not valid base64.")
         if found is not None:
             return found
     return None
 
 
-def _whole(document: bytes, head: "re.Match[bytes]") -> DataUrl | None:
+def _whole(document: bytes, head: "re.Match[bytes]", least: int) -> DataUrl | None:
     """The URL that takes all of a JSON string."""
     end = _closing_quote(document, head.end())
-    if end - head.start() < LEAST:
+    if end - head.start() < least:
         return None
     body = document[head.end() : end]
     is_picture = _type(head).startswith(b"image/")
@@ -75,11 +76,11 @@ def _whole(document: bytes, head: "re.Match[bytes]") -> DataUrl | None:
     return None if data is None else DataUrl(head.start(), end, data)
 
 
-def _is_broken(document: bytes, head: "re.Match[bytes]") -> bool:
+def _is_broken(document: bytes, head: "re.Match[bytes]", least: int) -> bool:
     """Whether a long string says that it is a picture, in base64."""
     if not head[2].endswith(b";base64") or not _begins_string(document, head.start()):
         return False
-    return _type(head).startswith(b"image/") and _closing_quote(document, head.end()) - head.start() >= LEAST
+    return _type(head).startswith(b"image/") and _closing_quote(document, head.end()) - head.start() >= least
 
 
 def _inside(document: bytes, head: "re.Match[bytes]") -> DataUrl | None:

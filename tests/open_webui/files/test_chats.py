@@ -346,6 +346,6 @@ async def test_a_bucket_that_hangs_holds_up_its_own_answer_only(
 
 async def test_large_pictures_reach_the_provider(page: Page, upstream: Upstream) -> None:
     """More than goes out in one piece."""
-    urls = [picture(k, 2_500_000) for k in range(2)]
+    urls = [picture(k, 1_900_000) for k in range(2)]
     await ask(page, asked(page, urls))
     assert sent(upstream) == ["What is this?", *urls]

@@ -10,7 +10,7 @@ from openai import AsyncOpenAI
 
 from open_webui.config.images import WIRE, WORKFLOW
 from tests.open_webui.images.conftest import Set
-from tests.support.engines import Engines
+from tests.support.engines import Engines, engines
 from tests.support.live import Actor, Live, used
 from tests.support.pictures import data_url, png
 
@@ -151,7 +151,12 @@ async def test_automatic1111(live: Live, use: Set, engine: Engines, user: Actor,
 async def test_comfyui(live: Live, use: Set, engine: Engines, user: Actor, admin: Actor) -> None:
     edit = {"1": {"class_type": "LoadImage", "inputs": {}}, "2": {"class_type": "CLIPTextEncode", "inputs": {}}}
     nodes = [{"type": "image", "node_ids": ["1"]}, {"type": "prompt", "key": "text", "node_ids": "2, 77"}]
-    await use("comfyui", images__edit__comfyui__workflow=json.dumps(edit), images__edit__comfyui__nodes=nodes)
+    # As the official page saves what nobody has filled in.
+    unset = [{"type": kind, "key": key, "node_ids": []} for kind, key in (("prompt", "text"), ("model", "ckpt_name"))]
+    await use(
+        "comfyui", images__edit__comfyui__workflow=json.dumps(edit), images__edit__comfyui__nodes=nodes,
+        image_generation__comfyui__nodes=unset,
+    )  # fmt: skip
     reply = await user.client.post(
         MADE, json=PROMPT | {"model": "two.safetensors", "size": "640x384", "steps": 9, "n": 2}
     )
@@ -277,3 +282,18 @@ async def test_a_picture_is_kept_when_its_asker_hangs_up(live: Live, use: Set, e
         while not (made := (await user.client.get("/api/v1/images/made")).json()):  # noqa: ASYNC110 - it is a row
             await asyncio.sleep(0.05)
     assert made[0]["prompt"] == "A cat"
+
+
+async def test_no_redirect_is_followed_by_a_websocket_either(
+    live: Live, use: Set, engine: Engines, user: Actor
+) -> None:
+    """The key of the engine would go along, and the server would knock at an address that nobody has set."""
+    async with engines() as elsewhere:
+        await use("comfyui")
+        for address in (f"{elsewhere.url}/ws?clientId=x", "/ws?clientId=x"):
+            engine.socket_at = address
+            reply = await user.client.post(MADE, json=PROMPT)
+            assert (reply.status_code, reply.json()["detail"]) == (502, "ComfyUI can't be reached (Redirected).")
+        assert (elsewhere.sockets, elsewhere.asked, engine.bodies("/prompt")) == ({}, [], [])
+        engine.socket_at = None
+        assert await bytes_of(user, await user.client.post(MADE, json=PROMPT)) == [png(1)]

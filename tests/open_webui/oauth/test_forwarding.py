@@ -65,6 +65,14 @@ async def test_a_tool_server_gets_the_askers_own(
     # Who signs in by a password has none, and is told.
     with pytest.raises(SignInGone, match="sign in by that site"):
         await state.tool_servers.fetch(found, Asked(principal=await state.identify(admin.token)))
+    # An administrator who tries an address out is who asks.
+    verify = "/api/v1/configs/tool_servers/verify"
+    assert (await admin.client.post(verify, json=entry)).status_code == 400
+    async with person(live, admin, provider, "cyd", "admin") as cyd:
+        reply = await cyd.post(verify, json=entry, headers={"origin": live.url})
+        assert reply.status_code == 200, reply.text
+    sent = server.received[-1][2]["authorization"].removeprefix("Bearer ")
+    assert provider.tokens[sent]["sub"] == "cyd"
     # Where the server itself asks, it has nobody's.
     await state.tool_servers.fetch(found)
     assert "authorization" not in server.received[-1][2]
@@ -87,6 +95,15 @@ async def test_a_connection_gets_the_askers_own(
     (sent,) = upstream.chats
     headers = {name.lower(): value for name, value in sent.headers.items()}
     assert provider.tokens[headers["authorization"].removeprefix("Bearer ")]["sub"] == "ann"
+    # An administrator who tries an address out is who asks.
+    tried = {"url": upstream.openai_url, "key": "", "config": {"auth_type": "system_oauth"}}
+    reply = await admin.client.post("/openai/verify", json=tried)
+    assert (reply.status_code, "sign in by that site" in reply.text) == (502, True)
+    async with person(live, admin, provider, "bob", "admin") as bob:
+        reply = await bob.post("/openai/verify", json=tried, headers={"origin": live.url})
+        assert reply.status_code == 200, reply.text
+    headers = {name.lower(): value for name, value in upstream.received[-1].headers.items()}
+    assert provider.tokens[headers["authorization"].removeprefix("Bearer ")]["sub"] == "bob"
 
 
 async def test_it_is_made_anew_once_however_many_ask(live: Live, admin: Actor, provider: FakeProvider) -> None:

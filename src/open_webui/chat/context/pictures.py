@@ -20,10 +20,13 @@ AWAY: Final = "[There is a picture here that can't be read at the moment.]"
 LIMIT: Final = 20 * 2**20
 # Bytes that are encoded in one go, a multiple of three.
 _PIECE: Final = 3 * 2**18
+_HEAD: Final = "data:{};base64,"
+# Characters of room for which a picture is made smaller.
+_WORTH: Final = 2**17
 
 
 async def pictures(_turn: Turn, draft: Draft, context: StageContext) -> Draft:
-    """Puts the pictures' bytes in the place of their addresses, up to CHAT_HISTORY_MAX_PICTURE_MB for all together."""
+    """Puts the pictures' bytes, made to fit, in the place of their addresses, up to CHAT_HISTORY_MAX_PICTURE_MB together."""
     if not any(_places(message) for message in draft.messages):
         return draft
     reader = context.pictures
@@ -55,21 +58,33 @@ async def _take(url: str, found: dict[str, File], reader: PictureReader | None, 
     """What stands in a picture's place (a data: URL, or a sentence), and how many characters there is room for then."""
     file_id = id_in(url)
     if file_id is None:
+        if reader is not None and _may_fit(len(url), reader, left):
+            url = await reader.sent_url(url)
         return (url, left - len(url)) if len(url) <= left else (LEFT_OUT, left)
     file = found.get(file_id)
     if file is None or file.mime not in RASTER or reader is None:
         return GONE, left
-    head = f"data:{file.mime};base64,"
-    size = len(head) + (file.size + 2) // 3 * 4
-    if size > left:
+    if not _may_fit(_length(file.mime, file.size), reader, left):
         return LEFT_OUT, left
     try:
-        data = await reader.read(file)
+        mime, data = await reader.sent(file)
     except BlobMissing:
         return GONE, left
     except StoreAway:
         return AWAY, left
-    return head + await asyncio.to_thread(_encoded, data), left - size
+    size = _length(mime, len(data))
+    if size > left:
+        return LEFT_OUT, left
+    return _HEAD.format(mime) + await asyncio.to_thread(_encoded, data), left - size
+
+
+def _may_fit(size: int, reader: PictureReader, left: int) -> bool:
+    """Whether a picture may be small enough, as it is or scaled, which is not tried where next to nothing is left."""
+    return size <= left or (reader.scales and left >= _WORTH)
+
+
+def _length(mime: str, size: int) -> int:
+    return len(_HEAD.format(mime)) + (size + 2) // 3 * 4
 
 
 def _encoded(data: bytes) -> str:

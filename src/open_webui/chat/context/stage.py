@@ -37,14 +37,32 @@ class PictureReader(Protocol):
         """A file's bytes. Raises BlobMissing."""
         ...
 
+    @property
+    def scales(self) -> bool:
+        """Whether large pictures are sent as smaller ones."""
+        ...
+
+    async def sent(self, file: File) -> tuple[str, bytes]:
+        """Type and bytes of a stored picture as a model is sent it. Raises BlobMissing, StoreAway."""
+        ...
+
+    async def sent_url(self, url: str) -> str:
+        """The same of a picture that is a data: URL, as one."""
+        ...
+
+    async def checked(self, url: str) -> str:
+        """A data: URL of a picture that a model gave, without the picture's descriptions. Raises BadRequest for what is none."""
+        ...
+
     async def keep_text(self, filename: str, text: str) -> str:
         """Makes a text a file of the person, and gives the file's id. Raises OSError, OuiError."""
         ...
 
     async def keep(self, value: Any, *, strict: bool = False) -> Any:
-        """A JSON value with addresses in place of its data: URLs, which are files of the person then.
+        """A JSON value with addresses in place of its data: URLs, which are files of the person then, without what pictures tell
+        of their making.
 
-        strict: a picture that can't be decoded is refused with BadRequest, else it stays a text.
+        strict: what is no picture, or can't be decoded, is refused with BadRequest; else it is a file for saving, or a text.
         """
         ...
 

@@ -19,6 +19,7 @@ from open_webui.errors import BadRequest, Forbidden, NotFound, OuiError, Provide
 from open_webui.internal.db import Database
 from open_webui.internal.forwarded import is_own_origin
 from open_webui.internal.log import get_logger
+from open_webui.internal.straight import straight
 from open_webui.models import chats
 from open_webui.principal import Principal
 from open_webui.services.terminals.watch import Watch
@@ -220,9 +221,18 @@ class _Call:
     @contextlib.asynccontextmanager
     async def _upstream(self, http: aiohttp.ClientSession) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """The service's side. Raises ProviderError."""
+        # The key goes to the address of the settings, and to none that it names.
+        async with straight(http) as session:
+            upstream = await self._connected(session)
+            try:
+                yield upstream
+            finally:
+                await upstream.close()
+
+    async def _connected(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                upstream = await http.ws_connect(
+                return await session.ws_connect(
                     self._service.url, headers=self._service.headers, max_msg_size=MAX_HEARD, heartbeat=25.0,
                     timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
                 )  # fmt: skip
@@ -232,10 +242,6 @@ class _Call:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             log.info("a service of speech can't be reached", why=type(error).__name__)
             raise ProviderError("The service of speech can't be reached.") from None
-        try:
-            yield upstream
-        finally:
-            await upstream.close()
 
     async def _open(self, upstream: aiohttp.ClientWebSocketResponse) -> None:
         """Has the service take the settings of the call, and tells the page that it may speak."""

@@ -30,6 +30,7 @@ from open_webui.models.files import NewFile
 from open_webui.models.uploads import Upload
 from open_webui.principal import Principal
 from open_webui.services.deps import FileDeps
+from open_webui.services.images.sending import Sending
 from open_webui.utils.loading import load
 from open_webui.utils.pictures import extension
 
@@ -126,6 +127,7 @@ class Pictures:
         self._deps = deps
         self._queue = queue
         self.checker = Checker()
+        self.sending = Sending(self.checker, deps)
         self._checking = asyncio.Lock()
         # Who waits in this process, by job.
         self._waiting: dict[str, tuple[asyncio.Future[list[Kept]], Tell | None]] = {}
