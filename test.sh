@@ -36,6 +36,7 @@ counterparts() {
     .venv/bin/python -m tests.support.real_model >/dev/null
     .venv/bin/python -m tests.support.real_embedder >/dev/null
     .venv/bin/python -m tests.support.real_whisper >/dev/null
+    .venv/bin/python -m tests.support.real_piper >/dev/null
     [ -d tests/__pycache__ ] || .venv/bin/python -m pytest -q --collect-only >/dev/null || true # it says below what it can't read
 }
 

@@ -255,12 +255,12 @@ async def _principal(
 
 
 async def _rights(connection: AsyncConnection, user_id: str, config: Config) -> Rights:
-    groups = await accounts.groups_of(connection, user_id)
+    groups, held = await role_sets.belongings(connection, user_id)
     trees: list[Mapping[str, object]] = [config["user.permissions"], *(g.permissions or {} for g in groups)]
     limits = [g.share_with for g in groups if g.share_with is not None]
     return Rights(
         effective(trees),
         frozenset(g.id for g in groups),
         max(limits, key=SHARES_WITH.index, default="everybody"),
-        await role_sets.held(connection, user_id),
+        held,
     )

@@ -141,21 +141,14 @@ async def identity_of_key(connection: AsyncConnection, key_hash: str) -> tuple[s
     return row[own], Identity(*row[own + 1 :]), Key(*row[:own])
 
 
-_own_groups = sa.select(member.c.group_id).where(member.c.user_id == sa.bindparam("user_id"))
-_parent_groups = sa.select(group.c.parent_group_id).where(
-    group.c.id.in_(_own_groups), group.c.parent_group_id.is_not(None)
+own_groups = sa.select(member.c.group_id).where(member.c.user_id == sa.bindparam("user_id"))
+parent_groups = sa.select(group.c.parent_group_id).where(
+    group.c.id.in_(own_groups), group.c.parent_group_id.is_not(None)
 )
-_groups = Prepared(
-    sa.select(group.c.id, sa.cast(group.c.permissions, sa.Text), group.c.share_with).where(
-        sa.or_(group.c.id.in_(_own_groups), group.c.id.in_(_parent_groups))
-    )
+# The groups a user is in, and the parents they inherit from (two levels, as the wire has it).
+groups_of = sa.select(group.c.id, sa.cast(group.c.permissions, sa.Text), group.c.share_with).where(
+    sa.or_(group.c.id.in_(own_groups), group.c.id.in_(parent_groups))
 )
-
-
-async def groups_of(connection: AsyncConnection, user_id: str) -> list[GroupMembership]:
-    """The groups a user is in, and the parents they inherit from (two levels, as the wire has it)."""
-    rows = await _groups.all(connection, {"user_id": user_id})
-    return [GroupMembership(row[0], None if row[1] is None else msgspec.json.decode(row[1]), row[2]) for row in rows]
 
 
 async def claim_first_admin(connection: AsyncConnection, user_id: str) -> bool:

@@ -1,6 +1,7 @@
 """Budgets: what the keys that name one may spend by day and by month, counted in the database for all processes."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -13,6 +14,8 @@ from open_webui.models.base import among, inserting, new_id, now
 
 t, use = tables.budget, tables.budget_use
 key, credential = tables.api_key, tables.credential
+# How long what was spent is kept, for who wants to compare.
+KEPT_DAYS: Final = 400
 LIMITS: Final = ("requests_a_day", "tokens_a_day", "requests_a_month", "tokens_a_month")
 
 
@@ -158,6 +161,8 @@ async def give_back(
     await connection.execute(use.update().where(where).values(**less))
 
 
-async def forget_old(connection: AsyncConnection, day: str) -> None:
-    """Removes the use of periods before a day, given as these are called."""
-    await connection.execute(use.delete().where(use.c.period < day))
+async def forget_old(connection: AsyncConnection, at: datetime) -> None:
+    """Removes what was spent in periods that are over for KEPT_DAYS."""
+    # A month is called by less than its days, so that the bound is that of a month.
+    first = (at - timedelta(days=KEPT_DAYS)).strftime("%Y-%m")
+    await connection.execute(use.delete().where(use.c.period < first))

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from open_webui.internal import acts
 from open_webui.internal.prepared import Prepared
-from open_webui.models import tables
+from open_webui.models import accounts, tables
 from open_webui.models.base import among, new_id, now
 from open_webui.principal import Principal, Right, RoleSet
 
@@ -44,33 +44,49 @@ class Stored(msgspec.Struct, frozen=True):
     updated_at: int
 
 
-_own = sa.select(member.c.group_id).where(member.c.user_id == sa.bindparam("user_id"))
-_parents = sa.select(group.c.parent_group_id).where(group.c.id.in_(_own), group.c.parent_group_id.is_not(None))
-_held = Prepared(
-    sa.select(t.c.id, t.c.name, sa.cast(t.c.rights, sa.Text), about.c.group_id)
+_held = (
+    sa.select(t.c.id, sa.cast(t.c.rights, sa.Text), t.c.name, about.c.group_id)
     .select_from(t.outerjoin(about, about.c.role_set_id == t.c.id))
     .where(
         t.c.id.in_(
             sa.select(holder.c.role_set_id).where(
                 sa.or_(
                     holder.c.user_id == sa.bindparam("user_id"),
-                    holder.c.group_id.in_(_own),
-                    holder.c.group_id.in_(_parents),
+                    holder.c.group_id.in_(accounts.own_groups),
+                    holder.c.group_id.in_(accounts.parent_groups),
                 )
             )
         )
     )
 )
+# In one statement, since it is asked for each who is not known yet.
+_belongings = Prepared(
+    sa.union_all(
+        accounts.groups_of.add_columns(sa.cast(sa.null(), sa.Text), sa.literal_column("0").label("is_set")),
+        _held.add_columns(sa.literal_column("1").label("is_set")),
+    )
+)
 
 
-async def held(connection: AsyncConnection, user_id: str) -> tuple[RoleSet, ...]:
-    """The role sets that a person holds, by themselves, by a group, or by one that theirs inherits from."""
+async def belongings(
+    connection: AsyncConnection, user_id: str
+) -> tuple[list[accounts.GroupMembership], tuple[RoleSet, ...]]:
+    """The groups a person is in, with those that theirs inherit from, and the role sets that they hold, by themselves or by one
+    of these groups.
+    """
+    groups: list[accounts.GroupMembership] = []
     found: dict[str, tuple[str, frozenset[str], set[str]]] = {}
-    for set_id, name, rights, group_id in await _held.all(connection, {"user_id": user_id}):
-        _, _, groups = found.setdefault(set_id, (name, frozenset(msgspec.json.decode(rights)), set()))
+    for row_id, json, text, group_id, is_set in await _belongings.all(connection, {"user_id": user_id}):
+        if not is_set:
+            permissions = None if json is None else msgspec.json.decode(json)
+            groups.append(accounts.GroupMembership(row_id, permissions, text))
+            continue
+        _, _, people = found.setdefault(row_id, (text, frozenset(msgspec.json.decode(json)), set()))
         if group_id is not None:
-            groups.add(group_id)
-    return tuple(RoleSet(name=name, rights=rights, groups=frozenset(groups)) for name, rights, groups in found.values())
+            people.add(group_id)
+    return groups, tuple(
+        RoleSet(name=name, rights=rights, groups=frozenset(people)) for name, rights, people in found.values()
+    )
 
 
 def within(principal: Principal, right: Right) -> "sa.ColumnElement[bool]":

@@ -6,6 +6,7 @@ Chats that are removed are hidden by one small unit first. What a crash leaves i
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
 from typing import Final
@@ -18,7 +19,7 @@ from open_webui.internal.db import Database, UnitOfWork
 from open_webui.internal.log import get_logger
 from open_webui.internal.shielding import to_the_end
 from open_webui.jobs.kinds import Every, Kind, Nothing, Run
-from open_webui.models import chats, folders, histories, messages, sessions, tags
+from open_webui.models import budgets, chats, folders, histories, messages, sessions, tags
 from open_webui.models.base import now
 from open_webui.models.chat_rows import ChatRow, LockedChat, LockedChats
 from open_webui.models.chats import NewChat
@@ -253,11 +254,14 @@ async def remove_leftovers(database: Database, *, at_start: bool) -> None:
 
 
 def leftovers(database: Database) -> Kind[Nothing]:
-    """The job that removes what is left, now and then: chats nobody sees, and what is noted of sessions that are over."""
+    """The job that removes what is left, now and then: chats nobody sees, and what is noted of sessions and of budgets' days
+    that are long over.
+    """
 
     async def remove(_run: Run, _nothing: Nothing) -> None:
         await remove_leftovers(database, at_start=False)
         async with database.write() as unit:
             await sessions.remove_ended(unit.connection)
+            await budgets.forget_old(unit.connection, datetime.now(UTC))
 
     return Kind(name="remove leftovers", payload=Nothing, handler=remove, every=Every(LOOK_SECONDS))

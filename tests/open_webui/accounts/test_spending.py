@@ -177,3 +177,15 @@ def test_whom_it_concerns(both: Any) -> None:
     spending = both.spendings[0]
     person = Principal(id="ann", role="user", name="Ann", email="ann@example.com")
     assert [spending.concerns(one) for one in (person, caller(), caller("b"))] == [False, False, True]
+
+
+async def test_what_was_spent_long_ago_goes(both: Processes) -> None:
+    database, t = both.databases[0], tables.budget_use
+    spent = {"requests": 1, "tokens": 1}
+    periods = ["2024-12", "2025-11-30", "2025-12", "2025-12-01", "2027-01", "2027-01-31"]
+    async with database.write() as unit:
+        budget_id = await budgets.put(unit.connection, None, None, "B", [None] * 4)
+        rows = [{"budget_id": budget_id, "period": period, **spent} for period in periods]
+        await unit.connection.execute(t.insert(), rows)
+        await budgets.forget_old(unit.connection, datetime(2027, 1, 31, tzinfo=UTC))
+        assert sorted(await unit.connection.scalars(sa.select(t.c.period))) == periods[2:]
