@@ -1,6 +1,6 @@
 // Settings of an admin: what came of sign-ins by other sites, which rule gave which role and group, and a trial of claims.
 import { signIns } from '../calls.js';
-import { clear, failed, h } from '../dom.js';
+import { clear, failed, h, part } from '../dom.js';
 import { turns } from '../order.js';
 import { state } from '../state.js';
 import { paged } from './paged.js';
@@ -17,7 +17,8 @@ export async function signInsTab() {
     return { items, more: items.length === PAGE };
   };
   const rows = await paged(load, row, 'Nobody has signed in by another site yet.');
-  return [section('Sign-ins by other sites', 'The last ones, and why they went as they did.', rows), trial()];
+  const { signInWays } = await part(import('./sign-in-ways.js'));
+  return [section('Sign-ins by other sites', 'The last ones, and why they went as they did.', rows), trial(), ...(await signInWays())];
 }
 
 function steps(found) {
