@@ -86,7 +86,7 @@ async def test_killed_in_each_stage_of_a_recording(server: Server) -> None:
     halt = server.folder / "halt"
     count = 0
     for stage, call in (("upload", 3), ("fetch", 1), ("listen", 1), ("listen", 2), ("heard", 1), ("heard", 2),
-                        ("transcript", 1), ("index", 1)):  # fmt: skip
+                        ("transcript", 1), ("written", 1)):  # fmt: skip
         async with signed_in(server) as http:
             halt.write_text(f"{stage} {call}")
             await killed_at(server, stage, call, asyncio.create_task(uploaded(http, data), name=stage))

@@ -29,14 +29,15 @@ STAGES = {
     "vectors": "open_webui.retrieval.vector.chosen:ChosenIndex.put",
 }
 # The same of recordings and of speech. upload: a portion of a large file is stored; fetch: it is brought to where it is listened
-# to; listen: a process is asked for a step of it (the first: it decodes, and loads the model); heard: a piece is kept.
+# to; listen: a process is asked for a step of it (the first: it decodes, and loads the model); heard: a piece is kept; written:
+# its document is.
 SPEECH = {
     "upload": "open_webui.storage.disk:_add",
     "fetch": "open_webui.services.audio.documents:_write",
     "listen": "open_webui.audio.local:_step",
     "heard": "open_webui.services.listening:Listening.keep",
     "transcript": "open_webui.services.ingestion:Ingestion._keep",
-    "index": "open_webui.models.documents:replace",
+    "written": "open_webui.models.documents:replace",
     "spoken": "open_webui.audio.espeak:_talk",
     "cached": "open_webui.services.audio.speaking:Remembered.keep",
 }
