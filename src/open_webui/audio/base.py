@@ -53,9 +53,12 @@ class Speaker(Protocol):
     """An engine that speaks.
 
     identity: what, besides what is asked, its speech depends on; a part of the key under which speech is remembered.
+    forms: the formats that it gives. own: the one that it gives where nobody asks for another.
     """
 
     identity: str
+    forms: frozenset[str]
+    own: str
 
     def speak(self, asked: Asked) -> AbstractAsyncContextManager[Speech]:
         """The speech. Entering raises NoEngine, BadRequest, ProviderError; reading raises ProviderError."""

@@ -122,6 +122,9 @@ class Voices:
 class PiperSpeaker:
     """See `base.Speaker`."""
 
+    forms = frozenset({"wav"})
+    own = "wav"
+
     def __init__(self, voices: Voices, model: str, voice: str) -> None:
         """model, voice: those of the settings, which speak where a request names none of those that there are."""
         self._voices = voices

@@ -107,8 +107,9 @@ async def models(state: AppState) -> "Annotated[dict[str, Any], Shape(replies.au
 async def speech(
     request: "Annotated[Request, Shape(replies.audio.SpeechForm)]", state: AppState, caller: Caller
 ) -> "Annotated[Response, Media('audio/*')]":
-    """Speaks a text, as it comes from the engine. What the speech is, its content type says: an engine that can't give the
-    format that is asked for gives another one. The model is the server's, whichever is named.
+    """Speaks a text, as it comes from the engine. The format is that of `response_format`, or else one of the header `Accept`
+    (406: none of its types can be given), or else the engine's own. What the speech is, its content type says: where the format
+    of `response_format` can't be given it is another one. The model is the server's, whichever is named.
     """
     try:
         body = await request.json()
@@ -123,7 +124,8 @@ async def _begun(request: Request, state: State, caller: Principal, body: dict[s
     """The response once its first bytes are there: what fails before is an error with a status."""
     async with AsyncExitStack() as stack:
         with state.streams.reserve(caller):
-            spoken: Speech = await stack.enter_async_context(state.audio.speaking.speak(caller, body))
+            accept = ",".join(request.headers.getlist("accept"))
+            spoken: Speech = await stack.enter_async_context(state.audio.speaking.speak(caller, body, accept))
             first = await anext(spoken.pieces, b"")
         response = _Spoken(stack.pop_all(), first, spoken)
     token, _ = credential(request)
