@@ -124,6 +124,9 @@ class Telling:
     async def reached(self, at: float, of: float) -> None:
         """So many seconds were listened to. of: how many there are, as the recording says; 0 where it does not."""
 
+    async def said(self, text: str) -> None:
+        """The words that were heard next. All of them, with a space between each two, are the text of the whole."""
+
     async def keep(self, sofar: Sofar) -> None:
         """A piece was heard; with all before it, to be remembered."""
 

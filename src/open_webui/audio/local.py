@@ -121,7 +121,12 @@ class Worker:
         until = clock() + _LOADING + _EACH * max_seconds
         async with self._held() as child:
             step = await _step(child, call, until - clock())
+            count = 0
             while not step.is_over:
+                new = step.parts[count:] if step.is_cut else step.parts
+                count = 0 if step.is_cut else count + len(new)
+                if words := " ".join(part.text for part in new if part.text):
+                    await telling.said(words)
                 if step.is_cut:
                     sofar = _longer(sofar, step)
                     await telling.keep(sofar)

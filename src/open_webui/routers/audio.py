@@ -1,5 +1,6 @@
 """Speech: its settings, what speaks and listens, and the two addresses of OpenAI's packages: speech and transcriptions."""
 
+import functools
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -26,6 +27,7 @@ from open_webui.schemas import replies
 from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.services.audio import settings
 from open_webui.services.audio.hearing import NoRecording, Sent
+from open_webui.services.audio.streaming import Transcribed
 from open_webui.state import State
 from open_webui.utils.loading import load
 
@@ -52,6 +54,10 @@ FORM: Final = {
                             "description": "A code such as 'en'; left out: it is found out.",
                         },
                         "response_format": {"type": "string", "enum": ["json", "text", "verbose_json"]},
+                        "stream": {
+                            "type": "boolean",
+                            "description": "Whether the words come as they are heard, as OpenAI's server-sent events.",
+                        },
                     },
                 }
             }
@@ -155,17 +161,25 @@ async def _from(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[byt
 @allow(USER.needs("chat.stt"))
 async def transcriptions(
     request: Request, state: AppState, caller: Caller
-) -> "Annotated[Response, Shape(replies.audio.Transcript), Media('text/plain')]":
-    """Writes down what is said in a recording, and keeps it for an hour as a file of the caller's."""
+) -> "Annotated[Response, Shape(replies.audio.Transcript), Media('text/plain'), Media('text/event-stream')]":
+    """Writes down what is said in a recording, and keeps it for an hour as a file of the caller's. With `stream` the words come
+    as they are heard, as OpenAI's events `transcript.text.delta` and `transcript.text.done`; the format says nothing then.
+    """
     kind = request.headers.get("content-type", "")
-    with state.streams.reserve(caller):
-        async with room() as folder:
+    async with AsyncExitStack() as stack:
+        with state.streams.reserve(caller):
+            folder = await stack.enter_async_context(room())
             try:
                 sent = await state.audio.hearing.take(kind, request.stream(), folder)
             except NoRecording:
                 missing = {"type": "missing", "loc": ("body", "file"), "msg": "Field required", "input": None}
                 raise RequestValidationError([missing]) from None
-            return await unless_gone(request, _heard(state, caller, sent))
+            if not sent.is_streamed:
+                return await unless_gone(request, _heard(state, caller, sent))
+        listening = functools.partial(state.audio.hearing.transcript, caller, sent)
+        response = Transcribed(listening, stack.pop_all())
+    token, _ = credential(request)
+    return response if token is None else state.streams.bind(token, caller, response)
 
 
 async def _heard(state: State, caller: Principal, sent: Sent) -> Response:
