@@ -9,6 +9,8 @@ import aiohttp
 
 from open_webui.audio.base import Asked, Named, NoEngine, Speaker, Speech
 from open_webui.audio.espeak import EspeakSpeaker
+from open_webui.audio.networks import ENGINE as TRANSFORMERS
+from open_webui.audio.networks import Networks, TransformersSpeaker
 from open_webui.audio.remote import MIMES, Service, needed, segment
 from open_webui.audio.voices import ENGINE as PIPER
 from open_webui.audio.voices import PiperSpeaker, Voices
@@ -16,12 +18,7 @@ from open_webui.config import Config
 from open_webui.errors import ProviderError
 
 # As the settings name them. "": pages speak themselves, by their browsers; whoever asks the server hears espeak-ng.
-ENGINES: Final = ("", "espeak", PIPER, "openai", "elevenlabs", "azure", "mistral")
-# What pages of Open WebUI offer besides.
-TRANSFORMERS: Final = (
-    "The engine 'transformers' is not part of this server: no model speaks in it. Choose another engine; 'espeak' needs"
-    " nothing but the program espeak-ng."
-)
+ENGINES: Final = ("", "espeak", PIPER, TRANSFORMERS, "openai", "elevenlabs", "azure", "mistral")
 _VOICES: Final = [Named(name, name) for name in ("alloy", "echo", "fable", "onyx", "nova", "shimmer")]
 _MODELS: Final = [Named(name, name) for name in ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")]
 _OPENAI: Final = "https://api.openai.com"
@@ -205,14 +202,18 @@ _REMOTE: Final[Mapping[str, Callable[[aiohttp.ClientSession, Config], Speaker]]]
 }
 
 
-def speaker_of(config: Config, http: aiohttp.ClientSession, espeak: EspeakSpeaker, voices: Voices) -> Speaker:
+def speaker_of(
+    config: Config, http: aiohttp.ClientSession, espeak: EspeakSpeaker, voices: Voices, networks: Networks
+) -> Speaker:
     """The engine that the settings choose. Raises NoEngine where it lacks something."""
     engine = config["audio.tts.engine"]
     if engine in {"", "espeak"}:
         return espeak
     if engine == PIPER:
         return PiperSpeaker(voices, config["audio.tts.model"], config["audio.tts.voice"])
+    if engine == TRANSFORMERS:
+        return TransformersSpeaker(networks, config)
     make = _REMOTE.get(engine)
     if make is None:
-        raise NoEngine(TRANSFORMERS if engine == "transformers" else f"There is no engine '{engine[:50]}' that speaks.")
+        raise NoEngine(f"There is no engine '{engine[:50]}' that speaks.")
     return make(http, config)

@@ -17,6 +17,7 @@ from open_webui import constants
 from open_webui.access.policy import ADMIN, USER, declare
 from open_webui.audio.base import NoEngine, Speech
 from open_webui.audio.local import room
+from open_webui.chat.delivery.transcripts import Transcribed
 from open_webui.deps import AppState, Caller
 from open_webui.errors import BadRequest, ProviderError
 from open_webui.internal.log import get_logger
@@ -27,7 +28,6 @@ from open_webui.schemas import replies
 from open_webui.schemas.replies.shape import Media, Shape
 from open_webui.services.audio import settings
 from open_webui.services.audio.hearing import NoRecording, Sent
-from open_webui.services.audio.streaming import Transcribed
 from open_webui.state import State
 from open_webui.utils.loading import load
 

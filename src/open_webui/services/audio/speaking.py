@@ -5,6 +5,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import aiohttp
@@ -13,6 +14,8 @@ import msgspec
 from open_webui.audio.base import MAX_TEXT, Asked, Named, Speaker, Speech
 from open_webui.audio.converting import Converter, chosen, forms_of
 from open_webui.audio.espeak import EspeakSpeaker
+from open_webui.audio.networks import ENGINE as TRANSFORMERS
+from open_webui.audio.networks import Networks
 from open_webui.audio.remote import MIMES
 from open_webui.audio.speakers import speaker_of
 from open_webui.audio.voices import ENGINE as PIPER
@@ -105,6 +108,7 @@ class Speaking:
         self._deps = deps
         self.espeak = EspeakSpeaker()
         self.voices_here = Voices(deps.settings)
+        self.networks = Networks(deps.settings)
         self.converter = Converter(deps.settings)
         self.remembered = Remembered()
 
@@ -153,11 +157,12 @@ class Speaking:
             await self.remembered.keep(self._deps.blobs, key, speech.mime, bytes(whole), most)
 
     def _speaker(self) -> Speaker:
-        return speaker_of(self._deps.config, self._deps.http, self.espeak, self.voices_here)
+        return speaker_of(self._deps.config, self._deps.http, self.espeak, self.voices_here, self.networks)
 
     async def close(self) -> None:
         """Ends the processes that speak and convert."""
         await self.voices_here.close()
+        await self.networks.close()
         await self.converter.close()
 
     async def voices(self) -> list[Named]:
@@ -194,10 +199,12 @@ def _asked(body: dict[str, Any], config: Config, speaker: Speaker, accept: str) 
         isinstance(speed, int | float) and not isinstance(speed, bool) and _SLOWEST <= speed <= _FASTEST
     ):
         raise BadRequest(f"'speed' should be between {_SLOWEST:g} and {_FASTEST:g}.")
+    engine, model = config["audio.tts.engine"], config["audio.tts.model"]
+    # The name of a model on this machine may be a path, which is nobody's business.
     return Asked(
         text=clean(text),
         voice=voice or config["audio.tts.voice"],
-        model=_MODELS.get(config["audio.tts.engine"]) or config["audio.tts.model"],
+        model=_MODELS.get(engine) or (Path(model).name if engine == TRANSFORMERS else model),
         form=form or chosen(accept, forms_of(speaker), speaker.own),
         speed=float(speed or 1.0),
     )

@@ -31,9 +31,9 @@ class _Events(Telling):
 
     async def said(self, text: str) -> None:
         """See `Telling`. The first begins without the space that is between each two."""
-        await self.event({"type": _DELTA, "delta": " " * self.is_begun + text})
+        await self.tell({"type": _DELTA, "delta": " " * self.is_begun + text})
 
-    async def event(self, event: dict[str, str]) -> None:
+    async def tell(self, event: dict[str, str]) -> None:
         await self.write(b"data: " + msgspec.json.encode(event) + b"\n\n")
 
     async def write(self, said: bytes, *, more: bool = True) -> None:
@@ -83,7 +83,7 @@ class Transcribed(Response):
                 raise
             await events.write(error_event(error), more=False)
             return
-        await events.event({"type": _DONE, "text": found["text"], "filename": found["filename"]})
+        await events.tell({"type": _DONE, "text": found["text"], "filename": found["filename"]})
         await events.write(DONE, more=False)
 
 
