@@ -68,7 +68,21 @@ class SpeechService:
             return self._list(request.path)
         if request.path.endswith(("/speech", "/stream", "/cognitiveservices/v1")):
             return await self._speak(request)
+        if len(self.heard) == 1:
+            await self._held_up()
         return web.json_response(self._hear(request))
+
+    async def _held_up(self) -> None:
+        """With the last of what it hears."""
+        match self.mood:
+            case "failing later":
+                raise web.HTTPInternalServerError(text="{}", content_type="application/json")
+            case "held":
+                try:
+                    await self.release.wait()
+                except asyncio.CancelledError:
+                    self.left.set()
+                    raise
 
     def _list(self, path: str) -> web.Response:
         if not self.lists:

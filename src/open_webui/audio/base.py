@@ -53,9 +53,12 @@ class Speaker(Protocol):
     """An engine that speaks.
 
     identity: what, besides what is asked, its speech depends on; a part of the key under which speech is remembered.
+    forms: the formats that it gives. own: the one that it gives where nobody asks for another.
     """
 
     identity: str
+    forms: frozenset[str]
+    own: str
 
     def speak(self, asked: Asked) -> AbstractAsyncContextManager[Speech]:
         """The speech. Entering raises NoEngine, BadRequest, ProviderError; reading raises ProviderError."""
@@ -120,6 +123,9 @@ class Telling:
 
     async def reached(self, at: float, of: float) -> None:
         """So many seconds were listened to. of: how many there are, as the recording says; 0 where it does not."""
+
+    async def said(self, text: str) -> None:
+        """The words that were heard next. All of them, with a space between each two, are the text of the whole."""
 
     async def keep(self, sofar: Sofar) -> None:
         """A piece was heard; with all before it, to be remembered."""

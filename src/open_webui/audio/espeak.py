@@ -42,6 +42,8 @@ class EspeakSpeaker:
     """See `base.Speaker`. One for a process: it knows the program's voices once they were asked for."""
 
     identity = "espeak"
+    forms = frozenset({"wav"})
+    own = "wav"
 
     def __init__(self, program: str = PROGRAM) -> None:
         """program: its name or path."""

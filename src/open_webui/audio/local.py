@@ -65,7 +65,7 @@ def folder_of(config: Config, settings: Settings) -> Path:
     home = settings.data_dir.resolve() / "models"
     trusted = config.locked_by("audio.stt.whisper_model") is not None or settings.local_models_trust_admins
     repository = _ELSEWHERE.get(name, name if "/" in name else f"{_OWNER}/faster-whisper-{name}")
-    for place in (_inside(home, name, trusted=trusted), hub_cache.find(repository)):
+    for place in (inside(home, name, trusted=trusted), hub_cache.find(repository)):
         if place is not None and _is_model(place):
             return place
     raise NoEngine(
@@ -74,7 +74,7 @@ def folder_of(config: Config, settings: Settings) -> Path:
     )
 
 
-def _inside(home: Path, name: str, *, trusted: bool) -> Path | None:
+def inside(home: Path, name: str, *, trusted: bool) -> Path | None:
     """The folder of this name; None for one that leads elsewhere, unless it is trusted, and for what is no name."""
     try:
         folder = home / name
@@ -121,7 +121,12 @@ class Worker:
         until = clock() + _LOADING + _EACH * max_seconds
         async with self._held() as child:
             step = await _step(child, call, until - clock())
+            count = 0
             while not step.is_over:
+                new = step.parts[count:] if step.is_cut else step.parts
+                count = 0 if step.is_cut else count + len(new)
+                if words := " ".join(part.text for part in new if part.text):
+                    await telling.said(words)
                 if step.is_cut:
                     sofar = _longer(sofar, step)
                     await telling.keep(sofar)

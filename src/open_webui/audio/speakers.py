@@ -9,6 +9,8 @@ import aiohttp
 
 from open_webui.audio.base import Asked, Named, NoEngine, Speaker, Speech
 from open_webui.audio.espeak import EspeakSpeaker
+from open_webui.audio.networks import ENGINE as TRANSFORMERS
+from open_webui.audio.networks import Networks, TransformersSpeaker
 from open_webui.audio.remote import MIMES, Service, needed, segment
 from open_webui.audio.voices import ENGINE as PIPER
 from open_webui.audio.voices import PiperSpeaker, Voices
@@ -16,12 +18,7 @@ from open_webui.config import Config
 from open_webui.errors import ProviderError
 
 # As the settings name them. "": pages speak themselves, by their browsers; whoever asks the server hears espeak-ng.
-ENGINES: Final = ("", "espeak", PIPER, "openai", "elevenlabs", "azure", "mistral")
-# What pages of Open WebUI offer besides.
-TRANSFORMERS: Final = (
-    "The engine 'transformers' is not part of this server: no model speaks in it. Choose another engine; 'espeak' needs"
-    " nothing but the program espeak-ng."
-)
+ENGINES: Final = ("", "espeak", PIPER, TRANSFORMERS, "openai", "elevenlabs", "azure", "mistral")
 _VOICES: Final = [Named(name, name) for name in ("alloy", "echo", "fable", "onyx", "nova", "shimmer")]
 _MODELS: Final = [Named(name, name) for name in ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")]
 _OPENAI: Final = "https://api.openai.com"
@@ -43,6 +40,9 @@ class OpenAISpeaker:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._service = Service(http, "The speech service", address, headers, key)
         self._params = config["audio.tts.openai.params"] or {}
+        always = str(self._params.get("response_format", ""))
+        self.own = always if always in MIMES else "mp3"
+        self.forms = frozenset({self.own} if always else MIMES)
         self.identity = f"openai {self._service.address} {sorted(self._params.items())!r}"
 
     def speak(self, asked: Asked) -> AbstractAsyncContextManager[Speech]:
@@ -80,6 +80,9 @@ class OpenAISpeaker:
 class ElevenLabsSpeaker:
     """See `base.Speaker`."""
 
+    forms = frozenset(_FORMS)
+    own = "mp3"
+
     def __init__(self, http: aiohttp.ClientSession, config: Config) -> None:
         key = needed(config["audio.tts.api_key"], "ElevenLabs")
         address = config["audio.tts.elevenlabs.api_base_url"]
@@ -88,7 +91,7 @@ class ElevenLabsSpeaker:
 
     def speak(self, asked: Asked) -> AbstractAsyncContextManager[Speech]:
         """See `base.Speaker`."""
-        form = asked.form if asked.form in _FORMS else "mp3"
+        form = asked.form if asked.form in self.forms else self.own
         path = f"/v1/text-to-speech/{segment(asked.voice)}/stream?output_format={_FORMS[form]}"
         payload: dict[str, Any] = {"text": asked.text, "model_id": asked.model}
         payload |= {"voice_settings": {"speed": asked.speed}} if asked.speed != 1.0 else {}
@@ -113,14 +116,17 @@ class AzureSpeaker:
         address = config["audio.tts.azure.speech_base_url"] or f"https://{segment(region)}.tts.speech.microsoft.com"
         self._form = config["audio.tts.azure.speech_output_format"] or "audio-24khz-160kbitrate-mono-mp3"
         self._service = Service(http, "Azure", address, {"Ocp-Apim-Subscription-Key": key}, key)
+        # Azure calls WAV by the container's name, and samples without one raw.
+        called = self._form.replace("riff", "wav").replace("raw", "pcm")
+        self.own = next((name for name in MIMES if name in called), "mp3")
+        self.forms = frozenset({self.own})
         self.identity = f"azure {self._service.address} {self._form}"
 
     def speak(self, asked: Asked) -> AbstractAsyncContextManager[Speech]:
         """See `base.Speaker`. Its format is that of the settings."""
         headers = {"content-type": "application/ssml+xml", "x-microsoft-outputformat": self._form}
-        form = next((name for name in MIMES if name in self._form), "mp3")
         body = ssml(asked).encode()
-        return self._service.speech("/cognitiveservices/v1", None, form, data=body, headers=headers)
+        return self._service.speech("/cognitiveservices/v1", None, self.own, data=body, headers=headers)
 
     async def voices(self) -> list[Named]:
         """See `base.Speaker`."""
@@ -136,6 +142,9 @@ class AzureSpeaker:
 class MistralSpeaker:
     """See `base.Speaker`. Its answers come whole."""
 
+    forms = frozenset({"mp3", "wav", "pcm", "flac", "opus"})
+    own = "mp3"
+
     def __init__(self, http: aiohttp.ClientSession, config: Config) -> None:
         key = needed(config["audio.tts.mistral.api_key"], "Mistral")
         address = config["audio.tts.mistral.api_base_url"]
@@ -144,7 +153,7 @@ class MistralSpeaker:
 
     def speak(self, asked: Asked) -> AbstractAsyncContextManager[Speech]:
         """See `base.Speaker`."""
-        form = asked.form if asked.form in {"mp3", "wav", "pcm", "flac", "opus"} else "mp3"
+        form = asked.form if asked.form in self.forms else self.own
         payload = {"model": asked.model, "input": asked.text, "voice_id": asked.voice, "response_format": form}
         return self._service.speech("/audio/speech", payload, form)
 
@@ -193,14 +202,18 @@ _REMOTE: Final[Mapping[str, Callable[[aiohttp.ClientSession, Config], Speaker]]]
 }
 
 
-def speaker_of(config: Config, http: aiohttp.ClientSession, espeak: EspeakSpeaker, voices: Voices) -> Speaker:
+def speaker_of(
+    config: Config, http: aiohttp.ClientSession, espeak: EspeakSpeaker, voices: Voices, networks: Networks
+) -> Speaker:
     """The engine that the settings choose. Raises NoEngine where it lacks something."""
     engine = config["audio.tts.engine"]
     if engine in {"", "espeak"}:
         return espeak
     if engine == PIPER:
         return PiperSpeaker(voices, config["audio.tts.model"], config["audio.tts.voice"])
+    if engine == TRANSFORMERS:
+        return TransformersSpeaker(networks, config)
     make = _REMOTE.get(engine)
     if make is None:
-        raise NoEngine(TRANSFORMERS if engine == "transformers" else f"There is no engine '{engine[:50]}' that speaks.")
+        raise NoEngine(f"There is no engine '{engine[:50]}' that speaks.")
     return make(http, config)

@@ -9,7 +9,7 @@ import importlib.util
 import re
 import shutil
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -122,6 +122,9 @@ class Voices:
 class PiperSpeaker:
     """See `base.Speaker`."""
 
+    forms = frozenset({"wav"})
+    own = "wav"
+
     def __init__(self, voices: Voices, model: str, voice: str) -> None:
         """model, voice: those of the settings, which speak where a request names none of those that there are."""
         self._voices = voices
@@ -136,21 +139,7 @@ class PiperSpeaker:
             Say(model=str(found.path), text=text, speaker=found.speaker, speed=asked.speed)
             for text in sentences(asked.text)
         ]
-        yield Speech("audio/wav", self._spoken(says))
-
-    async def _spoken(self, says: list[Say]) -> AsyncIterator[bytes]:
-        size = rate = 0
-        for say in says:
-            said = await self._voices.say(say)
-            size += len(said.samples)
-            if size > MAX_SPEECH:
-                raise Unavailable("The voice has given more speech than the server takes.")
-            if not rate:
-                rate = said.rate
-                # How long all will be nobody knows before the last; of one alone one does.
-                yield wav_head(rate, size if len(says) == 1 else None)
-            if said.samples:
-                yield said.samples
+        yield Speech("audio/wav", spoken(self._voices.say, says))
 
     def _chosen(self, wanted: str, there: dict[str, Found]) -> Found:
         named = there.get(wanted)
@@ -172,6 +161,22 @@ class PiperSpeaker:
     async def models(self) -> list[Named]:
         """See `base.Speaker`: the voices without their speakers."""
         return [Named(name, name) for name in await self._voices.listed() if "#" not in name]
+
+
+async def spoken(say: Callable[[Say], Awaitable[Said]], says: list[Say]) -> AsyncIterator[bytes]:
+    """Sentences as one WAV file, each as soon as it is spoken. Raises what `say` raises, and Unavailable for too much."""
+    size = rate = 0
+    for one in says:
+        said = await say(one)
+        size += len(said.samples)
+        if size > MAX_SPEECH:
+            raise Unavailable("The voice has given more speech than the server takes.")
+        if not rate:
+            rate = said.rate
+            # How long all will be nobody knows before the last; of one alone one does.
+            yield wav_head(rate, size if len(says) == 1 else None)
+        if said.samples:
+            yield said.samples
 
 
 def sentences(text: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Speech: its settings, what speaks and listens, and the two addresses of OpenAI's packages: speech and transcriptions."""
 
+import functools
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -16,6 +17,7 @@ from open_webui import constants
 from open_webui.access.policy import ADMIN, USER, declare
 from open_webui.audio.base import NoEngine, Speech
 from open_webui.audio.local import room
+from open_webui.chat.delivery.transcripts import Transcribed
 from open_webui.deps import AppState, Caller
 from open_webui.errors import BadRequest, ProviderError
 from open_webui.internal.log import get_logger
@@ -52,6 +54,10 @@ FORM: Final = {
                             "description": "A code such as 'en'; left out: it is found out.",
                         },
                         "response_format": {"type": "string", "enum": ["json", "text", "verbose_json"]},
+                        "stream": {
+                            "type": "boolean",
+                            "description": "Whether the words come as they are heard, as OpenAI's server-sent events.",
+                        },
                     },
                 }
             }
@@ -107,8 +113,9 @@ async def models(state: AppState) -> "Annotated[dict[str, Any], Shape(replies.au
 async def speech(
     request: "Annotated[Request, Shape(replies.audio.SpeechForm)]", state: AppState, caller: Caller
 ) -> "Annotated[Response, Media('audio/*')]":
-    """Speaks a text, as it comes from the engine. What the speech is, its content type says: an engine that can't give the
-    format that is asked for gives another one. The model is the server's, whichever is named.
+    """Speaks a text, as it comes from the engine. The format is that of `response_format`, or else one of the header `Accept`
+    (406: none of its types can be given), or else the engine's own. What the speech is, its content type says: where the format
+    of `response_format` can't be given it is another one. The model is the server's, whichever is named.
     """
     try:
         body = await request.json()
@@ -123,7 +130,8 @@ async def _begun(request: Request, state: State, caller: Principal, body: dict[s
     """The response once its first bytes are there: what fails before is an error with a status."""
     async with AsyncExitStack() as stack:
         with state.streams.reserve(caller):
-            spoken: Speech = await stack.enter_async_context(state.audio.speaking.speak(caller, body))
+            accept = ",".join(request.headers.getlist("accept"))
+            spoken: Speech = await stack.enter_async_context(state.audio.speaking.speak(caller, body, accept))
             first = await anext(spoken.pieces, b"")
         response = _Spoken(stack.pop_all(), first, spoken)
     token, _ = credential(request)
@@ -153,17 +161,25 @@ async def _from(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[byt
 @allow(USER.needs("chat.stt"))
 async def transcriptions(
     request: Request, state: AppState, caller: Caller
-) -> "Annotated[Response, Shape(replies.audio.Transcript), Media('text/plain')]":
-    """Writes down what is said in a recording, and keeps it for an hour as a file of the caller's."""
+) -> "Annotated[Response, Shape(replies.audio.Transcript), Media('text/plain'), Media('text/event-stream')]":
+    """Writes down what is said in a recording, and keeps it for an hour as a file of the caller's. With `stream` the words come
+    as they are heard, as OpenAI's events `transcript.text.delta` and `transcript.text.done`; the format says nothing then.
+    """
     kind = request.headers.get("content-type", "")
-    with state.streams.reserve(caller):
-        async with room() as folder:
+    async with AsyncExitStack() as stack:
+        with state.streams.reserve(caller):
+            folder = await stack.enter_async_context(room())
             try:
                 sent = await state.audio.hearing.take(kind, request.stream(), folder)
             except NoRecording:
                 missing = {"type": "missing", "loc": ("body", "file"), "msg": "Field required", "input": None}
                 raise RequestValidationError([missing]) from None
-            return await unless_gone(request, _heard(state, caller, sent))
+            if not sent.is_streamed:
+                return await unless_gone(request, _heard(state, caller, sent))
+        listening = functools.partial(state.audio.hearing.transcript, caller, sent)
+        response = Transcribed(listening, stack.pop_all())
+    token, _ = credential(request)
+    return response if token is None else state.streams.bind(token, caller, response)
 
 
 async def _heard(state: State, caller: Principal, sent: Sent) -> Response:

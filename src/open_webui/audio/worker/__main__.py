@@ -67,12 +67,12 @@ def _listened(call: Call) -> Iterator[Step]:
                 vad_filter=True,
                 condition_on_previous_text=False,
             )
-            language, told = str(info.language or ""), 0.0
+            language, told, count_told = str(info.language or ""), 0.0, 0
             for one in segments:
                 found.append(Part(round(start + one.start, 2), round(start + one.end, 2), one.text.strip()))
                 if one.end - told >= _TOLD_EACH:
-                    told = one.end
-                    yield Step(at=start + told, of=of)
+                    yield Step(at=start + one.end, of=of, parts=tuple(found[count_told:]))
+                    told, count_told = one.end, len(found)
         yield Step(at=count / RATE, of=of, language=language, parts=tuple(found), is_cut=True)
     yield Step(at=count / RATE, of=of, is_over=True)
 

@@ -26,7 +26,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """A step of listening. at: seconds that were listened to, of so many as the recording says; 0 where it does not.
 
-    parts: what a piece says, where one has ended (is_cut); language: its code. is_over: there is no more.
+    parts: what a piece says, where one has ended (is_cut), with its language's code; else what was heard of it since the last
+    step. is_over: there is no more.
     """
 
     at: float

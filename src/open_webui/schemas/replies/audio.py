@@ -49,7 +49,9 @@ class SpeechModels(TypedDict):
 
 
 class SpeechForm(TypedDict):
-    """response_format: mp3, wav, opus, aac, flac or pcm; the content type of the answer says what it is. speed: 1 is as usual."""
+    """response_format: mp3, wav, opus, aac, flac or pcm; left out, the header `Accept` decides. What the answer is, its content
+    type says. speed: 1 is as usual.
+    """
 
     input: str
     model: NotRequired[str | None]

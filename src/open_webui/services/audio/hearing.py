@@ -35,6 +35,9 @@ _MAX_FIELD: Final = 64 * 1024
 _MAX_LANGUAGE: Final = 20
 # What is listened to where the settings name no types; a type that says nothing is told by the name's ending.
 _TYPES: Final = ("audio/*", "video/*", "application/octet-stream", "application/ogg", "")
+# As clients write it into a form.
+_YES: Final = frozenset({"true", "1"})
+_NO: Final = frozenset({"", "false", "0"})
 _NO_FILE: Final = "The form has no file in it."
 
 
@@ -62,6 +65,7 @@ class Sent(msgspec.Struct):
     recording: Recording
     language: str | None = None
     form: str = "json"
+    is_streamed: bool = False
 
 
 class Hearing:
@@ -87,7 +91,7 @@ class Hearing:
                 if not is_taken(self._deps.config, part.filename, part.content_type):
                     raise BadRequest(constants.FILE_NOT_SUPPORTED)
                 recording = await self._written(part, form, folder / "recording")
-            elif part.name in {"language", "response_format"}:
+            elif part.name in {"language", "response_format", "stream"}:
                 fields[part.name] = (await form.text(_MAX_FIELD)).strip()
         if recording is None:
             raise NoRecording
@@ -97,7 +101,10 @@ class Hearing:
         wanted = fields.get("response_format") or "json"
         if wanted not in FORMATS:
             raise BadRequest(f"'response_format' should be one of {', '.join(FORMATS)}.")
-        return Sent(recording, language, wanted)
+        stream = fields.get("stream", "").lower()
+        if stream not in _YES | _NO:
+            raise BadRequest("'stream' should be true or false.")
+        return Sent(recording, language, wanted, stream in _YES)
 
     async def _written(self, part: FormPart, form: Form, path: Path) -> Recording:
         most = self._deps.config["audio.stt.max_size"]
@@ -138,7 +145,11 @@ class Hearing:
         async with self._deps.gate.audio(principal, engine or "local", listener.model):
             if listener.largest and recording.size > listener.largest:
                 return await self._in_parts(listener, recording, language, telling)
-            return await listener.listen(recording, language)
+            heard = await listener.listen(recording, language)
+        if engine and heard.text:
+            # A service's comes whole.
+            await telling.said(heard.text)
+        return heard
 
     def _listener(self, telling: Telling) -> Listener:
         deps = self._deps
@@ -176,6 +187,8 @@ class Hearing:
             sofar = Sofar(
                 cut.end, sofar.by, sofar.language or heard.language, (*sofar.texts, heard.text), sofar.parts + moved
             )
+            if heard.text:
+                await telling.said(heard.text)
             await telling.keep(sofar)
             await telling.reached(cut.end, cuts[-1].end)
             await asyncio.to_thread(path.unlink)
@@ -193,9 +206,9 @@ class Hearing:
             await files.add(unit.connection, principal.id, [new])
         return name
 
-    async def transcript(self, principal: Principal, sent: Sent) -> dict[str, Any]:
+    async def transcript(self, principal: Principal, sent: Sent, telling: Telling | None = None) -> dict[str, Any]:
         """What a form is answered with; its recording is kept. Raises as `listen`, StoreAway."""
-        heard = await self.listen(principal, sent.recording, sent.language)
+        heard = await self.listen(principal, sent.recording, sent.language, telling)
         name = await self.keep(principal, sent.recording)
         found: dict[str, Any] = {"text": heard.text, "filename": name}
         if sent.form == "verbose_json":

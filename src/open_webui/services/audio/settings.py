@@ -7,7 +7,6 @@ import msgspec
 
 from open_webui.audio import local
 from open_webui.audio.speakers import ENGINES as SPEAKERS
-from open_webui.audio.speakers import TRANSFORMERS
 from open_webui.config import BY_KEY, Config
 from open_webui.env import Settings
 from open_webui.errors import BadRequest
@@ -66,8 +65,6 @@ def _checked(name: str, key: str, given: Any) -> Any:
         raise BadRequest(f"{name} should be {_KINDS[setting.type]}.", status=422)
     if _length(value) > _LONGEST:
         raise BadRequest(f"{name} is too long.", status=422)
-    if key == "audio.tts.engine" and value == "transformers":
-        raise BadRequest(TRANSFORMERS)
     if key in _CHOICES and value not in _CHOICES[key]:
         named = ", ".join(f"'{choice}'" for choice in _CHOICES[key])
         raise BadRequest(f"{name} should be one of {named}.", status=422)

@@ -5,13 +5,17 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import aiohttp
 import msgspec
 
 from open_webui.audio.base import MAX_TEXT, Asked, Named, Speaker, Speech
+from open_webui.audio.converting import Converter, chosen, forms_of
 from open_webui.audio.espeak import EspeakSpeaker
+from open_webui.audio.networks import ENGINE as TRANSFORMERS
+from open_webui.audio.networks import Networks
 from open_webui.audio.remote import MIMES
 from open_webui.audio.speakers import speaker_of
 from open_webui.audio.voices import ENGINE as PIPER
@@ -104,17 +108,21 @@ class Speaking:
         self._deps = deps
         self.espeak = EspeakSpeaker()
         self.voices_here = Voices(deps.settings)
+        self.networks = Networks(deps.settings)
+        self.converter = Converter(deps.settings)
         self.remembered = Remembered()
 
-    def speak(self, principal: Principal, body: dict[str, Any]) -> AbstractAsyncContextManager[Speech]:
-        """The speech of a request (`input`, and if it likes `voice`, `response_format`, `speed`), as the engine gives it.
+    def speak(
+        self, principal: Principal, body: dict[str, Any], accept: str = ""
+    ) -> AbstractAsyncContextManager[Speech]:
+        """The speech of a request (`input`, and if it likes `voice`, `response_format`, `speed`), as it comes. accept: the
+        header, which decides the format where the body names none.
 
-        The model is the server's, whichever a request names. Entering raises BadRequest, Forbidden for a key that may not
-        ask it, NoEngine, ProviderError.
+        The model is the server's, whichever a request names. Entering raises BadRequest (406 where nothing that the header
+        names can be given), Forbidden for a key that may not ask it, NoEngine, ProviderError.
         """
-        config = self._deps.config
-        asked = _asked(body, config)
-        return self._spoken(principal, asked, self._speaker())
+        speaker = self._speaker()
+        return self._spoken(principal, _asked(body, self._deps.config, speaker, accept), speaker)
 
     @contextlib.asynccontextmanager
     async def _spoken(self, principal: Principal, asked: Asked, speaker: Speaker) -> AsyncIterator[Speech]:
@@ -128,7 +136,14 @@ class Speaking:
             yield Speech(found[0], _once(found[1]))
             return
         async with deps.gate.audio(principal, engine, asked.model), speaker.speak(asked) as speech:
-            yield Speech(speech.mime, self._noted(key, speech, most))
+            given = self._given(speech, asked.form, speaker)
+            yield Speech(given.mime, self._noted(key, given, most))
+
+    def _given(self, speech: Speech, form: str, speaker: Speaker) -> Speech:
+        """The speech in the format that is asked for, where it can be made of what the engine gives."""
+        if form in speaker.forms or form not in forms_of(speaker):
+            return speech
+        return Speech(MIMES[form], self.converter.converted(form, speech.pieces))
 
     async def _noted(self, key: str, speech: Speech, most: int) -> AsyncIterator[bytes]:
         """The pieces, which are remembered once all have come."""
@@ -142,11 +157,13 @@ class Speaking:
             await self.remembered.keep(self._deps.blobs, key, speech.mime, bytes(whole), most)
 
     def _speaker(self) -> Speaker:
-        return speaker_of(self._deps.config, self._deps.http, self.espeak, self.voices_here)
+        return speaker_of(self._deps.config, self._deps.http, self.espeak, self.voices_here, self.networks)
 
     async def close(self) -> None:
-        """Ends the process that speaks."""
+        """Ends the processes that speak and convert."""
         await self.voices_here.close()
+        await self.networks.close()
+        await self.converter.close()
 
     async def voices(self) -> list[Named]:
         """The voices of the engine. Raises NoEngine, ProviderError."""
@@ -167,7 +184,7 @@ async def _once(whole: bytes) -> AsyncIterator[bytes]:
     yield whole
 
 
-def _asked(body: dict[str, Any], config: Config) -> Asked:
+def _asked(body: dict[str, Any], config: Config, speaker: Speaker, accept: str) -> Asked:
     text = body.get("input")
     if not isinstance(text, str) or not text.strip():
         raise BadRequest(NO_TEXT)
@@ -182,10 +199,12 @@ def _asked(body: dict[str, Any], config: Config) -> Asked:
         isinstance(speed, int | float) and not isinstance(speed, bool) and _SLOWEST <= speed <= _FASTEST
     ):
         raise BadRequest(f"'speed' should be between {_SLOWEST:g} and {_FASTEST:g}.")
+    engine, model = config["audio.tts.engine"], config["audio.tts.model"]
+    # The name of a model on this machine may be a path, which is nobody's business.
     return Asked(
         text=clean(text),
         voice=voice or config["audio.tts.voice"],
-        model=_MODELS.get(config["audio.tts.engine"]) or config["audio.tts.model"],
-        form=form or "mp3",
+        model=_MODELS.get(engine) or (Path(model).name if engine == TRANSFORMERS else model),
+        form=form or chosen(accept, forms_of(speaker), speaker.own),
         speed=float(speed or 1.0),
     )

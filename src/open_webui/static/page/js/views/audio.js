@@ -4,7 +4,7 @@ import { h, part, toast } from '../dom.js';
 import { isAdmin, state } from '../state.js';
 import { fixedNote, labelled, section, submit } from './settings.js';
 
-const SPEAKERS = [['', 'The browser'], ['espeak', 'This server, by espeak-ng'], ['piper', 'This server, by a voice of Piper’s'], ['openai', 'OpenAI or compatible'], ['elevenlabs', 'ElevenLabs'], ['azure', 'Azure'], ['mistral', 'Mistral']];
+const SPEAKERS = [['', 'The browser'], ['espeak', 'This server, by espeak-ng'], ['piper', 'This server, by a voice of Piper’s'], ['transformers', 'This server, by a model of Transformers'], ['openai', 'OpenAI or compatible'], ['elevenlabs', 'ElevenLabs'], ['azure', 'Azure'], ['mistral', 'Mistral']];
 const LISTENERS = [['', 'This server, by a Whisper model'], ['web', 'The browser'], ['openai', 'OpenAI or compatible'], ['deepgram', 'Deepgram'], ['azure', 'Azure'], ['mistral', 'Mistral']];
 // Name, label, engines that it is for (none: all), type, and the setting's key.
 const FIELDS = {
@@ -14,8 +14,8 @@ const FIELDS = {
     ['API_KEY', 'Key', ['elevenlabs', 'azure'], 'password', 'api_key'],
     ['AZURE_SPEECH_REGION', 'Region', ['azure'], 'text', 'azure.speech_region'],
     ['MISTRAL_API_KEY', 'Key', ['mistral'], 'password', 'mistral.api_key'],
-    ['MODEL', 'Model', ['openai', 'elevenlabs', 'mistral'], 'text', 'model'],
-    ['VOICE', 'Voice', ['espeak', 'piper', 'openai', 'elevenlabs', 'azure', 'mistral'], 'text', 'voice'],
+    ['MODEL', 'Model', ['transformers', 'openai', 'elevenlabs', 'mistral'], 'text', 'model'],
+    ['VOICE', 'Voice', ['espeak', 'piper', 'transformers', 'openai', 'elevenlabs', 'azure', 'mistral'], 'text', 'voice'],
   ],
   stt: [
     ['WHISPER_MODEL', 'Model of this machine', [''], 'text', 'whisper_model'],
