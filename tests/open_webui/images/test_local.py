@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -271,6 +272,28 @@ async def test_models_are_found_by_their_names_in_two_places(
     monkeypatch.setattr(local, "has_extra", lambda: False)
     with pytest.raises(ProviderError, match=r"extra 'diffusers'.*Install it with"):
         await engine(worker, home).check()
+
+
+async def test_weights_of_16_bits_are_found_by_their_names(worker: Worker, home: Path) -> None:
+    (first,) = await drawn(worker, home)
+    for path in sorted((home / "tiny").glob("*/*.safetensors")):
+        path.rename(path.with_suffix(".fp16.safetensors"))
+        assert folders.checked(home / "tiny").variant == "fp16"
+    shutil.copytree(home / "tiny", home / "half")
+    assert [one.data for one in await drawn(worker, home, model="half")] == [first.data]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no limit can be set")
+async def test_a_picture_that_does_not_fit_into_memory_is_a_sentence(home: Path) -> None:
+    worker = Worker(300.0, module="tests.support.poor_diffusion")
+    try:
+        with pytest.raises(ProviderError, match="too little memory"):
+            await drawn(worker, home, width=2048, height=2048, steps=1)
+        pid = worker.pid
+        assert len(await drawn(worker, home, steps=1)) == 1
+        assert worker.pid == pid
+    finally:
+        await worker.close()
 
 
 async def test_an_idle_process_ends(home: Path) -> None:
