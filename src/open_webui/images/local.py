@@ -132,6 +132,9 @@ async def _drawn(child: Child, call: Call, tell: Tell) -> list[Made]:
             made.append(Made(step.picture, step.seed))
         tell(step.done, None)
         step = await _step(child, Call(goes_on=True))
+    if len(made) < call.count:
+        # Another process than the one that began was asked.
+        raise ProviderError(LOST)
     return made
 
 

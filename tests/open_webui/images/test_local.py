@@ -297,7 +297,7 @@ async def test_a_picture_that_does_not_fit_into_memory_is_a_sentence(home: Path)
 
 
 async def test_an_idle_process_ends(home: Path) -> None:
-    worker = Worker(0.2)
+    worker = Worker(2.0)
     try:
         assert len(await drawn(worker, home, steps=1)) == 1
         async with asyncio.timeout(60):
