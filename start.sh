@@ -6,7 +6,7 @@
 #   OUI_EXTRAS=postgres,redis ./start.sh       with optional parts; `all` for every one
 #   ./start.sh --port 9000                     what follows is handed to `oui-backend serve`
 #
-# The extra `transformers` brings torch, on Linux with several GB of GPU libraries. For the CPU build, once before it:
+# The extras `transformers` and `diffusers` bring torch, on Linux with several GB of GPU libraries. For the CPU build, before it:
 #   ./.venv/bin/pip install torch --index-url ... (pytorch.org names the index); it is then left as it is.
 set -eu
 CDPATH='' cd -- "${0%/*}" 2>/dev/null || :

@@ -79,7 +79,7 @@ def install_torch(names: Iterable[str]) -> None:
 
     The tests take the CPU build where pip knows an index that has it.
     """
-    if not {"transformers", "test"} & set(names):
+    if not {"diffusers", "transformers", "test"} & set(names):
         return
     if run(PYTHON, "-c", "import importlib.util as u, sys; sys.exit(not u.find_spec('torch'))") == 0:
         return

@@ -17,7 +17,7 @@ command -v "$uv" >/dev/null || {
     echo "tools/lock.sh needs uv (https://docs.astral.sh/uv/), on the PATH or named by UV." >&2
     exit 1
 }
-extras=(postgres redis s3 documents images embed mcp speech llamacpp transformers openai synthora affect test)
+extras=(postgres redis s3 documents images diffusers embed mcp speech llamacpp transformers openai synthora affect test)
 gpu='^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z-]+)=='
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -4,7 +4,7 @@
 #   venv_install EXTRA...    makes it so
 
 # Extras that a person may ask for; `test` is test.sh's own.
-ALL_EXTRAS="postgres redis s3 documents embed mcp speech llamacpp transformers openai synthora affect"
+ALL_EXTRAS="postgres redis s3 documents diffusers embed mcp speech llamacpp transformers openai synthora affect"
 
 venv_ready() {
     [ -x .venv/bin/python ] && [ -r .venv/locks/where ] || return 1

@@ -83,6 +83,7 @@ CATCH_ALL = {
     "llamaforge/plugins/streaming.py": "plugins are other people's code: one that fails is skipped",
     "llamaforge/plugins/registry.py": "plugins are other people's code: one that fails is skipped",
     "llamaforge/backends/huggingface/constraint.py": "llguidance's reader of grammars raises Exception itself",
+    "open_webui/images/diffusion/__main__.py": "what the thread raises is raised where its work is answered",
     "open_webui/retrieval/onnx/network.py": "onnxruntime and tokenizers raise Exception itself, or classes of their own each",
     "llamaforge/loading.py": "a backend may be other people's code: whatever its load raises is a ModelLoadError",
     "llamaforge/tools/loop.py": "a tool is other people's code: what it raises is an answer to the model",
@@ -112,6 +113,7 @@ ON_AN_ENGINE = {
     f"llamaforge/backends/huggingface/{module}.py"
     for module in ("batching", "constraint", "engine", "loading", "sampling")
 } | {
+    "open_webui/images/diffusion/pipes.py",
     "open_webui/retrieval/onnx/network.py",
     "open_webui/tools/mcp/client.py",
     "open_webui/tools/mcp/reading.py",
@@ -329,6 +331,7 @@ def test_what_only_some_need_is_not_loaded(tmp_path: Path) -> None:
     heavy = [
         "torch",
         "transformers",
+        "diffusers",
         "numpy",
         "onnxruntime",
         "xllamacpp",

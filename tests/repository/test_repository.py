@@ -59,13 +59,20 @@ def test_every_dependency_is_locked_at_a_version_that_is_allowed(extra: str) -> 
 
 
 def extra_locks(extra: str) -> list[Path]:
-    names = [extra, "torch"] if extra == "transformers" else [extra]
+    names = [extra, "torch"] if extra in {"diffusers", "transformers"} else [extra]
     return [ROOT / "requirements" / f"{name}.txt" for name in names if name]
 
 
 def test_the_core_is_small() -> None:
     assert len(PROJECT["dependencies"]) <= 30
-    assert not pins(ROOT / "requirements.txt").keys() & {"torch", "pandas", "langchain", "numpy", "transformers"}
+    assert not pins(ROOT / "requirements.txt").keys() & {
+        "torch",
+        "pandas",
+        "langchain",
+        "numpy",
+        "transformers",
+        "diffusers",
+    }
 
 
 def test_the_example_names_only_settings_that_exist() -> None:

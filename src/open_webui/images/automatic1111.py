@@ -72,6 +72,10 @@ class Automatic1111:
             fields["steps"] = order.steps
         if order.negative_prompt:
             fields["negative_prompt"] = order.negative_prompt
+        if order.seed is not None:
+            fields["seed"] = order.seed
+        if order.guidance is not None:
+            fields["cfg_scale"] = order.guidance
         if order.model:
             # For this picture: the option itself is the web UI's, for everybody.
             fields["override_settings"] = {"sd_model_checkpoint": order.model}

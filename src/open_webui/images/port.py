@@ -22,7 +22,8 @@ class Given(msgspec.Struct, frozen=True):
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be made. width, height: None where nobody says; "auto" and such stand in `size`. images: those to be changed;
-    where there are none, new ones are made. more: fields that a client of OpenAI's API has set besides.
+    where there are none, new ones are made. seed, guidance: for engines that take them; None where nobody says. more: fields that
+    a client of OpenAI's API has set besides.
     """
 
     prompt: str
@@ -33,6 +34,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     height: int | None = None
     steps: int | None = None
     negative_prompt: str = ""
+    seed: int | None = None
+    guidance: float | None = None
     background: str = ""
     images: tuple[Given, ...] = ()
     mask: Given | None = None

@@ -67,7 +67,7 @@ def filled(
     Raises ProviderError where nothing takes the prompt.
     """
     out = copy.deepcopy(dict(workflow))
-    seed = random.SystemRandom().randrange(2**48)
+    seed = random.SystemRandom().randrange(2**48) if order.seed is None else order.seed
     values: dict[str, Any] = {
         "model": order.model or None, "prompt": order.prompt, "negative_prompt": order.negative_prompt,
         "width": order.width, "height": order.height, "n": order.count, "steps": order.steps, "seed": seed,

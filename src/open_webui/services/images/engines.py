@@ -2,16 +2,18 @@
 
 import base64
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, Protocol
 
 import aiohttp
 
 from open_webui.config import Config
 from open_webui.config.images import GEMINI_URL, OPENAI_URL, WORKFLOW
+from open_webui.env import Settings
 from open_webui.errors import BadRequest
 from open_webui.images.automatic1111 import Automatic1111
 from open_webui.images.comfyui import ComfyUI
 from open_webui.images.gemini import Gemini
+from open_webui.images.local import Local, Worker
 from open_webui.images.openai import OpenAI
 from open_webui.images.port import Engine
 from open_webui.images.wire import Wire
@@ -19,14 +21,26 @@ from open_webui.services.images.settings import engine_name, seconds
 
 # Seconds for a question to an engine that makes nothing.
 LOOK_SECONDS: Final = 15.0
+# The engine that is no service.
+LOCAL: Final = "diffusers"
 UNKNOWN: Final = "There is no engine for pictures that is called {!r}."
 
 
-def engine(config: Config, session: aiohttp.ClientSession, *, changing: bool, looking: bool = False) -> Engine:
+class Deps(Protocol):
+    """What an engine needs of the state."""
+
+    config: Config
+    settings: Settings
+    http: Any
+    pictures: Any
+
+
+def engine(deps: Deps, *, changing: bool, looking: bool = False) -> Engine:
     """The engine that makes pictures, or changes them. looking: for a question that makes nothing.
 
     Raises ProviderError for an address that is none, BadRequest for an engine that there isn't.
     """
+    config, session = deps.config, deps.http
     area, name = "images.edit" if changing else "image_generation", engine_name(config, changing=changing)
     limit = LOOK_SECONDS if looking else seconds(config)
 
@@ -54,8 +68,22 @@ def engine(config: Config, session: aiohttp.ClientSession, *, changing: bool, lo
             found = at(config[f"{area}.comfyui.base_url"], _bearer(config[f"{area}.comfyui.api_key"]), "ComfyUI")
             flow = config[f"{area}.comfyui.workflow"] or ("" if changing else WORKFLOW)
             return ComfyUI(found, flow, config[f"{area}.comfyui.nodes"])
+        case "diffusers":
+            return local(deps, limit)
         case other:
             raise BadRequest(UNKNOWN.format(other[:50]))
+
+
+def local(deps: Deps, limit: float) -> Local:
+    """The engine of this machine. limit: seconds for an order."""
+
+    def opened() -> Worker:
+        if deps.pictures.worker is None:
+            deps.pictures.worker = Worker(deps.settings.local_models_idle_seconds)
+        worker: Worker = deps.pictures.worker
+        return worker
+
+    return Local(deps.config, deps.settings, opened, limit)
 
 
 def engine_at(session: aiohttp.ClientSession, name: str, url: str, key: str) -> Engine:

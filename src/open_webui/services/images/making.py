@@ -65,7 +65,8 @@ FULL: Final = (
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """An order as it is stored. images, mask: files that the asker may read. is_kept: the pictures stay in the person's files,
-    else they go an hour later. chat_id, message_id: the answer that shows them. more: fields of OpenAI's API.
+    else they go an hour later. chat_id, message_id: the answer that shows them. seed, guidance: for engines that take them. more:
+    fields of OpenAI's API.
     """
 
     user_id: str
@@ -75,6 +76,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 1
     steps: int | None = None
     negative_prompt: str = ""
+    seed: int | None = None
+    guidance: float | None = None
     background: str = ""
     images: tuple[str, ...] = ()
     mask: str | None = None
@@ -118,6 +121,7 @@ class Deps(FileDeps, Protocol):
     gate: Gate
     emitter: Any
     http: Any
+    pictures: Any
 
 
 class Pictures:
@@ -128,6 +132,8 @@ class Pictures:
         self._queue = queue
         self.checker = Checker()
         self.sending = Sending(self.checker, deps)
+        # The process of the engine of this machine, once there was something to make.
+        self.worker: Any = None
         self._checking = asyncio.Lock()
         # Who waits in this process, by job.
         self._waiting: dict[str, tuple[asyncio.Future[list[Kept]], Tell | None]] = {}
@@ -306,8 +312,10 @@ class Pictures:
             raise BadRequest(FULL.format(quota))
 
     async def close(self) -> None:
-        """Ends the process that decodes pictures."""
+        """Ends the processes that decode pictures and make them."""
         await self.checker.close()
+        if self.worker is not None:
+            await self.worker.close()
 
 
 def _of(user_id: str) -> str:

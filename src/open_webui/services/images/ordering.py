@@ -28,7 +28,8 @@ async def order(deps: Deps, principal: Principal, wanted: Wanted) -> tuple[str, 
     given = [await _given(deps, principal, file_id) for file_id in wanted.images]
     made = Order(
         prompt=wanted.prompt, model=model, count=wanted.count, size=size, width=width, height=height,
-        steps=steps or None, negative_prompt=wanted.negative_prompt, background=wanted.background, images=tuple(given),
+        steps=steps or None, negative_prompt=wanted.negative_prompt, seed=wanted.seed, guidance=wanted.guidance,
+        background=wanted.background, images=tuple(given),
         mask=None if wanted.mask is None else await _given(deps, principal, wanted.mask), more=wanted.more,
     )  # fmt: skip
     return engine_name(config, changing=changing), model, made
@@ -49,4 +50,4 @@ async def _given(deps: Deps, principal: Principal, file_id: str) -> Given:
 
 def engine(deps: Deps, *, changing: bool) -> Engine:
     """The engine of the settings. Raises BadRequest, ProviderError."""
-    return engines.engine(deps.config, deps.http, changing=changing)
+    return engines.engine(deps, changing=changing)

@@ -1,5 +1,6 @@
 """What the routes about pictures do."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from open_webui.config import Config
@@ -16,6 +17,9 @@ from open_webui.services.images.settings import check_size, engine_name
 from open_webui.utils.addresses import address
 
 NO_NUMBER = "'n' should be a whole number from 1 to 10."
+NO_SEED = "'seed' should be a whole number from 0 to 4294967295."
+NO_GUIDANCE = "'guidance_scale' should be a number from 0 to 100."
+_MOST_GUIDANCE = 100
 
 
 class Deps(FileDeps, Protocol):
@@ -31,19 +35,24 @@ async def models(deps: Deps) -> list[Named]:
     name = engine_name(deps.config, changing=False)
     if name in {"automatic1111", "comfyui"} and not deps.config[f"image_generation.{name}.base_url"]:
         return []
-    return await engines.engine(deps.config, deps.http, changing=False, looking=True).models()
+    return await engines.engine(deps, changing=False, looking=True).models()
 
 
 async def verify(deps: Deps, form: VerifyForm) -> None:
     """Asks an engine whether it is there. Raises BadRequest, ProviderError."""
+    if form.engine == engines.LOCAL:
+        await engines.local(deps, 0.0).check()
+        return
     await engines.engine_at(deps.http, form.engine, form.url, form.key or "").check()
 
 
 async def generate(deps: Deps, principal: Principal, form: CreateImageForm) -> list[Kept]:
     """The pictures of a form. Raises OuiError."""
+    extra = form.model_extra or {}
     wanted = Wanted(
         user_id=principal.id, prompt=form.prompt, model=form.model or "", size=check_size(form.size), count=form.n or 1,
-        steps=form.steps, negative_prompt=form.negative_prompt or "", more=openai_wire.passed(form.model_extra or {}),
+        steps=form.steps, negative_prompt=form.negative_prompt or "", seed=_seed(extra), guidance=_guidance(extra),
+        more=openai_wire.passed(extra),
     )  # fmt: skip
     return await deps.pictures.make(principal, wanted)
 
@@ -74,6 +83,24 @@ async def edits(deps: Deps, principal: Principal, asked: openai_wire.Asked) -> l
         size=check_size(fields.get("size")), images=tuple(asked.images), mask=asked.mask, more=openai_wire.passed(fields),
     )  # fmt: skip
     return await deps.pictures.make(principal, wanted)
+
+
+def _seed(fields: Mapping[str, Any]) -> int | None:
+    """A field besides the contract's. Raises BadRequest."""
+    value = fields.get("seed")
+    if value is not None and (type(value) is not int or not 0 <= value < 2**32):
+        raise BadRequest(NO_SEED)
+    return value
+
+
+def _guidance(fields: Mapping[str, Any]) -> float | None:
+    """How closely the description is followed, another such field. Raises BadRequest."""
+    value = fields.get("guidance_scale")
+    if value is None:
+        return None
+    if type(value) not in {int, float} or not 0 <= value <= _MOST_GUIDANCE:
+        raise BadRequest(NO_GUIDANCE)
+    return float(value)
 
 
 async def gallery(deps: Deps, principal: Principal, page: int) -> list[dict[str, Any]]:

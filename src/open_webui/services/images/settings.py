@@ -14,7 +14,7 @@ from open_webui.images.wire import size_of
 from open_webui.internal.guarded_http import Unreachable, checked_url
 from open_webui.models.base import clean_json
 
-MAKING: Final = ("openai", "comfyui", "automatic1111", "gemini")
+MAKING: Final = ("openai", "comfyui", "automatic1111", "gemini", "diffusers")
 CHANGING: Final = MAKING
 METHODS: Final = ("", "predict", "generateContent")
 LONGEST_SECONDS: Final = 3_600

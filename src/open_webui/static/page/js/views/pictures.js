@@ -7,7 +7,7 @@ import { paged } from './paged.js';
 import { fixedNote, labelled, section, submit, toggle } from './settings.js';
 
 const PAGE = 50;
-const ENGINES = [['openai', 'OpenAI or compatible'], ['gemini', 'Google Gemini'], ['automatic1111', 'Automatic1111'], ['comfyui', 'ComfyUI']];
+const ENGINES = [['openai', 'OpenAI or compatible'], ['gemini', 'Google Gemini'], ['automatic1111', 'Automatic1111'], ['comfyui', 'ComfyUI'], ['diffusers', 'A model on this machine (diffusers)']];
 // What each engine wants, by the names of the wire: label, name, kind of input.
 const FIELDS = {
   making: {
@@ -15,12 +15,14 @@ const FIELDS = {
     gemini: [['Address', 'IMAGES_GEMINI_API_BASE_URL', 'url'], ['Key', 'IMAGES_GEMINI_API_KEY', 'password']],
     automatic1111: [['Address', 'AUTOMATIC1111_BASE_URL', 'url'], ['Name and password, with a colon', 'AUTOMATIC1111_API_AUTH', 'password']],
     comfyui: [['Address', 'COMFYUI_BASE_URL', 'url'], ['Key', 'COMFYUI_API_KEY', 'password'], ['Workflow, in API format', 'COMFYUI_WORKFLOW', 'text'], ['Its nodes, as JSON', 'COMFYUI_WORKFLOW_NODES', 'json']],
+    diffusers: [],
   },
   changing: {
     openai: [['Address', 'IMAGES_EDIT_OPENAI_API_BASE_URL', 'url'], ['Key', 'IMAGES_EDIT_OPENAI_API_KEY', 'password']],
     gemini: [['Address', 'IMAGES_EDIT_GEMINI_API_BASE_URL', 'url'], ['Key', 'IMAGES_EDIT_GEMINI_API_KEY', 'password']],
     automatic1111: [],
     comfyui: [['Address', 'IMAGES_EDIT_COMFYUI_BASE_URL', 'url'], ['Key', 'IMAGES_EDIT_COMFYUI_API_KEY', 'password'], ['Workflow, in API format', 'IMAGES_EDIT_COMFYUI_WORKFLOW', 'text'], ['Its nodes, as JSON', 'IMAGES_EDIT_COMFYUI_WORKFLOW_NODES', 'json']],
+    diffusers: [],
   },
 };
 
