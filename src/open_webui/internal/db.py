@@ -179,10 +179,9 @@ class UnitOfWork:
 class Database:
     """Opens connections for reading and units of work for writing. Built by `open_database`."""
 
-    def __init__(self, readers: AsyncEngine, writer: AsyncEngine, dialect: str, kept: Readers | None = None) -> None:
-        """kept: what keeps the connections for reading, where the engine doesn't."""
+    def __init__(self, readers: AsyncEngine, writer: AsyncEngine, dialect: str) -> None:
         self._readers = readers
-        self._kept = kept
+        self._kept = Readers(readers) if dialect == "sqlite" else None
         self._writer = writer
         # What a transaction gets along before its commit; what it gives is called once that is done (services/audit).
         self.before_commit: Callable[[UnitOfWork], Awaitable[Callable[[], None] | None]] | None = None
@@ -325,7 +324,7 @@ def open_database(settings: Settings) -> Database:
     for engine in (readers, writer):
         sa.event.listen(engine.sync_engine, "connect", _sqlite_pragmas(settings, writes=engine is writer))
         sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
-    return Database(readers, writer, "sqlite", Readers(readers, size))
+    return Database(readers, writer, "sqlite")
 
 
 def pool_of(settings: Settings) -> tuple[int, int]:

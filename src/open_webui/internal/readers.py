@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from sqlalchemy import AsyncAdaptedQueuePool
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from open_webui.internal.prepared import driver_of
@@ -18,11 +19,12 @@ PATIENCE: Final = 30.0
 
 
 class Readers:
-    """At most `size` connections of an engine, each used by one at a time."""
+    """As many connections of an engine as its pool keeps, each used by one at a time."""
 
-    def __init__(self, engine: AsyncEngine, size: int) -> None:
+    def __init__(self, engine: AsyncEngine) -> None:
+        assert isinstance(engine.pool, AsyncAdaptedQueuePool), "it has a size"
         self._engine = engine
-        self._free = asyncio.Semaphore(size)
+        self._free = asyncio.Semaphore(engine.pool.size())
         self._resting: list[AsyncConnection] = []
         self._is_closed = False
 
