@@ -117,8 +117,9 @@ async def test_who_leaves_ends_the_listening(
     service.mood, service.heard = "held", ["one", "two"]
     files = {"file": ("a.wav", in_parts, "audio/wav")}
     async with user.client.stream("POST", LISTEN, files=files, data={"stream": "true"}, timeout=120) as reply:
-        first = await anext(reply.aiter_lines())
-        assert json.loads(first.removeprefix("data: "))["delta"] == "one"
+        # Kept: an iterator that nobody has is closed, and the connection with it.
+        lines = reply.aiter_lines()
+        assert json.loads((await anext(lines)).removeprefix("data: "))["delta"] == "one"
         await asked(service, 2)
     async with asyncio.timeout(60):
         await service.left.wait()
