@@ -209,7 +209,8 @@ async def test_speech_comes_as_the_engine_gives_it_and_who_leaves_ends_it(
     await set_up(tts="openai")
     service.mood = "held"
     async with asyncio.timeout(30), user.client.stream("POST", SPEECH, json={"input": "Hi"}) as reply:
-        first = await anext(reply.aiter_raw())
+        arriving = reply.aiter_raw()
+        first = await anext(arriving)
         assert first == WAV[: len(first)]
     async with asyncio.timeout(30):
         await service.left.wait()

@@ -96,7 +96,8 @@ async def test_a_stream_that_its_client_cuts_is_settled(
         async with httpx.AsyncClient(base_url=live.url, headers={"Authorization": f"Bearer {admin.token}"}) as client:
             asking = client.build_request("POST", path, json=SAY | {"model": "stall", "stream": True})
             reply = await client.send(asking, stream=True)
-            await anext(reply.aiter_bytes())
+            arriving = reply.aiter_bytes()
+            await anext(arriving)
             await reply.aclose()
 
     await asyncio.gather(*(cut(path) for path in ("/api/chat/completions", "/ollama/api/chat") for _ in range(3)))

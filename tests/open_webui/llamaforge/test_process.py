@@ -90,7 +90,8 @@ async def test_a_client_that_goes_away_leaves_its_place(client: httpx.AsyncClien
     await offered(client, "tiny")
     for _ in range(6):  # more than there are slots
         async with client.stream("POST", "/ollama/api/chat", json=chat()) as reply:
-            await anext(reply.aiter_lines())
+            arriving = reply.aiter_lines()
+            await anext(arriving)
     reply = await client.post("/api/chat/completions", json=chat(max_tokens=2), timeout=10)
     assert reply.status_code == 200
     await until(client, "/api/v1/llamaforge/models/tiny", lambda a: a["slots"]["used"] == 0)

@@ -292,7 +292,8 @@ async def test_an_answer_ends_with_its_client_and_with_the_right_to_it(
 ) -> None:
     await set_up(admin, server.entry(**granted(user)))
     async with user.client.stream("GET", f"{API}/box/slow") as stream:
-        await anext(stream.aiter_lines())
+        arriving = stream.aiter_lines()
+        await anext(arriving)
     await asyncio.wait_for(server.gone.wait(), 30)
     server.gone.clear()
     async with user.client.stream("GET", f"{API}/box/slow") as stream:

@@ -337,7 +337,8 @@ async def test_a_call_ends_when_its_client_says_so_or_goes(live: Live, admin: Ac
         return not calls._running and not live.app.state.oui.streams._by_user
 
     async with admin.client.stream("POST", "/mcp", content=content, headers=headers) as reply:
-        await anext(reply.aiter_lines())
+        arriving = reply.aiter_lines()
+        await anext(arriving)
         assert len(calls._running) == 1
     await until(over)
 
