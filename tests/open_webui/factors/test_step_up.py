@@ -26,6 +26,8 @@ TEN_MINUTES = 600
 # Whoever finds a session of an administrator must not be able to do these with it alone: to make himself a lasting way in, to
 # take all that there is away, to run code in the server, to remove people or the locks before their accounts.
 DANGEROUS = {
+    "POST /api/v1/role-sets", "POST /api/v1/role-sets/{role_set_id}",
+    "POST /api/v1/delegated/people/{user_id}/factors/reset",
     "POST /api/v1/auths/add", "POST /api/v1/users/{user_id}/update", "DELETE /api/v1/users/{user_id}",
     "POST /api/v1/users/{user_id}/mfa/reset", "POST /api/v1/users/default/permissions",
     "POST /api/v1/auths/admin/config", "POST /api/v1/auths/admin/config/oauth",
