@@ -31,13 +31,15 @@ async def forget(live: Live) -> None:
 
 
 async def dump(live: Live) -> dict[str, Any]:
-    """Every row but those about files, the jobs that come by themselves, and the time at which a process lived."""
+    """Every row but those about files, the jobs that come by themselves, the time at which a process lived, and the audit
+    record, which is linked beside it.
+    """
     await live.app.state.oui.uses.flush()
     async with live.app.state.oui.database.read() as connection:
         return {
             name: [tuple(row) for row in await connection.execute(sa.select(t).order_by(*t.primary_key.columns))]
             for name, t in TABLES.items()
-            if name not in {"file", "blob", "file_use", "job", "singleton", "process"}
+            if name not in {"file", "blob", "file_use", "job", "singleton", "process", "audit_pending", "audit_entry"}
         }
 
 
