@@ -41,7 +41,7 @@ class RouteIndex(BaseRoute):
         partial: tuple[Match, Scope] = (Match.NONE, {})
         if scope["type"] not in ("http", "websocket") or scope.get("root_path"):
             return partial
-        asked = (scope.get("method", ""), scope["path"])
+        asked = (scope["method"] if scope["type"] == "http" else "", scope["path"])
         if (known := self._known.get(asked)) is not None and not scope.get("path_params"):
             route, child = known
             return Match.FULL, {**child, "path_params": {}, _FOUND: route}
