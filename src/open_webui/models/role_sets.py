@@ -125,10 +125,9 @@ async def everyone(connection: AsyncConnection, set_id: str | None = None) -> li
     rows = (await connection.execute(query if set_id is None else query.where(t.c.id == set_id))).all()
     said = sa.select(about.c.role_set_id, about.c.group_id).order_by(about.c.group_id)
     groups = _by_set(await connection.execute(said))
-    by_person = sa.select(holder.c.role_set_id, holder.c.user_id).where(holder.c.user_id.is_not(None))
-    users = _by_set(await connection.execute(by_person.order_by(holder.c.user_id)))
-    by_group = sa.select(holder.c.role_set_id, holder.c.group_id).where(holder.c.group_id.is_not(None))
-    holding = _by_set(await connection.execute(by_group.order_by(holder.c.group_id)))
+    held = (await connection.execute(sa.select(holder.c.role_set_id, holder.c.user_id, holder.c.group_id))).all()
+    users = _by_set(sorted((row.role_set_id, row.user_id) for row in held if row.user_id is not None))
+    holding = _by_set(sorted((row.role_set_id, row.group_id) for row in held if row.group_id is not None))
     return [
         Stored(
             id=row.id,
