@@ -51,7 +51,7 @@ async def test_a_server_that_lost_its_database_lives_but_is_not_ready(live: Live
     state = live.app.state.oui
     database = state.database
     try:
-        state.database = type(database)(_Broken(), _Broken(), "sqlite")
+        state.database = type(database)(_Broken(), _Broken(), "postgresql")
         for path in ("/ready", "/health/db"):
             reply = await client.get(path)
             assert reply.status_code == 503
