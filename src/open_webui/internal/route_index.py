@@ -48,7 +48,10 @@ class RouteIndex(BaseRoute):
         for route in self.candidates(scope["path"]):
             match, child = route.matches(scope)
             if match is Match.FULL:
-                if getattr(route, "path", None) == scope["path"] and "{" not in scope["path"] and asked[0]:
+                # A mount matches whatever method somebody makes up.
+                if getattr(route, "path", None) == scope["path"] and asked[0] in (
+                    getattr(route, "methods", None) or ()
+                ):
                     self._known[asked] = route, child
                 return match, {**child, _FOUND: route}
             if match is Match.PARTIAL and partial[0] is Match.NONE:

@@ -101,3 +101,19 @@ def test_what_it_can_not_judge_is_left_to_the_list(app: FastAPI) -> None:
     index = app.routes[0]
     assert index.matches({"type": "lifespan"})[0] is Match.NONE
     assert index.matches(scope("/below/api/config") | {"root_path": "/below"})[0] is Match.NONE
+
+
+def test_what_is_remembered_is_no_more_than_there_is() -> None:
+    plain = Route("/plain", lambda _: PlainTextResponse(""), methods=["GET"])
+    index = RouteIndex(
+        [plain, Mount("/below", app=PlainTextResponse("")), Route("/{any}", lambda _: PlainTextResponse(""))]
+    )
+    for number in range(50):
+        for path in ("/plain", "/below", f"/x{number}", "/{any}"):
+            for method in ("GET", f"MADE-UP-{number}"):
+                index.matches(scope(path, method))
+    assert set(index._known) == {("GET", "/plain")}
+    # And no request has a part in another's.
+    _, first = index.matches(scope("/plain"))
+    first["path_params"]["n"] = 1
+    assert index.matches(scope("/plain"))[1]["path_params"] == {}
