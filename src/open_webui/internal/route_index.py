@@ -48,10 +48,9 @@ class RouteIndex(BaseRoute):
         for route in self.candidates(scope["path"]):
             match, child = route.matches(scope)
             if match is Match.FULL:
-                # A mount matches whatever method somebody makes up.
-                if getattr(route, "path", None) == scope["path"] and asked[0] in (
-                    getattr(route, "methods", None) or ()
-                ):
+                # A mount matches whatever method somebody makes up, and a parameter's name may stand in an address.
+                is_plain = "{" not in scope["path"] and getattr(route, "path", None) == scope["path"]
+                if is_plain and asked[0] in (getattr(route, "methods", None) or ()):
                     self._known[asked] = route, child
                 return match, {**child, _FOUND: route}
             if match is Match.PARTIAL and partial[0] is Match.NONE:
